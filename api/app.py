@@ -1,0 +1,100 @@
+"""The composition root of the API: settings, connections, routes, headers."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
+
+from api import errors, health, streaks, ticks, webhooks
+from api.auth import authenticate
+from api.context import _NAME, AppContext
+from api.directory import Directory
+from api.errors import Problem
+from api.waiting import Waiters
+from models.db import engine as make_engine
+from settings import Settings
+from workers.intake import open_intake
+
+BASE_PATH = "/api/v1/gamify"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
+
+
+class ParticipantConverter(BaseConverter):
+    """A participant id in a path: any text, slashes included (contract §1)."""
+
+    part_isolating = False
+    regex = ".+"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The Flask application; reads the environment when it is given no settings."""
+    settings = (settings or Settings.from_env()).require_urls()
+    app = Flask("unbroken", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # answers read as documented
+    app.json.compact = True  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False  # an id may hold //
+    app.url_map.strict_slashes = True
+    app.url_map.converters["participant"] = ParticipantConverter
+    app.extensions[_NAME] = _context(settings)
+    errors.register(app)
+    app.before_request(_before)
+    app.after_request(_after)
+    app.register_blueprint(health.blueprint)
+    for module in (ticks, streaks, webhooks):
+        app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
+    return app
+
+
+def _context(settings: Settings) -> AppContext:
+    engine = make_engine(
+        settings.database_url,
+        timeout_ms=settings.database_timeout_ms,
+        pool=settings.api_threads,
+    )
+    intake = open_intake(settings)
+    return AppContext(
+        settings=settings,
+        engine=engine,
+        intake=intake,
+        directory=Directory(engine, intake),
+        waiters=Waiters(settings.api_waiters_max),
+    )
+
+
+def _before() -> None:
+    """Name the request, refuse what cannot be a path, find out who asks."""
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    g.base_path = BASE_PATH
+    _check_path(request.environ["PATH_INFO"])
+    if request.blueprint == health.blueprint.name:
+        return
+    if request.path.startswith(BASE_PATH):
+        authenticate()
+    if request.routing_exception is not None:
+        raise request.routing_exception
+    if request.blueprint is None:
+        raise NotFound
+
+
+def _check_path(path: str) -> None:
+    """Refuse bytes that are no UTF-8: read loosely, two ids could become one."""
+    if path.isascii() and path.isprintable():
+        return
+    try:
+        text = path.encode("latin-1").decode()
+    except UnicodeError:
+        raise Problem(400, "invalid_path", "The path is not valid UTF-8") from None
+    if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", text):
+        raise Problem(400, "invalid_path", "The path holds control characters")
+
+
+def _after(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers.update(g.get("rate_headers", {}))
+    return response

@@ -1,0 +1,102 @@
+"""Keys, scopes, and running a write under configuration that is current."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
+
+from flask import g, request
+
+from api.context import app_context
+from api.directory import Principal
+from api.errors import Problem, unavailable
+from models import tenants
+from models.tenants import Tenant
+from workers.intake import Stale, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+STALE_TRIES_MAX = 5  # each loses only to a change of configuration at that very moment
+
+
+def authenticate() -> None:
+    """Find out who asks; 401 or 403 otherwise. Reads may use what was true seconds ago."""
+    g.key = presented_key()
+    principal = app_context().directory.cached(g.key)
+    if principal is None or (request.method == "GET" and not principal.is_fresh):
+        principal = _load(g.key)
+    elif not (principal.is_valid and principal.tenant.is_enabled):
+        principal = _load(g.key)  # a refusal is never given from memory
+    g.principal = _usable(principal)
+
+
+def _load(key: str) -> Principal | None:
+    return app_context().directory.load(key)
+
+
+def presented_key() -> str:
+    """The key of this request, well formed; both headers may carry it, not two different ones."""
+    header = request.headers.get("X-API-Key")
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    keys = {key.strip() for key in (header, bearer if scheme.lower() == "bearer" else None) if key}
+    if len(keys) != 1:
+        raise _unauthorized(
+            "Two different keys were given." if keys else "Send your key as X-API-Key."
+        )
+    key = keys.pop()
+    if not tenants.is_well_formed(key):
+        raise _unauthorized("The API key is invalid, expired or revoked.")
+    return key
+
+
+def _usable(principal: Principal | None) -> Principal:
+    if principal is None or not principal.is_valid:
+        raise _unauthorized("The API key is invalid, expired or revoked.")
+    if not principal.tenant.is_enabled:
+        raise Problem(403, "forbidden", "Tenant is disabled.")
+    return principal
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def principal() -> Principal:
+    """Who asks."""
+    return cast(Principal, g.principal)
+
+
+def tenant() -> Tenant:
+    """The tenant (one mode of it) that this request may see."""
+    return principal().tenant
+
+
+def require_admin(view: Callable[P, T]) -> Callable[P, T]:
+    """Let only keys with an admin scope in; a change re-reads the key first."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        if request.method not in ("GET", "HEAD"):
+            g.principal = _usable(_load(g.key))
+        if not principal().key.is_admin:
+            raise Problem(403, "forbidden", "This needs a key with the admin scope.")
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def under_current_configuration(action: Callable[[Principal], T]) -> T:
+    """Run a write; again, with what is true now, when it was checked under an older version."""
+    for _ in range(STALE_TRIES_MAX):
+        try:
+            return action(principal())
+        except Stale:
+            g.principal = _usable(_load(g.key))
+    raise unavailable() from Unavailable()
+
+
+def is_current(checked: Principal) -> bool:
+    """Whether a refusal that rests on cached configuration still holds."""
+    return app_context().intake.version(checked.tenant.id) == checked.version

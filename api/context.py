@@ -1,0 +1,34 @@
+"""What a request is given to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+
+from api.directory import Directory
+from models.db import Engine
+from workers.intake import Intake
+
+if TYPE_CHECKING:
+    from api.waiting import Waiters
+    from settings import Settings
+
+_NAME = "unbroken"
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """The connections of one API process."""
+
+    settings: Settings
+    engine: Engine
+    intake: Intake
+    directory: Directory
+    waiters: Waiters
+
+
+def app_context() -> AppContext:
+    """The context of the application that serves this request."""
+    return cast(AppContext, current_app.extensions[_NAME])

@@ -1,0 +1,85 @@
+"""Who a key belongs to and what its tenant has configured, cached by version.
+
+A write sends the version it was checked under along; Redis refuses a version that is not the
+latest, and the entry is read again. A read may use an entry for a few seconds without asking.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+from models import clock, streaks, tenants
+from models.db import Engine, reading
+from models.streaks import Streak
+from models.tenants import ApiKey, Tenant
+from workers.intake import Intake, may_be_cached
+
+READ_SECONDS = 4.0  # contract §1: a revoked key reads for at most 5 s
+ENTRIES_MAX = 10_000  # keys in use per process; an entry is some kilobytes
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A key, its tenant, and the tenant's configuration as of one version."""
+
+    key: ApiKey
+    tenant: Tenant
+    streaks: dict[str, Streak]
+    version: str
+    loaded_at: float  # monotonic seconds
+
+    @property
+    def is_valid(self) -> bool:
+        """Neither revoked nor expired now."""
+        return self.key.is_valid_at(clock.now())
+
+    @property
+    def is_fresh(self) -> bool:
+        """Read recently enough to answer a read."""
+        return time.monotonic() - self.loaded_at < READ_SECONDS
+
+
+class Directory:
+    """A bounded cache of principals by key hash; threads may race, the last one wins."""
+
+    def __init__(self, engine: Engine, intake: Intake) -> None:
+        self._engine, self._intake = engine, intake
+        self._entries: OrderedDict[bytes, Principal] = OrderedDict()
+        self._lock = Lock()
+
+    def cached(self, key: str) -> Principal | None:
+        """The entry of a key, however old."""
+        return self._entries.get(tenants.hash_key(key))
+
+    def load(self, key: str) -> Principal | None:
+        """Read a key afresh; None when nobody has it.
+
+        The version is read before the configuration: a change in between makes the entry stale
+        at its first write, never wrong.
+        """
+        with reading(self._engine) as session:
+            found = tenants.find_key(session, key)
+            if found is None:
+                return None
+            version = self._intake.version(found.tenant_id)
+            stored = tenants.find_key(session, key) or found
+            principal = Principal(
+                key=stored,
+                tenant=tenants.by_id(session, found.tenant_id),
+                streaks={one.code: one for one in streaks.all_of(session, found.tenant_id)},
+                version=version,
+                loaded_at=time.monotonic(),
+            )
+        self._keep(tenants.hash_key(key), principal)
+        return principal
+
+    def _keep(self, digest: bytes, principal: Principal) -> None:
+        with self._lock:
+            self._entries.pop(digest, None)
+            if may_be_cached(principal.version):
+                self._entries[digest] = principal
+            while len(self._entries) > ENTRIES_MAX:
+                self._entries.popitem(last=False)

@@ -1,0 +1,153 @@
+"""Errors as RFC 9457 problem documents: a closed list of codes that clients may switch on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException
+
+from models.db import is_away
+from workers.intake import Full, IdempotencyConflict, Unavailable
+
+log = logging.getLogger("unbroken.api")
+
+RETRY_SECONDS = 1  # when overloaded or unavailable: the sweep runs every second
+
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One invalid field: which, a stable code, and what to do. The input is not echoed."""
+
+    field: str
+    code: str
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        """As it stands in `errors[]`."""
+        return {"field": self.field, "code": self.code, "message": self.message}
+
+
+class Problem(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.errors, self.headers = list(errors), headers or {}
+
+    def as_item(self) -> dict[str, Any]:
+        """As it stands beside one item of a batch."""
+        return {
+            "code": self.code,
+            "detail": self.detail,
+            "errors": [error.as_json() for error in self.errors],
+        }
+
+
+def invalid(*errors: FieldError) -> Problem:
+    """422: fields that cannot be used."""
+    names = ", ".join(dict.fromkeys(error.field for error in errors))
+    return Problem(422, "validation_error", f"Invalid: {names}", errors)
+
+
+def invalid_field(field: str, code: str, message: str) -> Problem:
+    """422: one field that cannot be used."""
+    return invalid(FieldError(field, code, message))
+
+
+def not_found(noun: str, name: str) -> Problem:
+    """404 with the documented detail: `Badge 'x' not found`."""
+    return Problem(404, f"{noun}_not_found", f"{noun.capitalize()} '{name}' not found")
+
+
+def unavailable() -> Problem:
+    """503: Redis or Postgres does not answer; nothing was accepted."""
+    return _retry("unavailable", "A server this needs is not answering. Nothing was accepted.")
+
+
+def _retry(code: str, detail: str) -> Problem:
+    return Problem(503, code, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def render(problem: Problem) -> Response:
+    """The problem document of a problem."""
+    document: dict[str, Any] = {
+        "type": f"urn:unbroken:error:{problem.code}",
+        "title": TITLES.get(problem.status, "Error"),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": g.get("request_id"),
+    }
+    if problem.errors:
+        document["errors"] = [error.as_json() for error in problem.errors]
+    response = Response(json.dumps(document), problem.status, mimetype="application/problem+json")
+    response.headers.update(problem.headers)
+    return response
+
+
+_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def translate(error: Exception) -> Problem:
+    """The one table from what may be raised to what is answered."""
+    match error:
+        case Problem():
+            return error
+        case Unavailable():
+            return unavailable()
+        case Full():
+            return _retry("overloaded", "The intake is full. Nothing was accepted; try again.")
+        case IdempotencyConflict():
+            detail = "This Idempotency-Key was first used with another body."
+            return Problem(409, "idempotency_conflict", detail)
+        case HTTPException(code=int(status)):
+            return _of_http(error, status)
+        case _ if is_away(error):
+            return unavailable()
+        case _:
+            log.exception("unexpected error", exc_info=error)
+            return Problem(500, "internal_error", "Something failed on our side.")
+
+
+def _of_http(error: HTTPException, status: int) -> Problem:
+    headers = {}
+    methods = getattr(error, "valid_methods", None)
+    if methods:
+        headers["Allow"] = ", ".join(sorted(methods))
+    return Problem(
+        status, _CODES.get(status, "bad_request"), TITLES.get(status, "Error"), (), headers
+    )
+
+
+def register(app: Flask) -> None:
+    """Answer every error of an application with a problem document."""
+    app.register_error_handler(Exception, lambda error: render(translate(error)))

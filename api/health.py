@@ -1,0 +1,47 @@
+"""Health: is the process alive, and can it serve."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify
+
+from api.context import app_context
+from models import schema
+from models.db import reading
+from workers.intake import Unavailable
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/livez")
+def livez() -> Response:
+    """The process answers; nothing else is asked."""
+    return jsonify(status="ok")
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Redis and Postgres answer and the schema is the one this release needs."""
+    checks = {"redis": _redis(), "postgres": _postgres()}
+    is_ready = all(state == "ok" for state in checks.values())
+    response = jsonify(status="ok" if is_ready else "unavailable", checks=checks)
+    response.status_code = 200 if is_ready else 503
+    if not is_ready:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _redis() -> str:
+    try:
+        app_context().intake.ping()
+    except Unavailable:
+        return "unavailable"
+    return "ok"
+
+
+def _postgres() -> str:
+    try:
+        with reading(app_context().engine) as session:
+            return "ok" if schema.revision(session) == schema.head() else "migrations missing"
+    except sa.exc.SQLAlchemyError:
+        return "unavailable"

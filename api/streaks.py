@@ -1,0 +1,279 @@
+"""Streaks: definitions for admins, live states and histories of participants (seed 004)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from api.auth import require_admin, tenant
+from api.context import app_context
+from api.errors import Problem, invalid_field, not_found
+from api.validation import Body, Code, Name, Text, body, page_window, query_bool
+from models import clock, participants, streaks, ticks
+from models.db import reading, transaction
+from models.errors import CodeTaken, NotFound
+from models.rules.periods import day_at, key_of, period_at, period_of_day, starts_at
+from models.rules.streaks import Explained, explain, live
+from models.streaks import State, Streak
+
+blueprint = Blueprint("streaks", __name__)
+
+HISTORY_PERIODS_MAX = 1_000  # per request: nearly three years of days
+GRACE_PERIODS_MAX = 366  # a year of days forgives everything
+MILESTONES_MAX = 100
+COUNT_MAX = 1_000_000
+
+# -- definitions -----------------------------------------------------------------------------
+
+Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
+
+
+class Milestone(Body):
+    """A count to be reached, and the badge that it earns."""
+
+    count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+    badge_code: Code | None = None
+
+
+Milestones = Annotated[list[Milestone], Field(max_length=MILESTONES_MAX)]
+
+
+class NewStreak(Body):
+    """A definition to create."""
+
+    code: Code
+    name: Name
+    description: Text | None = None
+    period: Literal["daily", "weekly", "monthly"] = "daily"
+    grace_periods: Grace = 0
+    reset_on_miss: bool = True
+    is_active: bool = True
+    boundary: Literal["utc", "participant"] = "utc"
+    milestones: Milestones = Field(default_factory=list)
+
+
+class StreakChange(Body):
+    """What may be changed of a definition; what is not given stays."""
+
+    name: Name = ""
+    description: Text | None = None
+    grace_periods: Grace = 0
+    reset_on_miss: bool = True
+    is_active: bool = True
+    boundary: Literal["utc", "participant"] = "utc"
+    milestones: Milestones = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed(cls, values: Any) -> Any:
+        for name in ("code", "period"):
+            if isinstance(values, dict) and name in values:
+                # The recorded periods are numbered in units of the period.
+                raise PydanticCustomError("fixed", "code and period cannot be changed")
+        return values
+
+
+def _both(rule: str, **options: Any) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Serve a view under both documented spellings."""
+
+    def add(view: Callable[..., Response]) -> Callable[..., Response]:
+        blueprint.add_url_rule(f"/streaks{rule}", view_func=view, **options)
+        blueprint.add_url_rule(f"/admin/streaks{rule}", view_func=view, **options)
+        return view
+
+    return add
+
+
+@_both("", methods=["GET"])
+@require_admin
+def list_streaks() -> Response:
+    """A page of the tenant's definitions."""
+    page, size = page_window()
+    with reading(app_context().engine) as session:
+        found, total = streaks.page(
+            session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
+        )
+    items = [_definition(streak) for streak in found]
+    return jsonify(items=items, total=total, page=page, page_size=size)
+
+
+@_both("", methods=["POST"])
+@require_admin
+def create_streak() -> Response:
+    """Create a definition."""
+    new = body(NewStreak)
+    mine = tenant().id
+    try:
+        with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
+            streak = streaks.create(session, mine, new.model_dump())
+    except CodeTaken:
+        detail = f"Streak with code '{new.code}' already exists"
+        raise Problem(400, "streak_code_conflict", detail) from None
+    response = jsonify(_definition(streak))
+    response.status_code = 201
+    return response
+
+
+@_both("/<code>", methods=["GET"])
+@require_admin
+def get_streak(code: str) -> Response:
+    """One definition."""
+    return jsonify(_definition(_streak(code)))
+
+
+@_both("/<code>", methods=["PATCH"])
+@require_admin
+def change_streak(code: str) -> Response:
+    """Change what is given of a definition."""
+    change = body(StreakChange).model_dump(exclude_unset=True)
+    if not change:
+        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    return jsonify(_definition(_change(code, change)))
+
+
+@_both("/<code>", methods=["DELETE"])
+@require_admin
+def deactivate_streak(code: str) -> Response:
+    """Pause a definition: states stay, new ticks are refused."""
+    _change(code, {"is_active": False})
+    return jsonify(message="Streak deactivated")
+
+
+def _change(code: str, values: dict[str, Any]) -> Streak:
+    mine = tenant().id
+    _streak(code)
+    try:
+        with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
+            return streaks.change(session, mine, code, values)
+    except NotFound:
+        raise not_found("streak", code) from None
+
+
+def _streak(code: str) -> Streak:
+    with reading(app_context().engine) as session:
+        try:
+            return streaks.by_code(session, tenant().id, code)
+        except NotFound:
+            raise not_found("streak", code) from None
+
+
+def _definition(streak: Streak) -> dict[str, Any]:
+    return {
+        "code": streak.code,
+        "name": streak.name,
+        "description": streak.description,
+        "period": streak.period,
+        "grace_periods": streak.rules.grace_periods,
+        "reset_on_miss": streak.rules.reset_on_miss,
+        "is_active": streak.is_active,
+        "boundary": streak.boundary,
+        "milestones": streak.milestones,
+        "created_at": clock.isoformat(streak.created_at),
+        "updated_at": clock.isoformat(streak.updated_at),
+    }
+
+
+# -- one participant's -----------------------------------------------------------------------
+
+
+@blueprint.get("/participants/<participant:participant_id>/streaks")
+def participant_streaks(participant_id: str) -> Response:
+    """Every active streak of a participant, live; empty for one never seen (contract §2)."""
+    with reading(app_context().engine) as session:
+        person = participants.find(session, tenant().id, participant_id)
+        found: list[tuple[Streak, State]] = []
+        if person:
+            active = [one for one in streaks.all_of(session, tenant().id) if one.is_active]
+            found = streaks.states_of(session, tenant().id, person.id, active)
+    zone = person.timezone if person else None
+    entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
+    return jsonify(participant_id=participant_id, streaks=entries)
+
+
+def _entry(
+    streak: Streak, state: State, participant_zone: str | None, now_us: int
+) -> dict[str, Any]:
+    """The documented seven fields, then the live ones (contract §3.4)."""
+    zone = streak.zone(state.last_zone, participant_zone)
+    now = live(state.standing, streak.rules, period_at(streak.period, now_us, zone))
+    expires = None
+    if now.breaks_at is not None:
+        expires = clock.isoformat(starts_at(streak.period, now.breaks_at, zone))
+    return {
+        "code": streak.code,
+        "name": streak.name,
+        "current_count": now.count,
+        "longest_count": state.standing.longest,
+        "last_recorded_at": clock.to_text(state.last_recorded_us),
+        "is_at_risk": now.status == "at_risk",
+        "period": streak.period,
+        "status": now.status,
+        "expires_at": expires,
+        "grace_remaining": state.standing.grace_remaining,
+    }
+
+
+@blueprint.get("/participants/<participant:participant_id>/streaks/<code>/history")
+def streak_history(participant_id: str, code: str) -> Response:
+    """A streak period by period: recorded (with the tick that did it), grace, missed."""
+    streak = _streak(code)
+    with reading(app_context().engine) as session:
+        person = participants.find(session, tenant().id, participant_id)
+        found = streaks.states_of(session, tenant().id, person.id, [streak]) if person else []
+        zone, periods, recorded = None, [], {}
+        if person and found:
+            state = found[0][1]
+            zone = streak.zone(state.last_zone, person.timezone)
+            current = period_at(streak.period, clock.now_us(), zone)
+            first, last = _window(streak, current)
+            explained = explain(state.ranges, streak.rules, current)
+            periods = [one for one in explained if first <= one.period <= last]
+            recorded = ticks.recorded_by(
+                session, (tenant().id, person.id, streak.id), (first, last)
+            )
+    return jsonify(
+        participant_id=participant_id,
+        streak_code=streak.code,
+        period=streak.period,
+        timezone=zone or "UTC",
+        periods=[_explained(streak, one, recorded.get(one.period)) for one in periods],
+    )
+
+
+def _window(streak: Streak, current: int) -> tuple[int, int]:
+    """The periods of `from` and `to` (dates, both included); by default the last ones."""
+    last = _period_of("to", streak, current)
+    first = _period_of("from", streak, last - HISTORY_PERIODS_MAX + 1)
+    if first > last:
+        raise invalid_field("from", "range", "must not be after to")
+    if last - first >= HISTORY_PERIODS_MAX:
+        message = f"must be at most {HISTORY_PERIODS_MAX} periods before to"
+        raise invalid_field("from", "range", message)
+    return first, last
+
+
+def _period_of(name: str, streak: Streak, default: int) -> int:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    try:
+        day = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        raise invalid_field(name, "date", "must be a date such as 2026-05-23") from None
+    return period_of_day(streak.period, day_at(clock.to_us(day), None))
+
+
+def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> dict[str, Any]:
+    return {
+        "period_key": key_of(streak.period, one.period),
+        "status": one.what,
+        "count": one.count,
+        "grace_remaining": one.grace_remaining,
+        "tick_id": tick.id if tick else None,
+        "recorded_at": clock.to_text(tick.occurred_us) if tick else None,
+    }

@@ -1,0 +1,206 @@
+"""Bodies and parameters: read within bounds, checked by models, refused with the field named."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from flask import request
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, StringConstraints
+from pydantic import ValidationError as ModelError
+from pydantic_core import PydanticCustomError, from_json
+
+from api.errors import FieldError, Problem, invalid, invalid_field
+from models import clock
+from models.rules.periods import zone_names
+
+BODY_BYTES_MAX = 1_000_000  # contract §1: 1 MB, also after inflating
+FREE_FORM_BYTES_MAX = 16 * 1024
+FREE_FORM_DEPTH_MAX = 20
+INTEGER_MAX = 10**308  # beyond what a JSON reader with floats could represent
+PAGE_SIZE_MAX = 100
+
+M = TypeVar("M", bound=BaseModel)
+
+# -- types of fields -------------------------------------------------------------------------
+
+# Any printable text: no control characters, no line or paragraph separators. Surrogates cannot
+# be in valid UTF-8, and the JSON reader refuses escaped ones that stand alone.
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+
+ParticipantId = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=_PRINTABLE)
+]
+Code = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9_.:-]+$")
+]
+Name = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=_PRINTABLE)
+]
+Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=r"^[^\x00]*$")]
+
+
+def _zone(name: str) -> str:
+    if name not in zone_names():
+        raise PydanticCustomError("timezone", "must be an IANA time zone such as Australia/Sydney")
+    return name
+
+
+Zone = Annotated[str, StringConstraints(strict=True, max_length=64), AfterValidator(_zone)]
+
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def _instant(value: Any) -> int:
+    """Microseconds since 1970 of an RFC 3339 timestamp."""
+    if isinstance(value, str) and _RFC3339.fullmatch(value):
+        try:
+            return clock.to_us(datetime.fromisoformat(value.upper()))
+        except ValueError:
+            pass  # the 30th of February, a leap second: well formed, but no instant we can keep
+    raise PydanticCustomError(
+        "timestamp", "must be an RFC 3339 timestamp with a zone, such as 2026-05-23T08:15:00Z"
+    )
+
+
+Instant = Annotated[int, PlainValidator(_instant)]
+
+
+def _free_form(value: Any) -> str:
+    """An object's JSON text; free form, but bounded (contract §1)."""
+    if not isinstance(value, dict):
+        raise PydanticCustomError("object", "must be an object")
+    _check_free_form(value, 1)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > FREE_FORM_BYTES_MAX:
+        raise PydanticCustomError("too_large", "must be at most 16 KB as JSON")
+    return text
+
+
+def _check_free_form(value: Any, depth: int) -> None:
+    if depth > FREE_FORM_DEPTH_MAX:
+        raise PydanticCustomError("too_deep", "must be at most 20 levels deep")
+    match value:
+        case str():
+            if "\x00" in value:
+                raise PydanticCustomError("text", "must not contain U+0000")
+        case float():
+            if not math.isfinite(value):
+                raise PydanticCustomError("number", "must contain finite numbers only")
+        case int():
+            if abs(value) > INTEGER_MAX:
+                raise PydanticCustomError("number", "must contain finite numbers only")
+        case dict():
+            for key, inner in value.items():
+                _check_free_form(key, depth)
+                _check_free_form(inner, depth + 1)
+        case list():
+            for inner in value:
+                _check_free_form(inner, depth + 1)
+
+
+FreeForm = Annotated[str, PlainValidator(_free_form)]
+
+
+class Body(BaseModel):
+    """A request's JSON object. Fields that we do not know are ignored, as the documents do."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def body(model: type[M]) -> M:
+    """The request's JSON body as a model; 400, 413, 415 or 422 otherwise."""
+    require_type("application/json")
+    try:
+        return model.model_validate(parse_json(read_body()))
+    except ModelError as error:
+        raise invalid(*field_errors(error)) from None
+
+
+def require_type(*allowed: str) -> str:
+    """The request's media type, which must be one of those allowed."""
+    if request.mimetype not in allowed:
+        raise Problem(
+            415, "unsupported_media_type", f"Send Content-Type: {' or '.join(allowed)}"
+        )
+    return request.mimetype
+
+
+def read_body() -> bytes:
+    """The body, inflated, at most 1 MB of it."""
+    raw = request.stream.read(BODY_BYTES_MAX + 1)
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "gzip":
+        raw = _inflate(raw)
+    elif encoding not in ("", "identity"):
+        raise Problem(415, "unsupported_media_type", "Send Content-Encoding: gzip or none")
+    if len(raw) > BODY_BYTES_MAX:
+        raise Problem(413, "body_too_large", "The body may be at most 1 MB")
+    return raw
+
+
+def _inflate(raw: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        inflated = inflater.decompress(raw, BODY_BYTES_MAX + 1)
+    except zlib.error:
+        raise Problem(400, "invalid_encoding", "The body is not valid gzip") from None
+    if len(inflated) <= BODY_BYTES_MAX and (not inflater.eof or inflater.unused_data):
+        raise Problem(400, "invalid_encoding", "The body is not one whole gzip member")
+    return inflated
+
+
+def parse_json(text: bytes) -> Any:
+    """A JSON value; 400 `invalid_json` for what is none (NaN and lone surrogates included)."""
+    try:
+        return from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        raise Problem(400, "invalid_json", "The body is not valid JSON in UTF-8") from None
+
+
+def field_errors(error: ModelError) -> Sequence[FieldError]:
+    """What a model found wrong: each field by its path, without the input."""
+    return [
+        FieldError(
+            ".".join(str(step) for step in one["loc"]) or "body", one["type"], one["msg"]
+        )
+        for one in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+# -- query parameters ------------------------------------------------------------------------
+
+
+def query_int(name: str, default: int, low: int, high: int) -> int:
+    """A whole number in plain ASCII digits within bounds."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+        raise invalid_field(name, "int_range", f"must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def query_bool(name: str) -> bool | None:
+    """`true` or `false`; None when not given."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if text not in ("true", "false"):
+        raise invalid_field(name, "bool", "must be true or false")
+    return text == "true"
+
+
+def page_window() -> tuple[int, int]:
+    """`page` and `page_size` (contract §1)."""
+    return query_int("page", 1, 1, 1_000_000), query_int("page_size", 50, 1, PAGE_SIZE_MAX)

@@ -1,0 +1,118 @@
+"""The database: engine, transactions (the only commit), bulk writing, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import psycopg2
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError as IntegrityError  # re-exported: callers stay in models
+
+Session = sa.Connection  # a session is a connection in a transaction: no ORM, no identity map
+Engine = sa.Engine
+
+metadata = sa.MetaData()
+
+CONNECT_SECONDS = 3
+LOCK_SECONDS = 10  # longer than any batch takes; a lock held longer is a fault to report
+
+
+def engine(url: str, *, timeout_ms: int, pool: int = 4) -> Engine:
+    """An engine for any spelling of a Postgres URL; statements end after `timeout_ms`."""
+    return sa.create_engine(
+        normalise(url),
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=timeout_ms / 1_000,
+        pool_pre_ping=False,  # a round trip each; broken connections are replaced on error
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "unbroken",
+            "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={LOCK_SECONDS}s"
+            f" -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c jit=off",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+        },
+    )
+
+
+def normalise(url: str) -> str:
+    """Spell a Postgres URL for SQLAlchemy and psycopg2, whatever driver it named."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"postgres(ql)?(\+\w+)?", scheme):
+        raise ValueError("DATABASE_URL must begin with postgresql://")
+    return f"postgresql+psycopg2://{rest}"
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A transaction: committed when the block ends, rolled back when it raises."""
+    with engine.begin() as session:
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A connection that reads without a transaction: one round trip a statement."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
+        yield session
+
+
+def copy(session: Session, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+    """Append rows by COPY; each line is made by `copy_line`.
+
+    Raises IntegrityError as any insert does; the transaction is then to be rolled back.
+    """
+    cursor: Any = session.connection.cursor()
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+    try:
+        cursor.copy_expert(statement, StringIO("".join(lines)))
+    except Exception as error:
+        raise _translated(statement, error) from error
+    finally:
+        cursor.close()
+
+
+_SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def copy_text(text: str | None) -> str:
+    """A text value in COPY's text format."""
+    return "\\N" if text is None else text.translate(_SPECIAL)
+
+
+def _translated(statement: str, error: Exception) -> Exception:
+    if not isinstance(error, psycopg2.Error):
+        return error
+    wrapped = DBAPIError.instance(statement, None, error, psycopg2.Error)
+    return wrapped if isinstance(wrapped, Exception) else error
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the server is gone or going, not that the statement is wrong."""
+    if isinstance(error, InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, sa.exc.TimeoutError)
+    code = getattr(error.orig, "pgcode", None)
+    if code is None:
+        return isinstance(error, OperationalError)
+    return code[:2] in ("08", "53", "57", "25", "58") and code != "57014"
+
+
+def is_contended(error: BaseException) -> bool:
+    """Whether trying again at once may help: deadlock, serialization, lock not available."""
+    code = getattr(getattr(error, "orig", None), "pgcode", None)
+    return code in ("40P01", "40001", "55P03")
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a unique key refused a row: somebody wrote it first."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == "23505"

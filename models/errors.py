@@ -1,0 +1,19 @@
+"""What the layers may raise about data: a closed list."""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """The data does not allow this."""
+
+
+class NotFound(ModelError):
+    """No such row under this tenant."""
+
+
+class CodeTaken(ModelError):
+    """Another definition already uses that code for this tenant."""
+
+
+class TenantExists(ModelError):
+    """A tenant with this slug already exists."""

@@ -1,0 +1,1 @@
+"""The schema's history, applied by `unbroken migrate` and by `unbroken up`."""

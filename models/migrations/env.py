@@ -1,0 +1,10 @@
+"""How alembic reaches the database: over the connection that `models.schema` hands it."""
+
+from __future__ import annotations
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()

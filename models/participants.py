@@ -1,0 +1,137 @@
+"""Participants: created on their first write, locked in key order by every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session
+
+Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
+
+_ROUNDS_MAX = 5  # a row that another batch created and a third erased in between: try again
+
+
+@dataclass(slots=True)
+class Participant:
+    """What a batch needs of a participant, and what it will write back."""
+
+    id: int
+    timezone: str | None
+    fact_sequence: int
+    events: int = 0  # of this batch
+    first_us: int | None = None
+    last_us: int | None = None
+
+    def saw(self, instant_us: int) -> None:
+        """Count one event at an instant."""
+        self.events += 1
+        self.first_us = instant_us if self.first_us is None else min(self.first_us, instant_us)
+        self.last_us = instant_us if self.last_us is None else max(self.last_us, instant_us)
+
+
+_KEYS = "unnest(CAST(:tenants AS int[]), CAST(:ids AS text[])) AS k (tenant_id, external_id)"
+
+_LOCK = sa.text(
+    f"""
+    SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence
+    FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
+    ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
+    """  # noqa: S608 - a fragment of this file
+)
+
+_CREATE = sa.text(
+    f"""
+    INSERT INTO participants (tenant_id, external_id)
+    SELECT tenant_id, external_id FROM {_KEYS} ORDER BY tenant_id, external_id COLLATE "C"
+    ON CONFLICT (tenant_id, external_id) DO NOTHING
+    RETURNING tenant_id, external_id, id, timezone, fact_sequence
+    """  # noqa: S608 - a fragment of this file
+)
+
+
+def lock(session: Session, keys: set[Key]) -> dict[Key, Participant]:
+    """Lock the participants of a batch in key order, creating those not seen before.
+
+    The lock also guards their streak states and their fact sequence. A row that another batch
+    creates at the same moment is waited for and then locked in the next round.
+    """
+    found: dict[Key, Participant] = {}
+    for _ in range(_ROUNDS_MAX):
+        for statement in (_LOCK, _CREATE):
+            missing = sorted(keys - found.keys())
+            if not missing:
+                return found
+            found |= _run(session, statement, missing)
+    raise RuntimeError(f"{len(keys - found.keys())} participants could not be locked")
+
+
+def _run(
+    session: Session, statement: sa.TextClause, keys: Sequence[Key]
+) -> dict[Key, Participant]:
+    rows = session.execute(
+        statement,
+        {"tenants": [tenant for tenant, _ in keys], "ids": [external for _, external in keys]},
+    )
+    return {(row[0], row[1]): Participant(row[2], row[3], row[4]) for row in rows}
+
+
+_TOUCH = sa.text(
+    """
+    UPDATE participants p SET
+      total_events = p.total_events + k.events,
+      fact_sequence = k.fact_sequence,
+      first_seen_at = LEAST(p.first_seen_at, CAST(k.first_at AS timestamptz)),
+      last_seen_at = GREATEST(p.last_seen_at, CAST(k.last_at AS timestamptz))
+    FROM unnest(CAST(:tenants AS int[]), CAST(:ids AS bigint[]), CAST(:events AS int[]),
+      CAST(:sequences AS bigint[]), CAST(:firsts AS text[]), CAST(:lasts AS text[]))
+      AS k (tenant_id, id, events, fact_sequence, first_at, last_at)
+    WHERE p.tenant_id = k.tenant_id AND p.id = k.id
+    """
+)
+
+
+def touch(session: Session, participants: dict[Key, Participant]) -> None:
+    """Write back what a batch counted: events, facts, when first and last seen."""
+    touched = {key: one for key, one in participants.items() if one.events}
+    if not touched:
+        return
+    rows = list(touched.values())
+    session.execute(
+        _TOUCH,
+        {
+            "tenants": [tenant for tenant, _ in touched],
+            "ids": [row.id for row in rows],
+            "events": [row.events for row in rows],
+            "sequences": [row.fact_sequence for row in rows],
+            "firsts": [_text(row.first_us) for row in rows],
+            "lasts": [_text(row.last_us) for row in rows],
+        },
+    )
+
+
+def _text(instant_us: int | None) -> str | None:
+    return None if instant_us is None else clock.to_text(instant_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A participant as found by a read."""
+
+    id: int
+    timezone: str | None
+
+
+def find(session: Session, tenant_id: int, external_id: str) -> Known | None:
+    """The participant with that external id, or None."""
+    row = session.execute(
+        sa.text(
+            "SELECT id, timezone FROM participants"
+            " WHERE tenant_id = :tenant_id AND external_id = :external_id"
+        ),
+        {"tenant_id": tenant_id, "external_id": external_id},
+    ).one_or_none()
+    return None if row is None else Known(row.id, row.timezone)

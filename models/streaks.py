@@ -1,0 +1,291 @@
+"""Streaks: the definitions, and each participant's state under them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import IntegrityError, Session, metadata
+from models.errors import CodeTaken, NotFound
+from models.rules import streaks as rules
+from models.rules.periods import Kind
+from models.rules.streaks import Ranges, Rules, Standing
+
+Boundary = Literal["utc", "participant"]
+Key = tuple[int, int, int]  # tenant, participant, streak: the order in which states are locked
+
+streaks = sa.Table(
+    "streaks",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Integer, sa.Identity(always=True), primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("grace_periods", sa.Integer, nullable=False),
+    sa.Column("reset_on_miss", sa.Boolean, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("boundary", sa.Text, nullable=False),
+    sa.Column("milestones", sa.JSON, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """A streak definition (seed 004, contract §3)."""
+
+    tenant_id: int
+    id: int
+    code: str
+    name: str
+    description: str | None
+    period: Kind
+    rules: Rules
+    is_active: bool
+    boundary: Boundary
+    milestones: list[dict[str, Any]]
+    revision: int  # counts up when the rules change: states walked under an older one are stale
+    created_at: datetime
+    updated_at: datetime
+
+    def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
+        """The zone whose calendar counts (contract §3.1); None is UTC."""
+        if tick_zone is not None:
+            return tick_zone
+        return participant_zone if self.boundary == "participant" else None
+
+
+@dataclass(slots=True)
+class State:
+    """One participant's state under one definition; the row alone decides."""
+
+    ranges: Ranges
+    standing: Standing
+    last_recorded_us: int  # the latest instant of any tick, in microseconds
+    last_zone: str | None  # the zone that tick named itself
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Streak:
+    """Create a definition; raise CodeTaken when the tenant has one with that code."""
+    now = clock.now()
+    statement = (
+        sa.insert(streaks)
+        .values(tenant_id=tenant_id, revision=1, created_at=now, updated_at=now, **values)
+        .returning(streaks)
+    )
+    try:
+        return _streak(session.execute(statement).one())
+    except IntegrityError as error:
+        raise CodeTaken(values["code"]) from error
+
+
+def by_code(session: Session, tenant_id: int, code: str) -> Streak:
+    """The definition with that code; raise NotFound when the tenant has none."""
+    row = session.execute(
+        sa.select(streaks).where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(code)
+    return _streak(row)
+
+
+def page(
+    session: Session, tenant_id: int, is_active: bool | None, window: tuple[int, int]
+) -> tuple[list[Streak], int]:
+    """A page (limit, offset) of the tenant's definitions by code, and how many there are."""
+    mine = sa.select(streaks).where(streaks.c.tenant_id == tenant_id)
+    if is_active is not None:
+        mine = mine.where(streaks.c.is_active == is_active)
+    limit, offset = window
+    rows = session.execute(mine.order_by(streaks.c.code).limit(limit).offset(offset))
+    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
+    return [_streak(row) for row in rows], total
+
+
+def all_of(session: Session, tenant_id: int) -> list[Streak]:
+    """Every definition of a tenant, paused ones included."""
+    rows = session.execute(
+        sa.select(streaks).where(streaks.c.tenant_id == tenant_id).order_by(streaks.c.code)
+    )
+    return [_streak(row) for row in rows]
+
+
+def some(session: Session, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Streak]:
+    """Definitions by (tenant, id); those that do not exist are missing."""
+    wanted = sorted(keys)
+    rows = session.execute(
+        sa.select(streaks).where(sa.tuple_(streaks.c.tenant_id, streaks.c.id).in_(wanted))
+    )
+    return {(row.tenant_id, row.id): _streak(row) for row in rows}
+
+
+def change(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
+    """Change a definition; raise NotFound. New rules make a new revision."""
+    revised = values.keys() & {"grace_periods", "reset_on_miss"}
+    row = session.execute(
+        sa.update(streaks)
+        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+        .values(
+            updated_at=clock.now(), revision=streaks.c.revision + (1 if revised else 0), **values
+        )
+        .returning(streaks)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(code)
+    return _streak(row)
+
+
+def _streak(row: Any) -> Streak:
+    return Streak(
+        tenant_id=row.tenant_id,
+        id=row.id,
+        code=row.code,
+        name=row.name,
+        description=row.description,
+        period=row.period,
+        rules=Rules(row.grace_periods, row.reset_on_miss),
+        is_active=row.is_active,
+        boundary=row.boundary,
+        milestones=row.milestones,
+        revision=row.revision,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+# -- states ----------------------------------------------------------------------------------
+
+_STATE_COLUMNS = (
+    "s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded, s.current_count,"
+    " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone"
+)
+
+_SELECT_STATES = sa.text(
+    f"""
+    SELECT {_STATE_COLUMNS}
+    FROM unnest(CAST(:tenants AS int[]), CAST(:participants AS bigint[]), CAST(:streaks AS int[]))
+         AS k (tenant_id, participant_id, streak_id)
+    JOIN streak_states s USING (tenant_id, participant_id, streak_id)
+    """  # noqa: S608 - column names of this file
+)
+
+
+def states(
+    session: Session, keys: Sequence[Key], definitions: dict[tuple[int, int], Streak]
+) -> dict[Key, State]:
+    """The states of some keys; those without a tick yet are missing.
+
+    The caller holds the participants' row locks: they guard the states, which need none.
+    """
+    if not keys:
+        return {}
+    tenants, participants, ids = zip(*keys, strict=True)
+    rows = session.execute(
+        _SELECT_STATES,
+        {"tenants": list(tenants), "participants": list(participants), "streaks": list(ids)},
+    )
+    return {
+        (row[0], row[1], row[2]): state_of_row(row, definitions[row[0], row[2]]) for row in rows
+    }
+
+
+def states_of(
+    session: Session, tenant_id: int, participant_id: int, definitions: Sequence[Streak]
+) -> list[tuple[Streak, State]]:
+    """A participant's states under some of the tenant's definitions, in their order."""
+    rows = session.execute(
+        sa.text(
+            f"SELECT {_STATE_COLUMNS} FROM streak_states s"  # noqa: S608 - as above
+            " WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id"
+        ),
+        {"tenant_id": tenant_id, "participant_id": participant_id},
+    )
+    by_streak = {row.streak_id: row for row in rows}
+    return [
+        (streak, state_of_row(by_streak[streak.id], streak))
+        for streak in definitions
+        if streak.id in by_streak
+    ]
+
+
+def state_of_row(row: Any, streak: Streak) -> State:
+    """The state in a row; walked afresh when the definition's rules changed since it was written.
+
+    `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
+    instant, last zone).
+    """
+    ranges = parse_ranges(row[3])
+    if row[7] == streak.revision:
+        standing = Standing(ranges[-1][1] - 1, row[4], row[5], row[6])
+    else:
+        standing = rules.walk(ranges, streak.rules)
+    return State(ranges, standing, clock.to_us(row[8]), row[9])
+
+
+_UPSERT_STATES = sa.text(
+    """
+    INSERT INTO streak_states (tenant_id, participant_id, streak_id, recorded, current_count,
+      longest_count, grace_remaining, revision, last_recorded_at, last_timezone)
+    SELECT t, p, s, CAST(r AS int4multirange), c, l, g, v,
+      CAST(a AS timestamptz), z
+    FROM unnest(CAST(:tenants AS int[]), CAST(:participants AS bigint[]), CAST(:streaks AS int[]),
+      CAST(:recorded AS text[]), CAST(:counts AS int[]), CAST(:longest AS int[]),
+      CAST(:grace AS int[]), CAST(:revisions AS int[]), CAST(:instants AS text[]),
+      CAST(:zones AS text[])) AS k (t, p, s, r, c, l, g, v, a, z)
+    ORDER BY t, p, s
+    ON CONFLICT (tenant_id, participant_id, streak_id) DO UPDATE SET
+      recorded = excluded.recorded, current_count = excluded.current_count,
+      longest_count = excluded.longest_count, grace_remaining = excluded.grace_remaining,
+      revision = excluded.revision, last_recorded_at = excluded.last_recorded_at,
+      last_timezone = excluded.last_timezone
+    """
+)
+
+
+def write_states(session: Session, states: dict[Key, State], revisions: dict[Key, int]) -> None:
+    """Write states whole, new or not."""
+    if not states:
+        return
+    tenants, participants, ids = zip(*states, strict=True)
+    standings = [state.standing for state in states.values()]
+    session.execute(
+        _UPSERT_STATES,
+        {
+            "tenants": list(tenants),
+            "participants": list(participants),
+            "streaks": list(ids),
+            "recorded": [format_ranges(state.ranges) for state in states.values()],
+            "counts": [standing.count for standing in standings],
+            "longest": [standing.longest for standing in standings],
+            "grace": [standing.grace_remaining for standing in standings],
+            "revisions": [revisions[key] for key in states],
+            "instants": [clock.to_text(state.last_recorded_us) for state in states.values()],
+            "zones": [state.last_zone for state in states.values()],
+        },
+    )
+
+
+_RANGE = re.compile(r"\[(-?\d+),(-?\d+)\)")
+
+
+def parse_ranges(text: str) -> Ranges:
+    """Read Postgres' spelling of an int4multirange: `{[1,3),[5,6)}`."""
+    return tuple((int(start), int(end)) for start, end in _RANGE.findall(text))
+
+
+def format_ranges(ranges: Ranges) -> str:
+    """Spell a set of periods as an int4multirange."""
+    return "{" + ",".join(f"[{start},{end})" for start, end in ranges) + "}"

@@ -1,0 +1,253 @@
+"""Tenants and their API keys.
+
+A tenant's live and test sides are two rows: no query can mix what no key joins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from models import clock, ids
+from models.db import IntegrityError, Session, metadata
+from models.errors import NotFound, TenantExists
+
+Mode = Literal["live", "test"]
+MODES: tuple[Mode, ...] = ("live", "test")
+ADMIN_SCOPES = frozenset({"admin", "gamify:admin"})
+
+tenants = sa.Table(
+    "tenants",
+    metadata,
+    sa.Column("id", sa.Integer, sa.Identity(always=True), primary_key=True),
+    sa.Column("slug", sa.Text, nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("is_enabled", sa.Boolean, nullable=False),
+    sa.Column("participant_writes_per_minute", sa.Integer, nullable=False),
+    sa.Column("tick_secret", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("sha256", sa.LargeBinary, nullable=False),
+    sa.Column("hint", sa.Text, nullable=False),
+    sa.Column("scopes", ARRAY(sa.Text), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True)),
+    sa.Column("revoked_at", sa.DateTime(timezone=True)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One side (live or test) of a tenant."""
+
+    id: int
+    slug: str
+    mode: Mode
+    is_enabled: bool
+    participant_writes_per_minute: int  # 0: no cap
+    tick_secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as stored: its hash is all that is kept of it."""
+
+    tenant_id: int
+    id: UUID
+    hint: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def is_valid_at(self, now: datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    @property
+    def is_admin(self) -> bool:
+        """Carries `admin` or `gamify:admin` (seed 001)."""
+        return bool(self.scopes & ADMIN_SCOPES)
+
+
+# -- keys as text ----------------------------------------------------------------------------
+
+_RANDOM_CHARS = 32  # base62: 190 bits
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECK_CHARS = 6
+
+
+def new_key(mode: Mode) -> str:
+    """A fresh key: `bq_live_` or `bq_test_`, random characters, a checksum."""
+    body = f"bq_{mode}_" + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARS))
+    return body + _checksum(body)
+
+
+def is_well_formed(key: str) -> bool:
+    """Whether the checksum fits: a mistyped key is refused without a database read."""
+    return (
+        len(key) == 8 + _RANDOM_CHARS + _CHECK_CHARS
+        and key.startswith(("bq_live_", "bq_test_"))
+        and key.isascii()
+        and _checksum(key[:-_CHECK_CHARS]) == key[-_CHECK_CHARS:]
+    )
+
+
+def hash_key(key: str) -> bytes:
+    """The SHA-256 under which a key is stored."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _checksum(body: str) -> str:
+    number, text = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECK_CHARS):
+        number, digit = divmod(number, 62)
+        text = _ALPHABET[digit] + text
+    return text
+
+
+# -- queries ---------------------------------------------------------------------------------
+
+
+def create(session: Session, slug: str, writes_per_minute: int) -> dict[Mode, Tenant]:
+    """Create both sides of a tenant; raise TenantExists when the slug is taken."""
+    try:
+        return {mode: _insert(session, slug, mode, writes_per_minute) for mode in MODES}
+    except IntegrityError as error:
+        raise TenantExists(slug) from error
+
+
+def _insert(session: Session, slug: str, mode: Mode, writes_per_minute: int) -> Tenant:
+    row = session.execute(
+        sa.insert(tenants)
+        .values(
+            slug=slug,
+            mode=mode,
+            is_enabled=True,
+            participant_writes_per_minute=writes_per_minute,
+            tick_secret=os.urandom(16),
+            created_at=clock.now(),
+        )
+        .returning(tenants)
+    ).one()
+    return _tenant(row)
+
+
+def by_slug(session: Session, slug: str) -> dict[Mode, Tenant]:
+    """Both sides of a tenant; raise NotFound when there is none."""
+    rows = session.execute(sa.select(tenants).where(tenants.c.slug == slug)).all()
+    if not rows:
+        raise NotFound(f"Tenant '{slug}' not found")
+    return {row.mode: _tenant(row) for row in rows}
+
+
+def by_id(session: Session, tenant_id: int) -> Tenant:
+    """One side of a tenant."""
+    return _tenant(session.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one())
+
+
+def some(session: Session, tenant_ids: set[int]) -> dict[int, Tenant]:
+    """Tenants by id; those that do not exist are missing."""
+    rows = session.execute(sa.select(tenants).where(tenants.c.id.in_(sorted(tenant_ids))))
+    return {row.id: _tenant(row) for row in rows}
+
+
+def all_ids(session: Session) -> list[int]:
+    """The id of every tenant's every side."""
+    return list(session.execute(sa.select(tenants.c.id).order_by(tenants.c.id)).scalars())
+
+
+def change(session: Session, slug: str, **values: bool | int) -> dict[Mode, Tenant]:
+    """Change both sides of a tenant (`is_enabled`, `participant_writes_per_minute`)."""
+    session.execute(sa.update(tenants).where(tenants.c.slug == slug).values(**values))
+    return by_slug(session, slug)
+
+
+def create_key(
+    session: Session,
+    tenant: Tenant,
+    scopes: Sequence[str],
+    expires_at: datetime | None = None,
+) -> tuple[UUID, str]:
+    """Create a key and return its id and, this once, the key itself."""
+    key, key_id = new_key(tenant.mode), ids.uuid7(clock.now_us())
+    session.execute(
+        sa.insert(api_keys).values(
+            tenant_id=tenant.id,
+            id=key_id,
+            sha256=hash_key(key),
+            hint=f"{key[:8]}…{key[-4:]}",
+            scopes=list(scopes),
+            created_at=clock.now(),
+            expires_at=expires_at,
+        )
+    )
+    return key_id, key
+
+
+def find_key(session: Session, key: str) -> ApiKey | None:
+    """The stored key of a presented one, valid or not."""
+    row = session.execute(
+        sa.select(api_keys).where(api_keys.c.sha256 == hash_key(key))
+    ).one_or_none()
+    return None if row is None else _api_key(row)
+
+
+def list_keys(session: Session, tenant_ids: Sequence[int]) -> list[ApiKey]:
+    """The keys of some tenants, oldest first."""
+    rows = session.execute(
+        sa.select(api_keys)
+        .where(api_keys.c.tenant_id.in_(tenant_ids))
+        .order_by(api_keys.c.created_at)
+    )
+    return [_api_key(row) for row in rows]
+
+
+def key_by_id(session: Session, key_id: UUID) -> ApiKey:
+    """A key by its id, for the operator's command line, which stands above tenants."""
+    row = session.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"Key '{key_id}' not found")
+    return _api_key(row)
+
+
+def revoke_key(session: Session, tenant_id: int, key_id: UUID) -> None:
+    """Revoke a key; one that is revoked stays so since the first time."""
+    session.execute(
+        sa.update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+        .where(api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=clock.now())
+    )
+
+
+def _tenant(row: Any) -> Tenant:
+    return Tenant(
+        row.id,
+        row.slug,
+        row.mode,
+        row.is_enabled,
+        row.participant_writes_per_minute,
+        bytes(row.tick_secret),
+    )
+
+
+def _api_key(row: Any) -> ApiKey:
+    return ApiKey(
+        row.tenant_id, row.id, row.hint, frozenset(row.scopes), row.expires_at, row.revoked_at
+    )

@@ -1,0 +1,148 @@
+"""The tick ledger: what each tick did, kept by the day; it explains, the states decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session, copy, copy_text
+from models.rules.periods import Kind, key_of
+from models.rules.streaks import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One applied tick, as a row of the ledger."""
+
+    tenant_id: int
+    id: str
+    participant_id: int
+    streak_id: int
+    period: int
+    occurred_us: int
+    outcome: Outcome
+    new_count: int
+    previous_count: int
+    longest_count: int
+    is_new_record: bool
+    grace_remaining: int
+    timezone: str | None
+    metadata: str | None  # JSON as sent
+
+
+COLUMNS = (
+    "tenant_id", "id", "participant_id", "streak_id", "period", "occurred_at", "outcome",
+    "new_count", "previous_count", "longest_count", "is_new_record", "grace_remaining",
+    "timezone", "metadata",
+)  # fmt: skip
+
+
+def append(session: Session, ticks: Iterable[Tick]) -> None:
+    """Write ticks to the ledger; raise IntegrityError when one of them is already there."""
+    copy(session, "ticks", COLUMNS, map(_line, ticks))
+
+
+def _line(tick: Tick) -> str:
+    return (
+        f"{tick.tenant_id}\t{tick.id}\t{tick.participant_id}\t{tick.streak_id}\t{tick.period}\t"
+        f"{clock.to_text(tick.occurred_us)}\t{tick.outcome}\t{tick.new_count}\t"
+        f"{tick.previous_count}\t{tick.longest_count}\t{tick.is_new_record}\t"
+        f"{tick.grace_remaining}\t{copy_text(tick.timezone)}\t{copy_text(tick.metadata)}\n"
+    )
+
+
+_SELECT = """
+    SELECT t.tenant_id, t.id, t.participant_id, t.streak_id, t.period, t.occurred_at, t.outcome,
+      t.new_count, t.previous_count, t.longest_count, t.is_new_record, t.grace_remaining,
+      t.timezone, t.metadata, p.external_id, s.code AS streak_code, s.period AS kind
+    FROM ticks t
+    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
+    JOIN streaks s ON s.tenant_id = t.tenant_id AND s.id = t.streak_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tick of the ledger with the names that its numbers stand for."""
+
+    tick: Tick
+    external_id: str
+    streak_code: str
+    kind: Kind
+
+    def answer(self) -> dict[str, Any]:
+        """The documented answer to this tick (contract §3.3)."""
+        return answer(self.tick, self.external_id, self.streak_code, self.kind)
+
+
+def answer(tick: Tick, external_id: str, streak_code: str, kind: Kind) -> dict[str, Any]:
+    """What `record` answers: the five documented fields, then the others (contract §3.3)."""
+    return {
+        "streak_code": streak_code,
+        "new_count": tick.new_count,
+        "longest_count": tick.longest_count,
+        "is_new_record": tick.is_new_record,
+        "already_recorded": tick.outcome == "repeated",
+        "participant_id": external_id,
+        "tick_id": tick.id,
+        "outcome": tick.outcome,
+        "previous_count": tick.previous_count,
+        "grace_remaining": tick.grace_remaining,
+        "period_key": key_of(kind, tick.period),
+    }
+
+
+def find(session: Session, tenant_id: int, tick_id: UUID) -> Found | None:
+    """A tick of the ledger, or None."""
+    row = session.execute(
+        sa.text(f"{_SELECT} WHERE t.tenant_id = :tenant_id AND t.id = :id"),
+        {"tenant_id": tenant_id, "id": str(tick_id)},
+    ).one_or_none()
+    return None if row is None else _found(row)
+
+
+def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
+    """Those of some (tenant, id) that the ledger holds."""
+    rows = session.execute(
+        sa.text(
+            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[])) AS k (tenant_id, id)"
+            " ON t.tenant_id = k.tenant_id AND t.id = k.id"
+        ),
+        {"tenants": [tenant for tenant, _ in keys], "ids": [tick_id for _, tick_id in keys]},
+    )
+    return {(row.tenant_id, str(row.id)): _found(row) for row in rows}
+
+
+def recorded_by(
+    session: Session, state_key: tuple[int, int, int], window: tuple[int, int]
+) -> dict[int, Tick]:
+    """The tick that recorded each period of a window [from, to], as far as the ledger reaches."""
+    rows = session.execute(
+        sa.text(
+            f"{_SELECT} WHERE t.tenant_id = :tenant_id AND t.participant_id = :participant_id"
+            " AND t.streak_id = :streak_id AND t.period BETWEEN :first AND :last"
+            " AND t.outcome <> 'repeated'"
+        ),
+        {
+            "tenant_id": state_key[0],
+            "participant_id": state_key[1],
+            "streak_id": state_key[2],
+            "first": window[0],
+            "last": window[1],
+        },
+    )
+    return {row.period: _found(row).tick for row in rows}
+
+
+def _found(row: Any) -> Found:
+    tick = Tick(
+        row.tenant_id, str(row.id), row.participant_id, row.streak_id, row.period,
+        clock.to_us(row.occurred_at), row.outcome, row.new_count, row.previous_count,
+        row.longest_count, row.is_new_record, row.grace_remaining, row.timezone, row.metadata,
+    )  # fmt: skip
+    return Found(tick, row.external_id, row.streak_code, row.kind)

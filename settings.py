@@ -1,0 +1,106 @@
+"""Everything the operator may set: the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A setting is missing or has a value that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field per environment variable `UNBROKEN_<FIELD>`; the two URLs have no prefix.
+
+    The unit is in the name. Defaults suit one machine; docs/operations.md says when to change them.
+    """
+
+    database_url: str = ""
+    redis_url: str = ""
+    # Key ring for secrets at rest: comma-separated Fernet keys, newest first.
+    secret_keys: str = ""
+
+    # -- the API ---------------------------------------------------------------------------
+    wait_seconds: float = 2.0  # contract §2: how long `record` waits for the worker by default
+    wait_backlog_max: int = 5_000  # entries ahead of a tick: more take longer than the wait
+    tick_ahead_hours_max: int = 14  # contract §3.1: the furthest time zone
+    tick_age_days_max: int = 400  # contract §3.1
+    redis_timeout_ms: int = 900  # contract: 503 within a second while Redis is gone
+    database_timeout_ms: int = 5_000
+    api_processes: int = 2
+    api_threads: int = 16  # per process; a waiting request holds one
+    api_waiters_max: int = 12  # per process: the other threads keep accepting
+
+    # -- the intake ------------------------------------------------------------------------
+    intake_entries_max: int = 1_000_000  # per stream; about 300 bytes each in Redis
+    idempotency_hours: int = 24
+
+    # -- workers ---------------------------------------------------------------------------
+    drain_batch_max: int = 1_000
+    drain_run_seconds: float = 30.0  # then hand over if there was work: keeps a drain warm
+    drain_processes: int = 1  # how many drains the sweep may ask for
+    takeover_idle_ms: int = 5_000  # what a dead drain held is taken over after this
+    entry_tries_max: int = 5  # design §6: then it is a dead letter
+
+    failpoints: str = ""  # tests only: names of places at which to die
+
+    # -- retention, by dropping day partitions ---------------------------------------------
+    ticks_days: int = 400
+    facts_days: int = 90
+    deliveries_days: int = 90
+    attempts_days: int = 30
+
+    # -- webhooks --------------------------------------------------------------------------
+    webhook_allow_cidrs: str = ""  # addresses that may be called although not public
+    webhook_allow_http: bool = False
+    webhook_ports: str = "80,443,8443"  # "*" for any
+    webhook_processes: int = 1
+    deliver_idle_seconds: float = 10.0  # a deliverer stays this long: connections stay warm
+
+    @staticmethod
+    def from_env(env: Mapping[str, str] = os.environ) -> Settings:
+        """Read the environment; raise SettingsError naming the variable that cannot be read."""
+        values: dict[str, Any] = {}
+        for field in fields(Settings):
+            name = variable(field.name)
+            if name in env:
+                values[field.name] = _parse(name, env[name], type(field.default))
+        return Settings(**values)
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """How many days of each partitioned table are kept."""
+        return {
+            "ticks": self.ticks_days,
+            "facts": self.facts_days,
+            "deliveries": self.deliveries_days,
+            "attempts": self.attempts_days,
+        }
+
+    def require_urls(self) -> Settings:
+        """Return self, or raise SettingsError saying which URL is missing and what to do."""
+        for name in ("database_url", "redis_url"):
+            if not getattr(self, name):
+                raise SettingsError(
+                    f"{variable(name)} is not set. Start everything with `unbroken up`, "
+                    f"or point {variable(name)} at your own server."
+                )
+        return self
+
+
+def variable(field: str) -> str:
+    """The environment variable that sets a field."""
+    return field.upper() if field in ("database_url", "redis_url") else f"UNBROKEN_{field.upper()}"
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "0": False, "false": False, "": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        raise SettingsError(f"{name}={text!r} is not a valid {kind.__name__}") from None

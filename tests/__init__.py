@@ -1,0 +1,1 @@
+"""The specification, on the real thing."""

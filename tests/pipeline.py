@@ -1,0 +1,61 @@
+"""The workers as a test runs them: in this process, when it says so, until nothing is left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+
+from models.db import Engine
+from settings import Settings
+from webhooks import deliveries as delivery
+from webhooks import egress, secrets
+from workers.drain import Drain
+from workers.stream import Streams, depth
+
+
+@dataclass
+class Pipeline:
+    """Drains and deliverers on the test servers."""
+
+    settings: Settings
+    engine: Engine
+    client: redis.Redis
+    kicks: list[None] = field(default_factory=list)
+
+    def make_drain(
+        self,
+        consumer: str = "test",
+        batch_max: int = 1_000,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Drain:
+        """A drain of its own name, that takes over what others left at once."""
+        return Drain(
+            engine=self.engine,
+            streams=Streams(self.client, f"{consumer}:{os.getpid()}", takeover_idle_ms=0),
+            batch_max=batch_max,
+            entry_tries_max=self.settings.entry_tries_max,
+            on_deliveries=lambda: self.kicks.append(None),
+            should_stop=should_stop,
+        )
+
+    def drain(self) -> None:
+        """Apply everything that has been accepted."""
+        drain = self.make_drain(should_stop=lambda: depth(self.client) == 0)
+        drain.streams.create_groups()
+        drain.run(30)
+        assert depth(self.client) == 0
+
+    def deliver(self) -> int:
+        """Send everything that is due; return how many outcomes were recorded."""
+        terms = delivery.Terms(
+            ring=secrets.ring(self.settings.secret_keys),
+            policy=egress.policy(
+                self.settings.webhook_allow_cidrs,
+                self.settings.webhook_allow_http,
+                self.settings.webhook_ports,
+            ),
+        )
+        return delivery.deliver(self.engine, terms, stop=lambda: False)

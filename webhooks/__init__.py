@@ -1,0 +1,1 @@
+"""Facts leaving the service."""

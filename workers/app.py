@@ -1,0 +1,58 @@
+"""The composition root of the workers: settings, connections, Celery application, beat."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import Any
+
+from celery.signals import worker_shutting_down
+
+from models.db import engine as make_engine
+from settings import Settings
+from workers import failpoints
+from workers.context import Context
+from workers.intake import connect
+from workers.queues import UPKEEP, make_celery
+from workers.tasks import register
+
+STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is gone
+
+settings = Settings.from_env().require_urls()
+failpoints.arm(settings.failpoints)
+app = make_celery(settings.redis_url)
+stopping = threading.Event()
+
+
+def context() -> Context:
+    """The connections of this process."""
+    return Context(
+        settings=settings,
+        engine=make_engine(settings.database_url, timeout_ms=60_000, pool=2),
+        client=connect(settings.redis_url, STREAM_SECONDS),
+        celery=app,
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        should_stop=stopping.is_set,
+    )
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    stopping.set()
+
+
+register(app, context)
+app.conf.beat_schedule = {
+    # `expires`: a sweep that nobody fetched in time is worth nothing; the next one is on its way.
+    "sweep": {
+        "task": "sweep",
+        "schedule": 1.0,
+        "options": {"queue": UPKEEP, "expires": 3},
+    },
+    "partitions": {
+        "task": "partitions",
+        "schedule": 3_600.0,
+        "options": {"queue": UPKEEP, "expires": 3_600},
+    },
+}

@@ -1,0 +1,163 @@
+"""The drain: read a batch, apply it in one transaction, acknowledge, answer, kick delivery.
+
+Any number of drains run side by side. What each promises: nothing is acknowledged before its
+commit, and what is applied twice has no effect the second time (the ledger's key sees to that).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from models import dead_letters
+from models.db import Engine, Session, is_away, is_contended, is_duplicate, transaction
+from models.dead_letters import DeadLetter
+from workers import streaks
+from workers.failpoints import failpoint
+from workers.messages import TickV1, Unreadable, decode
+from workers.stream import Entry, Streams
+
+log = logging.getLogger("unbroken.drain")
+
+TRIES_MAX = 8  # of one batch against other drains: each loses only to one that got further
+RETRY_SECONDS = 0.05
+AWAY_SECONDS = 0.5  # between two looks for a database that is gone
+ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
+
+
+@dataclass
+class Drain:
+    """One drain with its connections."""
+
+    engine: Engine
+    streams: Streams
+    batch_max: int
+    entry_tries_max: int
+    on_deliveries: Callable[[], None]
+    should_stop: Callable[[], bool]
+    _active_streams: int = field(default=1)
+
+    def run(self, seconds: float) -> int:
+        """Drain for a while; return how many entries were applied or put away."""
+        ends, done = time.monotonic() + seconds, 0
+        try:
+            while time.monotonic() < ends and not self.should_stop():
+                self.streams.refresh()
+                done += self._round(self.streams.take_over(self.batch_max))
+                done += self._round(self._read())
+        finally:
+            self.streams.leave()
+        return done
+
+    def _read(self) -> list[Entry]:
+        """A round over all streams: each gets its share of the batch, however long it is."""
+        entries = self.streams.read(max(1, self.batch_max // self._active_streams))
+        self._active_streams = len({entry.stream for entry in entries}) or 1
+        failpoint("drain.after_read")
+        return entries
+
+    def _round(self, entries: Sequence[Entry]) -> int:
+        done = 0
+        for start in range(0, len(entries), self.batch_max):
+            done += self._batch(entries[start : start + self.batch_max])
+        return done
+
+    def _batch(self, entries: Sequence[Entry]) -> int:
+        """Apply entries; on failure halve them until what cannot be applied stands alone.
+
+        What stands alone stays pending, is taken over again, and after `entry_tries_max` tries
+        becomes a dead letter; the entries beside it are applied at once.
+        """
+        try:
+            result = self._apply(entries)
+        except _Stopped:
+            return 0
+        except Exception as error:
+            if len(entries) == 1:
+                return self._put_away(entries[0], error)
+            middle = len(entries) // 2
+            return self._batch(entries[:middle]) + self._batch(entries[middle:])
+        failpoint("drain.after_commit_before_ack")
+        self.streams.finish(entries, result.answers)
+        if result.deliveries:
+            self.on_deliveries()
+        return len(entries)
+
+    def _apply(self, entries: Sequence[Entry]) -> streaks.Applied:
+        """One transaction; again when another drain was in the way or the database is away."""
+        messages = list({m.id: m for m in (decode(entry.text) for entry in entries)}.values())
+        known: dict[str, dict[str, Any]] = {}
+        tries = 0
+        while not self.should_stop():
+            try:
+                fresh = [message for message in messages if message.id not in known]
+                with transaction(self.engine) as session:
+                    result = streaks.apply(session, fresh) if fresh else streaks.Applied()
+                    failpoint("drain.mid_sql")
+                return _with_known(result, known, messages)
+            except Exception as error:
+                tries += 1
+                self._pause_or_raise(error, tries)
+                if is_duplicate(error):
+                    known = self._known(messages)
+        raise _Stopped
+
+    def _pause_or_raise(self, error: Exception, tries: int) -> None:
+        """Wait before another try, or raise when trying again will not help."""
+        if is_away(error):
+            log.warning("database away, the batch stays pending: %s", error)
+            time.sleep(AWAY_SECONDS)
+        elif tries < TRIES_MAX and (is_contended(error) or is_duplicate(error)):
+            time.sleep(RETRY_SECONDS * (tries - 1))
+        else:
+            raise error
+
+    def _known(self, messages: Sequence[TickV1]) -> dict[str, dict[str, Any]]:
+        with transaction(self.engine) as session:
+            return streaks.known(session, messages)
+
+    def _put_away(self, entry: Entry, error: Exception) -> int:
+        """Count a failed try of one entry; after the last, keep it as a dead letter."""
+        tries = self.streams.tries(entry)
+        log.error("entry %s failed, try %d: %r", entry.id.decode(), tries, error)
+        if tries < self.entry_tries_max:
+            return 0
+        with transaction(self.engine) as session:
+            _bury(session, entry, error, tries)
+        self.streams.finish([entry], {})
+        return 1
+
+
+class _Stopped(Exception):
+    """The drain was told to stop while it waited; its entries stay pending."""
+
+
+def _with_known(
+    result: streaks.Applied, known: dict[str, dict[str, Any]], messages: Sequence[TickV1]
+) -> streaks.Applied:
+    for message in messages:
+        if message.is_awaited and message.id in known:
+            result.answers[message.id] = known[message.id]
+    return result
+
+
+def _bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
+    try:
+        message = decode(entry.text)
+        tenant_id, letter_id = message.tenant_id, UUID(message.id)
+    except (Unreadable, ValueError):
+        tenant_id = dead_letters.UNKNOWN_TENANT
+        letter_id = uuid5(NAMESPACE_OID, f"{entry.stream} {entry.id.decode()}")
+    letter = DeadLetter(
+        tenant_id,
+        letter_id,
+        "tick",
+        entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
+        repr(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
+        tries,
+    )
+    dead_letters.append(session, letter)

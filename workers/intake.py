@@ -1,0 +1,261 @@
+"""The door: everything the API may do with the workers.
+
+Append accepted writes, wait for their answers, and change configuration so that every process
+sees it with its next write.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import redis
+from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from workers import keys
+from workers.messages import TickV1 as TickV1
+from workers.messages import encode
+from workers.queues import DRAIN, make_celery
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+log = logging.getLogger("unbroken.intake")
+
+_SCRIPT = Path(__file__).with_name("accept.lua").read_text()
+_CHANGING = "!"  # ends a version while a change is being written: no cache may be filled from it
+UNVERSIONED = "0"  # what the script reads of a tenant that never changed
+WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
+CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
+
+
+class IntakeError(Exception):
+    """The write was not accepted."""
+
+
+class Unavailable(IntakeError):
+    """Redis did not answer in time."""
+
+
+class Full(IntakeError):
+    """The intake holds as many entries as it may."""
+
+
+class Stale(IntakeError):
+    """The tenant's configuration has changed since it was read."""
+
+
+class IdempotencyConflict(IntakeError):
+    """The Idempotency-Key was first used with another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A participant's write allowance after one write."""
+
+    is_accepted: bool
+    remaining: int
+    reset_ms: int  # until the minute that began with the first write ends
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an append."""
+
+    tokens: list[Token]  # one per tick, in order
+    ahead: int  # entries in the stream before these
+    known_id: str | None = None  # the tick first accepted under this Idempotency-Key
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """An Idempotency-Key and the fingerprint of the body that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Ticks of one tenant to be accepted together, under the configuration they were checked by."""
+
+    tenant_id: int
+    version: str
+    participant_writes_per_minute: int
+    ticks: Sequence[TickV1]
+    idempotency: Idempotency | None = None
+
+
+@dataclass
+class Intake:
+    """Connections to Redis, and the Celery application for kicks."""
+
+    client: redis.Redis
+    waiting: redis.Redis  # its reads may take as long as a request may wait
+    celery: Celery
+    settings: Settings
+    _sha: str = field(default="")
+
+    def append(self, request: Append) -> Accepted:
+        """Accept ticks in one round trip; they are durable when this returns.
+
+        Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing was accepted
+        (Unavailable after a time-out: perhaps; the caller's retry is a tick of its own).
+        """
+        number = keys.stream_of(request.tenant_id)
+        names = [keys.stream(number), keys.config(number), keys.awake(number)]
+        if request.idempotency:
+            names.append(
+                keys.idempotency(number, request.tenant_id, request.idempotency.key)
+            )
+        result = self._run(names, self._arguments(number, request))
+        return self._accepted(result)
+
+    def _arguments(self, number: int, request: Append) -> list[Any]:
+        idempotency = request.idempotency
+        arguments: list[Any] = [
+            request.tenant_id,
+            request.version,
+            request.participant_writes_per_minute,
+            self.settings.intake_entries_max,
+            keys.rate(number, request.tenant_id),
+            self.settings.idempotency_hours * 3_600,
+            idempotency.fingerprint if idempotency else "",
+            request.ticks[0].id,
+        ]
+        for tick in request.ticks:
+            arguments += (tick.participant_id, encode(tick))
+        return arguments
+
+    def _run(self, names: list[str], arguments: list[Any]) -> list[Any]:
+        try:
+            try:
+                return self.client.evalsha(self._sha, len(names), *names, *arguments)  # type: ignore[no-any-return]
+            except redis.exceptions.NoScriptError:
+                self._sha = str(self.client.script_load(_SCRIPT))
+                return self.client.evalsha(self._sha, len(names), *names, *arguments)  # type: ignore[no-any-return]
+        except redis.exceptions.OutOfMemoryError as error:
+            raise Full from error
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def _accepted(self, result: list[Any]) -> Accepted:
+        match result[0]:
+            case b"ok":
+                if result[1]:
+                    self.kick()
+                pairs = zip(result[3::2], result[4::2], strict=True)
+                tokens = [Token(left >= 0, max(left, 0), reset) for left, reset in pairs]
+                return Accepted(tokens, result[2])
+            case b"known":
+                return Accepted([], 0, result[1].decode())
+            case b"stale":
+                raise Stale
+            case b"full":
+                raise Full
+            case _:
+                raise IdempotencyConflict
+
+    def kick(self) -> None:
+        """Ask for a drain. A kick that is lost costs a second: beat sweeps for what it left."""
+        try:
+            self.celery.send_task("drain", queue=DRAIN)
+        except Exception:
+            log.warning("kick not sent; the sweep will see the backlog", exc_info=True)
+
+    def wait(self, tick_id: str, seconds: float) -> dict[str, Any] | None:
+        """The answer to a tick, or None when it has not been applied in time."""
+        try:
+            popped: Any = self.waiting.blpop([keys.reply(tick_id)], timeout=seconds)
+        except redis.exceptions.RedisError:
+            return None  # accepted all the same: the caller says 202
+        return None if popped is None else json.loads(popped[1])
+
+    # -- configuration -----------------------------------------------------------------------
+
+    def version(self, tenant_id: int) -> str:
+        """The version of a tenant's configuration, to be read before the configuration itself."""
+        number = keys.stream_of(tenant_id)
+        try:
+            found: Any = self.client.hget(keys.config(number), str(tenant_id))
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+        return UNVERSIONED if found is None else bytes(found).decode()
+
+    @contextmanager
+    def changing(self, tenant_ids: Sequence[int]) -> Iterator[None]:
+        """Change configuration in the block, so that it holds for the next write everywhere.
+
+        1. Before: a version that no cache may keep. Writes go on, each reading the database.
+        2. The block commits its transaction.
+        3. After: a fresh version. Caches are filled again.
+        A crash between 2 and 3 leaves writes slow and right until the sweep heals the version.
+        Raises Unavailable when Redis does not answer: then nothing was changed.
+        """
+        self._set_versions(tenant_ids, _CHANGING)
+        try:
+            yield
+        finally:
+            self._set_versions(tenant_ids, "")
+
+    def _set_versions(self, tenant_ids: Sequence[int], suffix: str) -> None:
+        version = uuid.uuid4().hex + suffix
+        try:
+            for tenant_id in tenant_ids:
+                number = keys.stream_of(tenant_id)
+                self.client.hset(keys.config(number), str(tenant_id), version)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def ping(self) -> Literal[True]:
+        """Return when Redis answers; raise Unavailable."""
+        try:
+            self.client.ping()
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+        return True
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.client.close()
+        self.waiting.close()
+
+
+def may_be_cached(version: str) -> bool:
+    """Whether configuration read after this version may serve later writes too."""
+    return not version.endswith(_CHANGING)
+
+
+def open_intake(settings: Settings) -> Intake:
+    """An intake on the Redis of the settings; nothing is sent before it is used."""
+    seconds = settings.redis_timeout_ms / 1_000
+    return Intake(
+        client=connect(settings.redis_url, seconds),
+        waiting=connect(settings.redis_url, WAIT_SECONDS_MAX + seconds),
+        celery=make_celery(settings.redis_url),
+        settings=settings,
+    )
+
+
+def connect(url: str, timeout_seconds: float) -> redis.Redis:
+    """A client whose every wait ends after `timeout_seconds`, with one retry on a fresh socket.
+
+    The retry may repeat an append: the tick carries its id, so the ledger takes it once.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        max_connections=CONNECTIONS_MAX,
+        protocol=2,
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[redis.exceptions.ConnectionError],
+    )

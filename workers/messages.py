@@ -1,0 +1,44 @@
+"""The messages in the streams: versioned, small, complete.
+
+A message that a release no longer writes is still read for one release: add before, remove after.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
+    """One accepted tick."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # as the caller names the participant
+    streak_id: int
+    occurred_us: int  # microseconds since 1970, UTC
+    timezone: str | None = None  # IANA, the tick's own
+    metadata: str | None = None  # JSON as sent
+    is_awaited: bool = False  # somebody waits for the answer
+
+
+Message = TickV1  # a union once there is a second kind
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Message)
+
+
+class Unreadable(ValueError):
+    """A stream entry that is no message this release knows."""
+
+
+def encode(message: Message) -> bytes:
+    """A message as it stands in a stream."""
+    return _ENCODER.encode(message)
+
+
+def decode(text: bytes) -> Message:
+    """Read a message; raise Unreadable."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Unreadable(str(error)) from error

@@ -1,0 +1,59 @@
+"""The Celery application: queues as signals only; the data is in the streams and the database."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Queue
+
+DRAIN, WEBHOOKS, UPKEEP = "drain", "webhooks", "upkeep"
+
+SOCKET_SECONDS = 5
+# A task runs at most `drain_run_seconds` (30); a message unacknowledged for longer is given to
+# another worker. What it starts then is harmless: the data is never in it.
+VISIBILITY_SECONDS = 90
+
+
+def make_celery(redis_url: str) -> Celery:
+    """A Celery application on that Redis; raises nothing until it is used."""
+    app = Celery("unbroken", broker=broker_url(redis_url), set_as_current=False)
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend=None,
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+        worker_enable_remote_control=False,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_soft_shutdown_timeout=5.0,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker outlives its Redis
+        broker_connection_timeout=SOCKET_SECONDS,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "unacked_restore_interval": 10,
+            "queue_order_strategy": "round_robin",
+            "socket_timeout": SOCKET_SECONDS,
+            "socket_connect_timeout": SOCKET_SECONDS,
+            "socket_keepalive": True,
+            "retry_on_timeout": False,
+            "health_check_interval": 10,
+        },
+        # A kick is worth nothing later: beat sweeps every second for what a lost one left.
+        task_publish_retry=False,
+        task_default_delivery_mode="transient",
+        task_default_queue=UPKEEP,
+        task_queues=[Queue(name, routing_key=name) for name in (DRAIN, WEBHOOKS, UPKEEP)],
+        task_create_missing_queues=False,
+        timezone="UTC",
+    )
+    return app
+
+
+def broker_url(redis_url: str) -> str:
+    """Kombu's spelling of a Redis URL: a Unix socket is `redis+socket://`."""
+    scheme, _, rest = redis_url.partition("://")
+    return f"redis+socket://{rest}" if scheme == "unix" else redis_url

@@ -1,0 +1,82 @@
+"""Upkeep: what beat asks for. Sweeps for what lost kicks left, partitions, retention."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+import redis
+
+from models import clock, schema
+from workers import deliveries, keys
+from workers.context import Context
+from workers.queues import DRAIN, UPKEEP, WEBHOOKS
+from workers.stream import STREAMS, alive, depth
+
+log = logging.getLogger("unbroken.upkeep")
+
+SWEEP_LOCK_MS = 900  # beat sweeps every second; of two schedulers one acts
+ENTRIES_PER_DRAIN = 20_000  # about a second's work of one drain: more backlog deserves another
+CONSUMER_IDLE_MS = 3_600_000  # a consumer's name is forgotten after an hour without it
+
+
+def sweep(context: Context) -> None:
+    """Kick what should be running and is not; bound the queues; heal interrupted changes."""
+    client, settings = context.client, context.settings
+    if not client.set(keys.SWEEP_LOCK, context.name, nx=True, px=SWEEP_LOCK_MS):
+        return
+    waiting = depth(client)
+    if waiting:
+        wanted = min(settings.drain_processes, 1 + waiting // ENTRIES_PER_DRAIN)
+        _kick(context, "drain", DRAIN, wanted - alive(client, keys.DRAINS))
+    if deliveries.is_due(context.engine):
+        wanted = settings.webhook_processes
+        _kick(context, "deliver", WEBHOOKS, wanted - alive(client, keys.DELIVERERS))
+    for queue in (DRAIN, WEBHOOKS, UPKEEP):
+        client.ltrim(queue, 0, 2 * max(settings.drain_processes, settings.webhook_processes))
+    _heal_versions(client)
+
+
+def _kick(context: Context, task: str, queue: str, missing: int) -> None:
+    """Send kicks for missing workers, counting those that wait in the queue."""
+    for _ in range(missing - int(context.client.llen(queue))):  # type: ignore[arg-type]
+        context.celery.send_task(task, queue=queue)
+
+
+def _heal_versions(client: redis.Redis) -> None:
+    """Give a fresh version to configuration whose change was cut off between commit and end.
+
+    Such a version ends with `!`; one that stands for two sweeps is taken for cut off.
+    """
+    for number in range(keys.STREAMS):
+        versions: dict[bytes, bytes] = client.hgetall(keys.config(number))  # type: ignore[assignment]
+        for tenant_id, version in versions.items():
+            if not version.endswith(b"!"):
+                continue
+            seen = f"unbroken:healing:{version.decode()}"
+            if client.set(seen, "1", nx=True, ex=30):
+                continue
+            if client.ttl(seen) <= 20:  # type: ignore[operator]
+                client.hset(keys.config(number), tenant_id, uuid.uuid4().hex)  # type: ignore[arg-type]
+
+
+def partitions(context: Context) -> None:
+    """Make the days ahead, drop the days past keeping, forget consumers long gone."""
+    settings = context.settings
+    kept = schema.kept(settings.retention_days)
+    schema.ensure_partitions(context.engine, kept, clock.now())
+    for name in schema.drop_partitions(context.engine, kept, clock.now()):
+        log.info("dropped %s: past its retention", name)
+    forget_consumers(context.client)
+
+
+def forget_consumers(client: redis.Redis) -> None:
+    """Delete consumers that hold nothing and have been silent for an hour."""
+    for stream in STREAMS:
+        try:
+            consumers: list[dict[str, int]] = client.xinfo_consumers(stream, keys.GROUP)  # type: ignore[assignment]
+        except redis.exceptions.ResponseError:
+            continue  # no stream or group yet
+        for consumer in consumers:
+            if consumer["pending"] == 0 and consumer["idle"] > CONSUMER_IDLE_MS:
+                client.xgroup_delconsumer(stream, keys.GROUP, consumer["name"])  # type: ignore[arg-type]
