@@ -77,7 +77,7 @@ class Settings:
         return {
             "ticks": self.ticks_days,
             "facts": self.facts_days,
-            "deliveries": self.deliveries_days,
+            "deliveries_done": self.deliveries_days,
             "attempts": self.attempts_days,
         }
 

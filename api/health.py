@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
 
 from api.context import app_context
 from models import schema
-from models.db import reading
+from models.db import DatabaseError, reading
 from workers.intake import Unavailable
 
 blueprint = Blueprint("health", __name__)
@@ -43,5 +42,5 @@ def _postgres() -> str:
     try:
         with reading(app_context().engine) as session:
             return "ok" if schema.revision(session) == schema.head() else "migrations missing"
-    except sa.exc.SQLAlchemyError:
+    except DatabaseError:
         return "unavailable"

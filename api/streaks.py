@@ -78,7 +78,9 @@ class StreakChange(Body):
         return values
 
 
-def _both(rule: str, **options: Any) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+def _both(
+    rule: str, **options: Any
+) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """Serve a view under both documented spellings."""
 
     def add(view: Callable[..., Response]) -> Callable[..., Response]:

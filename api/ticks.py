@@ -95,9 +95,7 @@ def _append(who: Principal, messages: Sequence[TickV1], key: Idempotency | None)
     )
 
 
-def _message(
-    who: Principal, posted: TickBody, received_us: int, stamp: tuple[str, bool]
-) -> TickV1:
+def _message(who: Principal, posted: TickBody, received_us: int, stamp: tuple[str, bool]) -> TickV1:
     """The message of a tick, checked against the definition and the clock."""
     streak = _streak(who, posted.streak_code)
     occurred_us = received_us if posted.timestamp is None else posted.timestamp

@@ -130,9 +130,7 @@ def body(model: type[M]) -> M:
 def require_type(*allowed: str) -> str:
     """The request's media type, which must be one of those allowed."""
     if request.mimetype not in allowed:
-        raise Problem(
-            415, "unsupported_media_type", f"Send Content-Type: {' or '.join(allowed)}"
-        )
+        raise Problem(415, "unsupported_media_type", f"Send Content-Type: {' or '.join(allowed)}")
     return request.mimetype
 
 
@@ -171,9 +169,7 @@ def parse_json(text: bytes) -> Any:
 def field_errors(error: ModelError) -> Sequence[FieldError]:
     """What a model found wrong: each field by its path, without the input."""
     return [
-        FieldError(
-            ".".join(str(step) for step in one["loc"]) or "body", one["type"], one["msg"]
-        )
+        FieldError(".".join(str(step) for step in one["loc"]) or "body", one["type"], one["msg"])
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -29,6 +30,7 @@ def to_us(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
+@lru_cache(maxsize=8_192)  # a batch writes each of its instants several times
 def to_text(instant_us: int) -> str:
     """RFC 3339 in UTC with `Z`; the fraction only when there is one."""
     return isoformat(from_us(instant_us))

@@ -11,7 +11,12 @@ from typing import Any
 import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import IntegrityError as IntegrityError  # re-exported: callers stay in models
+
+# re-exported, so that callers stay in models
+from sqlalchemy.exc import IntegrityError as IntegrityError
+from sqlalchemy.exc import SQLAlchemyError
+
+DatabaseError = SQLAlchemyError
 
 Session = sa.Connection  # a session is a connection in a transaction: no ORM, no identity map
 Engine = sa.Engine
@@ -86,6 +91,22 @@ _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 def copy_text(text: str | None) -> str:
     """A text value in COPY's text format."""
     return "\\N" if text is None else text.translate(_SPECIAL)
+
+
+def array(values: Iterable[str | int | None]) -> str:
+    """An array as one literal in Postgres' spelling, to be CAST: cheaper to send and to parse than
+    a literal an element (13 → 7 ms for 1,000 rows of 6 columns)."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
 
 
 def _translated(statement: str, error: Exception) -> Exception:

@@ -96,12 +96,8 @@ class Outcome:
 
 # -- finding work ----------------------------------------------------------------------------
 
-_CLAIMABLE = (
-    "status = 'pending' AND next_attempt_at <= :now"
-    " AND (leased_until IS NULL OR leased_until <= :now)"
-)
 # A skip scan: one index probe for each destination with pending deliveries.
-_LANES = sa.text(f"""
+_LANES = sa.text("""
 WITH RECURSIVE lanes AS (
   (SELECT tenant_id, webhook_id, 1 AS nth FROM deliveries
    WHERE status = 'pending' AND (tenant_id, webhook_id) > (:tenant_id, CAST(:webhook_id AS uuid))
@@ -115,8 +111,10 @@ WITH RECURSIVE lanes AS (
 )
 SELECT lanes.tenant_id, lanes.webhook_id, w.id IS NULL AS is_orphan,
        w.id IS NULL OR (w.is_enabled AND EXISTS (
-         SELECT FROM deliveries d WHERE d.tenant_id = lanes.tenant_id
-         AND d.webhook_id = lanes.webhook_id AND {_CLAIMABLE})) AS has_work
+         SELECT FROM deliveries d
+         WHERE d.tenant_id = lanes.tenant_id AND d.webhook_id = lanes.webhook_id
+           AND d.status = 'pending' AND d.next_attempt_at <= :now
+           AND (d.leased_until IS NULL OR d.leased_until <= :now))) AS has_work
 FROM lanes LEFT JOIN webhooks w ON w.tenant_id = lanes.tenant_id AND w.id = lanes.webhook_id
 ORDER BY lanes.nth
 """)
@@ -141,7 +139,7 @@ def any_due(session: Session, now: datetime) -> bool:
 
 # -- claiming --------------------------------------------------------------------------------
 
-_CLAIM = sa.text(f"""
+_CLAIM = sa.text("""
 WITH due AS (
   SELECT d.place, w.url, w.secret
   FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
@@ -149,7 +147,9 @@ WITH due AS (
   JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id AND w.is_enabled
   CROSS JOIN LATERAL (
     SELECT ctid AS place FROM deliveries
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND {_CLAIMABLE}
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id
+      AND status = 'pending' AND next_attempt_at <= :now
+      AND (leased_until IS NULL OR leased_until <= :now)
     ORDER BY next_attempt_at LIMIT lane.count FOR UPDATE SKIP LOCKED) d
 )
 UPDATE deliveries d SET leased_until = :until, claim_id = :claim_id

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session
+from models.db import Session, array
 
 Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
@@ -69,12 +69,13 @@ def lock(session: Session, keys: set[Key]) -> dict[Key, Participant]:
     raise RuntimeError(f"{len(keys - found.keys())} participants could not be locked")
 
 
-def _run(
-    session: Session, statement: sa.TextClause, keys: Sequence[Key]
-) -> dict[Key, Participant]:
+def _run(session: Session, statement: sa.TextClause, keys: Sequence[Key]) -> dict[Key, Participant]:
     rows = session.execute(
         statement,
-        {"tenants": [tenant for tenant, _ in keys], "ids": [external for _, external in keys]},
+        {
+            "tenants": array(tenant for tenant, _ in keys),
+            "ids": array(external for _, external in keys),
+        },
     )
     return {(row[0], row[1]): Participant(row[2], row[3], row[4]) for row in rows}
 
@@ -103,12 +104,12 @@ def touch(session: Session, participants: dict[Key, Participant]) -> None:
     session.execute(
         _TOUCH,
         {
-            "tenants": [tenant for tenant, _ in touched],
-            "ids": [row.id for row in rows],
-            "events": [row.events for row in rows],
-            "sequences": [row.fact_sequence for row in rows],
-            "firsts": [_text(row.first_us) for row in rows],
-            "lasts": [_text(row.last_us) for row in rows],
+            "tenants": array(tenant for tenant, _ in touched),
+            "ids": array(row.id for row in rows),
+            "events": array(row.events for row in rows),
+            "sequences": array(row.fact_sequence for row in rows),
+            "firsts": array(_text(row.first_us) for row in rows),
+            "lasts": array(_text(row.last_us) for row in rows),
         },
     )
 

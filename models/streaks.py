@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from models import clock
-from models.db import IntegrityError, Session, metadata
+from models.db import IntegrityError, Session, array, metadata
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
 from models.rules.periods import Kind
@@ -195,7 +194,7 @@ def states(
     tenants, participants, ids = zip(*keys, strict=True)
     rows = session.execute(
         _SELECT_STATES,
-        {"tenants": list(tenants), "participants": list(participants), "streaks": list(ids)},
+        {"tenants": array(tenants), "participants": array(participants), "streaks": array(ids)},
     )
     return {
         (row[0], row[1], row[2]): state_of_row(row, definitions[row[0], row[2]]) for row in rows
@@ -264,26 +263,24 @@ def write_states(session: Session, states: dict[Key, State], revisions: dict[Key
     session.execute(
         _UPSERT_STATES,
         {
-            "tenants": list(tenants),
-            "participants": list(participants),
-            "streaks": list(ids),
-            "recorded": [format_ranges(state.ranges) for state in states.values()],
-            "counts": [standing.count for standing in standings],
-            "longest": [standing.longest for standing in standings],
-            "grace": [standing.grace_remaining for standing in standings],
-            "revisions": [revisions[key] for key in states],
-            "instants": [clock.to_text(state.last_recorded_us) for state in states.values()],
-            "zones": [state.last_zone for state in states.values()],
+            "tenants": array(tenants),
+            "participants": array(participants),
+            "streaks": array(ids),
+            "recorded": array(format_ranges(state.ranges) for state in states.values()),
+            "counts": array(standing.count for standing in standings),
+            "longest": array(standing.longest for standing in standings),
+            "grace": array(standing.grace_remaining for standing in standings),
+            "revisions": array(revisions[key] for key in states),
+            "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
+            "zones": array(state.last_zone for state in states.values()),
         },
     )
 
 
-_RANGE = re.compile(r"\[(-?\d+),(-?\d+)\)")
-
-
 def parse_ranges(text: str) -> Ranges:
     """Read Postgres' spelling of an int4multirange: `{[1,3),[5,6)}`."""
-    return tuple((int(start), int(end)) for start, end in _RANGE.findall(text))
+    numbers = [int(number) for number in text[2:-2].replace("),[", ",").split(",")]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def format_ranges(ranges: Ranges) -> str:

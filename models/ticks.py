@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, copy, copy_text
+from models.db import Session, array, copy, copy_text
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Outcome
 
@@ -110,10 +110,14 @@ def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, s
     """Those of some (tenant, id) that the ledger holds."""
     rows = session.execute(
         sa.text(
-            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[])) AS k (tenant_id, id)"
+            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
+            " AS k (tenant_id, id)"
             " ON t.tenant_id = k.tenant_id AND t.id = k.id"
         ),
-        {"tenants": [tenant for tenant, _ in keys], "ids": [tick_id for _, tick_id in keys]},
+        {
+            "tenants": array(tenant for tenant, _ in keys),
+            "ids": array(tick_id for _, tick_id in keys),
+        },
     )
     return {(row.tenant_id, str(row.id)): _found(row) for row in rows}
 

@@ -75,9 +75,7 @@ def by_id(session: Session, tenant_id: int, webhook_id: UUID) -> Webhook:
     return _webhook(row)
 
 
-def page(
-    session: Session, tenant_id: int, window: tuple[int, int]
-) -> tuple[list[Webhook], int]:
+def page(session: Session, tenant_id: int, window: tuple[int, int]) -> tuple[list[Webhook], int]:
     """A page (limit, offset) of the tenant's destinations, oldest first, and how many it has."""
     mine = sa.select(webhooks).where(webhooks.c.tenant_id == tenant_id)
     limit, offset = window
@@ -86,9 +84,7 @@ def page(
     return [_webhook(row) for row in rows], total
 
 
-def change(
-    session: Session, tenant_id: int, webhook_id: UUID, values: dict[str, Any]
-) -> Webhook:
+def change(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str, Any]) -> Webhook:
     """Change a destination; raise NotFound."""
     row = session.execute(
         sa.update(webhooks)

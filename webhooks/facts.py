@@ -76,9 +76,7 @@ def streak_recorded(
     return _fact(fact_id, subject, STREAK_RECORDED, payload, now_us)
 
 
-def _fact(
-    fact_id: UUID, subject: Subject, kind: str, payload: dict[str, Any], now_us: int
-) -> Fact:
+def _fact(fact_id: UUID, subject: Subject, kind: str, payload: dict[str, Any], now_us: int) -> Fact:
     envelope = {
         "id": public_id(fact_id),
         "type": kind,
@@ -103,6 +101,8 @@ def _fact(
 def matches(patterns: list[str], kind: str) -> bool:
     """Whether a type is among those subscribed to: `behavior.*` and `*` stand for many."""
     return any(
-        pattern == kind or pattern == "*" or (pattern[-2:] == ".*" and kind.startswith(pattern[:-1]))
+        pattern == kind
+        or pattern == "*"
+        or (pattern[-2:] == ".*" and kind.startswith(pattern[:-1]))
         for pattern in patterns
     )

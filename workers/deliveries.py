@@ -16,6 +16,7 @@ from models import deliveries as outbox
 from models.db import Engine, reading
 from webhooks import deliveries as delivery
 from webhooks import egress, secrets
+from webhooks.lanes import Limits
 from workers import keys
 from workers.queues import WEBHOOKS
 
@@ -59,7 +60,7 @@ def run(context: Context) -> bool:
         policy=egress.policy(
             settings.webhook_allow_cidrs, settings.webhook_allow_http, settings.webhook_ports
         ),
-        limits=delivery.Limits(idle_seconds=settings.deliver_idle_seconds),
+        limits=Limits(idle_seconds=settings.deliver_idle_seconds),
     )
     ends = time.monotonic() + settings.drain_run_seconds
     beacon = Beacon(context.client, context.name)

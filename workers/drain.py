@@ -76,7 +76,7 @@ class Drain:
             result = self._apply(entries)
         except _Stopped:
             return 0
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is isolated by halving
             if len(entries) == 1:
                 return self._put_away(entries[0], error)
             middle = len(entries) // 2
@@ -99,7 +99,7 @@ class Drain:
                     result = streaks.apply(session, fresh) if fresh else streaks.Applied()
                     failpoint("drain.mid_sql")
                 return _with_known(result, known, messages)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again unless another try may help
                 tries += 1
                 self._pause_or_raise(error, tries)
                 if is_duplicate(error):

@@ -9,7 +9,7 @@ _armed: frozenset[str] = frozenset()
 
 def arm(names: str) -> None:
     """Arm a comma-separated list of failpoints; only test settings name any."""
-    global _armed  # noqa: PLW0603 - one process, one set, written once at start
+    global _armed
     _armed = frozenset(name.strip() for name in names.split(",") if name.strip())
 
 

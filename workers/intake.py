@@ -113,9 +113,7 @@ class Intake:
         number = keys.stream_of(request.tenant_id)
         names = [keys.stream(number), keys.config(number), keys.awake(number)]
         if request.idempotency:
-            names.append(
-                keys.idempotency(number, request.tenant_id, request.idempotency.key)
-            )
+            names.append(keys.idempotency(number, request.tenant_id, request.idempotency.key))
         result = self._run(names, self._arguments(number, request))
         return self._accepted(result)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from celery import Celery
-from kombu import Queue
 
 DRAIN, WEBHOOKS, UPKEEP = "drain", "webhooks", "upkeep"
 
@@ -46,7 +45,7 @@ def make_celery(redis_url: str) -> Celery:
         task_publish_retry=False,
         task_default_delivery_mode="transient",
         task_default_queue=UPKEEP,
-        task_queues=[Queue(name, routing_key=name) for name in (DRAIN, WEBHOOKS, UPKEEP)],
+        task_queues={name: {"routing_key": name} for name in (DRAIN, WEBHOOKS, UPKEEP)},
         task_create_missing_queues=False,
         timezone="UTC",
     )

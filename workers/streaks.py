@@ -11,6 +11,7 @@ from models.db import Session
 from models.participants import Participant
 from models.rules.periods import period_at
 from models.rules.streaks import Recorded, record, walk
+from models.streaks import Key as StateKey
 from models.streaks import State, Streak
 from models.tenants import Tenant
 from models.ticks import Tick
@@ -39,9 +40,9 @@ class _Batch:
     tenants: dict[int, Tenant]
     streaks: dict[tuple[int, int], Streak]
     participants: dict[participants.Key, Participant]
-    states: dict[streaks.Key, State]
+    states: dict[StateKey, State]
     now_us: int
-    changed: dict[streaks.Key, int] = field(default_factory=dict)  # to the rules' revision
+    changed: dict[StateKey, int] = field(default_factory=dict)  # to the rules' revision
     facts: list[Fact] = field(default_factory=list)
     applied: Applied = field(default_factory=Applied)
 
@@ -71,9 +72,9 @@ def _read(session: Session, messages: Sequence[TickV1]) -> _Batch:
         if (message.tenant_id, message.streak_id) not in definitions:
             raise UnknownStreak(f"tenant {message.tenant_id}, streak {message.streak_id}")
     people = participants.lock(session, {(m.tenant_id, m.participant_id) for m in messages})
-    keys = sorted({
-        (m.tenant_id, people[m.tenant_id, m.participant_id].id, m.streak_id) for m in messages
-    })
+    keys = sorted(
+        {(m.tenant_id, people[m.tenant_id, m.participant_id].id, m.streak_id) for m in messages}
+    )
     return _Batch(
         tenants=tenants.some(session, {m.tenant_id for m in messages}),
         streaks=definitions,
@@ -100,9 +101,7 @@ def _apply_one(batch: _Batch, message: TickV1) -> None:
         )
 
 
-def _step(
-    batch: _Batch, key: streaks.Key, streak: Streak, message: TickV1, period: int
-) -> Recorded:
+def _step(batch: _Batch, key: StateKey, streak: Streak, message: TickV1, period: int) -> Recorded:
     """Record one period in the batch's copy of the state."""
     state = batch.states.get(key)
     if state is None:
@@ -137,9 +136,7 @@ def _tick(message: TickV1, person: Participant, period: int, recorded: Recorded)
     )
 
 
-def _fact(
-    batch: _Batch, message: TickV1, streak: Streak, person: Participant, tick: Tick
-) -> Fact:
+def _fact(batch: _Batch, message: TickV1, streak: Streak, person: Participant, tick: Tick) -> Fact:
     person.fact_sequence += 1
     subject = facts.Subject(
         batch.tenants[message.tenant_id], person.id, message.participant_id, person.fact_sequence

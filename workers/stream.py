@@ -79,7 +79,9 @@ class Streams:
         taken = []
         for stream, (_, entries, *_rest) in zip(STREAMS, pipeline.execute(), strict=True):
             # Entries that were deleted meanwhile come without fields.
-            taken += [Entry(stream, one, fields.get(b"m", b"")) for one, fields in entries if fields]
+            taken += [
+                Entry(stream, one, fields.get(b"m", b"")) for one, fields in entries if fields
+            ]
         return taken
 
     def finish(self, entries: Iterable[Entry], answers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -133,7 +135,7 @@ STREAMS = [keys.stream(number) for number in range(keys.STREAMS)]
 def alive(client: redis.Redis, group: str) -> int:
     """How many workers of a kind gave a sign of life lately."""
     since = clock.now_us() / 1e6 - DRAIN_ALIVE_SECONDS
-    return int(client.zcount(group, since, "+inf"))  # type: ignore[arg-type]
+    return int(client.zcount(group, since, "+inf"))
 
 
 def depth(client: redis.Redis) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from typing import Any
 
 import redis
 
@@ -39,7 +40,7 @@ def sweep(context: Context) -> None:
 
 def _kick(context: Context, task: str, queue: str, missing: int) -> None:
     """Send kicks for missing workers, counting those that wait in the queue."""
-    for _ in range(missing - int(context.client.llen(queue))):  # type: ignore[arg-type]
+    for _ in range(missing - int(context.client.llen(queue))):
         context.celery.send_task(task, queue=queue)
 
 
@@ -49,15 +50,15 @@ def _heal_versions(client: redis.Redis) -> None:
     Such a version ends with `!`; one that stands for two sweeps is taken for cut off.
     """
     for number in range(keys.STREAMS):
-        versions: dict[bytes, bytes] = client.hgetall(keys.config(number))  # type: ignore[assignment]
+        versions: Any = client.hgetall(keys.config(number))
         for tenant_id, version in versions.items():
             if not version.endswith(b"!"):
                 continue
             seen = f"unbroken:healing:{version.decode()}"
             if client.set(seen, "1", nx=True, ex=30):
                 continue
-            if client.ttl(seen) <= 20:  # type: ignore[operator]
-                client.hset(keys.config(number), tenant_id, uuid.uuid4().hex)  # type: ignore[arg-type]
+            if client.ttl(seen) <= 20:
+                client.hset(keys.config(number), tenant_id, uuid.uuid4().hex)
 
 
 def partitions(context: Context) -> None:
@@ -74,9 +75,9 @@ def forget_consumers(client: redis.Redis) -> None:
     """Delete consumers that hold nothing and have been silent for an hour."""
     for stream in STREAMS:
         try:
-            consumers: list[dict[str, int]] = client.xinfo_consumers(stream, keys.GROUP)  # type: ignore[assignment]
+            consumers: Any = client.xinfo_consumers(stream, keys.GROUP)
         except redis.exceptions.ResponseError:
             continue  # no stream or group yet
         for consumer in consumers:
             if consumer["pending"] == 0 and consumer["idle"] > CONSUMER_IDLE_MS:
-                client.xgroup_delconsumer(stream, keys.GROUP, consumer["name"])  # type: ignore[arg-type]
+                client.xgroup_delconsumer(stream, keys.GROUP, consumer["name"])

@@ -1,0 +1,62 @@
+# Everything here needs Python 3.11 or later and make, nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test check bench format lock
+.DELETE_ON_ERROR:
+
+PYTHON ?=
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+STAMP := .venv/.installed
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## Install into .venv (done by the others when needed)
+
+# Made again only when what is to be installed has changed.
+$(STAMP): requirements.lock pyproject.toml
+	@set -e; found=; \
+	for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "make: Python 3.11 or later is needed (name it with PYTHON=...)" >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "make: $$found has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "installing into .venv with $$($$found --version)"; \
+	$$found -m venv .venv
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+up: setup ## Run everything on this machine (options: ARGS="--port 8080")
+	@exec .venv/bin/unbroken up $(ARGS)
+
+demo: setup ## Show it: ticks in, verified facts out (ONCE=1 stops by itself)
+	@exec .venv/bin/python -m api.cli.demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: setup ## Run the tests (options: ARGS="tests/unit -k slug")
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: setup ## Format, lint, types, layers, tests: exactly what CI runs
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest
+
+bench: setup ## Measure; writes build/bench.json
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+format: setup ## Format the code and fix what can be fixed
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+# uv resolves for every Python and platform at once; it is needed for this alone.
+lock: setup ## Write requirements.lock anew from pyproject.toml
+	@.venv/bin/python -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --upgrade --output-file requirements.lock pyproject.toml

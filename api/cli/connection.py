@@ -1,0 +1,110 @@
+"""Find the running service for the operator's commands, and speak to its database and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from click import get_current_context
+from click.core import ParameterSource
+
+from api.cli import data
+from api.cli.data import Data
+from api.cli.database import speaking_of_database
+from api.cli.errors import CannotRun, NotThere
+from api.cli.up import read_settings
+from models import db, schema
+from models.db import Session
+from models.errors import NotFound, TenantExists
+from settings import Settings
+from workers.intake import Intake, Unavailable, open_intake
+
+_TIMEOUT_MS = 15_000
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service, seen by its operator."""
+
+    engine: db.Engine
+    intake: Intake
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for reading, and for adding what nobody has cached yet."""
+        with db.transaction(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def changing(self, tenant_ids: Sequence[int]) -> Iterator[Session]:
+        """A session whose changes hold for the next write in every process."""
+        with self.intake.changing(tenant_ids), db.transaction(self.engine) as session:
+            yield session
+
+
+@contextmanager
+def service(path: Path) -> Iterator[Service]:
+    """The service of a data folder or of the two URLs; its errors become one line each."""
+    settings = find(path)
+    with speaking_of_database():
+        engine = db.engine(settings.database_url, timeout_ms=_TIMEOUT_MS, pool=1)
+        intake = open_intake(settings)
+        try:
+            _check_schema(engine)
+            yield Service(engine, intake)
+        except NotFound as error:
+            raise NotThere(str(error)) from error
+        except TenantExists as error:
+            raise CannotRun(f"Tenant '{error}' exists already") from error
+        except Unavailable as error:
+            raise CannotRun("Redis does not answer: nothing was changed") from error
+        finally:
+            intake.close()
+            engine.dispose()
+
+
+def _check_schema(engine: db.Engine) -> None:
+    with db.reading(engine) as session:
+        if schema.revision(session) is None:
+            raise CannotRun("the database is empty: run `unbroken migrate` first")
+
+
+def find(path: Path) -> Settings:
+    """The settings with both URLs: of the --data given, else of the environment, else of .unbroken.
+
+    Raises CannotRun saying what to start or set.
+    """
+    settings = read_settings(os.environ)
+    if not _is_given() and settings.database_url and settings.redis_url:
+        return settings
+    folder = Data(path.absolute().resolve())
+    found = running(folder)
+    if found is None:
+        raise CannotRun(
+            f"nothing runs on {folder.root}: start `unbroken up`, name its folder with --data,"
+            " or set DATABASE_URL and REDIS_URL"
+        )
+    return replace(settings, database_url=found["database_url"], redis_url=found["redis_url"])
+
+
+def _is_given() -> bool:
+    return get_current_context().get_parameter_source("path") is not ParameterSource.DEFAULT
+
+
+def running(folder: Data) -> dict[str, Any] | None:
+    """What a running `unbroken up` recorded: url, pid, database_url and redis_url."""
+    record = folder.run / "up.json"
+    try:
+        if not data.is_locked(folder):
+            return None
+        found: dict[str, Any] = json.loads(record.read_text())
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise CannotRun(f"{folder.run} belongs to another user: run as that user") from error
+    return found

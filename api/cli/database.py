@@ -1,0 +1,43 @@
+"""Bring a database up to date, and say in one line why it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.cli.errors import CannotRun
+from models import clock, db, schema
+from settings import Settings
+
+MIGRATION_TIMEOUT_MS = 60_000  # a migration lifts it for itself
+
+
+def bring_up_to_date(settings: Settings) -> str:
+    """Apply the missing migrations, make the day partitions; return the revision."""
+    with speaking_of_database(), _engine(settings) as engine:
+        schema.migrate(engine)
+        schema.ensure_partitions(engine, schema.kept(settings.retention_days), clock.now())
+    return schema.head()
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[db.Engine]:
+    engine = db.engine(settings.database_url, timeout_ms=MIGRATION_TIMEOUT_MS, pool=1)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def speaking_of_database() -> Iterator[None]:
+    """Turn a database that is not there, or a URL that names none, into a CannotRun."""
+    try:
+        yield
+    except ValueError as error:
+        raise CannotRun(f"DATABASE_URL cannot be used: {error}") from error
+    except Exception as error:
+        if not db.is_away(error):
+            raise
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise CannotRun(f"cannot reach the database: {reason[0]}") from error

@@ -1,0 +1,26 @@
+"""`unbroken`: the command line's root."""
+
+from __future__ import annotations
+
+import click
+
+from api.cli.keys import key
+from api.cli.migrate import migrate
+from api.cli.tenants import tenant
+from api.cli.up import up
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="unbroken")
+def main() -> None:
+    """Unbroken: streaks, badges and points, on your own machine.
+
+    \b
+    Example:
+      unbroken up                       everything, on this machine
+      unbroken tenant create acme       in another terminal: your keys
+    """
+
+
+for command in (up, migrate, tenant, key):
+    main.add_command(command)

@@ -1,0 +1,84 @@
+"""The roles of ours that `unbroken up` runs beside the servers: their commands."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from api.cli.children import Role
+from api.cli.data import Data
+
+API_PROCESSES = 2  # measured: two processes answer most on two cores; see docs/decisions/0003
+API_KILL_SECONDS = 12  # a request may wait 10 s (contract §2)
+WORKER_STOP_SECONDS = 15.0  # a batch in its transaction, and the soft shutdown of 5 s
+_WORKERS, _BEAT, _API = 2, 3, 4  # stages: who needs whom
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the operator asked for."""
+
+    host: str
+    port: int
+    drain_workers: int
+    webhook_workers: int
+
+
+def ours(plan: Plan, api_threads: int, data: Data) -> list[Role]:
+    """Every role of ours, in the order of starting."""
+    queues = {"drain": plan.drain_workers, "webhooks": plan.webhook_workers, "upkeep": 1}
+    workers = [_worker(queue, nth) for queue, count in queues.items() for nth in range(count)]
+    return [*workers, _beat(data), _api(plan, api_threads)]
+
+
+def _worker(queue: str, nth: int) -> Role:
+    node = f"{queue}-{nth + 1}@%h"
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    options = [
+        "--pool",
+        "solo",
+        "-c",
+        "1",
+        "-Q",
+        queue,
+        "-n",
+        node,
+        "--loglevel",
+        "WARNING",
+        *quiet,
+    ]
+    return Role(
+        name=queue if nth == 0 else f"{queue}-{nth + 1}",
+        argv=[sys.executable, "-m", "celery", "-q", "-A", "workers.app", "worker", *options],
+        stage=_WORKERS,
+        stop_seconds=WORKER_STOP_SECONDS,
+    )
+
+
+def _beat(data: Data) -> Role:
+    options = ["-s", str(data.beat / "schedule"), "--loglevel", "WARNING", "--pidfile="]
+    return Role(
+        name="beat",
+        argv=[sys.executable, "-m", "celery", "-q", "-A", "workers.app", "beat", *options],
+        stage=_BEAT,
+    )
+
+
+def _api(plan: Plan, threads: int) -> Role:
+    options = {
+        "--interface": "wsgi",
+        "--host": plan.host,
+        "--port": plan.port,
+        "--workers": API_PROCESSES,
+        "--blocking-threads": threads,
+        "--workers-kill-timeout": API_KILL_SECONDS,
+        "--log-level": "warning",
+    }
+    flags = ["--factory", "--no-ws", "--respawn-failed-workers"]
+    pairs = [text for key, value in options.items() for text in (key, str(value))]
+    return Role(
+        name="api",
+        argv=[sys.executable, "-m", "granian", *pairs, *flags, "api.app:create_app"],
+        stage=_API,
+        stop_seconds=API_KILL_SECONDS + 2,
+    )

@@ -1,0 +1,69 @@
+"""Postgres and Redis for one data folder, for as long as a block runs: for tests and the bench."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.cli import children, data, postgres, redis_server
+from api.cli.children import Role
+from api.cli.data import Data
+from api.cli.errors import CannotRun
+from api.cli.processes import Condition, wait_until
+
+READY_SECONDS = 300.0  # crash recovery replays up to max_wal_size; Redis loads its whole file
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where the two servers are."""
+
+    database_url: str
+    redis_url: str
+
+
+@contextmanager
+def embedded(path: Path) -> Iterator[Urls]:
+    """Run Postgres and Redis on a data folder; both answer when the block begins.
+
+    Call it from the main thread. Raises CannotRun with the reason when it cannot be done.
+    """
+    folder = data.prepare(path)
+    with data.locked(folder), ExitStack() as stack:
+        children.clear_all(folder)
+        for prepare in (postgres.prepare, redis_server.prepare):
+            stack.enter_context(_running(prepare(folder), folder))
+        postgres.ensure_database(folder)
+        yield Urls(postgres.url(folder), redis_server.url(folder))
+
+
+@contextmanager
+def _running(role: Role, folder: Data) -> Iterator[None]:
+    child = start(role, folder, os.environ)
+    try:
+        wait_ready(role, folder, lambda: child.poll() is None)
+        yield
+    finally:
+        child.send_signal(role.stop_signal)
+        children.stop(role, folder, child)
+
+
+def start(role: Role, folder: Data, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server on data that no process uses any more."""
+    if role.name == "postgres":
+        postgres.forget_postmaster(folder)
+    return children.start(role, folder, environment)
+
+
+def wait_ready(role: Role, folder: Data, is_running: Condition) -> None:
+    """Wait until a server answers; raise CannotRun with the end of its log when it does not."""
+    is_ready = postgres.is_ready if role.name == "postgres" else redis_server.is_ready
+    if not wait_until(lambda: is_ready(folder) or not is_running(), READY_SECONDS) or (
+        not is_ready(folder)
+    ):
+        tail = " / ".join(data.log_tail(folder.log(role.name), 3))
+        raise CannotRun(f"{role.name} did not start: {tail or 'it said nothing'}")

@@ -1,0 +1,242 @@
+"""`unbroken up`: everything on one machine, by one command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+import requests
+
+from api.cli import children, data, postgres, redis_server, roles, servers
+from api.cli.children import Role
+from api.cli.data import Data
+from api.cli.database import bring_up_to_date
+from api.cli.errors import CannotRun
+from api.cli.options import data_option
+from api.cli.roles import Plan
+from api.cli.supervisor import TICK_SECONDS, Supervisor, say
+from settings import Settings, SettingsError, variable
+
+HINT_SECONDS = 30.0  # a start takes five; after so long the person is told what is missing
+_PROBE_SECONDS = 5.0
+
+# What a first try on one's own machine needs, and a service on the internet must not have.
+LOCAL_WEBHOOKS = {
+    "UNBROKEN_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
+    "UNBROKEN_WEBHOOK_ALLOW_HTTP": "1",
+    "UNBROKEN_WEBHOOK_PORTS": "*",
+}
+
+
+class _Stopping(BaseException):
+    """Somebody asked us to stop."""
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes any free one.",
+)
+@data_option
+@click.option(
+    "--drain-workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that apply ticks.",
+)
+@click.option(
+    "--webhook-workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that send webhooks.",
+)
+def up(host: str, port: int, path: Path, drain_workers: int, webhook_workers: int) -> None:
+    """Run everything on this machine: Postgres, Redis, API, workers.
+
+    Prints `ready http://HOST:PORT` on stdout when it answers. Ctrl-C stops all of it; the next
+    start carries on with the same data. Set DATABASE_URL or REDIS_URL to use a server of yours
+    instead of the embedded one.
+
+    \b
+    Example:
+      unbroken up --port 8080 --data ./data
+    """
+    run(Plan(host, port, drain_workers, webhook_workers), path, os.environ)
+
+
+def run(plan: Plan, path: Path, environ: Mapping[str, str]) -> None:
+    """Run until somebody asks to stop; raise CannotRun when it cannot be started."""
+    settings = read_settings(environ)
+    folder = data.prepare(path)
+    with data.locked(folder), _stoppable():
+        children.clear_all(folder)
+        plan = replace(plan, port=free_port(plan.host, plan.port))
+        supervisor = Supervisor(folder, environ)
+        try:
+            _bring_up(supervisor, plan, settings)
+            while True:
+                supervisor.tend()
+                time.sleep(TICK_SECONDS)
+        finally:
+            if supervisor.members:
+                say("stopping")
+            supervisor.stop()
+            (folder.run / "up.json").unlink(missing_ok=True)
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings, or a CannotRun naming the variable that cannot be read."""
+    try:
+        return Settings.from_env(environ)
+    except SettingsError as error:
+        raise CannotRun(str(error)) from error
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Leave the block on SIGINT, SIGTERM or SIGHUP; the stopping itself is not interrupted."""
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in wanted:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopping
+
+    for each in wanted:
+        signal.signal(each, stop)
+    try:
+        yield
+    except _Stopping:
+        return
+
+
+# -- starting --------------------------------------------------------------------------------
+
+
+def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
+    folder, began = supervisor.data, time.monotonic()
+    settings = _start_servers(supervisor, settings)
+    say(f"database at revision {bring_up_to_date(settings)}")
+    supervisor.environment = child_environment(supervisor.environment, settings, plan, folder)
+    for role in roles.ours(plan, settings.api_threads, folder):
+        supervisor.add(role)
+    base = base_url(plan.host, plan.port)
+    _record(folder, base, settings)
+    _wait_ready(supervisor, base)
+    say(f"up in {time.monotonic() - began:.1f} s; Ctrl-C stops; logs in {folder.logs}")
+    click.echo(f"ready {base}")
+
+
+def _start_servers(supervisor: Supervisor, settings: Settings) -> Settings:
+    """Start the servers that no URL names; return the settings with both URLs."""
+    folder = supervisor.data
+    wanted: list[Role] = []
+    if not settings.database_url:
+        wanted.append(postgres.prepare(folder))
+        settings = replace(settings, database_url=postgres.url(folder))
+    if not settings.redis_url:
+        wanted.append(redis_server.prepare(folder))
+        settings = replace(settings, redis_url=redis_server.url(folder))
+    for role in wanted:
+        say(f"starting {role.name}")
+        supervisor.add(role, servers.start)
+    for child in supervisor.members:
+        servers.wait_ready(child.role, folder, child.is_running)
+        if child.role.name == "postgres":
+            postgres.ensure_database(folder)
+    return settings
+
+
+def child_environment(
+    environ: Mapping[str, str], settings: Settings, plan: Plan, folder: Data
+) -> dict[str, str]:
+    """The environment of the API and the workers: ours, and what `up` decides for them."""
+    local = {name: value for name, value in LOCAL_WEBHOOKS.items() if name not in environ}
+    if local:
+        listed = " ".join(f"{name}={value}" for name, value in local.items())
+        say(f"webhooks may go to this machine (set these yourself to change it): {listed}")
+    return {
+        **environ,
+        **local,
+        "PYTHONUNBUFFERED": "1",  # a log must hold the last words
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        variable("secret_keys"): settings.secret_keys or data.secret_key(folder),
+        variable("drain_processes"): str(plan.drain_workers),
+        variable("webhook_processes"): str(plan.webhook_workers),
+    }
+
+
+def _record(folder: Data, base: str, settings: Settings) -> None:
+    """Leave word for the other commands of where the servers are."""
+    found = {
+        "url": base,
+        "pid": os.getpid(),
+        "database_url": settings.database_url,
+        "redis_url": settings.redis_url,
+    }
+    data.write_private(folder.run / "up.json", json.dumps(found))
+
+
+def _wait_ready(supervisor: Supervisor, base: str) -> None:
+    say("waiting for the API")
+    hint = time.monotonic() + HINT_SECONDS
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy stands between us and ourselves
+        while (answer := _probe(session, base)) != "":
+            if time.monotonic() > hint:
+                say(f"still not ready: {answer}")
+                hint = time.monotonic() + HINT_SECONDS
+            supervisor.tend()
+            time.sleep(TICK_SECONDS)
+
+
+def _probe(session: requests.Session, base: str) -> str:
+    """Empty when /readyz is green, else what it says."""
+    try:
+        response = session.get(f"{_reachable(base)}/readyz", timeout=_PROBE_SECONDS)
+    except requests.RequestException:
+        return "the API does not answer yet"
+    return "" if response.status_code == 200 else response.text[:500]
+
+
+def _reachable(base: str) -> str:
+    """The URL at which we reach ourselves when we listen on every address."""
+    return base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def base_url(host: str, port: int) -> str:
+    """The URL of the API."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0; raise CannotRun when it is taken."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotRun(
+                f"port {port} on {host} is taken: stop what listens there, or choose another --port"
+            ) from error
+        raise CannotRun(f"cannot listen on {host} port {port}: {error.strerror}") from error

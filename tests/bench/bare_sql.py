@@ -1,0 +1,109 @@
+"""The drain's own statements with nothing around them: no Redis, no Celery, no decisions.
+
+What each batch reads and writes is worked out beforehand; the clock runs while the same functions
+of models and webhooks that the drain calls run in the same order, one transaction a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from models import clock, participants, streaks, tenants, ticks
+from models.db import Engine, Session, reading, transaction
+from models.participants import Participant
+from models.streaks import State
+from models.ticks import Tick
+from tests.bench.workload import Crowd
+from webhooks import outbox
+from webhooks.facts import Fact
+from workers import streaks as applying
+
+BATCH_TICKS = 1_000  # as the drain's
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One batch, decided."""
+
+    people: dict[participants.Key, Participant]
+    states: dict[streaks.Key, State]
+    revisions: dict[streaks.Key, int]
+    ticks: Sequence[Tick]
+    facts: Sequence[Fact]
+
+
+def rate(engine: Engine, crowd: Crowd, count: int) -> float:
+    """Ticks written per second."""
+    batches = prepare(engine, crowd, count)
+    started = time.perf_counter()
+    for batch in batches:
+        with transaction(engine) as session:
+            _write(session, crowd, batch)
+    return count / (time.perf_counter() - started)
+
+
+def prepare(engine: Engine, crowd: Crowd, count: int) -> list[Prepared]:
+    """Decide every batch of the crowd's next ticks, as the drain would."""
+    with reading(engine) as session:
+        people = _people(session, crowd)
+        keys = [(crowd.tenant.id, person.id, crowd.streak.id) for person in people.values()]
+        states = streaks.states(session, keys, {(crowd.tenant.id, crowd.streak.id): crowd.streak})
+    return [
+        _decide(crowd, people, states, min(BATCH_TICKS, count - start))
+        for start in range(0, count, BATCH_TICKS)
+    ]
+
+
+def _people(session: Session, crowd: Crowd) -> dict[participants.Key, Participant]:
+    rows = session.execute(
+        sa.text(
+            "SELECT external_id, id, timezone, fact_sequence FROM participants"
+            " WHERE tenant_id = :tenant_id"
+        ),
+        {"tenant_id": crowd.tenant.id},
+    )
+    return {(crowd.tenant.id, row[0]): Participant(row[1], row[2], row[3]) for row in rows}
+
+
+def _decide(
+    crowd: Crowd,
+    people: dict[participants.Key, Participant],
+    states: dict[streaks.Key, State],
+    count: int,
+) -> Prepared:
+    """Decide one batch; people and states go on to the next as the database's rows would."""
+    tenant, streak = crowd.tenant, crowd.streak
+    messages = crowd.messages(count)
+    batch = applying._Batch(
+        tenants={tenant.id: tenant},
+        streaks={(tenant.id, streak.id): streak},
+        participants={
+            (tenant.id, each.participant_id): replace(people[tenant.id, each.participant_id])
+            for each in messages
+        },
+        states=states,
+        now_us=clock.now_us(),
+    )
+    for message in messages:
+        applying._apply_one(batch, message)
+    people.update({key: replace(person, events=0) for key, person in batch.participants.items()})
+    changed = {key: replace(states[key]) for key in sorted(batch.changed)}
+    return Prepared(batch.participants, changed, batch.changed, batch.applied.ticks, batch.facts)
+
+
+def _write(session: Session, crowd: Crowd, batch: Prepared) -> None:
+    """The statements of workers.streaks.apply, in its order."""
+    tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
+    definitions = streaks.some(session, {(tenant_id, streak_id)})
+    people = participants.lock(session, set(batch.people))
+    keys = sorted((tenant_id, person.id, streak_id) for person in people.values())
+    tenants.some(session, {tenant_id})
+    streaks.states(session, keys, definitions)
+    streaks.write_states(session, batch.states, batch.revisions)
+    ticks.append(session, batch.ticks)
+    outbox.publish(session, batch.facts)
+    participants.touch(session, batch.people)

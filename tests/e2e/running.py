@@ -1,0 +1,126 @@
+"""`unbroken` as a person starts it: a process, its ready line, its pid files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from api.cli.data import Data
+from api.cli.processes import is_alive, named, wait_until, writing_to
+
+PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
+ROOT = Path(__file__).resolve().parents[2]
+UNBROKEN = [sys.executable, "-m", "api.cli"]
+ROLES = ("postgres", "redis", "api", "drain", "webhooks", "upkeep", "beat")
+
+
+@dataclass
+class Up:
+    """A running `unbroken up`."""
+
+    process: subprocess.Popen[str]
+    data: Data
+    url: str
+    errors: Path
+
+    def pid(self, role: str) -> int:
+        """The pid in a role's file; 0 while there is none."""
+        try:
+            return int(self.data.pid_file(role).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def is_ready(self) -> bool:
+        """Whether /readyz is green."""
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def wait_ready(self) -> None:
+        """Wait for a green /readyz."""
+        assert wait_until(self.is_ready, PATIENCE_SECONDS), self.errors.read_text()[-3_000:]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def left(self) -> list[int]:
+        """Every process that works for this data folder."""
+        logs = list(self.data.logs.glob("*.log"))
+        found = {*writing_to(logs), *named("postgres", self.data.mark)}
+        return [pid for pid in found if is_alive(pid)]
+
+
+def short_folder() -> Path:
+    """A fresh folder of mode 0700 whose path leaves room for sockets."""
+    return Path(tempfile.mkdtemp(prefix="ub-"))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of the tests, without servers of one's own."""
+    plain = {key: value for key, value in os.environ.items() if not key.endswith("_URL")}
+    return plain | more
+
+
+def start_up(folder: Path, *arguments: str, **env: str) -> Up:
+    """Start `unbroken up` and wait for its ready line."""
+    errors = folder.with_name(f"{folder.name}.err")
+    with errors.open("w") as stream:
+        process = subprocess.Popen(
+            [*UNBROKEN, "up", "--data", str(folder), "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+            cwd=ROOT,
+            env=environment(**env),
+        )
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line.startswith("ready http://"), errors.read_text()
+    return Up(process, Data(folder.resolve()), line.split()[1], errors)
+
+
+@contextmanager
+def running_up(folder: Path, *arguments: str, **env: str) -> Iterator[Up]:
+    """`unbroken up` for the length of a block."""
+    up = start_up(folder, *arguments, **env)
+    try:
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.stop()
+        if up.process.stdout:
+            up.process.stdout.close()
+
+
+def unbroken(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*UNBROKEN, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(**env),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def unbroken_json(*arguments: str, **env: str) -> Any:
+    """Run a command with --json and return what it printed."""
+    done = unbroken(*arguments, "--json", **env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,106 @@
+"""The data folder: its lock, its key, its limits, and who may enter it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from api.cli import data
+from api.cli.data import Data
+from api.cli.errors import CannotRun
+from api.cli.postgres import can_enter, can_read
+
+NOBODY = (65_534, 65_534)
+
+
+def test_it_is_made_once_and_only_its_owner_may_look_in(tmp_path: Path) -> None:
+    folder = data.prepare(tmp_path / "d")
+    assert data.prepare(tmp_path / "d") == folder
+    assert stat.S_IMODE(folder.root.stat().st_mode) == 0o755
+    for part in folder.own_folders:
+        assert stat.S_IMODE(part.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir(mode=0o700)
+    folder = data.prepare(tmp_path / "d")
+    assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
+
+
+def test_the_longest_path_leaves_room_for_the_socket() -> None:
+    longest = Path("/" + "x" * 88)
+    assert len(os.fsencode(Data(longest).run / ".s.PGSQL.5432")) == data.SOCKET_PATH_BYTES_MAX
+    with pytest.raises(CannotRun, match="90 bytes, at most 89"):
+        data.prepare(Path("/" + "x" * 89))
+
+
+def test_the_length_counts_bytes_not_characters() -> None:
+    with pytest.raises(CannotRun, match="too long"):
+        data.prepare(Path("/" + "ä" * 50))
+
+
+def test_it_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    folder = data.prepare(tmp_path / "d")
+    assert not data.is_locked(folder)
+    with data.locked(folder):
+        assert data.is_locked(folder)
+        with pytest.raises(CannotRun, match="another `unbroken up`"), data.locked(folder):
+            pass
+    assert not data.is_locked(folder)
+
+
+def test_its_key_is_made_once_and_private(tmp_path: Path) -> None:
+    folder = data.prepare(tmp_path / "d")
+    key = data.secret_key(folder)
+    assert data.secret_key(folder) == key
+    assert len(key) == 44
+    assert stat.S_IMODE((folder.root / "secret.key").stat().st_mode) == 0o600
+
+
+def test_a_planted_link_is_replaced_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    for name in ("api.pid", ".api.pid.new"):
+        (tmp_path / name).symlink_to(precious)
+    data.write_private(tmp_path / "api.pid", "1\n")
+    assert precious.read_text() == "kept"
+    assert (tmp_path / "api.pid").read_text() == "1\n"
+
+
+def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "LOG_BYTES_MAX", 3)
+    log = tmp_path / "api.log"
+    log.write_text("1234")
+    os.close(data.open_log(log))
+    assert log.read_text() == ""
+    assert (tmp_path / "api.log.1").read_text() == "1234"
+
+
+def test_the_end_of_a_log_leaves_out_empty_lines(tmp_path: Path) -> None:
+    log = tmp_path / "api.log"
+    log.write_text("one\n\ntwo\n\nthree\n\n")
+    assert data.log_tail(log, 2) == ["two", "three"]
+    assert data.log_tail(tmp_path / "none.log", 2) == []
+
+
+def test_a_closed_folder_above_keeps_an_ordinary_user_out(tmp_path: Path) -> None:
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    assert not can_enter(inner, NOBODY)
+    assert can_enter(Path("/usr/bin"), NOBODY)
+
+
+def test_a_file_of_mode_0700_is_for_its_owner(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("")
+    tmp_path.chmod(0o755)
+    program.chmod(0o700)
+    owner = program.stat()
+    assert can_read(program, (owner.st_uid, owner.st_gid))
+    assert not can_read(program, NOBODY)
+    program.chmod(0o755)
+    assert can_read(program, NOBODY)

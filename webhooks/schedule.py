@@ -1,0 +1,65 @@
+"""When a delivery is tried again, and when it is given up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+Random = Callable[[], float]  # uniform in 0 ≤ x < 1
+
+# Seconds before each attempt, counted from the one before. Quick at first, because most failures
+# are restarts; in the end as long as a weekend, because people sleep.
+DELAYS_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+JITTER = 0.2  # either way: what failed together does not come back together
+
+RETRY_AFTER_SECONDS_MIN = 1
+RETRY_AFTER_SECONDS_MAX = 86_400  # a day, as our own longest: a typo must not park a fact for years
+RETRY_AFTER_STATUSES = frozenset({429, 503})
+# As often may a receiver ask for sooner than the schedule. Always obeyed, `Retry-After: 1` would
+# use up ten attempts in ten seconds and leave the delivery dead.
+SOONER_MAX = 3
+
+
+def next_attempt_at(attempts: int, now: datetime, random: Random) -> datetime | None:
+    """When to try again after `attempts` failures; None when the delivery is dead."""
+    if attempts >= len(DELAYS_SECONDS):
+        return None
+    return now + timedelta(seconds=DELAYS_SECONDS[attempts] * (1 + JITTER * (2 * random() - 1)))
+
+
+def after_answer(
+    attempts: int, now: datetime, random: Random, wish_seconds: float | None
+) -> datetime | None:
+    """`next_attempt_at`, with what the receiver asked for (`retry_after`).
+
+    A wish is spread by up to 20 % later, never sooner. It does not add attempts.
+    """
+    planned = next_attempt_at(attempts, now, random)
+    if planned is None or wish_seconds is None:
+        return planned
+    wished = now + timedelta(seconds=wish_seconds * (1 + JITTER * random()))
+    return wished if attempts <= SOONER_MAX else max(planned, wished)
+
+
+def retry_after(status: int, header: str | None, now: datetime) -> float | None:
+    """The seconds a 429 or 503 asks us to wait, bounded; None without a wish we can read."""
+    if header is None or status not in RETRY_AFTER_STATUSES:
+        return None
+    seconds = _seconds(header.strip(), now)
+    if seconds is None:
+        return None
+    return min(max(seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
+
+
+def _seconds(header: str, now: datetime) -> float | None:
+    """Seconds or an HTTP date (RFC 9110 §10.2.3)."""
+    if header.isascii() and header.isdigit():
+        return float(header[:10])  # ten digits are three centuries: bounded by the caller
+    try:
+        moment = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:  # "-0000": RFC 5322 for UTC of unknown origin
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - now).total_seconds()
