@@ -19,13 +19,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 STALE_TRIES_MAX = 5  # each loses only to a change of configuration at that very moment
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})  # no version is checked for them
 
 
 def authenticate() -> None:
     """Find out who asks; 401 or 403 otherwise. Reads may use what was true seconds ago."""
     g.key = presented_key()
     principal = app_context().directory.cached(g.key)
-    if principal is None or (request.method == "GET" and not principal.is_fresh):
+    if principal is None or (request.method in _READS and not principal.is_fresh):
         principal = _load(g.key)
     elif not (principal.is_valid and principal.tenant.is_enabled):
         principal = _load(g.key)  # a refusal is never given from memory
@@ -78,7 +79,7 @@ def require_admin(view: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in _READS:
             g.principal = _usable(_load(g.key))
         if not principal().key.is_admin:
             raise Problem(403, "forbidden", "This needs a key with the admin scope.")

@@ -15,9 +15,10 @@ from models import clock, streaks, tenants
 from models.db import Engine, reading
 from models.streaks import Streak
 from models.tenants import ApiKey, Tenant
-from workers.intake import Intake, may_be_cached
+from workers.intake import Intake, Unavailable, may_be_cached
 
 READ_SECONDS = 4.0  # contract §1: a revoked key reads for at most 5 s
+_NO_VERSION = "?"  # matches no version: such an entry serves reads, a write is refused as stale
 ENTRIES_MAX = 10_000  # keys in use per process; an entry is some kilobytes
 
 
@@ -58,13 +59,13 @@ class Directory:
         """Read a key afresh; None when nobody has it.
 
         The version is read before the configuration: a change in between makes the entry stale
-        at its first write, never wrong.
+        at its first write, never wrong. Without Redis reads go on; writes find out by themselves.
         """
         with reading(self._engine) as session:
             found = tenants.find_key(session, key)
             if found is None:
                 return None
-            version = self._intake.version(found.tenant_id)
+            version = self._version(found.tenant_id)
             stored = tenants.find_key(session, key) or found
             principal = Principal(
                 key=stored,
@@ -75,6 +76,12 @@ class Directory:
             )
         self._keep(tenants.hash_key(key), principal)
         return principal
+
+    def _version(self, tenant_id: int) -> str:
+        try:
+            return self._intake.version(tenant_id)
+        except Unavailable:
+            return _NO_VERSION
 
     def _keep(self, digest: bytes, principal: Principal) -> None:
         with self._lock:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, jsonify, request
-from pydantic import Field, model_validator
+from flask import Blueprint, Response, jsonify
+from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from api.auth import require_admin, tenant
 from api.context import app_context
 from api.errors import Problem, invalid_field, not_found
-from api.validation import Body, Code, Name, Text, body, page_window, query_bool
+from api.validation import (
+    Body,
+    Code,
+    Name,
+    Text,
+    body,
+    page_window,
+    participant_id_in_path,
+    query_bool,
+    query_day,
+)
 from models import clock, participants, streaks, ticks
 from models.db import reading, transaction
 from models.errors import CodeTaken, NotFound
-from models.rules.periods import day_at, key_of, period_at, period_of_day, starts_at
+from models.rules.periods import key_of, period_at, period_of_day, starts_at
 from models.rules.streaks import Explained, explain, live
 from models.streaks import State, Streak
 
@@ -57,9 +66,19 @@ class NewStreak(Body):
     milestones: Milestones = Field(default_factory=list)
 
 
+def _refuse(value: Any) -> None:
+    # The recorded periods are numbered in units of the period.
+    raise PydanticCustomError("fixed", "cannot be changed")
+
+
+Fixed = Annotated[None, PlainValidator(_refuse)]
+
+
 class StreakChange(Body):
     """What may be changed of a definition; what is not given stays."""
 
+    code: Fixed = None
+    period: Fixed = None
     name: Name = ""
     description: Text | None = None
     grace_periods: Grace = 0
@@ -67,15 +86,6 @@ class StreakChange(Body):
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
     milestones: Milestones = Field(default_factory=list)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fixed(cls, values: Any) -> Any:
-        for name in ("code", "period"):
-            if isinstance(values, dict) and name in values:
-                # The recorded periods are numbered in units of the period.
-                raise PydanticCustomError("fixed", "code and period cannot be changed")
-        return values
 
 
 def _both(
@@ -186,6 +196,7 @@ def _definition(streak: Streak) -> dict[str, Any]:
 @blueprint.get("/participants/<participant:participant_id>/streaks")
 def participant_streaks(participant_id: str) -> Response:
     """Every active streak of a participant, live; empty for one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
     with reading(app_context().engine) as session:
         person = participants.find(session, tenant().id, participant_id)
         found: list[tuple[Streak, State]] = []
@@ -223,27 +234,30 @@ def _entry(
 @blueprint.get("/participants/<participant:participant_id>/streaks/<code>/history")
 def streak_history(participant_id: str, code: str) -> Response:
     """A streak period by period: recorded (with the tick that did it), grace, missed."""
+    participant_id = participant_id_in_path(participant_id)
     streak = _streak(code)
     with reading(app_context().engine) as session:
         person = participants.find(session, tenant().id, participant_id)
         found = streaks.states_of(session, tenant().id, person.id, [streak]) if person else []
-        zone, periods, recorded = None, [], {}
-        if person and found:
-            state = found[0][1]
-            zone = streak.zone(state.last_zone, person.timezone)
-            current = period_at(streak.period, clock.now_us(), zone)
-            first, last = _window(streak, current)
-            explained = explain(state.ranges, streak.rules, current)
-            periods = [one for one in explained if first <= one.period <= last]
-            recorded = ticks.recorded_by(
-                session, (tenant().id, person.id, streak.id), (first, last)
-            )
+        state = found[0][1] if found else None
+        zone = streak.zone(state.last_zone if state else None, person.timezone if person else None)
+        current = period_at(streak.period, clock.now_us(), zone)
+        first, last = _window(streak, current)
+        recorded = {}
+        if person and state:
+            key = (tenant().id, person.id, streak.id)
+            recorded = ticks.recorded_by(session, key, (first, last))
+    explained = explain(state.ranges, streak.rules, current) if state else ()
     return jsonify(
         participant_id=participant_id,
         streak_code=streak.code,
         period=streak.period,
         timezone=zone or "UTC",
-        periods=[_explained(streak, one, recorded.get(one.period)) for one in periods],
+        periods=[
+            _explained(streak, one, recorded.get(one.period))
+            for one in explained
+            if first <= one.period <= last
+        ],
     )
 
 
@@ -260,14 +274,8 @@ def _window(streak: Streak, current: int) -> tuple[int, int]:
 
 
 def _period_of(name: str, streak: Streak, default: int) -> int:
-    text = request.args.get(name)
-    if text is None:
-        return default
-    try:
-        day = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-    except ValueError:
-        raise invalid_field(name, "date", "must be a date such as 2026-05-23") from None
-    return period_of_day(streak.period, day_at(clock.to_us(day), None))
+    day = query_day(name)
+    return default if day is None else period_of_day(streak.period, day)
 
 
 def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from api.validation import (
 )
 from api.waiting import Preference, preference
 from models import clock, dead_letters, ids, ticks
-from models.db import reading
+from models.db import is_away, reading
 from models.streaks import Streak
 from workers.intake import Accepted, Append, Idempotency, Stale, TickV1
 
@@ -64,12 +64,13 @@ def record() -> Response:
     posted, wish = body(TickBody), preference(app_context().settings.wait_seconds)
     key = _idempotency(posted)
     with app_context().waiters.place() as may_wait:
-        is_awaited = may_wait and wish.wait_seconds > 0
+        wish = wish if may_wait else wish.without_wait()
+        is_awaited = wish.wait_seconds > 0
         tick, accepted = under_current_configuration(
             lambda who: _accept(who, posted, key, is_awaited)
         )
         add_rate_headers(principal().tenant, accepted.tokens)
-        result = _result(tick.id, accepted, wish if is_awaited else Preference(0, wish.applied))
+        result = _result(tick.id, accepted, wish.wait_seconds)
     return _answer(accepted.known_id or tick.id, result, wish)
 
 
@@ -157,21 +158,28 @@ def _idempotency(posted: TickBody) -> Idempotency | None:
     return Idempotency(key, hashlib.sha256(repr(posted).encode()).hexdigest())
 
 
-def _result(tick_id: str, accepted: Accepted, wish: Preference) -> dict[str, Any] | None:
+def _result(tick_id: str, accepted: Accepted, seconds: float) -> dict[str, Any] | None:
     """The worker's answer within the wait, or None."""
-    if accepted.known_id:
-        return _result_of_known(accepted.known_id, wish.wait_seconds)
-    if not wish.wait_seconds or accepted.ahead > app_context().settings.wait_backlog_max:
+    if not seconds:
         return None
-    return app_context().intake.wait(tick_id, wish.wait_seconds)
+    if accepted.known_id:
+        return _result_of_known(accepted.known_id, seconds)
+    if accepted.ahead > app_context().settings.wait_backlog_max:
+        return None
+    return app_context().intake.wait(tick_id, seconds)
 
 
 def _result_of_known(tick_id: str, seconds: float) -> dict[str, Any] | None:
     """The answer first given under this Idempotency-Key, from the ledger."""
     ends = time.monotonic() + seconds
     while True:
-        with reading(app_context().engine) as session:
-            found = ticks.find(session, tenant().id, UUID(tick_id))
+        try:
+            with reading(app_context().engine) as session:
+                found = ticks.find(session, tenant().id, UUID(tick_id))
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return None  # accepted all the same: the caller says 202
         if found is not None or time.monotonic() >= ends:
             return found.answer() if found else None
         time.sleep(POLL_SECONDS)
@@ -185,8 +193,8 @@ def _answer(tick_id: str, result: dict[str, Any] | None, wish: Preference) -> Re
         response.headers["Location"] = status_url
     else:
         response = jsonify(result)
-    if wish.applied:
-        response.headers["Preference-Applied"] = wish.applied
+    if applied := wish.applied(is_answered=result is not None):
+        response.headers["Preference-Applied"] = applied
     return response
 
 
@@ -291,9 +299,15 @@ def get_tick(tick_id: str) -> Response:
         return jsonify(tick_id=tick_id, status="applied", result=found.answer())
     if letter:
         return jsonify(tick_id=tick_id, status="dead", result=None)
-    if not ids.is_issued(number, tenant().tick_secret):
+    if not (ids.is_issued(number, tenant().tick_secret) and _is_kept(number)):
         raise not_found("tick", tick_id)
     return jsonify(tick_id=tick_id, status="accepted", result=None)
+
+
+def _is_kept(number: UUID) -> bool:
+    """Whether the ledger still holds the ticks of that day: an older one is not on its way."""
+    age_us = clock.now_us() - ids.issued_at_us(number)
+    return age_us < app_context().settings.ticks_days * DAY_US
 
 
 def _uuid(text: str) -> UUID:

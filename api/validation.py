@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 import zlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    StringConstraints,
+    TypeAdapter,
+)
 from pydantic import ValidationError as ModelError
 from pydantic_core import PydanticCustomError, from_json
 
@@ -22,15 +29,16 @@ from models.rules.periods import zone_names
 BODY_BYTES_MAX = 1_000_000  # contract §1: 1 MB, also after inflating
 FREE_FORM_BYTES_MAX = 16 * 1024
 FREE_FORM_DEPTH_MAX = 20
-INTEGER_MAX = 10**308  # beyond what a JSON reader with floats could represent
+_EPOCH = date(1970, 1, 1)
+NUMBER_MAX = int(sys.float_info.max)  # beyond it a JSON reader with floats sees infinity
 PAGE_SIZE_MAX = 100
 
 M = TypeVar("M", bound=BaseModel)
 
 # -- types of fields -------------------------------------------------------------------------
 
-# Any printable text: no control characters, no line or paragraph separators. Surrogates cannot
-# be in valid UTF-8, and the JSON reader refuses escaped ones that stand alone.
+# Any printable text: no control characters, no line or paragraph separators. Lone surrogates,
+# which JSON can spell, pydantic refuses in every string.
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 
 ParticipantId = Annotated[
@@ -54,7 +62,8 @@ def _zone(name: str) -> str:
 Zone = Annotated[str, StringConstraints(strict=True, max_length=64), AfterValidator(_zone)]
 
 _RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 
 
@@ -84,18 +93,18 @@ def _free_form(value: Any) -> str:
     return text
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def _check_free_form(value: Any, depth: int) -> None:
     if depth > FREE_FORM_DEPTH_MAX:
         raise PydanticCustomError("too_deep", "must be at most 20 levels deep")
     match value:
         case str():
-            if "\x00" in value:
-                raise PydanticCustomError("text", "must not contain U+0000")
-        case float():
-            if not math.isfinite(value):
-                raise PydanticCustomError("number", "must contain finite numbers only")
-        case int():
-            if abs(value) > INTEGER_MAX:
+            if "\x00" in value or _SURROGATE.search(value):
+                raise PydanticCustomError("text", "must not contain U+0000 or lone surrogates")
+        case int() | float():
+            if not abs(value) <= NUMBER_MAX:  # false for NaN too
                 raise PydanticCustomError("number", "must contain finite numbers only")
         case dict():
             for key, inner in value.items():
@@ -136,34 +145,57 @@ def require_type(*allowed: str) -> str:
 
 def read_body() -> bytes:
     """The body, inflated, at most 1 MB of it."""
-    raw = request.stream.read(BODY_BYTES_MAX + 1)
+    raw = _bounded(request.stream.read(BODY_BYTES_MAX + 1))
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding == "gzip":
-        raw = _inflate(raw)
-    elif encoding not in ("", "identity"):
+        return _inflate(raw)
+    if encoding not in ("", "identity"):
         raise Problem(415, "unsupported_media_type", "Send Content-Encoding: gzip or none")
-    if len(raw) > BODY_BYTES_MAX:
-        raise Problem(413, "body_too_large", "The body may be at most 1 MB")
     return raw
+
+
+def _bounded(text: bytes) -> bytes:
+    if len(text) > BODY_BYTES_MAX:
+        raise Problem(413, "body_too_large", "The body may be at most 1 MB")
+    return text
 
 
 def _inflate(raw: bytes) -> bytes:
     inflater = zlib.decompressobj(wbits=31)
     try:
-        inflated = inflater.decompress(raw, BODY_BYTES_MAX + 1)
+        inflated = _bounded(inflater.decompress(raw, BODY_BYTES_MAX + 1))
     except zlib.error:
         raise Problem(400, "invalid_encoding", "The body is not valid gzip") from None
-    if len(inflated) <= BODY_BYTES_MAX and (not inflater.eof or inflater.unused_data):
+    if not inflater.eof or inflater.unused_data:
         raise Problem(400, "invalid_encoding", "The body is not one whole gzip member")
     return inflated
 
 
 def parse_json(text: bytes) -> Any:
-    """A JSON value; 400 `invalid_json` for what is none (NaN and lone surrogates included)."""
+    """A JSON value; 400 `invalid_json` for what is none (NaN included)."""
     try:
         return from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
+        return _parse_slowly(text)
+
+
+def _parse_slowly(text: bytes) -> Any:
+    """As the standard library reads it: strings may hold lone surrogates, as JavaScript spells
+    half an emoji, so that the field that holds one is named and the others are not spoilt."""
+    try:
+        return json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_members)
+    except (ValueError, RecursionError):
         raise Problem(400, "invalid_json", "The body is not valid JSON in UTF-8") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, _ in pairs:
+        name.encode()  # raises ValueError: a name that is no text cannot be named in an answer
+    return dict(pairs)
 
 
 def field_errors(error: ModelError) -> Sequence[FieldError]:
@@ -174,7 +206,19 @@ def field_errors(error: ModelError) -> Sequence[FieldError]:
     ]
 
 
-# -- query parameters ------------------------------------------------------------------------
+# -- parameters ------------------------------------------------------------------------
+
+
+_PARTICIPANT_ID = TypeAdapter(ParticipantId)
+
+
+def participant_id_in_path(text: str) -> str:
+    """The participant id of a path, under the same rules as in a body."""
+    try:
+        return _PARTICIPANT_ID.validate_python(text)
+    except ModelError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise invalid_field("participant_id", found["type"], found["msg"]) from None
 
 
 def query_int(name: str, default: int, low: int, high: int) -> int:
@@ -185,6 +229,19 @@ def query_int(name: str, default: int, low: int, high: int) -> int:
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
         raise invalid_field(name, "int_range", f"must be a whole number from {low} to {high}")
     return int(text)
+
+
+def query_day(name: str) -> int | None:
+    """A calendar date, `2026-05-23`, in days since 1970-01-01; None when not given."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            raise ValueError  # noqa: TRY301 - fromisoformat reads week dates too
+        return (date.fromisoformat(text) - _EPOCH).days
+    except ValueError:
+        raise invalid_field(name, "date", "must be a date such as 2026-05-23") from None
 
 
 def query_bool(name: str) -> bool | None:

@@ -32,21 +32,36 @@ class Waiters:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What the caller prefers, and what to say was applied."""
+    """What the caller prefers."""
 
     wait_seconds: float
-    applied: str | None
+    is_async: bool = False
+    is_wait_named: bool = False
+
+    def without_wait(self) -> Preference:
+        """The same when no place to wait in is free."""
+        return Preference(0, self.is_async)
+
+    def applied(self, is_answered: bool) -> str | None:
+        """What `Preference-Applied` says: only ever what was done."""
+        if self.is_async and not is_answered:
+            return "respond-async"
+        return f"wait={self.wait_seconds:.0f}" if self.is_wait_named else None
 
 
-_WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6})\"?", re.ASCII)
+_WAIT = re.compile(r"wait\s*=\s*(\"?)(\d{1,6})\1", re.ASCII)
 
 
 def preference(default_seconds: float) -> Preference:
-    """Read `Prefer: respond-async` and `Prefer: wait=N`; what cannot be read is no preference."""
-    wishes = [wish.strip().lower() for wish in request.headers.get("Prefer", "").split(",")]
+    """Read `Prefer: respond-async` and `Prefer: wait=N`; what cannot be read is no preference.
+
+    Both together: wait so long, then answer 202 (RFC 7240 §4.1).
+    """
+    given = request.headers.get("Prefer", "").lower().split(",")
+    wishes = [wish.partition(";")[0].strip() for wish in given]
     is_async = "respond-async" in wishes
     for wish in wishes:
         if match := _WAIT.fullmatch(wish):
-            seconds = min(int(match[1]), WAIT_SECONDS_MAX)
-            return Preference(seconds, "respond-async" if is_async else f"wait={seconds}")
-    return Preference(0, "respond-async") if is_async else Preference(default_seconds, None)
+            seconds = min(int(match[2]), WAIT_SECONDS_MAX)
+            return Preference(seconds, is_async, is_wait_named=True)
+    return Preference(0 if is_async else default_seconds, is_async)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 # re-exported, so that callers stay in models
 from sqlalchemy.exc import IntegrityError as IntegrityError
-from sqlalchemy.exc import SQLAlchemyError
 
 DatabaseError = SQLAlchemyError
 
@@ -68,6 +67,22 @@ def reading(engine: Engine) -> Iterator[Session]:
     """A connection that reads without a transaction: one round trip a statement."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
         yield session
+
+
+def run(session: Session, statement: str, values: Mapping[str, Any]) -> list[Any]:
+    """Run a statement of the hot path (`%(name)s` for values) and return its rows, if any.
+
+    Straight through the driver: SQLAlchemy's own work on a statement takes longer than Postgres'
+    on a small one (0.13 of 0.35 ms). Raises what SQLAlchemy would.
+    """
+    cursor: Any = session.connection.cursor()
+    try:
+        cursor.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []
+    except Exception as error:
+        raise _translated(statement, error) from error
+    finally:
+        cursor.close()
 
 
 def copy(session: Session, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:

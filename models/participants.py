@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array
+from models.db import Session, array, run
 
 Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
@@ -33,24 +33,20 @@ class Participant:
         self.last_us = instant_us if self.last_us is None else max(self.last_us, instant_us)
 
 
-_KEYS = "unnest(CAST(:tenants AS int[]), CAST(:ids AS text[])) AS k (tenant_id, external_id)"
+_KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenant_id, external_id)"
 
-_LOCK = sa.text(
-    f"""
+_LOCK = f"""
     SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
-)
 
-_CREATE = sa.text(
-    f"""
+_CREATE = f"""
     INSERT INTO participants (tenant_id, external_id)
     SELECT tenant_id, external_id FROM {_KEYS} ORDER BY tenant_id, external_id COLLATE "C"
     ON CONFLICT (tenant_id, external_id) DO NOTHING
     RETURNING tenant_id, external_id, id, timezone, fact_sequence
     """  # noqa: S608 - a fragment of this file
-)
 
 
 def lock(session: Session, keys: set[Key]) -> dict[Key, Participant]:
@@ -69,8 +65,9 @@ def lock(session: Session, keys: set[Key]) -> dict[Key, Participant]:
     raise RuntimeError(f"{len(keys - found.keys())} participants could not be locked")
 
 
-def _run(session: Session, statement: sa.TextClause, keys: Sequence[Key]) -> dict[Key, Participant]:
-    rows = session.execute(
+def _run(session: Session, statement: str, keys: Sequence[Key]) -> dict[Key, Participant]:
+    rows = run(
+        session,
         statement,
         {
             "tenants": array(tenant for tenant, _ in keys),
@@ -80,19 +77,17 @@ def _run(session: Session, statement: sa.TextClause, keys: Sequence[Key]) -> dic
     return {(row[0], row[1]): Participant(row[2], row[3], row[4]) for row in rows}
 
 
-_TOUCH = sa.text(
-    """
+_TOUCH = """
     UPDATE participants p SET
       total_events = p.total_events + k.events,
       fact_sequence = k.fact_sequence,
       first_seen_at = LEAST(p.first_seen_at, CAST(k.first_at AS timestamptz)),
       last_seen_at = GREATEST(p.last_seen_at, CAST(k.last_at AS timestamptz))
-    FROM unnest(CAST(:tenants AS int[]), CAST(:ids AS bigint[]), CAST(:events AS int[]),
-      CAST(:sequences AS bigint[]), CAST(:firsts AS text[]), CAST(:lasts AS text[]))
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS bigint[]), CAST(%(events)s AS int[]),
+      CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]))
       AS k (tenant_id, id, events, fact_sequence, first_at, last_at)
     WHERE p.tenant_id = k.tenant_id AND p.id = k.id
     """
-)
 
 
 def touch(session: Session, participants: dict[Key, Participant]) -> None:
@@ -101,7 +96,8 @@ def touch(session: Session, participants: dict[Key, Participant]) -> None:
     if not touched:
         return
     rows = list(touched.values())
-    session.execute(
+    run(
+        session,
         _TOUCH,
         {
             "tenants": array(tenant for tenant, _ in touched),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from models import clock
-from models.db import IntegrityError, Session, array, metadata
+from models.db import IntegrityError, Session, array, metadata, run
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
 from models.rules.periods import Kind
@@ -122,15 +122,6 @@ def all_of(session: Session, tenant_id: int) -> list[Streak]:
     return [_streak(row) for row in rows]
 
 
-def some(session: Session, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Streak]:
-    """Definitions by (tenant, id); those that do not exist are missing."""
-    wanted = sorted(keys)
-    rows = session.execute(
-        sa.select(streaks).where(sa.tuple_(streaks.c.tenant_id, streaks.c.id).in_(wanted))
-    )
-    return {(row.tenant_id, row.id): _streak(row) for row in rows}
-
-
 def change(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
     """Change a definition; raise NotFound. New rules make a new revision."""
     revised = values.keys() & {"grace_periods", "reset_on_miss"}
@@ -172,14 +163,13 @@ _STATE_COLUMNS = (
     " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone"
 )
 
-_SELECT_STATES = sa.text(
-    f"""
+_SELECT_STATES = f"""
     SELECT {_STATE_COLUMNS}
-    FROM unnest(CAST(:tenants AS int[]), CAST(:participants AS bigint[]), CAST(:streaks AS int[]))
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]))
          AS k (tenant_id, participant_id, streak_id)
     JOIN streak_states s USING (tenant_id, participant_id, streak_id)
     """  # noqa: S608 - column names of this file
-)
 
 
 def states(
@@ -192,7 +182,8 @@ def states(
     if not keys:
         return {}
     tenants, participants, ids = zip(*keys, strict=True)
-    rows = session.execute(
+    rows = run(
+        session,
         _SELECT_STATES,
         {"tenants": array(tenants), "participants": array(participants), "streaks": array(ids)},
     )
@@ -234,16 +225,16 @@ def state_of_row(row: Any, streak: Streak) -> State:
     return State(ranges, standing, clock.to_us(row[8]), row[9])
 
 
-_UPSERT_STATES = sa.text(
-    """
+_UPSERT_STATES = """
     INSERT INTO streak_states (tenant_id, participant_id, streak_id, recorded, current_count,
       longest_count, grace_remaining, revision, last_recorded_at, last_timezone)
     SELECT t, p, s, CAST(r AS int4multirange), c, l, g, v,
       CAST(a AS timestamptz), z
-    FROM unnest(CAST(:tenants AS int[]), CAST(:participants AS bigint[]), CAST(:streaks AS int[]),
-      CAST(:recorded AS text[]), CAST(:counts AS int[]), CAST(:longest AS int[]),
-      CAST(:grace AS int[]), CAST(:revisions AS int[]), CAST(:instants AS text[]),
-      CAST(:zones AS text[])) AS k (t, p, s, r, c, l, g, v, a, z)
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]),
+      CAST(%(recorded)s AS text[]), CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]),
+      CAST(%(grace)s AS int[]), CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]),
+      CAST(%(zones)s AS text[])) AS k (t, p, s, r, c, l, g, v, a, z)
     ORDER BY t, p, s
     ON CONFLICT (tenant_id, participant_id, streak_id) DO UPDATE SET
       recorded = excluded.recorded, current_count = excluded.current_count,
@@ -251,7 +242,6 @@ _UPSERT_STATES = sa.text(
       revision = excluded.revision, last_recorded_at = excluded.last_recorded_at,
       last_timezone = excluded.last_timezone
     """
-)
 
 
 def write_states(session: Session, states: dict[Key, State], revisions: dict[Key, int]) -> None:
@@ -260,7 +250,8 @@ def write_states(session: Session, states: dict[Key, State], revisions: dict[Key
         return
     tenants, participants, ids = zip(*states, strict=True)
     standings = [state.standing for state in states.values()]
-    session.execute(
+    run(
+        session,
         _UPSERT_STATES,
         {
             "tenants": array(tenants),

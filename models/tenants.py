@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import clock, ids
-from models.db import IntegrityError, Session, metadata
+from models.db import IntegrityError, Session, metadata, run
 from models.errors import NotFound, TenantExists
 
 Mode = Literal["live", "test"]
@@ -35,6 +35,7 @@ tenants = sa.Table(
     sa.Column("is_enabled", sa.Boolean, nullable=False),
     sa.Column("participant_writes_per_minute", sa.Integer, nullable=False),
     sa.Column("tick_secret", sa.LargeBinary, nullable=False),
+    sa.Column("config_version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
 )
 
@@ -161,10 +162,14 @@ def by_id(session: Session, tenant_id: int) -> Tenant:
     return _tenant(session.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one())
 
 
-def some(session: Session, tenant_ids: set[int]) -> dict[int, Tenant]:
-    """Tenants by id; those that do not exist are missing."""
-    rows = session.execute(sa.select(tenants).where(tenants.c.id.in_(sorted(tenant_ids))))
-    return {row.id: _tenant(row) for row in rows}
+def versions(session: Session, tenant_ids: list[int]) -> dict[int, int]:
+    """The version of each tenant's configuration; those that do not exist are missing."""
+    rows = run(
+        session,
+        "SELECT id, config_version FROM tenants WHERE id = ANY(%(ids)s)",
+        {"ids": tenant_ids},
+    )
+    return dict(rows)
 
 
 def all_ids(session: Session) -> list[int]:

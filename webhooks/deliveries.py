@@ -27,8 +27,10 @@ from models.deliveries import Claimed, LaneKey, Outcome
 from webhooks import egress, sender
 from webhooks.attempts import attempt, postponed
 from webhooks.egress import Lookup, Policy
-from webhooks.lanes import Lanes, Limits, lane_cap
+from webhooks.lanes import Lanes, lane_cap
+from webhooks.lanes import Limits as Limits  # part of the terms, so re-exported
 from webhooks.secrets import Ring
+from webhooks.sender import DEFAULT_TIMEOUTS, Timeouts
 
 log = logging.getLogger("unbroken.deliveries")
 T = TypeVar("T")
@@ -51,6 +53,7 @@ class Terms:
     limits: Limits = field(default_factory=Limits)
     lookup: Lookup = egress.system_lookup
     tls: ssl.SSLContext | None = None  # None: the system's trust
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     failpoint: Callable[[str], None] = _no_failpoint
 
 
@@ -77,7 +80,7 @@ def deliver(
 async def _deliver(
     engine: Engine, terms: Terms, stop: Callable[[], bool], wait: Callable[[float], object]
 ) -> int:
-    http = sender.open_session(terms.policy, terms.lookup, terms.tls)
+    http = sender.open_session(terms.policy, terms.lookup, terms.tls, terms.timeouts)
     with ThreadPoolExecutor(1, "delivery-db") as thread:
         run = _Run(engine, terms, http, thread, Lanes(engine, terms.limits))
         try:

@@ -46,8 +46,9 @@ class Lanes:
     engine: Engine
     limits: Limits
     keys: list[LaneKey] = field(default_factory=list)
-    is_drained: bool = False  # when last read, no lane at all had anything to do
+    is_drained: bool = False  # when all had last been read, none had anything to do
     _after: LaneKey = table.FIRST_LANE
+    _has_found: bool = False  # since the first lane was last read
     _read_at: float = -math.inf
 
     def claim(self, busy: Mapping[LaneKey, int], room: int) -> list[Claimed]:
@@ -55,21 +56,25 @@ class Lanes:
         claimed: list[Claimed] = []
         if self.keys and time.monotonic() - self._read_at < FRESH_SECONDS:
             claimed = self._claim(busy, room)
-        if not claimed:
+        while not claimed:
             self._read()
             claimed = self._claim(busy, room)
+            if self._after == table.FIRST_LANE:
+                break
         return claimed
 
     def _read(self) -> None:
         """Read the next lanes, and mark dead a portion of what deleted destinations left."""
-        started_at = self._after
+        if self._after == table.FIRST_LANE:
+            self._has_found = False
         with transaction(self.engine) as session:
             found, self._after = table.lanes(session, self._after, table.LANES_MAX, clock.now())
             buried = [table.bury(session, lane.key, BURY_MAX) for lane in found if lane.is_orphan]
         if any(buried):
             log.info("%d deliveries of deleted destinations are dead", sum(buried))
         self.keys = [lane.key for lane in found if not lane.is_orphan]
-        self.is_drained = not found and started_at == self._after == table.FIRST_LANE
+        self._has_found = self._has_found or bool(found)
+        self.is_drained = self._after == table.FIRST_LANE and not self._has_found
         self._read_at = time.monotonic()
 
     def _claim(self, busy: Mapping[LaneKey, int], room: int) -> list[Claimed]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from models import clock
-from models import webhooks as destinations
 from models.db import Session, copy, copy_text
+from models.webhooks import Subscription
 from webhooks.facts import Fact, matches
 
 _FACT_COLUMNS = ("tenant_id", "id", "participant_id", "sequence", "type", "occurred_at", "body")
 _DELIVERY_COLUMNS = ("tenant_id", "fact_id", "webhook_id", "next_attempt_at")
 
 
-def publish(session: Session, facts: Sequence[Fact]) -> int:
-    """Write facts and one delivery for each destination that wants them; return how many."""
+def publish(session: Session, facts: Sequence[Fact], subscriptions: Sequence[Subscription]) -> int:
+    """Write facts and one delivery for each subscription that wants them; return how many."""
     if not facts:
         return 0
     copy(session, "facts", _FACT_COLUMNS, map(_fact_line, facts))
-    lines = list(_delivery_lines(session, facts))
+    lines = list(_delivery_lines(facts, subscriptions))
     if lines:
         copy(session, "deliveries", _DELIVERY_COLUMNS, lines)
     return len(lines)
@@ -34,8 +34,7 @@ def _fact_line(fact: Fact) -> str:
     )
 
 
-def _delivery_lines(session: Session, facts: Sequence[Fact]) -> Iterator[str]:
-    subscriptions = destinations.subscriptions(session, sorted({fact.tenant_id for fact in facts}))
+def _delivery_lines(facts: Sequence[Fact], subscriptions: Sequence[Subscription]) -> Iterator[str]:
     wanted: dict[tuple[int, str], list[str]] = {}
     for fact in facts:
         key = (fact.tenant_id, fact.type)

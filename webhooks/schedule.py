@@ -33,12 +33,13 @@ def after_answer(
 ) -> datetime | None:
     """`next_attempt_at`, with what the receiver asked for (`retry_after`).
 
-    A wish is spread by up to 20 % later, never sooner. It does not add attempts.
+    A wish is spread by up to 20 % later, never sooner, within a day. It does not add attempts.
     """
     planned = next_attempt_at(attempts, now, random)
     if planned is None or wish_seconds is None:
         return planned
-    wished = now + timedelta(seconds=wish_seconds * (1 + JITTER * random()))
+    spread_seconds = wish_seconds * (1 + JITTER * random())
+    wished = now + timedelta(seconds=min(spread_seconds, RETRY_AFTER_SECONDS_MAX))
     return wished if attempts <= SOONER_MAX else max(planned, wished)
 
 

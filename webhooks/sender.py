@@ -31,8 +31,6 @@ from webhooks import egress
 from webhooks.egress import Lookup, Policy, system_lookup
 from webhooks.errors import Refused
 
-CONNECT_SECONDS = 5.0  # name, connection and TLS; who is not reached by then is down
-TOTAL_SECONDS = 15.0  # everything, the body included: a dripping receiver ends here too
 RESPONSE_BYTES_MAX = 2_048  # enough to debug with; more would bloat the table
 READ_BUFFER_BYTES = 4_096  # what a receiver that floods us can make us hold
 # Below the 5 s after which common servers close an idle connection: who reuses one at the moment
@@ -53,6 +51,17 @@ UNREADABLE = "unreadable"  # the answer is not HTTP
 _OUR_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a receiver may take."""
+
+    connect_seconds: float = 5.0  # name, connection and TLS: who is not reached by then is down
+    total_seconds: float = 15.0  # everything, the body included: a dripping receiver ends here too
+
+
+DEFAULT_TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,10 @@ class _Response(ClientResponse):
 
 
 def open_session(
-    policy: Policy, lookup: Lookup = system_lookup, tls: ssl.SSLContext | None = None
+    policy: Policy,
+    lookup: Lookup = system_lookup,
+    tls: ssl.SSLContext | None = None,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> ClientSession:
     """A session that keeps connections alive and reaches only what the policy allows.
 
@@ -106,7 +118,9 @@ def open_session(
         cookie_jar=DummyCookieJar(),
         # The threshold keeps the library from rounding the total up to a whole second.
         timeout=ClientTimeout(
-            total=TOTAL_SECONDS, connect=CONNECT_SECONDS, ceil_threshold=2 * TOTAL_SECONDS
+            total=timeouts.total_seconds,
+            connect=timeouts.connect_seconds,
+            ceil_threshold=2 * timeouts.total_seconds,
         ),
         trust_env=False,  # neither proxies nor .netrc of the environment
         auto_decompress=False,  # what is kept is what came: no bombs

@@ -17,6 +17,7 @@ from models import dead_letters
 from models.db import Engine, Session, is_away, is_contended, is_duplicate, transaction
 from models.dead_letters import DeadLetter
 from workers import streaks
+from workers.configuration import Configurations
 from workers.failpoints import failpoint
 from workers.messages import TickV1, Unreadable, decode
 from workers.stream import Entry, Streams
@@ -26,6 +27,7 @@ log = logging.getLogger("unbroken.drain")
 TRIES_MAX = 8  # of one batch against other drains: each loses only to one that got further
 RETRY_SECONDS = 0.05
 AWAY_SECONDS = 0.5  # between two looks for a database that is gone
+TENANT_ID_MAX = 2**31 - 1  # the column's integer: what cannot be kept would fail for ever
 ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
 
 
@@ -39,11 +41,13 @@ class Drain:
     entry_tries_max: int
     on_deliveries: Callable[[], None]
     should_stop: Callable[[], bool]
+    configurations: Configurations = field(default_factory=Configurations)
     _active_streams: int = field(default=1)
 
     def run(self, seconds: float) -> int:
         """Drain for a while; return how many entries were applied or put away."""
         ends, done = time.monotonic() + seconds, 0
+        self.streams.create_groups()
         try:
             while time.monotonic() < ends and not self.should_stop():
                 self.streams.refresh()
@@ -96,7 +100,11 @@ class Drain:
             try:
                 fresh = [message for message in messages if message.id not in known]
                 with transaction(self.engine) as session:
-                    result = streaks.apply(session, fresh) if fresh else streaks.Applied()
+                    result = (
+                        streaks.apply(session, fresh, self.configurations)
+                        if fresh
+                        else streaks.Applied()
+                    )
                     failpoint("drain.mid_sql")
                 return _with_known(result, known, messages)
             except Exception as error:  # noqa: BLE001 - raised again unless another try may help
@@ -121,10 +129,14 @@ class Drain:
             return streaks.known(session, messages)
 
     def _put_away(self, entry: Entry, error: Exception) -> int:
-        """Count a failed try of one entry; after the last, keep it as a dead letter."""
+        """Count a failed try of one entry; after the last, keep it as a dead letter.
+
+        What was only in another's way is no poison, however often it was handed on.
+        """
         tries = self.streams.tries(entry)
-        log.error("entry %s failed, try %d: %r", entry.id.decode(), tries, error)
-        if tries < self.entry_tries_max:
+        # The error's text may hold what a user sent: it goes into the dead letter, not the log.
+        log.error("entry %s failed, try %d: %s", entry.id.decode(), tries, _name(error))
+        if tries < self.entry_tries_max or is_contended(error):
             return 0
         with transaction(self.engine) as session:
             _bury(session, entry, error, tries)
@@ -145,13 +157,13 @@ def _with_known(
     return result
 
 
+def _name(error: Exception) -> str:
+    """The type of an error, the driver's own if there is one."""
+    return type(getattr(error, "orig", None) or error).__name__
+
+
 def _bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
-    try:
-        message = decode(entry.text)
-        tenant_id, letter_id = message.tenant_id, UUID(message.id)
-    except (Unreadable, ValueError):
-        tenant_id = dead_letters.UNKNOWN_TENANT
-        letter_id = uuid5(NAMESPACE_OID, f"{entry.stream} {entry.id.decode()}")
+    tenant_id, letter_id = _letter_key(entry)
     letter = DeadLetter(
         tenant_id,
         letter_id,
@@ -161,3 +173,16 @@ def _bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
         tries,
     )
     dead_letters.append(session, letter)
+
+
+def _letter_key(entry: Entry) -> tuple[int, UUID]:
+    """Whose dead letter an entry becomes: one must always be possible, or it would come back."""
+    try:
+        message = decode(entry.text)
+        letter_id = UUID(message.id)
+    except (Unreadable, ValueError):
+        pass
+    else:
+        if 0 < message.tenant_id <= TENANT_ID_MAX:
+            return message.tenant_id, letter_id
+    return dead_letters.UNKNOWN_TENANT, uuid5(NAMESPACE_OID, f"{entry.stream} {entry.id.decode()}")

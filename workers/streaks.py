@@ -6,17 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import clock, ids, participants, streaks, tenants, ticks
+from models import clock, ids, participants, streaks, ticks
 from models.db import Session
 from models.participants import Participant
 from models.rules.periods import period_at
 from models.rules.streaks import Recorded, record, walk
 from models.streaks import Key as StateKey
 from models.streaks import State, Streak
-from models.tenants import Tenant
 from models.ticks import Tick
+from models.webhooks import Subscription
 from webhooks import facts, outbox
 from webhooks.facts import Fact
+from workers.configuration import Configuration, Configurations
 from workers.messages import TickV1
 
 
@@ -37,8 +38,7 @@ class Applied:
 class _Batch:
     """What a batch has read, and what it will write."""
 
-    tenants: dict[int, Tenant]
-    streaks: dict[tuple[int, int], Streak]
+    configurations: dict[int, Configuration]
     participants: dict[participants.Key, Participant]
     states: dict[StateKey, State]
     now_us: int
@@ -47,37 +47,44 @@ class _Batch:
     applied: Applied = field(default_factory=Applied)
 
 
-def apply(session: Session, messages: Sequence[TickV1]) -> Applied:
+def apply(session: Session, messages: Sequence[TickV1], configurations: Configurations) -> Applied:
     """Apply ticks that are not in the ledger yet; raises IntegrityError when one is.
 
     1. Read definitions, lock participants in key order, read states under that lock.
     2. Decide in values: one pure step per tick.
     3. Write states, ledger, facts with their deliveries, counters. The caller commits.
     """
-    batch = _read(session, messages)
+    batch = _read(session, messages, configurations.load(session, {m.tenant_id for m in messages}))
     for message in messages:
         _apply_one(batch, message)
     streaks.write_states(
         session, {key: batch.states[key] for key in sorted(batch.changed)}, batch.changed
     )
     ticks.append(session, batch.applied.ticks)
-    batch.applied.deliveries = outbox.publish(session, batch.facts)
+    batch.applied.deliveries = outbox.publish(session, batch.facts, _subscriptions(batch))
     participants.touch(session, batch.participants)
     return batch.applied
 
 
-def _read(session: Session, messages: Sequence[TickV1]) -> _Batch:
-    definitions = streaks.some(session, {(m.tenant_id, m.streak_id) for m in messages})
-    for message in messages:
-        if (message.tenant_id, message.streak_id) not in definitions:
-            raise UnknownStreak(f"tenant {message.tenant_id}, streak {message.streak_id}")
+def _subscriptions(batch: _Batch) -> list[Subscription]:
+    return [one for each in batch.configurations.values() for one in each.subscriptions]
+
+
+def _read(
+    session: Session, messages: Sequence[TickV1], configurations: dict[int, Configuration]
+) -> _Batch:
+    definitions = {}
+    for tenant_id, streak_id in {(m.tenant_id, m.streak_id) for m in messages}:
+        configuration = configurations.get(tenant_id)
+        if configuration is None or streak_id not in configuration.streaks:
+            raise UnknownStreak(f"tenant {tenant_id}, streak {streak_id}")
+        definitions[tenant_id, streak_id] = configuration.streaks[streak_id]
     people = participants.lock(session, {(m.tenant_id, m.participant_id) for m in messages})
     keys = sorted(
         {(m.tenant_id, people[m.tenant_id, m.participant_id].id, m.streak_id) for m in messages}
     )
     return _Batch(
-        tenants=tenants.some(session, {m.tenant_id for m in messages}),
-        streaks=definitions,
+        configurations=configurations,
         participants=people,
         states=streaks.states(session, keys, definitions),
         now_us=clock.now_us(),
@@ -85,7 +92,7 @@ def _read(session: Session, messages: Sequence[TickV1]) -> _Batch:
 
 
 def _apply_one(batch: _Batch, message: TickV1) -> None:
-    streak = batch.streaks[message.tenant_id, message.streak_id]
+    streak = batch.configurations[message.tenant_id].streaks[message.streak_id]
     person = batch.participants[message.tenant_id, message.participant_id]
     person.saw(message.occurred_us)
     zone = streak.zone(message.timezone, person.timezone)
@@ -139,7 +146,10 @@ def _tick(message: TickV1, person: Participant, period: int, recorded: Recorded)
 def _fact(batch: _Batch, message: TickV1, streak: Streak, person: Participant, tick: Tick) -> Fact:
     person.fact_sequence += 1
     subject = facts.Subject(
-        batch.tenants[message.tenant_id], person.id, message.participant_id, person.fact_sequence
+        batch.configurations[message.tenant_id].tenant,
+        person.id,
+        message.participant_id,
+        person.fact_sequence,
     )
     return facts.streak_recorded(ids.uuid7(batch.now_us), subject, streak, tick, batch.now_us)
 

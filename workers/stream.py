@@ -19,6 +19,14 @@ AWAKE_MS = 5_000  # after a drain's last sign of life the next tick kicks anothe
 DRAIN_ALIVE_SECONDS = 3.0  # a drain silent for longer is not counted on
 REPLY_MS = 15_000  # longer than any request may wait
 TAKEOVER_SECONDS = 2.0  # how often a drain looks for what a dead one left
+FINISH_MAX = 5_000  # ids a script call: Lua unpacks at most 8,000
+
+# One step: an entry acknowledged and not deleted would be counted as backlog for ever, since no
+# drain is given it again.
+_FINISH = """
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
+return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +103,9 @@ class Streams:
         for entry in entries:
             by_stream.setdefault(entry.stream, []).append(entry.id)
         for stream, entry_ids in by_stream.items():
-            pipeline.xack(stream, keys.GROUP, *entry_ids)
-            pipeline.xdel(stream, *entry_ids)
+            for start in range(0, len(entry_ids), FINISH_MAX):
+                some = entry_ids[start : start + FINISH_MAX]
+                pipeline.eval(_FINISH, 1, stream, keys.GROUP, *some)
         self._refresh(pipeline)
         pipeline.execute()
 

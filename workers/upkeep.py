@@ -18,24 +18,33 @@ log = logging.getLogger("unbroken.upkeep")
 
 SWEEP_LOCK_MS = 900  # beat sweeps every second; of two schedulers one acts
 ENTRIES_PER_DRAIN = 20_000  # about a second's work of one drain: more backlog deserves another
+HEAL_SECONDS = 10  # longer than any change takes: its statements end after 5
 CONSUMER_IDLE_MS = 3_600_000  # a consumer's name is forgotten after an hour without it
+
+# Only the version that was seen: a change that began meanwhile ends by itself.
+_HEAL = """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+end
+"""
 
 
 def sweep(context: Context) -> None:
-    """Kick what should be running and is not; bound the queues; heal interrupted changes."""
+    """Bound the queues; heal interrupted changes; kick what should be running and is not."""
     client, settings = context.client, context.settings
     if not client.set(keys.SWEEP_LOCK, context.name, nx=True, px=SWEEP_LOCK_MS):
         return
+    for queue in (DRAIN, WEBHOOKS, UPKEEP):
+        client.ltrim(queue, 0, 2 * max(settings.drain_processes, settings.webhook_processes))
+    _heal_versions(client)
     waiting = depth(client)
     if waiting:
         wanted = min(settings.drain_processes, 1 + waiting // ENTRIES_PER_DRAIN)
         _kick(context, "drain", DRAIN, wanted - alive(client, keys.DRAINS))
+    # Last, because it asks the database: the rest must not stop while that is away.
     if deliveries.is_due(context.engine):
         wanted = settings.webhook_processes
         _kick(context, "deliver", WEBHOOKS, wanted - alive(client, keys.DELIVERERS))
-    for queue in (DRAIN, WEBHOOKS, UPKEEP):
-        client.ltrim(queue, 0, 2 * max(settings.drain_processes, settings.webhook_processes))
-    _heal_versions(client)
 
 
 def _kick(context: Context, task: str, queue: str, missing: int) -> None:
@@ -47,7 +56,7 @@ def _kick(context: Context, task: str, queue: str, missing: int) -> None:
 def _heal_versions(client: redis.Redis) -> None:
     """Give a fresh version to configuration whose change was cut off between commit and end.
 
-    Such a version ends with `!`; one that stands for two sweeps is taken for cut off.
+    Such a version ends with `!`; one that stands for HEAL_SECONDS is taken for cut off.
     """
     for number in range(keys.STREAMS):
         versions: Any = client.hgetall(keys.config(number))

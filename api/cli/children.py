@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from api.cli.data import Data, open_log, write_private
 PROJECT_ROOT = Path(__file__).resolve().parents[2]  # where api, workers and webhooks import from
 
 LEFTOVER_SECONDS = 1.0  # a role must be back within three
-STALE_SECONDS = 20.0  # a killed supervisor's children were asked to stop by the kernel already
+STALE_SECONDS = 15.0  # for what a killed supervisor left; longer than a request or a batch
 
 
 @dataclass(frozen=True)
@@ -80,27 +80,47 @@ def stop(role: Role, data: Data, child: subprocess.Popen[bytes]) -> None:
 
 def clear(role: Role, data: Data) -> None:
     """End what a dead child has left behind: workers of a server, backends of a database."""
-    processes.end(_finder(role.name, data), role.stop_signal, LEFTOVER_SECONDS)
+    if role.name == "postgres":
+        _end_postgres(data, LEFTOVER_SECONDS)
+    else:
+        _end_writers([data.log(role.name)], LEFTOVER_SECONDS)
 
 
-def _finder(name: str, data: Data) -> Callable[[], list[int]]:
-    """How to find the processes of a role, whoever started them.
+def _end_writers(logs: list[Path], seconds: float) -> None:
+    """End the processes that write to some logs; a worker is asked by its master if it has one.
 
-    Postgres gave up root, so that a root without privileges may not look into it (containers);
-    its processes show the folder's mark on their command lines. All others write to their log.
+    Asked twice, a worker of granian forgets to end.
     """
-    if name == "postgres":
-        return lambda: processes.named("postgres", data.mark)
-    return lambda: processes.writing_to([data.log(name)])
+
+    def find() -> list[int]:
+        return processes.writing_to(logs)
+
+    processes.end(find, signal.SIGTERM, seconds, lambda: processes.leading(find()) or find())
+
+
+def _end_postgres(data: Data, seconds: float) -> None:
+    """End Postgres, found by the mark on its command lines.
+
+    It gave up root, so that a root without privileges (in a container) may not look further into
+    it. Only the postmaster is asked: to others the signal means something else, and without a
+    postmaster they end by themselves.
+    """
+    processes.end(
+        lambda: processes.named("postgres", data.mark),
+        signal.SIGINT,
+        seconds,
+        leaders=lambda: processes.named("postgres", f"cluster_name={data.mark}"),
+    )
 
 
 def clear_all(data: Data) -> None:
     """End everything that a killed supervisor of this folder may have left, servers last."""
-    logs = {log.stem: log for log in data.logs.glob("*.log")}
-    servers = ("redis", "postgres")
-    others = [log for name, log in logs.items() if name not in servers]
-    processes.end(lambda: processes.writing_to(others), signal.SIGTERM, STALE_SECONDS)
-    processes.end(_finder("redis", data), signal.SIGTERM, STALE_SECONDS)
-    processes.end(_finder("postgres", data), signal.SIGINT, STALE_SECONDS)
+    servers = {data.log("redis"), data.log("postgres")}
+    others = [log for log in data.logs.glob("*.log") if log not in servers]
+    # The kernel has asked them already, and some take a second asking badly.
+    processes.wait_until(lambda: not processes.leading(processes.writing_to(others)), STALE_SECONDS)
+    _end_writers(others, LEFTOVER_SECONDS)
+    _end_writers([data.log("redis")], STALE_SECONDS)
+    _end_postgres(data, STALE_SECONDS)
     for pid_file in data.run.glob("*.pid"):
         pid_file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from api.cli.demo import demo
 from api.cli.keys import key
 from api.cli.migrate import migrate
 from api.cli.tenants import tenant
@@ -22,5 +23,5 @@ def main() -> None:
     """
 
 
-for command in (up, migrate, tenant, key):
+for command in (up, demo, migrate, tenant, key):
     main.add_command(command)

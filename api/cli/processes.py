@@ -36,6 +36,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def leading(pids: list[int]) -> list[int]:
+    """Those that lead a session: whom a supervisor started, not what they started themselves."""
+    return [pid for pid in pids if _session(pid) == pid]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
 def named(name: str, mark: str) -> list[int]:
     """The processes of a name whose command line holds `mark`; needs no privileges."""
     return [
@@ -79,9 +91,12 @@ def send(pids: Iterable[int], number: int) -> None:
             continue
 
 
-def end(find: Callable[[], list[int]], gentle: int, seconds: float) -> None:
-    """Ask what `find` finds to stop, wait so long at most, then kill what is left."""
-    send(find(), gentle)
+Find = Callable[[], list[int]]
+
+
+def end(find: Find, gentle: int, seconds: float, leaders: Find | None = None) -> None:
+    """Ask what `find` finds (or only its leaders) to stop, wait so long, kill what is left."""
+    send((leaders or find)(), gentle)
     if not wait_until(lambda: not any(map(is_alive, find())), seconds):
         send(find(), signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, find())), seconds)

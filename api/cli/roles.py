@@ -78,7 +78,7 @@ def _api(plan: Plan, threads: int) -> Role:
     pairs = [text for key, value in options.items() for text in (key, str(value))]
     return Role(
         name="api",
-        argv=[sys.executable, "-m", "granian", *pairs, *flags, "api.app:create_app"],
+        argv=[sys.executable, "-m", "granian", *pairs, *flags, "api.cli.serve:create_app"],
         stage=_API,
         stop_seconds=API_KILL_SECONDS + 2,
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import click
 import requests
 
 from api.cli import children, data, postgres, redis_server, roles, servers
+from api.cli.address import base_url, free_port, reachable
 from api.cli.children import Role
 from api.cli.data import Data
 from api.cli.database import bring_up_to_date
@@ -210,33 +209,7 @@ def _wait_ready(supervisor: Supervisor, base: str) -> None:
 def _probe(session: requests.Session, base: str) -> str:
     """Empty when /readyz is green, else what it says."""
     try:
-        response = session.get(f"{_reachable(base)}/readyz", timeout=_PROBE_SECONDS)
+        response = session.get(f"{reachable(base)}/readyz", timeout=_PROBE_SECONDS)
     except requests.RequestException:
         return "the API does not answer yet"
     return "" if response.status_code == 200 else response.text[:500]
-
-
-def _reachable(base: str) -> str:
-    """The URL at which we reach ourselves when we listen on every address."""
-    return base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def base_url(host: str, port: int) -> str:
-    """The URL of the API."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0; raise CannotRun when it is taken."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise CannotRun(
-                f"port {port} on {host} is taken: stop what listens there, or choose another --port"
-            ) from error
-        raise CannotRun(f"cannot listen on {host} port {port}: {error.strerror}") from error

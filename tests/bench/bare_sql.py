@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from models import clock, participants, streaks, tenants, ticks
+from models import clock, participants, streaks, tenants, ticks, webhooks
 from models.db import Engine, Session, reading, transaction
 from models.participants import Participant
 from models.streaks import State
@@ -21,6 +21,7 @@ from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
 from workers import streaks as applying
+from workers.configuration import Configuration
 
 BATCH_TICKS = 1_000  # as the drain's
 
@@ -79,8 +80,7 @@ def _decide(
     tenant, streak = crowd.tenant, crowd.streak
     messages = crowd.messages(count)
     batch = applying._Batch(
-        tenants={tenant.id: tenant},
-        streaks={(tenant.id, streak.id): streak},
+        configurations={tenant.id: Configuration(1, tenant, {streak.id: streak}, [])},
         participants={
             (tenant.id, each.participant_id): replace(people[tenant.id, each.participant_id])
             for each in messages
@@ -98,12 +98,11 @@ def _decide(
 def _write(session: Session, crowd: Crowd, batch: Prepared) -> None:
     """The statements of workers.streaks.apply, in its order."""
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
-    definitions = streaks.some(session, {(tenant_id, streak_id)})
+    tenants.versions(session, [tenant_id])
     people = participants.lock(session, set(batch.people))
     keys = sorted((tenant_id, person.id, streak_id) for person in people.values())
-    tenants.some(session, {tenant_id})
-    streaks.states(session, keys, definitions)
+    streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
     streaks.write_states(session, batch.states, batch.revisions)
     ticks.append(session, batch.ticks)
-    outbox.publish(session, batch.facts)
+    outbox.publish(session, batch.facts, webhooks.subscriptions(session, [tenant_id]))
     participants.touch(session, batch.people)

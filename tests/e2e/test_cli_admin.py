@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 
-from api.cli import data, postgres
 from api.cli.servers import Urls, embedded
 from models.tenants import is_well_formed
 from tests.e2e.running import short_folder, unbroken, unbroken_json
@@ -146,13 +145,3 @@ def test_every_command_explains_itself_with_an_example(command: list[str]) -> No
     shown = unbroken(*command, "--help").stdout
     assert "Usage: " in shown
     assert "Example:" in shown
-
-
-def test_servers_keep_their_data_between_two_runs() -> None:
-    parent = short_folder()
-    folder = data.Data((parent / "d").resolve())
-    for _ in range(2):
-        with embedded(parent / "d") as found:
-            assert found == Urls(postgres.url(folder), f"unix://{folder.run}/redis.sock")
-            unbroken_json("migrate", DATABASE_URL=found.database_url)
-    shutil.rmtree(parent)

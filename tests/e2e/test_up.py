@@ -16,6 +16,7 @@ import pytest
 
 from api.cli.postgres import MAJOR
 from api.cli.processes import is_alive, wait_until
+from api.cli.servers import embedded
 from tests.e2e.running import (
     PATIENCE_SECONDS,
     ROLES,
@@ -104,6 +105,16 @@ def test_it_takes_over_from_one_that_was_killed(folder: Path) -> None:
     with running_up(folder) as second:
         assert not set(before.values()) & {second.pid(role) for role in ROLES}
         assert not any(is_alive(pid) for pid in before.values())
+
+
+def test_it_uses_servers_of_ones_own(folder: Path) -> None:
+    with embedded(folder.with_name("own")) as urls:
+        env = {"DATABASE_URL": urls.database_url, "REDIS_URL": urls.redis_url}
+        with running_up(folder, **env) as running:
+            assert (running.pid("postgres"), running.pid("redis")) == (0, 0)
+            made = unbroken_json("tenant", "create", "acme", "--data", str(folder))
+            assert unbroken_json("tenant", "list", **env)[0]["tenant"] == made["tenant"]
+            assert running.stop() == 0
 
 
 def test_it_changes_no_permission_outside_its_data(folder: Path) -> None:

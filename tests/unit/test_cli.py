@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from api.cli import children, launch, output, roles
+from api.cli.address import base_url, free_port
 from api.cli.children import Role
 from api.cli.data import Data, prepare
 from api.cli.errors import CannotRun
 from api.cli.keys import lifetime
 from api.cli.processes import end, is_alive, wait_until, writing_to
 from api.cli.supervisor import Supervisor, describe
-from api.cli.up import base_url, free_port
 
 PLAN = roles.Plan("127.0.0.1", 8000, drain_workers=2, webhook_workers=1)
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -11,7 +11,7 @@ import pytest
 from api.cli import data
 from api.cli.data import Data
 from api.cli.errors import CannotRun
-from api.cli.postgres import can_enter, can_read
+from api.cli.unprivileged import bound_places, can_enter, can_read
 
 NOBODY = (65_534, 65_534)
 
@@ -104,3 +104,21 @@ def test_a_file_of_mode_0700_is_for_its_owner(tmp_path: Path) -> None:
     assert not can_read(program, NOBODY)
     program.chmod(0o755)
     assert can_read(program, NOBODY)
+
+
+def test_a_wheel_that_only_root_may_read_is_copied_into_the_namespace(tmp_path: Path) -> None:
+    folder, install = Data(tmp_path), tmp_path / "wheel" / "pg18"
+    (install / "bin").mkdir(parents=True)
+    (tmp_path / "wheel.libs").mkdir()
+    (install / "bin" / "postgres").touch(0o755)
+    for path in (install / "bin", install / "bin" / "postgres"):
+        path.chmod(0o755)
+    bound = bound_places(folder, folder.postgres, install, NOBODY)
+    assert (bound.binaries, bound.postgres) == (Path("/mnt/wheel/pg18/bin"), "/mnt/data")
+    assert set(bound.binds) == {"data", "run", "wheel/pg18", "wheel.libs"}
+    (install / "bin" / "postgres").chmod(0o700)
+    copied = bound_places(folder, folder.postgres, install, NOBODY)
+    assert (set(copied.binds), set(copied.copies)) == (
+        {"data", "run"},
+        {"wheel/pg18", "wheel.libs"},
+    )

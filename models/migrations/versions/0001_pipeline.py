@@ -21,9 +21,12 @@ CREATE TABLE tenants (
   participant_writes_per_minute integer NOT NULL DEFAULT 120
                 CHECK (participant_writes_per_minute >= 0),
   tick_secret   bytea NOT NULL CHECK (length(tick_secret) = 16),
+  config_version integer NOT NULL DEFAULT 1,
   created_at    timestamptz NOT NULL DEFAULT now(),
   UNIQUE (slug, mode)
 );
+COMMENT ON COLUMN tenants.config_version IS
+  'Counts up with every change of what a drain reads: it may keep what it read under one version.';
 COMMENT ON TABLE tenants IS 'One row per tenant and mode: nothing joins live and test.';
 
 CREATE TABLE api_keys (
@@ -185,6 +188,18 @@ CREATE TABLE dead_letters (
   PRIMARY KEY (tenant_id, id)
 );
 COMMENT ON TABLE dead_letters IS 'Tenant 0 holds messages too broken to name one.';
+
+CREATE FUNCTION count_config_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE tenants SET config_version = config_version + 1
+  WHERE id = COALESCE(NEW.tenant_id, OLD.tenant_id);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER config_version AFTER INSERT OR DELETE OR UPDATE ON streaks
+  FOR EACH ROW EXECUTE FUNCTION count_config_version();
+CREATE TRIGGER config_version
+  AFTER INSERT OR DELETE OR UPDATE OF event_types, is_enabled ON webhooks
+  FOR EACH ROW EXECUTE FUNCTION count_config_version();
 
 CREATE TABLE ticks_default PARTITION OF ticks DEFAULT;
 CREATE TABLE facts_default PARTITION OF facts DEFAULT;

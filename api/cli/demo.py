@@ -1,0 +1,261 @@
+"""`unbroken demo`: everything started, a few days played, every fact verified as it comes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.story import SCENES, STREAK, Scene, crowd, facts_expected
+from api.cli.subscriber import Subscriber
+
+START_SECONDS, STOP_SECONDS, FACTS_SECONDS = 120, 30, 30
+ANSWER_SECONDS = 10  # of one request; the worker's first answer may find everything cold
+
+OUTCOME_STYLES = {
+    "started": "green", "extended": "green", "backfilled": "cyan", "repeated": "dim",
+    "reset": "yellow",
+}  # fmt: skip
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Stop by itself; exit 0 only if everything was right.")
+@click.option("--port", default=0, show_default="any free one", help="Port of the API.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".demo"),
+    show_default=True,
+    help="Folder of the demo's data.",
+)
+def demo(once: bool, port: int, data: Path) -> None:
+    """Start everything, play a few days of ticks, show every answer and every verified fact.
+
+    \b
+    Example:
+      unbroken demo --once
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    with _up(console, data, port) as url:
+        keys = _tenant(data)
+        play = Play(console, url, keys)
+        is_right = play.run()
+        if not once:
+            _keep_running(console, url, keys)
+    sys.exit(0 if is_right else 1)
+
+
+@contextmanager
+def _up(console: Console, data: Path, port: int) -> Iterator[str]:
+    """`unbroken up` as a child; the URL it says is ready."""
+    console.print("[bold]Starting Postgres, Redis, the API and the workers …[/]")
+    command = [sys.executable, "-m", "api.cli", "up", "--data", str(data), "--port", str(port)]
+    child = subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    said: list[str] = []
+    threading.Thread(target=lambda: said.extend(child.stderr or ()), daemon=True).start()
+    try:
+        yield _ready_url(child, said)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _ready_url(child: subprocess.Popen[str], said: list[str]) -> str:
+    timer = threading.Timer(START_SECONDS, child.kill)
+    timer.start()
+    line = child.stdout.readline() if child.stdout else ""
+    timer.cancel()
+    if not line.startswith("ready "):
+        child.wait(STOP_SECONDS)
+        raise click.ClickException("`unbroken up` did not start:\n" + "".join(said[-10:]))
+    return line.split()[1]
+
+
+def _tenant(data: Path) -> dict[str, str]:
+    slug = f"demo-{secrets.token_hex(3)}"
+    command = [sys.executable, "-m", "api.cli", "tenant", "create", slug]
+    made = subprocess.run(  # noqa: S603 - our own command
+        [*command, "--data", str(data), "--json"], check=True, capture_output=True, text=True
+    )
+    keys: dict[str, str] = json.loads(made.stdout)
+    return keys
+
+
+@dataclass
+class Play:
+    """One run of the story against a running API."""
+
+    console: Console
+    url: str
+    keys: dict[str, str]
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    forged: int = 0
+    wrong: list[str] = field(default_factory=list)
+    posted_at: dict[str, float] = field(default_factory=dict)  # by tick id
+    delays_ms: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.api = f"{self.url}/api/v1/gamify"
+        self.http = requests.Session()
+        self.http.headers["X-API-Key"] = self.keys["live_key"]
+        self.today = datetime.now(UTC)
+        self.printing = threading.Lock()
+
+    def run(self) -> bool:
+        """Play all of it; whether every answer, fact and count was right."""
+        with Subscriber(self._seen) as subscriber:
+            self._set_up(subscriber)
+            for scene in SCENES:
+                self._record(scene)
+            self._record_crowd()
+            self._await_facts()
+        self._check_counts()
+        self._summary()
+        return not self.wrong
+
+    def _set_up(self, subscriber: Subscriber) -> None:
+        self._post("/streaks", STREAK, 201)
+        hook = {"url": subscriber.url, "event_types": ["behavior.*"]}
+        subscriber.trust(self._post("/admin/webhooks", hook, 201)["secret"])
+        self._say(
+            f"tenant [bold]{self.keys['tenant']}[/], streak [bold]daily_login[/] (one grace"
+            f" period), facts go to [bold]{subscriber.url}[/]\n"
+        )
+
+    def _record(self, scene: Scene) -> None:
+        sent = time.time()
+        answer = self._post("/streaks/record", scene.tick(self.today), 200)
+        self.posted_at[answer.get("tick_id", "")] = sent
+        outcome, count = answer.get("outcome", "?"), answer.get("new_count")
+        style = OUTCOME_STYLES.get(outcome, "red")
+        self._say(
+            f"tick  {scene.participant_id:9} {answer.get('period_key', ''):10} "
+            f"[{style}]{outcome:10}[/] count {count}   [dim]{scene.note}[/]"
+        )
+        if (outcome, count) != (scene.outcome, scene.count):
+            self.wrong.append(f"{scene.participant_id}: {outcome} {count}, not {scene}")
+
+    def _record_crowd(self) -> None:
+        ticks = crowd(self.today)
+        answer = self._post("/streaks/record/batch", {"ticks": ticks}, 202)
+        self._say(f"batch {answer.get('accepted')} ticks accepted in one request")
+        if answer.get("accepted") != len(ticks):
+            self.wrong.append(f"the batch: {answer}")
+
+    def _post(self, path: str, body: Any, status: int) -> dict[str, Any]:
+        response = self.http.post(self.api + path, json=body, timeout=ANSWER_SECONDS)
+        if response.status_code != status:
+            self.wrong.append(f"POST {path}: {response.status_code} {response.text[:200]}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def _seen(self, fact: dict[str, Any] | None) -> None:
+        if fact is None:
+            self.forged += 1
+            return
+        self.facts.append(fact)
+        payload = fact["payload"]
+        posted = self.posted_at.get(payload["tick_id"])
+        if posted is not None:
+            self.delays_ms.append((time.time() - posted) * 1_000)
+        self._say(
+            f"  [magenta]fact[/] {fact['participant_id']:9} {fact['type']} count"
+            f" {payload['count']}   [green]✓ signature[/] [dim]{fact['id'][:16]}…[/]"
+        )
+
+    def _await_facts(self) -> None:
+        ends = time.monotonic() + FACTS_SECONDS
+        while time.monotonic() < ends and len(self._facts_seen()) < len(facts_expected()):
+            time.sleep(0.05)
+        missing, extra = (
+            facts_expected() - self._facts_seen(),
+            (self._facts_seen() - facts_expected()),
+        )
+        self.wrong += [f"no fact for {one}" for one in sorted(missing)]
+        self.wrong += [f"an unexpected fact: {one}" for one in sorted(extra)]
+        if self.forged:
+            self.wrong.append(f"{self.forged} facts without a valid signature")
+
+    def _facts_seen(self) -> set[tuple[str, str, int]]:
+        return {
+            (fact["participant_id"], fact["payload"]["outcome"], fact["payload"]["count"])
+            for fact in list(self.facts)
+        }
+
+    def _check_counts(self) -> None:
+        """What the API now says of each participant is what the last tick left."""
+        self.live: dict[str, dict[str, Any]] = {}
+        expected = {scene.participant_id: scene.count for scene in SCENES}
+        for name, count in expected.items():
+            answer = self.http.get(
+                f"{self.api}/participants/{name}/streaks", timeout=ANSWER_SECONDS
+            ).json()
+            self.live[name] = answer["streaks"][0]
+            if self.live[name]["current_count"] != count:
+                self.wrong.append(f"{name} reads {self.live[name]['current_count']}, not {count}")
+
+    def _summary(self) -> None:
+        table = Table(box=None, pad_edge=False, title="\nStreaks now", title_justify="left")
+        for column in ("participant", "count", "longest", "status", "breaks at"):
+            table.add_column(column)
+        for name, streak in self.live.items():
+            table.add_row(
+                name, str(streak["current_count"]), str(streak["longest_count"]),
+                streak["status"], str(streak["expires_at"]),
+            )  # fmt: skip
+        self.console.print(table)
+        delays = sorted(self.delays_ms) or [0.0]
+        self.console.print(
+            f"\n{len(SCENES)} ticks and a batch posted, {len(self.facts)} facts received,"
+            f" all signed; median {delays[len(delays) // 2]:.0f} ms from tick to verified fact"
+        )
+        for problem in self.wrong:
+            self.console.print(f"[red]wrong:[/] {problem}", markup=True)
+        self.console.print(
+            "[bold red]Something was not as it must be.[/]"
+            if self.wrong
+            else "[bold green]Every answer, fact, signature and count was right.[/]"
+        )
+
+    def _say(self, line: str) -> None:
+        with self.printing:
+            self.console.print(line)
+
+
+def _keep_running(console: Console, url: str, keys: dict[str, str]) -> None:
+    console.print(
+        f"\nStill running at [bold]{url}[/] (Ctrl-C stops it). Your keys:\n"
+        f"  live  {keys['live_key']}\n  test  {keys['test_key']}\n\nTry it:\n"
+        f"  curl -X POST {url}/api/v1/gamify/streaks/record -H 'X-API-Key: {keys['live_key']}' \\\n"
+        "    -H 'Content-Type: application/json' \\\n"
+        '    -d \'{"participant_id": "you", "streak_code": "daily_login"}\''
+    )
+    try:
+        while True:
+            time.sleep(3_600)
+    except KeyboardInterrupt:
+        console.print("\nstopping …")
+
+
+if __name__ == "__main__":
+    demo()

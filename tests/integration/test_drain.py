@@ -1,0 +1,529 @@
+"""The drain under faults: killed, doubled, poisoned, cut off. Nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from api.cli import postgres, servers
+from api.cli.data import Data
+from api.cli.processes import is_alive, wait_until
+from api.cli.servers import embedded
+from models import clock, dead_letters, schema, tenants
+from models.db import Engine, reading, transaction
+from models.db import engine as make_engine
+from models.streaks import Streak
+from settings import Settings
+from tests.conftest import Account
+from tests.integration.batches import (
+    DAY_US,
+    PATIENCE_SECONDS,
+    count,
+    make_streak,
+    pending,
+    post,
+    rows,
+    run_drain_until_death,
+    start_drain,
+    tick,
+)
+from tests.pipeline import Pipeline
+from workers import keys
+from workers.drain import Drain
+from workers.intake import open_intake
+from workers.messages import TickV1, encode
+from workers.stream import Streams, depth
+
+
+@pytest.fixture
+def streak(engine: Engine, account: Account) -> Streak:
+    """A daily streak of the account."""
+    return make_streak(engine, account.live.id)
+
+
+def days(streak: Streak, number: int, participant: str = "user_42") -> list[TickV1]:
+    """Ticks of so many days that end today, in order."""
+    now = clock.now_us()
+    return [
+        tick(streak, participant, occurred_us=now - (number - 1 - nth) * DAY_US)
+        for nth in range(number)
+    ]
+
+
+def assert_applied_once(engine: Engine, streak: Streak, messages: list[TickV1]) -> None:
+    """Each of these ticks of different days stands in the ledger once, with one fact each."""
+    found = rows(engine, streak.tenant_id)
+    assert found.tick_ids == sorted(message.id for message in messages)
+    changes = {key[0]: seen.total() for key, seen in found.outcomes.items()}
+    assert found.facts == {who: list(range(1, n + 1)) for who, n in changes.items()}
+    assert found.events == changes
+
+
+def answer_to(settings: Settings, tick_id: str) -> dict[str, object] | None:
+    """What a waiting request would have been answered."""
+    intake = open_intake(settings)
+    try:
+        return intake.wait(tick_id, 0.1)
+    finally:
+        intake.close()
+
+
+# -- killed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failpoint", ["drain.after_read", "drain.mid_sql", "drain.after_commit_before_ack"]
+)
+def test_a_kill_loses_and_doubles_nothing(
+    failpoint: str,
+    engine: Engine,
+    settings: Settings,
+    pipeline: Pipeline,
+    streak: Streak,
+) -> None:
+    messages = [*days(streak, 20), *days(streak, 20, "other")]
+    post(pipeline.client, messages)
+    run_drain_until_death(settings, failpoint)
+    is_committed = failpoint == "drain.after_commit_before_ack"
+    assert count(engine, "ticks", streak.tenant_id) == (len(messages) if is_committed else 0)
+    assert (depth(pipeline.client), pending(pipeline.client)) == (40, 40)
+    pipeline.drain()
+    assert pending(pipeline.client) == 0
+    assert_applied_once(engine, streak, messages)
+
+
+def test_an_answer_that_a_kill_swallowed_is_taken_from_the_ledger(
+    settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    first, second = days(streak, 2)
+    awaited = TickV1(*(getattr(second, name) for name in second.__struct_fields__[:-1]), True)
+    post(pipeline.client, [first, awaited])
+    run_drain_until_death(settings, "drain.after_commit_before_ack")
+    assert answer_to(settings, awaited.id) is None
+    pipeline.drain()
+    answer = answer_to(settings, awaited.id)
+    assert answer
+    assert (answer["tick_id"], answer["new_count"], answer["outcome"]) == (
+        awaited.id,
+        2,
+        "extended",
+    )
+
+
+def test_a_kill_from_outside_loses_and_doubles_nothing(
+    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = [message for who in "abcdefgh" for message in days(streak, 100, who)]
+    post(pipeline.client, messages)
+    for done in (1, 200, 500):
+        victim = start_drain(settings, PATIENCE_SECONDS, drain_batch_max="5", takeover_idle_ms="1")
+        assert wait_until(
+            lambda done=done: count(engine, "ticks", streak.tenant_id) >= done, PATIENCE_SECONDS
+        )
+        victim.kill()
+        victim.wait()
+    pipeline.drain()
+    assert_applied_once(engine, streak, messages)
+
+
+def test_what_one_drain_holds_another_takes_over(
+    engine: Engine, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = days(streak, 10)
+    post(pipeline.client, messages)
+    dead = Streams(pipeline.client, "dead", takeover_idle_ms=0)
+    dead.create_groups()
+    assert len(dead.read(100)) == 10
+    assert pipeline.make_drain().streams.read(100, block_ms=1) == []
+    pipeline.drain()
+    assert_applied_once(engine, streak, messages)
+
+
+def test_what_a_living_drain_holds_is_left_to_it(pipeline: Pipeline, streak: Streak) -> None:
+    post(pipeline.client, days(streak, 3))
+    living = Streams(pipeline.client, "living", takeover_idle_ms=60_000)
+    living.create_groups()
+    living.read(100)
+    assert Streams(pipeline.client, "other", takeover_idle_ms=60_000).take_over(100) == []
+
+
+def test_entries_that_were_finished_meanwhile_are_not_taken_over(
+    pipeline: Pipeline, streak: Streak
+) -> None:
+    post(pipeline.client, days(streak, 2))
+    dead = Streams(pipeline.client, "dead", takeover_idle_ms=0)
+    dead.create_groups()
+    first, second = dead.read(100)
+    pipeline.client.xdel(first.stream, first.id)
+    taken = Streams(pipeline.client, "other", takeover_idle_ms=0).take_over(100)
+    assert [entry.id for entry in taken] == [second.id]
+
+
+def test_acknowledging_deletes_in_the_same_step(pipeline: Pipeline, streak: Streak) -> None:
+    post(pipeline.client, days(streak, 7))
+    streams = Streams(pipeline.client, "one", takeover_idle_ms=0)
+    streams.create_groups()
+    streams.finish(streams.read(100), {})
+    assert (depth(pipeline.client), pending(pipeline.client)) == (0, 0)
+
+
+# -- the same tick twice -----------------------------------------------------------------------
+
+
+def test_the_same_tick_twice_in_a_batch_is_one(
+    engine: Engine, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = days(streak, 3)
+    post(pipeline.client, [*messages, *messages, messages[0]])
+    pipeline.drain()
+    assert_applied_once(engine, streak, messages)
+
+
+def test_the_same_tick_in_two_batches_is_one_and_spoils_nothing_beside_it(
+    engine: Engine, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = days(streak, 6)
+    post(pipeline.client, messages[:4])
+    pipeline.drain()
+    post(pipeline.client, messages[2:])
+    pipeline.drain()
+    assert_applied_once(engine, streak, messages)
+    assert count(engine, "dead_letters", streak.tenant_id) == 0
+
+
+def test_of_two_drains_with_the_same_ticks_one_applies_them(
+    engine: Engine, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = [message for who in "abc" for message in days(streak, 60, who)]
+    post(pipeline.client, messages)
+    holders = [pipeline.make_drain(f"d{nth}", 30) for nth in range(4)]
+    holders[0].streams.create_groups()
+    entries = holders[0].streams.read(1_000)
+    threads = [threading.Thread(target=drain._round, args=(entries,)) for drain in holders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert depth(pipeline.client) == 0
+    assert_applied_once(engine, streak, messages)
+
+
+# -- poison --------------------------------------------------------------------------------------
+
+
+def poisons(streak: Streak) -> dict[str, TickV1 | bytes]:
+    """What no drain can apply, each for another reason."""
+    plain = tick(streak)
+    fields = [getattr(plain, name) for name in plain.__struct_fields__]
+
+    def other(position: int, value: object) -> TickV1:
+        return TickV1(*(value if nth == position else one for nth, one in enumerate(fields)))
+
+    return {
+        "not JSON": b"\xff\x00{",
+        "empty": b"",
+        "a version that we do not know": b'["tick.99",1]',
+        "an unknown streak": other(3, 2**31 - 1),
+        "a tenant that cannot be": other(0, 2**40),
+        "an id that is none": other(1, "not-a-uuid"),
+        "nobody": other(2, ""),
+        "a name past the constraint": other(2, "x" * 256),
+        "a name that no column holds": other(2, "a\x00b"),
+        "a zone that is none": other(5, "Mars/Phobos"),
+        "an instant past all years": other(4, 2**62),
+    }
+
+
+POISONS = list(poisons(Streak(1, 1, *[None] * 11)))  # type: ignore[arg-type]  # names alone
+
+
+def try_once(pipeline: Pipeline, settings: Settings) -> None:
+    """One look at what is pending and what is new."""
+    drain = pipeline.make_drain()
+    drain.streams.create_groups()
+    drain._round(drain.streams.take_over(1_000))
+    drain._round(drain.streams.read(1_000, block_ms=1))
+
+
+def test_the_other_999_of_a_poisoned_batch_are_applied_at_once(
+    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    good = [message for nth in range(333) for message in days(streak, 3, f"user_{nth}")]
+    bad = tick(streak, "x" * 256)
+    post(pipeline.client, [*good[:700], bad, *good[700:]])
+    try_once(pipeline, settings)
+    assert_applied_once(engine, streak, good)
+    assert (depth(pipeline.client), pending(pipeline.client)) == (1, 1)
+
+
+@pytest.mark.parametrize("what", POISONS)
+def test_poison_is_a_dead_letter_after_its_last_try_and_spoils_nothing(
+    what: str, engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    good = days(streak, 4)
+    poison = poisons(streak)[what]
+    before = count(engine, "dead_letters", dead_letters.UNKNOWN_TENANT)
+    post(pipeline.client, [*good[:2], poison, *good[2:]], streak.tenant_id)
+    for tries in range(1, settings.entry_tries_max):
+        try_once(pipeline, settings)
+        assert depth(pipeline.client) == 1, tries
+    assert_applied_once(engine, streak, good)
+    try_once(pipeline, settings)
+    assert (depth(pipeline.client), pending(pipeline.client)) == (0, 0)
+    kept = count(engine, "dead_letters", dead_letters.UNKNOWN_TENANT) - before
+    assert kept + count(engine, "dead_letters", streak.tenant_id) == 1
+
+
+def test_new_ticks_are_applied_while_poison_is_being_tried(
+    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    post(pipeline.client, [b"poison"], streak.tenant_id)
+    try_once(pipeline, settings)
+    good = days(streak, 3)
+    post(pipeline.client, good)
+    try_once(pipeline, settings)
+    assert_applied_once(engine, streak, good)
+    assert depth(pipeline.client) == 1
+
+
+def test_a_dead_letter_is_told_and_kept_whole(
+    engine: Engine,
+    settings: Settings,
+    pipeline: Pipeline,
+    client: FlaskClient,
+    account: Account,
+    streak: Streak,
+) -> None:
+    body = {"participant_id": "user_42", "streak_code": "daily", "metadata": {"a": "ü\\n"}}
+    headers = {"Prefer": "respond-async"}
+    posted = client.post("/api/v1/gamify/streaks/record", json=body, headers=headers).get_json()
+    status_url = posted["status_url"]
+    assert client.get(status_url).get_json()["status"] == "accepted"
+    with transaction(engine) as session:  # a fault that only the database sees
+        session.execute(
+            sa.text(
+                "INSERT INTO participants (tenant_id, external_id, total_events)"
+                " VALUES (:tenant_id, 'user_42', 9223372036854775807)"
+            ),
+            {"tenant_id": account.live.id},
+        )
+    for _ in range(settings.entry_tries_max):
+        try_once(pipeline, settings)
+    assert client.get(status_url).get_json() == {
+        "tick_id": posted["tick_id"],
+        "status": "dead",
+        "result": None,
+    }
+    with reading(engine) as session:
+        row = session.execute(
+            sa.text("SELECT * FROM dead_letters WHERE tenant_id = :tenant_id"),
+            {"tenant_id": account.live.id},
+        ).one()
+    assert (str(row.id), row.tries) == (posted["tick_id"], settings.entry_tries_max)
+    assert "bigint out of range" in row.error
+    assert posted["tick_id"] in row.message
+
+
+def test_what_a_user_sent_is_not_in_the_log(
+    settings: Settings, pipeline: Pipeline, streak: Streak, caplog: pytest.LogCaptureFixture
+) -> None:
+    post(pipeline.client, [tick(streak, "private" * 40)])
+    try_once(pipeline, settings)
+    assert "CheckViolation" in caplog.text
+    assert "private" not in caplog.text
+
+
+# -- in one another's way ------------------------------------------------------------------------
+
+
+def test_a_lock_that_is_held_is_waited_for(
+    engine: Engine, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = days(streak, 3)
+    post(pipeline.client, messages[:1])
+    pipeline.drain()
+    post(pipeline.client, messages[1:])
+    worker = threading.Thread(target=pipeline.drain)
+    with transaction(engine) as session:
+        session.execute(
+            sa.text("SELECT FROM participants WHERE tenant_id = :tenant_id FOR UPDATE"),
+            {"tenant_id": streak.tenant_id},
+        )
+        worker.start()
+        assert wait_until(lambda: is_waiting_for_a_lock(engine), PATIENCE_SECONDS)
+        assert count(engine, "ticks", streak.tenant_id) == 1
+    worker.join()
+    assert_applied_once(engine, streak, messages)
+
+
+def is_waiting_for_a_lock(engine: Engine) -> bool:
+    """Whether any backend waits for a row."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with reading(engine) as session:
+        return bool(session.execute(sa.text(statement)).scalar())
+
+
+def test_a_deadlock_is_tried_again(engine: Engine, pipeline: Pipeline, streak: Streak) -> None:
+    """Two sessions that lock the same two participants in opposite orders; Postgres ends one."""
+    people = ("a", "b")
+    post(pipeline.client, [tick(streak, who) for who in people])
+    pipeline.drain()
+    again = [tick(streak, who) for who in people]
+    post(pipeline.client, again)
+    drained = threading.Thread(target=pipeline.drain)
+    lock = sa.text(
+        "SELECT FROM participants WHERE tenant_id = :tenant_id AND external_id = :who FOR UPDATE"
+    )
+    values = {"tenant_id": streak.tenant_id}
+    with transaction(engine) as session:
+        session.execute(sa.text("SET LOCAL deadlock_timeout = '60s'"))  # the drain finds it first
+        session.execute(lock, values | {"who": "b"})
+        drained.start()
+        assert wait_until(lambda: is_waiting_for_a_lock(engine), PATIENCE_SECONDS)
+        session.execute(lock, values | {"who": "a"})
+    drained.join()
+    assert count(engine, "ticks", streak.tenant_id) == 4
+    assert count(engine, "dead_letters", streak.tenant_id) == 0
+
+
+def test_what_was_only_in_the_way_is_never_a_dead_letter(
+    settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    post(pipeline.client, days(streak, 1))
+    drain = pipeline.make_drain()
+    drain.streams.create_groups()
+    (entry,) = drain.streams.read(10)
+    for _ in range(2 * settings.entry_tries_max):
+        pipeline.make_drain().streams.take_over(10)
+    assert drain.streams.tries(entry) > settings.entry_tries_max
+    with pytest.raises(sa.exc.OperationalError) as refused, transaction(drain.engine) as session:
+        raise_contended(session)
+    assert drain._put_away(entry, refused.value) == 0
+    assert depth(pipeline.client) == 1
+
+
+def raise_contended(session: sa.Connection) -> None:
+    """Have Postgres say that a lock is not available."""
+    session.execute(sa.text("DO $$ BEGIN RAISE lock_not_available; END $$"))
+
+
+# -- the database away ---------------------------------------------------------------------------
+
+
+def test_a_batch_whose_connection_is_cut_is_applied_afterwards(
+    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    messages = [message for who in "abcdefgh" for message in days(streak, 100, who)]
+    post(pipeline.client, messages)
+    drain = start_drain(settings, PATIENCE_SECONDS, drain_batch_max="20", takeover_idle_ms="1")
+    cut = 0
+    while count(engine, "ticks", streak.tenant_id) < len(messages):
+        with reading(engine) as session:
+            cut += session.execute(sa.text(_CUT)).scalar_one()
+        assert drain.poll() is None
+    drain.terminate()
+    drain.wait()
+    assert cut > 0
+    pipeline.drain()
+    assert_applied_once(engine, streak, messages)
+
+
+# Cut while they work; a pause between two cuts lets a batch through.
+_CUT = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity, pg_sleep(0.1)
+    WHERE state = 'active' AND query LIKE 'COPY%' OR state = 'idle in transaction'
+"""
+
+
+class Stoppable:
+    """A Postgres and a Redis of one's own; the database can be stopped and started."""
+
+    def __init__(self, folder: Data, settings: Settings) -> None:
+        self.folder, self.settings = folder, settings
+        self.engine = make_engine(settings.database_url, timeout_ms=30_000)
+
+    def stop_database(self) -> None:
+        """As `pg_ctl stop -m immediate`: the server is gone without a word."""
+        pid = int(self.folder.pid_file("postgres").read_text())
+        os.kill(pid, signal.SIGQUIT)
+        assert wait_until(lambda: not is_alive(pid), PATIENCE_SECONDS)
+
+    def start_database(self) -> None:
+        """Start it again; it recovers."""
+        role = postgres.prepare(self.folder)
+        child = servers.start(role, self.folder, os.environ)
+        servers.wait_ready(role, self.folder, lambda: child.poll() is None)
+
+
+@pytest.fixture
+def stoppable(tmp_path: Path, settings: Settings) -> Iterator[Stoppable]:
+    """Servers that a test may stop."""
+    with embedded(tmp_path / "s") as urls, migrated(urls, settings) as own:
+        yield Stoppable(Data((tmp_path / "s").resolve()), own)
+
+
+@contextmanager
+def migrated(urls: servers.Urls, settings: Settings) -> Iterator[Settings]:
+    """The settings of those servers, with every table there."""
+    own = Settings(
+        database_url=urls.database_url, redis_url=urls.redis_url, secret_keys=settings.secret_keys
+    )
+    engine = make_engine(own.database_url, timeout_ms=30_000)
+    schema.migrate(engine)
+    schema.ensure_partitions(engine, schema.kept(own.retention_days), clock.now())
+    engine.dispose()
+    yield own
+
+
+def test_ticks_of_a_time_without_database_are_kept_and_applied_afterwards(
+    stoppable: Stoppable,
+) -> None:
+    with transaction(stoppable.engine) as session:
+        side = tenants.create(session, "away", 0)["live"]
+    streak = make_streak(stoppable.engine, side.id)
+    client = redis.Redis.from_url(stoppable.settings.redis_url, protocol=2)
+    pipeline = Pipeline(stoppable.settings, stoppable.engine, client)
+    messages = days(streak, 30)
+    post(client, messages[:10])
+    pipeline.drain()
+    stoppable.stop_database()
+    worker = threading.Thread(target=pipeline.drain)
+    post(client, messages[10:])
+    worker.start()
+    assert wait_until(lambda: pending(client) == 20, PATIENCE_SECONDS)
+    stoppable.start_database()
+    worker.join()
+    assert_applied_once(stoppable.engine, streak, messages)
+    stoppable.engine.dispose()
+    client.close()
+
+
+def test_a_drain_told_to_stop_without_a_database_leaves_its_batch_pending(
+    pipeline: Pipeline, settings: Settings, streak: Streak
+) -> None:
+    message = tick(streak)
+    post(pipeline.client, [message])
+    nowhere = make_engine("postgresql://nobody@127.0.0.1:1/nothing", timeout_ms=1_000)
+    stopping = threading.Event()
+    drain = Drain(
+        nowhere, Streams(pipeline.client, "stuck", 0), 10, 5, lambda: None, stopping.is_set
+    )
+    worker = threading.Thread(target=drain.run, args=(PATIENCE_SECONDS,))
+    worker.start()
+    assert wait_until(lambda: pending(pipeline.client) == 1, PATIENCE_SECONDS)
+    stopping.set()
+    worker.join()
+    entry_text = pipeline.client.xrange(keys.stream(keys.stream_of(streak.tenant_id)))[0][1]
+    assert entry_text == {b"m": encode(message)}
+    pipeline.drain()
+    assert depth(pipeline.client) == 0
+    nowhere.dispose()

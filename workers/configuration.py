@@ -1,0 +1,59 @@
+"""What a drain knows of tenants' configuration, kept for as long as its version stands."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models import streaks, tenants, webhooks
+from models.db import Session
+from models.streaks import Streak
+from models.tenants import Tenant
+from models.webhooks import Subscription
+
+TENANTS_MAX = 10_000  # kept per process; an entry is some kilobytes
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One tenant's definitions and subscriptions, as of one version."""
+
+    version: int
+    tenant: Tenant
+    streaks: dict[int, Streak]
+    subscriptions: Sequence[Subscription]
+
+
+class Configurations:
+    """A bounded cache, checked against the database's versions inside each transaction."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, Configuration] = OrderedDict()
+
+    def load(self, session: Session, tenant_ids: set[int]) -> dict[int, Configuration]:
+        """The configuration of tenants as this transaction sees it; unknown ones are missing."""
+        found = {}
+        for tenant_id, version in tenants.versions(session, sorted(tenant_ids)).items():
+            kept = self._kept.get(tenant_id)
+            if kept is None or kept.version != version:
+                kept = _read(session, tenant_id, version)
+                self._keep(tenant_id, kept)
+            found[tenant_id] = kept
+        return found
+
+    def _keep(self, tenant_id: int, configuration: Configuration) -> None:
+        self._kept.pop(tenant_id, None)
+        self._kept[tenant_id] = configuration
+        while len(self._kept) > TENANTS_MAX:
+            self._kept.popitem(last=False)
+
+
+def _read(session: Session, tenant_id: int, version: int) -> Configuration:
+    """Read after the version: what changes in between is read again with the next batch."""
+    return Configuration(
+        version,
+        tenants.by_id(session, tenant_id),
+        {one.id: one for one in streaks.all_of(session, tenant_id)},
+        webhooks.subscriptions(session, [tenant_id]),
+    )
