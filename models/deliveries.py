@@ -94,29 +94,37 @@ class Outcome:
     attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
 
 
+# The statistics of a queue are always wrong: it was empty when they were taken, or full. These leave
+# the planner only plans that read an index in its order, whatever it believes.
+_BY_INDEX = sa.text("""
+SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off;
+SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+""")
+# A lost claim is no claim: the row is due as before. So its commit need not reach the disk.
+_NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
+
 # -- finding work ----------------------------------------------------------------------------
 
 # A skip scan: one index probe for each destination with pending deliveries.
 _LANES = sa.text("""
 WITH RECURSIVE lanes AS (
-  (SELECT tenant_id, webhook_id, 1 AS nth FROM deliveries
-   WHERE status = 'pending' AND (tenant_id, webhook_id) > (:tenant_id, CAST(:webhook_id AS uuid))
+  (SELECT tenant_id, webhook_id, 1 AS nth FROM deliveries_pending
+   WHERE (tenant_id, webhook_id) > (:tenant_id, CAST(:webhook_id AS uuid))
    ORDER BY tenant_id, webhook_id LIMIT 1)
   UNION ALL
   SELECT next.tenant_id, next.webhook_id, lanes.nth + 1 FROM lanes CROSS JOIN LATERAL
-  (SELECT tenant_id, webhook_id FROM deliveries
-   WHERE status = 'pending' AND (tenant_id, webhook_id) > (lanes.tenant_id, lanes.webhook_id)
+  (SELECT tenant_id, webhook_id FROM deliveries_pending
+   WHERE (tenant_id, webhook_id) > (lanes.tenant_id, lanes.webhook_id)
    ORDER BY tenant_id, webhook_id LIMIT 1) next
   WHERE lanes.nth < :limit
 )
 SELECT lanes.tenant_id, lanes.webhook_id, w.id IS NULL AS is_orphan,
        w.id IS NULL OR (w.is_enabled AND EXISTS (
-         SELECT FROM deliveries d
+         SELECT FROM deliveries_pending d
          WHERE d.tenant_id = lanes.tenant_id AND d.webhook_id = lanes.webhook_id
-           AND d.status = 'pending' AND d.next_attempt_at <= :now
+           AND d.next_attempt_at <= :now
            AND (d.leased_until IS NULL OR d.leased_until <= :now))) AS has_work
 FROM lanes LEFT JOIN webhooks w ON w.tenant_id = lanes.tenant_id AND w.id = lanes.webhook_id
-ORDER BY lanes.nth
 """)
 
 
@@ -124,12 +132,14 @@ def lanes(
     session: Session, after: LaneKey, limit: int, now: datetime
 ) -> tuple[list[Lane], LaneKey]:
     """The lanes with work among the next `limit`, and after which one to go on next time."""
+    session.execute(_BY_INDEX)
     rows = session.execute(
         _LANES, {"tenant_id": after[0], "webhook_id": after[1], "limit": limit, "now": now}
     ).all()
     found = [Lane((row.tenant_id, row.webhook_id), row.is_orphan) for row in rows if row.has_work]
-    last = rows[-1] if len(rows) == limit else None
-    return found, FIRST_LANE if last is None else (last.tenant_id, last.webhook_id)
+    if len(rows) < limit:
+        return found, FIRST_LANE
+    return found, max((row.tenant_id, row.webhook_id) for row in rows)
 
 
 def any_due(session: Session, now: datetime) -> bool:
@@ -146,14 +156,13 @@ WITH due AS (
               CAST(:counts AS integer[])) AS lane (tenant_id, webhook_id, count)
   JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id AND w.is_enabled
   CROSS JOIN LATERAL (
-    SELECT ctid AS place FROM deliveries
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id
-      AND status = 'pending' AND next_attempt_at <= :now
+    SELECT ctid AS place FROM deliveries_pending
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND next_attempt_at <= :now
       AND (leased_until IS NULL OR leased_until <= :now)
     ORDER BY next_attempt_at LIMIT lane.count FOR UPDATE SKIP LOCKED) d
 )
-UPDATE deliveries d SET leased_until = :until, claim_id = :claim_id
-FROM due WHERE d.status = 'pending' AND d.ctid = due.place
+UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
+FROM due WHERE d.ctid = due.place
 RETURNING d.tenant_id, d.fact_id, d.webhook_id, d.attempts, CAST(d.ctid AS text) AS place,
           due.url, due.secret
 """)
@@ -165,8 +174,8 @@ def claim(session: Session, slots: Sequence[Slots], lease: Lease) -> list[Claime
     Rows that another deliverer is claiming are passed over, not waited for. The destination is
     read in the same statement: one that is disabled or deleted by now yields nothing.
     """
-    # A lost claim is no claim: the row is due as before. So its commit need not reach the disk.
-    session.execute(sa.text("SET LOCAL synchronous_commit = off"))
+    session.execute(_BY_INDEX)
+    session.execute(_NOT_DURABLE)
     rows = session.execute(
         _CLAIM,
         {
@@ -259,6 +268,7 @@ def record(session: Session, outcomes: Sequence[Outcome]) -> int:
     """
     if not outcomes:
         return 0
+    session.execute(_BY_INDEX)
     return session.execute(_RECORD, _columns(outcomes)).rowcount
 
 
@@ -286,8 +296,8 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
 _BURY = sa.text("""
 UPDATE deliveries SET status = 'dead', leased_until = NULL, claim_id = NULL
 WHERE status = 'pending' AND ctid IN (
-  SELECT ctid FROM deliveries d
-  WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND status = 'pending'
+  SELECT ctid FROM deliveries_pending d
+  WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
     AND NOT EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = d.tenant_id AND w.id = d.webhook_id)
   LIMIT :limit FOR UPDATE SKIP LOCKED)
 """)

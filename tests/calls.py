@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,12 +45,20 @@ def post_tick(
 ) -> TestResponse:
     """POST /streaks/record."""
     body = {"participant_id": participant_id, "streak_code": "daily_login"} | values
-    return client.post(f"{BASE}/streaks/record", json=body, headers=headers)
+    return post_json(client, f"{BASE}/streaks/record", body, headers)
 
 
 def post_batch(client: FlaskClient, *ticks: Any) -> TestResponse:
     """POST /streaks/record/batch."""
-    return client.post(f"{BASE}/streaks/record/batch", json={"ticks": list(ticks)})
+    return post_json(client, f"{BASE}/streaks/record/batch", {"ticks": list(ticks)})
+
+
+def post_json(
+    client: FlaskClient, url: str, body: Any, headers: dict[str, str] | None = None
+) -> TestResponse:
+    """POST a value as JSON in ASCII, which can spell what is no text."""
+    text = json.dumps(body)
+    return client.post(url, data=text, content_type="application/json", headers=headers)
 
 
 def tick(participant_id: Any = "user_42", **values: Any) -> dict[str, Any]:

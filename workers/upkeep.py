@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from models import clock, schema
+from models.db import is_away
 from workers import deliveries, keys
 from workers.context import Context
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
@@ -41,10 +42,20 @@ def sweep(context: Context) -> None:
     if waiting:
         wanted = min(settings.drain_processes, 1 + waiting // ENTRIES_PER_DRAIN)
         _kick(context, "drain", DRAIN, wanted - alive(client, keys.DRAINS))
-    # Last, because it asks the database: the rest must not stop while that is away.
-    if deliveries.is_due(context.engine):
+    if _is_delivery_due(context):
         wanted = settings.webhook_processes
         _kick(context, "deliver", WEBHOOKS, wanted - alive(client, keys.DELIVERERS))
+
+
+def _is_delivery_due(context: Context) -> bool:
+    """Whether a deliverer would find work; none does while the database is away."""
+    try:
+        return deliveries.is_due(context.engine)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        log.warning("database away: %s", type(error).__name__)
+        return False
 
 
 def _kick(context: Context, task: str, queue: str, missing: int) -> None:

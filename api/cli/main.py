@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from api.cli.demo import demo
+from api.cli.demo import demo
 from api.cli.keys import key
 from api.cli.migrate import migrate
 from api.cli.tenants import tenant
@@ -20,6 +21,7 @@ def main() -> None:
     Example:
       unbroken up                       everything, on this machine
       unbroken tenant create acme       in another terminal: your keys
+      unbroken demo --once              a look at what it does
     """
 
 
