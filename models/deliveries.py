@@ -94,11 +94,11 @@ class Outcome:
     attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
 
 
-# The statistics of a queue are always wrong: it was empty when they were taken, or full. These leave
-# the planner only plans that read an index in its order, whatever it believes.
+# The statistics of a queue are always wrong: it was empty when they were taken, or full. These
+# leave the planner only plans that read an index in its order, whatever it believes.
 _BY_INDEX = sa.text("""
-SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off;
-SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off
 """)
 # A lost claim is no claim: the row is due as before. So its commit need not reach the disk.
 _NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
@@ -132,7 +132,6 @@ def lanes(
     session: Session, after: LaneKey, limit: int, now: datetime
 ) -> tuple[list[Lane], LaneKey]:
     """The lanes with work among the next `limit`, and after which one to go on next time."""
-    session.execute(_BY_INDEX)
     rows = session.execute(
         _LANES, {"tenant_id": after[0], "webhook_id": after[1], "limit": limit, "now": now}
     ).all()

@@ -12,7 +12,6 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LookupTimeout
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -191,7 +190,7 @@ def check(text: str, policy: Policy, lookup: Lookup = system_lookup) -> None:
         return
     try:
         answers = _lookups.submit(lookup, host, url.port or 0).result(CHECK_SECONDS)
-    except (OSError, UnicodeError, LookupTimeout):
+    except (OSError, UnicodeError):  # among them TimeoutError
         return
     vetted(host, answers, policy)
 

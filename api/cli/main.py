@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from api.cli.demo import demo
-from api.cli.demo import demo
 from api.cli.keys import key
 from api.cli.migrate import migrate
 from api.cli.tenants import tenant

@@ -59,10 +59,10 @@ def prepare(data: Data) -> Role:
     install, user = _install(), user_for(data)
     _check_version(data)
     _check_owner(data, user)
+    give_folder(data.run, user)
     if not (data.postgres / "PG_VERSION").exists():
         _make_cluster(data, install, user)
     give(data.postgres, user)
-    give_folder(data.run, user)
     return _role(places(data, data.postgres, install, user), user, data)
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ def environment(**more: str) -> dict[str, str]:
     return plain | more
 
 
-def start_up(folder: Path, *arguments: str, **env: str) -> Up:
-    """Start `unbroken up` and wait for its ready line."""
+def begin_up(folder: Path, *arguments: str, **env: str) -> Up:
+    """Start `unbroken up`, and wait for nothing; its URL is not known yet."""
     errors = folder.with_name(f"{folder.name}.err")
     with errors.open("w") as stream:
         process = subprocess.Popen(
@@ -87,10 +87,16 @@ def start_up(folder: Path, *arguments: str, **env: str) -> Up:
             cwd=ROOT,
             env=environment(**env),
         )
-    assert process.stdout
-    line = process.stdout.readline()
-    assert line.startswith("ready http://"), errors.read_text()
-    return Up(process, Data(folder.resolve()), line.split()[1], errors)
+    return Up(process, Data(folder.resolve()), "", errors)
+
+
+def start_up(folder: Path, *arguments: str, **env: str) -> Up:
+    """Start `unbroken up` and wait for its ready line."""
+    up = begin_up(folder, *arguments, **env)
+    assert up.process.stdout
+    line = up.process.stdout.readline()
+    assert line.startswith("ready http://"), up.errors.read_text()
+    return replace(up, url=line.split()[1])
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tests.e2e.running import (
     ROLES,
     ROOT,
     Up,
+    begin_up,
     environment,
     running_up,
     short_folder,
@@ -94,6 +95,17 @@ def test_it_stops_everything_and_carries_on_with_its_data(folder: Path) -> None:
         tenants = unbroken_json("tenant", "list", "--data", str(folder))
         assert [row["tenant"] for row in tenants] == ["acme"]
         assert second.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("moment", ["starting postgres", "waiting for the API"])
+def test_it_may_be_stopped_while_it_starts(folder: Path, moment: str) -> None:
+    starting = begin_up(folder)
+    assert wait_until(lambda: moment in starting.errors.read_text(), PATIENCE_SECONDS)
+    assert starting.stop() == 0
+    assert starting.left() == []
+    assert starting.process.stdout
+    with starting.process.stdout as output:
+        assert output.read() == ""
 
 
 def test_it_takes_over_from_one_that_was_killed(folder: Path) -> None:

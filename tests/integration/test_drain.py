@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -450,6 +451,7 @@ class Stoppable:
     def __init__(self, folder: Data, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
         self.engine = make_engine(settings.database_url, timeout_ms=30_000)
+        self.child: subprocess.Popen[bytes] | None = None  # the one we started ourselves
 
     def stop_database(self) -> None:
         """As `pg_ctl stop -m immediate`: the server is gone without a word."""
@@ -460,15 +462,24 @@ class Stoppable:
     def start_database(self) -> None:
         """Start it again; it recovers."""
         role = postgres.prepare(self.folder)
-        child = servers.start(role, self.folder, os.environ)
+        self.child = child = servers.start(role, self.folder, os.environ)
         servers.wait_ready(role, self.folder, lambda: child.poll() is None)
+
+    def close(self) -> None:
+        """Give back what is ours."""
+        self.engine.dispose()
+        if self.child:
+            self.child.send_signal(signal.SIGINT)
+            self.child.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture
 def stoppable(tmp_path: Path, settings: Settings) -> Iterator[Stoppable]:
     """Servers that a test may stop."""
     with embedded(tmp_path / "s") as urls, migrated(urls, settings) as own:
-        yield Stoppable(Data((tmp_path / "s").resolve()), own)
+        stoppable = Stoppable(Data((tmp_path / "s").resolve()), own)
+        yield stoppable
+        stoppable.close()
 
 
 @contextmanager
@@ -503,7 +514,6 @@ def test_ticks_of_a_time_without_database_are_kept_and_applied_afterwards(
     stoppable.start_database()
     worker.join()
     assert_applied_once(stoppable.engine, streak, messages)
-    stoppable.engine.dispose()
     client.close()
 
 

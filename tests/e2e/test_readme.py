@@ -1,0 +1,105 @@
+"""The README's own words, run: every shell block in order, and what it says that they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import ROOT, Up, environment, running_up, short_folder
+from tests.receiver import Receiver
+
+README = (ROOT / "README.md").read_text()
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+# These start something that runs until Ctrl-C; the running one stands for them.
+RUNNING = ("make demo\n", "make up\n")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    path = short_folder()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def up(folder: Path) -> Iterator[Up]:
+    with running_up(folder / "data") as up:
+        yield up
+
+
+def _here(script: str, up: Up, receiver: Receiver) -> str:
+    """The script with this test's addresses and interpreter in place of the reader's."""
+    return (
+        script.replace("http://127.0.0.1:8000", up.url)
+        .replace("http://127.0.0.1:9000/facts", receiver.url)
+        .replace(".venv/bin/unbroken tenant", "unbroken tenant")
+        .replace("--json |", f"--data {up.data.root} --json |")
+    )
+
+
+def test_every_shell_block_works_in_order_and_ends_in_a_verified_fact(up: Up, folder: Path) -> None:
+    with Receiver() as receiver:
+        blocks = [block for block in SHELL if block not in RUNNING]
+        script = 'set -euo pipefail\nunbroken() { python3 -m api.cli "$@"; }\n'
+        script += "\n".join(f"{block}\necho; echo '--'" for block in blocks)
+        env = environment(PYTHONPATH=str(ROOT))
+        env["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{env['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", _here(script, up, receiver)],
+            cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        secret = next(answer["secret"] for answer in answers if "secret" in answer)
+        receiver.trust(secret)
+        receiver.wait_for(2)
+        recorded = next(answer for answer in answers if "new_count" in answer)
+    assert not receiver.invalid
+    shown = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
+    assert list(recorded) == list(shown)
+    varying = {"tick_id", "period_key"}
+    assert {k: v for k, v in recorded.items() if k not in varying} == {
+        k: v for k, v in shown.items() if k not in varying
+    }
+    batch = next(answer for answer in answers if "accepted" in answer)
+    assert (batch["accepted"], batch["rejected"]) == (2, 0)
+    assert any(answer.get("periods") for answer in answers)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)", README))))
+def test_every_make_target_that_it_names_exists(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(re.findall(r"`((?:tests|docs|api|workers|models|webhooks)/[\w/.]+)`", README))),
+)
+def test_every_file_that_it_names_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_every_command_that_it_names_is_in_the_help() -> None:
+    named = re.search(r"`\.venv/bin/unbroken --help` has the rest: (.*?)\.", README, re.DOTALL)
+    assert named
+    for command in re.findall(r"`(\w+)`", named[1]):
+        done = subprocess.run(
+            ["python3", "-m", "api.cli", command, "--help"],
+            cwd=ROOT,
+            env=environment(PATH=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Example" in done.stdout or "Commands" in done.stdout
