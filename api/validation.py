@@ -97,9 +97,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _check_free_form(value: Any, depth: int) -> None:
-    if depth > FREE_FORM_DEPTH_MAX:
-        raise PydanticCustomError("too_deep", "must be at most 20 levels deep")
     match value:
+        case dict() | list() if depth > FREE_FORM_DEPTH_MAX:
+            raise PydanticCustomError("too_deep", "must be at most 20 levels deep")
         case str():
             if "\x00" in value or _SURROGATE.search(value):
                 raise PydanticCustomError("text", "must not contain U+0000 or lone surrogates")

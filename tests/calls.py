@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from models import clock
+from models import clock, tenants
 from models.db import Engine, reading, transaction
 from models.tenants import Tenant
 from settings import Settings
@@ -89,7 +89,7 @@ def problem(response: TestResponse, status: int, code: str, *fields: str) -> dic
 
 def assert_nothing_stored(client: redis.Redis, engine: Engine, tenant: Tenant) -> None:
     """No entry, no counter and no key in Redis; no participant, tick or fact in Postgres."""
-    names = [bytes(name) for name in client.keys("*")]
+    names: Any = client.keys("*")
     assert [name for name in names if not name.endswith(b":config")] == []
     for table in ("participants", "ticks", "facts"):
         assert count(engine, table, tenant) == 0
@@ -162,3 +162,20 @@ def entries(client: redis.Redis, tenant: Tenant) -> int:
 def instant(text: str) -> int:
     """Microseconds since 1970 of a timestamp in an answer."""
     return clock.to_us(datetime.fromisoformat(text))
+
+
+def make_key(
+    engine: Engine, side: Tenant, scopes: list[str] | None = None, lives_s: float | None = None
+) -> str:
+    """A key of one side; one that lives for less than nothing has expired."""
+    expires_at = None if lives_s is None else clock.now() + timedelta(seconds=lives_s)
+    with transaction(engine) as session:
+        return tenants.create_key(session, side, scopes or [], expires_at)[1]
+
+
+def revoke(app: Flask, side: Tenant, key: str) -> None:
+    """As `unbroken key revoke` does."""
+    with operator_changes(app, side) as session:
+        found = tenants.find_key(session, key)
+        assert found is not None
+        tenants.revoke_key(session, side.id, found.id)

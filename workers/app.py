@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
 from typing import Any
 
-from celery.signals import worker_shutting_down
+from celery.signals import worker_init, worker_shutting_down
 
 from models.db import engine as make_engine
 from settings import Settings
@@ -35,6 +36,13 @@ def context() -> Context:
         name=f"{socket.gethostname()}:{os.getpid()}",
         should_stop=stopping.is_set,
     )
+
+
+@worker_init.connect
+def _tune(**_: Any) -> None:
+    """Collect garbage rarely: batches make objects, not cycles (15 % of the sender)."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @worker_shutting_down.connect

@@ -18,6 +18,7 @@ from webhooks import deliveries as delivery
 from webhooks import egress, secrets
 from webhooks.lanes import Limits
 from workers import keys
+from workers.failpoints import failpoint
 from workers.queues import WEBHOOKS
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run(context: Context) -> bool:
             settings.webhook_allow_cidrs, settings.webhook_allow_http, settings.webhook_ports
         ),
         limits=Limits(idle_seconds=settings.deliver_idle_seconds),
+        failpoint=failpoint,
     )
     ends = time.monotonic() + settings.drain_run_seconds
     beacon = Beacon(context.client, context.name)

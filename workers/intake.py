@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,7 @@ class Intake:
     celery: Celery
     settings: Settings
     _sha: str = field(default="")
+    _lines: threading.local = field(default_factory=threading.local)
 
     def append(self, request: Append) -> Accepted:
         """Accept ticks in one round trip; they are durable when this returns.
@@ -136,14 +138,39 @@ class Intake:
     def _run(self, names: list[str], arguments: list[Any]) -> list[Any]:
         try:
             try:
-                return self.client.evalsha(self._sha, len(names), *names, *arguments)  # type: ignore[no-any-return]
+                return self._call("EVALSHA", self._sha, len(names), *names, *arguments)
             except redis.exceptions.NoScriptError:
                 self._sha = str(self.client.script_load(_SCRIPT))
-                return self.client.evalsha(self._sha, len(names), *names, *arguments)  # type: ignore[no-any-return]
+                return self._call("EVALSHA", self._sha, len(names), *names, *arguments)
         except redis.exceptions.OutOfMemoryError as error:
             raise Full from error
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
+
+    def _call(self, *command: Any) -> list[Any]:
+        """One command over this thread's own connection; once more when that had gone stale.
+
+        The client's pool, retries and hooks cost more than the command (190 of 310 µs of a
+        profile). The retry may repeat an append: the tick carries its id, the ledger takes it once.
+        """
+        line = self._line()
+        try:
+            line.send_command(*command)
+            return line.read_response()  # type: ignore[no-any-return]
+        except redis.exceptions.ConnectionError:
+            line.disconnect()
+            line.send_command(*command)
+            return line.read_response()  # type: ignore[no-any-return]
+        except redis.exceptions.TimeoutError:
+            line.disconnect()  # its answer may still come: not to be taken for the next one
+            raise
+
+    def _line(self) -> Any:
+        line = getattr(self._lines, "connection", None)
+        if line is None:
+            pool = self.client.connection_pool
+            line = self._lines.connection = pool.connection_class(**pool.connection_kwargs)
+        return line
 
     def _accepted(self, result: list[Any]) -> Accepted:
         match result[0]:

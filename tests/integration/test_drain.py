@@ -528,10 +528,13 @@ def test_a_drain_told_to_stop_without_a_database_leaves_its_batch_pending(
         nowhere, Streams(pipeline.client, "stuck", 0), 10, 5, lambda: None, stopping.is_set
     )
     worker = threading.Thread(target=drain.run, args=(PATIENCE_SECONDS,))
+    drain.streams.create_groups()
     worker.start()
-    assert wait_until(lambda: pending(pipeline.client) == 1, PATIENCE_SECONDS)
-    stopping.set()
-    worker.join()
+    try:
+        assert wait_until(lambda: pending(pipeline.client) == 1, PATIENCE_SECONDS)
+    finally:
+        stopping.set()
+        worker.join()
     entry_text = pipeline.client.xrange(keys.stream(keys.stream_of(streak.tenant_id)))[0][1]
     assert entry_text == {b"m": encode(message)}
     pipeline.drain()

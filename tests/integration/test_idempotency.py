@@ -10,6 +10,7 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
+from models import tenants
 from models.db import Engine
 from settings import Settings
 from tests.calls import (
@@ -128,8 +129,8 @@ def test_it_makes_one_tick_of_requests_at_the_same_moment(
 def test_it_keeps_the_keys_of_tenants_and_modes_apart(
     app: Flask, account: Account, redis_client: redis.Redis, pipeline: Pipeline
 ) -> None:
-    for mode in ("live", "test"):
-        client = client_of(app, account.keys[mode])  # type: ignore[index]
+    for mode in tenants.MODES:
+        client = client_of(app, account.keys[mode])
         make_streak(client)
         assert post_tick(client, headers=KEY, metadata={"mode": mode}).status_code == 202
     pipeline.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import redis
 from flask import Flask
@@ -68,8 +69,8 @@ def test_it_counts_each_mode_alone(
     app: Flask, make_account: Callable[..., Account], pipeline: Pipeline
 ) -> None:
     account = make_account(1)
-    for mode in ("live", "test"):
-        client = client_of(app, account.keys[mode])  # type: ignore[index]
+    for mode in tenants.MODES:
+        client = client_of(app, account.keys[mode])
         make_streak(client)
         assert [post_tick(client).status_code for _ in range(2)] == [202, 429]
     pipeline.drain()
@@ -102,10 +103,11 @@ def test_it_is_exact_inside_a_batch_and_an_items_own_error(
     client = client_of(app, account.keys["live"])
     make_streak(client)
     post_tick(client, "a")
-    response = post_batch(client, *(tick(one) for one in ("a", "b", "a", {}, "a", "b", "a")))
+    ids: list[Any] = ["a", "b", "a", {}, "a", "b", "a"]
+    response = post_batch(client, *(tick(one) for one in ids))
     assert response.status_code == 202
     results = response.get_json()["results"]
-    codes = [one.get("error", {}).get("code", "ok") for one in results]
+    codes = [one["error"]["code"] if "error" in one else "ok" for one in results]
     assert codes == ["ok", "ok", "ok", "validation_error", CODE, "ok", CODE]
     assert response.get_json()["rejected"] == 3
     assert entries(redis_client, account.live) == 5

@@ -184,7 +184,21 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("milestones.1.badge_code", [{"count": 1}, {"count": 2, "badge_code": "a b"}]),
     ("milestones.0", ["7"]),
 ]
-BAD_CODES = ["", "x" * 51, "a b", "a/b", "é", "a\n", "a\x00", None, 7, [], "%41", "a;b", "\udc00"]
+BAD_CODES: list[Any] = [
+    "",
+    "x" * 51,
+    "a b",
+    "a/b",
+    "é",
+    "a\n",
+    "a\x00",
+    None,
+    7,
+    [],
+    "%41",
+    "a;b",
+    "\udc00",
+]
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_VALUES)
