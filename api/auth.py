@@ -34,7 +34,7 @@ def authenticate() -> None:
 
 
 def _load(key: str) -> Principal | None:
-    return app_context().directory.load(key)
+    return app_context().directory.load(key, for_reading=request.method in _READS)
 
 
 def presented_key() -> str:

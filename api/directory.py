@@ -55,17 +55,17 @@ class Directory:
         """The entry of a key, however old."""
         return self._entries.get(tenants.hash_key(key))
 
-    def load(self, key: str) -> Principal | None:
+    def load(self, key: str, *, for_reading: bool) -> Principal | None:
         """Read a key afresh; None when nobody has it.
 
         The version is read before the configuration: a change in between makes the entry stale
-        at its first write, never wrong. Without Redis reads go on; writes find out by themselves.
+        at its first write, never wrong. Raises Unavailable without Redis, except for a read.
         """
         with reading(self._engine) as session:
             found = tenants.find_key(session, key)
             if found is None:
                 return None
-            version = self._version(found.tenant_id)
+            version = self._version(found.tenant_id, for_reading)
             stored = tenants.find_key(session, key) or found
             principal = Principal(
                 key=stored,
@@ -77,10 +77,12 @@ class Directory:
         self._keep(tenants.hash_key(key), principal)
         return principal
 
-    def _version(self, tenant_id: int) -> str:
+    def _version(self, tenant_id: int, for_reading: bool) -> str:
         try:
             return self._intake.version(tenant_id)
         except Unavailable:
+            if not for_reading:
+                raise
             return _NO_VERSION
 
     def _keep(self, digest: bytes, principal: Principal) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
 
+from api.answers import answer
 from models.db import is_away
 from workers.intake import Full, IdempotencyConflict, Unavailable
 
@@ -109,9 +109,7 @@ def render(problem: Problem) -> Response:
     }
     if problem.errors:
         document["errors"] = [error.as_json() for error in problem.errors]
-    response = Response(json.dumps(document), problem.status, mimetype="application/problem+json")
-    response.headers.update(problem.headers)
-    return response
+    return answer(document, problem.status, problem.headers, "application/problem+json")
 
 
 _CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}

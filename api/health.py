@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
+from api.answers import answer
 from api.context import app_context
 from models import schema
 from models.db import DatabaseError, reading
@@ -15,7 +16,7 @@ blueprint = Blueprint("health", __name__)
 @blueprint.get("/livez")
 def livez() -> Response:
     """The process answers; nothing else is asked."""
-    return jsonify(status="ok")
+    return answer({"status": "ok"})
 
 
 @blueprint.get("/readyz")
@@ -23,11 +24,8 @@ def readyz() -> Response:
     """Redis and Postgres answer and the schema is the one this release needs."""
     checks = {"redis": _redis(), "postgres": _postgres()}
     is_ready = all(state == "ok" for state in checks.values())
-    response = jsonify(status="ok" if is_ready else "unavailable", checks=checks)
-    response.status_code = 200 if is_ready else 503
-    if not is_ready:
-        response.headers["Retry-After"] = "1"
-    return response
+    body = {"status": "ok" if is_ready else "unavailable", "checks": checks}
+    return answer(body, 200) if is_ready else answer(body, 503, {"Retry-After": "1"})
 
 
 def _redis() -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
 from api.errors import Problem, invalid_field, not_found
@@ -111,7 +112,7 @@ def list_streaks() -> Response:
             session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
         )
     items = [_definition(streak) for streak in found]
-    return jsonify(items=items, total=total, page=page, page_size=size)
+    return answer({"items": items, "total": total, "page": page, "page_size": size})
 
 
 @_both("", methods=["POST"])
@@ -126,16 +127,14 @@ def create_streak() -> Response:
     except CodeTaken:
         detail = f"Streak with code '{new.code}' already exists"
         raise Problem(400, "streak_code_conflict", detail) from None
-    response = jsonify(_definition(streak))
-    response.status_code = 201
-    return response
+    return answer(_definition(streak), 201)
 
 
 @_both("/<code>", methods=["GET"])
 @require_admin
 def get_streak(code: str) -> Response:
     """One definition."""
-    return jsonify(_definition(_streak(code)))
+    return answer(_definition(_streak(code)))
 
 
 @_both("/<code>", methods=["PATCH"])
@@ -145,7 +144,7 @@ def change_streak(code: str) -> Response:
     change = body(StreakChange).model_dump(exclude_unset=True)
     if not change:
         raise Problem(400, "no_fields_to_update", "Give at least one field to change")
-    return jsonify(_definition(_change(code, change)))
+    return answer(_definition(_change(code, change)))
 
 
 @_both("/<code>", methods=["DELETE"])
@@ -153,7 +152,7 @@ def change_streak(code: str) -> Response:
 def deactivate_streak(code: str) -> Response:
     """Pause a definition: states stay, new ticks are refused."""
     _change(code, {"is_active": False})
-    return jsonify(message="Streak deactivated")
+    return answer({"message": "Streak deactivated"})
 
 
 def _change(code: str, values: dict[str, Any]) -> Streak:
@@ -205,7 +204,7 @@ def participant_streaks(participant_id: str) -> Response:
             found = streaks.states_of(session, tenant().id, person.id, active)
     zone = person.timezone if person else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
-    return jsonify(participant_id=participant_id, streaks=entries)
+    return answer({"participant_id": participant_id, "streaks": entries})
 
 
 def _entry(
@@ -248,16 +247,18 @@ def streak_history(participant_id: str, code: str) -> Response:
             key = (tenant().id, person.id, streak.id)
             recorded = ticks.recorded_by(session, key, (first, last))
     explained = explain(state.ranges, streak.rules, current) if state else ()
-    return jsonify(
-        participant_id=participant_id,
-        streak_code=streak.code,
-        period=streak.period,
-        timezone=zone or "UTC",
-        periods=[
-            _explained(streak, one, recorded.get(one.period))
-            for one in explained
-            if first <= one.period <= last
-        ],
+    return answer(
+        {
+            "participant_id": participant_id,
+            "streak_code": streak.code,
+            "period": streak.period,
+            "timezone": zone or "UTC",
+            "periods": [
+                _explained(streak, one, recorded.get(one.period))
+                for one in explained
+                if first <= one.period <= last
+            ],
+        }
     )
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, request
 from pydantic import ValidationError as ModelError
 
+from api.answers import answer
 from api.auth import is_current, principal, tenant, under_current_configuration
 from api.context import app_context
 from api.directory import Principal
@@ -186,16 +187,13 @@ def _result_of_known(tick_id: str, seconds: float) -> dict[str, Any] | None:
 
 
 def _answer(tick_id: str, result: dict[str, Any] | None, wish: Preference) -> Response:
-    if result is None:
-        status_url = f"{g.base_path}/ticks/{tick_id}"
-        response = jsonify(tick_id=tick_id, status="accepted", status_url=status_url)
-        response.status_code = 202
-        response.headers["Location"] = status_url
-    else:
-        response = jsonify(result)
-    if applied := wish.applied(is_answered=result is not None):
-        response.headers["Preference-Applied"] = applied
-    return response
+    applied = wish.applied(is_answered=result is not None)
+    headers = {"Preference-Applied": applied} if applied else {}
+    if result is not None:
+        return answer(result, 200, headers)
+    headers["Location"] = status_url = f"{g.base_path}/ticks/{tick_id}"
+    accepted = {"tick_id": tick_id, "status": "accepted", "status_url": status_url}
+    return answer(accepted, 202, headers)
 
 
 # -- many ------------------------------------------------------------------------------------
@@ -217,9 +215,8 @@ def record_batch() -> Response:
     outcomes, accepted = under_current_configuration(lambda who: _accept_batch(who, items))
     results = list(_results(outcomes, accepted))
     rejected = sum("error" in result for result in results)
-    response = jsonify(results=results, accepted=len(results) - rejected, rejected=rejected)
-    response.status_code = 202
-    return response
+    counts = {"accepted": len(results) - rejected, "rejected": rejected}
+    return answer({"results": results} | counts, 202)
 
 
 def _items() -> _Items:
@@ -296,12 +293,12 @@ def get_tick(tick_id: str) -> Response:
         found = ticks.find(session, tenant().id, number)
         letter = None if found else dead_letters.find(session, tenant().id, number)
     if found:
-        return jsonify(tick_id=tick_id, status="applied", result=found.answer())
+        return answer({"tick_id": tick_id, "status": "applied", "result": found.answer()})
     if letter:
-        return jsonify(tick_id=tick_id, status="dead", result=None)
+        return answer({"tick_id": tick_id, "status": "dead", "result": None})
     if not (ids.is_issued(number, tenant().tick_secret) and _is_kept(number)):
         raise not_found("tick", tick_id)
-    return jsonify(tick_id=tick_id, status="accepted", result=None)
+    return answer({"tick_id": tick_id, "status": "accepted", "result": None})
 
 
 def _is_kept(number: UUID) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic import ValidationError as ModelError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
 from api.errors import Problem, invalid_field, not_found
@@ -91,7 +92,7 @@ class WebhookChange(_Known):
 
 @blueprint.post("/admin/webhooks")
 @require_admin
-def create_webhook() -> tuple[Response, int]:
+def create_webhook() -> Response:
     """Create a destination; its secret is in this answer and in no other."""
     new = body(NewWebhook)
     _check_url(new.url)
@@ -99,7 +100,7 @@ def create_webhook() -> tuple[Response, int]:
     values = new.model_dump() | {"secret": secrets.encrypt(_ring(), secret)}
     with transaction(app_context().engine) as session:
         webhook = webhooks.create(session, tenant().id, values)
-    return jsonify(_as_json(webhook) | {"secret": secret}), 201
+    return answer(_as_json(webhook) | {"secret": secret}, 201)
 
 
 @blueprint.get("/admin/webhooks")
@@ -109,7 +110,7 @@ def list_webhooks() -> Response:
     page, size = page_window()
     with reading(app_context().engine) as session:
         found, total = webhooks.page(session, tenant().id, (size, (page - 1) * size))
-    return jsonify(items=_all_as_json(found), total=total, page=page, page_size=size)
+    return answer({"items": _all_as_json(found), "total": total, "page": page, "page_size": size})
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>")
@@ -118,7 +119,7 @@ def get_webhook(webhook_id: str) -> Response:
     """One destination."""
     try:
         with reading(app_context().engine) as session:
-            return jsonify(_as_json(webhooks.by_id(session, tenant().id, _id(webhook_id))))
+            return answer(_as_json(webhooks.by_id(session, tenant().id, _id(webhook_id))))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
 
@@ -137,7 +138,7 @@ def change_webhook(webhook_id: str) -> Response:
             changed = webhooks.change(session, tenant().id, _id(webhook_id), values)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
-    return jsonify(_as_json(changed))
+    return answer(_as_json(changed))
 
 
 @blueprint.delete("/admin/webhooks/<webhook_id>")
@@ -149,7 +150,7 @@ def delete_webhook(webhook_id: str) -> Response:
             webhooks.delete(session, tenant().id, _id(webhook_id))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
-    return jsonify(message="Webhook deleted")
+    return answer({"message": "Webhook deleted"})
 
 
 def _id(text: str) -> UUID:

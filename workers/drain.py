@@ -51,7 +51,7 @@ class Drain:
         ends, done = time.monotonic() + seconds, 0
         self.streams.create_groups()
         try:
-            while time.monotonic() < ends and not self.should_stop():
+            while self._goes_on(ends) and not self.should_stop():
                 self.streams.refresh()
                 done += self._round(self.streams.take_over(self.batch_max))
                 done += self._round(self._read())
@@ -59,6 +59,9 @@ class Drain:
         finally:
             self.streams.leave()
         return done
+
+    def _goes_on(self, ends: float) -> bool:
+        return time.monotonic() < ends or self.streams.is_short_of_memory
 
     def _read(self) -> list[Entry]:
         """A round over all streams: each gets its share of the batch, however long it is."""

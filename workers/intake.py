@@ -33,7 +33,7 @@ log = logging.getLogger("unbroken.intake")
 
 _SCRIPT = Path(__file__).with_name("accept.lua").read_text()
 _CHANGING = "!"  # ends a version while a change is being written: no cache may be filled from it
-UNVERSIONED = "0"  # what the script reads of a tenant that never changed
+UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
 CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
 
@@ -105,6 +105,7 @@ class Intake:
     settings: Settings
     _sha: str = field(default="")
     _lines: threading.local = field(default_factory=threading.local)
+    _opened: list[Any] = field(default_factory=list)  # one a thread that ever appended
 
     def append(self, request: Append) -> Accepted:
         """Accept ticks in one round trip; they are durable when this returns.
@@ -170,6 +171,7 @@ class Intake:
         if line is None:
             pool = self.client.connection_pool
             line = self._lines.connection = pool.connection_class(**pool.connection_kwargs)
+            self._opened.append(line)
         return line
 
     def _accepted(self, result: list[Any]) -> Accepted:
@@ -207,13 +209,20 @@ class Intake:
     # -- configuration -----------------------------------------------------------------------
 
     def version(self, tenant_id: int) -> str:
-        """The version of a tenant's configuration, to be read before the configuration itself."""
-        number = keys.stream_of(tenant_id)
+        """The version of a tenant's configuration, to be read before the configuration itself.
+
+        Where there is none, one is made: a Redis that lost its data must not come back to a
+        version that some cache still holds.
+        """
+        name, field = keys.config(keys.stream_of(tenant_id)), str(tenant_id)
         try:
-            found: Any = self.client.hget(keys.config(number), str(tenant_id))
+            found: Any = self.client.hget(name, field)
+            if found is None:
+                self.client.hsetnx(name, field, uuid.uuid4().hex)
+                found = self.client.hget(name, field)
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
-        return UNVERSIONED if found is None else bytes(found).decode()
+        return bytes(found).decode()
 
     @contextmanager
     def changing(self, tenant_ids: Sequence[int]) -> Iterator[None]:
@@ -223,13 +232,16 @@ class Intake:
         2. The block commits its transaction.
         3. After: a fresh version. Caches are filled again.
         A crash between 2 and 3 leaves writes slow and right until the sweep heals the version.
-        Raises Unavailable when Redis does not answer: then nothing was changed.
+        Raises Unavailable when Redis does not answer at 1: then nothing was changed.
         """
         self._set_versions(tenant_ids, _CHANGING)
         try:
             yield
         finally:
-            self._set_versions(tenant_ids, "")
+            try:
+                self._set_versions(tenant_ids, "")
+            except Unavailable:  # what the block did stands all the same: say so, not 503
+                log.warning("a version was not renewed after a change; the sweep will heal it")
 
     def _set_versions(self, tenant_ids: Sequence[int], suffix: str) -> None:
         version = uuid.uuid4().hex + suffix
@@ -252,6 +264,8 @@ class Intake:
         """Give the connections back."""
         self.client.close()
         self.waiting.close()
+        for line in self._opened:
+            line.disconnect()
 
 
 def may_be_cached(version: str) -> bool:
@@ -281,6 +295,5 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
         socket_connect_timeout=timeout_seconds,
         max_connections=CONNECTIONS_MAX,
         protocol=2,
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[redis.exceptions.ConnectionError],
+        retry=Retry(NoBackoff(), 1, (redis.exceptions.ConnectionError,)),  # no time-out twice
     )

@@ -24,7 +24,11 @@ def make_celery(redis_url: str) -> Celery:
         worker_send_task_events=False,
         task_send_sent_event=False,
         worker_enable_remote_control=False,
-        worker_prefetch_multiplier=1,
+        # 0 is no limit. A solo worker runs each message before it fetches another, so it hoards
+        # nothing; under a limit of one, a message whose acknowledgement failed (Redis was killed)
+        # would use the limit up for ever: kombu fetches no more, and so never sees its connection
+        # broken.
+        worker_prefetch_multiplier=0,
         worker_hijack_root_logger=False,
         worker_soft_shutdown_timeout=5.0,
         worker_cancel_long_running_tasks_on_connection_loss=False,

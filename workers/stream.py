@@ -45,6 +45,7 @@ class Streams:
     client: redis.Redis
     consumer: str
     takeover_idle_ms: int
+    is_short_of_memory: bool = False  # then nobody can be kicked: whoever drains must go on
     _refreshed: float = field(default=-1e9)
     _took_over: float = field(default=-1e9)
 
@@ -70,6 +71,8 @@ class Streams:
         for stream in STREAMS:
             try:
                 self.client.xgroup_create(stream, keys.GROUP, id="0", mkstream=True)
+            except redis.exceptions.OutOfMemoryError:
+                continue  # said of a group that is there, too
             except redis.exceptions.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
@@ -107,19 +110,31 @@ class Streams:
                 some = entry_ids[start : start + FINISH_MAX]
                 pipeline.eval(_FINISH, 1, stream, keys.GROUP, *some)
         self._refresh(pipeline)
-        pipeline.execute()
+        self._execute(pipeline)
 
     def refresh(self) -> None:
         """Say that this drain is alive, when it is time to."""
         pipeline = self.client.pipeline(transaction=False)
         self._refresh(pipeline)
         if len(pipeline):
-            pipeline.execute()
+            self._execute(pipeline)
+
+    def _execute(self, pipeline: Any) -> None:
+        """Run commands; a Redis without memory may refuse answers and signs of life.
+
+        Those are hints. The deletions beside them are not refused, and they are what frees memory.
+        """
+        for result in pipeline.execute(raise_on_error=False):
+            if isinstance(result, redis.exceptions.OutOfMemoryError):
+                self.is_short_of_memory = True
+            elif isinstance(result, Exception):
+                raise result
 
     def _refresh(self, pipeline: Any) -> None:
         if time.monotonic() - self._refreshed < REFRESH_SECONDS:
             return
         self._refreshed = time.monotonic()
+        self.is_short_of_memory = False
         for number in range(keys.STREAMS):
             pipeline.set(keys.awake(number), "1", px=AWAKE_MS)
         pipeline.zadd(keys.DRAINS, {self.consumer: clock.now_us() / 1e6})

@@ -29,7 +29,7 @@ def throughput(stack: Stack) -> list[Row]:
         theirs.append(_task_per_tick(stack, stack.some(3_000)))
         with stack.drain(), stack.api() as port:
             _posted(stack, crowd, port, stack.some(5_000))  # caches and connections
-            ours.append(_posted(stack, crowd, port, stack.some(60_000)))
+            ours.append(_posted(stack, crowd, port, stack.some(40_000)))
     return [
         Row(
             "ticks posted by batch, applied, facts and deliveries written",
@@ -74,9 +74,9 @@ def drain(stack: Stack) -> list[Row]:
             _drained(stack, process, crowd, len(crowd.names))
         for _ in stack.rounds(4):
             process.pause()
-            theirs.append(bare_sql.rate(stack.engine, plain, stack.some(60_000)))
+            theirs.append(bare_sql.rate(stack.engine, plain, stack.some(40_000)))
             process.resume()
-            ours.append(_drained(stack, process, piped, stack.some(60_000)))
+            ours.append(_drained(stack, process, piped, stack.some(40_000)))
     return [
         Row(
             "ticks applied by one drain process from a full intake",
@@ -109,7 +109,7 @@ def size(stack: Stack) -> list[Row]:
     for engine, crowd in ((stack.engine, small), (large_engine, large)):
         _seed(engine, crowd)
     where = {"DATABASE_URL": large_settings.database_url}
-    count = stack.some(60_000)
+    count = stack.some(40_000)
     for _ in stack.rounds(3):
         with stack.drain() as process:
             theirs.append(_drained(stack, process, small, count))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -32,6 +33,7 @@ from tests.integration.batches import (
     make_streak,
     pending,
     post,
+    replace_message,
     rows,
     run_drain_until_death,
     start_drain,
@@ -106,7 +108,7 @@ def test_an_answer_that_a_kill_swallowed_is_taken_from_the_ledger(
     settings: Settings, pipeline: Pipeline, streak: Streak
 ) -> None:
     first, second = days(streak, 2)
-    awaited = TickV1(*(getattr(second, name) for name in second.__struct_fields__[:-1]), True)
+    awaited = replace_message(second, is_awaited=True)
     post(pipeline.client, [first, awaited])
     run_drain_until_death(settings, "drain.after_commit_before_ack")
     assert answer_to(settings, awaited.id) is None
@@ -127,13 +129,16 @@ def test_a_kill_from_outside_loses_and_doubles_nothing(
     post(pipeline.client, messages)
     for done in (1, 200, 500):
         victim = start_drain(settings, PATIENCE_SECONDS, drain_batch_max="5", takeover_idle_ms="1")
-        assert wait_until(
-            lambda done=done: count(engine, "ticks", streak.tenant_id) >= done, PATIENCE_SECONDS
-        )
+        wait_for_ticks(engine, streak, done)
         victim.kill()
         victim.wait()
     pipeline.drain()
     assert_applied_once(engine, streak, messages)
+
+
+def wait_for_ticks(engine: Engine, streak: Streak, number: int) -> None:
+    """Wait until so many stand in the ledger."""
+    assert wait_until(lambda: count(engine, "ticks", streak.tenant_id) >= number, PATIENCE_SECONDS)
 
 
 def test_what_one_drain_holds_another_takes_over(
@@ -177,7 +182,7 @@ def test_acknowledging_deletes_in_the_same_step(pipeline: Pipeline, streak: Stre
     assert (depth(pipeline.client), pending(pipeline.client)) == (0, 0)
 
 
-# -- the same tick twice -----------------------------------------------------------------------
+# -- the same tick twice ---------------------------------------------------------------------
 
 
 def test_the_same_tick_twice_in_a_batch_is_one(
@@ -218,29 +223,24 @@ def test_of_two_drains_with_the_same_ticks_one_applies_them(
     assert_applied_once(engine, streak, messages)
 
 
-# -- poison --------------------------------------------------------------------------------------
+# -- poison ----------------------------------------------------------------------------------
 
 
 def poisons(streak: Streak) -> dict[str, TickV1 | bytes]:
     """What no drain can apply, each for another reason."""
     plain = tick(streak)
-    fields = [getattr(plain, name) for name in plain.__struct_fields__]
-
-    def other(position: int, value: object) -> TickV1:
-        return TickV1(*(value if nth == position else one for nth, one in enumerate(fields)))
-
     return {
         "not JSON": b"\xff\x00{",
         "empty": b"",
         "a version that we do not know": b'["tick.99",1]',
-        "an unknown streak": other(3, 2**31 - 1),
-        "a tenant that cannot be": other(0, 2**40),
-        "an id that is none": other(1, "not-a-uuid"),
-        "nobody": other(2, ""),
-        "a name past the constraint": other(2, "x" * 256),
-        "a name that no column holds": other(2, "a\x00b"),
-        "a zone that is none": other(5, "Mars/Phobos"),
-        "an instant past all years": other(4, 2**62),
+        "an unknown streak": replace_message(plain, streak_id=2**31 - 1),
+        "a tenant that cannot be": replace_message(plain, tenant_id=2**40),
+        "an id that is none": replace_message(plain, id="not-a-uuid"),
+        "nobody": replace_message(plain, participant_id=""),
+        "a name past the constraint": replace_message(plain, participant_id="x" * 256),
+        "a name that no column holds": replace_message(plain, participant_id="a\x00b"),
+        "a zone that is none": replace_message(plain, timezone="Mars/Phobos"),
+        "an instant past all years": replace_message(plain, occurred_us=2**62),
     }
 
 
@@ -343,7 +343,7 @@ def test_what_a_user_sent_is_not_in_the_log(
     assert "private" not in caplog.text
 
 
-# -- in one another's way ------------------------------------------------------------------------
+# -- in one another's way --------------------------------------------------------------------
 
 
 def test_a_lock_that_is_held_is_waited_for(
@@ -417,7 +417,7 @@ def raise_contended(session: sa.Connection) -> None:
     session.execute(sa.text("DO $$ BEGIN RAISE lock_not_available; END $$"))
 
 
-# -- the database away ---------------------------------------------------------------------------
+# -- the database away -----------------------------------------------------------------------
 
 
 def test_a_batch_whose_connection_is_cut_is_applied_afterwards(
@@ -535,8 +535,8 @@ def test_a_drain_told_to_stop_without_a_database_leaves_its_batch_pending(
     finally:
         stopping.set()
         worker.join()
-    entry_text = pipeline.client.xrange(keys.stream(keys.stream_of(streak.tenant_id)))[0][1]
-    assert entry_text == {b"m": encode(message)}
+    found: Any = pipeline.client.xrange(keys.stream(keys.stream_of(streak.tenant_id)))
+    assert found[0][1] == {b"m": encode(message)}
     pipeline.drain()
     assert depth(pipeline.client) == 0
     nowhere.dispose()

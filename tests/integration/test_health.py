@@ -127,12 +127,19 @@ def test_it_still_reads_while_redis_is_away(
             assert client.get(path).status_code == 200
 
 
-def test_it_names_a_bad_field_even_while_redis_is_away(
-    settings: Settings, account: Account, redis_client: redis.Redis
+def test_it_finds_out_that_redis_is_back_with_the_next_write(
+    settings: Settings, app: Flask, account: Account, pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    with another_app(settings, redis_url=NO_REDIS) as away:
-        response = post_tick(client_of(away, account.keys["live"]), "")
-    problem(response, 422, "validation_error", "participant_id")
+    make_streak(client_of(app, account.keys["live"]))
+    link = tmp_path / "r"
+    with another_app(settings, redis_url=f"unix://{link}") as away:
+        client = client_of(away, account.keys["live"])
+        problem(post_tick(client), 503, "unavailable")
+        assert client.get(f"{BASE}/streaks").status_code == 200
+        problem(post_tick(client), 503, "unavailable")
+        link.symlink_to(settings.redis_url.removeprefix("unix://"))
+        assert post_tick(client).status_code == 202
+    pipeline.drain()
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def wanted_by(engine: Engine, tenant_id: int) -> list[UUID]:
         return list(session.execute(statement, {"tenant_id": tenant_id}).scalars())
 
 
-# -- together or not at all --------------------------------------------------------------------
+# -- together or not at all ------------------------------------------------------------------
 
 
 def test_an_error_after_all_copies_leaves_no_trace(
@@ -145,7 +145,7 @@ def test_repeats_emit_nothing_and_sequences_have_no_gaps(
     assert count(engine, "ticks", account.live.id) == 12
 
 
-# -- what is sent --------------------------------------------------------------------------------
+# -- what is sent ----------------------------------------------------------------------------
 
 
 def test_the_stored_bytes_are_the_bytes_that_are_sent(
@@ -188,7 +188,7 @@ def test_a_fact_has_the_documented_envelope(
     assert set(payload) >= {"period", "period_key", "grace_remaining", "recorded_at"}
 
 
-# -- who gets it -----------------------------------------------------------------------------------
+# -- who gets it -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def select(engine: Engine, statement: str, **values: object) -> list[sa.Row[tupl
         return list(session.execute(sa.text(statement), values))
 
 
-# -- tables ---------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------
 
 
 def test_every_table_object_is_compared_here() -> None:
@@ -63,7 +63,7 @@ def test_the_ledgers_columns_are_those_of_the_database(engine: Engine) -> None:
     assert [one["name"] for one in found] == list(ticks.COLUMNS)
 
 
-# -- tenant first ---------------------------------------------------------------------------------
+# -- tenant first ----------------------------------------------------------------------------
 
 _UNIQUE = """
     SELECT c.relname AS name, i.indrelid::regclass::text AS of_table,
@@ -108,7 +108,7 @@ def test_every_table_has_a_primary_key(engine: Engine) -> None:
     assert select(engine, statement) == []
 
 
-# -- checks -----------------------------------------------------------------------------------------
+# -- checks ----------------------------------------------------------------------------------
 
 TENANT = "INSERT INTO tenants (slug, mode, tick_secret, participant_writes_per_minute)"
 STREAK = "INSERT INTO streaks (tenant_id, code, name, period, grace_periods, boundary)"
@@ -228,7 +228,7 @@ def test_one_tenant_cannot_refer_to_anothers_rows(
         )
 
 
-# -- migrating ----------------------------------------------------------------------------------------
+# -- migrating -------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def sweep(context: Context) -> None:
 
 def kicks(context: Context, queue: str = DRAIN) -> int:
     """Messages that wait in a queue."""
-    return int(context.client.llen(queue))  # type: ignore[arg-type]
+    return int(context.client.llen(queue))
 
 
 def be_alive(context: Context, group: str, *names: str) -> None:
@@ -59,7 +59,7 @@ def be_alive(context: Context, group: str, *names: str) -> None:
     context.client.zadd(group, dict.fromkeys(names, clock.now_us() / 1e6))
 
 
-# -- kicks ----------------------------------------------------------------------------------------
+# -- kicks -----------------------------------------------------------------------------------
 
 
 def test_a_lost_kick_is_made_up_for(context: Context, engine: Engine, streak: Streak) -> None:
@@ -150,7 +150,7 @@ def test_a_drain_that_ends_leaves_the_next_kick_to_the_next_tick(
     assert context.client.zcard(keys.DRAINS) == 0
 
 
-# -- queues -----------------------------------------------------------------------------------------
+# -- queues ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("queue", [DRAIN, WEBHOOKS, UPKEEP])
@@ -174,7 +174,7 @@ def test_it_works_without_a_database(context: Context, streak: Streak) -> None:
     nowhere.dispose()
 
 
-# -- configuration that was being changed -------------------------------------------------------------
+# -- configuration that was being changed ----------------------------------------------------
 
 
 def test_it_heals_the_version_of_a_change_that_was_cut_off(
@@ -183,7 +183,7 @@ def test_it_heals_the_version_of_a_change_that_was_cut_off(
     intake = open_intake(settings)
     tenant_id = account.live.id
     cut_off = intake.changing([tenant_id])
-    cut_off.__enter__()  # noqa: PLC2801 - a crash never leaves the block
+    cut_off.__enter__()  # and never left: a crash
     began = intake.version(tenant_id)
     assert not may_be_cached(began)
     sweep(context)
@@ -220,7 +220,7 @@ def let_time_pass(client: redis.Redis) -> None:
         client.expire(noted, upkeep.HEAL_SECONDS - 1)
 
 
-# -- consumers ----------------------------------------------------------------------------------------
+# -- consumers -------------------------------------------------------------------------------
 
 
 def consumers(client: redis.Redis, tenant_id: int) -> set[bytes]:
@@ -238,7 +238,7 @@ def test_it_forgets_consumers_that_are_gone_unless_they_hold_something(
     holding.create_groups()
     assert len(holding.read(10)) == 1
     stream = keys.stream(keys.stream_of(streak.tenant_id))
-    client.execute_command("XGROUP CREATECONSUMER", stream, keys.GROUP, "empty-handed")
+    client.xgroup_createconsumer(stream, keys.GROUP, "empty-handed")
     upkeep.forget_consumers(client)
     assert consumers(client, streak.tenant_id) == {b"empty-handed", b"holding"}
     monkeypatch.setattr(upkeep, "CONSUMER_IDLE_MS", -1)

@@ -1,0 +1,223 @@
+"""docker-compose.yml: its commands, run as they are written, carry a tick to a verified webhook."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import yaml
+from cryptography.fernet import Fernet
+
+from api.cli.address import free_port
+from api.cli.processes import wait_until
+from api.cli.redis_server import OPTIONS
+from api.cli.servers import Urls, embedded
+from settings import Settings, variable
+from tests.e2e.running import PATIENCE_SECONDS, ROOT, environment, short_folder
+from tests.receiver import Receiver
+
+OURS = ("migrate", "api", "drain", "webhooks", "upkeep", "beat")
+SERVERS = ("postgres", "redis")
+DOTENV = {
+    "POSTGRES_PASSWORD": "0123456789abcdef",
+    "UNBROKEN_SECRET_KEYS": Fernet.generate_key().decode(),
+    # as an operator says it whose receivers are on this machine
+    "UNBROKEN_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
+    "UNBROKEN_WEBHOOK_ALLOW_HTTP": "1",
+    "UNBROKEN_WEBHOOK_PORTS": "*",
+}
+
+
+def interpolated(text: str, env: Mapping[str, str]) -> str:
+    """Compose's `${NAME}`, `${NAME:-default}` and `${NAME:?what to do}`."""
+
+    def value(match: re.Match[str]) -> str:
+        name, operator, rest = match.groups()
+        if operator == "?" and not env.get(name):
+            raise KeyError(f"{name}: {rest}")
+        return env.get(name) or (rest if operator == "-" else "")
+
+    return re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", value, text)
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    """The services as compose would run them."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    found: dict[str, dict[str, Any]] = yaml.safe_load(interpolated(text, DOTENV))["services"]
+    return found
+
+
+# -- as it is written --------------------------------------------------------------------------
+
+
+def test_every_role_is_there_and_nothing_else(services: dict[str, dict[str, Any]]) -> None:
+    assert set(services) == {*OURS, *SERVERS}
+
+
+def test_only_the_api_is_public(services: dict[str, dict[str, Any]]) -> None:
+    assert {name for name, one in services.items() if "ports" in one} == {"api"}
+    assert services["api"]["ports"] == ["8000:8000"]
+    assert all(services[name]["networks"] == ["data"] for name in SERVERS)
+    networks = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["networks"]
+    assert networks["data"] == {"internal": True}
+
+
+def test_redis_keeps_what_it_accepts(services: dict[str, dict[str, Any]]) -> None:
+    program, *options = services["redis"]["command"]
+    flags = dict(zip(options[::2], options[1::2], strict=True))
+    assert program == "redis-server"
+    assert flags == {
+        "--appendonly": "yes",
+        "--appendfsync": "always",
+        "--save": "",
+        "--maxmemory-policy": "noeviction",
+    }
+    assert flags.items() <= {f"--{name}": value for name, value in OPTIONS.items()}.items()
+    assert services["redis"]["volumes"] == ["redis:/data"]
+
+
+def test_who_must_wait_waits(services: dict[str, dict[str, Any]]) -> None:
+    for name in ("postgres", "redis", "api"):
+        assert services[name]["healthcheck"]["test"][0] == "CMD", name
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for name in set(OURS) - {"migrate"}:
+        assert services[name]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "redis": {"condition": "service_healthy"},
+        }
+
+
+def test_all_our_roles_are_one_image_without_root(services: dict[str, dict[str, Any]]) -> None:
+    assert {services[name]["image"] for name in OURS} == {"unbroken"}
+    assert all(services[name]["cap_drop"] == ["ALL"] for name in OURS)
+    assert all(services[name]["read_only"] for name in OURS)
+    dockerfile = (ROOT / "Dockerfile").read_text().splitlines()
+    assert [line for line in dockerfile if line.startswith("USER ")] == ["USER 10001"]
+    assert {line for line in dockerfile if line.startswith("FROM ")} == {
+        "FROM python:3.11-slim AS build",
+        "FROM python:3.11-slim",
+    }
+
+
+def test_the_image_holds_every_module_of_ours() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    assert copied == {"api", "workers", "webhooks", "models"}
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{name}" for name in copied} <= set(allowed)
+
+
+def test_secrets_are_in_the_env_file_and_nowhere_else() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for name in ("POSTGRES_PASSWORD", "UNBROKEN_SECRET_KEYS"):
+        assert f"${{{name}:?" in text
+        with pytest.raises(KeyError, match="fill it in"):
+            interpolated(text, DOTENV | {name: ""})
+    assert yaml.safe_load(text)["x-ours"]["env_file"] == ".env"
+
+
+def test_the_example_names_settings_that_exist() -> None:
+    named = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    known = {variable(field.name) for field in fields(Settings)}
+    assert set(named) - {"POSTGRES_PASSWORD", "UNBROKEN_PORT"} <= known
+    assert {"POSTGRES_PASSWORD", "UNBROKEN_SECRET_KEYS"} <= set(named)
+
+
+# -- as it runs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def urls() -> Iterator[Urls]:
+    """Servers in the place of the two containers."""
+    parent = short_folder()
+    with embedded(parent / "d") as found:
+        yield found
+    shutil.rmtree(parent)
+
+
+def environment_of(service: dict[str, Any], urls: Urls) -> dict[str, str]:
+    """A service's environment, its hosts being ours."""
+    own: dict[str, str] = service["environment"]
+    assert urlsplit(own["DATABASE_URL"]).hostname == "postgres"
+    assert urlsplit(own["REDIS_URL"]).hostname == "redis"
+    here = {"DATABASE_URL": urls.database_url, "REDIS_URL": urls.redis_url}
+    programs = Path(sys.executable).parent  # the image's are in /venv/bin
+    return environment(PATH=f"{programs}:/usr/bin:/bin") | DOTENV | own | here
+
+
+def command_of(service: dict[str, Any], folder: Path, port: int) -> list[str]:
+    """A service's command, its address and its folder being ours."""
+    places = {"0.0.0.0": "127.0.0.1", "8000": str(port)}  # noqa: S104 - replaced
+    command = [places.get(word, word) for word in service["command"]]
+    return [word.replace("/tmp/", f"{folder}/") for word in command]  # noqa: S108 - replaced
+
+
+@contextmanager
+def started(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
+    """A service for the length of a block; asked to stop as compose asks, it ends by itself."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
+        try:
+            yield
+            assert process.poll() is None, log.read_text()
+        finally:
+            process.terminate()
+            code = process.wait(PATIENCE_SECONDS)
+    assert code == 0, log.read_text()
+
+
+def run(command: list[str], env: dict[str, str]) -> str:
+    """Run a command to its end and return what it printed."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_tick_becomes_a_verified_webhook(
+    services: dict[str, dict[str, Any]], urls: Urls, tmp_path: Path
+) -> None:
+    port = free_port("127.0.0.1", 0)
+    commands = {name: command_of(services[name], tmp_path, port) for name in OURS}
+    envs = {name: environment_of(services[name], urls) for name in OURS}
+    run(commands["migrate"], envs["migrate"])
+    made = json.loads(run(["unbroken", "tenant", "create", "acme", "--json"], envs["api"]))
+    with ExitStack() as stack, Receiver() as receiver, requests.Session() as session:
+        for name in OURS[1:]:
+            log = tmp_path / f"{name}.log"
+            stack.enter_context(started(commands[name], envs[name], log))
+        base = f"http://127.0.0.1:{port}"
+        assert wait_until(lambda: is_healthy(services["api"], envs["api"], port), PATIENCE_SECONDS)
+        session.headers["X-API-Key"] = made["live_key"]
+        gamify = f"{base}/api/v1/gamify"
+        hook = {"url": receiver.url, "event_types": ["behavior.*"]}
+        secret = session.post(f"{gamify}/admin/webhooks", json=hook, timeout=15).json()["secret"]
+        receiver.trust(secret)
+        streak = {"code": "daily", "name": "Daily", "period": "daily"}
+        assert session.post(f"{gamify}/streaks", json=streak, timeout=15).ok
+        tick = {"participant_id": "user_42", "streak_code": "daily"}
+        answer = session.post(f"{gamify}/streaks/record", json=tick, timeout=15)
+        assert answer.status_code in (200, 202), answer.text
+        receiver.wait_for(1, PATIENCE_SECONDS)
+        assert receiver.invalid == []
+        fact = json.loads(receiver.requests[0].body)
+        assert (fact["participant_id"], fact["payload"]["count"]) == ("user_42", 1)
+
+
+def is_healthy(service: dict[str, Any], env: dict[str, str], port: int) -> bool:
+    """Whether the service's own health check says so."""
+    _, *check = service["healthcheck"]["test"]
+    command = [word.replace(":8000/", f":{port}/") for word in check]
+    return not subprocess.run(command, env=env, capture_output=True, check=False).returncode
