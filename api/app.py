@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from api import errors, health, streaks, ticks, webhooks
 from api.answers import Answer, NoSessions
 from api.auth import authenticate
-from api.context import _NAME, AppContext
+from api.context import _NAME, AppContext, this_request
 from api.directory import Directory
 from api.errors import Problem
 from api.waiting import Waiters
@@ -68,17 +68,19 @@ def _context(settings: Settings) -> AppContext:
 
 def _before() -> None:
     """Name the request, refuse what cannot be a path, find out who asks."""
-    given = request.headers.get("X-Request-Id")
+    here = this_request()
+    given = here.headers.get("X-Request-Id")
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     g.base_path = BASE_PATH
-    _check_path(request.environ["PATH_INFO"])
-    if request.blueprint == health.blueprint.name:
+    path = here.environ["PATH_INFO"]
+    _check_path(path)
+    if here.blueprint == health.blueprint.name:
         return
-    if request.path.startswith(BASE_PATH):
-        authenticate()
-    if request.routing_exception is not None:
-        raise request.routing_exception
-    if request.blueprint is None:
+    if path.startswith(BASE_PATH):
+        authenticate(here)
+    if here.routing_exception is not None:
+        raise here.routing_exception
+    if here.blueprint is None:
         raise NotFound
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
-from flask import g, request
+from flask import Request, g, request
 
 from api.context import app_context
 from api.directory import Principal
@@ -22,25 +22,26 @@ STALE_TRIES_MAX = 5  # each loses only to a change of configuration at that very
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})  # no version is checked for them
 
 
-def authenticate() -> None:
+def authenticate(here: Request) -> None:
     """Find out who asks; 401 or 403 otherwise. Reads may use what was true seconds ago."""
-    g.key = presented_key()
-    principal = app_context().directory.cached(g.key)
-    if principal is None or (request.method in _READS and not principal.is_fresh):
-        principal = _load(g.key)
+    key = g.key = presented_key(here)
+    principal = app_context().directory.cached(key)
+    if principal is None or (here.method in _READS and not principal.is_fresh):
+        principal = _usable(_load(key))
     elif not (principal.is_valid and principal.tenant.is_enabled):
-        principal = _load(g.key)  # a refusal is never given from memory
-    g.principal = _usable(principal)
+        principal = _usable(_load(key))  # a refusal is never given from memory
+    g.principal = principal
 
 
 def _load(key: str) -> Principal | None:
     return app_context().directory.load(key, for_reading=request.method in _READS)
 
 
-def presented_key() -> str:
+def presented_key(here: Request) -> str:
     """The key of this request, well formed; both headers may carry it, not two different ones."""
-    header = request.headers.get("X-API-Key")
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    header: str | None = here.environ.get("HTTP_X_API_KEY")
+    authorization: str = here.environ.get("HTTP_AUTHORIZATION", "")
+    scheme, _, bearer = authorization.partition(" ")
     keys = {key.strip() for key in (header, bearer if scheme.lower() == "bearer" else None) if key}
     if len(keys) != 1:
         raise _unauthorized(

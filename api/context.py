@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import current_app
+from flask import Request, current_app, request
 
 from api.directory import Directory
 from models.db import Engine
@@ -32,3 +32,8 @@ class AppContext:
 def app_context() -> AppContext:
     """The context of the application that serves this request."""
     return cast(AppContext, current_app.extensions[_NAME])
+
+
+def this_request() -> Request:
+    """The request itself: Flask's `request` looks it up anew at every use."""
+    return cast(Request, cast(Any, request)._get_current_object())

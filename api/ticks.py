@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -62,9 +63,10 @@ class TickBody(Body):
 @blueprint.post("/streaks/record")
 def record() -> Response:
     """Record one tick and wait for the worker, as far as the caller prefers."""
-    posted, wish = body(TickBody), preference(app_context().settings.wait_seconds)
+    context = app_context()
+    posted, wish = body(TickBody), preference(context.settings.wait_seconds)
     key = _idempotency(posted)
-    with app_context().waiters.place() as may_wait:
+    with context.waiters.place() if wish.wait_seconds else nullcontext(True) as may_wait:
         wish = wish if may_wait else wish.without_wait()
         is_awaited = wish.wait_seconds > 0
         tick, accepted = under_current_configuration(

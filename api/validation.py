@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic import ValidationError as ModelError
 from pydantic_core import PydanticCustomError, from_json
 
+from api.context import this_request
 from api.errors import FieldError, Problem, invalid, invalid_field
 from models import clock
 from models.rules.periods import zone_names
@@ -147,10 +148,11 @@ def require_type(*allowed: str) -> str:
 
 def read_body() -> bytes:
     """The body, inflated, at most 1 MB of it."""
-    if (request.content_length or 0) > BODY_BYTES_MAX:
+    here = this_request()
+    if (here.content_length or 0) > BODY_BYTES_MAX:
         raise _too_large()  # before waiting for all that
-    raw = _bounded(request.stream.read(BODY_BYTES_MAX + 1))
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    raw = _bounded(here.stream.read(BODY_BYTES_MAX + 1))
+    encoding = here.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding == "gzip":
         return _inflate(raw)
     if encoding not in ("", "identity"):

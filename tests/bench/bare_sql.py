@@ -17,6 +17,7 @@ from models.db import Engine, Session, reading, transaction
 from models.participants import Participant
 from models.streaks import State
 from models.ticks import Tick
+from models.webhooks import Subscription
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
@@ -39,11 +40,11 @@ class Prepared:
 
 def rate(engine: Engine, crowd: Crowd, count: int) -> float:
     """Ticks written per second."""
-    batches = prepare(engine, crowd, count)
+    batches, wanted = prepare(engine, crowd, count), _subscriptions(engine, crowd)
     started = time.perf_counter()
     for batch in batches:
         with transaction(engine) as session:
-            _write(session, crowd, batch)
+            _write(session, crowd, batch, wanted)
     return count / (time.perf_counter() - started)
 
 
@@ -95,7 +96,13 @@ def _decide(
     return Prepared(batch.participants, changed, batch.changed, batch.applied.ticks, batch.facts)
 
 
-def _write(session: Session, crowd: Crowd, batch: Prepared) -> None:
+def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[Subscription]:
+    """Kept by a drain for as long as the tenant's version stands."""
+    with reading(engine) as session:
+        return webhooks.subscriptions(session, [crowd.tenant.id])
+
+
+def _write(session: Session, crowd: Crowd, batch: Prepared, wanted: Sequence[Subscription]) -> None:
     """The statements of workers.streaks.apply, in its order."""
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
     tenants.versions(session, [tenant_id])
@@ -104,5 +111,5 @@ def _write(session: Session, crowd: Crowd, batch: Prepared) -> None:
     streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
     streaks.write_states(session, batch.states, batch.revisions)
     ticks.append(session, batch.ticks)
-    outbox.publish(session, batch.facts, webhooks.subscriptions(session, [tenant_id]))
+    outbox.publish(session, batch.facts, wanted)
     participants.touch(session, batch.people)

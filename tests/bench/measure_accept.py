@@ -28,7 +28,7 @@ def accept(stack: Stack) -> list[Row]:
     crowd = workload.gather(stack.engine, "accept", 50_000)
     single, bare, batch, beside = [], [], [], []
     with stack.api("tests.bench.peers:bare") as bare_port, stack.api() as port:
-        for _ in stack.rounds(3):
+        for _ in stack.rounds(5):
             bare.append(_bare(stack, crowd, bare_port))
             with stack.drain() as process:
                 process.pause()
@@ -67,21 +67,21 @@ def accept(stack: Stack) -> list[Row]:
 
 
 def _bare(stack: Stack, crowd: Crowd, port: int) -> float:
-    bodies = crowd.bodies(stack.some(20_000))
+    bodies = crowd.bodies(stack.some(12_000))
     _warm(port, RECORD, crowd, "202")
     return load.run(Plan(port, RECORD, _headers(crowd), bodies, CONNECTIONS), "202").per_second
 
 
 def _single(stack: Stack, crowd: Crowd, port: int) -> float:
-    bodies = crowd.bodies(stack.some(10_000))
+    bodies = crowd.bodies(stack.some(6_000))
     _warm(port, RECORD, crowd, "202")
     return load.run(Plan(port, RECORD, _headers(crowd), bodies, CONNECTIONS), "202").per_second
 
 
 def _batch(stack: Stack, crowd: Crowd, port: int) -> float:
-    bodies = crowd.batches(stack.some(60_000), BATCH_TICKS)
+    bodies = crowd.batches(stack.some(40_000), BATCH_TICKS)
     outcome = load.run(Plan(port, BATCH, _headers(crowd), bodies, BATCH_CONNECTIONS), "202")
-    return outcome.per_second * stack.some(60_000) / len(bodies)
+    return outcome.per_second * stack.some(40_000) / len(bodies)
 
 
 def _headers(crowd: Crowd) -> dict[str, str]:
@@ -98,7 +98,7 @@ def wait(stack: Stack) -> list[Row]:
     ours, theirs = [], []
     peer_queue.clear(stack)
     with stack.api("tests.bench.peers:committing") as peer_port, stack.api() as port, stack.drain():
-        for _ in stack.rounds(4):
+        for _ in stack.rounds(5):
             theirs.append(_answered(stack, crowd, peer_port))
             ours.append(_answered(stack, crowd, port))
     _check_applied(stack, crowd)
@@ -118,7 +118,7 @@ def _answered(stack: Stack, crowd: Crowd, port: int) -> Outcome:
     headers = {"X-API-Key": crowd.key}
     warm = Plan(port, RECORD, headers, crowd.bodies(WARM_REQUESTS), WAITING_CLIENTS)
     load.run(warm, "200")
-    bodies = crowd.bodies(stack.some(6_000))
+    bodies = crowd.bodies(stack.some(4_000))
     return load.run(Plan(port, RECORD, headers, bodies, WAITING_CLIENTS), "200")
 
 

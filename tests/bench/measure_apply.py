@@ -166,7 +166,6 @@ def _seed(engine: Engine, crowd: Crowd) -> None:
     with reading(engine) as session:
         session.exec_driver_sql("VACUUM ANALYZE participants")
         session.exec_driver_sql("VACUUM ANALYZE streak_states")
-        session.exec_driver_sql("CHECKPOINT")
 
 
 def memory(stack: Stack) -> list[Row]:

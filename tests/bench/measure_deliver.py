@@ -61,11 +61,11 @@ def _forget_deliveries(stack: Stack) -> None:
 def _delivered(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
     """Let facts pile up while the deliverer stands still; how fast it is through with them."""
     process.pause()
+    configurations = Configurations()
     for start in range(0, count, BATCH_TICKS):
         with transaction(stack.engine) as session:
-            streaks.apply(
-                session, crowd.messages(min(BATCH_TICKS, count - start)), Configurations()
-            )
+            messages = crowd.messages(min(BATCH_TICKS, count - start))
+            streaks.apply(session, messages, configurations)
     started = time.perf_counter()
     process.resume()
     deliveries.wake(stack.intake.client, stack.intake.celery)

@@ -37,8 +37,8 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """The median of ours over the median of theirs."""
-        return median(self.ours) / median(self.theirs)
+        """The median over the turns: the two of a turn saw the same machine."""
+        return median(ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True))
 
     @property
     def is_met(self) -> bool:

@@ -76,6 +76,15 @@ def pending(client: redis.Redis) -> int:
     return sum(one["pending"] for one in found)
 
 
+def days(streak: Streak, number: int, participant: str = "user_42") -> list[TickV1]:
+    """Ticks of so many days that end today, in order."""
+    now = clock.now_us()
+    return [
+        tick(streak, participant, occurred_us=now - (number - 1 - nth) * DAY_US)
+        for nth in range(number)
+    ]
+
+
 # -- a history -------------------------------------------------------------------------------
 
 
@@ -271,6 +280,15 @@ def assert_one_fact_a_change(found: Rows) -> None:
     assert found.facts == {who: list(range(1, n + 1)) for who, n in changes.items()}
 
 
+def assert_applied_once(engine: Engine, streak: Streak, messages: list[TickV1]) -> None:
+    """Each of these ticks of different days stands in the ledger once, with one fact each."""
+    found = rows(engine, streak.tenant_id)
+    assert found.tick_ids == sorted(message.id for message in messages)
+    changes = {key[0]: seen.total() for key, seen in found.outcomes.items()}
+    assert found.facts == {who: list(range(1, n + 1)) for who, n in changes.items()}
+    assert found.events == changes
+
+
 # -- a drain that can be killed --------------------------------------------------------------
 
 _DRAIN = (
@@ -278,7 +296,7 @@ _DRAIN = (
 )
 
 
-def start_drain(settings: Settings, seconds: float = 5.0, **env: str) -> subprocess.Popen[bytes]:
+def start_drain(settings: Settings, seconds: float, **env: str) -> subprocess.Popen[bytes]:
     """A drain as a process of its own, for so long; `failpoints` among the values dies there."""
     urls = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     more = {f"UNBROKEN_{name.upper()}": value for name, value in env.items()}

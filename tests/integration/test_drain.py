@@ -14,27 +14,25 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy as sa
-from flask.testing import FlaskClient
 
 from api.cli import postgres, servers
 from api.cli.data import Data
 from api.cli.processes import is_alive, wait_until
 from api.cli.servers import embedded
-from models import clock, dead_letters, schema, tenants
+from models import clock, schema, tenants
 from models.db import Engine, reading, transaction
 from models.db import engine as make_engine
 from models.streaks import Streak
 from settings import Settings
-from tests.conftest import Account
 from tests.integration.batches import (
-    DAY_US,
     PATIENCE_SECONDS,
+    assert_applied_once,
     count,
+    days,
     make_streak,
     pending,
     post,
     replace_message,
-    rows,
     run_drain_until_death,
     start_drain,
     tick,
@@ -45,30 +43,6 @@ from workers.drain import Drain
 from workers.intake import open_intake
 from workers.messages import TickV1, encode
 from workers.stream import Streams, depth
-
-
-@pytest.fixture
-def streak(engine: Engine, account: Account) -> Streak:
-    """A daily streak of the account."""
-    return make_streak(engine, account.live.id)
-
-
-def days(streak: Streak, number: int, participant: str = "user_42") -> list[TickV1]:
-    """Ticks of so many days that end today, in order."""
-    now = clock.now_us()
-    return [
-        tick(streak, participant, occurred_us=now - (number - 1 - nth) * DAY_US)
-        for nth in range(number)
-    ]
-
-
-def assert_applied_once(engine: Engine, streak: Streak, messages: list[TickV1]) -> None:
-    """Each of these ticks of different days stands in the ledger once, with one fact each."""
-    found = rows(engine, streak.tenant_id)
-    assert found.tick_ids == sorted(message.id for message in messages)
-    changes = {key[0]: seen.total() for key, seen in found.outcomes.items()}
-    assert found.facts == {who: list(range(1, n + 1)) for who, n in changes.items()}
-    assert found.events == changes
 
 
 def answer_to(settings: Settings, tick_id: str) -> dict[str, object] | None:
@@ -223,217 +197,24 @@ def test_of_two_drains_with_the_same_ticks_one_applies_them(
     assert_applied_once(engine, streak, messages)
 
 
-# -- poison ----------------------------------------------------------------------------------
-
-
-def poisons(streak: Streak) -> dict[str, TickV1 | bytes]:
-    """What no drain can apply, each for another reason."""
-    plain = tick(streak)
-    return {
-        "not JSON": b"\xff\x00{",
-        "empty": b"",
-        "a version that we do not know": b'["tick.99",1]',
-        "an unknown streak": replace_message(plain, streak_id=2**31 - 1),
-        "a tenant that cannot be": replace_message(plain, tenant_id=2**40),
-        "an id that is none": replace_message(plain, id="not-a-uuid"),
-        "nobody": replace_message(plain, participant_id=""),
-        "a name past the constraint": replace_message(plain, participant_id="x" * 256),
-        "a name that no column holds": replace_message(plain, participant_id="a\x00b"),
-        "a zone that is none": replace_message(plain, timezone="Mars/Phobos"),
-        "an instant past all years": replace_message(plain, occurred_us=2**62),
-    }
-
-
-POISONS = list(poisons(Streak(1, 1, *[None] * 11)))  # type: ignore[arg-type]  # names alone
-
-
-def try_once(pipeline: Pipeline, settings: Settings) -> None:
-    """One look at what is pending and what is new."""
-    drain = pipeline.make_drain()
-    drain.streams.create_groups()
-    drain._round(drain.streams.take_over(1_000))
-    drain._round(drain.streams.read(1_000, block_ms=1))
-
-
-def test_the_other_999_of_a_poisoned_batch_are_applied_at_once(
-    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
-) -> None:
-    good = [message for nth in range(333) for message in days(streak, 3, f"user_{nth}")]
-    bad = tick(streak, "x" * 256)
-    post(pipeline.client, [*good[:700], bad, *good[700:]])
-    try_once(pipeline, settings)
-    assert_applied_once(engine, streak, good)
-    assert (depth(pipeline.client), pending(pipeline.client)) == (1, 1)
-
-
-@pytest.mark.parametrize("what", POISONS)
-def test_poison_is_a_dead_letter_after_its_last_try_and_spoils_nothing(
-    what: str, engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
-) -> None:
-    good = days(streak, 4)
-    poison = poisons(streak)[what]
-    before = count(engine, "dead_letters", dead_letters.UNKNOWN_TENANT)
-    post(pipeline.client, [*good[:2], poison, *good[2:]], streak.tenant_id)
-    for tries in range(1, settings.entry_tries_max):
-        try_once(pipeline, settings)
-        assert depth(pipeline.client) == 1, tries
-    assert_applied_once(engine, streak, good)
-    try_once(pipeline, settings)
-    assert (depth(pipeline.client), pending(pipeline.client)) == (0, 0)
-    kept = count(engine, "dead_letters", dead_letters.UNKNOWN_TENANT) - before
-    assert kept + count(engine, "dead_letters", streak.tenant_id) == 1
-
-
-def test_new_ticks_are_applied_while_poison_is_being_tried(
-    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
-) -> None:
-    post(pipeline.client, [b"poison"], streak.tenant_id)
-    try_once(pipeline, settings)
-    good = days(streak, 3)
-    post(pipeline.client, good)
-    try_once(pipeline, settings)
-    assert_applied_once(engine, streak, good)
-    assert depth(pipeline.client) == 1
-
-
-def test_a_dead_letter_is_told_and_kept_whole(
-    engine: Engine,
-    settings: Settings,
-    pipeline: Pipeline,
-    client: FlaskClient,
-    account: Account,
-    streak: Streak,
-) -> None:
-    body = {"participant_id": "user_42", "streak_code": "daily", "metadata": {"a": "ü\\n"}}
-    headers = {"Prefer": "respond-async"}
-    posted = client.post("/api/v1/gamify/streaks/record", json=body, headers=headers).get_json()
-    status_url = posted["status_url"]
-    assert client.get(status_url).get_json()["status"] == "accepted"
-    with transaction(engine) as session:  # a fault that only the database sees
-        session.execute(
-            sa.text(
-                "INSERT INTO participants (tenant_id, external_id, total_events)"
-                " VALUES (:tenant_id, 'user_42', 9223372036854775807)"
-            ),
-            {"tenant_id": account.live.id},
-        )
-    for _ in range(settings.entry_tries_max):
-        try_once(pipeline, settings)
-    assert client.get(status_url).get_json() == {
-        "tick_id": posted["tick_id"],
-        "status": "dead",
-        "result": None,
-    }
-    with reading(engine) as session:
-        row = session.execute(
-            sa.text("SELECT * FROM dead_letters WHERE tenant_id = :tenant_id"),
-            {"tenant_id": account.live.id},
-        ).one()
-    assert (str(row.id), row.tries) == (posted["tick_id"], settings.entry_tries_max)
-    assert "bigint out of range" in row.error
-    assert posted["tick_id"] in row.message
-
-
-def test_what_a_user_sent_is_not_in_the_log(
-    settings: Settings, pipeline: Pipeline, streak: Streak, caplog: pytest.LogCaptureFixture
-) -> None:
-    post(pipeline.client, [tick(streak, "private" * 40)])
-    try_once(pipeline, settings)
-    assert "CheckViolation" in caplog.text
-    assert "private" not in caplog.text
-
-
-# -- in one another's way --------------------------------------------------------------------
-
-
-def test_a_lock_that_is_held_is_waited_for(
-    engine: Engine, pipeline: Pipeline, streak: Streak
-) -> None:
-    messages = days(streak, 3)
-    post(pipeline.client, messages[:1])
-    pipeline.drain()
-    post(pipeline.client, messages[1:])
-    worker = threading.Thread(target=pipeline.drain)
-    with transaction(engine) as session:
-        session.execute(
-            sa.text("SELECT FROM participants WHERE tenant_id = :tenant_id FOR UPDATE"),
-            {"tenant_id": streak.tenant_id},
-        )
-        worker.start()
-        assert wait_until(lambda: is_waiting_for_a_lock(engine), PATIENCE_SECONDS)
-        assert count(engine, "ticks", streak.tenant_id) == 1
-    worker.join()
-    assert_applied_once(engine, streak, messages)
-
-
-def is_waiting_for_a_lock(engine: Engine) -> bool:
-    """Whether any backend waits for a row."""
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    with reading(engine) as session:
-        return bool(session.execute(sa.text(statement)).scalar())
-
-
-def test_a_deadlock_is_tried_again(engine: Engine, pipeline: Pipeline, streak: Streak) -> None:
-    """Two sessions that lock the same two participants in opposite orders; Postgres ends one."""
-    people = ("a", "b")
-    post(pipeline.client, [tick(streak, who) for who in people])
-    pipeline.drain()
-    again = [tick(streak, who) for who in people]
-    post(pipeline.client, again)
-    drained = threading.Thread(target=pipeline.drain)
-    lock = sa.text(
-        "SELECT FROM participants WHERE tenant_id = :tenant_id AND external_id = :who FOR UPDATE"
-    )
-    values = {"tenant_id": streak.tenant_id}
-    with transaction(engine) as session:
-        session.execute(sa.text("SET LOCAL deadlock_timeout = '60s'"))  # the drain finds it first
-        session.execute(lock, values | {"who": "b"})
-        drained.start()
-        assert wait_until(lambda: is_waiting_for_a_lock(engine), PATIENCE_SECONDS)
-        session.execute(lock, values | {"who": "a"})
-    drained.join()
-    assert count(engine, "ticks", streak.tenant_id) == 4
-    assert count(engine, "dead_letters", streak.tenant_id) == 0
-
-
-def test_what_was_only_in_the_way_is_never_a_dead_letter(
-    settings: Settings, pipeline: Pipeline, streak: Streak
-) -> None:
-    post(pipeline.client, days(streak, 1))
-    drain = pipeline.make_drain()
-    drain.streams.create_groups()
-    (entry,) = drain.streams.read(10)
-    for _ in range(2 * settings.entry_tries_max):
-        pipeline.make_drain().streams.take_over(10)
-    assert drain.streams.tries(entry) > settings.entry_tries_max
-    with pytest.raises(sa.exc.OperationalError) as refused, transaction(drain.engine) as session:
-        raise_contended(session)
-    assert drain._put_away(entry, refused.value) == 0
-    assert depth(pipeline.client) == 1
-
-
-def raise_contended(session: sa.Connection) -> None:
-    """Have Postgres say that a lock is not available."""
-    session.execute(sa.text("DO $$ BEGIN RAISE lock_not_available; END $$"))
-
-
 # -- the database away -----------------------------------------------------------------------
 
 
 def test_a_batch_whose_connection_is_cut_is_applied_afterwards(
     engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
 ) -> None:
-    messages = [message for who in "abcdefgh" for message in days(streak, 100, who)]
-    post(pipeline.client, messages)
     drain = start_drain(settings, PATIENCE_SECONDS, drain_batch_max="20", takeover_idle_ms="1")
+    messages: list[TickV1] = []
     cut = 0
-    while count(engine, "ticks", streak.tenant_id) < len(messages):
+    while cut < 3:
+        more = days(streak, 100, f"user_{len(messages)}")
+        post(pipeline.client, more)
+        messages += more
         with reading(engine) as session:
             cut += session.execute(sa.text(_CUT)).scalar_one()
         assert drain.poll() is None
     drain.terminate()
     drain.wait()
-    assert cut > 0
     pipeline.drain()
     assert_applied_once(engine, streak, messages)
 

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import redis
 
+from api.cli.processes import wait_until
 from models.db import Engine
 from settings import Settings
 from tests.conftest import Account
@@ -116,12 +117,17 @@ def test_many_processes_at_once_give_the_oracles_rows(
         posted(engine, pipeline.client, account, planned)
         for account, planned in zip(accounts, histories, strict=True)
     ]
-    drains = [start_drain(settings, drain_batch_max="25", takeover_idle_ms="1") for _ in range(3)]
+    drains = [
+        start_drain(settings, PATIENCE_SECONDS, drain_batch_max="25", takeover_idle_ms="1")
+        for _ in range(3)
+    ]
+    assert wait_until(lambda: depth(pipeline.client) == 0, PATIENCE_SECONDS)
     for drain in drains:
-        assert drain.wait(PATIENCE_SECONDS) == 0
+        assert drain.poll() is None
+        drain.terminate()
+        drain.wait()
     for account, planned, mine in zip(accounts, histories, messages, strict=True):
         assert_correct(rows(engine, account.live.id), planned, [message.id for message in mine])
-    assert depth(pipeline.client) == 0
 
 
 def test_replaying_the_ledger_changes_nothing(

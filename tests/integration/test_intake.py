@@ -17,7 +17,7 @@ from models.db import Engine
 from models.streaks import Streak
 from settings import Settings
 from tests.conftest import BASE, Account
-from tests.integration.batches import count, make_streak, rows, short, tick
+from tests.integration.batches import count, rows, short, tick
 from tests.pipeline import Pipeline
 from workers import keys
 from workers.intake import (
@@ -37,12 +37,6 @@ from workers.queues import DRAIN
 from workers.stream import depth
 
 NOWHERE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def streak(engine: Engine, account: Account) -> Streak:
-    """A daily streak of the account."""
-    return make_streak(engine, account.live.id)
 
 
 @pytest.fixture

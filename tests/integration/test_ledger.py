@@ -16,11 +16,10 @@ from models.db import Engine, reading, transaction
 from models.schema import DAYS_AHEAD, Kept
 from models.streaks import Streak
 from settings import Settings
-from tests.conftest import BASE, Account
+from tests.conftest import BASE
 from tests.integration.batches import (
     DAY_US,
     count,
-    make_streak,
     post,
     replace_message,
     rows,
@@ -34,12 +33,6 @@ from workers.queues import make_celery
 
 TABLES = ("ticks", "facts", "deliveries_done", "attempts")
 LONG_AGO = datetime(2020, 2, 28, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def streak(engine: Engine, account: Account) -> Streak:
-    """A daily streak of the account."""
-    return make_streak(engine, account.live.id)
 
 
 def days_of(engine: Engine, table: str) -> set[str]:

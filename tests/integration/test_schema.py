@@ -172,12 +172,6 @@ REFUSED = {
 }
 
 
-@pytest.fixture
-def streak(engine: Engine, account: Account) -> Streak:
-    """A daily streak of the account."""
-    return make_streak(engine, account.live.id)
-
-
 def insert(engine: Engine, statement: str, streak: Streak) -> None:
     """Insert a row under the account, about a fresh participant where one is needed."""
     with transaction(engine) as session:

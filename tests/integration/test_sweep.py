@@ -14,7 +14,7 @@ from models.db import engine as make_engine
 from models.streaks import Streak
 from settings import Settings
 from tests.conftest import Account
-from tests.integration.batches import count, make_streak, post, short, tick
+from tests.integration.batches import count, post, short, tick
 from workers import keys, tasks, upkeep
 from workers.context import Context
 from workers.intake import may_be_cached, open_intake
@@ -35,12 +35,6 @@ def context(settings: Settings, engine: Engine, redis_client: redis.Redis) -> It
         should_stop=lambda: False,
     )
     celery.close()
-
-
-@pytest.fixture
-def streak(engine: Engine, account: Account) -> Streak:
-    """A daily streak of the account."""
-    return make_streak(engine, account.live.id)
 
 
 def sweep(context: Context) -> None:
