@@ -33,6 +33,7 @@ def engine(url: str, *, timeout_ms: int, pool: int = 4) -> Engine:
         pool_size=pool,
         max_overflow=0,
         pool_timeout=timeout_ms / 1_000,
+        hide_parameters=True,  # an error's text is logged; what users sent us is not
         pool_pre_ping=False,  # a round trip each; broken connections are replaced on error
         connect_args={
             "connect_timeout": CONNECT_SECONDS,

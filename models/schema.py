@@ -17,6 +17,7 @@ from models.db import Engine, Session, transaction
 
 DAYS_AHEAD = 14  # upkeep makes them daily; two weeks outlast a holiday with upkeep down
 _MIGRATION_LOCK = 7_301_116  # any number, the same in every release: one migrates at a time
+_PARTITION_LOCK = 7_301_117  # likewise for day partitions
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,34 @@ def ensure_partitions(engine: Engine, kept: list[Kept], now: datetime) -> None:
 
 
 def _create(session: Session, table: str, day: datetime) -> None:
+    """Make one day's partition, unless it is there.
+
+    1. One at a time: `migrate` and upkeep may be at it together.
+    2. Rows that came before their day stand in the default partition: they move into the new table.
+    3. Only then it becomes a partition: Postgres refuses a day that the default one holds rows of.
+    """
     name = f"{table}_{day:%Y%m%d}"
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITION_LOCK})
     if session.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
         return
     low, high = ids.floor(day), ids.floor(day + timedelta(days=1))
-    session.execute(
-        sa.text(
-            f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table}"
-            f" FOR VALUES FROM ('{low}') TO ('{high}')"
-        )
-    )
+    key = session.execute(sa.text(_PARTITION_KEY), {"table": table}).scalar_one()
+    for statement in (
+        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
+        f"LOCK TABLE {table}_default",
+        f"WITH moved AS (DELETE FROM {table}_default"  # noqa: S608 - our own names and UUIDs
+        f" WHERE {key} >= '{low}' AND {key} < '{high}' RETURNING *)"
+        f" INSERT INTO {name} SELECT * FROM moved",
+        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')",
+    ):
+        session.execute(sa.text(statement))
+
+
+_PARTITION_KEY = """
+    SELECT a.attname FROM pg_partitioned_table p
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+    WHERE p.partrelid = to_regclass(:table)
+"""
 
 
 def drop_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[str]:

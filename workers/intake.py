@@ -146,6 +146,8 @@ class Intake:
         except redis.exceptions.OutOfMemoryError as error:
             raise Full from error
         except redis.exceptions.RedisError as error:
+            if "-OOM " in str(error):  # before Redis 7 a script's error has no class of its own
+                raise Full from error
             raise Unavailable from error
 
     def _call(self, *command: Any) -> list[Any]:

@@ -99,6 +99,11 @@ def _drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
     return count / _seconds(stack.wait_drained)
 
 
+def _warm_then_drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
+    _drained(stack, process, crowd, count // 20)  # connections, caches
+    return _drained(stack, process, crowd, count)
+
+
 def size(stack: Stack) -> list[Row]:
     """Ticks for a table of a million states, against one of ten thousand."""
     ours, theirs = [], []
@@ -112,9 +117,9 @@ def size(stack: Stack) -> list[Row]:
     count = stack.some(40_000)
     for _ in stack.rounds(3):
         with stack.drain() as process:
-            theirs.append(_drained(stack, process, small, count))
+            theirs.append(_warm_then_drained(stack, process, small, count))
         with stack.drain(where) as process:
-            ours.append(_drained(stack, process, large, count))
+            ours.append(_warm_then_drained(stack, process, large, count))
     large_engine.dispose()
     return [
         Row(

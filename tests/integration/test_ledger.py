@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -75,10 +76,22 @@ def test_days_are_made_from_yesterday_to_two_weeks_ahead(table: str, engine: Eng
     assert wanted <= days_of(engine, table)
 
 
-def test_making_days_again_does_no_harm(engine: Engine) -> None:
-    for _ in range(2):
-        schema.ensure_partitions(engine, [Kept("attempts", 1)], LONG_AGO)
+def test_making_days_again_or_at_once_does_no_harm(engine: Engine) -> None:
+    failures: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            schema.ensure_partitions(engine, [Kept("attempts", 1)], LONG_AGO)
+        except BaseException as error:  # noqa: BLE001 - the main thread judges it
+            failures.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     made = {name for name in days_of(engine, "attempts") if name < "attempts_2021"}
+    assert failures == []
     assert len(made) == DAYS_AHEAD + 2
     assert "attempts_20200229" in made
     assert set(schema.drop_partitions(engine, [Kept("attempts", 30)], clock.now())) >= made
@@ -127,6 +140,20 @@ def test_a_tick_without_a_day_is_kept_found_and_not_doubled(
     pipeline.drain()
     assert count(engine, "ticks", streak.tenant_id) == 1
     assert rows(engine, streak.tenant_id).events == {"user_0": 1}
+
+
+def test_a_day_that_is_made_late_takes_over_what_the_default_partition_holds(
+    engine: Engine, pipeline: Pipeline, streak: Streak
+) -> None:
+    day = clock.now() + timedelta(days=50)
+    tick_ids = apply_at(pipeline, streak, day, day, day + timedelta(days=1))
+    assert {partition_of(engine, one) for one in tick_ids} == {"ticks_default"}
+    before = rows(engine, streak.tenant_id)
+    with transaction(engine) as session:
+        schema._create(session, "ticks", day)
+    found = [partition_of(engine, one) for one in tick_ids]
+    assert found == [f"ticks_{day:%Y%m%d}"] * 2 + ["ticks_default"]
+    assert rows(engine, streak.tenant_id) == before
 
 
 # -- retention -------------------------------------------------------------------------------
