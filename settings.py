@@ -31,7 +31,6 @@ class Settings:
     tick_age_days_max: int = 400  # contract §3.1
     redis_timeout_ms: int = 900  # contract: 503 within a second while Redis is gone
     database_timeout_ms: int = 5_000
-    api_processes: int = 2
     api_threads: int = 16  # per process; a waiting request holds one
     api_waiters_max: int = 12  # per process: the other threads keep accepting
 

@@ -99,3 +99,13 @@ def test_nothing_but_settings_reads_the_environment() -> None:
     ]
     # The command line hands its own environment on to the processes it starts.
     assert [path for path in readers if not path.startswith("api/cli/")] == []
+
+
+def test_every_setting_stands_in_the_operations_guide_with_its_default() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\S*) ?\|", guide, re.MULTILINE))
+    defaults = {variable(field.name): field.default for field in fields(Settings)}
+    assert listed.keys() == defaults.keys()
+    for name, default in defaults.items():
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        assert listed[name] == shown, name
