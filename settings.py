@@ -100,6 +100,9 @@ def _parse(name: str, text: str, kind: type) -> Any:
     try:
         if kind is bool:
             return {"1": True, "true": True, "0": False, "false": False, "": False}[text.lower()]
-        return kind(text)
+        value = kind(text)
+        if kind in (int, float) and ("_" in text or not 0 <= value < float("inf")):
+            raise ValueError
     except (ValueError, KeyError):
         raise SettingsError(f"{name}={text!r} is not a valid {kind.__name__}") from None
+    return value

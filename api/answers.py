@@ -31,8 +31,9 @@ def answer(
     headers: dict[str, str] | None = None,
     content_type: str = "application/json",
 ) -> Response:
-    """A response whose body is the payload as compact JSON in UTF-8, keys in their order."""
-    return Answer(to_json(payload), status, headers, content_type=content_type)
+    """A response whose body is the payload as compact JSON in UTF-8, keys in their order, and the
+    end of a line, for those who read it in a terminal."""
+    return Answer(to_json(payload) + b"\n", status, headers, content_type=content_type)
 
 
 class NoSessions(SessionInterface):

@@ -153,3 +153,9 @@ def is_contended(error: BaseException) -> bool:
 def is_duplicate(error: BaseException) -> bool:
     """Whether a unique key refused a row: somebody wrote it first."""
     return getattr(getattr(error, "orig", None), "pgcode", None) == "23505"
+
+
+def is_refused_data(error: BaseException) -> bool:
+    """Whether Postgres refused the values: a data exception or a broken constraint."""
+    code = getattr(getattr(error, "orig", None), "pgcode", None) or ""
+    return code[:2] in ("22", "23")

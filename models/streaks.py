@@ -270,6 +270,9 @@ def write_states(session: Session, states: dict[Key, State], revisions: dict[Key
 
 def parse_ranges(text: str) -> Ranges:
     """Read Postgres' spelling of an int4multirange: `{[1,3),[5,6)}`."""
+    if text.count("[") == 1:  # nearly always
+        start, _, end = text[2:-2].partition(",")
+        return ((int(start), int(end)),)
     numbers = [int(number) for number in text[2:-2].replace("),[", ",").split(",")]
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 

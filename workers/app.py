@@ -40,9 +40,10 @@ def context() -> Context:
 
 @worker_init.connect
 def _tune(**_: Any) -> None:
-    """Collect garbage rarely: batches make objects, not cycles (15 % of the sender)."""
+    """Collect garbage rarely: batches make no cycles (7 % of a drain, 15 % of a sender)."""
+    gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 100)
 
 
 @worker_shutting_down.connect

@@ -11,15 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import NAMESPACE_OID, UUID, uuid5
 
-from models import dead_letters
-from models.db import Engine, Session, is_away, is_contended, is_duplicate, transaction
-from models.dead_letters import DeadLetter
-from workers import streaks
+from models.db import Engine, is_away, is_contended, is_duplicate, transaction
+from workers import poison, streaks
 from workers.configuration import Configurations
 from workers.failpoints import failpoint
-from workers.messages import TickV1, Unreadable, decode
+from workers.messages import TickV1, decode
 from workers.stream import Entry, Streams
 
 log = logging.getLogger("unbroken.drain")
@@ -28,8 +25,7 @@ TRIES_MAX = 8  # of one batch against other drains: each loses only to one that 
 GATHER_SECONDS = 0.005  # more would be felt by a request that comes to wait in the middle of it
 RETRY_SECONDS = 0.05
 AWAY_SECONDS = 0.5  # between two looks for a database that is gone
-TENANT_ID_MAX = 2**31 - 1  # the column's integer: what cannot be kept would fail for ever
-ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
+OUR_FAULT_TRIES_MAX = 720  # an hour of take-overs: time to mend a deploy; then it is put away
 
 
 @dataclass
@@ -146,15 +142,17 @@ class Drain:
     def _put_away(self, entry: Entry, error: Exception) -> int:
         """Count a failed try of one entry; after the last, keep it as a dead letter.
 
-        What was only in another's way is no poison, however often it was handed on.
+        What was only in another's way is no poison, however often it was handed on; and a fault of
+        ours (a half-made deploy) must not bury a whole backlog that the next release can apply.
         """
         tries = self.streams.tries(entry)
         # The error's text may hold what a user sent: it goes into the dead letter, not the log.
-        log.error("entry %s failed, try %d: %s", entry.id.decode(), tries, _name(error))
-        if tries < self.entry_tries_max or is_contended(error):
+        log.error("entry %s failed, try %d: %s", entry.id.decode(), tries, poison.name(error))
+        tries_max = self.entry_tries_max if poison.is_in_the_data(error) else OUR_FAULT_TRIES_MAX
+        if tries < tries_max or is_contended(error):
             return 0
         with transaction(self.engine) as session:
-            _bury(session, entry, error, tries)
+            poison.bury(session, entry, error, tries)
         self.streams.finish([entry], {})
         return 1
 
@@ -170,34 +168,3 @@ def _with_known(
         if message.is_awaited and message.id in known:
             result.answers[message.id] = known[message.id]
     return result
-
-
-def _name(error: Exception) -> str:
-    """The type of an error, the driver's own if there is one."""
-    return type(getattr(error, "orig", None) or error).__name__
-
-
-def _bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
-    tenant_id, letter_id = _letter_key(entry)
-    letter = DeadLetter(
-        tenant_id,
-        letter_id,
-        "tick",
-        entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
-        repr(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
-        tries,
-    )
-    dead_letters.append(session, letter)
-
-
-def _letter_key(entry: Entry) -> tuple[int, UUID]:
-    """Whose dead letter an entry becomes: one must always be possible, or it would come back."""
-    try:
-        message = decode(entry.text)
-        letter_id = UUID(message.id)
-    except (Unreadable, ValueError):
-        pass
-    else:
-        if 0 < message.tenant_id <= TENANT_ID_MAX:
-            return message.tenant_id, letter_id
-    return dead_letters.UNKNOWN_TENANT, uuid5(NAMESPACE_OID, f"{entry.stream} {entry.id.decode()}")

@@ -27,8 +27,6 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "max_connections": "200",  # 2 x 16 of the API, 2 of each worker, however many there are
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "2GB",  # fewer checkpoints, so fewer full-page images
@@ -49,6 +47,20 @@ SETTINGS = {
 }
 
 
+def _memory() -> dict[str, str]:
+    """A quarter of the machine for Postgres' own cache, from 256 MB to 1 GB.
+
+    A million states and their indexes are 411 MB: at 256 MB they are applied at 0.7 of the rate of
+    ten thousand, at 1 GB at more than 0.8.
+    """
+    total_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    buffers_mb = max(256, min(total_mb // 4, 1_024))
+    return {
+        "shared_buffers": f"{buffers_mb}MB",
+        "effective_cache_size": f"{max(buffers_mb, total_mb // 2)}MB",
+    }
+
+
 def url(data: Data, database: str = NAME) -> str:
     """The address of the embedded database."""
     return f"postgresql://{NAME}@/{database}?host={quote(str(data.run), safe='')}"
@@ -67,7 +79,9 @@ def prepare(data: Data) -> Role:
 
 
 def _role(seen: Places, user: User | None, data: Data) -> Role:
-    settings = SETTINGS | {"unix_socket_directories": seen.run, "cluster_name": data.mark}
+    settings = (
+        SETTINGS | _memory() | {"unix_socket_directories": seen.run, "cluster_name": data.mark}
+    )
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return Role(
         name="postgres",

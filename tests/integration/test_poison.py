@@ -140,3 +140,25 @@ def test_what_a_user_sent_is_not_in_the_log(
     try_once(pipeline, settings)
     assert "CheckViolation" in caplog.text
     assert "private" not in caplog.text
+
+
+def test_a_fault_of_ours_buries_nothing_and_is_over_once_it_is_mended(
+    engine: Engine, settings: Settings, pipeline: Pipeline, streak: Streak
+) -> None:
+    good = days(streak, 3)
+    post(pipeline.client, good)
+    with transaction(engine) as session:
+        session.execute(sa.text("ALTER TABLE participants RENAME total_events TO not_deployed_yet"))
+    try:
+        for _ in range(settings.entry_tries_max + 2):
+            try_once(pipeline, settings)
+    finally:
+        with transaction(engine) as session:
+            session.execute(
+                sa.text("ALTER TABLE participants RENAME not_deployed_yet TO total_events")
+            )
+    assert depth(pipeline.client) == len(good)
+    assert count(engine, "dead_letters", streak.tenant_id) == 0
+    try_once(pipeline, settings)
+    assert depth(pipeline.client) == 0
+    assert_applied_once(engine, streak, good)
