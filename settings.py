@@ -100,9 +100,13 @@ def _parse(name: str, text: str, kind: type) -> Any:
     try:
         if kind is bool:
             return {"1": True, "true": True, "0": False, "false": False, "": False}[text.lower()]
-        value = kind(text)
-        if kind in (int, float) and ("_" in text or not 0 <= value < float("inf")):
-            raise ValueError
+        return kind(text) if kind is str else _number(text, kind)
     except (ValueError, KeyError):
         raise SettingsError(f"{name}={text!r} is not a valid {kind.__name__}") from None
+
+
+def _number(text: str, kind: type) -> Any:
+    value = kind(text)
+    if "_" in text or not 0 <= value < float("inf"):
+        raise ValueError(text)
     return value

@@ -160,7 +160,7 @@ def _change(code: str, values: dict[str, Any]) -> Streak:
     _streak(code)
     try:
         with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
-            return streaks.change(session, mine, code, values)
+            return streaks.revise(session, mine, code, values)
     except NotFound:
         raise not_found("streak", code) from None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, run
+from models.db import Session, array, change, run
 
 Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
@@ -22,6 +22,7 @@ class Participant:
     id: int
     timezone: str | None
     fact_sequence: int
+    place: str = ""  # where the row stands (ctid), for as long as it is locked
     events: int = 0  # of this batch
     first_us: int | None = None
     last_us: int | None = None
@@ -36,7 +37,7 @@ class Participant:
 _KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenant_id, external_id)"
 
 _LOCK = f"""
-    SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence
+    SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
@@ -45,7 +46,7 @@ _CREATE = f"""
     INSERT INTO participants (tenant_id, external_id)
     SELECT tenant_id, external_id FROM {_KEYS} ORDER BY tenant_id, external_id COLLATE "C"
     ON CONFLICT (tenant_id, external_id) DO NOTHING
-    RETURNING tenant_id, external_id, id, timezone, fact_sequence
+    RETURNING tenant_id, external_id, id, timezone, fact_sequence, ctid
     """  # noqa: S608 - a fragment of this file
 
 
@@ -74,7 +75,7 @@ def _run(session: Session, statement: str, keys: Sequence[Key]) -> dict[Key, Par
             "ids": array(external for _, external in keys),
         },
     )
-    return {(row[0], row[1]): Participant(row[2], row[3], row[4]) for row in rows}
+    return {(row[0], row[1]): Participant(*row[2:6]) for row in rows}
 
 
 _TOUCH = """
@@ -83,30 +84,29 @@ _TOUCH = """
       fact_sequence = k.fact_sequence,
       first_seen_at = LEAST(p.first_seen_at, CAST(k.first_at AS timestamptz)),
       last_seen_at = GREATEST(p.last_seen_at, CAST(k.last_at AS timestamptz))
-    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS bigint[]), CAST(%(events)s AS int[]),
+    FROM unnest(CAST(%(places)s AS tid[]), CAST(%(events)s AS int[]),
       CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]))
-      AS k (tenant_id, id, events, fact_sequence, first_at, last_at)
-    WHERE p.tenant_id = k.tenant_id AND p.id = k.id
+      AS k (place, events, fact_sequence, first_at, last_at)
+    WHERE p.ctid = k.place
     """
 
 
 def touch(session: Session, participants: dict[Key, Participant]) -> None:
     """Write back what a batch counted: events, facts, when first and last seen."""
-    touched = {key: one for key, one in participants.items() if one.events}
-    if not touched:
+    rows = [one for one in participants.values() if one.events]
+    if not rows:
         return
-    rows = list(touched.values())
-    run(
+    change(
         session,
         _TOUCH,
         {
-            "tenants": array(tenant for tenant, _ in touched),
-            "ids": array(row.id for row in rows),
+            "places": array(row.place for row in rows),
             "events": array(row.events for row in rows),
             "sequences": array(row.fact_sequence for row in rows),
             "firsts": array(_text(row.first_us) for row in rows),
             "lasts": array(_text(row.last_us) for row in rows),
         },
+        len(rows),
     )
 
 

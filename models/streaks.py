@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from models import clock
-from models.db import IntegrityError, Session, array, metadata, run
+from models.db import IntegrityError, Session, array, change, metadata, run
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
 from models.rules.periods import Kind
@@ -72,6 +72,7 @@ class State:
     standing: Standing
     last_recorded_us: int  # the latest instant of any tick, in microseconds
     last_zone: str | None  # the zone that tick named itself
+    place: str | None = None  # where the row stands (ctid), under the participant's lock
 
 
 # -- definitions -----------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def all_of(session: Session, tenant_id: int) -> list[Streak]:
     return [_streak(row) for row in rows]
 
 
-def change(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
+def revise(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
     """Change a definition; raise NotFound. New rules make a new revision."""
     revised = values.keys() & {"grace_periods", "reset_on_miss"}
     row = session.execute(
@@ -160,7 +161,7 @@ def _streak(row: Any) -> Streak:
 
 _STATE_COLUMNS = (
     "s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded, s.current_count,"
-    " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone"
+    " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone, s.ctid"
 )
 
 _SELECT_STATES = f"""
@@ -215,57 +216,65 @@ def state_of_row(row: Any, streak: Streak) -> State:
     """The state in a row; walked afresh when the definition's rules changed since it was written.
 
     `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
-    instant, last zone).
+    instant, last zone, place).
     """
     ranges = parse_ranges(row[3])
     if row[7] == streak.revision:
         standing = Standing(ranges[-1][1] - 1, row[4], row[5], row[6])
     else:
         standing = rules.walk(ranges, streak.rules)
-    return State(ranges, standing, clock.to_us(row[8]), row[9])
+    return State(ranges, standing, clock.to_us(row[8]), row[9], row[10])
 
 
-_UPSERT_STATES = """
+_VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]), CAST(%(places)s AS tid[]), CAST(%(recorded)s AS text[]),
+      CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]), CAST(%(grace)s AS int[]),
+      CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]), CAST(%(zones)s AS text[]))
+      AS k (tenant_id, participant_id, streak_id, place, recorded, current_count, longest_count,
+        grace_remaining, revision, last_recorded_at, last_timezone)"""
+
+_INSERT_STATES = f"""
     INSERT INTO streak_states (tenant_id, participant_id, streak_id, recorded, current_count,
       longest_count, grace_remaining, revision, last_recorded_at, last_timezone)
-    SELECT t, p, s, CAST(r AS int4multirange), c, l, g, v,
-      CAST(a AS timestamptz), z
-    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
-      CAST(%(streaks)s AS int[]),
-      CAST(%(recorded)s AS text[]), CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]),
-      CAST(%(grace)s AS int[]), CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]),
-      CAST(%(zones)s AS text[])) AS k (t, p, s, r, c, l, g, v, a, z)
-    ORDER BY t, p, s
-    ON CONFLICT (tenant_id, participant_id, streak_id) DO UPDATE SET
-      recorded = excluded.recorded, current_count = excluded.current_count,
-      longest_count = excluded.longest_count, grace_remaining = excluded.grace_remaining,
-      revision = excluded.revision, last_recorded_at = excluded.last_recorded_at,
-      last_timezone = excluded.last_timezone
-    """
+    SELECT tenant_id, participant_id, streak_id, CAST(recorded AS int4multirange), current_count,
+      longest_count, grace_remaining, revision, CAST(last_recorded_at AS timestamptz), last_timezone
+    FROM {_VALUES} ORDER BY tenant_id, participant_id, streak_id
+    """  # noqa: S608 - a fragment of this file
+
+_UPDATE_STATES = f"""
+    UPDATE streak_states s SET
+      recorded = CAST(k.recorded AS int4multirange), current_count = k.current_count,
+      longest_count = k.longest_count, grace_remaining = k.grace_remaining,
+      revision = k.revision, last_recorded_at = CAST(k.last_recorded_at AS timestamptz),
+      last_timezone = k.last_timezone
+    FROM {_VALUES} WHERE s.ctid = k.place
+    """  # noqa: S608 - a fragment of this file
 
 
 def write_states(session: Session, states: dict[Key, State], revisions: dict[Key, int]) -> None:
-    """Write states whole, new or not."""
-    if not states:
-        return
+    """Write states whole: those that were read where they stand, the others as new rows."""
+    for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
+        some = {key: one for key, one in states.items() if (one.place is not None) is is_known}
+        if some:
+            change(session, statement, _columns(some, revisions), len(some))
+
+
+def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, str]:
     tenants, participants, ids = zip(*states, strict=True)
     standings = [state.standing for state in states.values()]
-    run(
-        session,
-        _UPSERT_STATES,
-        {
-            "tenants": array(tenants),
-            "participants": array(participants),
-            "streaks": array(ids),
-            "recorded": array(format_ranges(state.ranges) for state in states.values()),
-            "counts": array(standing.count for standing in standings),
-            "longest": array(standing.longest for standing in standings),
-            "grace": array(standing.grace_remaining for standing in standings),
-            "revisions": array(revisions[key] for key in states),
-            "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
-            "zones": array(state.last_zone for state in states.values()),
-        },
-    )
+    return {
+        "tenants": array(tenants),
+        "participants": array(participants),
+        "streaks": array(ids),
+        "places": array(state.place for state in states.values()),
+        "recorded": array(format_ranges(state.ranges) for state in states.values()),
+        "counts": array(standing.count for standing in standings),
+        "longest": array(standing.longest for standing in standings),
+        "grace": array(standing.grace_remaining for standing in standings),
+        "revisions": array(revisions[key] for key in states),
+        "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
+        "zones": array(state.last_zone for state in states.values()),
+    }
 
 
 def parse_ranges(text: str) -> Ranges:

@@ -108,7 +108,11 @@ def _write(session: Session, crowd: Crowd, batch: Prepared, wanted: Sequence[Sub
     tenants.versions(session, [tenant_id])
     people = participants.lock(session, set(batch.people))
     keys = sorted((tenant_id, person.id, streak_id) for person in people.values())
-    streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
+    found = streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
+    for person_key, person in batch.people.items():
+        person.place = people[person_key].place
+    for state_key, state in batch.states.items():
+        state.place = found[state_key].place if state_key in found else None
     streaks.write_states(session, batch.states, batch.revisions)
     ticks.append(session, batch.ticks)
     outbox.publish(session, batch.facts, wanted)
