@@ -129,7 +129,7 @@ def size(stack: Stack) -> list[Row]:
             ours,
             theirs,
             at_least=0.8,
-            note="ticks go to participants in an order of chance; the first turns write pages whole",
+            note="participants in an order of chance; the first turns write whole pages",
         )
     ]
 
