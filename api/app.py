@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 
 from flask import Flask, Response, g
 from werkzeug.exceptions import NotFound
@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter
 from api import errors, health, streaks, ticks, webhooks
 from api.answers import Answer, NoSessions
 from api.auth import authenticate
-from api.context import _NAME, AppContext, this_request
+from api.context import _NAME, BASE_PATH, AppContext, this_request
 from api.directory import Directory
 from api.errors import Problem
 from api.waiting import Waiters
@@ -20,7 +20,6 @@ from models.db import engine as make_engine
 from settings import Settings
 from workers.intake import open_intake
 
-BASE_PATH = "/api/v1/gamify"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
 
 
@@ -70,8 +69,7 @@ def _before() -> None:
     """Name the request, refuse what cannot be a path, find out who asks."""
     here = this_request()
     given = here.headers.get("X-Request-Id")
-    g.request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    g.base_path = BASE_PATH
+    g.request_id = given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     path = here.environ["PATH_INFO"]
     _check_path(path)
     if here.blueprint == health.blueprint.name:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 _NAME = "unbroken"
+BASE_PATH = "/api/v1/gamify"  # contract §1
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from pydantic import ValidationError as ModelError
 
 from api.answers import answer
 from api.auth import is_current, principal, tenant, under_current_configuration
-from api.context import app_context
+from api.context import BASE_PATH, app_context
 from api.directory import Principal
 from api.errors import FieldError, Problem, invalid, invalid_field, not_found
 from api.limits import add_rate_headers, rate_exceeded
@@ -193,7 +193,7 @@ def _answer(tick_id: str, result: dict[str, Any] | None, wish: Preference) -> Re
     headers = {"Preference-Applied": applied} if applied else {}
     if result is not None:
         return answer(result, 200, headers)
-    headers["Location"] = status_url = f"{g.base_path}/ticks/{tick_id}"
+    headers["Location"] = status_url = f"{BASE_PATH}/ticks/{tick_id}"
     accepted = {"tick_id": tick_id, "status": "accepted", "status_url": status_url}
     return answer(accepted, 202, headers)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import BoundedSemaphore
 
 from flask import request
@@ -57,8 +58,12 @@ def preference(default_seconds: float) -> Preference:
 
     Both together: wait so long, then answer 202 (RFC 7240 §4.1).
     """
-    given = request.headers.get("Prefer", "").lower().split(",")
-    wishes = [wish.partition(";")[0].strip() for wish in given]
+    return _read(request.headers.get("Prefer", ""), default_seconds)
+
+
+@lru_cache(maxsize=256)  # callers write one or two of them, again and again
+def _read(header: str, default_seconds: float) -> Preference:
+    wishes = [wish.partition(";")[0].strip() for wish in header.lower().split(",")]
     is_async = "respond-async" in wishes
     for wish in wishes:
         if match := _WAIT.fullmatch(wish):

@@ -36,6 +36,7 @@ log = logging.getLogger("unbroken.deliveries")
 T = TypeVar("T")
 
 RECORD_TRIES_SECONDS = 14.0  # within the lease: afterwards others may have claimed the rows
+AWAY_SECONDS_MAX = 2.0  # without a database, idle: a cut connection is back by then
 RETRY_SECONDS = 0.25  # between tries to reach a database that is away
 LINGER_SECONDS = 0.1  # outcomes wait so long for company: a transaction for each is too dear
 
@@ -103,6 +104,7 @@ class _Run:
     sending: dict[asyncio.Task[Outcome], Claimed] = field(default_factory=dict)
     busy: Counter[LaneKey] = field(default_factory=Counter)
     outcomes: list[Outcome] = field(default_factory=list)
+    away_since: float | None = None  # when claiming first failed, until it works again
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     recorded: int = 0
 
@@ -130,7 +132,7 @@ class _Run:
     # -- with the database ---------------------------------------------------------------------
 
     async def _claim(self) -> list[Claimed]:
-        """Claim what there is room for. A database that is away ends the run only when idle."""
+        """Claim what there is room for. A database that stays away ends an idle run."""
         room = self.terms.limits.in_flight_max - len(self.sending)
         if room <= 0:
             return []
@@ -138,13 +140,21 @@ class _Run:
         try:
             claimed = await self._in_thread(lambda: self.lanes.claim(busy, room))
         except Exception as error:
-            if not (is_contended(error) or (is_away(error) and self.sending)):
+            if not (is_contended(error) or (is_away(error) and self._may_go_on_without())):
                 raise
             log.warning("nothing claimed: %s", type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
             return []
+        self.away_since = None
         if claimed:
             self.terms.failpoint("deliver.after_claim")
         return claimed
+
+    def _may_go_on_without(self) -> bool:
+        """Whether something is in flight or unrecorded, or the database went only just now."""
+        self.away_since = self.away_since or time.monotonic()
+        is_busy = bool(self.sending or self.outcomes)
+        return is_busy or time.monotonic() - self.away_since < AWAY_SECONDS_MAX
 
     async def _record(self) -> None:
         """Record what is done, trying again while the leases last."""
