@@ -75,10 +75,11 @@ def _heal_versions(client: redis.Redis) -> None:
             if not version.endswith(b"!"):
                 continue
             seen = f"unbroken:healing:{version.decode()}"
-            if client.set(seen, "1", nx=True, ex=30):
+            if client.set(seen, "1", nx=True, ex=3 * HEAL_SECONDS):
                 continue
-            if client.ttl(seen) <= 20:
-                client.hset(keys.config(number), tenant_id, uuid.uuid4().hex)
+            if client.ttl(seen) <= 2 * HEAL_SECONDS:
+                fresh = uuid.uuid4().hex
+                client.eval(_HEAL, 1, keys.config(number), tenant_id, version, fresh)
 
 
 def partitions(context: Context) -> None:

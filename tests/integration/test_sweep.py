@@ -15,6 +15,7 @@ from models.streaks import Streak
 from settings import Settings
 from tests.conftest import Account
 from tests.integration.batches import count, post, short, tick
+from tests.pipeline import Pipeline
 from workers import keys, tasks, upkeep
 from workers.context import Context
 from workers.intake import may_be_cached, open_intake
@@ -239,3 +240,12 @@ def test_it_forgets_consumers_that_are_gone_unless_they_hold_something(
     upkeep.forget_consumers(client)
     assert consumers(client, streak.tenant_id) == {b"holding"}
     assert depth(client) == 1
+
+
+def test_healing_leaves_a_change_that_began_meanwhile_alone(pipeline: Pipeline) -> None:
+    name = keys.config(0)
+    pipeline.client.hset(name, "8", "later!")
+    pipeline.client.eval(upkeep._HEAL, 1, name, "8", "earlier!", "fresh")
+    assert pipeline.client.hget(name, "8") == b"later!"
+    pipeline.client.eval(upkeep._HEAL, 1, name, "8", "later!", "fresh")
+    assert pipeline.client.hget(name, "8") == b"fresh"
