@@ -52,6 +52,7 @@ class Settings:
     facts_days: int = 90
     deliveries_days: int = 90
     attempts_days: int = 30
+    erasures_days: int = 30  # tombstones: longer than any accepted write may wait to be applied
 
     # -- webhooks --------------------------------------------------------------------------
     webhook_allow_cidrs: str = ""  # addresses that may be called although not public
@@ -75,6 +76,8 @@ class Settings:
         """How many days of each partitioned table are kept."""
         return {
             "ticks": self.ticks_days,
+            "awards": self.ticks_days,
+            "rejections": self.ticks_days,
             "facts": self.facts_days,
             "deliveries_done": self.deliveries_days,
             "attempts": self.attempts_days,

@@ -18,7 +18,8 @@ class DeadLetter:
 
     tenant_id: int
     id: UUID
-    kind: str
+    kind: str  # tick | award
+    participant_id: str | None  # the external id, where the message names one
     message: str
     error: str
     tries: int
@@ -28,14 +29,15 @@ def append(session: Session, letter: DeadLetter) -> None:
     """Keep a dead letter; the same one twice (a crash before the acknowledgement) is one."""
     session.execute(
         sa.text(
-            "INSERT INTO dead_letters (tenant_id, id, kind, message, error, tries)"
-            " VALUES (:tenant_id, :id, :kind, :message, :error, :tries)"
+            "INSERT INTO dead_letters (tenant_id, id, kind, participant_id, message, error, tries)"
+            " VALUES (:tenant_id, :id, :kind, :participant_id, :message, :error, :tries)"
             " ON CONFLICT (tenant_id, id) DO NOTHING"
         ),
         {
             "tenant_id": letter.tenant_id,
             "id": str(letter.id),
             "kind": letter.kind,
+            "participant_id": letter.participant_id,
             "message": letter.message,
             "error": letter.error,
             "tries": letter.tries,
@@ -51,4 +53,6 @@ def find(session: Session, tenant_id: int, letter_id: UUID) -> DeadLetter | None
     ).one_or_none()
     if row is None:
         return None
-    return DeadLetter(row.tenant_id, row.id, row.kind, row.message, row.error, row.tries)
+    return DeadLetter(
+        row.tenant_id, row.id, row.kind, row.participant_id, row.message, row.error, row.tries
+    )

@@ -231,8 +231,7 @@ def _bodies(session: Session, wanted: Sequence[tuple[int, UUID]]) -> dict[tuple[
 
 # -- recording -------------------------------------------------------------------------------
 
-_RECORD = sa.text("""
-WITH outcome AS (
+_OUTCOME = """
   SELECT * FROM unnest(
     CAST(:tenant_ids AS integer[]), CAST(:fact_ids AS uuid[]), CAST(:webhook_ids AS uuid[]),
     CAST(:claim_ids AS uuid[]), CAST(:places AS tid[]), CAST(:statuses AS text[]),
@@ -241,34 +240,60 @@ WITH outcome AS (
     CAST(:remotes AS text[]), CAST(:responses AS text[])
   ) AS o (tenant_id, fact_id, webhook_id, claim_id, place, status, next_attempt_at,
           attempt_id, number, status_code, error, duration_ms, remote_address, response)
-), logged AS (
+"""
+_LOG = """
   INSERT INTO attempts (tenant_id, id, fact_id, webhook_id, number, status_code, error,
                         duration_ms, remote_address, response)
   SELECT tenant_id, attempt_id, fact_id, webhook_id, number, status_code, error,
          duration_ms, remote_address, response
-  FROM outcome WHERE attempt_id IS NOT NULL
+"""
+
+_RECORD = sa.text(f"""
+WITH outcome AS ({_OUTCOME}), settled AS (
+  UPDATE deliveries d
+  SET status = o.status, attempts = coalesce(o.number, d.attempts),
+      next_attempt_at = coalesce(o.next_attempt_at, d.next_attempt_at),
+      leased_until = NULL, claim_id = NULL
+  FROM outcome o
+  WHERE d.status = 'pending' AND d.ctid = o.place
+    AND d.claim_id = o.claim_id AND d.fact_id = o.fact_id AND d.webhook_id = o.webhook_id
+  RETURNING o.*
+), logged AS (
+  {_LOG} FROM settled WHERE attempt_id IS NOT NULL
   ON CONFLICT DO NOTHING  -- recorded before, by a commit whose answer was lost
 )
-UPDATE deliveries d
-SET status = o.status, attempts = coalesce(o.number, d.attempts),
-    next_attempt_at = coalesce(o.next_attempt_at, d.next_attempt_at),
-    leased_until = NULL, claim_id = NULL
-FROM outcome o
-WHERE d.status = 'pending' AND d.ctid = o.place
-  AND d.claim_id = o.claim_id AND d.fact_id = o.fact_id AND d.webhook_id = o.webhook_id
-""")
+SELECT count(*) FROM settled
+""")  # noqa: S608 - fragments of this file
+
+# An attempt is logged only under the lock of its delivery: when its participant is being erased,
+# this waits, finds no delivery and logs nothing.
+_LOG_LOST = sa.text(f"""
+WITH outcome AS ({_OUTCOME}), known AS (
+  SELECT o.* FROM outcome o JOIN deliveries d
+    ON d.tenant_id = o.tenant_id AND d.fact_id = o.fact_id AND d.webhook_id = o.webhook_id
+  WHERE o.attempt_id IS NOT NULL AND d.fact_id BETWEEN :first AND :last
+  FOR KEY SHARE OF d
+)
+{_LOG} FROM known ON CONFLICT DO NOTHING  -- logged with its outcome
+""")  # noqa: S608 - fragments of this file
 
 
 def record(session: Session, outcomes: Sequence[Outcome]) -> int:
     """Log the attempts and settle the deliveries; return how many were still ours.
 
     One whose lease ended and that somebody else has claimed since is left to them. Its attempt is
-    logged all the same: it was made.
+    logged all the same: it was made. Of one that is gone, because its participant was erased
+    meanwhile, nothing is logged.
     """
     if not outcomes:
         return 0
     session.execute(_BY_INDEX)
-    return session.execute(_RECORD, _columns(outcomes)).rowcount
+    columns = _columns(outcomes)
+    settled: int = session.execute(_RECORD, columns).scalar_one()
+    if settled < len(outcomes):
+        fact_ids = columns["fact_ids"]
+        session.execute(_LOG_LOST, columns | {"first": min(fact_ids), "last": max(fact_ids)})
+    return settled
 
 
 def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -23,21 +24,33 @@ class Participant:
     timezone: str | None
     fact_sequence: int
     place: str = ""  # where the row stands (ctid), for as long as it is locked
+    inactive_us: int | None = None  # since when writes are rejected
+    erased_us: int | None = None  # when whoever had this id before was erased
+    is_created: bool = False  # by this batch
     events: int = 0  # of this batch
     first_us: int | None = None
     last_us: int | None = None
+    is_changed: bool = False
 
     def saw(self, instant_us: int) -> None:
         """Count one event at an instant."""
         self.events += 1
+        self.is_changed = True
         self.first_us = instant_us if self.first_us is None else min(self.first_us, instant_us)
         self.last_us = instant_us if self.last_us is None else max(self.last_us, instant_us)
+
+    def next_sequence(self) -> int:
+        """The number of the next fact about this participant."""
+        self.fact_sequence += 1
+        self.is_changed = True
+        return self.fact_sequence
 
 
 _KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenant_id, external_id)"
 
 _LOCK = f"""
-    SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid
+    SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid,
+      p.inactive_since, p.erased_at, false
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
@@ -46,7 +59,8 @@ _CREATE = f"""
     INSERT INTO participants (tenant_id, external_id)
     SELECT tenant_id, external_id FROM {_KEYS} ORDER BY tenant_id, external_id COLLATE "C"
     ON CONFLICT (tenant_id, external_id) DO NOTHING
-    RETURNING tenant_id, external_id, id, timezone, fact_sequence, ctid
+    RETURNING tenant_id, external_id, id, timezone, fact_sequence, ctid,
+      inactive_since, erased_at, true
     """  # noqa: S608 - a fragment of this file
 
 
@@ -75,7 +89,45 @@ def _run(session: Session, statement: str, keys: Sequence[Key]) -> dict[Key, Par
             "ids": array(external for _, external in keys),
         },
     )
-    return {(row[0], row[1]): Participant(*row[2:6]) for row in rows}
+    return {
+        (row[0], row[1]): Participant(
+            row[2], row[3], row[4], row[5], _us(row[6]), _us(row[7]), row[8]
+        )
+        for row in rows
+    }
+
+
+def _us(instant: datetime | None) -> int | None:
+    return None if instant is None else clock.to_us(instant)
+
+
+def keep_erasures(session: Session, created: Sequence[Participant]) -> None:
+    """Write down, for some just created, when whoever had their id before was erased."""
+    if not created:
+        return
+    rows = run(
+        session,
+        """
+        UPDATE participants p SET erased_at = CAST(k.erased_at AS timestamptz)
+        FROM unnest(CAST(%(places)s AS tid[]), CAST(%(instants)s AS text[])) AS k (place, erased_at)
+        WHERE p.ctid = k.place RETURNING p.id, p.ctid
+        """,
+        {
+            "places": array(one.place for one in created),
+            "instants": array(_text(one.erased_us) for one in created),
+        },
+    )
+    places = dict(rows)
+    for one in created:
+        one.place = places[one.id]
+
+
+def remove(session: Session, created: Sequence[Participant]) -> None:
+    """Remove some that this transaction has created."""
+    if created:
+        places = array(one.place for one in created)
+        statement = "DELETE FROM participants WHERE ctid = ANY(CAST(%(places)s AS tid[]))"
+        change(session, statement, {"places": places}, len(created))
 
 
 _TOUCH = """
@@ -93,7 +145,7 @@ _TOUCH = """
 
 def touch(session: Session, participants: dict[Key, Participant]) -> None:
     """Write back what a batch counted: events, facts, when first and last seen."""
-    rows = [one for one in participants.values() if one.events]
+    rows = [one for one in participants.values() if one.is_changed]
     if not rows:
         return
     change(

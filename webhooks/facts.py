@@ -9,12 +9,15 @@ from uuid import UUID
 import msgspec
 
 from models import clock
+from models.awards import Earned
+from models.badges import Badge
 from models.rules.periods import key_of
 from models.streaks import Streak
 from models.tenants import Tenant
 from models.ticks import Tick
 
 STREAK_RECORDED = "behavior.streak_recorded"
+BADGE_AWARDED = "badge.awarded"
 
 # Every type of fact there is, for the validation of what a destination subscribes to.
 TYPES = (
@@ -22,7 +25,7 @@ TYPES = (
     "behavior.streak_at_risk",
     "behavior.streak_broken",
     "behavior.streak_milestone",
-    "badge.awarded",
+    BADGE_AWARDED,
 )
 
 
@@ -40,13 +43,15 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """Whom a fact is about."""
+class Stamp:
+    """What every fact carries, whatever it says: its id, whom it is about, its number, its time."""
 
+    id: UUID
     tenant: Tenant
     participant_id: int
     external_id: str
     sequence: int
+    now_us: int
 
 
 def public_id(fact_id: UUID) -> str:
@@ -54,9 +59,7 @@ def public_id(fact_id: UUID) -> str:
     return f"evt_{fact_id.hex}"
 
 
-def streak_recorded(
-    fact_id: UUID, subject: Subject, streak: Streak, tick: Tick, now_us: int
-) -> Fact:
+def streak_recorded(stamp: Stamp, streak: Streak, tick: Tick) -> Fact:
     """The fact of a tick that changed something (contract §4)."""
     payload = {
         "streak_code": streak.code,
@@ -71,29 +74,43 @@ def streak_recorded(
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
-    if tick.metadata is not None:
-        payload["metadata"] = msgspec.Raw(tick.metadata.encode())
-    return _fact(fact_id, subject, STREAK_RECORDED, payload, now_us)
+    return _fact(stamp, STREAK_RECORDED, payload, tick.metadata)
 
 
-def _fact(fact_id: UUID, subject: Subject, kind: str, payload: dict[str, Any], now_us: int) -> Fact:
+def badge_awarded(stamp: Stamp, badge: Badge, earned: Earned) -> Fact:
+    """The fact of a first award; a repeated one changes nothing and has none."""
+    payload = {
+        "badge_code": badge.code,
+        "badge_name": badge.name,
+        "icon": badge.icon_url,
+        "rarity": badge.rarity,
+        "category": badge.category,
+        "earned_at": clock.to_text(earned.earned_us),
+        "award_id": earned.award_id,
+    }
+    return _fact(stamp, BADGE_AWARDED, payload, earned.metadata)
+
+
+def _fact(stamp: Stamp, kind: str, payload: dict[str, Any], metadata: str | None) -> Fact:
+    if metadata is not None:
+        payload["metadata"] = msgspec.Raw(metadata.encode())
     envelope = {
-        "id": public_id(fact_id),
+        "id": public_id(stamp.id),
         "type": kind,
-        "occurred_at": clock.to_text(now_us),
-        "tenant": subject.tenant.slug,
-        "mode": subject.tenant.mode,
-        "participant_id": subject.external_id,
-        "sequence": subject.sequence,
+        "occurred_at": clock.to_text(stamp.now_us),
+        "tenant": stamp.tenant.slug,
+        "mode": stamp.tenant.mode,
+        "participant_id": stamp.external_id,
+        "sequence": stamp.sequence,
         "payload": payload,
     }
     return Fact(
-        subject.tenant.id,
-        fact_id,
-        subject.participant_id,
-        subject.sequence,
+        stamp.tenant.id,
+        stamp.id,
+        stamp.participant_id,
+        stamp.sequence,
         kind,
-        now_us,
+        stamp.now_us,
         msgspec.json.encode(envelope).decode(),
     )
 

@@ -1,55 +1,123 @@
 -- Accept writes of one tenant: all checks and all appends in one round trip, atomically.
 --
--- KEYS  stream, config, awake, idempotency ('' keys are never passed: without one KEYS has 3)
+-- KEYS  stream, config, awake, inactive participants, idempotency (absent without a key)
 -- ARGV  tenant, version, writes per participant and minute (0: no cap), entries the stream may
---       hold, rate key prefix, idempotency seconds, fingerprint of the body, tick id,
+--       hold, prefix of the participants' counters, idempotency seconds, fingerprint of the body,
+--       id of the first write, the caps that all these writes share ('reason cap counter …' in
+--       the order in which they refuse; mostly ''),
 --       then participant, entry; participant, entry; …
--- Returns {'stale', version} | {'full'} | {'conflict'} | {'known', tick id}
---       | {'ok', kick, entries ahead, remaining, reset ms; remaining, reset ms; …}
---         where remaining is -1 for a write over the cap, which was not appended.
+-- Returns {'stale', version} | {'full'}
+--       | {'conflict', RATE} | {'known', id of the first write, RATE}
+--       | {'ok', kick, entries ahead, RATE, then of each refused write: index, reason, reset ms}
+--         where RATE is limit, remaining, reset ms of the cap with the fewest writes left
+--         (limit 0: no cap).
+local FIRST, MINUTE = 10, 60000
+
 local version = redis.call('HGET', KEYS[2], ARGV[1]) or '0'
 if version ~= ARGV[2] then return {'stale', version} end
 
-if KEYS[4] then
-  local known = redis.call('GET', KEYS[4])
+local cap, prefix = tonumber(ARGV[3]), ARGV[5]
+
+local function standing(counter) -- writes counted, milliseconds until its minute ends
+  local count = tonumber(redis.call('GET', counter) or 0)
+  if count == 0 then return 0, MINUTE end
+  return count, redis.call('PTTL', counter)
+end
+
+local shared = {}
+for reason, most, counter in string.gmatch(ARGV[9], '(%l+) (%d+) (%S+)') do
+  local count, reset = standing(counter)
+  shared[#shared + 1] = {
+    reason = reason, cap = tonumber(most), counter = counter, count = count, reset = reset,
+  }
+end
+
+local left, left_reset -- of the participant with the fewest writes left
+local function see(count, reset)
+  if not left or cap - count < left then left, left_reset = cap - count, reset end
+end
+
+local function rate(result) -- append RATE; of equals the first to refuse
+  local limit, remaining, reset = 0, 0, 0
+  for _, one in ipairs(shared) do
+    if limit == 0 or one.cap - one.count < remaining then
+      limit, remaining, reset = one.cap, one.cap - one.count, one.reset
+    end
+  end
+  if left and (limit == 0 or left < remaining) then
+    limit, remaining, reset = cap, left, left_reset
+  end
+  result[#result + 1] = limit
+  result[#result + 1] = math.max(remaining, 0)
+  result[#result + 1] = reset
+  return result
+end
+
+if KEYS[5] then
+  local known = redis.call('GET', KEYS[5])
   if known then
-    if string.sub(known, 38) == ARGV[7] then return {'known', string.sub(known, 1, 36)} end
-    return {'conflict'}
+    if cap > 0 then see(standing(prefix .. ARGV[FIRST])) end
+    if string.sub(known, 38) ~= ARGV[7] then return rate({'conflict'}) end
+    return rate({'known', string.sub(known, 1, 36)})
   end
 end
 
 local ahead = redis.call('XLEN', KEYS[1])
-if ahead + (#ARGV - 8) / 2 > tonumber(ARGV[4]) then return {'full'} end
+if ahead + (#ARGV - FIRST + 1) / 2 > tonumber(ARGV[4]) then return {'full'} end
 
-local cap = tonumber(ARGV[3])
-local result, appended = {'ok', 0, ahead}, 0
-for i = 9, #ARGV, 2 do
-  local remaining, reset = 0, 0
-  if cap > 0 then
-    local key = ARGV[5] .. ARGV[i]
-    local count = redis.call('INCR', key)
-    if count == 1 then
-      redis.call('PEXPIRE', key, 60000)
-      reset = 60000
-    else
-      reset = redis.call('PTTL', key)
-    end
-    remaining = cap - count
+local may_be_inactive = redis.call('EXISTS', KEYS[4]) == 1
+
+local function refusal(participant) -- reason and reset, or nil; then a token has been taken
+  local counter = prefix .. participant
+  if may_be_inactive and redis.call('SISMEMBER', KEYS[4], participant) == 1 then
+    if cap > 0 then see(standing(counter)) end
+    return 'inactive', 0
   end
-  if remaining < 0 then
-    remaining = -1
+  for _, one in ipairs(shared) do
+    if one.count >= one.cap then return one.reason, one.reset end
+  end
+  if cap > 0 then
+    local count, reset = redis.call('INCR', counter), MINUTE
+    if count == 1 then
+      redis.call('PEXPIRE', counter, MINUTE)
+    else
+      reset = redis.call('PTTL', counter)
+    end
+    see(count, reset)
+    if count > cap then
+      redis.call('DECR', counter)
+      return 'participant', reset
+    end
+  end
+  for _, one in ipairs(shared) do one.count = one.count + 1 end
+end
+
+local appended, refused = 0, {}
+for i = FIRST, #ARGV, 2 do
+  local reason, reset = refusal(ARGV[i])
+  if reason then
+    refused[#refused + 1] = (i - FIRST) / 2
+    refused[#refused + 1] = reason
+    refused[#refused + 1] = reset
   else
     redis.call('XADD', KEYS[1], '*', 'm', ARGV[i + 1])
     appended = appended + 1
   end
-  result[#result + 1] = remaining
-  result[#result + 1] = reset
 end
 
+local kick = 0
 if appended > 0 then
-  if KEYS[4] then
-    redis.call('SET', KEYS[4], ARGV[8] .. ' ' .. ARGV[7], 'EX', ARGV[6])
+  for _, one in ipairs(shared) do
+    if redis.call('INCRBY', one.counter, appended) == appended then
+      redis.call('PEXPIRE', one.counter, MINUTE)
+    end
   end
-  if redis.call('SET', KEYS[3], '1', 'NX', 'PX', 5000) then result[2] = 1 end
+  if KEYS[5] then
+    redis.call('SET', KEYS[5], ARGV[8] .. ' ' .. ARGV[7], 'EX', ARGV[6])
+  end
+  if redis.call('SET', KEYS[3], '1', 'NX', 'PX', 5000) then kick = 1 end
 end
+
+local result = rate({'ok', kick, ahead})
+for _, each in ipairs(refused) do result[#result + 1] = each end
 return result

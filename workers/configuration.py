@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models import streaks, tenants, webhooks
+from models import badges, streaks, tenants, webhooks
+from models.badges import Badge
 from models.db import Session
 from models.streaks import Streak
 from models.tenants import Tenant
@@ -22,6 +23,7 @@ class Configuration:
     version: int
     tenant: Tenant
     streaks: dict[int, Streak]
+    badges: dict[str, Badge]
     subscriptions: Sequence[Subscription]
 
 
@@ -55,5 +57,6 @@ def _read(session: Session, tenant_id: int, version: int) -> Configuration:
         version,
         tenants.by_id(session, tenant_id),
         {one.id: one for one in streaks.all_of(session, tenant_id)},
+        {str(one.id): one for one in badges.all_of(session, tenant_id)},
         webhooks.subscriptions(session, [tenant_id]),
     )

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.db import Engine, is_away, is_contended, is_duplicate, transaction
-from workers import poison, streaks
+from workers import applying, poison
+from workers.applying import Applied
 from workers.configuration import Configurations
 from workers.failpoints import failpoint
-from workers.messages import TickV1, decode
+from workers.messages import Message, decode
 from workers.stream import Entry, Streams
 
 log = logging.getLogger("unbroken.drain")
@@ -101,7 +102,7 @@ class Drain:
             self.on_deliveries()
         return len(entries)
 
-    def _apply(self, entries: Sequence[Entry]) -> streaks.Applied:
+    def _apply(self, entries: Sequence[Entry]) -> Applied:
         """One transaction; again when another drain was in the way or the database is away."""
         messages = list({m.id: m for m in (decode(entry.text) for entry in entries)}.values())
         known: dict[str, dict[str, Any]] = {}
@@ -111,9 +112,7 @@ class Drain:
                 fresh = [message for message in messages if message.id not in known]
                 with transaction(self.engine) as session:
                     result = (
-                        streaks.apply(session, fresh, self.configurations)
-                        if fresh
-                        else streaks.Applied()
+                        applying.apply(session, fresh, self.configurations) if fresh else Applied()
                     )
                     failpoint("drain.mid_sql")
                 return _with_known(result, known, messages)
@@ -135,9 +134,9 @@ class Drain:
         else:
             raise error
 
-    def _known(self, messages: Sequence[TickV1]) -> dict[str, dict[str, Any]]:
+    def _known(self, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
         with transaction(self.engine) as session:
-            return streaks.known(session, messages)
+            return applying.known(session, messages)
 
     def _put_away(self, entry: Entry, error: Exception) -> int:
         """Count a failed try of one entry; after the last, keep it as a dead letter.
@@ -162,8 +161,8 @@ class _Stopped(Exception):
 
 
 def _with_known(
-    result: streaks.Applied, known: dict[str, dict[str, Any]], messages: Sequence[TickV1]
-) -> streaks.Applied:
+    result: Applied, known: dict[str, dict[str, Any]], messages: Sequence[Message]
+) -> Applied:
     for message in messages:
         if message.is_awaited and message.id in known:
             result.answers[message.id] = known[message.id]

@@ -22,8 +22,22 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from workers import keys
+from workers.append import Accepted as Accepted
+from workers.append import Append as Append
+from workers.append import Caps as Caps
+from workers.append import Full as Full
+from workers.append import Idempotency as Idempotency
+from workers.append import IdempotencyConflict as IdempotencyConflict
+from workers.append import IntakeError as IntakeError
+from workers.append import Rate as Rate
+from workers.append import Reason as Reason
+from workers.append import Refusal as Refusal
+from workers.append import Stale as Stale
+from workers.append import Unavailable as Unavailable
+from workers.append import arguments, read
+from workers.messages import AwardV1 as AwardV1
+from workers.messages import Message as Message
 from workers.messages import TickV1 as TickV1
-from workers.messages import encode
 from workers.queues import DRAIN, make_celery
 
 if TYPE_CHECKING:
@@ -36,63 +50,6 @@ _CHANGING = "!"  # ends a version while a change is being written: no cache may 
 UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
 CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
-
-
-class IntakeError(Exception):
-    """The write was not accepted."""
-
-
-class Unavailable(IntakeError):
-    """Redis did not answer in time."""
-
-
-class Full(IntakeError):
-    """The intake holds as many entries as it may."""
-
-
-class Stale(IntakeError):
-    """The tenant's configuration has changed since it was read."""
-
-
-class IdempotencyConflict(IntakeError):
-    """The Idempotency-Key was first used with another body."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A participant's write allowance after one write."""
-
-    is_accepted: bool
-    remaining: int
-    reset_ms: int  # until the minute that began with the first write ends
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of an append."""
-
-    tokens: list[Token]  # one per tick, in order
-    ahead: int  # entries in the stream before these
-    known_id: str | None = None  # the tick first accepted under this Idempotency-Key
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """An Idempotency-Key and the fingerprint of the body that came with it."""
-
-    key: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """Ticks of one tenant to be accepted together, under the configuration they were checked by."""
-
-    tenant_id: int
-    version: str
-    participant_writes_per_minute: int
-    ticks: Sequence[TickV1]
-    idempotency: Idempotency | None = None
 
 
 @dataclass
@@ -108,41 +65,35 @@ class Intake:
     _opened: list[Any] = field(default_factory=list)  # one a thread that ever appended
 
     def append(self, request: Append) -> Accepted:
-        """Accept ticks in one round trip; they are durable when this returns.
+        """Accept writes in one round trip; they are durable when this returns.
 
         Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing was accepted
-        (Unavailable after a time-out: perhaps; the caller's retry is a tick of its own).
+        (Unavailable after a time-out: perhaps; the caller's retry is a write of its own).
         """
         number = keys.stream_of(request.tenant_id)
-        names = [keys.stream(number), keys.config(number), keys.awake(number)]
+        names = [
+            keys.stream(number),
+            keys.config(number),
+            keys.awake(number),
+            keys.inactive(number, request.tenant_id),
+        ]
         if request.idempotency:
             names.append(keys.idempotency(number, request.tenant_id, request.idempotency.key))
-        result = self._run(names, self._arguments(number, request))
-        return self._accepted(result)
+        result = self._run(names, arguments(number, request, self._bounds()))
+        if result[0] == b"ok" and result[1]:
+            self.kick()
+        return read(result)
 
-    def _arguments(self, number: int, request: Append) -> list[Any]:
-        idempotency = request.idempotency
-        arguments: list[Any] = [
-            request.tenant_id,
-            request.version,
-            request.participant_writes_per_minute,
-            self.settings.intake_entries_max,
-            keys.rate(number, request.tenant_id),
-            self.settings.idempotency_hours * 3_600,
-            idempotency.fingerprint if idempotency else "",
-            request.ticks[0].id,
-        ]
-        for tick in request.ticks:
-            arguments += (tick.participant_id, encode(tick))
-        return arguments
+    def _bounds(self) -> tuple[int, int]:
+        return self.settings.intake_entries_max, self.settings.idempotency_hours * 3_600
 
-    def _run(self, names: list[str], arguments: list[Any]) -> list[Any]:
+    def _run(self, names: list[str], argv: list[Any]) -> list[Any]:
         try:
             try:
-                return self._call("EVALSHA", self._sha, len(names), *names, *arguments)
+                return self._call("EVALSHA", self._sha, len(names), *names, *argv)
             except redis.exceptions.NoScriptError:
                 self._sha = str(self.client.script_load(_SCRIPT))
-                return self._call("EVALSHA", self._sha, len(names), *names, *arguments)
+                return self._call("EVALSHA", self._sha, len(names), *names, *argv)
         except redis.exceptions.OutOfMemoryError as error:
             raise Full from error
         except redis.exceptions.RedisError as error:
@@ -154,7 +105,7 @@ class Intake:
         """One command over this thread's own connection; once more when that had gone stale.
 
         The client's pool, retries and hooks cost more than the command (190 of 310 µs of a
-        profile). The retry may repeat an append: the tick carries its id, the ledger takes it once.
+        profile). The retry may repeat an append: a write carries its id, its ledger takes it once.
         """
         line = self._line()
         try:
@@ -176,23 +127,6 @@ class Intake:
             self._opened.append(line)
         return line
 
-    def _accepted(self, result: list[Any]) -> Accepted:
-        match result[0]:
-            case b"ok":
-                if result[1]:
-                    self.kick()
-                pairs = zip(result[3::2], result[4::2], strict=True)
-                tokens = [Token(left >= 0, max(left, 0), reset) for left, reset in pairs]
-                return Accepted(tokens, result[2])
-            case b"known":
-                return Accepted([], 0, result[1].decode())
-            case b"stale":
-                raise Stale
-            case b"full":
-                raise Full
-            case _:
-                raise IdempotencyConflict
-
     def kick(self) -> None:
         """Ask for a drain. A kick that is lost costs a second: beat sweeps for what it left."""
         try:
@@ -200,13 +134,50 @@ class Intake:
         except Exception:
             log.warning("kick not sent; the sweep will see the backlog", exc_info=True)
 
-    def wait(self, tick_id: str, seconds: float) -> dict[str, Any] | None:
-        """The answer to a tick, or None when it has not been applied in time."""
+    def wait(self, write_id: str, seconds: float) -> dict[str, Any] | None:
+        """The answer to a write, or None when it has not been applied in time.
+
+        `{"rejected": code}` when the worker would not apply it.
+        """
         try:
-            popped: Any = self.waiting.blpop([keys.reply(tick_id)], timeout=seconds)
+            popped: Any = self.waiting.blpop([keys.reply(write_id)], timeout=seconds)
         except redis.exceptions.RedisError:
             return None  # accepted all the same: the caller says 202
         return None if popped is None else json.loads(popped[1])
+
+    def mark(self, tenant_id: int, participant_id: str, is_active: bool) -> None:
+        """Refuse a participant's writes at the door, or let them in again.
+
+        An early answer for what the database says: the worker asks there once more. Call it after
+        the commit. Raises Unavailable: then writes are accepted and the worker rejects them.
+        """
+        name = keys.inactive(keys.stream_of(tenant_id), tenant_id)
+        try:
+            if is_active:
+                self.client.srem(name, participant_id)
+            else:
+                self.client.sadd(name, participant_id)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def forget(self, tenant_id: int, participant_id: str) -> None:
+        """Delete what is kept of a participant beside the queue. Raises Unavailable."""
+        number = keys.stream_of(tenant_id)
+        try:
+            self.client.srem(keys.inactive(number, tenant_id), participant_id)
+            self.client.delete(keys.rate(number, tenant_id) + participant_id)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def is_idle(self, tenant_id: int) -> bool:
+        """Whether every write that the tenant's stream has taken is applied or put away.
+
+        False when Redis does not say.
+        """
+        try:
+            return self.client.xlen(keys.stream(keys.stream_of(tenant_id))) == 0
+        except redis.exceptions.RedisError:
+            return False
 
     # -- configuration -----------------------------------------------------------------------
 
@@ -289,7 +260,7 @@ def open_intake(settings: Settings) -> Intake:
 def connect(url: str, timeout_seconds: float) -> redis.Redis:
     """A client whose every wait ends after `timeout_seconds`, with one retry on a fresh socket.
 
-    The retry may repeat an append: the tick carries its id, so the ledger takes it once.
+    The retry may repeat an append: a write carries its id, so its ledger takes it once.
     """
     return redis.Redis.from_url(
         url,

@@ -7,6 +7,8 @@ and shares each round with the others.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 STREAMS = 8  # fixed for ever: a tenant's stream must not move while entries are in it
 GROUP = "drain"
 
@@ -42,11 +44,26 @@ def rate(number: int, tenant_id: int) -> str:
     return f"unbroken:{{{number}}}:rate:{tenant_id}:"
 
 
+def key_rate(number: int, tenant_id: int, key_id: UUID) -> str:
+    """The write counter of an API key."""
+    return f"unbroken:{{{number}}}:key-rate:{tenant_id}:{key_id}"
+
+
+def tenant_rate(number: int, tenant_id: int) -> str:
+    """The write counter of a tenant."""
+    return f"unbroken:{{{number}}}:tenant-rate:{tenant_id}"
+
+
+def inactive(number: int, tenant_id: int) -> str:
+    """Set: the tenant's participants who are not ACTIVE, by their external ids."""
+    return f"unbroken:{{{number}}}:inactive:{tenant_id}"
+
+
 def idempotency(number: int, tenant_id: int, key: str) -> str:
     """What an Idempotency-Key was first used for."""
     return f"unbroken:{{{number}}}:idempotency:{tenant_id}:{key}"
 
 
-def reply(tick_id: str) -> str:
+def reply(write_id: str) -> str:
     """The answer that a waiting request pops."""
-    return f"unbroken:reply:{tick_id}"
+    return f"unbroken:reply:{write_id}"

@@ -21,7 +21,19 @@ class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
     is_awaited: bool = False  # somebody waits for the answer
 
 
-Message = TickV1  # a union once there is a second kind
+class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
+    """One accepted award of a badge."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # as the caller names the participant
+    badge_id: str  # UUID of the definition
+    earned_us: int  # microseconds since 1970, UTC: when the API accepted it
+    metadata: str | None = None  # JSON as sent
+    is_awaited: bool = False  # somebody waits for the answer
+
+
+Message = TickV1 | AwardV1
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Message)
@@ -39,6 +51,7 @@ def encode(message: Message) -> bytes:
 def decode(text: bytes) -> Message:
     """Read a message; raise Unreadable."""
     try:
-        return _DECODER.decode(text)
+        message: Message = _DECODER.decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise Unreadable(str(error)) from error
+    return message

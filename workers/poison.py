@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import NAMESPACE_OID, UUID, uuid5
 from zoneinfo import ZoneInfoNotFoundError
 
-from models import dead_letters
+from models import clock, dead_letters, erasures, ids, tenants
 from models.db import Session, is_refused_data
 from models.dead_letters import DeadLetter
-from workers.messages import Unreadable, decode
-from workers.streaks import UnknownStreak
+from workers.batch import UnknownDefinition
+from workers.messages import AwardV1, Message, Unreadable, decode
 from workers.stream import Entry
 
-TENANT_ID_MAX = 2**31 - 1  # the column's integer: what cannot be kept would fail for ever
 ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
 
-_DATA_FAULTS = (Unreadable, UnknownStreak, ZoneInfoNotFoundError, ValueError, OverflowError)
+_DATA_FAULTS = (Unreadable, UnknownDefinition, ZoneInfoNotFoundError, ValueError, OverflowError)
 
 
 def is_in_the_data(error: Exception) -> bool:
@@ -29,12 +29,16 @@ def name(error: Exception) -> str:
 
 
 def bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
-    """Keep an entry that failed its last try."""
-    tenant_id, letter_id = _letter_key(entry)
+    """Keep an entry that failed its last try, unless its participant was erased meanwhile."""
+    message = _message(entry)
+    if message is not None and _is_erased(session, message):
+        return
+    tenant_id, letter_id = _letter_key(entry, message)
     letter = DeadLetter(
         tenant_id,
         letter_id,
-        "tick",
+        "award" if isinstance(message, AwardV1) else "tick",
+        message.participant_id.replace("\x00", "\\x00") if message else None,
         entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
         repr(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
         tries,
@@ -42,14 +46,29 @@ def bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
     dead_letters.append(session, letter)
 
 
-def _letter_key(entry: Entry) -> tuple[int, UUID]:
-    """Whose dead letter an entry becomes: one must always be possible, or it would come back."""
+def _is_erased(session: Session, message: Message) -> bool:
+    """Whether it was accepted before an erasure: then nothing of it may be kept."""
+    found = tenants.find(session, message.tenant_id)
+    erased_at = erasures.last(session, found, message.participant_id) if found else None
+    if erased_at is None:
+        return False
     try:
-        message = decode(entry.text)
-        letter_id = UUID(message.id)
-    except (Unreadable, ValueError):
-        pass
-    else:
-        if 0 < message.tenant_id <= TENANT_ID_MAX:
-            return message.tenant_id, letter_id
+        accepted_us = ids.issued_at_us(UUID(message.id))
+    except ValueError:
+        return True
+    return accepted_us < clock.to_us(erased_at)
+
+
+def _message(entry: Entry) -> Message | None:
+    try:
+        return decode(entry.text)
+    except Unreadable:
+        return None
+
+
+def _letter_key(entry: Entry, message: Message | None) -> tuple[int, UUID]:
+    """Whose dead letter an entry becomes: one must always be possible, or it would come back."""
+    if message is not None and 0 < message.tenant_id <= tenants.ID_MAX:
+        with suppress(ValueError):
+            return message.tenant_id, UUID(message.id)
     return dead_letters.UNKNOWN_TENANT, uuid5(NAMESPACE_OID, f"{entry.stream} {entry.id.decode()}")

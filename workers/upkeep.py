@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import redis
 
-from models import clock, schema
-from models.db import is_away
+from models import clock, erasures, schema
+from models.db import is_away, transaction
 from workers import deliveries, keys
 from workers.context import Context
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
@@ -83,12 +84,14 @@ def _heal_versions(client: redis.Redis) -> None:
 
 
 def partitions(context: Context) -> None:
-    """Make the days ahead, drop the days past keeping, forget consumers long gone."""
+    """Make the days ahead, drop what is past keeping, forget consumers long gone."""
     settings = context.settings
     kept = schema.kept(settings.retention_days)
     schema.ensure_partitions(context.engine, kept, clock.now())
     for name in schema.drop_partitions(context.engine, kept, clock.now()):
         log.info("dropped %s: past its retention", name)
+    with transaction(context.engine) as session:
+        erasures.purge(session, clock.now() - timedelta(days=settings.erasures_days))
     forget_consumers(context.client)
 
 

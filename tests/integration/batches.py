@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import redis
 import sqlalchemy as sa
 
-from models import clock, ids, streaks
+from models import badges, clock, ids, streaks
 from models.db import Engine, reading, transaction
 from models.streaks import Streak, parse_ranges
 from settings import Settings
 from tests.oracle import replay
 from workers import keys
-from workers.messages import TickV1, encode
+from workers.messages import AwardV1, Message, TickV1, encode
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY_US = 86_400_000_000
@@ -52,13 +52,32 @@ def tick(streak: Streak, participant: str = "user_42", **values: Any) -> TickV1:
     return replace_message(plain, **values)
 
 
-def replace_message(message: TickV1, **values: Any) -> TickV1:
+def make_badge(engine: Engine, tenant_id: int, code: str = "power_user", **values: Any) -> str:
+    """A badge definition; returns its id."""
+    plain = {"code": code, "name": "Power User", "description": None, "icon_url": None}
+    more = {"badge_color": None, "rarity": "rare", "category": None, "is_active": True}
+    rest = {"is_hidden": False, "display_order": 0}
+    with transaction(engine) as session:
+        return str(badges.create(session, tenant_id, plain | more | rest | values).id)
+
+
+def award(tenant_id: int, badge_id: str, participant: str = "user_42", **values: Any) -> AwardV1:
+    """An award of now, with a fresh id."""
+    now = clock.now_us()
+    plain = AwardV1(tenant_id, str(ids.uuid7(now)), participant, badge_id, now)
+    return replace_message(plain, **values)
+
+
+M = TypeVar("M", TickV1, AwardV1)
+
+
+def replace_message(message: M, **values: Any) -> M:
     """The message with other values."""
     fields = {name: getattr(message, name) for name in message.__struct_fields__}
-    return TickV1(**fields | values)
+    return type(message)(**fields | values)
 
 
-def post(client: redis.Redis, messages: Iterable[TickV1 | bytes], tenant_id: int = 0) -> None:
+def post(client: redis.Redis, messages: Iterable[Message | bytes], tenant_id: int = 0) -> None:
     """Append entries to the tenant's stream, as the script does; bytes stand for themselves."""
     pipeline = client.pipeline(transaction=False)
     for message in messages:

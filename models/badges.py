@@ -1,0 +1,188 @@
+"""Badges: the definitions, and which of them a participant has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import IntegrityError, Session, array, metadata, run
+from models.errors import CodeTaken, NotFound
+
+Rarity = Literal["common", "uncommon", "rare", "epic", "legendary"]
+
+badges = sa.Table(
+    "badges",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("icon_url", sa.Text),
+    sa.Column("badge_color", sa.Text),
+    sa.Column("rarity", sa.Text, nullable=False),
+    sa.Column("category", sa.Text),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("is_hidden", sa.Boolean, nullable=False),
+    sa.Column("display_order", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A badge definition (seed 001)."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    icon_url: str | None
+    badge_color: str | None
+    rarity: Rarity
+    category: str | None
+    is_active: bool
+    is_hidden: bool
+    display_order: int
+    created_at: datetime
+    updated_at: datetime
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Badge:
+    """Create a definition; raise CodeTaken when the tenant has one with that code."""
+    now = clock.now()
+    statement = sa.insert(badges).values(
+        tenant_id=tenant_id,
+        id=ids.uuid7(clock.to_us(now)),
+        created_at=now,
+        updated_at=now,
+        **values,
+    )
+    try:
+        return _badge(session.execute(statement.returning(badges)).one())
+    except IntegrityError as error:
+        raise CodeTaken(values["code"]) from error
+
+
+def by_id(session: Session, tenant_id: int, badge_id: UUID) -> Badge:
+    """One definition; raise NotFound when the tenant has none with that id."""
+    row = session.execute(sa.select(badges).where(_is(tenant_id, badge_id))).one_or_none()
+    if row is None:
+        raise NotFound(str(badge_id))
+    return _badge(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which definitions are listed; None is any."""
+
+    category: str | None = None
+    is_active: bool | None = None
+
+
+def page(
+    session: Session, tenant_id: int, wanted: Filter, window: tuple[int, int]
+) -> tuple[list[Badge], int]:
+    """A page (limit, offset) of the tenant's definitions in display order, and how many match."""
+    mine = sa.select(badges).where(badges.c.tenant_id == tenant_id)
+    if wanted.category is not None:
+        mine = mine.where(badges.c.category == wanted.category)
+    if wanted.is_active is not None:
+        mine = mine.where(badges.c.is_active == wanted.is_active)
+    limit, offset = window
+    rows = session.execute(
+        mine.order_by(badges.c.display_order, badges.c.code).limit(limit).offset(offset)
+    )
+    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
+    return [_badge(row) for row in rows], total
+
+
+def all_of(session: Session, tenant_id: int) -> list[Badge]:
+    """Every definition of a tenant, inactive ones included, in display order."""
+    rows = session.execute(
+        sa.select(badges)
+        .where(badges.c.tenant_id == tenant_id)
+        .order_by(badges.c.display_order, badges.c.code)
+    )
+    return [_badge(row) for row in rows]
+
+
+def revise(session: Session, tenant_id: int, badge_id: UUID, values: dict[str, Any]) -> Badge:
+    """Change a definition; raise NotFound."""
+    row = session.execute(
+        sa.update(badges)
+        .where(_is(tenant_id, badge_id))
+        .values(updated_at=clock.now(), **values)
+        .returning(badges)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(str(badge_id))
+    return _badge(row)
+
+
+def _is(tenant_id: int, badge_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.and_(badges.c.tenant_id == tenant_id, badges.c.id == badge_id)
+
+
+def _badge(row: Any) -> Badge:
+    return Badge(*row)
+
+
+# -- one participant's -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A badge as one participant sees it."""
+
+    code: str
+    name: str
+    description: str | None
+    icon_url: str | None
+    rarity: Rarity
+    category: str | None
+    earned_at: datetime | None  # None: not earned
+
+
+_OF_PARTICIPANT = """
+    SELECT b.code, b.name, b.description, b.icon_url, b.rarity, b.category, e.earned_at
+    FROM badges b
+    LEFT JOIN participant_badges e ON e.tenant_id = b.tenant_id AND e.badge_id = b.id
+      AND e.participant_id = (SELECT p.id FROM participants p
+        WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s)
+    WHERE b.tenant_id = %(tenant_id)s
+      AND (e.earned_at IS NOT NULL OR (b.is_active AND NOT b.is_hidden AND NOT %(earned_only)s))
+      AND (%(any_code)s OR b.code = ANY(CAST(%(codes)s AS text[])))
+    ORDER BY b.display_order, b.code
+    """
+
+
+def of_participant(
+    session: Session, key: tuple[int, str], codes: Sequence[str] | None, *, earned_only: bool
+) -> list[Entry]:
+    """The badges of a participant (tenant, external id) in display order; of some codes only,
+    unless None.
+
+    Whatever was earned; beside it, unless `earned_only`, the active definitions that are not
+    hidden. A participant never seen has earned nothing.
+    """
+    tenant_id, external_id = key
+    values = {
+        "tenant_id": tenant_id,
+        "external_id": external_id,
+        "earned_only": earned_only,
+        "any_code": codes is None,
+        "codes": array(codes or ()),
+    }
+    return [Entry(*row) for row in run(session, _OF_PARTICIPANT, values)]

@@ -1,0 +1,153 @@
+"""An append as values: what is asked of accept.lua, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from workers import keys
+from workers.messages import Message, encode
+
+
+class IntakeError(Exception):
+    """The write was not accepted."""
+
+
+class Unavailable(IntakeError):
+    """Redis did not answer in time."""
+
+
+class Full(IntakeError):
+    """The intake holds as many entries as it may."""
+
+
+class Stale(IntakeError):
+    """The tenant's configuration has changed since it was read."""
+
+
+class IdempotencyConflict(IntakeError):
+    """The Idempotency-Key was first used with another body."""
+
+    def __init__(self, rate: Rate | None = None) -> None:
+        super().__init__()
+        self.rate = rate
+
+
+Reason = Literal["tenant", "key", "participant", "inactive"]  # who is over a cap; or not ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Writes a minute that one participant, one key and one tenant may make; 0: no cap."""
+
+    participant: int = 0
+    key: int = 0
+    tenant: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How the cap stands that has the fewest writes left."""
+
+    limit: int
+    remaining: int
+    reset_ms: int  # until the minute that began with the first write ends
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one write was not appended; it took no token of any cap."""
+
+    reason: Reason
+    reset_ms: int  # until the cap's minute ends
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an append."""
+
+    ahead: int  # entries in the stream before these
+    rate: Rate | None = None  # after these writes; None: no cap applies
+    refused: Mapping[int, Refusal] = field(default_factory=dict)  # by the write's place
+    known_id: str | None = None  # the write first accepted under this Idempotency-Key
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """An Idempotency-Key and the fingerprint of the body that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Writes of one tenant to be accepted together, under the configuration they were checked by.
+
+    A cap on the key needs the key's id.
+    """
+
+    tenant_id: int
+    version: str
+    caps: Caps
+    messages: Sequence[Message]
+    key_id: UUID | None = None
+    idempotency: Idempotency | None = None
+
+
+def arguments(number: int, request: Append, bounds: tuple[int, int]) -> list[Any]:
+    """The script's ARGV, for a stream that holds so many entries at most and a memory of
+    Idempotency-Keys of so many seconds."""
+    entries_max, idempotency_seconds = bounds
+    idempotency = request.idempotency
+    found: list[Any] = [
+        request.tenant_id,
+        request.version,
+        request.caps.participant,
+        entries_max,
+        keys.rate(number, request.tenant_id),
+        idempotency_seconds,
+        idempotency.fingerprint if idempotency else "",
+        request.messages[0].id,
+        _shared_caps(number, request),
+    ]
+    for message in request.messages:
+        found += (message.participant_id, encode(message))
+    return found
+
+
+def _shared_caps(number: int, request: Append) -> str:
+    """The caps on all of an append's writes, as the script reads them."""
+    caps, shared = request.caps, ""
+    if caps.tenant:
+        shared = f"tenant {caps.tenant} {keys.tenant_rate(number, request.tenant_id)} "
+    if caps.key and request.key_id:
+        counter = keys.key_rate(number, request.tenant_id, request.key_id)
+        shared += f"key {caps.key} {counter}"
+    return shared
+
+
+def read(result: Sequence[Any]) -> Accepted:
+    """What the script answered; raises Stale, Full or IdempotencyConflict."""
+    match result[0]:
+        case b"ok":
+            return Accepted(result[2], _rate(result[3:6]), _refusals(result[6:]))
+        case b"known":
+            return Accepted(0, _rate(result[2:5]), known_id=result[1].decode())
+        case b"stale":
+            raise Stale
+        case b"full":
+            raise Full
+        case _:
+            raise IdempotencyConflict(_rate(result[1:4]))
+
+
+def _rate(numbers: Sequence[int]) -> Rate | None:
+    return Rate(*numbers) if numbers[0] else None
+
+
+def _refusals(result: Sequence[Any]) -> dict[int, Refusal]:
+    triples = zip(result[0::3], result[1::3], result[2::3], strict=True)
+    return {place: Refusal(reason.decode(), reset_ms) for place, reason, reset_ms in triples}

@@ -1,0 +1,58 @@
+"""A batch of accepted writes while it is applied: what it has read and what it will write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models import clock, ids
+from models.participants import Key, Participant
+from models.rejections import Rejection
+from models.tenants import Tenant
+from models.webhooks import Subscription
+from webhooks.facts import Fact, Stamp
+from workers.configuration import Configuration
+from workers.messages import Message
+
+
+class UnknownDefinition(LookupError):
+    """A write names a streak or badge that its tenant does not have."""
+
+
+@dataclass
+class Batch:
+    """One transaction's work, whatever kinds of writes it holds."""
+
+    configurations: dict[int, Configuration]
+    participants: dict[Key, Participant]  # locked: nobody else changes what is theirs
+    now_us: int = field(default_factory=clock.now_us)
+    facts: list[Fact] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
+
+    def configuration(self, message: Message) -> Configuration:
+        """What the message's tenant has configured."""
+        found = self.configurations.get(message.tenant_id)
+        if found is None:
+            raise UnknownDefinition(f"tenant {message.tenant_id}")
+        return found
+
+    def person(self, message: Message) -> Participant:
+        """The participant whom the message names."""
+        return self.participants[message.tenant_id, message.participant_id]
+
+    def stamp(self, message: Message, tenant: Tenant, person: Participant) -> Stamp:
+        """What the next fact about a participant carries, whatever it says."""
+        return Stamp(
+            ids.uuid7(self.now_us),
+            tenant,
+            person.id,
+            message.participant_id,
+            person.next_sequence(),
+            self.now_us,
+        )
+
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Who wants to hear of the tenants of this batch."""
+        return [one for each in self.configurations.values() for one in each.subscriptions]
