@@ -98,6 +98,20 @@ def under_current_configuration(action: Callable[[Principal], T]) -> T:
     raise unavailable() from Unavailable()
 
 
+def current_tenant() -> Tenant:
+    """The tenant of a change that passes no queue: by a key that is valid this very moment.
+
+    Raises Unavailable without Redis, which knows what is current.
+    """
+    return under_current_configuration(_confirmed)
+
+
+def _confirmed(who: Principal) -> Tenant:
+    if not is_current(who):
+        raise Stale
+    return who.tenant
+
+
 def is_current(checked: Principal) -> bool:
     """Whether a refusal that rests on cached configuration still holds."""
     return app_context().intake.version(checked.tenant.id) == checked.version

@@ -11,11 +11,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from models import clock, streaks, tenants
+from models import badges, clock, streaks, tenants
+from models.badges import Badge
 from models.db import Engine, reading
 from models.streaks import Streak
 from models.tenants import ApiKey, Tenant
-from workers.intake import Intake, Unavailable, may_be_cached
+from workers.intake import Caps, Intake, Unavailable, may_be_cached
 
 READ_SECONDS = 4.0  # contract §1: a revoked key reads for at most 5 s
 _NO_VERSION = "?"  # matches no version: such an entry serves reads, a write is refused as stale
@@ -29,6 +30,8 @@ class Principal:
     key: ApiKey
     tenant: Tenant
     streaks: dict[str, Streak]
+    badges: dict[str, Badge]
+    caps: Caps
     version: str
     loaded_at: float  # monotonic seconds
 
@@ -67,10 +70,13 @@ class Directory:
                 return None
             version = self._version(found.tenant_id, for_reading)
             stored = tenants.find_key(session, key) or found
+            tenant = tenants.by_id(session, found.tenant_id)
             principal = Principal(
                 key=stored,
-                tenant=tenants.by_id(session, found.tenant_id),
+                tenant=tenant,
                 streaks={one.code: one for one in streaks.all_of(session, found.tenant_id)},
+                badges={one.code: one for one in badges.all_of(session, found.tenant_id)},
+                caps=_caps(stored, tenant),
                 version=version,
                 loaded_at=time.monotonic(),
             )
@@ -92,3 +98,9 @@ class Directory:
                 self._entries[digest] = principal
             while len(self._entries) > ENTRIES_MAX:
                 self._entries.popitem(last=False)
+
+
+def _caps(key: ApiKey, tenant: Tenant) -> Caps:
+    return Caps(
+        tenant.participant_writes_per_minute, key.writes_per_minute, tenant.writes_per_minute
+    )

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flask import g
 
 from api.errors import Problem
-from models.tenants import Tenant
-from workers.intake import Token
+from workers.intake import Caps, Rate, Refusal
+
+RATE_LIMIT_CODES = (
+    "RATE_LIMIT_TENANT_EXCEEDED",
+    "RATE_LIMIT_KEY_EXCEEDED",
+    "RATE_LIMIT_PARTICIPANT_EXCEEDED",
+)
+_WHOSE = {"tenant": "for the tenant", "key": "with this key", "participant": "per participant"}
 
 
-def rate_exceeded(tenant: Tenant, token: Token) -> Problem:
-    """429 with the documented code: this participant's writes are over the cap."""
-    headers = rate_headers(tenant, token)
-    headers["Retry-After"] = headers["X-RateLimit-Reset"]
-    detail = (
-        f"At most {tenant.participant_writes_per_minute} writes a minute per participant."
-        f" Try again in {headers['Retry-After']} s."
+def rate_exceeded(caps: Caps, refusal: Refusal) -> Problem:
+    """429 with the documented code: one more write would be over the cap that is named."""
+    seconds, reason = _seconds(refusal.reset_ms), refusal.reason
+    return Problem(
+        429,
+        f"RATE_LIMIT_{reason.upper()}_EXCEEDED",
+        f"At most {getattr(caps, reason)} writes a minute {_WHOSE[reason]}."
+        f" Try again in {seconds} s.",
+        headers={"Retry-After": seconds},
     )
-    return Problem(429, "RATE_LIMIT_PARTICIPANT_EXCEEDED", detail, headers=headers)
 
 
-def rate_headers(tenant: Tenant, token: Token) -> dict[str, str]:
-    """Limit and remaining in writes, reset in seconds from now."""
-    return {
-        "X-RateLimit-Limit": str(tenant.participant_writes_per_minute),
-        "X-RateLimit-Remaining": str(token.remaining),
-        "X-RateLimit-Reset": str(max(1, -(-token.reset_ms // 1_000))),
-    }
+def show_rate(rate: Rate | None) -> None:
+    """Put on this request's response, whatever it will be, how the tightest cap stands.
+
+    Limit and remaining in writes, reset in seconds from now; nothing where no cap applies.
+    """
+    if rate is not None:
+        g.rate_headers = {
+            "X-RateLimit-Limit": str(rate.limit),
+            "X-RateLimit-Remaining": str(rate.remaining),
+            "X-RateLimit-Reset": _seconds(rate.reset_ms),
+        }
 
 
-def add_rate_headers(tenant: Tenant, tokens: Sequence[Token]) -> None:
-    """Put the headers on this request's response, when a cap applies."""
-    if tokens and tenant.participant_writes_per_minute:
-        g.rate_headers = rate_headers(tenant, tokens[0])
+def _seconds(milliseconds: int) -> str:
+    return str(max(1, -(-milliseconds // 1_000)))

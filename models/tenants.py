@@ -24,6 +24,7 @@ from models.errors import NotFound, TenantExists
 
 Mode = Literal["live", "test"]
 MODES: tuple[Mode, ...] = ("live", "test")
+ID_MAX = 2**31 - 1  # the column's integer
 ADMIN_SCOPES = frozenset({"admin", "gamify:admin"})
 
 tenants = sa.Table(
@@ -37,6 +38,7 @@ tenants = sa.Table(
     sa.Column("tick_secret", sa.LargeBinary, nullable=False),
     sa.Column("config_version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("writes_per_minute", sa.Integer, nullable=False, server_default="0"),
 )
 
 api_keys = sa.Table(
@@ -50,6 +52,7 @@ api_keys = sa.Table(
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    sa.Column("writes_per_minute", sa.Integer, nullable=False, server_default="0"),
 )
 
 
@@ -63,6 +66,7 @@ class Tenant:
     is_enabled: bool
     participant_writes_per_minute: int  # 0: no cap
     tick_secret: bytes
+    writes_per_minute: int = 0  # of all its keys together; 0: no cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class ApiKey:
     scopes: frozenset[str]
     expires_at: datetime | None
     revoked_at: datetime | None
+    writes_per_minute: int = 0  # 0: no cap
 
     def is_valid_at(self, now: datetime) -> bool:
         """Neither revoked nor expired."""
@@ -162,6 +167,14 @@ def by_id(session: Session, tenant_id: int) -> Tenant:
     return _tenant(session.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one())
 
 
+def find(session: Session, tenant_id: int) -> Tenant | None:
+    """One side of a tenant, or None."""
+    if not 0 < tenant_id <= ID_MAX:
+        return None
+    row = session.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one_or_none()
+    return None if row is None else _tenant(row)
+
+
 def versions(session: Session, tenant_ids: list[int]) -> dict[int, int]:
     """The version of each tenant's configuration; those that do not exist are missing."""
     rows = run(
@@ -178,7 +191,8 @@ def all_ids(session: Session) -> list[int]:
 
 
 def change(session: Session, slug: str, **values: bool | int) -> dict[Mode, Tenant]:
-    """Change both sides of a tenant (`is_enabled`, `participant_writes_per_minute`)."""
+    """Change both sides of a tenant: `is_enabled`, `participant_writes_per_minute`,
+    `writes_per_minute`."""
     session.execute(sa.update(tenants).where(tenants.c.slug == slug).values(**values))
     return by_slug(session, slug)
 
@@ -231,6 +245,15 @@ def key_by_id(session: Session, key_id: UUID) -> ApiKey:
     return _api_key(row)
 
 
+def cap_key(session: Session, tenant_id: int, key_id: UUID, writes_per_minute: int) -> None:
+    """Set how many writes a minute a key may make; 0: no cap."""
+    session.execute(
+        sa.update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+        .values(writes_per_minute=writes_per_minute)
+    )
+
+
 def revoke_key(session: Session, tenant_id: int, key_id: UUID) -> None:
     """Revoke a key; one that is revoked stays so since the first time."""
     session.execute(
@@ -249,10 +272,17 @@ def _tenant(row: Any) -> Tenant:
         row.is_enabled,
         row.participant_writes_per_minute,
         bytes(row.tick_secret),
+        row.writes_per_minute,
     )
 
 
 def _api_key(row: Any) -> ApiKey:
     return ApiKey(
-        row.tenant_id, row.id, row.hint, frozenset(row.scopes), row.expires_at, row.revoked_at
+        row.tenant_id,
+        row.id,
+        row.hint,
+        frozenset(row.scopes),
+        row.expires_at,
+        row.revoked_at,
+        row.writes_per_minute,
     )

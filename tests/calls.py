@@ -21,7 +21,7 @@ from models import clock, tenants
 from models.db import Engine, reading, transaction
 from models.tenants import Tenant
 from settings import Settings
-from tests.conftest import BASE
+from tests.conftest import BASE, Account
 from tests.pipeline import Pipeline
 from workers import keys
 from workers.intake import Intake
@@ -33,6 +33,14 @@ def make_streak(client: FlaskClient, code: str = "daily_login", **values: Any) -
     """Create a definition and return the answer's body."""
     body = {"code": code, "name": "Daily Login", "period": "daily"} | values
     response = client.post(f"{BASE}/streaks", json=body)
+    assert response.status_code == 201, response.text
+    return dict(response.get_json())
+
+
+def make_badge(client: FlaskClient, code: str = "power_user", **values: Any) -> dict[str, Any]:
+    """Create a badge definition and return the answer's body."""
+    body = {"code": code, "name": "Power User"} | values
+    response = client.post(f"{BASE}/admin/badges", json=body)
     assert response.status_code == 201, response.text
     return dict(response.get_json())
 
@@ -51,6 +59,26 @@ def post_tick(
 def post_batch(client: FlaskClient, *ticks: Any) -> TestResponse:
     """POST /streaks/record/batch."""
     return post_json(client, f"{BASE}/streaks/record/batch", {"ticks": list(ticks)})
+
+
+def post_award(
+    client: FlaskClient,
+    participant_id: Any = "user_123",
+    headers: dict[str, str] | None = None,
+    **values: Any,
+) -> TestResponse:
+    """POST /badges/award."""
+    return post_json(client, f"{BASE}/badges/award", award(participant_id, **values), headers)
+
+
+def post_awards(client: FlaskClient, *awards: Any) -> TestResponse:
+    """POST /badges/award/batch."""
+    return post_json(client, f"{BASE}/badges/award/batch", {"awards": list(awards)})
+
+
+def award(participant_id: Any = "user_123", **values: Any) -> dict[str, Any]:
+    """The body of one award."""
+    return {"participant_id": participant_id, "badge_code": "power_user"} | values
 
 
 def post_json(
@@ -91,7 +119,7 @@ def assert_nothing_stored(client: redis.Redis, engine: Engine, tenant: Tenant) -
     """No entry, no counter and no key in Redis; no participant, tick or fact in Postgres."""
     names: Any = client.keys("*")
     assert [name for name in names if not name.endswith(b":config")] == []
-    for table in ("participants", "ticks", "facts"):
+    for table in ("participants", "ticks", "awards", "facts"):
         assert count(engine, table, tenant) == 0
 
 
@@ -171,6 +199,20 @@ def make_key(
     expires_at = None if lives_s is None else clock.now() + timedelta(seconds=lives_s)
     with transaction(engine) as session:
         return tenants.create_key(session, side, scopes or [], expires_at)[1]
+
+
+def cap_key(app: Flask, side: Tenant, key: str, writes_per_minute: int) -> None:
+    """As `unbroken key cap` does."""
+    with operator_changes(app, side) as session:
+        found = tenants.find_key(session, key)
+        assert found is not None
+        tenants.cap_key(session, side.id, found.id, writes_per_minute)
+
+
+def cap_tenant(app: Flask, account: Account, **caps: int) -> None:
+    """As `unbroken tenant set` does."""
+    with operator_changes(app, *account.sides.values()) as session:
+        tenants.change(session, account.slug, **caps)
 
 
 def revoke(app: Flask, side: Tenant, key: str) -> None:

@@ -1,4 +1,4 @@
-"""`unbroken key`: create, list and revoke API keys."""
+"""`unbroken key`: create, list, cap and revoke API keys."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ import click
 from api.cli import output
 from api.cli.connection import service
 from api.cli.errors import CannotRun
-from api.cli.options import data_option, json_option
+from api.cli.options import (
+    WRITES_PER_MINUTE_MAX,
+    cap_in_words,
+    cap_option,
+    data_option,
+    json_option,
+)
 from models import clock, tenants
 from models.tenants import ApiKey, Mode
 
 EXPIRY_MAX = timedelta(days=3_650)  # ten years: longer is "never", which is the default
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_COLUMNS = ("id", "mode", "hint", "scopes", "expires_at", "revoked_at")
+_COLUMNS = ("id", "mode", "hint", "scopes", "writes_per_minute", "expires_at", "revoked_at")
 
 tenant_option = click.option("--tenant", "slug", required=True, help="The tenant's slug.")
 
 
 @click.group()
 def key() -> None:
-    """Create, list and revoke API keys.
+    """Create, list, cap and revoke API keys.
 
     \b
     Example:
@@ -50,21 +56,24 @@ def key() -> None:
     help="Give the key the admin scope; without it is a participant key.",
 )
 @click.option("--expires", metavar="30d", help="Lifetime: 90m, 12h, 30d.  [default: never]")
+@cap_option("writes-per-minute", "the key")
 @data_option
 @json_option
-def create(
-    slug: str, mode: Mode, scopes: tuple[str, ...], expires: str | None, path: Path, as_json: bool
-) -> None:
+def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> None:
     """Create a key and print it, this once.
 
     \b
     Example:
       unbroken key create --tenant acme --mode live --scope admin --expires 30d
+      unbroken key create --tenant acme --mode live --writes-per-minute 600
     """
+    expires, cap = details["expires"], details["writes_per_minute"]
     expires_at = None if expires is None else clock.now() + lifetime(expires)
     with service(path) as found, found.reading() as session:
         side = tenants.by_slug(session, slug)[mode]
-        key_id, text = tenants.create_key(session, side, scopes, expires_at)
+        key_id, text = tenants.create_key(session, side, details["scopes"], expires_at)
+        if cap:
+            tenants.cap_key(session, side.id, key_id, cap)
     human = f"Key {key_id} created. It is shown only now:\n  {text}"
     output.show({"id": str(key_id), "key": text}, human, as_json=as_json)
 
@@ -85,6 +94,29 @@ def list_(slug: str, path: Path, as_json: bool) -> None:
         keys = tenants.list_keys(session, list(sides))
     rows = [_row(each, sides[each.tenant_id]) for each in keys]
     output.show_rows(rows, _COLUMNS, as_json=as_json)
+
+
+@key.command()
+@click.argument("key_id", metavar="ID", type=click.UUID)
+@click.argument("writes_per_minute", metavar="N", type=click.IntRange(0, WRITES_PER_MINUTE_MAX))
+@data_option
+@json_option
+def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None:
+    """Let a key make N writes a minute, in all processes together; 0: no cap.
+
+    It holds from the next write on.
+
+    \b
+    Example:
+      unbroken key cap 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f 600
+    """
+    with service(path) as found:
+        with found.reading() as session:
+            tenant_id = tenants.key_by_id(session, key_id).tenant_id
+        with found.changing([tenant_id]) as session:
+            tenants.cap_key(session, tenant_id, key_id, writes_per_minute)
+    row = {"id": str(key_id), "writes_per_minute": writes_per_minute}
+    output.show(row, f"Key {key_id}: {cap_in_words(writes_per_minute)}.", as_json=as_json)
 
 
 @key.command()
@@ -123,6 +155,7 @@ def _row(found: ApiKey, mode: Mode) -> dict[str, Any]:
         "mode": mode,
         "hint": found.hint,
         "scopes": sorted(found.scopes),
+        "writes_per_minute": found.writes_per_minute,
         "expires_at": _instant(found.expires_at),
         "revoked_at": _instant(found.revoked_at),
     }

@@ -7,6 +7,7 @@ import click
 from api.cli.demo import demo
 from api.cli.keys import key
 from api.cli.migrate import migrate
+from api.cli.openapi import openapi
 from api.cli.tenants import tenant
 from api.cli.up import up
 
@@ -24,5 +25,5 @@ def main() -> None:
     """
 
 
-for command in (up, demo, migrate, tenant, key):
+for command in (up, demo, migrate, tenant, key, openapi):
     main.add_command(command)

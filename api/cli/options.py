@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_DATA = Path(".unbroken")
 
 data_option = click.option(
@@ -17,3 +20,21 @@ data_option = click.option(
     help="Folder of the data, logs and sockets of `unbroken up`.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+WRITES_PER_MINUTE_MAX = 1_000_000  # beyond what a process can take; 0 says "no cap"
+
+
+def cap_option(name: str, whose: str, default: str = "no cap") -> Callable[[F], F]:
+    """An option that caps the writes of a minute; None when it is not given."""
+    return click.option(
+        f"--{name}",
+        type=click.IntRange(0, WRITES_PER_MINUTE_MAX),
+        metavar="N",
+        help=f"Writes {whose} may make in a minute; 0: no cap.  [default: {default}]",
+    )
+
+
+def cap_in_words(writes_per_minute: int) -> str:
+    """A cap as it is said to people."""
+    return f"{writes_per_minute} writes a minute" if writes_per_minute else "no cap"

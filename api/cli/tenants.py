@@ -11,21 +11,18 @@ import click
 from api.cli import output
 from api.cli.connection import Service, service
 from api.cli.errors import CannotRun
-from api.cli.options import data_option, json_option
+from api.cli.options import cap_in_words, cap_option, data_option, json_option
 from models import tenants
 from models.tenants import MODES, Tenant
 
 WRITES_PER_MINUTE = 120  # contract §2
-WRITES_PER_MINUTE_MAX = 1_000_000  # beyond any participant; 0 says "no cap"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_COLUMNS = ("tenant", "enabled", "participant_writes_per_minute")
+_COLUMNS = ("tenant", "enabled", "participant_writes_per_minute", "writes_per_minute")
 
-cap_option = click.option(
-    "--participant-writes-per-minute",
-    "cap",
-    type=click.IntRange(0, WRITES_PER_MINUTE_MAX),
-    help=f"Writes a participant may make in a minute; 0: no cap.  [default: {WRITES_PER_MINUTE}]",
+participant_option = cap_option(
+    "participant-writes-per-minute", "a participant", str(WRITES_PER_MINUTE)
 )
+tenant_option = cap_option("writes-per-minute", "each side of the tenant, with all its keys,")
 
 
 @click.group()
@@ -40,10 +37,11 @@ def tenant() -> None:
 
 @tenant.command()
 @click.argument("slug")
-@cap_option
+@participant_option
+@tenant_option
 @data_option
 @json_option
-def create(slug: str, cap: int | None, path: Path, as_json: bool) -> None:
+def create(slug: str, path: Path, as_json: bool, **caps: int | None) -> None:
     """Create a tenant and print its two admin keys, this once.
 
     SLUG is its name: small letters, digits and hyphens, at most 63.
@@ -58,7 +56,7 @@ def create(slug: str, cap: int | None, path: Path, as_json: bool) -> None:
             " and begin with a letter or digit"
         )
     with service(path) as found:
-        keys = _create(found, slug, WRITES_PER_MINUTE if cap is None else cap)
+        keys = _create(found, slug, _given(caps))
     text = (
         f"Tenant {slug} created. The keys are shown only now:\n"
         f"  live  {keys['live_key']}\n  test  {keys['test_key']}"
@@ -66,9 +64,10 @@ def create(slug: str, cap: int | None, path: Path, as_json: bool) -> None:
     output.show({"tenant": slug, **keys}, text, as_json=as_json)
 
 
-def _create(found: Service, slug: str, cap: int) -> dict[str, str]:
+def _create(found: Service, slug: str, caps: dict[str, int]) -> dict[str, str]:
     with found.reading() as session:
-        sides = tenants.create(session, slug, cap)
+        tenants.create(session, slug, WRITES_PER_MINUTE)
+        sides = tenants.change(session, slug, **caps) if caps else tenants.by_slug(session, slug)
         return {
             f"{mode}_key": tenants.create_key(session, sides[mode], ["admin"])[1] for mode in MODES
         }
@@ -92,20 +91,35 @@ def list_(path: Path, as_json: bool) -> None:
 
 @tenant.command("set")
 @click.argument("slug")
-@cap_option
+@participant_option
+@tenant_option
 @data_option
 @json_option
-def set_(slug: str, cap: int | None, path: Path, as_json: bool) -> None:
-    """Change the cap of a tenant; it holds from the next write on.
+def set_(slug: str, path: Path, as_json: bool, **caps: int | None) -> None:
+    """Change the caps of a tenant; they hold from the next write on, in every process.
+
+    The live and the test side are counted apart. What is not given stays.
 
     \b
     Example:
       unbroken tenant set acme --participant-writes-per-minute 600
+      unbroken tenant set acme --writes-per-minute 60000
     """
-    if cap is None:
-        raise CannotRun("nothing to set: give --participant-writes-per-minute N")
-    row = _change(path, slug, participant_writes_per_minute=cap)
-    output.show(row, f"Tenant {slug}: {cap or 'no cap on'} writes a minute.", as_json=as_json)
+    given = _given(caps)
+    if not given:
+        raise CannotRun(
+            "nothing to set: give --participant-writes-per-minute N or --writes-per-minute N"
+        )
+    row = _change(path, slug, **given)
+    text = (
+        f"Tenant {slug}: {cap_in_words(row['participant_writes_per_minute'])} per participant,"
+        f" {cap_in_words(row['writes_per_minute'])} in all."
+    )
+    output.show(row, text, as_json=as_json)
+
+
+def _given(caps: dict[str, int | None]) -> dict[str, int]:
+    return {name: cap for name, cap in caps.items() if cap is not None}
 
 
 @tenant.command()
@@ -151,4 +165,5 @@ def _row(side: Tenant) -> dict[str, Any]:
         "tenant": side.slug,
         "enabled": side.is_enabled,
         "participant_writes_per_minute": side.participant_writes_per_minute,
+        "writes_per_minute": side.writes_per_minute,
     }

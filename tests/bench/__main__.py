@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from models.db import reading
-from tests.bench import measure_accept, measure_apply, measure_deliver, results
+from tests.bench import (
+    measure_accept,
+    measure_apply,
+    measure_award,
+    measure_deliver,
+    measure_read,
+    results,
+)
 from tests.bench.results import Row
 from tests.bench.stack import Stack, running
 
@@ -21,8 +28,10 @@ PROJECT_ROOT = Path(__file__).parents[2]
 MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "throughput": measure_apply.throughput,
     "drain": measure_apply.drain,
+    "award": measure_award.award,
     "accept": measure_accept.accept,
     "wait": measure_accept.wait,
+    "read": measure_read.read,
     "deliver": measure_deliver.deliver,
     "size": measure_apply.size,
     "memory": measure_apply.memory,

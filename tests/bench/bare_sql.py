@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from models import clock, participants, streaks, tenants, ticks, webhooks
+from models import participants, streaks, tenants, ticks, webhooks
 from models.db import Engine, Session, reading, transaction
 from models.participants import Participant
 from models.streaks import State
@@ -21,8 +21,9 @@ from models.webhooks import Subscription
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
-from workers import streaks as applying
+from workers.batch import Batch
 from workers.configuration import Configuration
+from workers.streaks import Ticks
 
 BATCH_TICKS = 1_000  # as the drain's
 
@@ -80,20 +81,24 @@ def _decide(
     """Decide one batch; people and states go on to the next as the database's rows would."""
     tenant, streak = crowd.tenant, crowd.streak
     messages = crowd.messages(count)
-    batch = applying._Batch(
-        configurations={tenant.id: Configuration(1, tenant, {streak.id: streak}, [])},
-        participants={
+    batch = Batch(
+        {tenant.id: Configuration(1, tenant, {streak.id: streak}, {}, [])},
+        {
             (tenant.id, each.participant_id): replace(people[tenant.id, each.participant_id])
             for each in messages
         },
-        states=states,
-        now_us=clock.now_us(),
     )
+    work = Ticks(states)
     for message in messages:
-        applying._apply_one(batch, message)
-    people.update({key: replace(person, events=0) for key, person in batch.participants.items()})
-    changed = {key: replace(states[key]) for key in sorted(batch.changed)}
-    return Prepared(batch.participants, changed, batch.changed, batch.applied.ticks, batch.facts)
+        work.apply(batch, message)
+    people.update(
+        {
+            key: replace(person, events=0, is_changed=False)
+            for key, person in batch.participants.items()
+        }
+    )
+    changed = {key: replace(states[key]) for key in sorted(work.changed)}
+    return Prepared(batch.participants, changed, work.changed, work.ledger, batch.facts)
 
 
 def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[Subscription]:
@@ -103,7 +108,7 @@ def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[Subscription]:
 
 
 def _write(session: Session, crowd: Crowd, batch: Prepared, wanted: Sequence[Subscription]) -> None:
-    """The statements of workers.streaks.apply, in its order."""
+    """The statements of workers.applying.apply, in its order."""
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
     tenants.versions(session, [tenant_id])
     people = participants.lock(session, set(batch.people))

@@ -33,6 +33,7 @@ class Plan:
     headers: Mapping[str, str]
     bodies: Sequence[str]
     connections: int
+    method: str = "POST"  # with GET, each body is what the path ends with
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class _Open:
 
 
 def _request(plan: Plan, body: str) -> bytes:
-    content = body.encode()
+    path, content = (plan.path + body, b"") if plan.method == "GET" else (plan.path, body.encode())
     headers = {
         "Host": f"127.0.0.1:{plan.port}",
         "Content-Type": "application/json",
@@ -141,7 +142,7 @@ def _request(plan: Plan, body: str) -> bytes:
         **plan.headers,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST {plan.path} HTTP/1.1\r\n{lines}\r\n".encode() + content
+    return f"{plan.method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
 
 
 def _quantile_ms(ordered_ns: Sequence[int], share: float) -> float:

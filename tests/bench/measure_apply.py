@@ -28,8 +28,8 @@ def throughput(stack: Stack) -> list[Row]:
     for _ in stack.rounds(3):
         theirs.append(_task_per_tick(stack, stack.some(3_000)))
         with stack.drain(), stack.api() as port:
-            _posted(stack, crowd, port, stack.some(5_000))  # caches and connections
-            ours.append(_posted(stack, crowd, port, stack.some(40_000)))
+            posted(stack, crowd, port, stack.some(5_000))  # caches and connections
+            ours.append(posted(stack, crowd, port, stack.some(40_000)))
     return [
         Row(
             "ticks posted by batch, applied, facts and deliveries written",
@@ -43,13 +43,14 @@ def throughput(stack: Stack) -> list[Row]:
     ]
 
 
-def _posted(stack: Stack, crowd: Crowd, port: int, count: int) -> float:
+def posted(stack: Stack, crowd: Crowd, port: int, count: int) -> float:
+    """Post ticks by batch; how many a second until all are applied."""
     bodies = crowd.batches(count, BATCH_TICKS)
     plan = load.Plan(
         port, "/api/v1/gamify/streaks/record/batch", {"X-API-Key": crowd.key}, bodies, 4
     )
     outcome = load.run(plan, "202")
-    waited = _seconds(stack.wait_drained)
+    waited = seconds(stack.wait_drained)
     return count / (outcome.seconds + waited)
 
 
@@ -96,7 +97,7 @@ def _drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
     workload.fill(stack.intake, crowd, count)
     process.resume()
     stack.intake.kick()  # its run may have ended meanwhile, and no beat sweeps here
-    return count / _seconds(stack.wait_drained)
+    return count / seconds(stack.wait_drained)
 
 
 def _warm_then_drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
@@ -112,7 +113,7 @@ def size(stack: Stack) -> list[Row]:
     large_engine = migrated(large_settings)
     large = workload.gather(large_engine, "large", stack.some(MEGABYTE))
     for engine, crowd in ((stack.engine, small), (large_engine, large)):
-        _seed(engine, crowd)
+        seed(engine, crowd)
     where = {"DATABASE_URL": large_settings.database_url}
     count = stack.some(40_000)
     for _ in stack.rounds(5):  # in the first ones Postgres also writes each page whole, once
@@ -149,13 +150,14 @@ _SEED = (
 )
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-def _seed(engine: Engine, crowd: Crowd) -> None:
+def seed(engine: Engine, crowd: Crowd) -> None:
     """Give everybody a streak of thirty days that ends the day before they tick."""
     first = crowd.first_day.toordinal() - 719_163  # days since 1970
     values = {

@@ -16,7 +16,7 @@ from tests.bench.results import Row
 from tests.bench.sink import Sink, listening
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers import deliveries, streaks
+from workers import applying, deliveries
 from workers.configuration import Configurations
 
 DELIVERED_SECONDS_MAX = 120.0
@@ -65,7 +65,7 @@ def _delivered(stack: Stack, process: Process, crowd: Crowd, count: int) -> floa
     for start in range(0, count, BATCH_TICKS):
         with transaction(stack.engine) as session:
             messages = crowd.messages(min(BATCH_TICKS, count - start))
-            streaks.apply(session, messages, configurations)
+            applying.apply(session, messages, configurations)
     started = time.perf_counter()
     process.resume()
     deliveries.wake(stack.intake.client, stack.intake.celery)

@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS peer_deliveries (
 """
 
 RECORD = "/api/v1/gamify/streaks/record"
+PROFILE = "/participants/"
 _TENANT_ID = 1
 
 _UPSERT = """
@@ -71,6 +72,40 @@ def bare() -> flask.Flask:
     @app.post(RECORD)
     def record() -> tuple[dict[str, str], int]:
         return {"status": "accepted"}, 202
+
+    return app
+
+
+_SELECT = """
+SELECT participant_id, streak_code, current_count, longest_count, updated_at FROM peer_states
+WHERE tenant_id = %s AND participant_id = %s AND streak_code = %s
+"""
+
+
+def selecting() -> flask.Flask:
+    """A route that answers with one row, selected by its key."""
+    settings, app = Settings.from_env(), flask.Flask(__name__)
+    dsn = db.normalise(settings.database_url).replace("+psycopg2", "")
+    pool = ThreadedConnectionPool(settings.api_threads, settings.api_threads, dsn)
+
+    @app.get(PROFILE + "<participant_id>")
+    def profile(participant_id: str) -> dict[str, Any]:
+        connection = pool.getconn()
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_SELECT, (_TENANT_ID, participant_id, "profile"))
+                row: Any = cursor.fetchone()
+        finally:
+            pool.putconn(connection)
+        who, streak, count, longest, at = row
+        return {
+            "participant_id": who,
+            "streak_code": streak,
+            "current_count": count,
+            "longest_count": longest,
+            "updated_at": at.isoformat(),
+        }
 
     return app
 

@@ -14,7 +14,7 @@ from models.db import Engine, transaction
 from models.streaks import Streak
 from models.tenants import Tenant
 from webhooks import secrets
-from workers.intake import Append, Intake, TickV1
+from workers.intake import Append, Caps, Intake, TickV1
 
 CODE = "daily_login"
 DAYS_BACK = 390  # the oldest tick that the API takes is 400 days old
@@ -114,4 +114,4 @@ def fill(intake: Intake, crowd: Crowd, count: int) -> None:
     version = intake.version(crowd.tenant.id)
     for start in range(0, count, APPEND_TICKS):
         ticks = crowd.messages(min(APPEND_TICKS, count - start))
-        intake.append(Append(crowd.tenant.id, version, 0, ticks))
+        intake.append(Append(crowd.tenant.id, version, Caps(), ticks))

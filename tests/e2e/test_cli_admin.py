@@ -68,10 +68,11 @@ def test_for_people_it_prints_text(env: dict[str, str]) -> None:
 def test_a_tenant_is_changed_disabled_and_enabled(env: dict[str, str]) -> None:
     unbroken_json("tenant", "create", "changed", **env)
     cap = ("--participant-writes-per-minute", "600")
-    assert unbroken_json("tenant", "set", "changed", *cap, **env) == {
-        "tenant": "changed",
-        "enabled": True,
-        "participant_writes_per_minute": 600,
+    row = {"tenant": "changed", "enabled": True, "participant_writes_per_minute": 600}
+    assert unbroken_json("tenant", "set", "changed", *cap, **env) == row | {"writes_per_minute": 0}
+    cap = ("--writes-per-minute", "9000")
+    assert unbroken_json("tenant", "set", "changed", *cap, **env) == row | {
+        "writes_per_minute": 9_000
     }
     assert unbroken_json("tenant", "disable", "changed", **env)["enabled"] is False
     assert unbroken_json("tenant", "enable", "changed", **env)["enabled"] is True
@@ -89,6 +90,36 @@ def test_a_key_is_created_listed_and_revoked(env: dict[str, str]) -> None:
     assert listed[made["id"]]["revoked_at"].endswith("Z")
 
 
+def test_a_tenant_may_be_created_with_caps(env: dict[str, str]) -> None:
+    caps = ("--participant-writes-per-minute", "7", "--writes-per-minute", "70")
+    unbroken_json("tenant", "create", "capped", *caps, **env)
+    listed = {one["tenant"]: one for one in unbroken_json("tenant", "list", **env)}
+    assert listed["capped"] == {
+        "tenant": "capped",
+        "enabled": True,
+        "participant_writes_per_minute": 7,
+        "writes_per_minute": 70,
+    }
+
+
+def test_a_key_is_capped_at_its_creation_and_later(env: dict[str, str]) -> None:
+    unbroken_json("tenant", "create", "key-caps", **env)
+    which = ("--tenant", "key-caps")
+    options = ("--mode", "live", "--writes-per-minute", "60")
+    made = unbroken_json("key", "create", *which, *options, **env)
+
+    def listed() -> int:
+        found = {key["id"]: key for key in unbroken_json("key", "list", *which, **env)}
+        return int(found[made["id"]]["writes_per_minute"])
+
+    assert listed() == 60
+    row = {"id": made["id"], "writes_per_minute": 600}
+    assert unbroken_json("key", "cap", made["id"], "600", **env) == row
+    assert listed() == 600
+    assert "no cap" in unbroken("key", "cap", made["id"], "0", **env).stdout
+    assert listed() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -99,6 +130,9 @@ def test_a_key_is_created_listed_and_revoked(env: dict[str, str]) -> None:
         (["key", "list", "--tenant", "nobody-there"], 1, "Tenant 'nobody-there' not found"),
         (["key", "revoke", str(UUID(int=7))], 1, f"Key '{UUID(int=7)}' not found"),
         (["key", "revoke", "seven"], 2, "'seven' is not a valid UUID"),
+        (["key", "cap", str(UUID(int=7)), "5"], 1, f"Key '{UUID(int=7)}' not found"),
+        (["key", "cap", str(UUID(int=7)), "-5"], 2, "No such option '-5'"),
+        (["key", "cap", str(UUID(int=7)), "1000001"], 2, "is not in the range 0<=x<=1000000"),
         (
             ["key", "create", "--tenant", "x", "--mode", "live", "--expires", "soon"],
             2,
@@ -139,7 +173,17 @@ def test_migrate_needs_a_url() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["up"], ["migrate"], ["tenant"], ["tenant", "set"], ["key"], ["key", "create"]]
+    "command",
+    [
+        [],
+        ["up"],
+        ["migrate"],
+        ["tenant"],
+        ["tenant", "set"],
+        ["key"],
+        ["key", "create"],
+        ["key", "cap"],
+    ],
 )
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
     shown = unbroken(*command, "--help").stdout

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -23,6 +24,7 @@ from workers import keys
 from workers.intake import (
     UNVERSIONED,
     Append,
+    Caps,
     Full,
     Idempotency,
     IdempotencyConflict,
@@ -57,7 +59,7 @@ def make_intake(settings: Settings, redis_client: redis.Redis) -> Iterator[Calla
 def request_of(streak: Streak, number: int = 1, **values: Any) -> Append:
     """An append of so many ticks, under the configuration of a tenant that never changed."""
     ticks = [tick(streak, f"user_{nth}") for nth in range(number)]
-    return replace(Append(streak.tenant_id, UNVERSIONED, 0, ticks), **values)
+    return replace(Append(streak.tenant_id, UNVERSIONED, Caps(), ticks), **values)
 
 
 def kicks(client: redis.Redis) -> int:
@@ -74,7 +76,7 @@ def test_what_is_accepted_stands_in_the_tenants_stream_in_order(
     request = request_of(streak, 5)
     assert make_intake().append(request).ahead == 0
     found: Any = redis_client.xrange(keys.stream(keys.stream_of(streak.tenant_id)))
-    assert [decode(fields[b"m"]) for _, fields in found] == list(request.ticks)
+    assert [decode(fields[b"m"]) for _, fields in found] == list(request.messages)
 
 
 def test_it_says_how_many_are_ahead(make_intake: Callable[..., Intake], streak: Streak) -> None:
@@ -204,7 +206,7 @@ def test_the_same_key_and_body_give_the_first_tick(
     first = request_of(streak, idempotency=key)
     assert intake.append(first).known_id is None
     again = intake.append(request_of(streak, idempotency=key))
-    assert again.known_id == first.ticks[0].id
+    assert again.known_id == first.messages[0].id
     with pytest.raises(IdempotencyConflict):
         intake.append(request_of(streak, idempotency=Idempotency("k-1", "another")))
     assert depth(redis_client) == 1
@@ -222,20 +224,27 @@ def test_a_refused_request_does_not_use_its_key_up(
     assert depth(redis_client) == 1
 
 
-# -- the cap ---------------------------------------------------------------------------------
+# -- caps ------------------------------------------------------------------------------------
+
+KEY_ID = UUID(int=7)
 
 
+def written(intake: Intake, streak: Streak, caps: Caps, *who: str) -> list[str]:
+    """The fate of one tick of each: `ok`, or whose cap or status refused it."""
+    ticks = [tick(streak, one) for one in who]
+    accepted = intake.append(Append(streak.tenant_id, UNVERSIONED, caps, ticks, KEY_ID))
+    fates = {place: refusal.reason for place, refusal in accepted.refused.items()}
+    return [fates.get(place, "ok") for place in range(len(who))]
+
+
+@pytest.mark.parametrize("caps", [Caps(participant=30), Caps(key=30), Caps(tenant=30)])
 def test_a_cap_is_exact_across_processes(
-    make_intake: Callable[..., Intake], streak: Streak, redis_client: redis.Redis
+    make_intake: Callable[..., Intake], streak: Streak, redis_client: redis.Redis, caps: Caps
 ) -> None:
-    def write(intake: Intake) -> int:
-        one = [tick(streak, "busy") for _ in range(5)]
-        tokens = intake.append(Append(streak.tenant_id, UNVERSIONED, 30, one)).tokens
-        return sum(token.is_accepted for token in tokens)
-
     intakes = [make_intake() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        accepted = sum(pool.map(write, intakes * 5))
+        fates = pool.map(lambda one: written(one, streak, caps, *["busy"] * 5), intakes * 5)
+        accepted = sum(each.count("ok") for each in fates)
     assert accepted == depth(redis_client) == 30
 
 
@@ -243,11 +252,71 @@ def test_a_participant_over_the_cap_spoils_nobody_elses_tick(
     make_intake: Callable[..., Intake], streak: Streak, redis_client: redis.Redis
 ) -> None:
     ticks = [tick(streak, who) for who in ("a", "b", "a", "a", "c")]
-    tokens = make_intake().append(Append(streak.tenant_id, UNVERSIONED, 2, ticks)).tokens
-    assert [token.is_accepted for token in tokens] == [True, True, True, False, True]
-    assert [token.remaining for token in tokens] == [1, 1, 0, 0, 1]
-    assert all(0 < token.reset_ms <= 60_000 for token in tokens)
+    accepted = make_intake().append(Append(streak.tenant_id, UNVERSIONED, Caps(2), ticks))
+    assert list(accepted.refused) == [3]
+    assert accepted.refused[3].reason == "participant"
+    assert accepted.rate
+    assert (accepted.rate.limit, accepted.rate.remaining) == (2, 0)
+    assert 0 < accepted.refused[3].reset_ms <= accepted.rate.reset_ms <= 60_000
     assert depth(redis_client) == 4
+
+
+def test_what_one_cap_refuses_costs_nothing_of_the_others(
+    make_intake: Callable[..., Intake], streak: Streak
+) -> None:
+    intake = make_intake()
+    assert written(intake, streak, Caps(1, 3, 4), "a", "a", "a", "b") == [
+        "ok", "participant", "participant", "ok",
+    ]  # fmt: skip
+    assert written(intake, streak, Caps(1, 3, 4), "c", "d", "d") == ["ok", "key", "key"]
+    assert written(intake, streak, Caps(1, 9, 4), "d", "e") == ["ok", "tenant"]
+    assert written(intake, streak, Caps(1, 9, 9), "a", "e") == ["participant", "ok"]
+    assert written(intake, streak, Caps(2, 1, 1), "e") == ["tenant"]
+
+
+def test_the_tightest_cap_is_told(make_intake: Callable[..., Intake], streak: Streak) -> None:
+    intake = make_intake()
+
+    def told(*caps: int) -> tuple[int, int]:
+        request = Append(streak.tenant_id, UNVERSIONED, Caps(*caps), [tick(streak, "a")], KEY_ID)
+        rate = intake.append(request).rate
+        return (rate.limit, rate.remaining) if rate else (0, 0)
+
+    assert told() == (0, 0)
+    assert told(5, 0, 0) == (5, 4)
+    assert told(9, 5, 0) == (5, 4)
+    assert told(9, 9, 3) == (3, 2)
+    assert told(4, 9, 9) == (4, 0)
+    assert told(4, 9, 3) == (4, 0)
+
+
+# -- participants who are not active ---------------------------------------------------------
+
+
+def test_an_inactive_participant_is_refused_and_charged_nothing(
+    make_intake: Callable[..., Intake], streak: Streak, redis_client: redis.Redis
+) -> None:
+    intake, other = make_intake(), make_intake()
+    intake.mark(streak.tenant_id, "gone", is_active=False)
+    fates = written(other, streak, Caps(2, 3, 3), "gone", "here", "gone", "a", "gone", "b", "c")
+    assert fates == ["inactive", "ok", "inactive", "ok", "inactive", "ok", "tenant"]
+    assert depth(redis_client) == 3
+    other.mark(streak.tenant_id, "gone", is_active=True)
+    assert written(intake, streak, Caps(2), "gone", "gone", "gone") == ["ok", "ok", "participant"]
+
+
+def test_an_inactive_participant_of_one_tenant_is_nobody_in_another(
+    make_intake: Callable[..., Intake], streak: Streak
+) -> None:
+    intake = make_intake()
+    for tenant_id in (streak.tenant_id + 1, streak.tenant_id + keys.STREAMS):
+        intake.mark(tenant_id, "user_42", is_active=False)
+    assert written(intake, streak, Caps(), "user_42") == ["ok"]
+
+
+def test_marking_needs_redis(make_intake: Callable[..., Intake]) -> None:
+    with pytest.raises(Unavailable):
+        make_intake(redis_url=NOWHERE).mark(1, "user_42", is_active=False)
 
 
 # -- one period, many callers ----------------------------------------------------------------

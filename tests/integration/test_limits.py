@@ -1,4 +1,5 @@
-"""The cap on a participant's writes, exact however they come, and the bound of the intake."""
+"""Caps on the writes of a participant, a key, a tenant: exact however they come; the bound of the
+intake."""
 
 from __future__ import annotations
 
@@ -9,16 +10,22 @@ from typing import Any
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from models import tenants
+from models.db import Engine
 from settings import Settings
 from tests.calls import (
     another_app,
+    cap_key,
+    cap_tenant,
     client_of,
     count,
     entries,
+    make_badge,
+    make_key,
     make_streak,
-    operator_changes,
+    post_award,
     post_batch,
     post_tick,
     problem,
@@ -26,8 +33,19 @@ from tests.calls import (
 )
 from tests.conftest import Account
 from tests.pipeline import Pipeline
+from workers.intake import Intake
 
 CODE = "RATE_LIMIT_PARTICIPANT_EXCEEDED"
+
+
+def rate(response: TestResponse) -> tuple[int, int] | None:
+    """Limit and remaining as the headers tell them; None when they do not."""
+    found = response.headers
+    if "X-RateLimit-Limit" not in found:
+        return None
+    assert all(len(found.getlist(f"X-RateLimit-{one}")) == 1 for one in ("Limit", "Reset"))
+    assert 1 <= int(found["X-RateLimit-Reset"]) <= 60
+    return int(found["X-RateLimit-Limit"]), int(found["X-RateLimit-Remaining"])
 
 
 def capped(app: Flask, make_account: Callable[..., Account], cap: int) -> FlaskClient:
@@ -85,9 +103,11 @@ def test_it_is_exact_across_processes(
 ) -> None:
     account = make_account(25)
     make_streak(client_of(app, account.keys["live"]))
+    make_badge(client_of(app, account.keys["live"]))
     with another_app(settings) as other, ThreadPoolExecutor(8) as pool:
-        clients = [client_of(one, account.keys["live"]) for one in (app, other) * 20]
-        answers = list(pool.map(lambda one: post_tick(one).status_code, clients))
+        clients = [client_of(one, account.keys["live"]) for one in (app, other) * 10]
+        calls = [(post, one) for one in clients for post in (post_tick, post_award)]
+        answers = list(pool.map(lambda call: call[0](call[1], "user_42").status_code, calls))
     assert (answers.count(202), answers.count(429)) == (25, 15)
     assert entries(redis_client, account.live) == 25
     pipeline.drain()
@@ -134,12 +154,10 @@ def test_it_holds_a_changed_cap_at_once_in_every_process(
     with another_app(settings) as other:
         client = client_of(other, account.keys["live"])
         assert [post_tick(client).status_code for _ in range(3)] == [202, 202, 429]
-        with operator_changes(app, *account.sides.values()) as session:
-            tenants.change(session, account.slug, participant_writes_per_minute=5)
+        cap_tenant(app, account, participant_writes_per_minute=5)
         response = post_tick(client)
-        assert (response.status_code, response.headers["X-RateLimit-Limit"]) == (202, "5")
-        with operator_changes(app, *account.sides.values()) as session:
-            tenants.change(session, account.slug, participant_writes_per_minute=1)
+        assert (response.status_code, rate(response)) == (202, (5, 2))
+        cap_tenant(app, account, participant_writes_per_minute=1)
         assert post_tick(client).status_code == 429
     pipeline.drain()
 
@@ -154,13 +172,160 @@ def test_it_does_not_charge_what_it_refuses(
     pipeline.drain()
 
 
-def test_it_charges_a_repeated_request_once(
+def test_it_charges_a_repeated_request_once_and_tells_what_is_left(
     app: Flask, make_account: Callable[..., Account], pipeline: Pipeline
 ) -> None:
-    client = capped(app, make_account, 1)
+    client = capped(app, make_account, 2)
     headers = {"Idempotency-Key": "once"}
-    assert [post_tick(client, headers=headers).status_code for _ in range(3)] == [202] * 3
+    answers = [post_tick(client, headers=headers) for _ in range(3)]
+    assert [(one.status_code, rate(one)) for one in answers] == [(202, (2, 1))] * 3
+    conflict = post_tick(client, headers=headers, timezone="UTC")
+    problem(conflict, 409, "idempotency_conflict")
+    assert rate(conflict) == (2, 1)
+    assert rate(post_tick(client)) == (2, 0)
+    assert (post_tick(client, headers=headers).status_code, post_tick(client).status_code) == (
+        202, 429,
+    )  # fmt: skip
     pipeline.drain()
+
+
+# -- caps on keys and tenants ----------------------------------------------------------------
+
+
+def test_it_caps_a_key_in_every_process_and_no_other_key(
+    app: Flask,
+    settings: Settings,
+    account: Account,
+    engine: Engine,
+    redis_client: redis.Redis,
+    pipeline: Pipeline,
+) -> None:
+    make_streak(client_of(app, account.keys["live"]))
+    key = make_key(engine, account.live)
+    cap_key(app, account.live, key, 25)
+    with another_app(settings) as other, ThreadPoolExecutor(8) as pool:
+        clients = [client_of(one, key) for one in (app, other) * 20]
+        people = [f"user_{number}" for number in range(40)]
+        answers = list(pool.map(post_tick, clients, people))
+        statuses = [one.status_code for one in answers]
+        assert (statuses.count(202), statuses.count(429)) == (25, 15)
+        assert entries(redis_client, account.live) == 25
+        assert sorted(left for one in answers if (left := rate(one)))[15:] == [
+            (25, left) for left in range(25)
+        ]
+        refused = post_tick(client_of(other, key), "somebody")
+        document = problem(refused, 429, "RATE_LIMIT_KEY_EXCEEDED")
+        assert document["detail"].startswith("At most 25 writes a minute with this key.")
+        assert refused.headers["Retry-After"] == refused.headers["X-RateLimit-Reset"]
+        assert post_tick(client_of(other, account.keys["live"])).status_code == 202
+        cap_key(app, account.live, key, 26)
+        assert rate(post_tick(client_of(other, key))) == (26, 0)
+        cap_key(app, account.live, key, 0)
+        assert rate(post_tick(client_of(other, key))) is None
+    pipeline.drain()
+
+
+def test_it_caps_a_tenant_over_all_its_keys_and_each_mode_alone(
+    app: Flask, account: Account, engine: Engine, pipeline: Pipeline
+) -> None:
+    cap_tenant(app, account, writes_per_minute=3)
+    for mode in tenants.MODES:
+        make_streak(client_of(app, account.keys[mode]))
+    live = [client_of(app, account.keys["live"]), client_of(app, make_key(engine, account.live))]
+    answers = [post_tick(live[number % 2], f"user_{number}") for number in range(4)]
+    assert [rate(one) for one in answers] == [(3, 2), (3, 1), (3, 0), (3, 0)]
+    problem(answers[3], 429, "RATE_LIMIT_TENANT_EXCEEDED")
+    assert rate(post_tick(client_of(app, account.keys["test"]))) == (3, 2)
+    pipeline.drain()
+
+
+def test_it_names_the_first_cap_that_refuses_and_charges_no_other(
+    app: Flask, make_account: Callable[..., Account], pipeline: Pipeline
+) -> None:
+    account = make_account(2)
+    client = client_of(app, account.keys["live"])
+    make_streak(client)
+    cap_tenant(app, account, writes_per_minute=5)
+    cap_key(app, account.live, account.keys["live"], 4)
+    people = ["a", "a", "a", {}, "b", "b", "b", "c"]
+    results = post_batch(client, *(tick(one) for one in people)).get_json()["results"]
+    key_code, tenant_code = "RATE_LIMIT_KEY_EXCEEDED", "RATE_LIMIT_TENANT_EXCEEDED"
+    codes = [one["error"]["code"] if "error" in one else "ok" for one in results]
+    assert codes == ["ok", "ok", CODE, "validation_error", "ok", "ok", key_code, key_code]
+    cap_key(app, account.live, account.keys["live"], 6)
+    assert rate(post_tick(client, "c")) == (5, 0)
+    problem(post_tick(client, "c"), 429, tenant_code)
+    cap_tenant(app, account, writes_per_minute=6)
+    assert rate(post_tick(client, "c")) == (6, 0)
+    pipeline.drain()
+
+
+def test_it_tells_after_a_batch_how_the_tightest_cap_stands(
+    app: Flask, make_account: Callable[..., Account], pipeline: Pipeline
+) -> None:
+    account = make_account(9)
+    client = client_of(app, account.keys["live"])
+    make_streak(client)
+    assert rate(post_batch(client, tick("a"), tick("a"), tick("b"))) == (9, 7)
+    cap_tenant(app, account, writes_per_minute=4)
+    assert rate(post_batch(client, tick("c"), tick("d"))) == (4, 2)
+    assert rate(post_batch(client, {})) is None
+    pipeline.drain()
+
+
+# -- participants who are not active ---------------------------------------------------------
+
+
+def test_it_refuses_the_writes_of_an_inactive_participant_and_charges_nothing(
+    app: Flask, make_account: Callable[..., Account], redis_client: redis.Redis, pipeline: Pipeline
+) -> None:
+    account = make_account(5)
+    client = client_of(app, account.keys["live"])
+    make_streak(client)
+    make_badge(client)
+    post_tick(client, "user_42", headers={"Idempotency-Key": "before"})
+    status(client, "user_42", "SUSPENDED")
+    for post in (post_tick, post_award):
+        refused = post(client, "user_42")
+        document = problem(refused, 409, "participant_inactive")
+        assert document["detail"] == "Participant 'user_42' is not active"
+        assert rate(refused) == (5, 4)
+    results = post_batch(client, tick("user_42"), tick("b")).get_json()["results"]
+    assert results[0]["error"]["code"] == "participant_inactive"
+    assert "tick_id" in results[1]
+    assert post_tick(client, headers={"Idempotency-Key": "before"}).status_code == 202
+    assert entries(redis_client, account.live) == 2
+    status(client, "user_42", "ACTIVE")
+    assert rate(post_tick(client, "user_42")) == (5, 3)
+    pipeline.drain()
+
+
+def status(client: FlaskClient, participant_id: str, wanted: str) -> None:
+    body = {"external_id": participant_id, "status": wanted}
+    assert client.post("/v1/participants", json=body).status_code in (200, 201)
+
+
+def test_it_lets_in_who_is_active_after_all(
+    app: Flask, make_account: Callable[..., Account], redis_client: redis.Redis, pipeline: Pipeline
+) -> None:
+    account = make_account(9)
+    client = client_of(app, account.keys["live"])
+    make_streak(client)
+    status(client, "gone", "CLOSED")
+    intake: Intake = app.extensions["unbroken"].intake
+    for one in ("a", "b"):  # told to Redis by a process that died before it took it back
+        intake.mark(account.live.id, one, is_active=False)
+    assert rate(post_tick(client, "a")) == (9, 8)
+    intake.mark(account.live.id, "a", is_active=False)
+    people = ["gone", "a", "b", "c", "a", "gone"]
+    results = post_batch(client, *(tick(one) for one in people)).get_json()["results"]
+    codes = [one["error"]["code"] if "error" in one else "ok" for one in results]
+    refused = "participant_inactive"
+    assert codes == [refused, "ok", "ok", "ok", "ok", refused]
+    assert entries(redis_client, account.live) == 5
+    assert rate(post_tick(client, "a")) == (9, 5)
+    pipeline.drain()
+    assert count(pipeline.engine, "ticks", account.live) == 6
 
 
 # -- the bound of the intake -----------------------------------------------------------------

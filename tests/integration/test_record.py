@@ -320,6 +320,9 @@ def test_it_takes_no_tick_older_than_the_ledger_for_one_on_its_way(
         tick_id = next(ids.issue(issued_us, account.live.tick_secret))
         return client.get(f"{BASE}/ticks/{tick_id}").status_code
 
+    make_streak(client)
+    assert status(0) == 404  # nothing is on its way
+    post_tick(client)
     assert status(0) == 200
     assert status(settings.ticks_days + 1) == 404
 

@@ -1,0 +1,141 @@
+"""Awards: award a badge, award many, ask what became of one (seed 001, contract §2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from api import batches, outcomes, writes
+from api.batches import BATCH_MAX, ItemError
+from api.directory import Principal
+from api.operations import describe
+from api.outcomes import Ledger
+from api.validation import Body, Code, FreeForm, ParticipantId, body
+from api.writes import Kind, NoSuchDefinition, Stamp
+from models import awards
+from models.badges import Rarity
+from workers.intake import AwardV1
+
+blueprint = Blueprint("awards", __name__)
+
+
+class AwardBody(Body):
+    """One award as it is posted."""
+
+    participant_id: ParticipantId
+    badge_code: Code
+    metadata: FreeForm | None = None
+
+
+class AwardBatch(Body):
+    """Awards as they are posted together; each is validated by itself."""
+
+    awards: Annotated[list[AwardBody], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class Awarded(TypedDict):
+    """What an award did: the seven documented fields (seed 001), then its id."""
+
+    participant_id: str
+    badge_code: str
+    badge_name: str
+    icon: str | None
+    rarity: Rarity
+    earned_at: str
+    already_earned: bool
+    award_id: str
+
+
+class AwardAccepted(TypedDict):
+    """An award that will be applied, and where to ask what became of it."""
+
+    award_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class AwardItem(TypedDict):
+    """What became of one item of a batch."""
+
+    index: int
+    award_id: NotRequired[str]
+    error: NotRequired[ItemError]
+
+
+class AwardsAccepted(TypedDict):
+    """One entry per item in order, and how many were accepted."""
+
+    results: list[AwardItem]
+    accepted: int
+    rejected: int
+
+
+class AwardOutcome(TypedDict):
+    """What became of an award."""
+
+    award_id: str
+    status: outcomes.Status
+    result: Awarded | None
+    code: NotRequired[str]
+
+
+_EXAMPLE = {
+    "participant_id": "user_123",
+    "badge_code": "power_user",
+    "metadata": {"trigger": "10th_login"},
+}
+
+
+@blueprint.post("/badges/award")
+@describe(
+    "Award a badge",
+    answers={200: Awarded, 202: AwardAccepted},
+    body=AwardBody,
+    example=_EXAMPLE,
+    problems=("badge_not_found", *writes.PROBLEMS),
+    parameters=(writes.PREFER,),
+)
+def award() -> Response:
+    """Award one badge and wait for the worker, as far as the caller prefers."""
+    return writes.post(AWARD, body(AwardBody))
+
+
+@blueprint.post("/badges/award/batch")
+@describe(
+    "Award up to 1,000 badges",
+    answers={202: AwardsAccepted},
+    body=AwardBatch,
+    example={"awards": [_EXAMPLE]},
+    content_types=(batches.JSON, batches.LINES),
+)
+def award_batch() -> Response:
+    """Accept up to 1,000 awards; each stands for itself."""
+    return batches.post(AWARD, "awards")
+
+
+@blueprint.get("/awards/<award_id>")
+@describe("Ask what became of an award", answers={200: AwardOutcome}, problems=("award_not_found",))
+def get_award(award_id: str) -> Response:
+    """Whether an award is on its way, or what it did."""
+    return outcomes.tell(AWARD.ledger, award_id)
+
+
+def _message(who: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
+    """The message of an award of an active badge."""
+    badge = who.badges.get(posted.badge_code)
+    if badge is None or not badge.is_active:
+        raise NoSuchDefinition("badge", posted.badge_code)
+    return AwardV1(
+        who.tenant.id,
+        stamp.id,
+        posted.participant_id,
+        str(badge.id),
+        stamp.received_us,
+        posted.metadata,
+        stamp.is_awaited,
+    )
+
+
+AWARD = Kind(Ledger("award", "awards", awards.find, salt=b"award"), AwardBody, _message)

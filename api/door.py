@@ -1,0 +1,80 @@
+"""At the door of the workers: hand writes over; a refusal there is never given from memory alone.
+
+Redis says quickly whose writes are refused. Whoever was made active again, or erased, by a process
+that died before it could tell Redis, would stay out for ever: so the database has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from api.context import app_context
+from api.directory import Principal
+from api.limits import show_rate
+from models import suspensions
+from models.db import is_away, reading
+from workers.intake import (
+    Accepted,
+    Append,
+    Idempotency,
+    IdempotencyConflict,
+    IntakeError,
+    Message,
+)
+
+
+def append(
+    who: Principal, messages: Sequence[Message], idempotency: Idempotency | None = None
+) -> Accepted:
+    """Hand messages over; the response will say how the caps stand then.
+
+    Raises what Intake.append does.
+    """
+    accepted = _append(who, messages, idempotency)
+    if not accepted.refused:
+        return accepted
+    wrongly = _wrongly_refused(who, messages, accepted)
+    if not wrongly:
+        return accepted
+    try:
+        again = _append(who, [messages[place] for place in wrongly], idempotency)
+    except IntakeError:
+        return accepted  # the others are in: once more, and they would be in twice
+    refused = {place: one for place, one in accepted.refused.items() if place not in wrongly}
+    refused |= {wrongly[place]: one for place, one in again.refused.items()}
+    return replace(again, ahead=accepted.ahead, refused=refused)
+
+
+def _append(
+    who: Principal, messages: Sequence[Message], idempotency: Idempotency | None
+) -> Accepted:
+    request = Append(who.tenant.id, who.version, who.caps, messages, who.key.id, idempotency)
+    try:
+        accepted = app_context().intake.append(request)
+    except IdempotencyConflict as conflict:
+        show_rate(conflict.rate)
+        raise
+    show_rate(accepted.rate)
+    return accepted
+
+
+def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Accepted) -> list[int]:
+    """The places of messages for participants who are active after all, as Redis now knows."""
+    places = [place for place, one in accepted.refused.items() if one.reason == "inactive"]
+    names = {messages[place].participant_id for place in places}
+    if not names:
+        return []
+    context = app_context()
+    try:
+        with reading(context.engine) as session:
+            active = names - suspensions.suspended(session, who.tenant.id, names)
+        for name in active:
+            context.intake.mark(who.tenant.id, name, is_active=True)
+    except IntakeError:
+        return []
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return []  # refused, as far as anybody can tell now
+    return [place for place in places if messages[place].participant_id in active]

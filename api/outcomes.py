@@ -1,0 +1,136 @@
+"""What became of a queued write: asked for by its id, or waited for (contract §2)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
+from uuid import UUID
+
+from flask import Response
+
+from api.answers import answer
+from api.auth import tenant
+from api.context import app_context
+from api.errors import not_found
+from models import clock, dead_letters, ids, rejections
+from models.db import Session, is_away, reading
+from models.tenants import Tenant
+
+POLL_SECONDS = 0.02  # for the answer to a write that another request posted
+DAY_US = 86_400_000_000
+
+Status = Literal["accepted", "applied", "rejected", "dead"]
+
+
+class Found(Protocol):
+    """A write that a ledger holds."""
+
+    def answer(self) -> dict[str, Any]:
+        """The documented answer to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where the writes of one kind end."""
+
+    noun: str  # in ids and errors: tick → tick_id, tick_not_found
+    path: str  # under which one is asked for: ticks
+    find: Callable[[Session, int, UUID], Found | None]
+    salt: bytes  # tells its ids from those of other kinds
+
+    @property
+    def id_field(self) -> str:
+        """The name of an id in answers."""
+        return f"{self.noun}_id"
+
+    def secret(self, of: Tenant) -> bytes:
+        """What marks the ids of this kind that a tenant was given."""
+        return of.tick_secret + self.salt
+
+
+class Outcome(TypedDict):
+    """Beside the id: what has become of a write."""
+
+    status: Status
+    result: dict[str, Any] | None  # what a waiting request would have been answered, once applied
+    code: NotRequired[str]  # why it was rejected
+
+
+def tell(ledger: Ledger, text: str) -> Response:
+    """Answer a request for what became of the write that a path names; 404 for no write of ours."""
+    number = _uuid(ledger, text)
+    with reading(app_context().engine) as session:
+        outcome = _outcome(session, ledger, number)
+    if outcome is None:
+        raise not_found(ledger.noun, text)
+    return answer({ledger.id_field: text} | outcome)
+
+
+def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
+    """The answer to a write that another request posted, or None when there is none in time.
+
+    `{"rejected": code}` when the worker would not apply it.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            with reading(app_context().engine) as session:
+                outcome = _outcome(session, ledger, number)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return None  # accepted all the same: the caller says 202
+        if outcome and "code" in outcome:
+            return rejections.answer(outcome["code"])
+        if (outcome and outcome["status"] != "accepted") or time.monotonic() >= ends:
+            return outcome and outcome["result"]
+        time.sleep(POLL_SECONDS)
+
+
+def _outcome(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
+    """What became of an id; None when it is none of ours.
+
+    An id of ours that no table holds may be on its way. With nothing on its way any more it was
+    applied since the first look, or erased with its participant: the second look tells.
+    """
+    outcome = _stored(session, ledger, number)
+    if outcome or not _may_be_on_its_way(ledger, number):
+        return outcome
+    if app_context().intake.is_idle(tenant().id):
+        return _stored(session, ledger, number)
+    return {"status": "accepted", "result": None}
+
+
+def _stored(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
+    found = ledger.find(session, tenant().id, number)
+    if found:
+        return {"status": "applied", "result": found.answer()}
+    if not ids.is_issued(number, ledger.secret(tenant())):
+        return None
+    code = rejections.find(session, tenant().id, number)
+    if code:
+        return {"status": "rejected", "result": None, "code": code}
+    letter = dead_letters.find(session, tenant().id, number)
+    return {"status": "dead", "result": None} if letter else None
+
+
+def _may_be_on_its_way(ledger: Ledger, number: UUID) -> bool:
+    return ids.is_issued(number, ledger.secret(tenant())) and _is_kept(number)
+
+
+def _is_kept(number: UUID) -> bool:
+    """Whether the ledgers still hold the writes of that day: an older one is not on its way."""
+    age_us = clock.now_us() - ids.issued_at_us(number)
+    return age_us < app_context().settings.ticks_days * DAY_US
+
+
+def _uuid(ledger: Ledger, text: str) -> UUID:
+    try:
+        number = UUID(text)
+    except ValueError:
+        raise not_found(ledger.noun, text) from None
+    if str(number) != text:
+        raise not_found(ledger.noun, text)
+    return number
