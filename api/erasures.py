@@ -1,0 +1,78 @@
+"""Erasing a participant and everything about them (contract §5)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from threading import BoundedSemaphore
+
+from flask import Blueprint, Response
+
+from api.answers import answer
+from api.auth import current_tenant
+from api.context import app_context
+from api.errors import not_found, unavailable
+from api.operations import Message, describe
+from api.validation import participant_id_in_path
+from models import clock, erasures
+from models.db import is_contended, transaction
+from models.erasures import Erased
+from models.tenants import Tenant
+from workers.intake import Unavailable
+
+blueprint = Blueprint("erasures", __name__)
+log = logging.getLogger("unbroken.api")
+
+TRIES_MAX = 3  # against a deliverer that recorded what is being erased: it is done by then
+ERASING_MAX = 4  # per process: erasures wait for one another, and the other threads must not
+_erasing = BoundedSemaphore(ERASING_MAX)
+
+
+@blueprint.delete("/participants/<participant:participant_id>")
+@describe(
+    "Erase a participant and everything about them",
+    answers={200: Message},
+    problems=("participant_not_found",),
+)
+def erase_participant(participant_id: str) -> Response:
+    """Erase a person. Also of an unknown id nothing is applied that was accepted until now."""
+    participant_id = participant_id_in_path(participant_id)
+    mine = current_tenant()
+    erased = _erase(mine, participant_id)
+    _forget(mine, participant_id)
+    _wait_until(erased.erased_at)
+    if not erased.was_known:
+        raise not_found("participant", participant_id)
+    return answer({"message": "Participant erased"})
+
+
+def _erase(mine: Tenant, participant_id: str) -> Erased:
+    if not _erasing.acquire(blocking=False):
+        raise unavailable()
+    try:
+        for _ in range(TRIES_MAX):
+            try:
+                with transaction(app_context().engine) as session:
+                    return erasures.erase(session, mine, participant_id)
+            except Exception as error:
+                if not is_contended(error):
+                    raise
+        raise unavailable()
+    finally:
+        _erasing.release()
+
+
+def _forget(mine: Tenant, participant_id: str) -> None:
+    """What Redis holds beside the queue: a mark that the door sees through, and a counter that
+    ends within a minute. The erasure stands without it."""
+    try:
+        app_context().intake.forget(mine.id, participant_id)
+    except Unavailable:
+        log.warning("erased; Redis could not be told and forgets by itself")
+
+
+def _wait_until(instant: datetime) -> None:
+    """Wait the rest of a millisecond: whoever has our answer writes under a later one."""
+    left_seconds = (instant - clock.now()).total_seconds()
+    time.sleep(min(max(left_seconds, 0.0), 0.001))  # no longer, should the clock be set back
