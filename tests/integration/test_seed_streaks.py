@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from flask import Flask
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.calls import draining, make_streak, noon, post_batch, problem, tick
+from models.db import Engine, reading, transaction
+from settings import Settings
+from tests.calls import another_app, draining, make_streak, noon, post_batch, problem, tick
 from tests.conftest import Account
 from tests.pipeline import Pipeline
 
@@ -57,20 +60,31 @@ NEXT_DAY = """{
 "already_recorded": false
 }"""
 
+CAMPAIGN = """
+-- Your analytics view that mirrors the participant streaks
+SELECT participant_id, streak_code, current_count
+FROM participant_streaks_view
+WHERE is_at_risk = true AND current_count >= 7
+"""
+
 Send = Callable[..., TestResponse]
 
 
-@pytest.fixture
-def send(app: Flask, account: Account) -> Send:
-    """Send a request as the page shows it: the key as a bearer, the body as text."""
+@pytest.fixture(params=["Authorization", "X-API-Key"])
+def send(request: pytest.FixtureRequest, settings: Settings, account: Account) -> Iterator[Send]:
+    """Send a request as the page shows it, with the key in either header, the body as text.
 
-    def send(method: str, path: str, body: str | None = None, wait: int = 10) -> TestResponse:
-        headers = {"Authorization": f"Bearer {account.keys['live']}", "Prefer": f"wait={wait}"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        return app.test_client().open(path, method=method, headers=headers, data=body)
+    The page's instants grow old: this server takes them however old they are.
+    """
+    prefix = "Bearer " if request.param == "Authorization" else ""
+    key = {request.param: f"{prefix}{account.keys['live']}"}
+    with another_app(settings, wait_seconds=10.0, tick_age_days_max=36_500) as app:
 
-    return send
+        def send(method: str, path: str, body: str | None = None) -> TestResponse:
+            headers = key if body is None else key | {"Content-Type": "application/json"}
+            return app.test_client().open(path, method=method, headers=headers, data=body)
+
+        yield send
 
 
 def documented(response: TestResponse, example: str) -> None:
@@ -115,7 +129,8 @@ def test_it_manages_definitions_as_shown(send: Send) -> None:
     assert send("GET", base).get_json()["items"] == [changed.get_json()]
     deleted = send("DELETE", f"{base}/daily_login")
     assert deleted.get_json() == {"message": "Streak deactivated"}
-    problem(send("POST", RECORD, TICK), 404, "streak_not_found")
+    detail = problem(send("POST", RECORD, TICK), 404, "streak_not_found")["detail"]
+    assert detail == "Streak 'daily_login' not found"
 
 
 def test_it_returns_a_definition_in_the_documented_shape(send: Send) -> None:
@@ -186,6 +201,81 @@ def test_it_extends_within_grace_and_resets_beyond_it(
             for day in (10, 9, 7, 5)
         ]
     assert counts == [1, 2, 3, 1]
+
+
+# -- the four patterns: what their code sends and reads ----------------------------------------
+
+
+def test_pattern_1_ticks_on_every_login_and_counts_the_day_once(
+    send: Send, pipeline: Pipeline
+) -> None:
+    """`JSON.stringify({participant_id: userId, streak_code: "daily_login"})`, five times a day."""
+    send("POST", "/api/v1/gamify/streaks", CREATE)
+    body = '{"participant_id":"user_42","streak_code":"daily_login"}'
+    with draining(pipeline):
+        answers = [send("POST", RECORD, body).get_json() for _ in range(5)]
+    assert {one["new_count"] for one in answers} == {1}
+    assert [one["already_recorded"] for one in answers] == [False, True, True, True, True]
+
+
+def test_pattern_2_finds_who_is_at_risk_with_a_count_worth_saving(
+    send: Send, client: FlaskClient, pipeline: Pipeline, engine: Engine, account: Account
+) -> None:
+    """The page's query, and our feed for those who have no database to ask."""
+    make_streak(client)
+    post_batch(
+        client,
+        *(tick("long", timestamp=noon(day)) for day in range(1, 24)),
+        *(tick("short", timestamp=noon(day)) for day in range(1, 3)),
+    )
+    pipeline.drain()
+    with transaction(engine) as session:
+        setting = sa.text("SELECT set_config('unbroken.tenant', :tenant, true)")
+        session.execute(setting, {"tenant": account.slug})
+        rows = [tuple(row) for row in session.execute(sa.text(CAMPAIGN))]
+    assert rows == [("long", "daily_login", 23)]
+    feed = send("GET", "/api/v1/gamify/streaks/daily_login/at-risk?min_count=7").get_json()
+    (item,) = feed["items"]
+    assert (item["participant_id"], item["streak_code"], item["current_count"]) == rows[0]
+
+
+def test_pattern_3_reads_the_fact_and_awards_a_badge_once(
+    send: Send, client: FlaskClient, pipeline: Pipeline, engine: Engine, account: Account
+) -> None:
+    """`event.payload.{streak_code, count}` and `event.participant_id`, then the award."""
+    make_streak(client)
+    badge = '{"code": "week_warrior", "name": "Week Warrior"}'
+    assert send("POST", "/api/v1/gamify/admin/badges", badge).status_code == 201
+    post_batch(client, *(tick(timestamp=noon(day)) for day in range(7, 0, -1)))
+    pipeline.drain()
+    with reading(engine) as session:
+        mine = sa.text("SELECT body FROM facts WHERE tenant_id = :id ORDER BY sequence")
+        texts = session.execute(mine, {"id": account.live.id}).scalars()
+        events = [json.loads(text) for text in texts]
+    assert {event["type"] for event in events} == {"behavior.streak_recorded"}
+    assert {event["participant_id"] for event in events} == {"user_42"}
+    assert {event["payload"]["streak_code"] for event in events} == {"daily_login"}
+    assert [event["payload"]["count"] for event in events] == [1, 2, 3, 4, 5, 6, 7]
+    award = '{"participant_id":"user_42","badge_code":"week_warrior"}'
+    with draining(pipeline):
+        answers = [send("POST", "/api/v1/gamify/badges/award", award) for _ in range(2)]
+    assert [one.status_code for one in answers] == [200, 200]
+    assert [one.get_json()["already_earned"] for one in answers] == [False, True]
+
+
+@pytest.mark.parametrize("zone", ["Australia/Sydney", "America/Los_Angeles"])
+def test_pattern_4_sends_an_instant_of_its_own_making_and_is_taken_at_its_word(
+    send: Send, client: FlaskClient, pipeline: Pipeline, zone: str
+) -> None:
+    """`fromZonedTime(new Date(), localTimezone).toISOString()`: docs/time-zones.md on its days."""
+    make_streak(client)
+    sent = datetime.now(UTC).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    stamp = sent.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = f'{{"participant_id":"user_42","streak_code":"daily_login","timestamp":"{stamp}"}}'
+    with draining(pipeline):
+        response = send("POST", RECORD, body)
+    assert response.status_code == 200
+    assert response.get_json()["period_key"] == stamp[:10]
 
 
 def test_it_takes_the_instants_of_the_time_zone_recipe(
