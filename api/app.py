@@ -9,10 +9,24 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from api import errors, health, streaks, ticks, webhooks
+from api import (
+    at_risk,
+    awards,
+    badges,
+    erasures,
+    errors,
+    health,
+    participants,
+    people,
+    programs,
+    scrip,
+    streaks,
+    ticks,
+    webhooks,
+)
 from api.answers import Answer, NoSessions
 from api.auth import authenticate
-from api.context import _NAME, BASE_PATH, AppContext, this_request
+from api.context import _NAME, BASE_PATH, SCRIP_PATH, AppContext, this_request
 from api.directory import Directory
 from api.errors import Problem
 from api.waiting import Waiters
@@ -44,8 +58,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.before_request(_before)
     app.after_request(_after)
     app.register_blueprint(health.blueprint)
-    for module in (ticks, streaks, webhooks):
+    for module in (
+        ticks, streaks, at_risk, awards, badges, participants, erasures, people, programs, webhooks,
+    ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
+    app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)
     return app
 
 
@@ -74,7 +91,7 @@ def _before() -> None:
     _check_path(path)
     if here.blueprint == health.blueprint.name:
         return
-    if path.startswith(BASE_PATH):
+    if path.startswith((BASE_PATH, SCRIP_PATH)):
         authenticate(here)
     if here.routing_exception is not None:
         raise here.routing_exception

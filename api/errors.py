@@ -35,6 +35,44 @@ TITLES = {
 }
 
 
+# Every code that may be answered: its status, and what it means to the caller. Clients switch on
+# codes: none of them is renamed, and none is answered that is not here.
+CODES: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "The request cannot be read as HTTP."),
+    "invalid_path": (400, "The path is not UTF-8 or holds control characters."),
+    "invalid_json": (400, "The body is not valid JSON in UTF-8."),
+    "invalid_encoding": (400, "The body is not valid gzip, though its header says so."),
+    "invalid_include": (400, "`include` names an unknown section; the detail lists those known."),
+    "no_fields_to_update": (400, "The change names no field that can be changed."),
+    "streak_code_conflict": (400, "A streak with this code exists, perhaps deactivated."),
+    "badge_code_conflict": (400, "A badge with this code exists, perhaps deactivated."),
+    "unauthorized": (401, "No key, two different keys, or an unknown, expired or revoked one."),
+    "forbidden": (403, "The tenant is disabled, or the key lacks the admin scope."),
+    "route_not_found": (404, "There is no such path."),
+    "streak_not_found": (404, "There is no such streak, or (for writes) it is deactivated."),
+    "badge_not_found": (404, "There is no such badge, or (for writes) it is deactivated."),
+    "participant_not_found": (404, "Nobody with this id was ever seen."),
+    "program_not_found": (404, "There is no such program, or (to enrol in) it is deactivated."),
+    "webhook_not_found": (404, "There is no such destination."),
+    "tick_not_found": (404, "No tick was accepted under this id, or it is no longer kept."),
+    "award_not_found": (404, "No award was accepted under this id, or it is no longer kept."),
+    "method_not_allowed": (405, "The path exists; `Allow` lists what can be done with it."),
+    "idempotency_conflict": (409, "This Idempotency-Key was first used with another body."),
+    "participant_inactive": (409, "The participant is suspended or closed: writes are refused."),
+    "participant_erased": (409, "The participant was erased after this write was accepted."),
+    "body_too_large": (413, "The body is larger than 1 MB, perhaps once inflated."),
+    "unsupported_media_type": (415, "Send the content type and encoding that the detail names."),
+    "validation_error": (422, "A field or parameter cannot be used: `errors` says which and why."),
+    "timestamp_out_of_range": (422, "The tick lies too far ahead or too long ago."),
+    "RATE_LIMIT_PARTICIPANT_EXCEEDED": (429, "Too many writes a minute for this participant."),
+    "RATE_LIMIT_KEY_EXCEEDED": (429, "Too many writes a minute with this key."),
+    "RATE_LIMIT_TENANT_EXCEEDED": (429, "Too many writes a minute for this tenant."),
+    "internal_error": (500, "A fault of ours; `request_id` finds it in the log."),
+    "overloaded": (503, "More writes wait than can be taken. Nothing was accepted: try again."),
+    "unavailable": (503, "A server this needs is away. Nothing was accepted: try again."),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """One invalid field: which, a stable code, and what to do. The input is not echoed."""

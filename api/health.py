@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from typing import Literal
 
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api import reference
 from api.answers import answer
 from api.context import app_context
+from api.operations import describe
 from models import schema
 from models.db import DatabaseError, reading
 from workers.intake import Unavailable
 
 blueprint = Blueprint("health", __name__)
+blueprint.register_blueprint(reference.blueprint)  # beside it: open to everybody
+
+
+class Alive(TypedDict):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Checks(TypedDict):
+    """What each server said."""
+
+    redis: Literal["ok", "unavailable"]
+    postgres: Literal["ok", "unavailable", "migrations missing"]
+
+
+class Readiness(TypedDict):
+    """Whether requests can be served."""
+
+    status: Literal["ok", "unavailable"]
+    checks: Checks
 
 
 @blueprint.get("/livez")
+@describe("Is the process alive?", answers={200: Alive})
 def livez() -> Response:
     """The process answers; nothing else is asked."""
     return answer({"status": "ok"})
 
 
 @blueprint.get("/readyz")
+@describe("Can it serve?", answers={200: Readiness, 503: Readiness})
 def readyz() -> Response:
     """Redis and Postgres answer and the schema is the one this release needs."""
-    checks = {"redis": _redis(), "postgres": _postgres()}
+    checks: Checks = {"redis": _redis(), "postgres": _postgres()}
     is_ready = all(state == "ok" for state in checks.values())
-    body = {"status": "ok" if is_ready else "unavailable", "checks": checks}
+    body: Readiness = {"status": "ok" if is_ready else "unavailable", "checks": checks}
     return answer(body, 200) if is_ready else answer(body, 503, {"Retry-After": "1"})
 
 
-def _redis() -> str:
+def _redis() -> Literal["ok", "unavailable"]:
     try:
         app_context().intake.ping()
     except Unavailable:
@@ -36,7 +64,7 @@ def _redis() -> str:
     return "ok"
 
 
-def _postgres() -> str:
+def _postgres() -> Literal["ok", "unavailable", "migrations missing"]:
     try:
         with reading(app_context().engine) as session:
             return "ok" if schema.revision(session) == schema.head() else "migrations missing"

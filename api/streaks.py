@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from flask import Blueprint, Response
-from pydantic import Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
 from api.errors import Problem, invalid_field, not_found
+from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
 from api.validation import (
     Body,
     Code,
+    Fixed,
     Name,
     Text,
     body,
@@ -27,9 +29,9 @@ from api.validation import (
 from models import clock, participants, streaks, ticks
 from models.db import reading, transaction
 from models.errors import CodeTaken, NotFound
-from models.rules.periods import key_of, period_at, period_of_day, starts_at
-from models.rules.streaks import Explained, explain, live
-from models.streaks import State, Streak
+from models.rules.periods import Kind, key_of, period_at, period_of_day, starts_at
+from models.rules.streaks import Explained, Status, explain, live
+from models.streaks import Boundary, State, Streak
 
 blueprint = Blueprint("streaks", __name__)
 
@@ -67,19 +69,43 @@ class NewStreak(Body):
     milestones: Milestones = Field(default_factory=list)
 
 
-def _refuse(value: Any) -> None:
-    # The recorded periods are numbered in units of the period.
-    raise PydanticCustomError("fixed", "cannot be changed")
+class StreakDefinition(TypedDict):
+    """A definition as it is answered."""
+
+    code: str
+    name: str
+    description: str | None
+    period: Kind
+    grace_periods: int
+    reset_on_miss: bool
+    is_active: bool
+    boundary: Boundary
+    milestones: list[MilestoneSet]
+    created_at: Moment
+    updated_at: Moment
 
 
-Fixed = Annotated[None, PlainValidator(_refuse)]
+class MilestoneSet(TypedDict):
+    """A count to be reached, and the badge that it earns, if any."""
+
+    count: int
+    badge_code: str | None
+
+
+class StreakPage(TypedDict):
+    """A page of definitions, in the order of their codes."""
+
+    items: list[StreakDefinition]
+    total: int
+    page: int
+    page_size: int
 
 
 class StreakChange(Body):
     """What may be changed of a definition; what is not given stays."""
 
     code: Fixed = None
-    period: Fixed = None
+    period: Fixed = None  # the recorded periods are numbered in units of the period
     name: Name = ""
     description: Text | None = None
     grace_periods: Grace = 0
@@ -103,6 +129,11 @@ def _both(
 
 
 @_both("", methods=["GET"])
+@describe(
+    "List streaks",
+    answers={200: StreakPage},
+    parameters=(*PAGE, IS_ACTIVE),
+)
 @require_admin
 def list_streaks() -> Response:
     """A page of the tenant's definitions."""
@@ -116,6 +147,18 @@ def list_streaks() -> Response:
 
 
 @_both("", methods=["POST"])
+@describe(
+    "Create a streak",
+    answers={201: StreakDefinition},
+    body=NewStreak,
+    example={
+        "code": "daily_login",
+        "name": "Daily Login",
+        "grace_periods": 1,
+        "milestones": [{"count": 7, "badge_code": "week_warrior"}],
+    },
+    problems=("streak_code_conflict",),
+)
 @require_admin
 def create_streak() -> Response:
     """Create a definition."""
@@ -131,6 +174,7 @@ def create_streak() -> Response:
 
 
 @_both("/<code>", methods=["GET"])
+@describe("Get a streak", answers={200: StreakDefinition}, problems=("streak_not_found",))
 @require_admin
 def get_streak(code: str) -> Response:
     """One definition."""
@@ -138,16 +182,25 @@ def get_streak(code: str) -> Response:
 
 
 @_both("/<code>", methods=["PATCH"])
+@describe(
+    "Change a streak",
+    answers={200: StreakDefinition},
+    body=StreakChange,
+    example={"name": "Daily Visit", "grace_periods": 2},
+    problems=("no_fields_to_update", "streak_not_found"),
+)
 @require_admin
 def change_streak(code: str) -> Response:
     """Change what is given of a definition."""
-    change = body(StreakChange).model_dump(exclude_unset=True)
+    given = body(StreakChange)
+    change = given.model_dump(include=given.model_fields_set)  # milestones with all their fields
     if not change:
         raise Problem(400, "no_fields_to_update", "Give at least one field to change")
     return answer(_definition(_change(code, change)))
 
 
 @_both("/<code>", methods=["DELETE"])
+@describe("Deactivate a streak", answers={200: Message}, problems=("streak_not_found",))
 @require_admin
 def deactivate_streak(code: str) -> Response:
     """Pause a definition: states stay, new ticks are refused."""
@@ -173,7 +226,7 @@ def _streak(code: str) -> Streak:
             raise not_found("streak", code) from None
 
 
-def _definition(streak: Streak) -> dict[str, Any]:
+def _definition(streak: Streak) -> StreakDefinition:
     return {
         "code": streak.code,
         "name": streak.name,
@@ -183,7 +236,7 @@ def _definition(streak: Streak) -> dict[str, Any]:
         "reset_on_miss": streak.rules.reset_on_miss,
         "is_active": streak.is_active,
         "boundary": streak.boundary,
-        "milestones": streak.milestones,
+        "milestones": cast(list[MilestoneSet], streak.milestones),
         "created_at": clock.isoformat(streak.created_at),
         "updated_at": clock.isoformat(streak.updated_at),
     }
@@ -192,7 +245,30 @@ def _definition(streak: Streak) -> dict[str, Any]:
 # -- one participant's -----------------------------------------------------------------------
 
 
+class ParticipantStreak(TypedDict):
+    """One streak of a participant, live."""
+
+    code: str
+    name: str
+    current_count: int
+    longest_count: int
+    last_recorded_at: Moment
+    is_at_risk: bool
+    period: Kind
+    status: Status
+    expires_at: Moment | None
+    grace_remaining: int
+
+
+class ParticipantStreaks(TypedDict):
+    """A participant's active streaks."""
+
+    participant_id: str
+    streaks: list[ParticipantStreak]
+
+
 @blueprint.get("/participants/<participant:participant_id>/streaks")
+@describe("Get a participant's streaks", answers={200: ParticipantStreaks})
 def participant_streaks(participant_id: str) -> Response:
     """Every active streak of a participant, live; empty for one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
@@ -209,7 +285,7 @@ def participant_streaks(participant_id: str) -> Response:
 
 def _entry(
     streak: Streak, state: State, participant_zone: str | None, now_us: int
-) -> dict[str, Any]:
+) -> ParticipantStreak:
     """The documented seven fields, then the live ones (contract §3.4)."""
     zone = streak.zone(state.last_zone, participant_zone)
     now = live(state.standing, streak.rules, period_at(streak.period, now_us, zone))
@@ -230,7 +306,40 @@ def _entry(
     }
 
 
+class HistoryPeriod(TypedDict):
+    """What became of one period."""
+
+    period_key: str
+    status: Literal["recorded", "grace", "missed", "pending"]
+    count: int
+    grace_remaining: int
+    tick_id: Id | None
+    recorded_at: Moment | None
+
+
+class StreakHistory(TypedDict):
+    """A streak, period by period."""
+
+    participant_id: str
+    streak_code: str
+    period: Kind
+    timezone: str
+    periods: list[HistoryPeriod]
+
+
+_DAY = {"type": "string", "format": "date"}
+
+
 @blueprint.get("/participants/<participant:participant_id>/streaks/<code>/history")
+@describe(
+    "Explain a participant's streak",
+    answers={200: StreakHistory},
+    problems=("streak_not_found",),
+    parameters=(
+        Parameter("from", _DAY, "The first day; at most 1,000 periods before `to`."),
+        Parameter("to", _DAY, "The last day; by default the current period."),
+    ),
+)
 def streak_history(participant_id: str, code: str) -> Response:
     """A streak period by period: recorded (with the tick that did it), grace, missed."""
     participant_id = participant_id_in_path(participant_id)
@@ -279,7 +388,7 @@ def _period_of(name: str, streak: Streak, default: int) -> int:
     return default if day is None else period_of_day(streak.period, day)
 
 
-def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> dict[str, Any]:
+def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> HistoryPeriod:
     return {
         "period_key": key_of(streak.period, one.period),
         "status": one.what,

@@ -15,9 +15,11 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     PlainValidator,
     StringConstraints,
     TypeAdapter,
+    WithJsonSchema,
 )
 from pydantic import ValidationError as ModelError
 from pydantic_core import PydanticCustomError, from_json
@@ -60,7 +62,12 @@ def _zone(name: str) -> str:
     return name
 
 
-Zone = Annotated[str, StringConstraints(strict=True, max_length=64), AfterValidator(_zone)]
+Zone = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=64),
+    AfterValidator(_zone),
+    Field(description="An IANA time zone, such as `Australia/Sydney`."),
+]
 
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
@@ -80,7 +87,11 @@ def _instant(value: Any) -> int:
     )
 
 
-Instant = Annotated[int, PlainValidator(_instant)]
+Instant = Annotated[
+    int,
+    PlainValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 
 
 def _free_form(value: Any) -> str:
@@ -116,7 +127,28 @@ def _check_free_form(value: Any, depth: int) -> None:
                 _check_free_form(inner, depth + 1)
 
 
-FreeForm = Annotated[str, PlainValidator(_free_form)]
+FreeForm = Annotated[
+    str,
+    PlainValidator(_free_form),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Any object: at most 16 KB as JSON and 20 levels deep, finite numbers.",
+        }
+    ),
+]
+
+
+def _unchangeable(value: Any) -> None:
+    raise PydanticCustomError("fixed", "cannot be changed")
+
+
+# In a change: what was set once stays. No value satisfies its schema.
+Fixed = Annotated[
+    None,
+    PlainValidator(_unchangeable),
+    WithJsonSchema({"not": {}, "description": "Cannot be changed."}),
+]
 
 
 class Body(BaseModel):

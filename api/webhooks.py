@@ -10,11 +10,13 @@ from flask import Blueprint, Response
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic import ValidationError as ModelError
 from pydantic_core import InitErrorDetails, PydanticCustomError
+from typing_extensions import TypedDict
 
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
 from api.errors import Problem, invalid_field, not_found
+from api.operations import PAGE, Id, Message, Moment, describe
 from api.validation import Body, Text, body, page_window
 from models import clock, webhooks
 from models.db import reading, transaction
@@ -55,7 +57,7 @@ Url = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=egr
 class _Known(Body):
     """A body without other fields: what is set by us must not look as if it had been accepted."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": False})
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +92,40 @@ class WebhookChange(_Known):
     is_enabled: bool = True
 
 
+class Destination(TypedDict):
+    """A destination as it is answered."""
+
+    id: Id
+    url: str
+    description: str | None
+    event_types: list[str]
+    is_enabled: bool
+    created_at: Moment
+    updated_at: Moment
+
+
+class NewDestination(Destination):
+    """A destination just created, with the secret that signs its facts: shown this once."""
+
+    secret: str
+
+
+class DestinationPage(TypedDict):
+    """A page of destinations, oldest first."""
+
+    items: list[Destination]
+    total: int
+    page: int
+    page_size: int
+
+
 @blueprint.post("/admin/webhooks")
+@describe(
+    "Create a destination",
+    answers={201: NewDestination},
+    body=NewWebhook,
+    example={"url": "http://127.0.0.1:9000/facts", "event_types": ["behavior.*"]},
+)
 @require_admin
 def create_webhook() -> Response:
     """Create a destination; its secret is in this answer and in no other."""
@@ -100,10 +135,12 @@ def create_webhook() -> Response:
     values = new.model_dump() | {"secret": secrets.encrypt(_ring(), secret)}
     with transaction(app_context().engine) as session:
         webhook = webhooks.create(session, tenant().id, values)
-    return answer(_as_json(webhook) | {"secret": secret}, 201)
+    made: NewDestination = {**_as_json(webhook), "secret": secret}
+    return answer(made, 201)
 
 
 @blueprint.get("/admin/webhooks")
+@describe("List destinations", answers={200: DestinationPage}, parameters=PAGE)
 @require_admin
 def list_webhooks() -> Response:
     """A page of the tenant's destinations, oldest first."""
@@ -114,6 +151,7 @@ def list_webhooks() -> Response:
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>")
+@describe("Get a destination", answers={200: Destination}, problems=("webhook_not_found",))
 @require_admin
 def get_webhook(webhook_id: str) -> Response:
     """One destination."""
@@ -125,6 +163,13 @@ def get_webhook(webhook_id: str) -> Response:
 
 
 @blueprint.patch("/admin/webhooks/<webhook_id>")
+@describe(
+    "Change a destination",
+    answers={200: Destination},
+    body=WebhookChange,
+    example={"description": "The mobile team's", "is_enabled": False},
+    problems=("no_fields_to_update", "webhook_not_found"),
+)
 @require_admin
 def change_webhook(webhook_id: str) -> Response:
     """Change what is given. Disabled, it gets no new facts and those pending for it wait."""
@@ -142,6 +187,7 @@ def change_webhook(webhook_id: str) -> Response:
 
 
 @blueprint.delete("/admin/webhooks/<webhook_id>")
+@describe("Delete a destination", answers={200: Message}, problems=("webhook_not_found",))
 @require_admin
 def delete_webhook(webhook_id: str) -> Response:
     """Delete a destination; what is pending for it is not sent any more."""
@@ -183,11 +229,11 @@ def _ring() -> Ring:
         raise Problem(503, "unavailable", detail, headers={"Retry-After": "60"}) from None
 
 
-def _all_as_json(found: Sequence[Webhook]) -> list[dict[str, Any]]:
+def _all_as_json(found: Sequence[Webhook]) -> list[Destination]:
     return [_as_json(webhook) for webhook in found]
 
 
-def _as_json(webhook: Webhook) -> dict[str, Any]:
+def _as_json(webhook: Webhook) -> Destination:
     return {
         "id": str(webhook.id),
         "url": webhook.url,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.cli.servers import Urls
-from models import schema, streaks, tenants, ticks, webhooks
+from models import badges, programs, schema, streaks, tenants, ticks, webhooks
 from models.db import Engine, metadata, reading, transaction
 from models.db import engine as make_engine
 from models.streaks import Streak
@@ -29,6 +29,8 @@ TABLES = {
     "api_keys": tenants.api_keys,
     "streaks": streaks.streaks,
     "webhooks": webhooks.webhooks,
+    "badges": badges.badges,
+    "programs": programs.programs,
 }
 
 

@@ -1,0 +1,221 @@
+"""Participants: create, profile, change, unified state (seeds 000 and 002)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from flask import Blueprint, Response, request
+from pydantic import StringConstraints
+
+from api.answers import answer
+from api.auth import is_current, tenant, under_current_configuration
+from api.context import app_context, this_request
+from api.directory import Principal
+from api.errors import FieldError, Problem, invalid_field, not_found
+from api.fields import web_url
+from api.operations import Parameter, describe
+from api.profiles import SECTIONS, ParticipantProfile, ParticipantState, as_profile, as_state
+from api.validation import Body, FreeForm, ParticipantId, Zone, body, participant_id_in_path
+from api.writes import rejected
+from models import profiles
+from models.db import transaction
+from models.tenants import Tenant
+from workers.intake import Stale
+
+blueprint = Blueprint("participants", __name__)
+
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+AVATAR_URL_CHARS_MAX = 500  # seed 000
+
+# -- what is sent ----------------------------------------------------------------------------
+
+DisplayName = Annotated[str, StringConstraints(strict=True, max_length=255, pattern=PRINTABLE)]
+AvatarUrl = Annotated[str, web_url(AVATAR_URL_CHARS_MAX)]
+
+
+class ParticipantChange(Body):
+    """What may be changed of a participant; what is not given stays, null clears."""
+
+    display_name: DisplayName | None = None
+    avatar_url: AvatarUrl | None = None
+    attributes: FreeForm | None = None
+    timezone: Zone | None = None
+
+
+class ParticipantBody(Body):
+    """A participant to create, or to change where the id is known."""
+
+    participant_id: ParticipantId
+    display_name: DisplayName | None = None
+    avatar_url: AvatarUrl | None = None
+    attributes: FreeForm | None = None
+    timezone: Zone | None = None
+
+
+# -- routes ----------------------------------------------------------------------------------
+
+# The server hands paths over decoded, so a path may be read in two ways: `x/streaks` is the
+# participant `x/streaks`, or the streaks of `x`. The longest rule wins: it is always the latter.
+# An id that ends like a sub-resource is read by the query, and changed and erased by its path,
+# since no sub-resource has these methods.
+
+
+@blueprint.post("/participants")
+@describe(
+    "Create a participant, or change it where the id is known",
+    answers={201: ParticipantProfile},
+    body=ParticipantBody,
+    example={
+        "participant_id": "user_123",
+        "display_name": "Jane Doe",
+        "avatar_url": "https://example.com/avatar.png",
+        "attributes": {"plan": "premium", "signup_source": "referral"},
+    },
+    problems=("participant_inactive",),
+)
+def create_participant() -> Response:
+    """Create a participant, or change what is given of it; always 201."""
+    given = body(ParticipantBody).model_dump(exclude_unset=True)
+    participant_id, mine = given.pop("participant_id"), writing_tenant()
+    with transaction(app_context().engine) as session:
+        written = profiles.upsert(session, mine, participant_id, given)
+    if written is None:
+        raise rejected("participant_inactive", participant_id)
+    return answer(as_profile(written[0]), 201)
+
+
+@blueprint.get("/participants/<participant:participant_id>")
+@describe(
+    "Get a participant's profile",
+    answers={200: ParticipantProfile},
+    problems=("participant_not_found",),
+)
+def get_participant(participant_id: str) -> Response:
+    """Everything about one participant."""
+    return _read(participant_id_in_path(participant_id))
+
+
+@blueprint.get("/participants")
+@describe(
+    "Get a participant's profile by any id",
+    answers={200: ParticipantProfile},
+    problems=("participant_not_found",),
+    parameters=(
+        Parameter(
+            "participant_id",
+            {"type": "string", "minLength": 1, "maxLength": 255},
+            "The one way to read an id that ends like a path below participants: `x/streaks`.",
+            is_required=True,
+        ),
+    ),
+)
+def find_participant() -> Response:
+    """As get_participant, for ids that a path would take for something else."""
+    return _read(participant_id_in_path(_participant_id_in_query()))
+
+
+@blueprint.patch("/participants/<participant:participant_id>")
+@describe(
+    "Change a participant's profile",
+    answers={200: ParticipantProfile},
+    body=ParticipantChange,
+    example={
+        "display_name": "Jane Smith",
+        "attributes": {"plan": "enterprise", "team_id": "team_42"},
+    },
+    problems=("no_fields_to_update", "participant_not_found", "participant_inactive"),
+)
+def change_participant(participant_id: str) -> Response:
+    """Change what is given; attributes are replaced whole."""
+    participant_id = participant_id_in_path(participant_id)
+    change = {} if _has_no_body() else body(ParticipantChange).model_dump(exclude_unset=True)
+    if not change:
+        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    mine = writing_tenant()
+    with transaction(app_context().engine) as session:
+        found = profiles.change(session, mine.id, participant_id, change)
+        is_known = found or profiles.status(session, mine.id, participant_id)
+    if found:
+        return answer(as_profile(found))
+    if is_known:
+        raise rejected("participant_inactive", participant_id)
+    raise _not_found(participant_id)
+
+
+@blueprint.get("/participants/<participant:participant_id>/state")
+@describe(
+    "Get sections of a participant's state",
+    answers={200: ParticipantState},
+    problems=("invalid_include",),
+    parameters=(
+        Parameter(
+            "include",
+            {"type": "string"},
+            f"Sections separated by commas: {', '.join(SECTIONS)}. All by default.",
+        ),
+    ),
+)
+def participant_state(participant_id: str) -> Response:
+    """The sections asked for; empty ones for a participant never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    wanted = _sections()
+    found = profiles.state(app_context().engine, tenant().id, participant_id, wanted)
+    return answer(as_state(participant_id, found, wanted))
+
+
+def writing_tenant() -> Tenant:
+    """The tenant, by a key that may write at this very moment, whatever was cached of it."""
+    return under_current_configuration(_current)
+
+
+def _current(who: Principal) -> Tenant:
+    if not is_current(who):
+        raise Stale
+    return who.tenant
+
+
+# -- reading what was sent -------------------------------------------------------------------
+
+
+def _participant_id_in_query() -> str:
+    """The parameter; bytes that are no UTF-8 are refused: read loosely, two ids become one."""
+    try:
+        pairs = dict(parse_qsl(request.query_string.decode(), True, errors="strict"))
+    except UnicodeError:
+        raise invalid_field("participant_id", "text", "must be UTF-8") from None
+    if "participant_id" not in pairs:
+        raise invalid_field("participant_id", "missing", "must be given")
+    return pairs["participant_id"]
+
+
+def _has_no_body() -> bool:
+    """Whether nothing at all was sent: a change of nothing, whatever its content type."""
+    here = this_request()
+    return not here.content_length and "HTTP_TRANSFER_ENCODING" not in here.environ
+
+
+def _sections() -> tuple[str, ...]:
+    """The sections of `include`, in the documented order; all of them when it names none."""
+    given = {one.strip() for text in request.args.getlist("include") for one in text.split(",")}
+    given.discard("")
+    if given - set(SECTIONS):
+        detail = f"include must name sections of: {', '.join(SECTIONS)}"
+        raise Problem(
+            400, "invalid_include", detail, [FieldError("include", "unknown_section", detail)]
+        )
+    return tuple(one for one in SECTIONS if one in given) or SECTIONS
+
+
+# -- answering -------------------------------------------------------------------------------
+
+
+def _not_found(participant_id: str) -> Problem:
+    return not_found("participant", participant_id)
+
+
+def _read(participant_id: str) -> Response:
+    found = profiles.read(app_context().engine, tenant().id, participant_id)
+    if found is None:
+        raise _not_found(participant_id)
+    return answer(as_profile(found))

@@ -1,0 +1,159 @@
+"""How a participant is shown: the profile, and the sections of the state (seed 000)."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, cast
+
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from api.badges import BadgeSummary
+from api.operations import Moment
+from models import clock, profiles
+
+SECTIONS = ("points", "tier", "badges", "streaks", "challenges", "rewards")
+
+
+class PointsState(TypedDict):
+    """Points, as they stand."""
+
+    balance: int
+    total_earned: int
+    total_spent: int
+
+
+class NextTier(TypedDict):
+    """The tier above, and what is missing."""
+
+    code: str
+    name: str
+    points_required: int
+    points_remaining: int
+
+
+class TierState(TypedDict):
+    """The tier that a participant is in."""
+
+    code: str
+    name: str
+    level: int
+    color: NotRequired[str | None]
+    achieved_at: NotRequired[Moment | None]
+    next_tier: NotRequired[NextTier | None]
+
+
+class StreakSummary(TypedDict):
+    """The best of all active streaks, and when the last tick was."""
+
+    current: int
+    longest: int
+    last_activity_at: Moment | None
+
+
+class ChallengesState(TypedDict):
+    """How many challenges are under way, and how many are done."""
+
+    active: int
+    completed: int
+
+
+class RewardsState(TypedDict):
+    """How many rewards were claimed."""
+
+    total_claimed: int
+
+
+class ParticipantProfile(TypedDict):
+    """Everything about one participant."""
+
+    participant_id: str
+    display_name: str | None
+    avatar_url: str | None
+    attributes: dict[str, Any] | None
+    points: PointsState
+    tier: TierState | None
+    badges: list[BadgeSummary]
+    streaks: StreakSummary | None
+    rewards_claimed: int
+    first_seen_at: Moment | None
+    last_seen_at: Moment | None
+    total_events: int
+    is_active: bool
+    created_at: Moment
+    timezone: str | None
+
+
+class ParticipantState(TypedDict):
+    """The sections that were asked for."""
+
+    participant_id: str
+    points: NotRequired[PointsState]
+    tier: NotRequired[TierState | None]
+    badges: NotRequired[list[BadgeSummary]]
+    streaks: NotRequired[StreakSummary | None]
+    challenges: NotRequired[ChallengesState]
+    rewards: NotRequired[RewardsState]
+
+
+def as_profile(found: profiles.Profile) -> ParticipantProfile:
+    """The profile; the parts whose own APIs are not there yet are empty."""
+    first, last = found.first_seen_at, found.last_seen_at
+    return {
+        "participant_id": found.external_id,
+        "display_name": found.display_name,
+        "avatar_url": found.avatar_url,
+        "attributes": from_json(found.attributes) if found.attributes else None,
+        "points": _points(),
+        "tier": None,
+        "badges": [_badge(one) for one in found.badges],
+        "streaks": _streaks(found.streaks),
+        "rewards_claimed": 0,
+        "first_seen_at": clock.isoformat(first) if first else None,
+        "last_seen_at": clock.isoformat(last) if last else None,
+        "total_events": found.total_events,
+        "is_active": found.status == "ACTIVE",
+        "created_at": clock.isoformat(found.created_at),
+        "timezone": found.timezone,
+    }
+
+
+def as_state(
+    participant_id: str, found: profiles.State, wanted: tuple[str, ...]
+) -> ParticipantState:
+    """The documented order; the sections whose own APIs are not there yet are empty."""
+    sections: ParticipantState = {
+        "participant_id": participant_id,
+        "points": _points(),
+        "tier": None,
+        "badges": [_badge(one) for one in found.badges],
+        "streaks": _streaks(found.streaks),
+        "challenges": {"active": 0, "completed": 0},
+        "rewards": {"total_claimed": 0},
+    }
+    kept = {name: one for name, one in sections.items() if name in ("participant_id", *wanted)}
+    return cast(ParticipantState, kept)
+
+
+def _points() -> PointsState:
+    return {"balance": 0, "total_earned": 0, "total_spent": 0}
+
+
+def _badge(one: profiles.Badge) -> BadgeSummary:
+    return {
+        "code": one.code,
+        "name": one.name,
+        "icon": one.icon_url,
+        "rarity": one.rarity,
+        "earned": one.earned_us is not None,
+        "earned_at": None if one.earned_us is None else clock.to_text(one.earned_us),
+    }
+
+
+def _streaks(summary: profiles.Summary | None) -> StreakSummary | None:
+    if summary is None:
+        return None
+    return {
+        "current": summary.current,
+        "longest": summary.longest,
+        "last_activity_at": clock.to_text(summary.last_us),
+    }

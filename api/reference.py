@@ -1,0 +1,61 @@
+"""The documentation that the API serves of itself: its OpenAPI document and a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template
+
+from api import openapi, pages
+from api.answers import Answer
+from api.operations import describe
+
+blueprint = Blueprint("reference", __name__, template_folder="templates")
+
+_STYLE = Path(__file__).parent / "templates" / "reference.css"
+_NOTHING_FOREIGN = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Cache-Control": "public, max-age=300",  # seconds; it changes with a release only
+    "Content-Security-Policy": _NOTHING_FOREIGN,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@blueprint.get("/openapi.json")
+@describe("This API as an OpenAPI 3.1 document", answers={200: dict[str, Any]})
+def openapi_json() -> Response:
+    """What clients and tools can be generated from."""
+    return _kept("application/json", lambda: openapi.text_of(current_app))
+
+
+@blueprint.get("/reference")
+@describe("This API as a page to read", answers={200: str}, answer_type="text/html")
+def reference() -> Response:
+    """Every operation with its fields, answers, errors and an example; it needs no network."""
+    return _kept("text/html", _page)
+
+
+@blueprint.get("/reference.css")
+@describe("How that page looks", answers={200: str}, answer_type="text/css")
+def reference_style() -> Response:
+    """The page's style sheet, from here: the page loads nothing from anywhere else."""
+    return _kept("text/css", _STYLE.read_text)
+
+
+def _page() -> str:
+    return render_template("reference.html", **pages.contents(openapi.document(current_app)))
+
+
+def _kept(kind: str, make: Callable[[], str]) -> Response:
+    """A text made once; two threads that make it at once make the same."""
+    kept = current_app.extensions.setdefault("unbroken.reference", {})
+    if kind not in kept:
+        kept[kind] = make().encode()
+    content_type = kind if kind == "application/json" else f"{kind}; charset=utf-8"
+    return Answer(kept[kind], 200, _HEADERS, content_type=content_type)

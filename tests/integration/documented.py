@@ -1,0 +1,85 @@
+"""The OpenAPI document as tests use it: every operation, its example, and a world it works in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from api.cli.openapi import NOWHERE
+from api.openapi import document
+from tests.pipeline import Pipeline
+
+APP = create_app(NOWHERE)  # answers what needs no server: its own description
+DOCUMENT: dict[str, Any] = document(APP)
+# What the other examples speak of, in the order in which it is made.
+MAKERS = ("create_program", "create_badge", "create_streak", "create_participant", "create_webhook")
+
+
+@dataclass(frozen=True)
+class Documented:
+    """One operation of the document."""
+
+    method: str
+    path: str
+    operation: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its `operationId`."""
+        return str(self.operation["operationId"])
+
+    @property
+    def label(self) -> str:
+        """As it is said in reports."""
+        return f"{self.method} {self.path}"
+
+    def send(self, client: FlaskClient, values: dict[str, str]) -> TestResponse:
+        """Send the documented example, with these values in the path and the required query."""
+        path, query = self.path, {}
+        for one in self.operation.get("parameters", []):
+            value = values.get(one["name"], one.get("example", ""))
+            if one["in"] == "path":
+                path = path.replace("{" + one["name"] + "}", value)
+            elif one["in"] == "query" and one["required"]:
+                query[one["name"]] = value
+        content = self.operation.get("requestBody", {}).get("content", {})
+        body = json.dumps(content["application/json"]["example"]) if content else None
+        kind = "application/json" if content else None
+        return client.open(
+            path, method=self.method, query_string=query, data=body, content_type=kind
+        )
+
+
+OPERATIONS = [
+    Documented(method.upper(), path, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+BY_NAME = {one.name: one for one in OPERATIONS}
+
+
+def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
+    """Make what the examples speak of, by sending examples; return the values of paths."""
+    made = {name: _created(BY_NAME[name].send(client, {})) for name in MAKERS}
+    tick = _created(BY_NAME["record"].send(client, {}), 202)
+    award = _created(BY_NAME["award"].send(client, {}), 202)
+    pipeline.drain()
+    return {
+        "participant_id": made["create_participant"]["participant_id"],
+        "code": made["create_streak"]["code"],
+        "badge_id": made["create_badge"]["id"],
+        "program_id": made["create_program"]["id"],
+        "webhook_id": made["create_webhook"]["id"],
+        "tick_id": tick["tick_id"],
+        "award_id": award["award_id"],
+    }
+
+
+def _created(response: TestResponse, status: int = 201) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    return dict(response.get_json())

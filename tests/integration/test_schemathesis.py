@@ -1,0 +1,153 @@
+"""The API against its own description: what a generator of good and bad requests finds.
+
+Derandomized: the same requests every time, so that a red run is a change of ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, Phase
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.config import GenerationConfig
+from schemathesis.specs.openapi.checks import unsupported_method
+
+from models.db import Engine
+from tests.calls import client_of, count, draining
+from tests.conftest import Account
+from tests.integration.documented import DOCUMENT, OPERATIONS, Documented, make_world
+from tests.pipeline import Pipeline
+
+
+def quick(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without the bound on milestones: of a hundred, the generator takes a minute to
+    make the first; tests/integration/test_streak_definitions.py sends them."""
+    document = copy.deepcopy(document)
+    for name in ("NewStreak", "StreakChange"):
+        del document["components"]["schemas"][name]["properties"]["milestones"]["maxItems"]
+    return document
+
+
+SCHEMA = schemathesis.openapi.from_dict(quick(DOCUMENT))
+SCHEMA.config.update(base_url="http://localhost")  # nobody listens: calls go to the application
+EXAMPLES_MAX = 10  # for each operation and kind of data; all of them together take a minute
+SETTINGS = hypothesis.settings(
+    derandomize=True,
+    max_examples=EXAMPLES_MAX,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),  # how long data takes to make is no fault of the API
+    phases=[Phase.generate, Phase.shrink],
+)
+load_all_checks()
+CHECKED: list[Any] = CHECKS.get_by_names(
+    [
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
+        "response_schema_conformance",
+        "negative_data_rejection",
+        "ignored_auth",
+        "unsupported_method",
+        "missing_required_header",
+    ]
+)
+
+
+@schemathesis.serializer("application/x-ndjson")
+def ndjson(context: object, value: Any) -> bytes:
+    """Whatever was made, as the only line."""
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+@dataclass(frozen=True)
+class Target:
+    """One operation, in a tenant where its documented example works."""
+
+    one: Documented
+    app: Flask
+    key: str
+    values: dict[str, str]
+
+    @property
+    def operation(self) -> Any:
+        """As schemathesis knows it."""
+        return SCHEMA[self.one.path][self.one.method]
+
+    @property
+    def known(self) -> dict[str, str]:
+        """Values of its path that exist."""
+        return {
+            name: value for name, value in self.values.items() if f"{{{name}}}" in self.one.path
+        }
+
+    def check(self, case: Case[Any]) -> None:
+        """Send a request and check the answer."""
+        case.call_and_validate(
+            app=self.app,
+            headers={"X-API-Key": self.key},
+            checks=CHECKED,
+            excluded_checks=[unsupported_method] if self.is_below_a_participant else [],
+        )
+
+    @property
+    def is_below_a_participant(self) -> bool:
+        """PATCH and DELETE take the rest of such a path for a part of the id: ids may hold `/`."""
+        return "/{participant_id}/" in self.one.path
+
+
+@pytest.fixture
+def aim(
+    app: Flask, account: Account, pipeline: Pipeline, engine: Engine
+) -> Iterator[Callable[[Documented], Target]]:
+    """Make targets, beside a worker; afterwards, whatever was accepted must have been applied."""
+    key = account.keys["live"]
+
+    values = make_world(client_of(app, key), pipeline)
+    with draining(pipeline):
+        yield lambda one: Target(one, app, key, values)
+    pipeline.drain()
+    assert count(engine, "dead_letters", account.live) == 0
+
+
+@pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: one.label)
+def test_it_keeps_to_its_description_at_every_boundary(
+    aim: Callable[[Documented], Target], one: Documented
+) -> None:
+    target = aim(one)
+    cases = SCHEMA.iter_coverage_cases(
+        target.operation,
+        generation_modes=list(GenerationMode),
+        generation_config=GenerationConfig(deterministic=True),
+    )
+    for case in cases:
+        target.check(case)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
+@pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: one.label)
+def test_it_keeps_to_its_description_whatever_is_sent(
+    aim: Callable[[Documented], Target], one: Documented, mode: GenerationMode
+) -> None:
+    target = aim(one)
+    if mode.is_negative and not (one.operation.get("parameters") or "requestBody" in one.operation):
+        return  # nothing of it can be wrong
+    for fixed in [target.known, {}] if target.known else [{}]:
+        strategy = target.operation.as_strategy(generation_mode=mode, path_parameters=fixed)
+
+        @SETTINGS
+        @hypothesis.given(case=strategy)
+        def run(case: Case[Any]) -> None:
+            target.check(case)
+
+        run()
