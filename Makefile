@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check bench format lock
+.PHONY: help setup up demo test check bench format lock openapi
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -52,6 +52,9 @@ bench: setup ## Measure; writes build/bench.json
 format: setup ## Format the code and fix what can be fixed
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+openapi: setup ## Write docs/openapi.json anew from the routes and models
+	@.venv/bin/unbroken openapi > docs/openapi.json
 
 # uv resolves for every Python and platform at once; it is needed for this alone.
 lock: setup ## Write requirements.lock anew from pyproject.toml

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from flask import Response
 from pydantic import ValidationError as ModelError
+from typing_extensions import TypedDict
 
 from api import door
 from api.answers import answer

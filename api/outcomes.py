@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, Protocol, TypedDict
+from typing import Any, Literal, NotRequired, Protocol
 from uuid import UUID
 
 from flask import Response
+from typing_extensions import TypedDict
 
 from api.answers import answer
 from api.auth import tenant

@@ -9,23 +9,27 @@ from flask import Blueprint, Response, request
 from pydantic import StringConstraints
 
 from api.answers import answer
-from api.auth import is_current, tenant, under_current_configuration
+from api.auth import current_tenant, tenant
 from api.context import app_context, this_request
-from api.directory import Principal
 from api.errors import FieldError, Problem, invalid_field, not_found
 from api.fields import web_url
 from api.operations import Parameter, describe
 from api.profiles import SECTIONS, ParticipantProfile, ParticipantState, as_profile, as_state
-from api.validation import Body, FreeForm, ParticipantId, Zone, body, participant_id_in_path
+from api.validation import (
+    PRINTABLE,
+    Body,
+    FreeForm,
+    ParticipantId,
+    Zone,
+    body,
+    participant_id_in_path,
+)
 from api.writes import rejected
 from models import profiles
 from models.db import transaction
-from models.tenants import Tenant
-from workers.intake import Stale
 
 blueprint = Blueprint("participants", __name__)
 
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 AVATAR_URL_CHARS_MAX = 500  # seed 000
 
 # -- what is sent ----------------------------------------------------------------------------
@@ -77,7 +81,7 @@ class ParticipantBody(Body):
 def create_participant() -> Response:
     """Create a participant, or change what is given of it; always 201."""
     given = body(ParticipantBody).model_dump(exclude_unset=True)
-    participant_id, mine = given.pop("participant_id"), writing_tenant()
+    participant_id, mine = given.pop("participant_id"), current_tenant()
     with transaction(app_context().engine) as session:
         written = profiles.upsert(session, mine, participant_id, given)
     if written is None:
@@ -132,7 +136,7 @@ def change_participant(participant_id: str) -> Response:
     change = {} if _has_no_body() else body(ParticipantChange).model_dump(exclude_unset=True)
     if not change:
         raise Problem(400, "no_fields_to_update", "Give at least one field to change")
-    mine = writing_tenant()
+    mine = current_tenant()
     with transaction(app_context().engine) as session:
         found = profiles.change(session, mine.id, participant_id, change)
         is_known = found or profiles.status(session, mine.id, participant_id)
@@ -162,17 +166,6 @@ def participant_state(participant_id: str) -> Response:
     wanted = _sections()
     found = profiles.state(app_context().engine, tenant().id, participant_id, wanted)
     return answer(as_state(participant_id, found, wanted))
-
-
-def writing_tenant() -> Tenant:
-    """The tenant, by a key that may write at this very moment, whatever was cached of it."""
-    return under_current_configuration(_current)
-
-
-def _current(who: Principal) -> Tenant:
-    if not is_current(who):
-        raise Stale
-    return who.tenant
 
 
 # -- reading what was sent -------------------------------------------------------------------

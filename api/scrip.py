@@ -11,11 +11,11 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from api.answers import answer
+from api.auth import current_tenant
 from api.context import app_context
 from api.errors import RETRY_SECONDS, Problem, not_found
 from api.operations import Id, Moment, describe
-from api.participants import PRINTABLE, writing_tenant
-from api.validation import Body, FreeForm, ParticipantId, body
+from api.validation import PRINTABLE, Body, FreeForm, ParticipantId, body
 from api.writes import rejected
 from models import clock, ids, profiles, programs
 from models.db import Session, reading, transaction
@@ -108,7 +108,7 @@ class ScripParticipant(TypedDict):
 )
 def put_participant() -> Response:
     """Create (201) or change (200) a participant, and enrol it in a program."""
-    posted, mine = body(ScripBody), writing_tenant()
+    posted, mine = body(ScripBody), current_tenant()
     with transaction(app_context().engine) as session:
         profile, is_new = _write(session, mine, posted)
         enrolled = programs.of_participant(session, mine.id, profile.id)

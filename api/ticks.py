@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired
 
 from flask import Blueprint, Response, request
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from api import batches, outcomes, writes
 from api.batches import BATCH_MAX, ItemError

@@ -42,16 +42,16 @@ M = TypeVar("M", bound=BaseModel)
 
 # Any printable text: no control characters, no line or paragraph separators. Lone surrogates,
 # which JSON can spell, pydantic refuses in every string.
-_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 
 ParticipantId = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=_PRINTABLE)
+    str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=PRINTABLE)
 ]
 Code = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9_.:-]+$")
 ]
 Name = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=_PRINTABLE)
+    str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=PRINTABLE)
 ]
 Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=r"^[^\x00]*$")]
 

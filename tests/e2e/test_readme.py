@@ -103,3 +103,38 @@ def test_every_command_that_it_names_is_in_the_help() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "Example" in done.stdout or "Commands" in done.stdout
+
+
+ENDPOINTS = re.findall(
+    r"^\| `([A-Z]+) (/\S+)` \|[^|]*\| \[test\]\((\S+)\) `(\w+)` \|$", README, re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("method", "path", "file", "name"), ENDPOINTS)
+def test_every_documented_endpoint_is_there_and_has_the_test_that_is_named(
+    method: str, path: str, file: str, name: str
+) -> None:
+    described = json.loads((ROOT / "docs/openapi.json").read_text())["paths"]
+    full = path if path.startswith("/v1/") else f"/api/v1/gamify{path}"
+    assert method.lower() in described[full]
+    assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+
+
+def test_every_endpoint_of_the_documents_is_in_the_table() -> None:
+    listed = [(method, path) for method, path, *_ in ENDPOINTS]
+    documented = [
+        ("POST", "/participants"),
+        ("GET", "/participants/{participant_id}"),
+        ("PATCH", "/participants/{participant_id}"),
+        ("GET", "/participants/{participant_id}/state"),
+        ("POST", "/badges/award"),
+        ("GET", "/participants/{participant_id}/badges"),
+        *[(method, "/admin/badges") for method in ("GET", "POST")],
+        *[(method, "/admin/badges/{badge_id}") for method in ("GET", "PATCH", "DELETE")],
+        ("POST", "/v1/participants"),
+        ("POST", "/streaks/record"),
+        ("GET", "/participants/{participant_id}/streaks"),
+        *[(method, "/streaks") for method in ("GET", "POST")],
+        *[(method, "/streaks/{code}") for method in ("GET", "PATCH", "DELETE")],
+    ]
+    assert listed == documented

@@ -1,21 +1,17 @@
-"""A participant's profile and state: created, read in one round trip, changed, refused."""
+"""A participant's profile: created, changed, refused, and found under every id."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
-from psycopg2.extensions import cursor
 
 from models import clock, erasures
 from models.db import Engine, reading, transaction
@@ -27,82 +23,12 @@ from tests.calls import (
     instant,
     make_key,
     make_streak,
-    noon,
-    post_batch,
     post_json,
     problem,
     revoke,
-    tick,
 )
-from tests.conftest import BASE, Account
-from tests.pipeline import Pipeline
-
-PEOPLE = f"{BASE}/participants"
-PROFILE = [
-    "participant_id", "display_name", "avatar_url", "attributes", "points", "tier", "badges",
-    "streaks", "rewards_claimed", "first_seen_at", "last_seen_at", "total_events", "is_active",
-    "created_at", "timezone",
-]  # fmt: skip
-STATE = ["participant_id", "points", "tier", "badges", "streaks", "challenges", "rewards"]
-SUB_RESOURCES = ("state", "badges", "streaks", "streaks/daily_login/history")
-
-
-def url_of(participant_id: str, rest: str = "") -> str:
-    return f"{PEOPLE}/{quote(participant_id, safe='')}{rest}"
-
-
-def create(client: FlaskClient, participant_id: str = "user_42", **values: Any) -> dict[str, Any]:
-    response = post_json(client, PEOPLE, {"participant_id": participant_id} | values)
-    assert response.status_code == 201, response.text
-    body: dict[str, Any] = response.get_json()
-    assert list(body) == PROFILE
-    assert body["participant_id"] == participant_id
-    return body
-
-
-def read(client: FlaskClient, participant_id: str = "user_42") -> dict[str, Any]:
-    response = client.get(url_of(participant_id))
-    assert response.status_code == 200, response.text
-    body: dict[str, Any] = response.get_json()
-    assert list(body) == PROFILE
-    return body
-
-
-def state(client: FlaskClient, participant_id: str = "user_42", query: str = "") -> dict[str, Any]:
-    response = client.get(url_of(participant_id, "/state" + query))
-    assert response.status_code == 200, response.text
-    return dict(response.get_json())
-
-
-def make_badge(client: FlaskClient, code: str, **values: Any) -> str:
-    response = client.post(f"{BASE}/admin/badges", json={"code": code, "name": code} | values)
-    assert response.status_code == 201, response.text
-    return str(response.get_json()["id"])
-
-
-def earn(engine: Engine, account: Account, *codes: str) -> None:
-    """What applying an award writes."""
-    with transaction(engine) as session:
-        session.execute(
-            sa.text(
-                "INSERT INTO participant_badges SELECT p.tenant_id, p.id, b.id, b.id, now()"
-                " FROM participants p JOIN badges b USING (tenant_id)"
-                " WHERE p.tenant_id = :id AND b.code = ANY(:codes)"
-            ),
-            {"id": account.live.id, "codes": list(codes)},
-        )
-
-
-def set_status(engine: Engine, account: Account, status: str) -> None:
-    with transaction(engine) as session:
-        session.execute(
-            sa.text(
-                "UPDATE participants SET status = :status, inactive_since = now()"
-                " WHERE tenant_id = :id"
-            ),
-            {"status": status, "id": account.live.id},
-        )
-
+from tests.conftest import Account
+from tests.integration.people import PEOPLE, create, read, set_status, state, url_of
 
 # -- creating and changing -------------------------------------------------------------------
 
@@ -323,179 +249,6 @@ def test_a_revoked_key_changes_nobody_in_any_process(
         ):
             problem(response, 401, "unauthorized")
     assert read(client) == before
-
-
-# -- what the profile and the state show -----------------------------------------------------
-
-
-@pytest.fixture
-def history(client: FlaskClient, pipeline: Pipeline, engine: Engine, account: Account) -> None:
-    """Two streaks and one that is paused; three badges, of which one is earned."""
-    make_streak(client)
-    make_streak(client, "weekly", period="weekly", name="Weekly")
-    make_streak(client, "old", name="Old")
-    make_badge(client, "first_steps", name="First Steps", display_order=2)
-    make_badge(client, "power_user", name="Power User", rarity="rare", display_order=1)
-    make_badge(client, "secret", name="Secret", is_hidden=True)
-    days = [*range(60, 39, -1), *range(6, -1, -1)]
-    post_batch(
-        client,
-        *(tick(timestamp=noon(day)) for day in days),
-        tick(streak_code="weekly", timestamp=noon(0)),
-        *(tick(streak_code="old", timestamp=noon(day)) for day in range(100)),
-    )
-    client.delete(f"{BASE}/streaks/old")
-    pipeline.drain()
-    earn(engine, account, "first_steps")
-
-
-@pytest.mark.usefixtures("history")
-def test_the_profile_shows_what_was_recorded_and_earned(client: FlaskClient) -> None:
-    body = read(client)
-    assert body["streaks"] == {"current": 7, "longest": 21, "last_activity_at": noon(0)}
-    (badge,) = body["badges"]
-    earned_at = badge.pop("earned_at")
-    assert badge == {
-        "code": "first_steps", "name": "First Steps", "icon": None, "rarity": "common",
-        "earned": True,
-    }  # fmt: skip
-    assert abs(instant(earned_at) - clock.now_us()) < 60_000_000
-    assert body["first_seen_at"] == noon(99)
-    assert instant(body["last_seen_at"]) >= instant(noon(0))
-    assert body["total_events"] == 129
-    assert (body["display_name"], body["attributes"], body["is_active"]) == (None, None, True)
-
-
-@pytest.mark.usefixtures("history")
-def test_the_state_shows_what_can_still_be_earned(client: FlaskClient) -> None:
-    profile, body = read(client), state(client)
-    assert list(body) == STATE
-    assert [one["code"] for one in body["badges"]] == ["power_user", "first_steps"]
-    assert body["badges"][1] == profile["badges"][0]
-    assert body["badges"][0] == {
-        "code": "power_user", "name": "Power User", "icon": None, "rarity": "rare",
-        "earned": False, "earned_at": None,
-    }  # fmt: skip
-    assert body["streaks"] == profile["streaks"]
-    expected = body | {"participant_id": "nobody", "streaks": None}
-    expected["badges"] = [one | {"earned": False, "earned_at": None} for one in body["badges"]]
-    assert state(client, "nobody") == expected
-    problem(client.get(url_of("nobody")), 404, "participant_not_found")
-
-
-def test_an_earned_badge_stays_when_hidden_or_deactivated(
-    client: FlaskClient, engine: Engine, account: Account
-) -> None:
-    create(client)
-    ids = [make_badge(client, code) for code in ("hidden", "inactive", "other")]
-    earn(engine, account, "hidden", "inactive")
-    client.patch(f"{BASE}/admin/badges/{ids[0]}", json={"is_hidden": True})
-    for one in ids[1:]:
-        client.delete(f"{BASE}/admin/badges/{one}")
-    for badges in (read(client)["badges"], state(client, query="?include=badges")["badges"]):
-        assert [one["code"] for one in badges] == ["hidden", "inactive"]
-    assert state(client, "nobody")["badges"] == []
-
-
-def test_the_summary_follows_changed_rules_and_the_calendar_of_the_participant(
-    client: FlaskClient, pipeline: Pipeline
-) -> None:
-    make_streak(client, boundary="participant")
-    post_batch(client, *(tick(timestamp=noon(day)) for day in (9, 7, 6, 3)))
-    pipeline.drain()
-    summary = {"current": 0, "longest": 2, "last_activity_at": noon(3)}
-    assert read(client)["streaks"] == summary
-    client.patch(f"{BASE}/streaks/daily_login", json={"grace_periods": 5})
-    assert read(client)["streaks"] == summary | {"current": 4, "longest": 4}
-    for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago", None):
-        client.patch(url_of("user_42"), json={"timezone": zone})
-        (entry,) = client.get(url_of("user_42", "/streaks")).get_json()["streaks"]
-        assert read(client)["streaks"]["current"] == entry["current_count"]
-
-
-# -- include ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("query", "sections"),
-    [
-        ("", STATE[1:]),
-        ("?include=", STATE[1:]),
-        ("?include=%20,,", STATE[1:]),
-        ("?include=points,tier,badges", ["points", "tier", "badges"]),
-        ("?include=rewards,%20points,rewards", ["points", "rewards"]),
-        ("?include=streaks&include=challenges", ["streaks", "challenges"]),
-    ],
-)
-def test_it_returns_the_sections_asked_for_in_their_order(
-    client: FlaskClient, query: str, sections: list[str]
-) -> None:
-    create(client)
-    for participant_id in ("user_42", "nobody"):
-        body = state(client, participant_id, query)
-        assert list(body) == ["participant_id", *sections]
-        empty: dict[str, Any] = {
-            "participant_id": participant_id, "tier": None, "badges": [], "streaks": None,
-            "points": {"balance": 0, "total_earned": 0, "total_spent": 0},
-            "challenges": {"active": 0, "completed": 0}, "rewards": {"total_claimed": 0},
-        }  # fmt: skip
-        assert body == {name: empty[name] for name in body}
-
-
-@pytest.mark.parametrize("include", ["badge", "points,everything", "Points", "points;tier", "*"])
-def test_it_lists_the_sections_there_are_when_asked_for_others(
-    client: FlaskClient, include: str
-) -> None:
-    response = client.get(url_of("user_42", "/state"), query_string={"include": include})
-    document = problem(response, 400, "invalid_include", "include")
-    assert all(section in document["detail"] for section in STATE[1:])
-    assert "everything" not in response.text
-
-
-# -- round trips -----------------------------------------------------------------------------
-
-
-@contextmanager
-def statements(app: Flask) -> Iterator[list[str]]:
-    """What is sent to the database about participants in a block, by any way of sending it."""
-    sent: list[str] = []
-
-    class Recorder(cursor):
-        def execute(self, query: Any, values: Any = None) -> None:
-            sent.append(str(query))
-            super().execute(query, values)
-
-    def lend(connection: Any, *_: Any) -> None:
-        connection.cursor_factory = Recorder
-
-    engine: Engine = app.extensions["unbroken"].engine
-    sa.event.listen(engine, "checkout", lend)
-    try:
-        yield sent
-    finally:
-        sa.event.remove(engine, "checkout", lend)
-
-
-@pytest.mark.usefixtures("history")
-def test_a_profile_and_a_state_are_one_round_trip_each(app: Flask, client: FlaskClient) -> None:
-    for url in (url_of("user_42"), url_of("user_42", "/state"), url_of("nobody", "/state")):
-        with statements(app) as sent:
-            assert client.get(url).status_code == 200
-        about_keys = [one for one in sent if "api_keys" in one or "tenants" in one]
-        if about_keys:  # the key's cached entry had become too old for a read
-            with statements(app) as sent:
-                assert client.get(url).status_code == 200
-        assert len(sent) == 1, sent
-
-
-def test_a_change_and_its_answer_are_one_statement(app: Flask, client: FlaskClient) -> None:
-    create(client)
-    for method, url in (("POST", PEOPLE), ("PATCH", url_of("user_42"))):
-        body = {"participant_id": "user_42", "display_name": method}
-        with statements(app) as sent:
-            assert client.open(url, method=method, json=body).status_code < 300
-        about = [one for one in sent if "participants" in one]
-        assert len(about) == 1, sent
 
 
 # -- ids in paths ----------------------------------------------------------------------------

@@ -265,13 +265,22 @@ def test_of_many_who_create_one_person_exactly_one_is_told_so(
     assert count(engine, "participants", account.live) == 1
 
 
+@pytest.mark.parametrize("statuses", [("SUSPENDED", "ACTIVE"), ("ACTIVE", "CLOSED")])
 def test_the_door_ends_with_the_status_that_was_written_last(
-    app: Flask, client: FlaskClient, account: Account
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, statuses: tuple[str, str]
 ) -> None:
+    """The first writer has committed and comes to tell the door after the second has."""
     make_streak(client)
-    put(client, 201)
-    for _ in range(5):
-        statuses = ["SUSPENDED", "ACTIVE"] * 4
-        at_once(app, account, [{"status": one} for one in statuses])
-        is_active = client.get(f"{BASE}/participants/user_42").get_json()["is_active"]
-        assert post_tick(client).status_code == (202 if is_active else 409)
+    put(client, 201, status="SUSPENDED")
+    first, second = statuses
+    intake = app.extensions["unbroken"].intake
+    tell = intake.mark
+
+    def tell_late(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.undo()
+        put(client, status=second)
+        tell(*args, **kwargs)
+
+    monkeypatch.setattr(intake, "mark", tell_late)
+    put(client, status=first)
+    assert post_tick(client).status_code == (202 if second == "ACTIVE" else 409)

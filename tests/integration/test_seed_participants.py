@@ -30,7 +30,7 @@ from tests.calls import (
     tick,
 )
 from tests.conftest import Account
-from tests.integration.test_profile import earn, make_badge
+from tests.integration.people import earn, make_badge
 from tests.pipeline import Pipeline
 
 PATH = "/api/v1/gamify/participants"
