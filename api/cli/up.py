@@ -96,6 +96,7 @@ def run(plan: Plan, path: Path, environ: Mapping[str, str]) -> None:
             if supervisor.members:
                 say("stopping")
             supervisor.stop()
+            children.clear_all(folder)  # one that was being started is no member yet
             (folder.run / "up.json").unlink(missing_ok=True)
 
 
