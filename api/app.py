@@ -19,6 +19,7 @@ from api import (
     participants,
     people,
     programs,
+    reference,
     scrip,
     streaks,
     ticks,
@@ -35,6 +36,9 @@ from settings import Settings
 from workers.intake import open_intake
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
+
+
+_OPEN = frozenset({health.blueprint.name, reference.blueprint.name})  # no key is asked for
 
 
 class ParticipantConverter(BaseConverter):
@@ -57,7 +61,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.register(app)
     app.before_request(_before)
     app.after_request(_after)
-    app.register_blueprint(health.blueprint)
+    for open_to_all in (health, reference):
+        app.register_blueprint(open_to_all.blueprint)
     for module in (
         ticks, streaks, at_risk, awards, badges, participants, erasures, people, programs, webhooks,
     ):  # fmt: skip
@@ -89,7 +94,7 @@ def _before() -> None:
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     path = here.environ["PATH_INFO"]
     _check_path(path)
-    if here.blueprint == health.blueprint.name:
+    if here.blueprint in _OPEN:
         return
     if path.startswith((BASE_PATH, SCRIP_PATH)):
         authenticate(here)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from api.context import app_context
 from api.directory import Principal
 from api.limits import show_rate
-from models import suspensions
+from models import profiles
 from models.db import is_away, reading
 from workers.intake import (
     Accepted,
@@ -68,7 +68,7 @@ def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Acce
     context = app_context()
     try:
         with reading(context.engine) as session:
-            active = names - suspensions.suspended(session, who.tenant.id, names)
+            active = names - profiles.suspended(session, who.tenant.id, names)
         for name in active:
             context.intake.mark(who.tenant.id, name, is_active=True)
     except IntakeError:

@@ -7,7 +7,6 @@ from typing import Literal
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from api import reference
 from api.answers import answer
 from api.context import app_context
 from api.operations import describe
@@ -16,7 +15,6 @@ from models.db import DatabaseError, reading
 from workers.intake import Unavailable
 
 blueprint = Blueprint("health", __name__)
-blueprint.register_blueprint(reference.blueprint)  # beside it: open to everybody
 
 
 class Alive(TypedDict):

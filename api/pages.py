@@ -21,9 +21,13 @@ def contents(document: Json) -> Json:
     """What the template is given."""
     reader = _Reader(document["components"])
     operations: dict[str, list[Json]] = {tag["name"]: [] for tag in document["tags"]}
+    also = _second_spellings(document)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
+            if (path, method) in also.values():
+                continue  # shown with the first one
             shown = reader.operation(method.upper(), path, operation)
+            shown["also"] = also.get(operation["operationId"], ("", ""))[0]
             operations[operation["tags"][0]].append(shown)
     return {
         "title": document["info"]["title"],
@@ -41,6 +45,20 @@ def contents(document: Json) -> Json:
             {"code": code, "status": status, "text": prose(text)}
             for code, (status, text) in CODES.items()
         ],
+    }
+
+
+def _second_spellings(document: Json) -> dict[str, tuple[str, str]]:
+    """Operation → the other path and method under which the same one is found."""
+    named = {
+        operation["operationId"]: (path, method)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    return {
+        name.removeprefix("admin_"): where
+        for name, where in named.items()
+        if name.startswith("admin_") and name.removeprefix("admin_") in named
     }
 
 

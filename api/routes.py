@@ -22,6 +22,7 @@ CHAPTERS = {
     "awards": "Badges",
     "badges": "Badges",
     "participants": "Participants",
+    "erasures": "Participants",
     "people": "Participants",
     "scrip": "Scrip",
     "programs": "Programs",

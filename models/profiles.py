@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from models import clock, erasures, prepared
 from models.badges import Rarity
-from models.db import Engine, Session, run
+from models.db import Engine, Session, array, run
 from models.prepared import Prepared
 from models.rules.periods import Kind, period_at
 from models.rules.streaks import Rules, Standing, live, walk
@@ -147,6 +147,17 @@ def status(session: Session, tenant_id: int, external_id: str) -> str | None:
         {"tenant_id": tenant_id, "external_id": external_id},
     )
     return rows[0][0] if rows else None
+
+
+def suspended(session: Session, tenant_id: int, external_ids: Iterable[str]) -> set[str]:
+    """Those of some external ids whose participants are suspended or closed."""
+    rows = run(
+        session,
+        "SELECT external_id FROM participants WHERE tenant_id = %(tenant_id)s"
+        " AND external_id = ANY(CAST(%(ids)s AS text[])) AND inactive_since IS NOT NULL",
+        {"tenant_id": tenant_id, "ids": array(external_ids)},
+    )
+    return {row[0] for row in rows}
 
 
 def _profile(row: Any) -> Profile:
