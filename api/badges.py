@@ -14,7 +14,8 @@ from typing_extensions import TypedDict
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
-from api.errors import Problem, invalid_field, not_found
+from api.definitions import changing, some_fields, unique_code
+from api.errors import invalid_field, not_found
 from api.fields import uuid_in_path, web_url
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
 from api.validation import (
@@ -30,8 +31,8 @@ from api.validation import (
 )
 from models import badges, clock, ids
 from models.badges import Badge, Entry, Filter, Rarity
-from models.db import reading, transaction
-from models.errors import CodeTaken, NotFound
+from models.db import reading
+from models.errors import NotFound
 
 blueprint = Blueprint("badges", __name__)
 
@@ -155,13 +156,8 @@ def list_badges() -> Response:
 def create_badge() -> Response:
     """Create a definition."""
     new = body(NewBadge)
-    mine = tenant().id
-    try:
-        with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
-            badge = badges.create(session, mine, new.model_dump())
-    except CodeTaken:
-        detail = f"Badge with code '{new.code}' already exists"
-        raise Problem(400, "badge_code_conflict", detail) from None
+    with unique_code("badge", new.code), changing() as session:
+        badge = badges.create(session, tenant().id, new.model_dump())
     return answer(_definition(badge), 201)
 
 
@@ -186,8 +182,7 @@ def change_badge(badge_id: str) -> Response:
     """Change what is given of a definition."""
     number = uuid_in_path("badge", badge_id)
     change = body(BadgeChange).model_dump(exclude_unset=True)
-    if not change:
-        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    some_fields(change)
     return answer(_definition(_change(number, change)))
 
 
@@ -216,11 +211,10 @@ def _category() -> str | None:
 
 
 def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
-    mine = tenant().id
     _badge(badge_id)  # whoever has no such badge makes nobody read anything afresh
     try:
-        with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
-            return badges.revise(session, mine, badge_id, values)
+        with changing() as session:
+            return badges.revise(session, tenant().id, badge_id, values)
     except NotFound:
         raise not_found("badge", str(badge_id)) from None
 

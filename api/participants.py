@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 from api.answers import answer
 from api.auth import current_tenant, tenant
 from api.context import app_context, this_request
+from api.definitions import some_fields
 from api.errors import FieldError, Problem, invalid_field, not_found
 from api.fields import web_url
 from api.operations import Parameter, describe
@@ -134,8 +135,7 @@ def change_participant(participant_id: str) -> Response:
     """Change what is given; attributes are replaced whole."""
     participant_id = participant_id_in_path(participant_id)
     change = {} if _has_no_body() else body(ParticipantChange).model_dump(exclude_unset=True)
-    if not change:
-        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    some_fields(change)
     mine = current_tenant()
     with transaction(app_context().engine) as session:
         found = profiles.change(session, mine.id, participant_id, change)

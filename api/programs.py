@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
-from api.errors import Problem, not_found
+from api.definitions import some_fields
+from api.errors import not_found
 from api.fields import uuid_in_path
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, describe
 from api.validation import Body, Name, Text, body, page_window, query_bool
@@ -116,8 +117,7 @@ def get_program(program_id: str) -> Response:
 def change_program(program_id: str) -> Response:
     """Change what is given of a program."""
     values = body(ProgramChange).model_dump(exclude_unset=True)
-    if not values:
-        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    some_fields(values)
     return answer(_as_json(_change(program_id, values)))
 
 

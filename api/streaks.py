@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
-from api.errors import Problem, invalid_field, not_found
+from api.definitions import changing, some_fields, unique_code
+from api.errors import invalid_field, not_found
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
 from api.validation import (
     Body,
@@ -27,8 +28,8 @@ from api.validation import (
     query_day,
 )
 from models import clock, participants, streaks, ticks
-from models.db import reading, transaction
-from models.errors import CodeTaken, NotFound
+from models.db import reading
+from models.errors import NotFound
 from models.rules.periods import Kind, key_of, period_at, period_of_day, starts_at
 from models.rules.streaks import Explained, Status, explain, live
 from models.streaks import Boundary, State, Streak
@@ -163,13 +164,8 @@ def list_streaks() -> Response:
 def create_streak() -> Response:
     """Create a definition."""
     new = body(NewStreak)
-    mine = tenant().id
-    try:
-        with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
-            streak = streaks.create(session, mine, new.model_dump())
-    except CodeTaken:
-        detail = f"Streak with code '{new.code}' already exists"
-        raise Problem(400, "streak_code_conflict", detail) from None
+    with unique_code("streak", new.code), changing() as session:
+        streak = streaks.create(session, tenant().id, new.model_dump())
     return answer(_definition(streak), 201)
 
 
@@ -194,8 +190,7 @@ def change_streak(code: str) -> Response:
     """Change what is given of a definition."""
     given = body(StreakChange)
     change = given.model_dump(include=given.model_fields_set)  # milestones with all their fields
-    if not change:
-        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    some_fields(change)
     return answer(_definition(_change(code, change)))
 
 
@@ -209,11 +204,10 @@ def deactivate_streak(code: str) -> Response:
 
 
 def _change(code: str, values: dict[str, Any]) -> Streak:
-    mine = tenant().id
     _streak(code)
     try:
-        with app_context().intake.changing([mine]), transaction(app_context().engine) as session:
-            return streaks.revise(session, mine, code, values)
+        with changing() as session:
+            return streaks.revise(session, tenant().id, code, values)
     except NotFound:
         raise not_found("streak", code) from None
 

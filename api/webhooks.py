@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
+from api.definitions import some_fields
 from api.errors import Problem, invalid_field, not_found
 from api.operations import PAGE, Id, Message, Moment, describe
 from api.validation import Body, Text, body, page_window
@@ -174,8 +175,7 @@ def get_webhook(webhook_id: str) -> Response:
 def change_webhook(webhook_id: str) -> Response:
     """Change what is given. Disabled, it gets no new facts and those pending for it wait."""
     values = body(WebhookChange).model_dump(exclude_unset=True)
-    if not values:
-        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+    some_fields(values)
     if "url" in values:
         _check_url(values["url"])
     try:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from models import clock
 from models.badges import Badge
-from models.db import Session, array, copy, copy_text, run
+from models.db import Session, array, copy, copy_text, pairs, run
 
 Key = tuple[int, int, str]  # tenant, participant, badge
 
@@ -152,10 +152,7 @@ def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, s
             " AS k (tenant_id, id)"
             " ON a.tenant_id = k.tenant_id AND a.id = k.id"
         ),
-        {
-            "tenants": array(tenant for tenant, _ in keys),
-            "ids": array(award_id for _, award_id in keys),
-        },
+        pairs(keys),
     )
     return {(row.tenant_id, row.id): _found(row) for row in rows}
 

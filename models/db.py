@@ -139,6 +139,12 @@ def array(values: Iterable[str | int | None]) -> str:
     return "{" + ",".join(map(_element, values)) + "}"
 
 
+def pairs(keys: Iterable[tuple[int, str]]) -> dict[str, str]:
+    """Some (tenant, id) as the arrays `tenants` and `ids`."""
+    tenants, ids = zip(*keys, strict=True)
+    return {"tenants": array(tenants), "ids": array(ids)}
+
+
 def _element(value: str | int | None) -> str:
     if value is None:
         return "NULL"

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, change, run
+from models.db import Session, array, change, pairs, run
 
 Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
@@ -84,10 +84,7 @@ def _run(session: Session, statement: str, keys: Sequence[Key]) -> dict[Key, Par
     rows = run(
         session,
         statement,
-        {
-            "tenants": array(tenant for tenant, _ in keys),
-            "ids": array(external for _, external in keys),
-        },
+        pairs(keys),
     )
     return {
         (row[0], row[1]): Participant(

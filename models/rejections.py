@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session, array, copy, copy_text, run
+from models.db import Session, copy, copy_text, pairs, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,6 @@ def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, s
         "SELECT r.tenant_id, r.id::text, r.code FROM rejections r"
         " JOIN unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, id)"
         " USING (tenant_id, id)",
-        {
-            "tenants": array(tenant for tenant, _ in keys),
-            "ids": array(write_id for _, write_id in keys),
-        },
+        pairs(keys),
     )
     return {(row[0], row[1]): row[2] for row in rows}

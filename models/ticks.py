@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, copy, copy_text
+from models.db import Session, copy, copy_text, pairs
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Outcome
 
@@ -114,10 +114,7 @@ def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, s
             " AS k (tenant_id, id)"
             " ON t.tenant_id = k.tenant_id AND t.id = k.id"
         ),
-        {
-            "tenants": array(tenant for tenant, _ in keys),
-            "ids": array(tick_id for _, tick_id in keys),
-        },
+        pairs(keys),
     )
     return {(row.tenant_id, str(row.id)): _found(row) for row in rows}
 
