@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from flask import g
+from contextlib import suppress
 
+from flask import Response, g, request
+
+from api.auth import principal
+from api.context import app_context
 from api.errors import Problem
-from workers.intake import Caps, Rate, Refusal
+from workers.intake import Caps, Rate, Refusal, Unavailable, Writer
 
 RATE_LIMIT_CODES = (
     "RATE_LIMIT_TENANT_EXCEEDED",
@@ -38,6 +42,18 @@ def show_rate(rate: Rate | None) -> None:
             "X-RateLimit-Remaining": str(rate.remaining),
             "X-RateLimit-Reset": _seconds(rate.reset_ms),
         }
+
+
+def show_standing(response: Response) -> Response:
+    """A write that was refused before it came to the door: it took no token, and the caller is
+    told how the caps stand all the same. To be run after a request."""
+    if request.method != "POST" or "rate_headers" in g or "principal" not in g:
+        return response
+    who = principal()
+    writer = Writer(who.tenant.id, who.key.id, g.get("participant_id"))
+    with suppress(Unavailable):  # then the answer stands without
+        show_rate(app_context().intake.standing(writer, who.caps))
+    return response
 
 
 def _seconds(milliseconds: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from flask import Response
+from flask import Response, g
 
 from api import door, outcomes
 from api.answers import answer
@@ -82,7 +82,7 @@ class _Write:
 
 def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> Response:
     """Accept one write and wait for the worker, as far as the caller prefers."""
-    context = app_context()
+    context, g.participant_id = app_context(), posted.participant_id
     wish = preference(context.settings.wait_seconds)
     with context.waiters.place() if wish.wait_seconds else nullcontext(True) as may_wait:
         wish = wish if may_wait else wish.without_wait()

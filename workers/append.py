@@ -118,6 +118,27 @@ def arguments(number: int, request: Append, bounds: tuple[int, int]) -> list[Any
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Whose writes are counted."""
+
+    tenant_id: int
+    key_id: UUID
+    participant_id: str | None  # None: as far as is known
+
+
+def counters(writer: Writer, caps: Caps) -> list[tuple[int, str]]:
+    """The caps that apply to a writer with their counters, in the order in which they refuse."""
+    number, tenant_id = keys.stream_of(writer.tenant_id), writer.tenant_id
+    found = [
+        (caps.tenant, keys.tenant_rate(number, tenant_id)),
+        (caps.key, keys.key_rate(number, tenant_id, writer.key_id)),
+    ]
+    if writer.participant_id is not None:
+        found.append((caps.participant, keys.rate(number, tenant_id) + writer.participant_id))
+    return [(cap, counter) for cap, counter in found if cap]
+
+
 def _shared_caps(number: int, request: Append) -> str:
     """The caps on all of an append's writes, as the script reads them."""
     caps, shared = request.caps, ""

@@ -34,7 +34,8 @@ from workers.append import Reason as Reason
 from workers.append import Refusal as Refusal
 from workers.append import Stale as Stale
 from workers.append import Unavailable as Unavailable
-from workers.append import arguments, read
+from workers.append import Writer as Writer
+from workers.append import arguments, counters, read
 from workers.messages import AwardV1 as AwardV1
 from workers.messages import Message as Message
 from workers.messages import TickV1 as TickV1
@@ -49,6 +50,7 @@ _SCRIPT = Path(__file__).with_name("accept.lua").read_text()
 _CHANGING = "!"  # ends a version while a change is being written: no cache may be filled from it
 UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
+MINUTE_MS = 60_000  # as in the script
 CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
 
 
@@ -144,6 +146,26 @@ class Intake:
         except redis.exceptions.RedisError:
             return None  # accepted all the same: the caller says 202
         return None if popped is None else json.loads(popped[1])
+
+    def standing(self, writer: Writer, caps: Caps) -> Rate | None:
+        """How the tightest cap stands, without taking a token; None where none applies.
+
+        Raises Unavailable.
+        """
+        wanted = counters(writer, caps)
+        pipeline = self.client.pipeline(transaction=False)
+        for _, counter in wanted:
+            pipeline.get(counter)
+            pipeline.pttl(counter)
+        try:
+            found: Any = pipeline.execute() if wanted else []
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+        rates = [
+            Rate(cap, max(0, cap - int(count or 0)), reset_ms if count else MINUTE_MS)
+            for (cap, _), count, reset_ms in zip(wanted, found[::2], found[1::2], strict=True)
+        ]
+        return min(rates, key=lambda one: one.remaining, default=None)
 
     def mark(self, tenant_id: int, participant_id: str, is_active: bool) -> None:
         """Refuse a participant's writes at the door, or let them in again.

@@ -172,6 +172,26 @@ def test_it_does_not_charge_what_it_refuses(
     pipeline.drain()
 
 
+def test_it_tells_how_the_caps_stand_also_when_it_refuses_before_it_counts(
+    app: Flask, make_account: Callable[..., Account]
+) -> None:
+    account = make_account(writes_per_minute=5)
+    client = client_of(app, account.keys["live"])
+    make_streak(client)
+    post_tick(client)
+    unknown = post_tick(client, streak_code="nobody_made_this")
+    problem(unknown, 404, "streak_not_found")
+    assert rate(unknown) == (5, 4)
+    too_old = post_tick(client, timestamp="2001-01-01T00:00:00Z")
+    problem(too_old, 422, "timestamp_out_of_range", "timestamp")
+    assert rate(too_old) == (5, 4)
+    cap_tenant(app, account, writes_per_minute=9)
+    assert rate(post_tick(client)) == (5, 3)
+    nameless = post_tick(client, "")
+    problem(nameless, 422, "validation_error", "participant_id")
+    assert rate(nameless) == (9, 8)  # the participant's own cap needs a participant
+
+
 def test_it_charges_a_repeated_request_once_and_tells_what_is_left(
     app: Flask, make_account: Callable[..., Account], pipeline: Pipeline
 ) -> None:
@@ -269,7 +289,7 @@ def test_it_tells_after_a_batch_how_the_tightest_cap_stands(
     assert rate(post_batch(client, tick("a"), tick("a"), tick("b"))) == (9, 7)
     cap_tenant(app, account, writes_per_minute=4)
     assert rate(post_batch(client, tick("c"), tick("d"))) == (4, 2)
-    assert rate(post_batch(client, {})) is None
+    assert rate(post_batch(client, {})) == (4, 2)
     pipeline.drain()
 
 
