@@ -67,7 +67,7 @@ def page(session: Session, streak: Streak, wanted: Wanted) -> tuple[Sequence[AtR
 _SELECT = """
     SELECT s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded,
       s.current_count, s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at,
-      s.last_timezone, NULL AS place, s.nth, p.external_id, p.timezone, p.status
+      s.last_timezone, NULL AS place, s.is_watched, s.nth, p.external_id, p.timezone, p.status
     FROM (
       SELECT *, row_number() OVER (ORDER BY participant_id) AS nth FROM streak_states
       WHERE tenant_id = :tenant_id AND streak_id = :streak_id AND participant_id > :after

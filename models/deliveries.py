@@ -3,7 +3,8 @@
 What is pending stands in one small table of its own (a partition by status), whatever the fact's
 age; recording the outcome moves the row to the day of its fact. A *lane* is the pending deliveries
 of one destination: `deliveries_due` has them in order, so that one lane never stands before
-another. A claim is a lease in a column that no index knows: it costs no index entry.
+another. Those that have a participant go in his order instead (`models.heads`). A claim is a lease
+in a column that no index knows: it costs no index entry.
 """
 
 from __future__ import annotations
@@ -21,17 +22,7 @@ from models.db import Session
 Status = Literal["pending", "delivered", "dead"]
 LaneKey = tuple[int, UUID]  # tenant, webhook
 
-FIRST_LANE: LaneKey = (0, UUID(int=0))  # before every lane: tenants count from 1
-LANES_MAX = 1_000  # read at once; the caller goes on after the last one
-_ALL_LANES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A destination with something to claim, or one that is gone and has left something."""
-
-    key: LaneKey
-    is_orphan: bool
+Reason = Literal["gone", "asked", "failing"]  # why we disable a destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +31,7 @@ class Slots:
 
     key: LaneKey
     count: int
+    is_probe: bool = False  # its destination is parked: this one is to see whether it is back
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,12 @@ class Claimed:
     url: str
     secret: str  # encrypted
     body: str | None  # None: the fact is past its retention
+    previous_secret: str | None = None  # encrypted; signs too until previous_until
+    previous_until: datetime | None = None
+    signing_key: str | None = None  # encrypted; None: no v1a signature
+    retry_seconds: Sequence[int] | None = None  # None: the default schedule
+    is_probe: bool = False
+    participant_id: int | None = None  # whose next one waits for this one
 
     @property
     def lane(self) -> LaneKey:
@@ -92,112 +90,83 @@ class Outcome:
     status: Status
     next_attempt_at: datetime | None  # None unless pending
     attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
+    is_counted: bool = True  # False: the attempt is logged, but uses up none
+    disables: Reason | None = None  # the receiver wants nothing more at all
 
 
 # The statistics of a queue are always wrong: it was empty when they were taken, or full. These
 # leave the planner only plans that read an index in its order, whatever it believes.
-_BY_INDEX = sa.text("""
+BY_INDEX = sa.text("""
 SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off
 """)
 # A lost claim is no claim: the row is due as before. So its commit need not reach the disk.
-_NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
-
-# -- finding work ----------------------------------------------------------------------------
-
-# A skip scan: one index probe for each destination with pending deliveries.
-_LANES = sa.text("""
-WITH RECURSIVE lanes AS (
-  (SELECT tenant_id, webhook_id, 1 AS nth FROM deliveries_pending
-   WHERE (tenant_id, webhook_id) > (:tenant_id, CAST(:webhook_id AS uuid))
-   ORDER BY tenant_id, webhook_id LIMIT 1)
-  UNION ALL
-  SELECT next.tenant_id, next.webhook_id, lanes.nth + 1 FROM lanes CROSS JOIN LATERAL
-  (SELECT tenant_id, webhook_id FROM deliveries_pending
-   WHERE (tenant_id, webhook_id) > (lanes.tenant_id, lanes.webhook_id)
-   ORDER BY tenant_id, webhook_id LIMIT 1) next
-  WHERE lanes.nth < :limit
-)
-SELECT lanes.tenant_id, lanes.webhook_id, w.id IS NULL AS is_orphan,
-       w.id IS NULL OR (w.is_enabled AND EXISTS (
-         SELECT FROM deliveries_pending d
-         WHERE d.tenant_id = lanes.tenant_id AND d.webhook_id = lanes.webhook_id
-           AND d.next_attempt_at <= :now
-           AND (d.leased_until IS NULL OR d.leased_until <= :now))) AS has_work
-FROM lanes LEFT JOIN webhooks w ON w.tenant_id = lanes.tenant_id AND w.id = lanes.webhook_id
-""")
-
-
-def lanes(
-    session: Session, after: LaneKey, limit: int, now: datetime
-) -> tuple[list[Lane], LaneKey]:
-    """The lanes with work among the next `limit`, and after which one to go on next time."""
-    rows = session.execute(
-        _LANES, {"tenant_id": after[0], "webhook_id": after[1], "limit": limit, "now": now}
-    ).all()
-    found = [Lane((row.tenant_id, row.webhook_id), row.is_orphan) for row in rows if row.has_work]
-    if len(rows) < limit:
-        return found, FIRST_LANE
-    return found, max((row.tenant_id, row.webhook_id) for row in rows)
-
-
-def any_due(session: Session, now: datetime) -> bool:
-    """Whether a deliverer would find work: something claimable, or left by a deleted one."""
-    return bool(lanes(session, FIRST_LANE, _ALL_LANES, now)[0])
-
+NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
 
 # -- claiming --------------------------------------------------------------------------------
 
-_CLAIM = sa.text("""
+# What a claim returns, of a row `d` and its destination `due`.
+RETURNING = """
+RETURNING d.tenant_id, d.fact_id, d.webhook_id, d.attempts, d.participant_id,
+          CAST(d.ctid AS text) AS place, due.is_probe, due.url, due.secret, due.previous_secret,
+          due.previous_until, due.signing_key, due.retry_seconds
+"""
+DESTINATION = """
+  w.url, w.secret, w.previous_secret, w.previous_until, w.signing_key, w.retry_seconds
+"""
+
+_CLAIM = sa.text(f"""
 WITH due AS (
-  SELECT d.place, w.url, w.secret
+  SELECT d.place, lane.is_probe, {DESTINATION}
   FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
-              CAST(:counts AS integer[])) AS lane (tenant_id, webhook_id, count)
+              CAST(:counts AS integer[]), CAST(:probes AS boolean[]))
+       AS lane (tenant_id, webhook_id, count, is_probe)
   JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id AND w.is_enabled
+  LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
   CROSS JOIN LATERAL (
     SELECT ctid AS place FROM deliveries_pending
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND next_attempt_at <= :now
-      AND (leased_until IS NULL OR leased_until <= :now)
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND participant_id IS NULL
+      AND next_attempt_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
     ORDER BY next_attempt_at LIMIT lane.count FOR UPDATE SKIP LOCKED) d
+  WHERE lane.is_probe OR h.parked_until IS NULL
 )
 UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
-FROM due WHERE d.ctid = due.place
-RETURNING d.tenant_id, d.fact_id, d.webhook_id, d.attempts, CAST(d.ctid AS text) AS place,
-          due.url, due.secret
-""")
+FROM due WHERE d.ctid = due.place {RETURNING}
+""")  # noqa: S608 - fragments of this file
 
 
 def claim(session: Session, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
     """Lease what is due of some lanes, earliest first in each, and return it with its facts.
 
     Rows that another deliverer is claiming are passed over, not waited for. The destination is
-    read in the same statement: one that is disabled or deleted by now yields nothing.
+    read in the same statement: one that is disabled, deleted or parked by now yields nothing. What
+    has to go in a participant's order is claimed by `models.heads`.
     """
-    session.execute(_BY_INDEX)
-    session.execute(_NOT_DURABLE)
+    session.execute(BY_INDEX)
+    session.execute(NOT_DURABLE)
     rows = session.execute(
         _CLAIM,
         {
             "tenant_ids": [slot.key[0] for slot in slots],
             "webhook_ids": [slot.key[1] for slot in slots],
             "counts": [slot.count for slot in slots],
+            "probes": [slot.is_probe for slot in slots],
             "claim_id": lease.claim_id,
             "now": lease.now,
             "until": lease.until,
         },
     ).all()
+    return with_facts(session, rows, lease)
+
+
+def with_facts(session: Session, rows: Sequence[Any], lease: Lease) -> list[Claimed]:
+    """What a claim returned (`RETURNING`), with the facts to send."""
     bodies = _bodies(session, [(row.tenant_id, row.fact_id) for row in rows])
     return [
         Claimed(
-            tenant_id=row.tenant_id,
-            fact_id=row.fact_id,
-            webhook_id=row.webhook_id,
             claim_id=lease.claim_id,
-            attempts=row.attempts,
-            place=row.place,
-            url=row.url,
-            secret=row.secret,
             body=bodies.get((row.tenant_id, row.fact_id)),
+            **row._mapping,
         )
         for row in rows
     ]
@@ -237,9 +206,9 @@ _OUTCOME = """
     CAST(:claim_ids AS uuid[]), CAST(:places AS tid[]), CAST(:statuses AS text[]),
     CAST(:nexts AS timestamptz[]), CAST(:attempt_ids AS uuid[]), CAST(:numbers AS integer[]),
     CAST(:status_codes AS integer[]), CAST(:errors AS text[]), CAST(:durations AS integer[]),
-    CAST(:remotes AS text[]), CAST(:responses AS text[])
+    CAST(:remotes AS text[]), CAST(:responses AS text[]), CAST(:counted AS integer[])
   ) AS o (tenant_id, fact_id, webhook_id, claim_id, place, status, next_attempt_at,
-          attempt_id, number, status_code, error, duration_ms, remote_address, response)
+          attempt_id, number, status_code, error, duration_ms, remote_address, response, attempts)
 """
 _LOG = """
   INSERT INTO attempts (tenant_id, id, fact_id, webhook_id, number, status_code, error,
@@ -251,7 +220,7 @@ _LOG = """
 _RECORD = sa.text(f"""
 WITH outcome AS ({_OUTCOME}), settled AS (
   UPDATE deliveries d
-  SET status = o.status, attempts = coalesce(o.number, d.attempts),
+  SET status = o.status, attempts = o.attempts,
       next_attempt_at = coalesce(o.next_attempt_at, d.next_attempt_at),
       leased_until = NULL, claim_id = NULL
   FROM outcome o
@@ -287,7 +256,7 @@ def record(session: Session, outcomes: Sequence[Outcome]) -> int:
     """
     if not outcomes:
         return 0
-    session.execute(_BY_INDEX)
+    session.execute(BY_INDEX)
     columns = _columns(outcomes)
     settled: int = session.execute(_RECORD, columns).scalar_one()
     if settled < len(outcomes):
@@ -314,25 +283,31 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
         "durations": [one and one.duration_ms for one in attempts],
         "remotes": [one and one.remote_address for one in attempts],
         "responses": [one and one.response for one in attempts],
+        "counted": [_counted(outcome) for outcome in outcomes],
     }
 
 
-_BURY = sa.text("""
+def _counted(outcome: Outcome) -> int:
+    attempt = outcome.attempt
+    return attempt.number if attempt and outcome.is_counted else outcome.delivery.attempts
+
+
+_BURY = """
 UPDATE deliveries SET status = 'dead', leased_until = NULL, claim_id = NULL
 WHERE status = 'pending' AND ctid IN (
   SELECT ctid FROM deliveries_pending d
-  WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
+  WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND participant_id IS {}
     AND NOT EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = d.tenant_id AND w.id = d.webhook_id)
   LIMIT :limit FOR UPDATE SKIP LOCKED)
-""")
+"""
+_BURY_EACH = (sa.text(_BURY.format("NULL")), sa.text(_BURY.format("NOT NULL")))  # an index each
 
 
 def bury(session: Session, lane: LaneKey, limit: int) -> int:
-    """Mark dead what a deleted destination has left, at most `limit`; return how many."""
-    tenant_id, webhook_id = lane
-    return session.execute(
-        _BURY, {"tenant_id": tenant_id, "webhook_id": webhook_id, "limit": limit}
-    ).rowcount
+    """Mark dead what a deleted destination has left, at most `limit` of each kind; return how
+    many."""
+    values = {"tenant_id": lane[0], "webhook_id": lane[1], "limit": limit}
+    return sum(session.execute(statement, values).rowcount for statement in _BURY_EACH)
 
 
 # -- the log ---------------------------------------------------------------------------------

@@ -17,3 +17,7 @@ class CodeTaken(ModelError):
 
 class TenantExists(ModelError):
     """A tenant with this slug already exists."""
+
+
+class TooMany(ModelError):
+    """The tenant has as many of these as it may have."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from models import clock, erasures, prepared
+from models import clock, deadlines, erasures, prepared
 from models.badges import Rarity
 from models.db import Engine, Session, array, run
 from models.prepared import Prepared
@@ -195,6 +195,7 @@ def _standing(rules: Rules, walked: list[Any]) -> Standing:
 # -- writing ---------------------------------------------------------------------------------
 
 _FIELDS = ("display_name", "avatar_url", "attributes", "timezone", "tags", "status")
+_MOVES_DEADLINES = {"timezone", "status"}
 
 # Kept at the first instant while a participant goes from one inactive status to another.
 _SINCE = """inactive_since = CASE WHEN %(status)s = 'ACTIVE' THEN NULL
@@ -217,6 +218,8 @@ def upsert(
     profile, is_new = _profile(rows[0]), bool(rows[0][15])
     if is_new:
         _mark_erased(session, tenant, profile)
+    elif values.keys() & _MOVES_DEADLINES:
+        deadlines.look_again(session, tenant.id, profile.id)
     return profile, is_new
 
 
@@ -263,6 +266,8 @@ def change(
         RETURNING p.*)
         SELECT {_ROW} FROM p"""  # noqa: S608 - names of this file
     rows = run(session, statement, _arguments(tenant_id, external_id, values))
+    if rows and values.keys() & _MOVES_DEADLINES:
+        deadlines.look_again(session, tenant_id, rows[0][0])
     return _profile(rows[0]) if rows else None
 
 

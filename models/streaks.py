@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from models import clock
+from models import clock, reviews
 from models.db import IntegrityError, Session, array, change, metadata, run
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
@@ -33,6 +33,7 @@ streaks = sa.Table(
     sa.Column("is_active", sa.Boolean, nullable=False),
     sa.Column("boundary", sa.Text, nullable=False),
     sa.Column("milestones", sa.JSON, nullable=False),
+    sa.Column("at_risk_lead_hours", sa.Integer),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
@@ -53,6 +54,7 @@ class Streak:
     is_active: bool
     boundary: Boundary
     milestones: list[dict[str, Any]]
+    at_risk_lead_hours: int | None  # None: told when its last period begins
     revision: int  # counts up when the rules change: states walked under an older one are stale
     created_at: datetime
     updated_at: datetime
@@ -73,6 +75,7 @@ class State:
     last_recorded_us: int  # the latest instant of any tick, in microseconds
     last_zone: str | None  # the zone that tick named itself
     place: str | None = None  # where the row stands (ctid), under the participant's lock
+    is_watched: bool = False  # whether it has a deadline (models/deadlines.py)
 
 
 # -- definitions -----------------------------------------------------------------------------
@@ -124,7 +127,10 @@ def all_of(session: Session, tenant_id: int) -> list[Streak]:
 
 
 def revise(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
-    """Change a definition; raise NotFound. New rules make a new revision."""
+    """Change a definition; raise NotFound. New rules make a new revision.
+
+    Where it may have moved deadlines, every state under it will be looked at again.
+    """
     revised = values.keys() & {"grace_periods", "reset_on_miss"}
     row = session.execute(
         sa.update(streaks)
@@ -136,7 +142,12 @@ def revise(session: Session, tenant_id: int, code: str, values: dict[str, Any]) 
     ).one_or_none()
     if row is None:
         raise NotFound(code)
+    if values.keys() & _MOVES_DEADLINES or values.get("is_active"):
+        reviews.ask(session, tenant_id, row.id)
     return _streak(row)
+
+
+_MOVES_DEADLINES = {"grace_periods", "reset_on_miss", "boundary", "at_risk_lead_hours"}
 
 
 def _streak(row: Any) -> Streak:
@@ -151,6 +162,7 @@ def _streak(row: Any) -> Streak:
         is_active=row.is_active,
         boundary=row.boundary,
         milestones=row.milestones,
+        at_risk_lead_hours=row.at_risk_lead_hours,
         revision=row.revision,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -159,13 +171,14 @@ def _streak(row: Any) -> Streak:
 
 # -- states ----------------------------------------------------------------------------------
 
-_STATE_COLUMNS = (
+STATE_COLUMNS = (
     "s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded, s.current_count,"
-    " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone, s.ctid"
+    " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone, s.ctid,"
+    " s.is_watched"
 )
 
 _SELECT_STATES = f"""
-    SELECT {_STATE_COLUMNS}
+    SELECT {STATE_COLUMNS}
     FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
       CAST(%(streaks)s AS int[]))
          AS k (tenant_id, participant_id, streak_id)
@@ -199,7 +212,7 @@ def states_of(
     """A participant's states under some of the tenant's definitions, in their order."""
     rows = session.execute(
         sa.text(
-            f"SELECT {_STATE_COLUMNS} FROM streak_states s"  # noqa: S608 - as above
+            f"SELECT {STATE_COLUMNS} FROM streak_states s"  # noqa: S608 - as above
             " WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id"
         ),
         {"tenant_id": tenant_id, "participant_id": participant_id},
@@ -216,28 +229,30 @@ def state_of_row(row: Any, streak: Streak) -> State:
     """The state in a row; walked afresh when the definition's rules changed since it was written.
 
     `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
-    instant, last zone, place).
+    instant, last zone, place, is watched, …).
     """
     ranges = parse_ranges(row[3])
     if row[7] == streak.revision:
         standing = Standing(ranges[-1][1] - 1, row[4], row[5], row[6])
     else:
         standing = rules.walk(ranges, streak.rules)
-    return State(ranges, standing, clock.to_us(row[8]), row[9], row[10])
+    return State(ranges, standing, clock.to_us(row[8]), row[9], row[10], row[11])
 
 
 _VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
       CAST(%(streaks)s AS int[]), CAST(%(places)s AS tid[]), CAST(%(recorded)s AS text[]),
       CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]), CAST(%(grace)s AS int[]),
-      CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]), CAST(%(zones)s AS text[]))
+      CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]), CAST(%(zones)s AS text[]),
+      CAST(%(watched)s AS boolean[]))
       AS k (tenant_id, participant_id, streak_id, place, recorded, current_count, longest_count,
-        grace_remaining, revision, last_recorded_at, last_timezone)"""
+        grace_remaining, revision, last_recorded_at, last_timezone, is_watched)"""
 
 _INSERT_STATES = f"""
     INSERT INTO streak_states (tenant_id, participant_id, streak_id, recorded, current_count,
-      longest_count, grace_remaining, revision, last_recorded_at, last_timezone)
+      longest_count, grace_remaining, revision, last_recorded_at, last_timezone, is_watched)
     SELECT tenant_id, participant_id, streak_id, CAST(recorded AS int4multirange), current_count,
-      longest_count, grace_remaining, revision, CAST(last_recorded_at AS timestamptz), last_timezone
+      longest_count, grace_remaining, revision, CAST(last_recorded_at AS timestamptz),
+      last_timezone, is_watched
     FROM {_VALUES} ORDER BY tenant_id, participant_id, streak_id
     """  # noqa: S608 - a fragment of this file
 
@@ -246,7 +261,7 @@ _UPDATE_STATES = f"""
       recorded = CAST(k.recorded AS int4multirange), current_count = k.current_count,
       longest_count = k.longest_count, grace_remaining = k.grace_remaining,
       revision = k.revision, last_recorded_at = CAST(k.last_recorded_at AS timestamptz),
-      last_timezone = k.last_timezone
+      last_timezone = k.last_timezone, is_watched = k.is_watched
     FROM {_VALUES} WHERE s.ctid = k.place
     """  # noqa: S608 - a fragment of this file
 
@@ -274,6 +289,7 @@ def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, s
         "revisions": array(revisions[key] for key in states),
         "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
         "zones": array(state.last_zone for state in states.values()),
+        "watched": array(state.is_watched for state in states.values()),
     }
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from http import HTTPStatus
+from uuid import UUID
 
 from aiohttp import ClientSession
 
 from models import clock, ids
-from models.deliveries import Attempt, Claimed, Outcome
+from models.deliveries import Attempt, Claimed, Outcome, Reason
 from webhooks import egress, facts, schedule, secrets, sender, signing
 from webhooks.egress import Policy
 from webhooks.errors import Refused, SecretsError
-from webhooks.schedule import Random
+from webhooks.schedule import Failed, Random
 from webhooks.secrets import Ring
 from webhooks.sender import Result
 
@@ -28,36 +31,42 @@ OUR_FAULT_DAYS_MAX = 7
 USER_AGENT = "Unbroken-Webhooks/1"
 
 
-async def attempt(session: ClientSession, ring: Ring, policy: Policy, delivery: Claimed) -> Outcome:
+@dataclass(frozen=True)
+class Means:
+    """With what attempts are made."""
+
+    http: ClientSession
+    ring: Ring
+    policy: Policy
+    now: Callable[[], datetime] = clock.now
+
+
+async def attempt(means: Means, delivery: Claimed) -> Outcome:
     """Make one attempt; what fails by our own fault is postponed and counts as none."""
     if delivery.body is None:
         log.warning("fact %s is past its retention: its delivery is dead", delivery.fact_id)
         return Outcome(delivery, "dead", None, None)
-    began = clock.now()
+    began = means.now()
     try:
-        key = _signing_key(ring, delivery.secret)
+        keys = secrets.keys_at(means.ring, delivery, began)
     except SecretsError as error:
         log.error("destination %s: %s", delivery.webhook_id, error)  # noqa: TRY400 -- no trace
         return postponed(delivery, began)
-    headers = _headers(key, delivery, began)
+    headers = headers_of(keys, delivery.fact_id, began, delivery.body.encode())
     try:
-        url = egress.parse(delivery.url, policy)
+        url = egress.parse(delivery.url, means.policy)
     except Refused:  # the operator allows less than when the destination was made
         result = Result(duration_ms=0, error=sender.UNREACHABLE)
     else:
-        result = await sender.post(session, url, delivery.body.encode(), headers)
+        result = await sender.post(means.http, url, delivery.body.encode(), headers)
     return decide(delivery, result, began, random.random)
 
 
-@lru_cache(maxsize=1_024)
-def _signing_key(ring: Ring, stored: str) -> bytes:
-    """Decrypted once a process and secret; raise SecretsError, which is not remembered."""
-    return signing.secret_key(secrets.decrypt(ring, stored))
-
-
-def _headers(key: bytes, delivery: Claimed, began: datetime) -> dict[str, str]:
-    message_id = facts.public_id(delivery.fact_id)
-    headers = signing.headers([key], message_id, began, (delivery.body or "").encode())
+def headers_of(
+    keys: Sequence[signing.Key], fact_id: UUID, began: datetime, body: bytes
+) -> dict[str, str]:
+    """The headers of one POST of a fact: who sent it, and what it is."""
+    headers = signing.headers(keys, facts.public_id(fact_id), began, body)
     headers["Content-Type"] = "application/json"
     headers["User-Agent"] = USER_AGENT
     return headers
@@ -69,11 +78,33 @@ def decide(delivery: Claimed, result: Result, began: datetime, random: Random) -
     if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
         return postponed(delivery, now)
     made = _logged(delivery, result, began)
+    disables = _disables(result)
     if result.is_success:
-        return Outcome(delivery, "delivered", None, made)
+        return Outcome(delivery, "delivered", None, made, disables=disables)
+    again = _again(delivery, result, now, random)
+    return Outcome(
+        delivery,
+        "dead" if again is None else "pending",
+        again,
+        made,
+        is_counted=again is None or not delivery.is_probe,
+        disables=disables,
+    )
+
+
+def _again(delivery: Claimed, result: Result, now: datetime, random: Random) -> datetime | None:
+    if sender.ABORT_MESSAGE in result.wishes:
+        return None
     wish = schedule.retry_after(result.status or 0, result.retry_after, now)
-    again = schedule.after_answer(made.number, now, random, wish)
-    return Outcome(delivery, "dead" if again is None else "pending", again, made)
+    failed = Failed(delivery.attempts + 1, wish, delivery.retry_seconds)
+    plan = schedule.after_probe if delivery.is_probe else schedule.after_answer
+    return plan(failed, now, random)
+
+
+def _disables(result: Result) -> Reason | None:
+    if result.status == HTTPStatus.GONE:
+        return "gone"
+    return "asked" if sender.DISABLE in result.wishes else None
 
 
 def _logged(delivery: Claimed, result: Result, began: datetime) -> Attempt:

@@ -12,19 +12,18 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from webhooks.addresses import Address, Network, is_public
 from webhooks.errors import Refused
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 Lookup = Callable[[str, int], Sequence[str]]  # name, port -> addresses; OSError: no such name
 
 URL_CHARS_MAX = 2_048
@@ -33,29 +32,12 @@ CHECK_SECONDS = 3.0  # how long creating a destination waits for the name servic
 LOOKUP_THREADS = 16  # a name service that hangs on some names must not hold up the others
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# Public by Python's reckoning, yet not a place where a subscriber lives.
-_CLOSED_V4 = tuple(
-    IPv4Network(text)
-    for text in (
-        "168.63.129.16/32",  # Azure's host agent
-        "192.0.0.0/24",  # protocol assignments (Oracle's metadata among them)
-        "192.88.99.0/24",  # 6to4 relays
-        "198.18.0.0/15",  # benchmarking
-        "224.0.0.0/3",  # multicast, reserved, broadcast
-    )
-)
-# Only global unicast is open: everything else (loopback, ULA, link-local, site-local, multicast,
-# IPv4-mapped, NAT64, discard) is outside it. Within it these are closed:
-_OPEN_V6 = IPv6Network("2000::/3")
-_CLOSED_V6 = tuple(
-    IPv6Network(text)
-    for text in (
-        "2001::/23",  # Teredo, ORCHID, benchmarking and other protocol assignments
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4: an IPv4 address in disguise
-        "3fff::/20",  # documentation
-    )
-)
+# What a name service may be asked for: letters, digits, hyphens, and the underscores of some names.
+# No percent signs, semicolons or empty labels, which others may read otherwise than we do.
+_NAME = re.compile(r"(?!.{254})([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+# The host as it is spelled, and a port in ASCII digits: `int` reads those of all alphabets. In
+# brackets neither a zone (`%eth0`) nor an address of the future (`v1.x`).
+_AUTHORITY = re.compile(r"\w+://(\[[0-9a-fA-F:.]+\]|[^][/?#:@]*)(:[0-9]{0,5})?(?=[/?#]|$)")
 
 
 @dataclass(frozen=True)
@@ -65,14 +47,23 @@ class Policy:
     allow: tuple[Network, ...] = ()  # addresses that may be called although not public
     allow_http: bool = False
     ports: frozenset[int] | None = frozenset({443})  # None: any
+    # Through which everything goes, https alone: it could read the rest. It resolves the names, so
+    # it has to vet what they lead to; we vet what is spelled, and connect to the proxy alone.
+    proxy: URL | None = field(default=None, repr=False)  # it may hold a password
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Those that a destination may have."""
+        return ("https", "http") if self.allow_http and self.proxy is None else ("https",)
 
 
-def policy(allow_cidrs: str, allow_http: bool, ports: str) -> Policy:
-    """The policy of three settings; raise ValueError naming what cannot be read."""
+def policy(allow_cidrs: str, allow_http: bool, ports: str, proxy: str = "") -> Policy:
+    """The policy of four settings; raise ValueError naming what cannot be read."""
     return Policy(
         tuple(ip_network(text.strip()) for text in allow_cidrs.split(",") if text.strip()),
         allow_http,
         None if ports.strip() == "*" else frozenset(_port(text) for text in ports.split(",")),
+        _proxy(proxy.strip()) if proxy.strip() else None,
     )
 
 
@@ -81,6 +72,19 @@ def _port(text: str) -> int:
     if not 1 <= number <= 65_535:
         raise ValueError(f"{number} is not a port")
     return number
+
+
+def _proxy(text: str) -> URL:
+    """http://host:port, which is asked to CONNECT; a user and password may stand before it."""
+    try:
+        url = URL(text)
+        is_bare = url.raw_path in ("", "/") and not url.raw_query_string and not url.raw_fragment
+        if url.scheme == "http" and url.raw_host and url.explicit_port and is_bare:
+            return url
+    except ValueError:
+        pass
+    # Without the text: it may hold a password.
+    raise ValueError("the proxy is not spelled http://host:port")
 
 
 # -- URLs ------------------------------------------------------------------------------------
@@ -98,27 +102,33 @@ def parse(text: str, policy: Policy) -> URL:
         host, port = url.raw_host, url.explicit_port
     except ValueError:
         raise Refused("is not a URL") from None
-    _check_parts(text, url, policy)
-    _check_host(host, policy)
+    _check_host(host, _check_spelling(text, url, policy), policy)
     _check_port(_DEFAULT_PORTS[url.scheme] if port is None else port, policy)
     return url
 
 
-def _check_parts(text: str, url: URL, policy: Policy) -> None:
-    if url.scheme not in (("https", "http") if policy.allow_http else ("https",)):
+def _check_spelling(text: str, url: URL, policy: Policy) -> str:
+    """Return the host as it is spelled."""
+    if url.scheme not in policy.schemes:
         raise Refused("must begin with https://")
     if re.match(r"[^/]*//[^/?#]*@", text):  # even an empty user: the parser drops it silently
         raise Refused("must not contain credentials")
+    found = _AUTHORITY.match(text)
+    if found is None:
+        raise Refused("must name a host, and a port in plain digits if any")
+    return found[1]
 
 
-def _check_host(host: str | None, policy: Policy) -> None:
+def _check_host(host: str | None, spelled: str, policy: Policy) -> None:
     if not host:
         raise Refused("must name a host")
     address = _literal(host)
     if address is not None:
         vet([address], policy)
-    elif _ends_in_number(host):
+    if _ends_in_number(host) and (address is None or host != spelled):
         raise Refused("must spell an IPv4 address as four decimal numbers")
+    if address is None and not _NAME.fullmatch(host):
+        raise Refused("must name a host by letters, digits, hyphens and dots")
 
 
 def _check_port(port: int, policy: Policy) -> None:
@@ -142,13 +152,6 @@ def _ends_in_number(host: str) -> bool:
 
 
 # -- addresses -------------------------------------------------------------------------------
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address is one of the public Internet's, in no disguise."""
-    if isinstance(address, IPv6Address):
-        return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
-    return address.is_global and not any(address in network for network in _CLOSED_V4)
 
 
 def vet(addresses: Iterable[Address], policy: Policy) -> None:
@@ -182,11 +185,11 @@ def check(text: str, policy: Policy, lookup: Lookup = system_lookup) -> None:
     """Raise Refused unless a destination may have this URL. Asks the name service.
 
     A name that does not resolve passes: nothing can be called there yet, and whatever it resolves
-    to later is vetted by every connection.
+    to later is vetted by every connection. With a proxy the name is the proxy's to resolve.
     """
     url = parse(text, policy)
     host = url.raw_host or ""
-    if _literal(host) is not None:
+    if _literal(host) is not None or policy.proxy is not None:
         return
     try:
         answers = _lookups.submit(lookup, host, url.port or 0).result(CHECK_SECONDS)
@@ -208,10 +211,24 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Look up and vet; raise OSError (no such name) or Refused."""
+        """Look up and vet; raise OSError (no such name) or Refused.
+
+        With a proxy its name alone is looked up, and its addresses are the operator's affair.
+        """
+        proxy = self._policy.proxy
+        if proxy is not None and (host, port) != (proxy.raw_host, proxy.port):
+            raise Refused("must be reached through the proxy")
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(_lookups, self._lookup, host, port)
-        return [_result(host, answer, port) for answer in vetted(host, answers, self._policy)]
+        try:
+            answers = await loop.run_in_executor(_lookups, self._lookup, host, port)
+        except socket.gaierror:
+            if proxy is None:
+                raise
+            # Whatever it was, it says nothing about a receiver: as if nobody had answered.
+            raise socket.gaierror(socket.EAI_AGAIN, "the proxy has no address") from None
+        if proxy is None:
+            answers = vetted(host, answers, self._policy)
+        return [_result(host, answer, port) for answer in answers]
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -235,7 +252,17 @@ def socket_opener(policy: Policy) -> Callable[[AddrInfoType], socket.socket]:
     def open_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = info
         sockaddr_any: Any = sockaddr
-        vet([ip_address(sockaddr_any[0])], policy)
+        address = ip_address(sockaddr_any[0])
+        if policy.proxy is None:
+            vet([address], policy)
+        elif not _is_proxy(policy.proxy, address, sockaddr_any[1]):
+            raise Refused("must be reached through the proxy")
         return socket.socket(family, kind, protocol)
 
     return open_socket
+
+
+def _is_proxy(proxy: URL, address: Address, port: int) -> bool:
+    """Whether that may be the proxy: a name's addresses are known to the resolver alone."""
+    named = _literal(proxy.raw_host or "")
+    return port == proxy.port and named in (None, address)

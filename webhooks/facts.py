@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,15 +18,24 @@ from models.tenants import Tenant
 from models.ticks import Tick
 
 STREAK_RECORDED = "behavior.streak_recorded"
+STREAK_MILESTONE = "behavior.streak_milestone"
+STREAK_AT_RISK = "behavior.streak_at_risk"
+STREAK_BROKEN = "behavior.streak_broken"
 BADGE_AWARDED = "badge.awarded"
+DESTINATION_FAILING = "webhook.destination_failing"
+DESTINATION_DISABLED = "webhook.destination_disabled"
+DESTINATION_RECOVERED = "webhook.destination_recovered"
 
 # Every type of fact there is, for the validation of what a destination subscribes to.
 TYPES = (
     STREAK_RECORDED,
-    "behavior.streak_at_risk",
-    "behavior.streak_broken",
-    "behavior.streak_milestone",
+    STREAK_MILESTONE,
+    STREAK_AT_RISK,
+    STREAK_BROKEN,
     BADGE_AWARDED,
+    DESTINATION_FAILING,
+    DESTINATION_DISABLED,
+    DESTINATION_RECOVERED,
 )
 
 
@@ -35,11 +45,12 @@ class Fact:
 
     tenant_id: int
     id: UUID
-    participant_id: int
-    sequence: int  # counts up by one per participant, without gaps
+    participant_id: int | None  # None: about a destination
+    sequence: int | None  # counts up by one per participant, without gaps
     type: str
     occurred_us: int
     body: str  # the exact bytes (UTF-8) that are signed
+    streak_code: str | None = None  # of a fact about a streak
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +59,40 @@ class Stamp:
 
     id: UUID
     tenant: Tenant
-    participant_id: int
-    external_id: str
-    sequence: int
+    participant_id: int | None
+    external_id: str | None
+    sequence: int | None
     now_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A threshold that was crossed, and the badge it earns."""
+
+    count: int
+    badge_code: str | None
+    is_badge_new: bool | None  # None without a badge, or when there is none of that code to award
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a streak stood when nothing came in time."""
+
+    count: int
+    longest_count: int
+    grace_remaining: int
+    last_recorded_us: int
+    expires_us: int  # the instant at which it breaks, or broke
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of a destination."""
+
+    webhook_id: UUID
+    description: str | None
+    reason: str | None  # gone | asked | failing
+    failing_since: datetime | None
 
 
 def public_id(fact_id: UUID) -> str:
@@ -74,12 +115,60 @@ def streak_recorded(stamp: Stamp, streak: Streak, tick: Tick) -> Fact:
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
-    return _fact(stamp, STREAK_RECORDED, payload, tick.metadata)
+    if tick.metadata is not None:
+        payload["metadata"] = msgspec.Raw(tick.metadata.encode())
+    return _fact(stamp, STREAK_RECORDED, payload, streak.code)
+
+
+def streak_milestone(stamp: Stamp, streak: Streak, tick: Tick, reached: Reached) -> Fact:
+    """The fact of one threshold that a tick has crossed (contract §4)."""
+    payload = {
+        "streak_code": streak.code,
+        "milestone": reached.count,
+        "count": tick.new_count,
+        "previous_count": tick.previous_count,
+        "badge_code": reached.badge_code,
+        "is_badge_new": reached.is_badge_new,
+        "period": streak.period,
+        "period_key": key_of(streak.period, tick.period),
+        "recorded_at": clock.to_text(tick.occurred_us),
+        "tick_id": tick.id,
+    }
+    return _fact(stamp, STREAK_MILESTONE, payload, streak.code)
+
+
+def streak_at_risk(stamp: Stamp, streak: Streak, standing: Standing) -> Fact:
+    """The fact that the current period is the last that can save a streak."""
+    payload = {
+        "streak_code": streak.code,
+        "count": standing.count,
+        "longest_count": standing.longest_count,
+        "period": streak.period,
+        "grace_remaining": standing.grace_remaining,
+        "last_recorded_at": clock.to_text(standing.last_recorded_us),
+        "expires_at": clock.to_text(standing.expires_us),
+    }
+    return _fact(stamp, STREAK_AT_RISK, payload, streak.code)
+
+
+def streak_broken(stamp: Stamp, streak: Streak, standing: Standing) -> Fact:
+    """The fact that no period was left to save a streak; its count is 0, or kept while paused."""
+    payload = {
+        "streak_code": streak.code,
+        "count": 0 if streak.rules.reset_on_miss else standing.count,
+        "previous_count": standing.count,
+        "longest_count": standing.longest_count,
+        "status": "broken" if streak.rules.reset_on_miss else "paused",
+        "period": streak.period,
+        "last_recorded_at": clock.to_text(standing.last_recorded_us),
+        "broken_at": clock.to_text(standing.expires_us),
+    }
+    return _fact(stamp, STREAK_BROKEN, payload, streak.code)
 
 
 def badge_awarded(stamp: Stamp, badge: Badge, earned: Earned) -> Fact:
     """The fact of a first award; a repeated one changes nothing and has none."""
-    payload = {
+    payload: dict[str, Any] = {
         "badge_code": badge.code,
         "badge_name": badge.name,
         "icon": badge.icon_url,
@@ -88,12 +177,23 @@ def badge_awarded(stamp: Stamp, badge: Badge, earned: Earned) -> Fact:
         "earned_at": clock.to_text(earned.earned_us),
         "award_id": earned.award_id,
     }
-    return _fact(stamp, BADGE_AWARDED, payload, earned.metadata)
+    if earned.metadata is not None:
+        payload["metadata"] = msgspec.Raw(earned.metadata.encode())
+    return _fact(stamp, BADGE_AWARDED, payload)
 
 
-def _fact(stamp: Stamp, kind: str, payload: dict[str, Any], metadata: str | None) -> Fact:
-    if metadata is not None:
-        payload["metadata"] = msgspec.Raw(metadata.encode())
+def destination(stamp: Stamp, kind: str, told: Told) -> Fact:
+    """An operational fact: a destination is failing, disabled or well again."""
+    payload = {
+        "webhook_id": str(told.webhook_id),
+        "description": told.description,
+        "reason": told.reason,
+        "failing_since": told.failing_since and clock.isoformat(told.failing_since),
+    }
+    return _fact(stamp, kind, payload)
+
+
+def _fact(stamp: Stamp, kind: str, payload: dict[str, Any], streak_code: str | None = None) -> Fact:
     envelope = {
         "id": public_id(stamp.id),
         "type": kind,
@@ -112,6 +212,7 @@ def _fact(stamp: Stamp, kind: str, payload: dict[str, Any], metadata: str | None
         kind,
         stamp.now_us,
         msgspec.json.encode(envelope).decode(),
+        streak_code,
     )
 
 

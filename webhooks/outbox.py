@@ -12,8 +12,19 @@ from models.db import Session, copy, copy_text
 from models.webhooks import Subscription
 from webhooks.facts import Fact, matches
 
-_FACT_COLUMNS = ("tenant_id", "id", "participant_id", "sequence", "type", "occurred_at", "body")
-_DELIVERY_COLUMNS = ("tenant_id", "fact_id", "webhook_id", "next_attempt_at")
+_FACT_COLUMNS = (
+    "tenant_id",
+    "id",
+    "participant_id",
+    "sequence",
+    "type",
+    "occurred_at",
+    "body",
+    "streak_code",
+)
+_DELIVERY_COLUMNS = (
+    "tenant_id", "fact_id", "webhook_id", "next_attempt_at", "participant_id", "sequence",
+)  # fmt: skip
 
 
 def publish(session: Session, facts: Sequence[Fact], subscriptions: Sequence[Subscription]) -> int:
@@ -29,21 +40,39 @@ def publish(session: Session, facts: Sequence[Fact], subscriptions: Sequence[Sub
 
 def _fact_line(fact: Fact) -> str:
     return (
-        f"{fact.tenant_id}\t{fact.id}\t{fact.participant_id}\t{fact.sequence}\t{fact.type}\t"
-        f"{clock.to_text(fact.occurred_us)}\t{copy_text(fact.body)}\n"
+        f"{fact.tenant_id}\t{fact.id}\t{_number(fact.participant_id)}\t{_number(fact.sequence)}\t"
+        f"{fact.type}\t{clock.to_text(fact.occurred_us)}\t{copy_text(fact.body)}\t"
+        f"{copy_text(fact.streak_code)}\n"
     )
 
 
+def _number(value: int | None) -> str:
+    return "\\N" if value is None else str(value)
+
+
 def _delivery_lines(facts: Sequence[Fact], subscriptions: Sequence[Subscription]) -> Iterator[str]:
-    wanted: dict[tuple[int, str], list[str]] = {}
+    wanted: dict[tuple[int, str, str | None], list[Subscription]] = {}
     for fact in facts:
-        key = (fact.tenant_id, fact.type)
+        key = (fact.tenant_id, fact.type, fact.streak_code)
         if key not in wanted:
-            wanted[key] = [
-                str(one.webhook_id)
-                for one in subscriptions
-                if one.tenant_id == fact.tenant_id and matches(one.event_types, fact.type)
-            ]
-        for webhook_id in wanted[key]:
-            due = clock.to_text(fact.occurred_us)
-            yield f"{fact.tenant_id}\t{fact.id}\t{webhook_id}\t{due}\n"
+            wanted[key] = [one for one in subscriptions if wants(one, fact)]
+        for one in wanted[key]:
+            # Whose order nobody asked for stands in no index of orders.
+            order = (fact.participant_id, fact.sequence) if one.is_ordered else (None, None)
+            yield (
+                f"{fact.tenant_id}\t{fact.id}\t{one.webhook_id}\t{clock.to_text(fact.occurred_us)}\t"
+                f"{_number(order[0])}\t{_number(order[1])}\n"
+            )
+
+
+def wants(subscription: Subscription, fact: Fact) -> bool:
+    """Whether a fact is among those that a destination subscribed to. Pure."""
+    return (
+        subscription.tenant_id == fact.tenant_id
+        and matches(subscription.event_types, fact.type)
+        and (
+            subscription.streak_codes is None
+            or fact.streak_code is None
+            or fact.streak_code in subscription.streak_codes
+        )
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -21,26 +22,54 @@ RETRY_AFTER_STATUSES = frozenset({429, 503})
 SOONER_MAX = 3
 
 
-def next_attempt_at(attempts: int, now: datetime, random: Random) -> datetime | None:
-    """When to try again after `attempts` failures; None when the delivery is dead."""
-    if attempts >= len(DELAYS_SECONDS):
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What the next attempt at a delivery depends on."""
+
+    attempts: int  # made and counted, all in vain
+    wish_seconds: float | None = None  # what the receiver asked for (`retry_after`)
+    retry_seconds: Sequence[int] | None = None  # the destination's own schedule
+
+    @property
+    def delays_seconds(self) -> Sequence[int]:
+        """Seconds before each attempt, the first included."""
+        return DELAYS_SECONDS if self.retry_seconds is None else (0, *self.retry_seconds)
+
+
+def next_attempt_at(failed: Failed, now: datetime, random: Random) -> datetime | None:
+    """When to try again as scheduled; None when the delivery is dead."""
+    delays = failed.delays_seconds
+    if failed.attempts >= len(delays):
         return None
-    return now + timedelta(seconds=DELAYS_SECONDS[attempts] * (1 + JITTER * (2 * random() - 1)))
+    return now + timedelta(seconds=delays[failed.attempts] * (1 + JITTER * (2 * random() - 1)))
 
 
-def after_answer(
-    attempts: int, now: datetime, random: Random, wish_seconds: float | None
-) -> datetime | None:
-    """`next_attempt_at`, with what the receiver asked for (`retry_after`).
+def after_answer(failed: Failed, now: datetime, random: Random) -> datetime | None:
+    """`next_attempt_at`, or when the receiver asked for.
 
     A wish is spread by up to 20 % later, never sooner, within a day. It does not add attempts.
     """
-    planned = next_attempt_at(attempts, now, random)
-    if planned is None or wish_seconds is None:
+    planned = next_attempt_at(failed, now, random)
+    if planned is None or failed.wish_seconds is None:
         return planned
+    wished = _wished(failed.wish_seconds, now, random)
+    return wished if failed.attempts <= SOONER_MAX else max(planned, wished)
+
+
+def after_probe(failed: Failed, now: datetime, random: Random) -> datetime | None:
+    """When to try again what was sent to a parked destination only to see whether it is back.
+
+    That was our need, so it uses up no attempt: the delivery stays due, behind what else is due,
+    and goes when the destination is tried next. But where no retry is wanted there is none.
+    """
+    if not failed.delays_seconds[1:]:
+        return None
+    return now if failed.wish_seconds is None else _wished(failed.wish_seconds, now, random)
+
+
+def _wished(wish_seconds: float, now: datetime, random: Random) -> datetime:
     spread_seconds = wish_seconds * (1 + JITTER * random())
-    wished = now + timedelta(seconds=min(spread_seconds, RETRY_AFTER_SECONDS_MAX))
-    return wished if attempts <= SOONER_MAX else max(planned, wished)
+    return now + timedelta(seconds=min(spread_seconds, RETRY_AFTER_SECONDS_MAX))
 
 
 def retry_after(status: int, header: str | None, now: datetime) -> float | None:

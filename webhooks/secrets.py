@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Protocol
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from webhooks import signing
 from webhooks.errors import SecretsError
 
-Ring = MultiFernet
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ring:
+    """The operator's keys, newest first: it encrypts, the others still decrypt."""
+
+    keys: tuple[Fernet, ...]
 
 
+class Keyed(Protocol):
+    """The encrypted keys of a destination, as its row and its claimed deliveries carry them."""
+
+    @property
+    def secret(self) -> str: ...
+    @property
+    def previous_secret(self) -> str | None: ...
+    @property
+    def previous_until(self) -> datetime | None: ...
+    @property
+    def signing_key(self) -> str | None: ...
+
+
+# -- the ring --------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)  # the same ring for the same setting: what was decrypted is remembered by it
 def ring(secret_keys: str) -> Ring:
     """The key ring of comma-separated Fernet keys, newest first.
 
-    The newest encrypts; the others still decrypt, so that a key is rotated by putting another
-    before it. Raises SecretsError, without any key, when there is none or one is malformed.
+    A key is rotated by putting another before it (`unbroken secrets rotate-key`). Raises
+    SecretsError, without any key, when there is none or one is malformed.
     """
     texts = [text.strip() for text in secret_keys.split(",") if text.strip()]
     if not texts:
         raise SecretsError(
             "UNBROKEN_SECRET_KEYS is empty: webhook secrets cannot be stored. Make a key with"
-            " `python -c 'from cryptography.fernet import Fernet as F;"
-            " print(F.generate_key().decode())'` and keep it as safe as the database."
+            " `unbroken secrets new-key` and keep it as safe as the database."
         )
-    return MultiFernet([_key(text, nth) for nth, text in enumerate(texts, start=1)])
+    return Ring(tuple(_key(text, nth) for nth, text in enumerate(texts, start=1)))
 
 
 def _key(text: str, nth: int) -> Fernet:
@@ -37,21 +62,75 @@ def _key(text: str, nth: int) -> Fernet:
         ) from None
 
 
-def generate() -> str:
-    """A fresh signing secret as its owner is shown it, this once."""
-    return signing.secret_text(os.urandom(signing.KEY_BYTES))
+def new_ring_key() -> str:
+    """A fresh key for the ring, as it stands in UNBROKEN_SECRET_KEYS."""
+    return Fernet.generate_key().decode()
 
 
 def encrypt(ring: Ring, secret: str) -> str:
     """The secret as it may be stored."""
-    return ring.encrypt(secret.encode()).decode()
+    return ring.keys[0].encrypt(secret.encode()).decode()
 
 
 def decrypt(ring: Ring, stored: str) -> str:
-    """The secret as its owner was shown it; raise SecretsError when no key of the ring fits."""
+    """The secret in clear; raise SecretsError when no key of the ring fits."""
+    return _opened(ring, stored)[1]
+
+
+def place(ring: Ring, stored: str) -> int | None:
+    """Which key of the ring a stored secret is under: 0 is the newest; None: none of them."""
     try:
-        return ring.decrypt(stored).decode()
-    except InvalidToken:
-        raise SecretsError(
-            "A webhook secret cannot be decrypted: is a key missing in UNBROKEN_SECRET_KEYS?"
-        ) from None
+        return _opened(ring, stored)[0]
+    except SecretsError:
+        return None
+
+
+def _opened(ring: Ring, stored: str) -> tuple[int, str]:
+    for place, key in enumerate(ring.keys):
+        try:
+            return place, key.decrypt(stored).decode()
+        except InvalidToken:
+            continue
+    raise SecretsError(
+        "A webhook secret cannot be decrypted: is a key missing in UNBROKEN_SECRET_KEYS?"
+    )
+
+
+# -- the keys of a destination ---------------------------------------------------------------
+
+
+def generate() -> str:
+    """A fresh shared secret as its owner is shown it, this once."""
+    return signing.secret_text(os.urandom(signing.KEY_BYTES))
+
+
+def generate_signing_key() -> str:
+    """A fresh ed25519 key; its owner is shown the public part only."""
+    return signing.signing_key_text(os.urandom(signing.SEED_BYTES))
+
+
+def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.Key]:
+    """What signs for a destination at an instant: the newest secret, the one before it while their
+    overlap lasts, the ed25519 key. Raises SecretsError when no key of the ring fits."""
+    stored = [destination.secret]
+    previous, until = destination.previous_secret, destination.previous_until
+    if previous is not None and until is not None and now < until:
+        stored.append(previous)
+    if destination.signing_key is not None:
+        stored.append(destination.signing_key)
+    return [_signer(ring, one) for one in stored]
+
+
+@lru_cache(maxsize=1_024)
+def public_key(ring: Ring, stored: str) -> str:
+    """The `whpk_…` text of a stored ed25519 key; raise SecretsError when no key of the ring fits.
+
+    Remembered, so that listing destinations decrypts nothing.
+    """
+    return signing.public_key_text(signing.signing_key(decrypt(ring, stored)))
+
+
+@lru_cache(maxsize=1_024)
+def _signer(ring: Ring, stored: str) -> signing.Key:
+    """Decrypted once a process and secret; a SecretsError is not remembered."""
+    return signing.key_of(decrypt(ring, stored))

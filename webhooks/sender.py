@@ -7,14 +7,17 @@ import errno
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from aiohttp import (
     ClientConnectorError,
     ClientConnectorSSLError,
     ClientError,
+    ClientHttpProxyError,
     ClientOSError,
+    ClientProxyConnectionError,
     ClientResponse,
     ClientSession,
     ClientSSLError,
@@ -38,6 +41,10 @@ READ_BUFFER_BYTES = 4_096  # what a receiver that floods us can make us hold
 KEEPALIVE_SECONDS = 4.0
 DNS_CACHE_SECONDS = 10
 
+DELIVERY_HEADER = "webhook-delivery"  # with which a receiver says what is to become of deliveries
+DISABLE = "disable"  # send nothing more to this destination
+ABORT_MESSAGE = "abort-message"  # do not send this one again
+
 # What we say went wrong when there is no complete answer. A tenant reads it, so whatever happened
 # before a connection stood (refused by us or by them, no such name, no route) has one word: it
 # must not tell an open port from a closed one.
@@ -51,6 +58,10 @@ UNREADABLE = "unreadable"  # the answer is not HTTP
 _OUR_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
+
+# Before a connection to the receiver stood. What a proxy says of why it did not connect is kept
+# from the tenant as our own reasons are.
+_NOT_CONNECTED = (Refused, ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class Result:
     response: str | None = None  # the first bytes of the body, undecoded, as text a table holds
     remote_address: str | None = None
     retry_after: str | None = None  # the header
+    wishes: frozenset[str] = frozenset()  # what `webhook-delivery` asks for
     is_ours: bool = False  # the failure says nothing about the receiver: no attempt was made
 
     @property
@@ -114,7 +126,9 @@ def open_session(
     )
     return ClientSession(
         connector=connector,
-        response_class=_Response,
+        proxy=policy.proxy,
+        # Behind a proxy the peer is the proxy, whose address is no tenant's business.
+        response_class=_Response if policy.proxy is None else ClientResponse,
         cookie_jar=DummyCookieJar(),
         # The threshold keeps the library from rounding the total up to a whole second.
         timeout=ClientTimeout(
@@ -155,7 +169,13 @@ async def _answered(response: ClientResponse, started: float) -> Result:
         response=_safe_text(kept),
         remote_address=response.peer if isinstance(response, _Response) else None,
         retry_after=response.headers.get("Retry-After"),
+        wishes=_wishes(response.headers.getall(DELIVERY_HEADER, ())),
     )
+
+
+def _wishes(headers: Sequence[str]) -> frozenset[str]:
+    words = {word.strip().lower() for header in headers for word in header.split(",")}
+    return frozenset(words & {DISABLE, ABORT_MESSAGE})
 
 
 async def _first_bytes(response: ClientResponse) -> bytes:
@@ -182,7 +202,7 @@ def _failed(error: Exception, started: float) -> Result:
 def _word(error: Exception) -> str:
     if isinstance(error, ClientConnectorSSLError | ClientSSLError):
         return TLS
-    if isinstance(error, Refused | ClientConnectorError | ConnectionTimeoutError) or not isinstance(
+    if isinstance(error, _NOT_CONNECTED) or not isinstance(
         error, ClientError | TimeoutError | OSError
     ):
         return UNREACHABLE
@@ -192,6 +212,10 @@ def _word(error: Exception) -> str:
 
 
 def _is_ours(error: Exception) -> bool:
+    if isinstance(error, ClientProxyConnectionError):
+        return True
+    if isinstance(error, ClientHttpProxyError):
+        return error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     cause = error.os_error if isinstance(error, ClientConnectorError) else error
     if isinstance(cause, socket.gaierror):
         return cause.errno == socket.EAI_AGAIN  # our name service does not answer

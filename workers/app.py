@@ -59,6 +59,12 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"queue": UPKEEP, "expires": 3},
     },
+    # Every second whether or not anything is due: two small questions, and no kick to be lost.
+    "deadlines": {
+        "task": "deadlines",
+        "schedule": 1.0,
+        "options": {"queue": UPKEEP, "expires": 3},
+    },
     "partitions": {
         "task": "partitions",
         "schedule": 3_600.0,

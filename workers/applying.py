@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from models import awards, erasures, ids, participants, rejections, ticks
+from models.awards import Key
 from models.db import Session
 from models.participants import Participant
 from models.rejections import Rejection
 from webhooks import outbox
+from workers import badges, streaks
 from workers.badges import Awards
 from workers.batch import Batch
 from workers.configuration import Configuration, Configurations
 from workers.messages import AwardV1, Message, TickV1
-from workers.streaks import Ticks
+from workers.streaks import Decided, Ticks
 
 
 @dataclass
@@ -36,24 +38,36 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
     """
     batch = _open(session, messages, configurations)
     accepted = [message for message in messages if not _is_refused(batch, message)]
-    tick_messages = [message for message in accepted if isinstance(message, TickV1)]
-    award_messages = [message for message in accepted if isinstance(message, AwardV1)]
-    tick_work, award_work = Ticks(), Awards()
-    if tick_messages:
-        tick_work.read(session, batch, tick_messages)
-    if award_messages:
-        award_work.read(session, batch, award_messages)
-    for message in accepted:
-        if isinstance(message, TickV1):
-            tick_work.apply(batch, message)
+    ticks_done, awards_done = Ticks(), Awards()
+    ticks_done.read(session, batch, [one for one in accepted if isinstance(one, TickV1)])
+    decided = [
+        ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
+    ]
+    awards_done.read(session, _badges_in_question(batch, decided))
+    for each in decided:
+        if isinstance(each, AwardV1):
+            awards_done.apply(batch, each)
         else:
-            award_work.apply(batch, message)
-    tick_work.write(session)
-    award_work.write(session)
+            streaks.tell(batch, each, awards_done)
+    ticks_done.write(session)
+    awards_done.write(session)
     rejections.append(session, batch.rejections)
     deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
     participants.touch(session, batch.participants)
     return Applied(batch.answers, deliveries)
+
+
+def _badges_in_question(batch: Batch, decided: Sequence[Decided | AwardV1]) -> Iterator[Key]:
+    """Whose badges are asked for, or come with a milestone."""
+    for each in decided:
+        if isinstance(each, AwardV1):
+            yield badges.key_of(batch, each)
+            continue
+        for one in each.crossed:
+            badge = one.badge(batch, each.message)
+            if badge:
+                person = batch.person(each.message)
+                yield each.message.tenant_id, person.id, str(badge.id)
 
 
 def _open(session: Session, messages: Sequence[Message], configurations: Configurations) -> Batch:

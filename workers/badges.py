@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from models import awards
+from models import awards, ids
 from models.awards import Award, Earned, Key
 from models.badges import Badge
 from models.db import Session
 from webhooks import facts
 from workers.batch import Batch, UnknownDefinition
-from workers.messages import AwardV1
+from workers.messages import AwardV1, Message, TickV1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an award brings along, whoever asked for it."""
+
+    id: str
+    earned_us: int
+    metadata: str | None
+
+    @staticmethod
+    def by(message: AwardV1) -> Asked:
+        """What a message asks for."""
+        return Asked(message.id, message.earned_us, message.metadata)
 
 
 @dataclass
@@ -22,34 +36,45 @@ class Awards:
     fresh: dict[Key, Earned] = field(default_factory=dict)
     ledger: list[Award] = field(default_factory=list)  # in the order of the messages
 
-    def read(self, session: Session, batch: Batch, messages: Sequence[AwardV1]) -> None:
-        """Read who has the badges already, under their participants' locks."""
-        for message in messages:
-            _badge(batch, message)
-        keys = sorted({(m.tenant_id, batch.person(m).id, m.badge_id) for m in messages})
-        self.earned = awards.earned(session, keys)
+    def read(self, session: Session, keys: Iterable[Key]) -> None:
+        """Read who has some badges already, under their participants' locks."""
+        wanted = sorted(set(keys))
+        if wanted:
+            self.earned = awards.earned(session, wanted)
 
     def apply(self, batch: Batch, message: AwardV1) -> None:
-        """Award one badge; whoever has it keeps the first award for ever (seed 001)."""
-        badge, person = _badge(batch, message), batch.person(message)
-        key = (message.tenant_id, person.id, message.badge_id)
+        """Award one badge that was asked for."""
+        badge = badge_of(batch, message)
+        award = self._award(batch, message, badge, Asked.by(message))
+        if message.is_awaited:
+            named = awards.named(award, message.participant_id, badge)
+            batch.answers[message.id] = named.answer()
+
+    def earn(self, batch: Batch, message: TickV1, badge: Badge, metadata: str) -> bool:
+        """Award the badge of a milestone that a tick has reached; whether it is a first one."""
+        asked = Asked(str(ids.uuid7(batch.now_us)), batch.now_us, metadata)
+        return not self._award(batch, message, badge, asked).already_earned
+
+    def _award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
+        """Whoever has a badge keeps the first award for ever (seed 001)."""
+        person = batch.person(message)
+        key = (message.tenant_id, person.id, str(badge.id))
         earned = self.earned.get(key)
         award = Award(
             tenant_id=message.tenant_id,
-            id=message.id,
+            id=asked.id,
             participant_id=person.id,
-            badge_id=message.badge_id,
-            earned_us=message.earned_us if earned is None else earned.earned_us,
+            badge_id=key[2],
+            earned_us=asked.earned_us if earned is None else earned.earned_us,
             already_earned=earned is not None,
         )
         self.ledger.append(award)
         if earned is None:
-            earned = Earned(message.id, message.earned_us, message.metadata)
+            earned = Earned(asked.id, asked.earned_us, asked.metadata)
             self.earned[key] = self.fresh[key] = earned
             stamp = batch.stamp(message, batch.configuration(message).tenant, person)
             batch.facts.append(facts.badge_awarded(stamp, badge, earned))
-        if message.is_awaited:
-            batch.answers[message.id] = awards.named(award, message.participant_id, badge).answer()
+        return award
 
     def write(self, session: Session) -> None:
         """Write who has earned what, and the ledger; raises IntegrityError when an award is in it
@@ -59,7 +84,14 @@ class Awards:
             awards.append(session, self.ledger)
 
 
-def _badge(batch: Batch, message: AwardV1) -> Badge:
+def key_of(batch: Batch, message: AwardV1) -> Key:
+    """Which badge of whom a message asks for; raises UnknownDefinition."""
+    badge_of(batch, message)
+    return message.tenant_id, batch.person(message).id, message.badge_id
+
+
+def badge_of(batch: Batch, message: AwardV1) -> Badge:
+    """The definition that a message names; raises UnknownDefinition."""
     found = batch.configuration(message).badges.get(message.badge_id)
     if found is None:
         raise UnknownDefinition(f"tenant {message.tenant_id}, badge {message.badge_id}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from models import clock, ids
 from models.participants import Key, Participant
@@ -28,8 +29,12 @@ class Batch:
     participants: dict[Key, Participant]  # locked: nobody else changes what is theirs
     now_us: int = field(default_factory=clock.now_us)
     facts: list[Fact] = field(default_factory=list)
+    fact_ids: Iterator[UUID] = field(init=False)  # in the order of the facts, as in the feed
     rejections: list[Rejection] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
+
+    def __post_init__(self) -> None:
+        self.fact_ids = ids.uuid7s(self.now_us)
 
     def configuration(self, message: Message) -> Configuration:
         """What the message's tenant has configured."""
@@ -45,7 +50,7 @@ class Batch:
     def stamp(self, message: Message, tenant: Tenant, person: Participant) -> Stamp:
         """What the next fact about a participant carries, whatever it says."""
         return Stamp(
-            ids.uuid7(self.now_us),
+            next(self.fact_ids),
             tenant,
             person.id,
             message.participant_id,

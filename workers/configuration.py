@@ -26,6 +26,11 @@ class Configuration:
     badges: dict[str, Badge]
     subscriptions: Sequence[Subscription]
 
+    def badge_to_award(self, code: str) -> Badge | None:
+        """The active badge of a code, or None."""
+        found = (one for one in self.badges.values() if one.code == code and one.is_active)
+        return next(found, None)
+
 
 class Configurations:
     """A bounded cache, checked against the database's versions inside each transaction."""

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import redis
 from celery import Celery
 
-from models import clock
-from models import deliveries as outbox
-from models.db import Engine, reading
+from models import clock, lanes
+from models.db import Engine, transaction
 from webhooks import deliveries as delivery
 from webhooks import egress, secrets
 from webhooks.lanes import Limits
@@ -49,8 +48,8 @@ def wake(client: redis.Redis, celery: Celery) -> None:
 
 def is_due(engine: Engine) -> bool:
     """Whether any delivery is due."""
-    with reading(engine) as session:
-        return outbox.any_due(session, clock.now())
+    with transaction(engine) as session:
+        return lanes.any_due(session, clock.now())
 
 
 def run(context: Context) -> bool:
@@ -59,18 +58,22 @@ def run(context: Context) -> bool:
     terms = delivery.Terms(
         ring=secrets.ring(settings.secret_keys),
         policy=egress.policy(
-            settings.webhook_allow_cidrs, settings.webhook_allow_http, settings.webhook_ports
+            settings.webhook_allow_cidrs,
+            settings.webhook_allow_http,
+            settings.webhook_ports,
+            settings.webhook_proxy,
         ),
-        limits=Limits(idle_seconds=settings.deliver_idle_seconds),
+        limits=Limits(
+            idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
+        ),
         failpoint=failpoint,
     )
-    ends = time.monotonic() + settings.drain_run_seconds
     beacon = Beacon(context.client, context.name)
     with beacon:
         done = delivery.deliver(
             context.engine,
             terms,
-            stop=lambda: context.should_stop() or time.monotonic() > ends,
+            stop=context.should_stop,
             wait=beacon.wait,
         )
     return done > 0

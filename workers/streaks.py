@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
-from models import streaks, ticks
+from models import deadlines, ids, streaks, ticks
+from models.badges import Badge
 from models.db import Session
 from models.participants import Participant
 from models.rules.periods import period_at
@@ -13,8 +16,46 @@ from models.rules.streaks import Recorded, record, walk
 from models.streaks import Key, State, Streak
 from models.ticks import Tick
 from webhooks import facts
+from workers.badges import Awards
 from workers.batch import Batch, UnknownDefinition
 from workers.messages import TickV1
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """A threshold of a definition."""
+
+    count: int
+    badge_code: str | None
+
+    def badge(self, batch: Batch, message: TickV1) -> Badge | None:
+        """The badge that it earns; None without one, or when there is none to award."""
+        code = self.badge_code
+        return batch.configuration(message).badge_to_award(code) if code else None
+
+    def metadata(self, streak: Streak, tick: Tick) -> str:
+        """What its award says of where it came from."""
+        origin = {"streak_code": streak.code, "milestone": self.count, "tick_id": tick.id}
+        return json.dumps(origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a tick does, before anything is told of it."""
+
+    message: TickV1
+    streak: Streak
+    tick: Tick
+    crossed: Sequence[Milestone]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A tick after which a state may need a deadline, or an earlier one than it has."""
+
+    tick_id: str
+    streak: Streak
+    participant_zone: str | None
 
 
 @dataclass
@@ -24,54 +65,113 @@ class Ticks:
     states: dict[Key, State] = field(default_factory=dict)
     changed: dict[Key, int] = field(default_factory=dict)  # to the rules' revision
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
+    suspects: dict[Key, Suspect] = field(default_factory=dict)  # the first tick of each
 
     def read(self, session: Session, batch: Batch, messages: Sequence[TickV1]) -> None:
         """Read the states of everybody who ticked, under their participants' locks."""
+        if not messages:
+            return
         keys = sorted({(m.tenant_id, batch.person(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
         self.states = streaks.states(session, keys, definitions)
 
-    def apply(self, batch: Batch, message: TickV1) -> None:
+    def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
-        configuration = batch.configurations[message.tenant_id]
-        streak = configuration.streaks[message.streak_id]
+        streak = batch.configurations[message.tenant_id].streaks[message.streak_id]
         person = batch.person(message)
         person.saw(message.occurred_us)
         zone = streak.zone(message.timezone, person.timezone)
         period = period_at(streak.period, message.occurred_us, zone)
-        recorded = self._step((message.tenant_id, person.id, streak.id), streak, message, period)
+        key = (message.tenant_id, person.id, streak.id)
+        recorded, is_deadline_sure = self._step(key, streak, message, period)
+        if not is_deadline_sure:
+            self.suspects.setdefault(key, Suspect(message.id, streak, person.timezone))
         tick = _tick(message, person, period, recorded)
         self.ledger.append(tick)
-        if recorded.outcome != "repeated":
-            stamp = batch.stamp(message, configuration.tenant, person)
-            batch.facts.append(facts.streak_recorded(stamp, streak, tick))
         if message.is_awaited:
             batch.answers[message.id] = ticks.answer(
                 tick, message.participant_id, streak.code, streak.period
             )
+        return Decided(message, streak, tick, crossed(streak, tick))
 
-    def _step(self, key: Key, streak: Streak, message: TickV1, period: int) -> Recorded:
-        """Record one period in the batch's copy of the state."""
+    def _step(
+        self, key: Key, streak: Streak, message: TickV1, period: int
+    ) -> tuple[Recorded, bool]:
+        """Record one period in the batch's copy of the state; whether its deadline is still early
+        enough: it is unless a late tick spent credits or another calendar counts."""
         state = self.states.get(key)
         if state is None:
             state = State((), walk((), streak.rules), message.occurred_us, message.timezone)
             self.states[key] = state
         recorded = record(state.ranges, state.standing, streak.rules, period)
         state.ranges, state.standing = recorded.ranges, recorded.after
-        latest = (state.last_recorded_us, state.last_zone or "")
+        latest, zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:
             # The greatest of all ticks, so that the order of their arrival does not matter.
             state.last_recorded_us, state.last_zone = message.occurred_us, message.timezone
         self.changed[key] = streak.revision
-        return recorded
+        is_in_time = recorded.outcome != "backfilled" and state.last_zone == zone
+        return recorded, state.is_watched and is_in_time
 
     def write(self, session: Session) -> None:
         """Write the states that changed, and the ledger; raises IntegrityError when a tick is in
         it already."""
         if self.ledger:
+            due_us = self._deadlines()
             changed = {key: self.states[key] for key in sorted(self.changed)}
             streaks.write_states(session, changed, self.changed)
+            deadlines.watch(session, due_us)
             ticks.append(session, self.ledger)
+
+    def _deadlines(self) -> dict[Key, int]:
+        """When to look at states that begin to live, or whose deadline may have come nearer.
+
+        What was broken already when its first tick was accepted, as in an import, is never told of.
+        """
+        found: dict[Key, int] = {}
+        if not self.suspects:
+            return found
+        # The ids are UUIDv7: their texts sort by their instants. Most of an import ends here.
+        first_us = _accepted_us(min(one.tick_id for one in self.suspects.values()))
+        for key, one in self.suspects.items():
+            state = self.states[key]
+            due = deadlines.of(one.streak, state, one.participant_zone)
+            is_alive = due.breaks_us > first_us and due.breaks_us > _accepted_us(one.tick_id)
+            if state.is_watched or is_alive:
+                found[key], state.is_watched = due.at_risk_us, True
+        return found
+
+
+def _accepted_us(tick_id: str) -> int:
+    return ids.issued_at_us(UUID(tick_id))
+
+
+def crossed(streak: Streak, tick: Tick) -> Sequence[Milestone]:
+    """The thresholds that a tick has crossed, lowest first: 6 → 8 crosses 7 (contract §4). Pure."""
+    if not streak.milestones or tick.new_count <= tick.previous_count:
+        return ()
+    reached = [
+        Milestone(one["count"], one.get("badge_code"))
+        for one in streak.milestones
+        if tick.previous_count < one["count"] <= tick.new_count
+    ]
+    return sorted(reached, key=lambda one: one.count)
+
+
+def tell(batch: Batch, decided: Decided, awards: Awards) -> None:
+    """The facts of a tick that changed something, and of each milestone with its badge."""
+    tick, message, streak = decided.tick, decided.message, decided.streak
+    if tick.outcome == "repeated":
+        return
+    tenant, person = batch.configuration(message).tenant, batch.person(message)
+    stamp = batch.stamp(message, tenant, person)
+    batch.facts.append(facts.streak_recorded(stamp, streak, tick))
+    for one in decided.crossed:
+        badge = one.badge(batch, message)
+        is_new = awards.earn(batch, message, badge, one.metadata(streak, tick)) if badge else None
+        reached = facts.Reached(one.count, one.badge_code, is_new)
+        stamp = batch.stamp(message, tenant, person)
+        batch.facts.append(facts.streak_milestone(stamp, streak, tick, reached))
 
 
 def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:

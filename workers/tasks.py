@@ -7,7 +7,7 @@ from functools import cache
 
 from celery import Celery
 
-from workers import deliveries, upkeep
+from workers import deadlines, deliveries, replays, upkeep
 from workers.context import Context
 from workers.drain import Drain
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
@@ -31,6 +31,14 @@ def register(app: Celery, make_context: Callable[[], Context]) -> None:
     @app.task(name="sweep", queue=UPKEEP)
     def sweep() -> None:
         upkeep.sweep(context())
+
+    @app.task(name="deadlines", queue=UPKEEP)
+    def tell_deadlines() -> None:
+        deadlines.run(context())
+
+    @app.task(name="replays", queue=UPKEEP)
+    def go_on_with_replays() -> None:
+        replays.run(context())
 
     @app.task(name="partitions", queue=UPKEEP)
     def partitions() -> None:

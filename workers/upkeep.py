@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import redis
 
 from models import clock, erasures, schema
-from models.db import is_away, transaction
-from workers import deliveries, keys
+from models import replays as ranges
+from models.db import Engine, is_away, transaction
+from workers import deliveries, keys, replays
 from workers.context import Context
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
 from workers.stream import STREAMS, alive, depth
@@ -20,6 +22,7 @@ log = logging.getLogger("unbroken.upkeep")
 
 SWEEP_LOCK_MS = 900  # beat sweeps every second; of two schedulers one acts
 ENTRIES_PER_DRAIN = 20_000  # about a second's work of one drain: more backlog deserves another
+UPKEEP_WAITING_MAX = 3  # what beat asks for may wait; a queue that nobody reads gets no longer
 HEAL_SECONDS = 10  # longer than any change takes: its statements end after 5
 CONSUMER_IDLE_MS = 3_600_000  # a consumer's name is forgotten after an hour without it
 
@@ -43,15 +46,17 @@ def sweep(context: Context) -> None:
     if waiting:
         wanted = min(settings.drain_processes, 1 + waiting // ENTRIES_PER_DRAIN)
         _kick(context, "drain", DRAIN, wanted - alive(client, keys.DRAINS))
-    if _is_delivery_due(context):
+    if _is_so(context.engine, deliveries.is_due):
         wanted = settings.webhook_processes
         _kick(context, "deliver", WEBHOOKS, wanted - alive(client, keys.DELIVERERS))
+    if int(client.llen(UPKEEP)) < UPKEEP_WAITING_MAX and _is_so(context.engine, replays.is_any):
+        context.celery.send_task("replays", queue=UPKEEP)
 
 
-def _is_delivery_due(context: Context) -> bool:
-    """Whether a deliverer would find work; none does while the database is away."""
+def _is_so(engine: Engine, question: Callable[[Engine], bool]) -> bool:
+    """Whether there would be work; there is none while the database is away."""
     try:
-        return deliveries.is_due(context.engine)
+        return question(engine)
     except Exception as error:
         if not is_away(error):
             raise
@@ -92,6 +97,7 @@ def partitions(context: Context) -> None:
         log.info("dropped %s: past its retention", name)
     with transaction(context.engine) as session:
         erasures.purge(session, clock.now() - timedelta(days=settings.erasures_days))
+        ranges.purge(session, clock.now() - timedelta(days=settings.deliveries_days))
     forget_consumers(context.client)
 
 

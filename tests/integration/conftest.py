@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 import sqlalchemy as sa
 
 from models.db import Engine, transaction
 from models.streaks import Streak
 from settings import Settings
 from tests.conftest import Account
-from tests.integration.batches import make_streak
+from tests.integration.batches import make_streak, sequences
+from tests.integration.telling import Told
 from tests.integration.world import World
+from tests.pipeline import Pipeline
 from tests.receiver import Receiver
 from webhooks import egress, secrets
 from webhooks.deliveries import Terms
+from workers.context import Context
+from workers.queues import make_celery
 
 
 @pytest.fixture
@@ -38,3 +43,30 @@ def receiver() -> Iterator[Receiver]:
     """A receiver that answers 200 until told otherwise."""
     with Receiver() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def told(engine: Engine, pipeline: Pipeline, account: Account) -> Iterator[Told]:
+    """The account's live side; nobody's deadline or review is left over."""
+    with transaction(engine) as session:
+        for statement in (
+            "DELETE FROM streak_deadlines",
+            "DELETE FROM streak_reviews",
+            "UPDATE streak_states SET is_watched = false WHERE is_watched",
+        ):
+            session.execute(sa.text(statement))
+    here = Told(engine, pipeline, account.live.id)
+    yield here
+    assert [is_watched for is_watched in here.watched() if is_watched] == [True] * len(here.due())
+    for numbers in sequences(engine, here.tenant_id).values():
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.fixture
+def context(settings: Settings, engine: Engine, redis_client: redis.Redis) -> Iterator[Context]:
+    """What the tasks are given. Replays of other tests run no more."""
+    with transaction(engine) as session:
+        session.execute(sa.text("DELETE FROM replays"))
+    celery = make_celery(settings.redis_url)
+    yield Context(settings, engine, redis_client, celery, "test", lambda: False)
+    celery.close()

@@ -69,14 +69,19 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
     tick = _created(BY_NAME["record"].send(client, {}), 202)
     award = _created(BY_NAME["award"].send(client, {}), 202)
     pipeline.drain()
+    webhook_id = made["create_webhook"]["id"]
+    facts = client.get("/api/v1/gamify/facts?types=behavior.*").get_json()["items"]
+    replay = _created(BY_NAME["create_replay"].send(client, {"webhook_id": webhook_id}), 202)
     return {
         "participant_id": made["create_participant"]["participant_id"],
         "code": made["create_streak"]["code"],
         "badge_id": made["create_badge"]["id"],
         "program_id": made["create_program"]["id"],
-        "webhook_id": made["create_webhook"]["id"],
+        "webhook_id": webhook_id,
         "tick_id": tick["tick_id"],
         "award_id": award["award_id"],
+        "fact_id": facts[0]["id"],
+        "replay_id": replay["id"],
     }
 
 

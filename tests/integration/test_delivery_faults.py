@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from models import clock, webhooks
+from models import clock, lanes, webhooks
 from models import deliveries as table
-from models.db import Engine, reading, transaction
+from models.db import transaction
 from models.deliveries import Attempt, Lease, Slots
 from tests.integration.world import Crash, World, always
 from tests.receiver import OK, Answer, Receiver, Request
@@ -66,24 +67,13 @@ def test_it_records_what_it_sent_although_the_database_was_away_meanwhile(
     def cut_once(request: Request) -> Answer:
         if not cut.is_set():
             cut.set()
-            _cut_connections(world.engine)
+            world.cut_connections()
         return OK
 
     receiver.reply = cut_once
     world.deliver()
     assert receiver.count == 20
     assert set(world.statuses()) == {"delivered"}
-
-
-def _cut_connections(engine: Engine) -> None:
-    with transaction(engine) as session:
-        session.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
-            )
-        )
 
 
 # -- crashes and competition -----------------------------------------------------------------
@@ -210,6 +200,27 @@ def test_it_does_not_let_a_hanging_receiver_hold_up_another(world: World) -> Non
         assert _delivered_to(world, fast) == 600
 
 
+def test_it_does_not_let_others_wait_for_a_hanging_receiver_when_its_time_is_up(
+    world: World,
+) -> None:
+    with Receiver() as quick:
+        world.subscribe(quick.url)
+        with Receiver(reply=always(Answer(hangs=True))) as hanging:
+            world.subscribe(hanging.url)
+            world.publish(10)
+            terms = {"timeouts": Timeouts(15, 15), "limits": Limits(run_seconds=0.3)}
+            runner = threading.Thread(target=world.deliver, kwargs=terms)
+            runner.start()
+            quick.wait_for(10)
+            hanging.wait_for(10)
+            time.sleep(0.5)
+            world.publish(10)
+            quick.wait_for(20)
+            assert runner.is_alive()
+        runner.join()  # nobody hangs any more
+    assert hanging.count == 10, "a slow one gets nothing new meanwhile"
+
+
 def _delivered_to(world: World, webhook_id: uuid.UUID) -> int:
     rows = [row for row in world.rows() if row.webhook_id == webhook_id]
     return sum(row.status == "delivered" for row in rows)
@@ -243,8 +254,8 @@ def test_it_keeps_what_is_pending_for_a_disabled_destination_until_it_is_enabled
 
 
 def _is_any_due(world: World) -> bool:
-    with reading(world.engine) as session:
-        return table.any_due(session, clock.now())
+    with transaction(world.engine) as session:
+        return lanes.any_due(session, clock.now())
 
 
 def test_it_sends_to_the_url_as_it_is_now(world: World, receiver: Receiver) -> None:

@@ -77,7 +77,8 @@ def test_nothing_names_the_person_and_nobody_else_is_touched(
     before = mentions(engine, others)
     assert sorted(mentions(engine, mine)) == sorted(before) == [
         "attempts", "awards", "dead_letters", "deliveries", "facts", "participant_badges",
-        "participant_programs", "participants", "rejections", "streak_states", "ticks",
+        "participant_programs", "participants", "rejections", "streak_deadlines", "streak_states",
+        "ticks",
     ]  # fmt: skip
     assert is_in_redis(pipeline.client, WHO)
 

@@ -24,7 +24,7 @@ from tests.receiver import Receiver
 SCRIP = "/v1"
 NOBODY = "01920000-0000-7000-8000-000000000000"
 PERSON = "user_42"
-IDS = {"badge_id", "program_id", "webhook_id", "tick_id", "award_id"}
+IDS = {"badge_id", "program_id", "webhook_id", "tick_id", "award_id", "fact_id", "replay_id"}
 QUERIES = (
     f"{BASE}/participants?participant_id={PERSON}",
     f"{BASE}/participants/{PERSON}/badges?earned_only=true",
@@ -42,6 +42,12 @@ SHOWN = {
     "/ticks/<tick_id>",
     "/awards/<award_id>",
     "/admin/participants",
+    "/facts",
+    "/admin/webhooks/<webhook_id>/deliveries",
+    "/admin/webhooks/<webhook_id>/deliveries/<fact_id>",
+    "/admin/webhooks/<webhook_id>/attempts",
+    "/admin/webhooks/<webhook_id>/replays",
+    "/admin/webhooks/<webhook_id>/replays/<replay_id>",
 }
 
 Seen = dict[str, Any]
@@ -93,6 +99,13 @@ def act(side: Side, pipeline: Pipeline) -> None:
     assert award.status_code == 202, award.text
     side.ids["award_id"] = award.get_json()["award_id"]
     pipeline.drain()
+    side.ids["fact_id"] = side.client.get(f"{BASE}/facts").get_json()["items"][0]["id"]
+    replay = side.client.post(
+        f"{BASE}/admin/webhooks/{side.ids['webhook_id']}/replays",
+        json={"since": "2020-01-01T00:00:00Z"},
+    )
+    assert replay.status_code == 202, replay.text
+    side.ids["replay_id"] = replay.get_json()["id"]
     profile = {"participant_id": PERSON, "display_name": side.name, "attributes": {"a": side.name}}
     assert side.client.post(f"{BASE}/participants", json=profile).status_code == 201
     assert enrol(side, side.ids["program_id"]).status_code == 200
@@ -210,12 +223,12 @@ def test_it_finds_nothing_by_the_ids_of_another_side(
         for one in others(sides, side):
             problem(enrol(one, side.ids["program_id"]), 404, "program_not_found")
             for method, rule, noun in routes_by_id(one.client.application):
-                body = CHANGES[noun] if method == "PATCH" else None
+                body = CHANGES[noun] if method == "PATCH" else {} if method == "POST" else None
                 response = one.client.open(path_of(rule, side.ids), method=method, json=body)
                 problem(response, 404, f"{noun}_not_found")
                 tried.add((method, noun))
     managed = {(method, noun) for method in ("GET", "PATCH", "DELETE") for noun in CHANGES}
-    assert tried >= managed | {("GET", "tick"), ("GET", "award")}
+    assert tried >= managed | {("GET", "tick"), ("GET", "award"), ("POST", "webhook")}
     assert [look(one, engine) for one in sides] == before
 
 

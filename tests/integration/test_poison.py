@@ -43,7 +43,7 @@ def poisons(streak: Streak) -> dict[str, TickV1 | bytes]:
     }
 
 
-POISONS = list(poisons(Streak(1, 1, *[None] * 11)))  # type: ignore[arg-type]  # names alone
+POISONS = list(poisons(Streak(1, 1, *[None] * 12)))  # type: ignore[arg-type]  # names alone
 
 
 def try_once(pipeline: Pipeline, settings: Settings) -> None:

@@ -24,6 +24,7 @@ FIELDS = [
     "is_active",
     "boundary",
     "milestones",
+    "at_risk_lead_hours",
     "created_at",
     "updated_at",
 ]
@@ -37,7 +38,7 @@ def test_it_creates_reads_changes_and_pauses_a_definition(client: FlaskClient, u
     body = created.get_json()
     assert list(body) == FIELDS
     assert instant(body["created_at"]) == instant(body["updated_at"])
-    assert {name: body[name] for name in FIELDS[:9]} == {
+    assert {name: body[name] for name in FIELDS[:10]} == {
         "code": "daily_login",
         "name": "Daily Login",
         "description": None,
@@ -47,6 +48,7 @@ def test_it_creates_reads_changes_and_pauses_a_definition(client: FlaskClient, u
         "is_active": True,
         "boundary": "utc",
         "milestones": [],
+        "at_risk_lead_hours": None,
     }
     assert client.get(f"{url}/daily_login").get_json() == body
     changed = client.patch(f"{url}/daily_login", json={"grace_periods": 2, "description": "d"})
@@ -72,6 +74,8 @@ def test_it_creates_reads_changes_and_pauses_a_definition(client: FlaskClient, u
         {"milestones": [{"count": 7, "badge_code": "week_warrior"}, {"count": 30}]},
         {"milestones": [{"count": n + 1} for n in range(100)]},
         {"description": "two\nlines"},
+        {"at_risk_lead_hours": 1},
+        {"at_risk_lead_hours": 8_784},
     ],
 )
 def test_it_keeps_what_is_given(client: FlaskClient, values: dict[str, Any]) -> None:
@@ -170,6 +174,9 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("grace_periods", 1.0),
     ("grace_periods", "1"),
     ("grace_periods", True),
+    ("at_risk_lead_hours", 0),
+    ("at_risk_lead_hours", 8_785),
+    ("at_risk_lead_hours", "6"),
     ("grace_periods", None),
     ("grace_periods", 10**400),
     ("reset_on_miss", 1),

@@ -58,7 +58,17 @@ def test_it_shows_the_secret_once_and_never_again(client: FlaskClient) -> None:
         "url": NEW["url"],
         "description": "CRM",
         "event_types": ["behavior.*"],
+        "streak_codes": None,
         "is_enabled": True,
+        "disabled_reason": None,
+        "is_ordered": False,
+        "rate_per_second": None,
+        "in_flight_max": None,
+        "retry_seconds": None,
+        "signatures": ["v1"],
+        "public_key": None,
+        "previous_secret_until": None,
+        "health": {"status": "ok", "failing_since": None, "parked_until": None},
         "created_at": created["created_at"],
         "updated_at": created["updated_at"],
     }
@@ -68,7 +78,7 @@ def test_it_shows_the_secret_once_and_never_again(client: FlaskClient) -> None:
     changed = client.patch(f"{PATH}/{created['id']}", json={"description": None})
     assert one.json == shown
     assert created["secret"] not in one.text + listed.text + changed.text
-    assert "secret" not in listed.text
+    assert '"secret"' not in listed.text
 
 
 def test_it_stores_the_secret_encrypted(
@@ -220,6 +230,8 @@ def test_it_changes_what_is_given_and_nothing_else(client: FlaskClient) -> None:
     changed = dict(client.patch(path, json=changes).json or {})
     assert changed.pop("updated_at") > created["updated_at"]
     del created["secret"], created["updated_at"]
+    assert changed.pop("health")["status"] == "disabled"
+    del created["health"]
     assert changed == created | changes
     assert (client.get(path).json or {})["is_enabled"] is False
 

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models import clock, ids
-from models.deliveries import Claimed, LaneKey
+from models.deliveries import Claimed, LaneKey, Outcome, Slots
+from models.lanes import Lane
 from webhooks.attempts import OUR_FAULT_DAYS_MAX, decide
-from webhooks.lanes import Limits, lane_cap, shares
+from webhooks.lanes import Limits, kinds, lane_cap, shares
 from webhooks.sender import Result
 
 NOW = datetime(2026, 5, 23, 8, 15, tzinfo=UTC)
 LIMITS = Limits()
 
 
-def _keys(count: int) -> list[LaneKey]:
-    return [(1, uuid.UUID(int=nth)) for nth in range(1, count + 1)]
+def _key(nth: int) -> LaneKey:
+    return (1, uuid.UUID(int=nth))
+
+
+def _lanes(count: int) -> list[Lane]:
+    return [Lane(_key(nth)) for nth in range(1, count + 1)]
 
 
 @given(st.integers(0, 600), st.integers(1, 512), st.data())
 def test_it_never_passes_a_limit(lanes: int, room: int, data: st.DataObject) -> None:
-    keys = _keys(lanes)
-    busy = {key: data.draw(st.integers(0, 128)) for key in keys[:20]}
-    slots = shares(keys, busy, room, LIMITS)
+    busy = {_key(nth): data.draw(st.integers(0, 128)) for nth in range(1, 20)}
+    slots = shares(_lanes(lanes), busy, room, LIMITS)
     assert sum(slot.count for slot in slots) <= min(room, LIMITS.claim_max)
     assert len({slot.key for slot in slots}) == len(slots)
     cap = lane_cap(lanes, LIMITS)
@@ -34,20 +40,40 @@ def test_it_never_passes_a_limit(lanes: int, room: int, data: st.DataObject) -> 
 
 
 def test_it_shares_equally_among_lanes() -> None:
-    assert {slot.count for slot in shares(_keys(8), {}, 512, LIMITS)} == {32}
-    assert len(shares(_keys(256), {}, 512, LIMITS)) == 256
+    assert {slot.count for slot in shares(_lanes(8), {}, 512, LIMITS)} == {32}
+    assert len(shares(_lanes(256), {}, 512, LIMITS)) == 256
 
 
 def test_it_gives_a_lane_at_its_cap_nothing_and_the_others_their_share() -> None:
-    full, free = _keys(2)
-    (slot,) = shares([full, free], {full: 128}, 384, LIMITS)
-    assert slot.key == free
+    (slot,) = shares(_lanes(2), {_key(1): 128}, 384, LIMITS)
+    assert slot.key == _key(2)
     assert slot.count == 128
 
 
 def test_it_leaves_room_for_one_lane_more_however_many_are_stuck() -> None:
     for lanes in range(1, 400):
         assert lane_cap(lanes, LIMITS) * lanes < LIMITS.in_flight_max
+
+
+def test_it_keeps_to_what_a_destination_asks_for() -> None:
+    lanes = [Lane(_key(1), in_flight_max=3), Lane(_key(2), is_parked=True), Lane(_key(3))]
+    counts = {slot.key: slot.count for slot in shares(lanes, {_key(1): 2}, 512, LIMITS)}
+    assert counts == {_key(1): 1, _key(2): 1, _key(3): 85}
+    assert shares(lanes[:2], {_key(1): 3, _key(2): 1}, 512, LIMITS) == []
+
+
+def test_it_gives_what_goes_in_order_and_what_does_not_their_halves() -> None:
+    lanes = {
+        _key(1): Lane(_key(1)),
+        _key(2): Lane(_key(2), has_loose=False, has_heads=True),
+        _key(3): Lane(_key(3), has_heads=True),
+    }
+    slots = [Slots(key, 10) for key in lanes]
+    loose, ordered = kinds(slots, lanes)
+    assert {slot.key: slot.count for slot in loose} == {_key(1): 10, _key(3): 5}
+    assert {slot.key: slot.count for slot in ordered} == {_key(2): 10, _key(3): 5}
+    singles = [kinds([Slots(_key(3), 1)], lanes) for _ in range(64)]
+    assert {bool(loose) for loose, _ in singles} == {True, False}, "neither is starved"
 
 
 # -- whose fault -----------------------------------------------------------------------------
@@ -71,3 +97,33 @@ def test_it_does_not_blame_itself_for_ever() -> None:
     outcome = decide(old, Result(1, error="unreachable", is_ours=True), NOW, lambda: 0.5)
     assert outcome.attempt is not None
     assert outcome.attempt.number == 4
+
+
+# -- what a receiver asks for ----------------------------------------------------------------
+
+
+def _decided(result: Result, **fields: Any) -> Outcome:
+    return decide(replace(_claimed(timedelta(0)), **fields), result, NOW, lambda: 0.5)
+
+
+def test_it_heeds_410_and_the_header_whatever_the_status() -> None:
+    gone = _decided(Result(1, status=410))
+    assert (gone.status, gone.disables) == ("pending", "gone")
+    asked = _decided(Result(1, status=204, wishes=frozenset({"disable"})))
+    assert (asked.status, asked.disables) == ("delivered", "asked")
+    aborted = _decided(Result(1, status=500, wishes=frozenset({"abort-message"})))
+    assert (aborted.status, aborted.disables) == ("dead", None)
+    done = _decided(Result(1, status=200, wishes=frozenset({"abort-message"})))
+    assert done.status == "delivered"
+
+
+def test_it_uses_up_no_attempt_of_what_was_only_a_probe() -> None:
+    late = {"is_probe": True, "attempts": 9}
+    outcome = _decided(Result(1, status=500), **late)
+    assert (outcome.status, outcome.is_counted) == ("pending", False)
+    assert outcome.next_attempt_at == NOW + timedelta(milliseconds=1)
+    once = _decided(Result(1, status=500), **late, retry_seconds=[])
+    assert (once.status, once.is_counted) == ("dead", True), "it wants no retries"
+    busy = _decided(Result(1, status=503, retry_after="600"), **late)
+    assert busy.next_attempt_at is not None
+    assert busy.next_attempt_at >= NOW + timedelta(seconds=600)

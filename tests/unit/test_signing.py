@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from webhooks import secrets, signing
+from models.sealed import Sealed
+from webhooks import resealing, secrets, signing
 from webhooks.errors import SecretsError
 
 BODY = '{"id":"evt_1","note":"grüße"}'.encode()
@@ -85,6 +90,62 @@ def test_it_refuses_what_is_no_secret_without_repeating_it(text: str) -> None:
     assert text.removeprefix("whsec_") == "" or text not in str(caught.value)
 
 
+# -- ed25519 ---------------------------------------------------------------------------------
+
+# A pair that other implementations of the specification test themselves with, and their signature.
+SIGNING_KEY = (
+    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+)
+PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+SIGNED = b'msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}'
+SIGNATURE = (
+    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+)
+
+
+def test_it_signs_with_ed25519_as_other_implementations_do() -> None:
+    key = signing.signing_key(SIGNING_KEY)
+    assert signing.signature(key, SIGNED) == SIGNATURE
+    assert signing.public_key_text(key) == PUBLIC_KEY
+
+
+def verify_v1a(public_key: str, headers: dict[str, str], body: bytes) -> None:
+    """As a receiver does, who has nothing but the public key; raise InvalidSignature."""
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key.removeprefix("whpk_")))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    signatures = [one.partition(",") for one in headers["webhook-signature"].split(" ")]
+    (found,) = [text for version, _, text in signatures if version == "v1a"]
+    key.verify(base64.b64decode(found), signed)
+
+
+def test_both_kinds_of_signature_stand_side_by_side() -> None:
+    secret, text = secrets.generate(), secrets.generate_signing_key()
+    key = signing.signing_key(text)
+    keys: list[signing.Key] = [signing.secret_key(secret), key]
+    headers = signing.headers(keys, "evt_1", datetime.now(UTC), BODY)
+    Webhook(secret).verify(BODY, headers)  # which passes over what it does not know
+    verify_v1a(signing.public_key_text(key), headers, BODY)
+    with pytest.raises(InvalidSignature):
+        verify_v1a(signing.public_key_text(key), headers, BODY + b" ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "whsk_",
+        SIGNING_KEY.removeprefix("whsk_"),
+        SIGNING_KEY.replace("whsk_", "whsec_"),
+        SIGNING_KEY[:-4],
+        "whsk_" + base64.b64encode(b"s" * 64).decode(),  # not the public key of that seed
+    ],
+)
+def test_it_refuses_what_is_no_signing_key_without_repeating_it(text: str) -> None:
+    with pytest.raises(ValueError, match="not a signing key") as caught:
+        signing.signing_key(text)
+    assert text.removeprefix("whsk_") == "" or text not in str(caught.value)
+
+
 # -- at rest ---------------------------------------------------------------------------------
 
 
@@ -119,3 +180,62 @@ def test_it_names_a_malformed_key_by_its_place_and_never_shows_it() -> None:
     with pytest.raises(SecretsError, match="Key 2 of") as caught:
         secrets.ring(f"{Fernet.generate_key().decode()},hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+# -- a destination's keys --------------------------------------------------------------------
+
+NOW = datetime(2026, 5, 23, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The encrypted keys of a destination."""
+
+    secret: str
+    previous_secret: str | None = None
+    previous_until: datetime | None = None
+    signing_key: str | None = None
+
+
+def test_the_replaced_secret_signs_until_its_overlap_ends_and_not_at_its_end() -> None:
+    ring = secrets.ring(Fernet.generate_key().decode())
+    new, old = secrets.generate(), secrets.generate()
+    until = NOW + timedelta(hours=24)
+    keys = Keys(secrets.encrypt(ring, new), secrets.encrypt(ring, old), until)
+    both = [signing.secret_key(new), signing.secret_key(old)]
+    assert secrets.keys_at(ring, keys, until - timedelta(microseconds=1)) == both
+    assert secrets.keys_at(ring, keys, until) == both[:1]
+
+
+def test_the_ed25519_key_signs_last() -> None:
+    ring = secrets.ring(Fernet.generate_key().decode())
+    secret, stored = secrets.generate(), secrets.encrypt(ring, SIGNING_KEY)
+    keys = Keys(secrets.encrypt(ring, secret), signing_key=stored)
+    first, second = secrets.keys_at(ring, keys, NOW)
+    assert first == signing.secret_key(secret)
+    assert signing.signature(second, SIGNED) == SIGNATURE
+    assert secrets.public_key(ring, stored) == PUBLIC_KEY
+
+
+def test_nothing_shows_the_keys_of_a_ring() -> None:
+    key = Fernet.generate_key().decode()
+    assert key not in repr(secrets.ring(key)) + str(vars(secrets.ring(key)))
+
+
+def test_secrets_are_encrypted_anew_with_the_newest_key_alone() -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    elsewhere = secrets.ring(Fernet.generate_key().decode())
+    both = secrets.ring(f"{new},{old}")
+    found = Sealed(
+        1,
+        UUID(int=1),
+        secrets.encrypt(secrets.ring(old), "whsec_x"),
+        secrets.encrypt(elsewhere, "whsec_lost"),
+        secrets.encrypt(secrets.ring(new), "whsk_x"),
+    )
+    assert list(resealing.places(both, [found])) == [1, None, 0]
+    renewed = resealing.resealed(both, found)
+    assert secrets.decrypt(secrets.ring(new), renewed.secret) == "whsec_x"
+    assert renewed.previous_secret == found.previous_secret  # no key opens it: left as it is
+    assert renewed.signing_key == found.signing_key  # it was under the newest key already
+    assert resealing.resealed(both, renewed) == renewed

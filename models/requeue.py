@@ -1,0 +1,145 @@
+"""Facts of the past, made due again at a destination.
+
+A delivery that is settled is *moved* back to pending, never copied: the key of a delivery holds its
+status, so a second row of the same fact could not be settled beside the first. Whoever moves or
+adds deliveries of facts already committed holds the destination's row, so that nobody else does;
+deliverers do not wait for it. A participant's erasure is kept out by the lock on the fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where facts of the past are to go; its row is held (`hold`)."""
+
+    tenant_id: int
+    webhook_id: UUID
+    is_ordered: bool
+
+
+# Statistics of a day just begun are always wrong: only plans that read indexes in their order.
+_BY_INDEX = sa.text("""
+SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+""")
+# Deliverers read the destination without a lock; a change of it waits for us, or we for it.
+_HOLD = sa.text(
+    "SELECT 1 FROM webhooks WHERE tenant_id = :tenant_id AND id = :id FOR NO KEY UPDATE"
+)
+_HOLD_IF_FREE = sa.text(f"{_HOLD.text} SKIP LOCKED")
+
+
+def hold(session: Session, tenant_id: int, webhook_id: UUID, *, is_waiting: bool) -> bool:
+    """Be the only one who sends facts of the past to a destination; False when it is gone, or
+    when somebody else is and we do not wait."""
+    statement = _HOLD if is_waiting else _HOLD_IF_FREE
+    row = session.execute(statement, {"tenant_id": tenant_id, "id": webhook_id}).one_or_none()
+    return row is not None
+
+
+_WAITING = """
+SELECT FROM deliveries_pending WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
+  AND participant_id IS {} LIMIT :limit
+"""  # an index each
+_PENDING = sa.text(
+    f"SELECT count(*) FROM ({_WAITING.format('NULL')}) a"  # noqa: S608 - fragments of this file
+    f" UNION ALL SELECT count(*) FROM ({_WAITING.format('NOT NULL')}) b"
+)
+
+
+def pending(session: Session, tenant_id: int, webhook_id: UUID, limit: int) -> int:
+    """How many deliveries wait for a destination; each kind is counted up to a limit."""
+    session.execute(_BY_INDEX)
+    values = {"tenant_id": tenant_id, "webhook_id": webhook_id, "limit": limit}
+    return sum(session.execute(_PENDING, values).scalars())
+
+
+_KEEP = sa.text("""
+SELECT id, participant_id, sequence FROM facts
+WHERE tenant_id = :tenant_id AND id = ANY(CAST(:fact_ids AS uuid[])) AND id BETWEEN :first AND :last
+ORDER BY id FOR KEY SHARE
+""")
+_WANTED = """
+  SELECT * FROM unnest(CAST(:fact_ids AS uuid[]), CAST(:participants AS bigint[]),
+                       CAST(:sequences AS bigint[])) AS w (fact_id, participant_id, sequence)
+"""
+_MOVE = sa.text(f"""
+UPDATE deliveries d
+SET status = 'pending', attempts = 0, next_attempt_at = :now, leased_until = NULL, claim_id = NULL,
+    participant_id = w.participant_id, sequence = w.sequence
+FROM ({_WANTED}) w
+WHERE d.tenant_id = :tenant_id AND d.fact_id = w.fact_id AND d.webhook_id = :webhook_id
+  AND d.status = ANY(CAST(:statuses AS text[])) AND d.fact_id BETWEEN :first AND :last
+""")  # noqa: S608 - fragments of this file
+_ADD = sa.text(f"""
+INSERT INTO deliveries (tenant_id, fact_id, webhook_id, next_attempt_at, participant_id, sequence)
+SELECT :tenant_id, w.fact_id, :webhook_id, :now, w.participant_id, w.sequence FROM ({_WANTED}) w
+WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.tenant_id = :tenant_id
+  AND d.fact_id = w.fact_id AND d.webhook_id = :webhook_id AND d.fact_id BETWEEN :first AND :last)
+""")  # noqa: S608 - fragments of this file
+
+
+def queue(
+    session: Session,
+    target: Target,
+    fact_ids: Sequence[UUID],
+    now: datetime,
+    *,
+    only_missing: bool,
+) -> int:
+    """Make facts due at a destination, on a fresh schedule; return how many were not already.
+
+    Those pending are left as they are; of the settled ones, the delivered are left too when only
+    the missing are wanted. Facts erased meanwhile are passed over.
+    """
+    if not fact_ids:
+        return 0
+    bounds = {"tenant_id": target.tenant_id, "first": min(fact_ids), "last": max(fact_ids)}
+    session.execute(_BY_INDEX)
+    kept = session.execute(_KEEP, bounds | {"fact_ids": list(fact_ids)}).all()
+    values = bounds | {
+        "webhook_id": target.webhook_id,
+        "now": now,
+        "fact_ids": [row.id for row in kept],
+        "participants": [row.participant_id if target.is_ordered else None for row in kept],
+        "sequences": [row.sequence if target.is_ordered else None for row in kept],
+        "statuses": ["dead"] if only_missing else ["delivered", "dead"],
+    }
+    moved = session.execute(_MOVE, values).rowcount
+    return moved + session.execute(_ADD, values).rowcount
+
+
+_HURRY = sa.text("""
+UPDATE deliveries_pending SET attempts = 0, next_attempt_at = :now
+WHERE tenant_id = :tenant_id AND fact_id = :fact_id AND webhook_id = :webhook_id
+  AND (leased_until IS NULL OR leased_until <= :now)
+""")
+
+
+def resend(session: Session, target: Target, fact_id: UUID, now: datetime) -> None:
+    """Make one fact due at a destination at once, whatever became of it; the caller holds the
+    destination. One that is being sent at this moment is left to that attempt.
+
+    Raises NotFound when the tenant has no such fact.
+    """
+    found = session.execute(
+        sa.text("SELECT 1 FROM facts WHERE tenant_id = :tenant_id AND id = :id"),
+        {"tenant_id": target.tenant_id, "id": fact_id},
+    ).one_or_none()
+    if found is None:
+        raise NotFound(str(fact_id))
+    if queue(session, target, [fact_id], now, only_missing=False):
+        return
+    values = {"tenant_id": target.tenant_id, "webhook_id": target.webhook_id}
+    if not session.execute(_HURRY, values | {"fact_id": fact_id, "now": now}).rowcount:
+        queue(session, target, [fact_id], now, only_missing=False)  # settled just now, or in flight

@@ -1,0 +1,82 @@
+"""Deadlines: when a streak becomes at risk and when it breaks unless somebody comes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Literal
+
+from models.rules.periods import Kind, starts_at
+from models.rules.streaks import Standing
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What says when the periods of a streak begin, and how early it is told to be at risk."""
+
+    kind: Kind
+    zone: str | None  # None: UTC
+    lead_hours: int | None = None  # before it breaks; None: when its last period begins
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """What becomes of a streak for which nothing more is recorded; instants in microseconds."""
+
+    breaks_at: int  # the period at whose start it breaks: the name of this breaking
+    at_risk_us: int
+    breaks_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """For which breaking each was told last; None: never."""
+
+    at_risk: int | None = None
+    broken: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What somebody who looks at a streak has to tell, and when to look again."""
+
+    tell: Literal["at_risk", "broken"] | None
+    again_us: int | None  # None: it is broken, only a tick or new rules can change that
+
+
+def deadlines(standing: Standing, calendar: Calendar) -> Deadlines:
+    """The deadlines of a standing with at least one recorded period.
+
+    At risk is told when the last period begins that can save the streak, or so many hours before
+    it breaks, but never before that period begins (contract §3.4).
+    """
+    breaks_at = (standing.last or 0) + standing.grace_remaining + 2
+    at_risk_us = _starts_us(calendar.kind, breaks_at - 1, calendar.zone)
+    breaks_us = _starts_us(calendar.kind, breaks_at, calendar.zone)
+    if calendar.lead_hours is not None:
+        at_risk_us = max(at_risk_us, breaks_us - calendar.lead_hours * _HOUR_US)
+    return Deadlines(breaks_at, at_risk_us, breaks_us)
+
+
+def look(found: Deadlines, told: Told, now_us: int, *, can_be_saved: bool) -> Look:
+    """What to tell at an instant: each at most once for each breaking.
+
+    Who looks late tells only what still holds: of a streak that broke meanwhile not that it was at
+    risk. Nor is that told where nobody can save it, since the participant is not active.
+    """
+    if now_us >= found.breaks_us:
+        return Look("broken" if told.broken != found.breaks_at else None, None)
+    if now_us < found.at_risk_us:
+        return Look(None, found.at_risk_us)
+    is_news = can_be_saved and told.at_risk != found.breaks_at
+    return Look("at_risk" if is_news else None, found.breaks_us)
+
+
+@lru_cache(maxsize=8_192)  # a few periods in each of 400 zones
+def _starts_us(kind: Kind, period: int, zone: str | None) -> int:
+    return (starts_at(kind, period, zone) - _EPOCH) // _MICROSECOND

@@ -1,0 +1,263 @@
+"""The catalogue of facts: when each type is sent and what it holds, as a JSON Schema. Pure.
+
+docs/facts.md and docs/facts/*.schema.json are made from it; a test holds it against what is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from models.rules.periods import KINDS
+from webhooks import facts
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Schema = dict[str, Any]
+
+# -- kinds of values ---------------------------------------------------------------------------
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+AT_LEAST_ONE: Schema = {"type": "integer", "minimum": 1}
+OBJECT: Schema = {"type": "object"}
+NOTHING: Schema = {"type": "null"}
+INSTANT: Schema = {"type": "string", "format": "date-time", "pattern": "Z$"}
+UUID: Schema = {"type": "string", "format": "uuid"}
+CODE: Schema = {"type": "string", "minLength": 1, "maxLength": 50}
+PERIOD: Schema = {"type": "string", "enum": list(KINDS)}
+PERIOD_KEY: Schema = {
+    "type": "string",
+    "pattern": r"^\d{4}-(\d{2}-\d{2}|W\d{2}|\d{2})$",
+}
+
+
+def or_null(schema: Schema) -> Schema:
+    """The schema of a value that may be null."""
+    more = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return schema | {"type": [schema["type"], "null"]} | more
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an object."""
+
+    name: str
+    schema: Schema
+    meaning: str
+    is_always: bool = True  # or only when there is something to say
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One type of fact."""
+
+    kind: str
+    when: str
+    payload: tuple[Field, ...]
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it is about a participant; otherwise it is about a destination."""
+        return not self.kind.startswith("webhook.")
+
+
+def envelope(entry: Entry) -> tuple[Field, ...]:
+    """The fields around a payload."""
+    who, number = (TEXT, AT_LEAST_ONE) if entry.is_personal else (NOTHING, NOTHING)
+    return (
+        Field(
+            "id",
+            {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
+            "The fact's id, and the `webhook-id` of every attempt to deliver it.",
+        ),
+        Field("type", {"const": entry.kind}, "What happened."),
+        Field("occurred_at", INSTANT, "When the change was made, UTC."),
+        Field("tenant", TEXT, "Whose it is."),
+        Field("mode", {"type": "string", "enum": ["live", "test"]}, "Which side of the tenant."),
+        Field("participant_id", who, "Whom it is about; null for facts about a destination."),
+        Field(
+            "sequence",
+            number,
+            "Counts up by one per participant, without gaps; null without a participant.",
+        ),
+        Field("payload", _object(entry.payload), "What the type says, below."),
+    )
+
+
+def schema(entry: Entry) -> Schema:
+    """The JSON Schema (2020-12) of a type's body. Open: fields may be added, none is removed."""
+    about = {"$schema": DIALECT, "title": entry.kind, "description": entry.when}
+    return about | _object(envelope(entry))
+
+
+def _object(fields: tuple[Field, ...]) -> Schema:
+    return {
+        "type": "object",
+        "properties": {one.name: one.schema | {"description": one.meaning} for one in fields},
+        "required": [one.name for one in fields if one.is_always],
+    }
+
+
+# -- fields of several types -------------------------------------------------------------------
+
+_STREAK = Field("streak_code", CODE, "Which streak.")
+_PERIOD = Field("period", PERIOD, "What the streak counts.")
+_PERIOD_KEY = Field(
+    "period_key", PERIOD_KEY, "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`."
+)
+_COUNT = Field("count", AT_LEAST_ONE, "The count now.")
+_PREVIOUS = Field("previous_count", COUNT, "The count before; 0 when there was none.")
+_LONGEST = Field("longest_count", AT_LEAST_ONE, "The highest count so far.")
+_LEFT = Field("grace_remaining", COUNT, "How many missed periods are still forgiven.")
+_RECORDED_AT = Field("recorded_at", INSTANT, "The tick's own instant, which may be long ago.")
+_TICK = Field("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
+_LAST = Field("last_recorded_at", INSTANT, "The latest recorded instant.")
+_METADATA = Field(
+    "metadata", OBJECT, "What was sent with it, as it was sent; absent without.", is_always=False
+)
+
+# -- the types ---------------------------------------------------------------------------------
+
+
+def _about_a_destination(kind: str, when: str, reason: Schema, why: str) -> Entry:
+    return Entry(
+        kind,
+        when,
+        (
+            Field("webhook_id", UUID, "Which destination."),
+            Field("description", or_null(TEXT), "Its description."),
+            Field("reason", reason, why),
+            Field("failing_since", or_null(INSTANT), "Since when nothing has got through."),
+        ),
+    )
+
+
+ENTRIES = (
+    Entry(
+        facts.STREAK_RECORDED,
+        "A tick changed a streak. A repeated tick of the same period changes nothing and has none.",
+        (
+            _STREAK,
+            _COUNT,
+            _PREVIOUS,
+            _LONGEST,
+            Field("is_new_record", FLAG, "Whether `count` beats the longest before this tick."),
+            Field(
+                "outcome",
+                {
+                    "type": "string",
+                    "enum": ["started", "extended", "reset", "held", "backfilled"],
+                },
+                "`started`: the first ever; `extended`: in time; `reset`: too late, the count is 1;"
+                " `held`: too late, the count stays; `backfilled`: a period before the last one.",
+            ),
+            _PERIOD,
+            _PERIOD_KEY,
+            _LEFT,
+            _RECORDED_AT,
+            _TICK,
+            _METADATA,
+        ),
+    ),
+    Entry(
+        facts.STREAK_MILESTONE,
+        "A tick took a count to or past a milestone of the streak: one fact for each that was"
+        " crossed, after the tick's `behavior.streak_recorded` and the `badge.awarded` of its own"
+        " badge. A streak that starts again tells its milestones again.",
+        (
+            _STREAK,
+            Field("milestone", AT_LEAST_ONE, "The count that was crossed."),
+            _COUNT,
+            _PREVIOUS,
+            Field("badge_code", or_null(CODE), "The milestone's badge; null when it has none."),
+            Field(
+                "is_badge_new",
+                or_null(FLAG),
+                "Whether it was awarded now, for the first time; null when there was none to"
+                " award.",
+            ),
+            _PERIOD,
+            _PERIOD_KEY,
+            _RECORDED_AT,
+            _TICK,
+        ),
+    ),
+    Entry(
+        facts.STREAK_AT_RISK,
+        "The streak's last period that can save it has begun, by the participant's own calendar,"
+        " and nothing is recorded in it yet; or it is `at_risk_lead_hours` before that period ends."
+        " Once for each time that it is at risk.",
+        (
+            _STREAK,
+            Field("count", AT_LEAST_ONE, "The count that would be lost."),
+            _LONGEST,
+            _PERIOD,
+            _LEFT,
+            _LAST,
+            Field("expires_at", INSTANT, "When it breaks unless something is recorded before."),
+        ),
+    ),
+    Entry(
+        facts.STREAK_BROKEN,
+        "Nothing was recorded in the last period that could have saved a streak. Once for each"
+        " time that it breaks.",
+        (
+            _STREAK,
+            Field("count", COUNT, "The count now: 0, or the kept one of a paused streak."),
+            Field("previous_count", AT_LEAST_ONE, "The count that it had."),
+            _LONGEST,
+            Field(
+                "status",
+                {"type": "string", "enum": ["broken", "paused"]},
+                "`paused` for a streak with `reset_on_miss` false: the next tick goes on from"
+                " `count`.",
+            ),
+            _PERIOD,
+            _LAST,
+            Field("broken_at", INSTANT, "When it broke: the fact may come a little later."),
+        ),
+    ),
+    Entry(
+        facts.BADGE_AWARDED,
+        "A participant got a badge for the first time. Awarding it again changes nothing and has"
+        " none.",
+        (
+            Field("badge_code", TEXT, "Which badge."),
+            Field("badge_name", TEXT, "Its name at the time."),
+            Field("icon", or_null(TEXT), "The URL of its icon."),
+            Field(
+                "rarity",
+                {
+                    "type": "string",
+                    "enum": ["common", "uncommon", "rare", "epic", "legendary"],
+                },
+                "How rare it is meant to be.",
+            ),
+            Field("category", or_null(TEXT), "Its category."),
+            Field("earned_at", INSTANT, "When it was earned."),
+            Field("award_id", UUID, "The award: `GET /awards/{id}`."),
+            _METADATA,
+        ),
+    ),
+    _about_a_destination(
+        facts.DESTINATION_FAILING,
+        "A destination failed so often in a row that it is parked: probed now and then, nothing"
+        " lost. Told to the tenant's other destinations, never to itself.",
+        NOTHING,
+        "Null.",
+    ),
+    _about_a_destination(
+        facts.DESTINATION_DISABLED,
+        "We disabled a destination. What is pending for it waits until it is enabled again.",
+        {"type": "string", "enum": ["gone", "asked", "failing"]},
+        "`gone`: it answered 410; `asked`: it answered `webhook-delivery: disable`; `failing`:"
+        " for five days.",
+    ),
+    _about_a_destination(
+        facts.DESTINATION_RECOVERED,
+        "A destination that was failing answers again; what was pending for it flows.",
+        NOTHING,
+        "Null.",
+    ),
+)

@@ -1,0 +1,170 @@
+"""A realistic sample of every type of fact, for those who want to see one before it happens. Pure.
+
+Made by the constructors that make the real ones, so that a sample cannot differ in shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from models import clock
+from models.awards import Earned
+from models.badges import Badge
+from models.rules.periods import period_at
+from models.rules.streaks import Rules
+from models.streaks import Streak
+from models.tenants import Tenant
+from models.ticks import Tick
+from webhooks import facts
+from webhooks.facts import Fact, Reached, Stamp, Standing, Told
+
+PARTICIPANT = "user_42"  # the documentation's
+METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
+_HOUR_US = 3_600_000_000
+_OTHER_BITS = 0x2545_F491_4F6C_DD1D  # among the random ones of a UUIDv7: its time stays
+_DAY_US = 24 * _HOUR_US
+
+
+def body(kind: str, tenant: Tenant, now_us: int, fact_id: UUID) -> str:
+    """The body of a sample fact of one of `facts.TYPES`, as it would be sent; KeyError otherwise.
+
+    `now_us` is when it happened. Nothing in it exists: not the participant, not the streak.
+    """
+    make = _MAKERS[kind]
+    if kind.startswith("webhook."):
+        return make(Stamp(fact_id, tenant, None, None, None, now_us)).body
+    return make(Stamp(fact_id, tenant, 1, PARTICIPANT, 17, now_us)).body
+
+
+def _streak_recorded(stamp: Stamp) -> Fact:
+    return facts.streak_recorded(stamp, _streak(stamp), _tick(stamp))
+
+
+def _streak_milestone(stamp: Stamp) -> Fact:
+    reached = Reached(count=7, badge_code="week_warrior", is_badge_new=True)
+    return facts.streak_milestone(stamp, _streak(stamp), _tick(stamp), reached)
+
+
+def _streak_at_risk(stamp: Stamp) -> Fact:
+    midnight_us = stamp.now_us - stamp.now_us % _DAY_US  # the streak's days are UTC's
+    return facts.streak_at_risk(stamp, _streak(stamp), _standing(midnight_us + _DAY_US))
+
+
+def _streak_broken(stamp: Stamp) -> Fact:
+    midnight_us = stamp.now_us - stamp.now_us % _DAY_US
+    return facts.streak_broken(stamp, _streak(stamp), _standing(midnight_us))
+
+
+def _badge_awarded(stamp: Stamp) -> Fact:
+    earned = Earned(str(_id(stamp)), stamp.now_us, METADATA)
+    return facts.badge_awarded(stamp, _badge(stamp), earned)
+
+
+def _destination_failing(stamp: Stamp) -> Fact:
+    return _destination(stamp, facts.DESTINATION_FAILING, None, _HOUR_US)
+
+
+def _destination_disabled(stamp: Stamp) -> Fact:
+    return _destination(stamp, facts.DESTINATION_DISABLED, "failing", 5 * _DAY_US)
+
+
+def _destination_recovered(stamp: Stamp) -> Fact:
+    return _destination(stamp, facts.DESTINATION_RECOVERED, None, _HOUR_US)
+
+
+def _destination(stamp: Stamp, kind: str, reason: str | None, failing_us: int) -> Fact:
+    since = clock.from_us(stamp.now_us - failing_us)
+    told = Told(_id(stamp), "A sample, no destination of yours", reason, since)
+    return facts.destination(stamp, kind, told)
+
+
+_MAKERS: dict[str, Callable[[Stamp], Fact]] = {
+    facts.STREAK_RECORDED: _streak_recorded,
+    facts.STREAK_MILESTONE: _streak_milestone,
+    facts.STREAK_AT_RISK: _streak_at_risk,
+    facts.STREAK_BROKEN: _streak_broken,
+    facts.BADGE_AWARDED: _badge_awarded,
+    facts.DESTINATION_FAILING: _destination_failing,
+    facts.DESTINATION_DISABLED: _destination_disabled,
+    facts.DESTINATION_RECOVERED: _destination_recovered,
+}
+
+
+# -- what the samples are about --------------------------------------------------------------
+
+
+def _streak(stamp: Stamp) -> Streak:
+    now = clock.from_us(stamp.now_us)
+    return Streak(
+        tenant_id=stamp.tenant.id,
+        id=1,
+        code="daily_login",
+        name="Daily Login",
+        description=None,
+        period="daily",
+        rules=Rules(grace_periods=1, reset_on_miss=True),
+        is_active=True,
+        boundary="utc",
+        milestones=[{"count": 7, "badge_code": "week_warrior"}],
+        at_risk_lead_hours=None,
+        revision=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _tick(stamp: Stamp) -> Tick:
+    """The seventh day in a row."""
+    return Tick(
+        tenant_id=stamp.tenant.id,
+        id=str(_id(stamp)),
+        participant_id=1,
+        streak_id=1,
+        period=period_at("daily", stamp.now_us, None),
+        occurred_us=stamp.now_us,
+        outcome="extended",
+        new_count=7,
+        previous_count=6,
+        longest_count=7,
+        is_new_record=True,
+        grace_remaining=1,
+        timezone=None,
+        metadata=METADATA,
+    )
+
+
+def _standing(expires_us: int) -> Standing:
+    """Seven days, and a credit spent on the way."""
+    return Standing(
+        count=7,
+        longest_count=7,
+        grace_remaining=0,
+        last_recorded_us=expires_us - 2 * _DAY_US + 9 * _HOUR_US,
+        expires_us=expires_us,
+    )
+
+
+def _badge(stamp: Stamp) -> Badge:
+    now = clock.from_us(stamp.now_us)
+    return Badge(
+        tenant_id=stamp.tenant.id,
+        id=_id(stamp),
+        code="week_warrior",
+        name="Week Warrior",
+        description=None,
+        icon_url="https://cdn.example.com/badges/week_warrior.png",
+        badge_color=None,
+        rarity="uncommon",
+        category="streaks",
+        is_active=True,
+        is_hidden=False,
+        display_order=0,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _id(stamp: Stamp) -> UUID:
+    """The id of whatever led to the fact: another one than the fact's, always the same."""
+    return UUID(int=stamp.id.int ^ _OTHER_BITS)
