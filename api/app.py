@@ -13,16 +13,21 @@ from api import (
     at_risk,
     awards,
     badges,
+    deliveries,
     erasures,
     errors,
+    facts,
     health,
     participants,
     people,
     programs,
     reference,
+    replays,
     scrip,
     streaks,
     ticks,
+    webhook_secrets,
+    webhook_trials,
     webhooks,
 )
 from api.answers import Answer, NoSessions
@@ -65,6 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(open_to_all.blueprint)
     for module in (
         ticks, streaks, at_risk, awards, badges, participants, erasures, people, programs, webhooks,
+        webhook_secrets, webhook_trials, deliveries, replays, facts,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

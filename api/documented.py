@@ -37,6 +37,11 @@ PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, exampl
         "user_42",
         "Your own id of the participant. Percent-encode what a path cannot hold, `/` included.",
     ),
+    "fact_id": (
+        {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
+        "evt_01939c7e6a1b7c3d9e4f0a1b2c3d4e5f",
+        "The id of the fact.",
+    ),
     "code": (TypeAdapter(Code).json_schema(), "daily_login", "The code of the definition."),
 }
 ANY_ID = ({"type": "string", "format": "uuid"}, EXAMPLE_ID, "An id that was answered.")

@@ -27,6 +27,11 @@ CHAPTERS = {
     "scrip": "Scrip",
     "programs": "Programs",
     "webhooks": "Webhooks",
+    "webhook_secrets": "Webhooks",
+    "webhook_trials": "Webhooks",
+    "deliveries": "Webhooks",
+    "replays": "Webhooks",
+    "facts": "Facts",
     "health": "Service",
     "reference": "Service",
 }
@@ -39,6 +44,7 @@ CHAPTER_TEXTS = {
     "Scrip": "The same participants, as Scrip's API names them.",
     "Programs": "What participants can be enrolled in through Scrip's API.",
     "Webhooks": "Where facts are sent.",
+    "Facts": "What happened, to be fetched at your own pace.",
     "Service": "Health, and this documentation. No key is needed.",
 }
 

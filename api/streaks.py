@@ -40,10 +40,12 @@ HISTORY_PERIODS_MAX = 1_000  # per request: nearly three years of days
 GRACE_PERIODS_MAX = 366  # a year of days forgives everything
 MILESTONES_MAX = 100
 COUNT_MAX = 1_000_000
+LEAD_HOURS_MAX = 8_784  # a leap year
 
 # -- definitions -----------------------------------------------------------------------------
 
 Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
+LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
 
 
 class Milestone(Body):
@@ -68,6 +70,7 @@ class NewStreak(Body):
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
     milestones: Milestones = Field(default_factory=list)
+    at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
 
 
 class StreakDefinition(TypedDict):
@@ -82,6 +85,7 @@ class StreakDefinition(TypedDict):
     is_active: bool
     boundary: Boundary
     milestones: list[MilestoneSet]
+    at_risk_lead_hours: int | None
     created_at: Moment
     updated_at: Moment
 
@@ -114,6 +118,7 @@ class StreakChange(Body):
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
     milestones: Milestones = Field(default_factory=list)
+    at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
 
 
 def _both(
@@ -231,6 +236,7 @@ def _definition(streak: Streak) -> StreakDefinition:
         "is_active": streak.is_active,
         "boundary": streak.boundary,
         "milestones": cast(list[MilestoneSet], streak.milestones),
+        "at_risk_lead_hours": streak.at_risk_lead_hours,
         "created_at": clock.isoformat(streak.created_at),
         "updated_at": clock.isoformat(streak.updated_at),
     }

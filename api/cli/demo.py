@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.story import SCENES, STREAK, Scene, crowd, facts_expected
-from api.cli.subscriber import Subscriber
+from api.cli.subscriber import Arrival, Subscriber
 
 START_SECONDS, STOP_SECONDS, FACTS_SECONDS = 120, 30, 30
 ANSWER_SECONDS = 10  # of one request; the worker's first answer may find everything cold
@@ -169,7 +169,8 @@ class Play:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def _seen(self, fact: dict[str, Any] | None) -> None:
+    def _seen(self, arrival: Arrival) -> None:
+        fact = arrival.fact if arrival.verdict == "verified" else None
         if fact is None:
             self.forged += 1
             return

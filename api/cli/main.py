@@ -5,10 +5,14 @@ from __future__ import annotations
 import click
 
 from api.cli.demo import demo
+from api.cli.facts import facts
 from api.cli.keys import key
+from api.cli.listen import listen
 from api.cli.migrate import migrate
 from api.cli.openapi import openapi
+from api.cli.secrets import secrets
 from api.cli.tenants import tenant
+from api.cli.trigger import trigger
 from api.cli.up import up
 
 
@@ -25,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (up, demo, migrate, tenant, key, openapi):
+for command in (up, demo, migrate, tenant, key, secrets, listen, trigger, facts, openapi):
     main.add_command(command)

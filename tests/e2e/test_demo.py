@@ -7,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from api.cli import story
-from api.cli.subscriber import Subscriber
+from api.cli.subscriber import Arrival, Subscriber
 from tests.e2e.running import ROOT, environment, short_folder
 from tests.receiver import Receiver
 
@@ -50,7 +49,7 @@ def test_it_ends_badly_when_an_expectation_does_not_hold(folder: Path) -> None:
 
 
 def test_its_subscriber_refuses_what_is_not_signed_with_its_secret() -> None:
-    seen: list[dict[str, Any] | None] = []
+    seen: list[Arrival] = []
     with Subscriber(seen.append) as subscriber:
         subscriber.trust("whsec_" + "A" * 44)
         done = subprocess.run(
@@ -58,7 +57,7 @@ def test_its_subscriber_refuses_what_is_not_signed_with_its_secret() -> None:
             timeout=30, check=False,
         )  # fmt: skip
     assert done.stdout.strip() == "401"
-    assert seen == [None]
+    assert [(one.verdict, one.fact) for one in seen] == [("forged", None)]
 
 
 _FORGE = """

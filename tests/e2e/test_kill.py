@@ -200,6 +200,7 @@ def check(up: Up, receiver: Receiver, planned: list[Planned], accepted: list[str
     tenant_id = scalar(engine, "SELECT id FROM tenants WHERE mode = 'live'")
     try:
         assert wait_until(lambda: depth(client) == 0, PATIENCE_SECONDS), left(engine, client)
+        assert wait_until(lambda: deadlines_due(engine) == 0, PATIENCE_SECONDS)
         assert wait_until(lambda: undelivered(engine) == 0, LEASE_PATIENCE_SECONDS), left(
             engine, client
         )
@@ -223,6 +224,11 @@ def check(up: Up, receiver: Receiver, planned: list[Planned], accepted: list[str
 def undelivered(engine: Engine) -> int:
     """Deliveries that are not settled."""
     return scalar(engine, "SELECT count(*) FROM deliveries WHERE status <> 'delivered'")
+
+
+def deadlines_due(engine: Engine) -> int:
+    """Streaks that are to be looked at, since they may be at risk or broken."""
+    return scalar(engine, "SELECT count(*) FROM streak_deadlines WHERE due_at <= now()")
 
 
 def left(engine: Engine, client: redis.Redis) -> str:

@@ -1,0 +1,33 @@
+"""Facts in one line each, for people at a terminal. Pure.
+
+Whatever is shown was sent by somebody: it must not be able to move the cursor or colour the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+VALUE_CHARS_MAX = 60  # of one value; a line is to be read at a glance
+# What of a payload is worth a place in the line, in this order.
+_TELLING = (
+    "streak_code", "badge_code", "milestone", "count", "outcome", "period_key", "status",
+    "expires_at", "broken_at", "webhook_id", "reason",
+)  # fmt: skip
+
+
+def printable(value: object, chars_max: int = VALUE_CHARS_MAX) -> str:
+    """A value as text without control characters, cut where it is too long."""
+    text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(value))
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+
+
+def fact_line(fact: Mapping[str, Any]) -> str:
+    """A fact's type, whom it is about, its number and the telling part of its payload."""
+    payload = fact.get("payload")
+    told = payload if isinstance(payload, dict) else {}
+    words = [f"{printable(fact.get('type', 'no type')):26}"]
+    if fact.get("participant_id") is not None:
+        words.append(f"{printable(fact['participant_id'])} #{printable(fact.get('sequence'))}")
+    words += [f"{name}={printable(told[name])}" for name in _TELLING if told.get(name) is not None]
+    return "  ".join([words[0], " ".join(words[1:])]).rstrip()
