@@ -17,7 +17,10 @@ from tests.bench import (
     measure_accept,
     measure_apply,
     measure_award,
+    measure_costs,
     measure_deliver,
+    measure_fairness,
+    measure_latency,
     measure_read,
     results,
 )
@@ -33,6 +36,9 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "wait": measure_accept.wait,
     "read": measure_read.read,
     "deliver": measure_deliver.deliver,
+    "costs": measure_costs.costs,
+    "latency": measure_latency.latency,
+    "fairness": measure_fairness.fairness,
     "size": measure_apply.size,
     "memory": measure_apply.memory,
 }

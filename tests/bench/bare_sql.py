@@ -21,9 +21,10 @@ from models.webhooks import Subscription
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
+from workers.badges import Awards
 from workers.batch import Batch
 from workers.configuration import Configuration
-from workers.streaks import Ticks
+from workers.streaks import Ticks, tell
 
 BATCH_TICKS = 1_000  # as the drain's
 
@@ -89,8 +90,9 @@ def _decide(
         },
     )
     work = Ticks(states)
+    nothing = Awards()
     for message in messages:
-        work.apply(batch, message)
+        tell(batch, work.decide(batch, message), nothing)
     people.update(
         {
             key: replace(person, events=0, is_changed=False)

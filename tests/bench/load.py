@@ -75,7 +75,7 @@ def run(plan: Plan, expected: str) -> Outcome:
 
 def send(plan: Plan) -> Outcome:
     """Send a plan and measure every request from its first byte out to its last byte in."""
-    requests = [_request(plan, body) for body in plan.bodies]
+    requests = [request_bytes(plan, body) for body in plan.bodies]
     latencies: list[int] = []
     statuses: Counter[str] = Counter()
     poll = select.epoll()
@@ -133,7 +133,8 @@ class _Open:
         return self.received[9:12].decode() if whole else None
 
 
-def _request(plan: Plan, body: str) -> bytes:
+def request_bytes(plan: Plan, body: str) -> bytes:
+    """One request of a plan, as it goes over the wire."""
     path, content = (plan.path + body, b"") if plan.method == "GET" else (plan.path, body.encode())
     headers = {
         "Host": f"127.0.0.1:{plan.port}",

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS peer_deliveries (
   status text NOT NULL DEFAULT 'pending', attempts integer NOT NULL DEFAULT 0,
   status_code integer, updated_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE IF NOT EXISTS peer_webhooks (url text NOT NULL, secret text NOT NULL);
 """
 
 RECORD = "/api/v1/gamify/streaks/record"
@@ -122,14 +123,15 @@ def committing() -> flask.Flask:
         connection = pool.getconn()
         try:
             with connection, connection.cursor() as cursor:
-                return _record(cursor, body["participant_id"], body["streak_code"], body)
+                return record_tick(cursor, body["participant_id"], body["streak_code"], body)
         finally:
             pool.putconn(connection)
 
     return app
 
 
-def _record(cursor: Any, participant: str, streak: str, body: dict[str, Any]) -> dict[str, Any]:
+def record_tick(cursor: Any, participant: str, streak: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Upsert the state, add a ledger row and a fact; the answer of `record`."""
     at = datetime.fromisoformat(body["timestamp"]).astimezone(UTC)
     period = at.toordinal()
     cursor.execute(
