@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from api import batches, outcomes, writes
 from api.batches import BATCH_MAX, ItemError
 from api.directory import Principal
-from api.limits import show_standing
+from api.limits import render_refusal
 from api.operations import describe
 from api.outcomes import Ledger
 from api.validation import Body, Code, FreeForm, ParticipantId, body
@@ -21,7 +21,7 @@ from models.badges import Rarity
 from workers.intake import AwardV1
 
 blueprint = Blueprint("awards", __name__)
-blueprint.after_request(show_standing)
+blueprint.register_error_handler(Exception, render_refusal)
 
 
 class AwardBody(Body):

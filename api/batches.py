@@ -14,6 +14,7 @@ from api.answers import answer
 from api.auth import principal, under_current_configuration
 from api.directory import Principal
 from api.errors import Problem, invalid, invalid_field
+from api.limits import show_standing
 from api.validation import field_errors, parse_json, read_body, require_type
 from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused
 from models import clock, ids
@@ -88,7 +89,10 @@ def _accept(who: Principal, kind: Kind, items: Sequence[Any]) -> tuple[list[Outc
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
         confirm(who)
     messages = [one for one in outcomes if not isinstance(one, Problem)]
-    return outcomes, door.append(who, messages) if messages else Accepted(0)
+    if not messages:
+        show_standing()
+        return outcomes, Accepted(0)
+    return outcomes, door.append(who, messages)
 
 
 def _outcome(who: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:

@@ -8,7 +8,7 @@ from flask import Response, g, request
 
 from api.auth import principal
 from api.context import app_context
-from api.errors import Problem
+from api.errors import Problem, render, translate
 from workers.intake import Caps, Rate, Refusal, Unavailable, Writer
 
 RATE_LIMIT_CODES = (
@@ -44,16 +44,22 @@ def show_rate(rate: Rate | None) -> None:
         }
 
 
-def show_standing(response: Response) -> Response:
-    """A write that was refused before it came to the door: it took no token, and the caller is
-    told how the caps stand all the same. To be run after a request."""
-    if request.method != "POST" or "rate_headers" in g or "principal" not in g:
-        return response
+def show_standing() -> None:
+    """Show how the caps stand for a write that did not come to the door: it took no token."""
+    if "rate_headers" in g or "principal" not in g:
+        return
     who = principal()
     writer = Writer(who.tenant.id, who.key.id, g.get("participant_id"))
     with suppress(Unavailable):  # then the answer stands without
         show_rate(app_context().intake.standing(writer, who.caps))
-    return response
+
+
+def render_refusal(error: Exception) -> Response:
+    """The error handler of writes: a refusal tells how the caps stand, too."""
+    problem = translate(error)
+    if request.method == "POST" and problem.status < 500:
+        show_standing()
+    return render(problem)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -15,7 +15,7 @@ from api.batches import BATCH_MAX, ItemError
 from api.context import app_context
 from api.directory import Principal
 from api.errors import FieldError, Problem, invalid_field
-from api.limits import show_standing
+from api.limits import render_refusal
 from api.operations import Parameter, describe
 from api.outcomes import Ledger
 from api.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone, body
@@ -26,7 +26,7 @@ from models.streaks import Streak
 from workers.intake import Idempotency, TickV1
 
 blueprint = Blueprint("ticks", __name__)
-blueprint.after_request(show_standing)
+blueprint.register_error_handler(Exception, render_refusal)
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9_\-:.]{1,255}", re.ASCII)

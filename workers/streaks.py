@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from models import deadlines, ids, streaks, ticks
 from models.badges import Badge
 from models.db import Session
 from models.participants import Participant
-from models.rules.periods import period_at
-from models.rules.streaks import Recorded, record, walk
+from models.rules.periods import KINDS, period_at
+from models.rules.streaks import Recorded, Standing, record, walk
 from models.streaks import Key, State, Streak
 from models.ticks import Tick
 from webhooks import facts
@@ -39,8 +40,7 @@ class Milestone:
         return json.dumps(origin)
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """What a tick does, before anything is told of it."""
 
     message: TickV1
@@ -49,8 +49,7 @@ class Decided:
     crossed: Sequence[Milestone]
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(NamedTuple):
     """A tick after which a state may need a deadline, or an earlier one than it has."""
 
     tick_id: str
@@ -133,13 +132,22 @@ class Ticks:
             return found
         # The ids are UUIDv7: their texts sort by their instants. Most of an import ends here.
         first_us = _accepted_us(min(one.tick_id for one in self.suspects.values()))
+        first = {kind: period_at(kind, first_us, None) for kind in KINDS}
         for key, one in self.suspects.items():
             state = self.states[key]
+            if not state.is_watched and _is_long_dead(state.standing, first[one.streak.period]):
+                continue
             due = deadlines.of(one.streak, state, one.participant_zone)
             is_alive = due.breaks_us > first_us and due.breaks_us > _accepted_us(one.tick_id)
             if state.is_watched or is_alive:
                 found[key], state.is_watched = due.at_risk_us, True
         return found
+
+
+def _is_long_dead(standing: Standing, current: int) -> bool:
+    """Whether a streak had broken before a period by UTC, whatever calendar counts: none is more
+    than one period from it. Spares an import the work of finding the very instant."""
+    return current - (standing.last or 0) > standing.grace_remaining + 3
 
 
 def _accepted_us(tick_id: str) -> int:
