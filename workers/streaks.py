@@ -12,8 +12,8 @@ from models import deadlines, ids, streaks, ticks
 from models.badges import Badge
 from models.db import Session
 from models.participants import Participant
-from models.rules.periods import KINDS, period_at
-from models.rules.streaks import Recorded, Standing, record, walk
+from models.rules.periods import KINDS, Kind, period_at
+from models.rules.streaks import Recorded, record, walk
 from models.streaks import Key, State, Streak
 from models.ticks import Tick
 from webhooks import facts
@@ -47,6 +47,7 @@ class Decided(NamedTuple):
     streak: Streak
     tick: Tick
     crossed: Sequence[Milestone]
+    person: Participant
 
 
 class Suspect(NamedTuple):
@@ -65,11 +66,15 @@ class Ticks:
     changed: dict[Key, int] = field(default_factory=dict)  # to the rules' revision
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
     suspects: dict[Key, Suspect] = field(default_factory=dict)  # the first tick of each
+    current: dict[Kind, int] = field(default_factory=dict)  # by UTC, when the first was accepted
 
     def read(self, session: Session, batch: Batch, messages: Sequence[TickV1]) -> None:
         """Read the states of everybody who ticked, under their participants' locks."""
         if not messages:
             return
+        # The ids are UUIDv7: their texts sort by their instants.
+        first_us = _accepted_us(min(message.id for message in messages))
+        self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.person(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
         self.states = streaks.states(session, keys, definitions)
@@ -83,7 +88,7 @@ class Ticks:
         period = period_at(streak.period, message.occurred_us, zone)
         key = (message.tenant_id, person.id, streak.id)
         recorded, is_deadline_sure = self._step(key, streak, message, period)
-        if not is_deadline_sure:
+        if not is_deadline_sure and not self._is_long_dead(key, streak.period):
             self.suspects.setdefault(key, Suspect(message.id, streak, person.timezone))
         tick = _tick(message, person, period, recorded)
         self.ledger.append(tick)
@@ -91,7 +96,7 @@ class Ticks:
             batch.answers[message.id] = ticks.answer(
                 tick, message.participant_id, streak.code, streak.period
             )
-        return Decided(message, streak, tick, crossed(streak, tick))
+        return Decided(message, streak, tick, crossed(streak, tick), person)
 
     def _step(
         self, key: Key, streak: Streak, message: TickV1, period: int
@@ -122,6 +127,14 @@ class Ticks:
             deadlines.watch(session, due_us)
             ticks.append(session, self.ledger)
 
+    def _is_long_dead(self, key: Key, kind: Kind) -> bool:
+        """Whether nobody watches a streak that had broken when its tick was accepted, whatever
+        calendar counts: none is more than a period from UTC's. Most of an import ends here."""
+        state, current = self.states[key], self.current.get(kind, 0)
+        standing = state.standing
+        gap = current - (standing.last or 0)
+        return not state.is_watched and gap > standing.grace_remaining + 3
+
     def _deadlines(self) -> dict[Key, int]:
         """When to look at states that begin to live, or whose deadline may have come nearer.
 
@@ -130,24 +143,12 @@ class Ticks:
         found: dict[Key, int] = {}
         if not self.suspects:
             return found
-        # The ids are UUIDv7: their texts sort by their instants. Most of an import ends here.
-        first_us = _accepted_us(min(one.tick_id for one in self.suspects.values()))
-        first = {kind: period_at(kind, first_us, None) for kind in KINDS}
         for key, one in self.suspects.items():
             state = self.states[key]
-            if not state.is_watched and _is_long_dead(state.standing, first[one.streak.period]):
-                continue
             due = deadlines.of(one.streak, state, one.participant_zone)
-            is_alive = due.breaks_us > first_us and due.breaks_us > _accepted_us(one.tick_id)
-            if state.is_watched or is_alive:
+            if state.is_watched or due.breaks_us > _accepted_us(one.tick_id):
                 found[key], state.is_watched = due.at_risk_us, True
         return found
-
-
-def _is_long_dead(standing: Standing, current: int) -> bool:
-    """Whether a streak had broken before a period by UTC, whatever calendar counts: none is more
-    than one period from it. Spares an import the work of finding the very instant."""
-    return current - (standing.last or 0) > standing.grace_remaining + 3
 
 
 def _accepted_us(tick_id: str) -> int:
@@ -168,10 +169,10 @@ def crossed(streak: Streak, tick: Tick) -> Sequence[Milestone]:
 
 def tell(batch: Batch, decided: Decided, awards: Awards) -> None:
     """The facts of a tick that changed something, and of each milestone with its badge."""
-    tick, message, streak = decided.tick, decided.message, decided.streak
+    message, streak, tick, _, person = decided
     if tick.outcome == "repeated":
         return
-    tenant, person = batch.configuration(message).tenant, batch.person(message)
+    tenant = batch.configurations[message.tenant_id].tenant
     stamp = batch.stamp(message, tenant, person)
     batch.facts.append(facts.streak_recorded(stamp, streak, tick))
     for one in decided.crossed:
