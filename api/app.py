@@ -38,6 +38,7 @@ from api.errors import Problem
 from api.waiting import Waiters
 from models.db import engine as make_engine
 from settings import Settings
+from webhooks import egress
 from workers.intake import open_intake
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
@@ -90,6 +91,7 @@ def _context(settings: Settings) -> AppContext:
         intake=intake,
         directory=Directory(engine, intake),
         waiters=Waiters(settings.api_waiters_max),
+        policy=egress.policy_of(settings),
     )
 
 

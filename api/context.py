@@ -9,6 +9,7 @@ from flask import Request, current_app, request
 
 from api.directory import Directory
 from models.db import Engine
+from webhooks.egress import Policy
 from workers.intake import Intake
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class AppContext:
     intake: Intake
     directory: Directory
     waiters: Waiters
+    policy: Policy  # which URLs destinations may have
 
 
 def app_context() -> AppContext:

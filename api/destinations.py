@@ -19,7 +19,6 @@ from api.validation import Body, Code, Text
 from models import clock
 from models.webhooks import DisabledReason, Status, Webhook
 from webhooks import egress, facts, secrets
-from webhooks.egress import Policy
 from webhooks.errors import Refused, SecretsError
 from webhooks.secrets import Ring
 
@@ -258,20 +257,9 @@ def ring() -> Ring:
         return secrets.ring(app_context().settings.secret_keys)
 
 
-def policy() -> Policy:
-    """Which URLs the operator lets destinations have."""
-    settings = app_context().settings
-    return egress.policy(
-        settings.webhook_allow_cidrs,
-        settings.webhook_allow_http,
-        settings.webhook_ports,
-        settings.webhook_proxy,
-    )
-
-
 def check_url(url: str) -> None:
     """422 unless a destination may have this URL."""
     try:
-        egress.check(url, policy())
+        egress.check(url, app_context().policy)
     except Refused as refused:
         raise invalid_field("url", "url_refused", str(refused)) from None

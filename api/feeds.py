@@ -22,7 +22,6 @@ TYPES_CHARS_MAX = 2_000
 _INSTANT: TypeAdapter[int] = TypeAdapter(Instant)
 _CODE = TypeAdapter(Code)
 _FACT_ID = re.compile(r"evt_([0-9a-f]{32})", re.ASCII)
-FACT_ID_EXAMPLE = "evt_01939c7e6a1b7c3d9e4f0a1b2c3d4e5f"
 
 # -- cursors ---------------------------------------------------------------------------------
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
+from uuid import UUID
 
 from flask import Blueprint, Response
 from pydantic import Field
@@ -127,11 +130,8 @@ def get_replay(webhook_id: str, replay_id: str) -> Response:
     """One replay."""
     with reading(app_context().engine) as session:
         webhook = destination(session, webhook_id)
-        its_id = uuid_in_path("replay", replay_id)
-        try:
+        with _known(replay_id) as its_id:
             found = replays.by_id(session, tenant().id, webhook.id, its_id)
-        except NotFound:
-            raise not_found("replay", replay_id) from None
     return answer(_entry(found))
 
 
@@ -146,12 +146,18 @@ def cancel_replay(webhook_id: str, replay_id: str) -> Response:
     """Queue nothing more. What was queued is sent; a replay that is done stays done."""
     with transaction(app_context().engine) as session:
         webhook = destination(session, webhook_id)
-        its_id = uuid_in_path("replay", replay_id)
-        try:
+        with _known(replay_id) as its_id:
             found = replays.cancel(session, tenant().id, webhook.id, its_id, clock.now())
-        except NotFound:
-            raise not_found("replay", replay_id) from None
     return answer(_entry(found))
+
+
+@contextmanager
+def _known(replay_id: str) -> Iterator[UUID]:
+    """The id in a path; 404 when it is no replay of the destination's."""
+    try:
+        yield uuid_in_path("replay", replay_id)
+    except NotFound:
+        raise not_found("replay", replay_id) from None
 
 
 def _entry(one: Replay) -> ReplayEntry:

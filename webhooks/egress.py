@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,6 +23,9 @@ from yarl import URL
 
 from webhooks.addresses import Address, Network, is_public
 from webhooks.errors import Refused
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 Lookup = Callable[[str, int], Sequence[str]]  # name, port -> addresses; OSError: no such name
 
@@ -60,17 +63,34 @@ class Policy:
 def policy(allow_cidrs: str, allow_http: bool, ports: str, proxy: str = "") -> Policy:
     """The policy of four settings; raise ValueError naming what cannot be read."""
     return Policy(
-        tuple(ip_network(text.strip()) for text in allow_cidrs.split(",") if text.strip()),
+        tuple(_network(text.strip()) for text in allow_cidrs.split(",") if text.strip()),
         allow_http,
         None if ports.strip() == "*" else frozenset(_port(text) for text in ports.split(",")),
         _proxy(proxy.strip()) if proxy.strip() else None,
     )
 
 
+def policy_of(settings: Settings) -> Policy:
+    """The operator's policy; ValueError as above. To be asked for once, when a process starts."""
+    return policy(
+        settings.webhook_allow_cidrs,
+        settings.webhook_allow_http,
+        settings.webhook_ports,
+        settings.webhook_proxy,
+    )
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"UNBROKEN_WEBHOOK_ALLOW_CIDRS: {error}") from None
+
+
 def _port(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.strip().isdecimal() else 0
     if not 1 <= number <= 65_535:
-        raise ValueError(f"{number} is not a port")
+        raise ValueError(f"UNBROKEN_WEBHOOK_PORTS: {text.strip()!r} is not a port")
     return number
 
 
@@ -84,7 +104,7 @@ def _proxy(text: str) -> URL:
     except ValueError:
         pass
     # Without the text: it may hold a password.
-    raise ValueError("the proxy is not spelled http://host:port")
+    raise ValueError("UNBROKEN_WEBHOOK_PROXY: the proxy is not spelled http://host:port")
 
 
 # -- URLs ------------------------------------------------------------------------------------

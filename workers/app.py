@@ -12,6 +12,7 @@ from celery.signals import worker_init, worker_shutting_down
 
 from models.db import engine as make_engine
 from settings import Settings
+from webhooks import egress
 from workers import failpoints
 from workers.context import Context
 from workers.intake import connect
@@ -22,6 +23,7 @@ STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is 
 
 settings = Settings.from_env().require_urls()
 failpoints.arm(settings.failpoints)
+egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
 

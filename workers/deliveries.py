@@ -57,12 +57,7 @@ def run(context: Context) -> bool:
     settings = context.settings
     terms = delivery.Terms(
         ring=secrets.ring(settings.secret_keys),
-        policy=egress.policy(
-            settings.webhook_allow_cidrs,
-            settings.webhook_allow_http,
-            settings.webhook_ports,
-            settings.webhook_proxy,
-        ),
+        policy=egress.policy_of(settings),
         limits=Limits(
             idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
         ),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -11,6 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.app import create_app
+from settings import Settings
+from tests.e2e.running import ROOT
 from tests.unit.egress_corpus import BLOCKS, PLAIN_URLS, Case, cases, disguises, refused_urls
 from webhooks import egress
 from webhooks.addresses import CLOSED_V4, CLOSED_V6, Address, is_public
@@ -208,3 +214,24 @@ def test_behind_a_proxy_it_connects_to_the_proxy_alone() -> None:
     _open(spelled, "10.9.9.9", 3128)
     with pytest.raises(Refused):
         _open(spelled, "10.9.9.8", 3128)
+
+
+def test_no_process_starts_with_a_setting_that_cannot_be_read() -> None:
+    settings = Settings(
+        database_url="postgresql://nobody@127.0.0.1:1/x",
+        redis_url="redis://127.0.0.1:1",
+        webhook_ports="eighty",
+    )
+    with pytest.raises(ValueError, match="eighty"):
+        create_app(settings)
+    urls = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    done = subprocess.run(
+        [sys.executable, "-c", "import workers.app"],
+        env={**os.environ, **urls, "UNBROKEN_WEBHOOK_PORTS": "eighty"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "eighty" in done.stderr
