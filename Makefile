@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check bench format lock openapi
+.PHONY: help setup up demo test check chaos bench format lock openapi
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -45,6 +45,9 @@ check: setup ## Format, lint, types, layers, tests: exactly what CI runs
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
+
+chaos: setup ## Break everything under load, compare with the truth (SEED=7 MINUTES=10)
+	@.venv/bin/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 bench: setup ## Measure; writes build/bench.json
 	@.venv/bin/python -m tests.bench $(ARGS)

@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class SettingsError(ValueError):
     """A setting is missing or has a value that cannot be used."""
+
+
+ENVIRONMENTS = ("production", "test")
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,12 @@ class Settings:
     database_timeout_ms: int = 5_000
     api_threads: int = 16  # per process; a waiting request holds one
     api_waiters_max: int = 12  # per process: the other threads keep accepting
+    proxies: int = 0  # how many proxies of yours stand before the API and add X-Forwarded-For
+    failed_keys_per_minute: int = 30  # per address; then its unknown keys are refused with 429
 
     # -- the intake ------------------------------------------------------------------------
     intake_entries_max: int = 1_000_000  # per stream; about 300 bytes each in Redis
+    fresh_entries_max: int = 256  # of a tenant; with more waiting, others' fresh ones go first
     idempotency_hours: int = 24
 
     # -- workers ---------------------------------------------------------------------------
@@ -45,6 +52,7 @@ class Settings:
     takeover_idle_ms: int = 5_000  # what a dead drain held is taken over after this
     entry_tries_max: int = 5  # design §6: then it is a dead letter
 
+    environment: str = "production"  # "test" lets failpoints be named, and nothing else
     failpoints: str = ""  # tests only: names of places at which to die
 
     # -- retention, by dropping day partitions ---------------------------------------------
@@ -52,6 +60,7 @@ class Settings:
     facts_days: int = 90
     deliveries_days: int = 90
     attempts_days: int = 30
+    audit_days: int = 400
     erasures_days: int = 30  # tombstones: longer than any accepted write may wait to be applied
 
     # -- webhooks --------------------------------------------------------------------------
@@ -70,7 +79,22 @@ class Settings:
             name = variable(field.name)
             if name in env:
                 values[field.name] = _parse(name, env[name], type(field.default))
-        return Settings(**values)
+        return Settings(**values)._checked()
+
+    def _checked(self) -> Settings:
+        """Return self, or raise SettingsError for values that do not go together."""
+        if self.environment not in ENVIRONMENTS:
+            raise SettingsError(f"UNBROKEN_ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}")
+        if self.failpoints and self.environment != "test":
+            raise SettingsError(
+                "UNBROKEN_FAILPOINTS makes processes die on purpose: unset it, "
+                "or set UNBROKEN_ENVIRONMENT=test where nothing is worth keeping."
+            )
+        if not _is_url(self.redis_url):  # whoever read it later would say what it holds
+            raise SettingsError(
+                "REDIS_URL cannot be read as a URL: percent-encode what is special in its password"
+            )
+        return self
 
     @property
     def retention_days(self) -> dict[str, int]:
@@ -82,6 +106,7 @@ class Settings:
             "facts": self.facts_days,
             "deliveries_done": self.deliveries_days,
             "attempts": self.attempts_days,
+            "audit_log": self.audit_days,
         }
 
     def require_urls(self) -> Settings:
@@ -98,6 +123,14 @@ class Settings:
 def variable(field: str) -> str:
     """The environment variable that sets a field."""
     return field.upper() if field in ("database_url", "redis_url") else f"UNBROKEN_{field.upper()}"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        _ = urlsplit(text).port
+    except ValueError:
+        return False
+    return True
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

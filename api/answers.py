@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 
 class Answer(Response):
-    """A whole response with nothing left to correct: Location is a path of ours already."""
+    """A whole response with nothing left to correct: Location is a path of ours already, and the
+    length of the body was added with it."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
-        """The headers as they are, and the length of the body."""
-        headers = Headers(self.headers)
-        if "Content-Length" not in headers and self.is_sequence:
-            headers.add("Content-Length", sum(map(len, self.response)))
-        return headers
+        """The headers as they are."""
+        return self.headers
 
 
 def answer(

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any, cast
 
 from flask import Flask, Response, g
 from werkzeug.exceptions import NotFound
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from api import (
     at_risk,
+    audit,
     awards,
     badges,
+    dead_letters,
     deliveries,
     erasures,
     errors,
     facts,
     health,
+    overload,
+    participant_streaks,
     participants,
     people,
     programs,
@@ -35,15 +41,24 @@ from api.auth import authenticate
 from api.context import _NAME, BASE_PATH, SCRIP_PATH, AppContext, this_request
 from api.directory import Directory
 from api.errors import Problem
+from api.lean import Application
+from api.query import Asked
+from api.throttle import Throttle
 from api.waiting import Waiters
+from models import rows
 from models.db import engine as make_engine
 from settings import Settings
 from webhooks import egress
+from workers import failpoints
 from workers.intake import open_intake
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
 
 
+DIRECTORY_CONNECTIONS = 4  # a key is looked up once in seconds, not once a request
+# A look-up takes a millisecond. Readiness asks here, too, and has to say within 5 s that Postgres
+# does not answer: after this, a second for the way and 3 s for a new connection.
+DIRECTORY_TIMEOUT_MS_MAX = 1_000
 _OPEN = frozenset({health.blueprint.name, reference.blueprint.name})  # no key is asked for
 
 
@@ -57,7 +72,9 @@ class ParticipantConverter(BaseConverter):
 def create_app(settings: Settings | None = None) -> Flask:
     """The Flask application; reads the environment when it is given no settings."""
     settings = (settings or Settings.from_env()).require_urls()
-    app = Flask("unbroken", static_folder=None)
+    failpoints.arm(settings.failpoints)
+    app = Application("unbroken", static_folder=None)
+    app.request_class = Asked
     app.response_class = Answer
     app.session_interface = NoSessions()
     app.url_map.merge_slashes = False  # an id may hold //
@@ -70,27 +87,38 @@ def create_app(settings: Settings | None = None) -> Flask:
     for open_to_all in (health, reference):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
-        ticks, streaks, at_risk, awards, badges, participants, erasures, people, programs, webhooks,
-        webhook_secrets, webhook_trials, deliveries, replays, facts,
+        ticks, streaks, participant_streaks, at_risk, awards, badges, participants, erasures,
+        people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays, facts,
+        dead_letters, audit,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)
+    _trust_proxies(app, settings.proxies)
+    cast(Any, app).wsgi_app = overload.Gate(app.wsgi_app)  # outermost: it refuses most cheaply
     return app
 
 
+def _trust_proxies(app: Flask, count: int) -> None:
+    """Take the client's address from what the operator's proxies add; nothing else of theirs."""
+    if count:
+        wsgi: Any = ProxyFix(app.wsgi_app, x_for=count, x_proto=0, x_host=0, x_port=0, x_prefix=0)
+        cast(Any, app).wsgi_app = wsgi
+
+
 def _context(settings: Settings) -> AppContext:
-    engine = make_engine(
-        settings.database_url,
-        timeout_ms=settings.database_timeout_ms,
-        pool=settings.api_threads,
-    )
+    url, timeout_ms = settings.database_url, settings.database_timeout_ms
+    soon_ms = min(timeout_ms, DIRECTORY_TIMEOUT_MS_MAX)
+    engine = make_engine(url, timeout_ms=soon_ms, pool=DIRECTORY_CONNECTIONS)
     intake = open_intake(settings)
     return AppContext(
         settings=settings,
         engine=engine,
+        rows=rows.engine(url, timeout_ms=timeout_ms, pool=settings.api_threads),
         intake=intake,
         directory=Directory(engine, intake),
         waiters=Waiters(settings.api_waiters_max),
+        memory=overload.Memory(probe_seconds=settings.redis_timeout_ms / 1_000),
+        throttle=Throttle(settings.failed_keys_per_minute),
         policy=egress.policy_of(settings),
     )
 
@@ -98,13 +126,15 @@ def _context(settings: Settings) -> AppContext:
 def _before() -> None:
     """Name the request, refuse what cannot be a path, find out who asks."""
     here = this_request()
-    given = here.headers.get("X-Request-Id")
+    given = here.environ.get("HTTP_X_REQUEST_ID")
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     path = here.environ["PATH_INFO"]
     _check_path(path)
     if here.blueprint in _OPEN:
         return
-    if path.startswith((BASE_PATH, SCRIP_PATH)):
+    if path.startswith("//"):
+        raise NotFound  # the router would take it for one slash, whoever guards paths would not
+    if here.blueprint is not None or path.startswith((BASE_PATH, SCRIP_PATH)):
         authenticate(here)
     if here.routing_exception is not None:
         raise here.routing_exception
@@ -125,7 +155,10 @@ def _check_path(path: str) -> None:
 
 
 def _after(response: Response) -> Response:
-    response.headers.add("X-Request-Id", g.request_id)
+    headers = response.headers
+    headers.add("X-Request-Id", g.request_id)
+    headers.setdefault("Cache-Control", "no-store")  # answers name people, some show a secret
+    headers.setdefault("X-Content-Type-Options", "nosniff")
     for name, value in g.pop("rate_headers", {}).items():
-        response.headers.add(name, value)
+        headers.add(name, value)
     return response

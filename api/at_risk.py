@@ -10,13 +10,12 @@ from typing_extensions import TypedDict
 
 from api.answers import answer
 from api.auth import tenant
-from api.context import app_context
 from api.errors import invalid_field, not_found
 from api.operations import Moment, Parameter, describe
+from api.rows import reading
 from api.validation import PAGE_SIZE_MAX, query_int
 from models import at_risk, clock, streaks
 from models.at_risk import AtRisk, Wanted
-from models.db import reading
 from models.errors import NotFound
 from models.rules.periods import starts_at
 from models.streaks import Streak
@@ -79,7 +78,7 @@ def streaks_at_risk(code: str) -> Response:
         limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
         after=_after(),
     )
-    with reading(app_context().engine) as session:
+    with reading() as session:
         try:
             streak = streaks.by_code(session, tenant().id, code)
         except NotFound:

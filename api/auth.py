@@ -11,6 +11,7 @@ from flask import Request, g, request
 from api.context import app_context
 from api.directory import Principal
 from api.errors import Problem, unavailable
+from api.throttle import client_address
 from models import tenants
 from models.tenants import Tenant
 from workers.intake import Stale, Unavailable
@@ -26,11 +27,22 @@ def authenticate(here: Request) -> None:
     """Find out who asks; 401 or 403 otherwise. Reads may use what was true seconds ago."""
     key = g.key = presented_key(here)
     principal = app_context().directory.cached(key)
-    if principal is None or (here.method in _READS and not principal.is_fresh):
-        principal = _usable(_load(key))
-    elif not (principal.is_valid and principal.tenant.is_enabled):
+    if principal is None or not principal.is_valid:
+        principal = _found(here, key)
+    elif not principal.tenant.is_enabled or (here.method in _READS and not principal.is_fresh):
         principal = _usable(_load(key))  # a refusal is never given from memory
     g.principal = principal
+
+
+def _found(here: Request, key: str) -> Principal:
+    """Who shows a key that is not known to be valid; 429 when too many failed from that address."""
+    throttle, address = app_context().throttle, client_address(here)
+    if not app_context().directory.was_valid(key):
+        throttle.check(address)
+    loaded = _load(key)
+    if loaded is None or not loaded.is_valid:
+        throttle.failed(address)
+    return _usable(loaded)
 
 
 def _load(key: str) -> Principal | None:

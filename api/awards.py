@@ -14,7 +14,7 @@ from api.directory import Principal
 from api.limits import render_refusal
 from api.operations import describe
 from api.outcomes import Ledger
-from api.validation import Body, Code, FreeForm, ParticipantId, body
+from api.validation import Body, Code, FreeForm, ParticipantId
 from api.writes import Kind, NoSuchDefinition, Stamp
 from models import awards
 from models.badges import Rarity
@@ -102,7 +102,7 @@ _EXAMPLE = {
 )
 def award() -> Response:
     """Award one badge and wait for the worker, as far as the caller prefers."""
-    return writes.post(AWARD, body(AwardBody))
+    return writes.post(AWARD, writes.read(AwardBody))
 
 
 @blueprint.post("/badges/award/batch")
@@ -110,6 +110,7 @@ def award() -> Response:
     "Award up to 1,000 badges",
     answers={202: AwardsAccepted},
     body=AwardBatch,
+    problems=batches.PROBLEMS,
     example={"awards": [_EXAMPLE]},
     content_types=(batches.JSON, batches.LINES),
 )

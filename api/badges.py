@@ -11,13 +11,14 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.definitions import changing, some_fields, unique_code
 from api.errors import invalid_field, not_found
 from api.fields import uuid_in_path, web_url
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.rows import reading
 from api.validation import (
     Body,
     Code,
@@ -31,7 +32,6 @@ from api.validation import (
 )
 from models import badges, clock, ids
 from models.badges import Badge, Entry, Filter, Rarity
-from models.db import reading
 from models.errors import NotFound
 
 blueprint = Blueprint("badges", __name__)
@@ -129,7 +129,7 @@ def list_badges() -> Response:
     """A page of the tenant's definitions in display order."""
     page, size = page_window()
     wanted = Filter(_category(), query_bool("is_active"))
-    with reading(app_context().engine) as session:
+    with reading() as session:
         found, total = badges.page(session, tenant().id, wanted, (size, (page - 1) * size))
     items = [_definition(badge) for badge in found]
     return answer(BadgePage(items=items, total=total, page=page, page_size=size))
@@ -158,6 +158,8 @@ def create_badge() -> Response:
     new = body(NewBadge)
     with unique_code("badge", new.code), changing() as session:
         badge = badges.create(session, tenant().id, new.model_dump())
+        given = new.model_dump(exclude_unset=True)
+        audit.note(session, "badge.created", badge.code, **audit.told(given))
     return answer(_definition(badge), 201)
 
 
@@ -214,13 +216,16 @@ def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
     _badge(badge_id)  # whoever has no such badge makes nobody read anything afresh
     try:
         with changing() as session:
-            return badges.revise(session, tenant().id, badge_id, values)
+            badge = badges.revise(session, tenant().id, badge_id, values)
+            action = audit.changed("badge", values)
+            audit.note(session, action, badge.code, **audit.told(values))
+            return badge
     except NotFound:
         raise not_found("badge", str(badge_id)) from None
 
 
 def _badge(badge_id: UUID) -> Badge:
-    with reading(app_context().engine) as session:
+    with reading() as session:
         try:
             return badges.by_id(session, tenant().id, badge_id)
         except NotFound:
@@ -299,7 +304,7 @@ def participant_badges(participant_id: str) -> Response:
     """Every badge with whether it was earned; of one never seen none was (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     codes, earned_only = _codes(), query_bool("earned_only") or False
-    with reading(app_context().engine) as session:
+    with reading() as session:
         key = (tenant().id, participant_id)
         found = badges.of_participant(session, key, codes, earned_only=earned_only)
     entries = [_entry(one) for one in found]

@@ -9,18 +9,19 @@ from flask import Response
 from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
-from api import door
+from api import door, overload
 from api.answers import answer
 from api.auth import principal, under_current_configuration
 from api.directory import Principal
 from api.errors import Problem, invalid, invalid_field
-from api.limits import show_standing
+from api.limits import RATE_LIMIT_CODES, refuse_spent, show_standing
 from api.validation import field_errors, parse_json, read_body, require_type
 from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused
 from models import clock, ids
 from workers.intake import Accepted, Message
 
 BATCH_MAX = 1_000  # contract §2
+PROBLEMS = RATE_LIMIT_CODES[:2]  # the participant's is that of an item
 JSON, LINES = "application/json", "application/x-ndjson"
 
 Outcome = Message | Problem
@@ -43,13 +44,26 @@ class ItemError(TypedDict):
 
 
 def post(kind: Kind, name: str) -> Response:
-    """Accept up to 1,000 writes: a JSON list under a name, or one in each line."""
+    """Accept up to 1,000 writes: a JSON list under a name, or one in each line.
+
+    429 for all of it when the cap of its key or tenant is used up already.
+    """
+    overload.check_write(principal())
+    _check_caps()
     items = _items(name)
     outcomes, accepted = under_current_configuration(lambda who: _accept(who, kind, items))
     results = list(_results(kind, outcomes, accepted))
     rejected = sum("error" in result for result in results)
     counts = {"accepted": len(results) - rejected, "rejected": rejected}
     return answer({"results": results} | counts, 202)
+
+
+def _check_caps() -> None:
+    try:
+        under_current_configuration(refuse_spent)
+    except Problem:
+        overload.take_in(principal())
+        raise
 
 
 def _items(name: str) -> list[Any]:

@@ -13,6 +13,8 @@ from webhooks.egress import Policy
 from workers.intake import Intake
 
 if TYPE_CHECKING:
+    from api.overload import Memory
+    from api.throttle import Throttle
     from api.waiting import Waiters
     from settings import Settings
 
@@ -26,11 +28,20 @@ class AppContext:
     """The connections of one API process."""
 
     settings: Settings
-    engine: Engine
+    engine: Engine  # sees every tenant: to find out who asks, and whether we can serve
+    rows: Engine  # sees the rows of one tenant at a time (api/rows.py)
     intake: Intake
     directory: Directory
     waiters: Waiters
+    memory: Memory  # of what the door was told a moment ago
+    throttle: Throttle  # of guessers of keys
     policy: Policy  # which URLs destinations may have
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+        self.rows.dispose()
+        self.intake.close()
 
 
 def app_context() -> AppContext:

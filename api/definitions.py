@@ -9,7 +9,8 @@ from typing import Any
 from api.auth import tenant
 from api.context import app_context
 from api.errors import Problem
-from models.db import Session, transaction
+from api.rows import transaction
+from models.db import Session
 from models.errors import CodeTaken
 
 
@@ -18,7 +19,7 @@ def changing() -> Iterator[Session]:
     """A transaction that changes the tenant's configuration: it holds for the next write, in every
     process. Raises Unavailable when Redis does not answer: then nothing was changed."""
     mine = [tenant().id]
-    with app_context().intake.changing(mine), transaction(app_context().engine) as session:
+    with app_context().intake.changing(mine), transaction() as session:
         yield session
 
 

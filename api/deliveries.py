@@ -8,16 +8,16 @@ from uuid import UUID
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from api import feeds
+from api import audit, feeds
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.errors import Problem, not_found, unavailable
 from api.fields import uuid_in_path
 from api.operations import Id, Moment, Parameter, describe
+from api.rows import transaction
 from api.validation import PAGE_SIZE_MAX, query_int
 from models import clock, delivery_log, ids, requeue, webhooks
-from models.db import Session, is_contended, transaction
+from models.db import Session, is_contended
 from models.deliveries import Status
 from models.delivery_log import (
     Delivery,
@@ -133,7 +133,7 @@ def list_deliveries(webhook_id: str) -> Response:
         types=feeds.query_types("types"),
         participant_id=feeds.query_participant(),
     )
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         lane = _lane(destination(session, webhook_id))
         found, place = delivery_log.deliveries(session, lane, wanted)
     cursor = None if place is None else feeds.encode(place.id.bytes + place.webhook_id.bytes)
@@ -166,7 +166,7 @@ def list_attempts(webhook_id: str) -> Response:
         span=_span(),
         outcome=cast(OutcomeKind | None, feeds.query_choice("outcome", "ok", "failed")),
     )
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         lane = _lane(destination(session, webhook_id))
         found, place = delivery_log.attempts(session, lane, wanted)
     cursor = None if place is None else feeds.encode(place.id.bytes)
@@ -201,7 +201,7 @@ def _after_one() -> Place:
 @require_admin
 def get_delivery(webhook_id: str, fact_id: str) -> Response:
     """One delivery with its body and its attempts."""
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         lane = _lane(destination(session, webhook_id))
         try:
             found, body, log = delivery_log.delivery(session, lane, feeds.fact_id_in_path(fact_id))
@@ -235,12 +235,13 @@ def resend_delivery(webhook_id: str, fact_id: str) -> Response:
 
 
 def _resent(webhook_id: str, fact_id: str) -> Delivery:
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         webhook = enabled_destination(session, webhook_id)
         its_id, target = feeds.fact_id_in_path(fact_id), _target(webhook)
         try:
             requeue.resend(session, target, its_id, clock.now())
             found, _, _ = delivery_log.delivery(session, _lane(webhook), its_id)
+            audit.note(session, "delivery.resent", fact_id, webhook_id=str(webhook.id))
         except NotFound:
             raise not_found("delivery", fact_id) from None
     return found

@@ -52,11 +52,16 @@ class Directory:
     def __init__(self, engine: Engine, intake: Intake) -> None:
         self._engine, self._intake = engine, intake
         self._entries: OrderedDict[bytes, Principal] = OrderedDict()
+        self._valid: OrderedDict[bytes, None] = OrderedDict()  # outlives what a change drops
         self._lock = Lock()
 
     def cached(self, key: str) -> Principal | None:
         """The entry of a key, however old."""
         return self._entries.get(tenants.hash_key(key))
+
+    def was_valid(self, key: str) -> bool:
+        """Whether a key was valid when it was last read here, as far as is remembered."""
+        return tenants.hash_key(key) in self._valid
 
     def load(self, key: str, *, for_reading: bool) -> Principal | None:
         """Read a key afresh; None when nobody has it.
@@ -96,8 +101,12 @@ class Directory:
             self._entries.pop(digest, None)
             if may_be_cached(principal.version):
                 self._entries[digest] = principal
-            while len(self._entries) > ENTRIES_MAX:
-                self._entries.popitem(last=False)
+            self._valid.pop(digest, None)
+            if principal.is_valid:
+                self._valid[digest] = None
+            for kept in (self._entries, self._valid):
+                while len(kept) > ENTRIES_MAX:
+                    kept.popitem(last=False)
 
 
 def _caps(key: ApiKey, tenant: Tenant) -> Caps:

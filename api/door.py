@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from api.context import app_context
+from api.context import app_context, this_request
 from api.directory import Principal
 from api.limits import show_rate
+from api.rows import reading
+from api.validation import BODY_BYTES_MAX
 from models import profiles
-from models.db import is_away, reading
+from models.db import is_away
 from workers.intake import (
     Accepted,
     Append,
+    Full,
     Idempotency,
     IdempotencyConflict,
     IntakeError,
     Message,
+    Unavailable,
 )
 
 
@@ -50,13 +54,30 @@ def _append(
     who: Principal, messages: Sequence[Message], idempotency: Idempotency | None
 ) -> Accepted:
     request = Append(who.tenant.id, who.version, who.caps, messages, who.key.id, idempotency)
+    context = app_context()
+    context.memory.ask()
+    began = context.memory.now()
     try:
-        accepted = app_context().intake.append(request)
-    except IdempotencyConflict as conflict:
-        show_rate(conflict.rate)
+        accepted = context.intake.append(request)
+    except Unavailable:
+        context.memory.away(began)
         raise
+    except IntakeError as refusal:
+        context.memory.answered()
+        _note(who, refusal)
+        raise
+    context.memory.answered()
     show_rate(accepted.rate)
     return accepted
+
+
+def _note(who: Principal, refusal: IntakeError) -> None:
+    match refusal:
+        case Full():
+            body_bytes = this_request().content_length or BODY_BYTES_MAX
+            app_context().memory.full(who.tenant.id, body_bytes)
+        case IdempotencyConflict():
+            show_rate(refusal.rate)
 
 
 def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Accepted) -> list[int]:
@@ -67,7 +88,7 @@ def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Acce
         return []
     context = app_context()
     try:
-        with reading(context.engine) as session:
+        with reading() as session:
             active = names - profiles.suspended(session, who.tenant.id, names)
         for name in active:
             context.intake.mark(who.tenant.id, name, is_active=True)

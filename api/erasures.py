@@ -9,14 +9,16 @@ from threading import BoundedSemaphore
 
 from flask import Blueprint, Response
 
+from api import audit
 from api.answers import answer
 from api.auth import current_tenant
 from api.context import app_context
 from api.errors import not_found, unavailable
 from api.operations import Message, describe
+from api.rows import transaction
 from api.validation import participant_id_in_path
 from models import clock, erasures
-from models.db import is_contended, transaction
+from models.db import Session, is_contended
 from models.erasures import Erased
 from models.tenants import Tenant
 from workers.intake import Unavailable
@@ -53,14 +55,21 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
     try:
         for _ in range(TRIES_MAX):
             try:
-                with transaction(app_context().engine) as session:
-                    return erasures.erase(session, mine, participant_id)
+                with transaction() as session:
+                    return _erase_once(session, mine, participant_id)
             except Exception as error:
                 if not is_contended(error):
                     raise
         raise unavailable()
     finally:
         _erasing.release()
+
+
+def _erase_once(session: Session, mine: Tenant, participant_id: str) -> Erased:
+    erased = erasures.erase(session, mine, participant_id)
+    if erased.was_known:
+        audit.note(session, "participant.erased")  # whom, nobody shall know any more
+    return erased
 
 
 def _forget(mine: Tenant, participant_id: str) -> None:

@@ -25,6 +25,7 @@ TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     406: "Not Acceptable",
+    408: "Request Timeout",
     409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",
@@ -57,12 +58,17 @@ CODES: dict[str, tuple[int, str]] = {
     "webhook_not_found": (404, "There is no such destination."),
     "delivery_not_found": (404, "There is no such fact, or it was never to be delivered here."),
     "replay_not_found": (404, "This destination has no such replay."),
+    "dead_letter_not_found": (404, "There is no such dead letter."),
     "tick_not_found": (404, "No tick was accepted under this id, or it is no longer kept."),
     "award_not_found": (404, "No award was accepted under this id, or it is no longer kept."),
     "method_not_allowed": (405, "The path exists; `Allow` lists what can be done with it."),
+    "body_too_slow": (408, "The body did not come within 10 s."),
     "idempotency_conflict": (409, "This Idempotency-Key was first used with another body."),
     "webhook_disabled": (409, "The destination is disabled: nothing is sent there."),
     "replay_limit_reached": (409, "The tenant has as many replays running as it may have."),
+    "dead_letter_discarded": (409, "The dead letter was given up: it is not tried again."),
+    "dead_letter_replayed": (409, "The dead letter was replayed: it cannot be given up any more."),
+    "dead_letter_unreadable": (409, "This release cannot read the dead letter."),
     "participant_inactive": (409, "The participant is suspended or closed: writes are refused."),
     "participant_erased": (409, "The participant was erased after this write was accepted."),
     "body_too_large": (413, "The body is larger than 1 MB, perhaps once inflated."),
@@ -72,9 +78,10 @@ CODES: dict[str, tuple[int, str]] = {
     "RATE_LIMIT_PARTICIPANT_EXCEEDED": (429, "Too many writes a minute for this participant."),
     "RATE_LIMIT_KEY_EXCEEDED": (429, "Too many writes a minute with this key."),
     "RATE_LIMIT_TENANT_EXCEEDED": (429, "Too many writes a minute for this tenant."),
+    "too_many_failed_keys": (429, "Too many unknown keys came from this address."),
     "internal_error": (500, "A fault of ours; `request_id` finds it in the log."),
     "overloaded": (503, "More writes wait than can be taken. Nothing was accepted: try again."),
-    "unavailable": (503, "A server this needs is away. Nothing was accepted: try again."),
+    "unavailable": (503, "A server this needs is away. Try again, writes with an Idempotency-Key."),
 }  # fmt: skip
 
 
@@ -128,12 +135,16 @@ def invalid_field(field: str, code: str, message: str) -> Problem:
 
 def not_found(noun: str, name: str) -> Problem:
     """404 with the documented detail: `Badge 'x' not found`."""
-    return Problem(404, f"{noun}_not_found", f"{noun.capitalize()} '{name}' not found")
+    said = noun.replace("_", " ").capitalize()
+    return Problem(404, f"{noun}_not_found", f"{said} '{name}' not found")
 
 
 def unavailable() -> Problem:
     """503: Redis or Postgres does not answer; nothing was accepted."""
-    return _retry("unavailable", "A server this needs is not answering. Nothing was accepted.")
+    return _retry(
+        "unavailable",
+        "A server this needs is not answering. Try again; writes with an Idempotency-Key.",
+    )
 
 
 def _retry(code: str, detail: str) -> Problem:
@@ -175,7 +186,7 @@ def translate(error: Exception) -> Problem:
         case _ if is_away(error):
             return unavailable()
         case _:
-            log.exception("unexpected error", exc_info=error)
+            log.exception("unexpected error in request %s", g.get("request_id"), exc_info=error)
             return Problem(500, "internal_error", "Something failed on our side.")
 
 

@@ -12,12 +12,11 @@ from typing_extensions import TypedDict
 from api import feeds
 from api.answers import Answer
 from api.auth import tenant
-from api.context import app_context
 from api.errors import invalid_field
 from api.operations import Moment, describe
+from api.rows import reading
 from api.validation import query_int
 from models import facts
-from models.db import reading
 from models.errors import NotFound
 from models.facts import Page, Place, Wanted
 
@@ -79,11 +78,11 @@ def read_facts() -> Response:
         streak_code=feeds.query_code("streak_code"),
     )
     if request.args.get("after") == LATEST:
-        with reading(app_context().engine) as session:
+        with reading() as session:
             return _answer(Page([], facts.latest(session, tenant().id)))
     after = _after()
     try:
-        with reading(app_context().engine) as session:
+        with reading() as session:
             return _answer(facts.page(session, tenant().id, after, wanted))
     except NotFound:
         message = "is of another database, or of one older than this: begin again without it"

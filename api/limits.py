@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from flask import Response, g, request
 
-from api.auth import principal
+from api import overload
+from api.auth import is_current, principal
 from api.context import app_context
+from api.directory import Principal
 from api.errors import Problem, render, translate
-from workers.intake import Caps, Rate, Refusal, Unavailable, Writer
+from workers.intake import Caps, Rate, Reason, Refusal, Stale, Unavailable, Writer
 
 RATE_LIMIT_CODES = (
     "RATE_LIMIT_TENANT_EXCEEDED",
@@ -54,9 +56,33 @@ def show_standing() -> None:
         show_rate(app_context().intake.standing(writer, who.caps))
 
 
+def refuse_spent(who: Principal) -> None:
+    """Refuse a batch before it is read: when a cap that all of it shares is used up, nothing of it
+    can be accepted.
+
+    Raises Problem, Unavailable, or Stale when the cap may have been changed.
+    """
+    writer = Writer(who.tenant.id, who.key.id, None)
+    shared: tuple[tuple[Reason, Caps], ...] = (
+        ("tenant", Caps(tenant=who.caps.tenant)),
+        ("key", Caps(key=who.caps.key)),
+    )
+    for reason, cap in shared:
+        rate = app_context().intake.standing(writer, cap)
+        if rate is None or rate.remaining:
+            continue
+        if not is_current(who):
+            raise Stale
+        show_rate(rate)
+        raise rate_exceeded(who.caps, Refusal(reason, rate.reset_ms))
+
+
 def render_refusal(error: Exception) -> Response:
-    """The error handler of writes: a refusal tells how the caps stand, too."""
+    """The error handler of writes: a refusal tells how the caps stand, too, and those who found the
+    intake full are not sent back all at once."""
     problem = translate(error)
+    if problem.code == "overloaded":
+        problem.headers["Retry-After"] = overload.retry_after()
     if request.method == "POST" and problem.status < 500:
         show_standing()
     return render(problem)

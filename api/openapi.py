@@ -255,11 +255,12 @@ def _common(route: Route, operation: Operation) -> set[str]:
     """The codes that no description needs to name."""
     codes: set[str] = set()
     if not route.is_public:
-        codes |= {"unauthorized", "forbidden", "unavailable"}
+        codes |= {"unauthorized", "forbidden", "too_many_failed_keys", "unavailable"}
     if route.rule.arguments:
         codes |= {"invalid_path", "route_not_found", "method_not_allowed"}
     if operation.body:
         codes |= {"invalid_json", "invalid_encoding", "body_too_large", "unsupported_media_type"}
+        codes |= {"bad_request", "body_too_slow", "overloaded"}
     if operation.body or operation.parameters or "participant_id" in route.rule.arguments:
         codes.add("validation_error")
     if 202 in operation.answers:

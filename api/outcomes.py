@@ -15,8 +15,9 @@ from api.answers import answer
 from api.auth import tenant
 from api.context import app_context
 from api.errors import not_found
+from api.rows import reading
 from models import clock, dead_letters, ids, rejections
-from models.db import Session, is_away, reading
+from models.db import Session, is_away
 from models.tenants import Tenant
 
 POLL_SECONDS = 0.02  # for the answer to a write that another request posted
@@ -62,7 +63,7 @@ class Outcome(TypedDict):
 def tell(ledger: Ledger, text: str) -> Response:
     """Answer a request for what became of the write that a path names; 404 for no write of ours."""
     number = _uuid(ledger, text)
-    with reading(app_context().engine) as session:
+    with reading() as session:
         outcome = _outcome(session, ledger, number)
     if outcome is None:
         raise not_found(ledger.noun, text)
@@ -77,7 +78,7 @@ def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
     ends = time.monotonic() + seconds
     while True:
         try:
-            with reading(app_context().engine) as session:
+            with reading() as session:
                 outcome = _outcome(session, ledger, number)
         except Exception as error:
             if not is_away(error):
@@ -114,7 +115,9 @@ def _stored(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
     if code:
         return {"status": "rejected", "result": None, "code": code}
     letter = dead_letters.find(session, tenant().id, number)
-    return {"status": "dead", "result": None} if letter else None
+    if letter is None:
+        return None
+    return {"status": "accepted" if letter.status == "replayed" else "dead", "result": None}
 
 
 def _may_be_on_its_way(ledger: Ledger, number: UUID) -> bool:

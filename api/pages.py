@@ -14,7 +14,7 @@ from api.documented import Json
 from api.errors import CODES
 
 ANYTHING = "anything"
-USUAL_STATUSES = (401, 403, 405, 413, 415)  # told once, not with every operation
+USUAL_STATUSES = (401, 403, 405, 408, 413, 415)  # told once, not with every operation
 
 
 def contents(document: Json) -> Json:

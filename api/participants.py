@@ -16,6 +16,7 @@ from api.errors import FieldError, Problem, invalid_field, not_found
 from api.fields import web_url
 from api.operations import Parameter, describe
 from api.profiles import SECTIONS, ParticipantProfile, ParticipantState, as_profile, as_state
+from api.rows import transaction
 from api.validation import (
     PRINTABLE,
     Body,
@@ -27,7 +28,6 @@ from api.validation import (
 )
 from api.writes import rejected
 from models import profiles
-from models.db import transaction
 
 blueprint = Blueprint("participants", __name__)
 
@@ -83,7 +83,7 @@ def create_participant() -> Response:
     """Create a participant, or change what is given of it; always 201."""
     given = body(ParticipantBody).model_dump(exclude_unset=True)
     participant_id, mine = given.pop("participant_id"), current_tenant()
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         written = profiles.upsert(session, mine, participant_id, given)
     if written is None:
         raise rejected("participant_inactive", participant_id)
@@ -137,7 +137,7 @@ def change_participant(participant_id: str) -> Response:
     change = {} if _has_no_body() else body(ParticipantChange).model_dump(exclude_unset=True)
     some_fields(change)
     mine = current_tenant()
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         found = profiles.change(session, mine.id, participant_id, change)
         is_known = found or profiles.status(session, mine.id, participant_id)
     if found:
@@ -164,7 +164,7 @@ def participant_state(participant_id: str) -> Response:
     """The sections asked for; empty ones for a participant never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     wanted = _sections()
-    found = profiles.state(app_context().engine, tenant().id, participant_id, wanted)
+    found = profiles.state(app_context().rows, tenant().id, participant_id, wanted)
     return answer(as_state(participant_id, found, wanted))
 
 
@@ -208,7 +208,7 @@ def _not_found(participant_id: str) -> Problem:
 
 
 def _read(participant_id: str) -> Response:
-    found = profiles.read(app_context().engine, tenant().id, participant_id)
+    found = profiles.read(app_context().rows, tenant().id, participant_id)
     if found is None:
         raise _not_found(participant_id)
     return answer(as_profile(found))

@@ -15,12 +15,11 @@ from typing_extensions import TypedDict
 
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.errors import Problem, invalid_field
 from api.operations import IS_ACTIVE, PAGE, Moment, Parameter, describe
+from api.rows import reading
 from api.validation import Instant, page_window, query_bool, query_day
 from models import clock, people
-from models.db import reading
 from models.people import SORT_KEYS, Filter, Order, Person, SortKey, Span
 from models.profiles import Status
 
@@ -96,7 +95,7 @@ def list_participants() -> Response:
     """A page of the tenant's participants."""
     wanted, order = _filter(), _order()
     page, size = page_window()
-    with reading(app_context().engine) as session:
+    with reading() as session:
         found, total = people.page(session, tenant().id, wanted, order, (size, (page - 1) * size))
     return answer(_page(found, total, (page, size)))
 

@@ -7,16 +7,16 @@ from typing import Any
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.definitions import some_fields
 from api.errors import not_found
 from api.fields import uuid_in_path
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, describe
+from api.rows import reading, transaction
 from api.validation import Body, Name, Text, body, page_window, query_bool
 from models import clock, programs
-from models.db import reading, transaction
 from models.errors import NotFound
 
 blueprint = Blueprint("programs", __name__)
@@ -68,7 +68,7 @@ class ProgramPage(TypedDict):
 def list_programs() -> Response:
     """A page of the tenant's programs, oldest first."""
     page, size = page_window()
-    with reading(app_context().engine) as session:
+    with reading() as session:
         found, total = programs.page(
             session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
         )
@@ -87,8 +87,10 @@ def list_programs() -> Response:
 def create_program() -> Response:
     """Create a program."""
     new = body(NewProgram)
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         program = programs.create(session, tenant().id, new.model_dump())
+        given = new.model_dump(exclude_unset=True)
+        audit.note(session, "program.created", str(program.id), **audit.told(given))
     return answer(_as_json(program), 201)
 
 
@@ -99,7 +101,7 @@ def get_program(program_id: str) -> Response:
     """One program."""
     number = uuid_in_path("program", program_id)
     try:
-        with reading(app_context().engine) as session:
+        with reading() as session:
             return answer(_as_json(programs.by_id(session, tenant().id, number)))
     except NotFound:
         raise not_found("program", program_id) from None
@@ -133,8 +135,11 @@ def deactivate_program(program_id: str) -> Response:
 def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
     number = uuid_in_path("program", program_id)
     try:
-        with transaction(app_context().engine) as session:
-            return programs.change(session, tenant().id, number, values)
+        with transaction() as session:
+            program = programs.change(session, tenant().id, number, values)
+            action = audit.changed("program", values)
+            audit.note(session, action, str(number), **audit.told(values))
+            return program
     except NotFound:
         raise not_found("program", program_id) from None
 

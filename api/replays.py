@@ -11,18 +11,17 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api import feeds
+from api import audit, feeds
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.deliveries import destination, enabled_destination
 from api.destinations import EventTypes
 from api.errors import Problem, invalid_field, not_found
 from api.fields import uuid_in_path
 from api.operations import PAGE, Id, Moment, describe
+from api.rows import reading, transaction
 from api.validation import Body, Instant, body, page_window
 from models import clock, ids, replays
-from models.db import reading, transaction
 from models.errors import NotFound, TooMany
 from models.replays import RUNNING_MAX, Asked, Replay, Status
 
@@ -81,7 +80,7 @@ def create_replay(webhook_id: str) -> Response:
     """Queue the facts from `since` until `until` (now) that match what the destination subscribes
     to now. What waits there already is left as it is, and so is what was delivered unless
     `only_missing` is false. It is done in portions, beside the facts of today."""
-    with reading(app_context().engine) as session:
+    with reading() as session:
         destination(session, webhook_id)
     asked = body(NewReplay)
     now = clock.now()
@@ -89,11 +88,12 @@ def create_replay(webhook_id: str) -> Response:
     if asked.since >= until_us:
         raise invalid_field("since", "range", "must lie before until, and in the past")
     try:
-        with transaction(app_context().engine) as session:
+        with transaction() as session:
             webhook = enabled_destination(session, webhook_id)
             since, until = clock.from_us(asked.since), clock.from_us(until_us)
             wanted = Asked(webhook.id, since, until, asked.event_types, asked.only_missing)
             made = replays.create(session, tenant().id, wanted, now)
+            audit.note(session, "replay.started", str(made.id), webhook_id=str(webhook.id))
     except TooMany:
         detail = f"A tenant has at most {RUNNING_MAX} replays running"
         raise Problem(409, "replay_limit_reached", detail) from None
@@ -111,7 +111,7 @@ def create_replay(webhook_id: str) -> Response:
 def list_replays(webhook_id: str) -> Response:
     """A page of a destination's replays, newest first."""
     page, size = page_window()
-    with reading(app_context().engine) as session:
+    with reading() as session:
         webhook = destination(session, webhook_id)
         window = (size, (page - 1) * size)
         found, total = replays.page(session, tenant().id, webhook.id, window)
@@ -128,7 +128,7 @@ def list_replays(webhook_id: str) -> Response:
 @require_admin
 def get_replay(webhook_id: str, replay_id: str) -> Response:
     """One replay."""
-    with reading(app_context().engine) as session:
+    with reading() as session:
         webhook = destination(session, webhook_id)
         with _known(replay_id) as its_id:
             found = replays.by_id(session, tenant().id, webhook.id, its_id)
@@ -144,10 +144,11 @@ def get_replay(webhook_id: str, replay_id: str) -> Response:
 @require_admin
 def cancel_replay(webhook_id: str, replay_id: str) -> Response:
     """Queue nothing more. What was queued is sent; a replay that is done stays done."""
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         webhook = destination(session, webhook_id)
         with _known(replay_id) as its_id:
             found = replays.cancel(session, tenant().id, webhook.id, its_id, clock.now())
+            audit.note(session, "replay.cancelled", str(its_id), webhook_id=str(webhook.id))
     return answer(_entry(found))
 
 

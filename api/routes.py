@@ -18,6 +18,7 @@ from api.operations import Operation
 CHAPTERS = {
     "ticks": "Ticks",
     "streaks": "Streaks",
+    "participant_streaks": "Streaks",
     "at_risk": "Streaks",
     "awards": "Badges",
     "badges": "Badges",
@@ -32,6 +33,8 @@ CHAPTERS = {
     "deliveries": "Webhooks",
     "replays": "Webhooks",
     "facts": "Facts",
+    "dead_letters": "Dead letters",
+    "audit": "Audit",
     "health": "Service",
     "reference": "Service",
 }
@@ -45,6 +48,8 @@ CHAPTER_TEXTS = {
     "Programs": "What participants can be enrolled in through Scrip's API.",
     "Webhooks": "Where facts are sent.",
     "Facts": "What happened, to be fetched at your own pace.",
+    "Dead letters": "Accepted writes that could not be applied: to be replayed or discarded.",
+    "Audit": "Who changed what: written with each change of an admin or the operator.",
     "Service": "Health, and this documentation. No key is needed.",
 }
 

@@ -10,15 +10,17 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import current_tenant
 from api.context import app_context
 from api.errors import RETRY_SECONDS, Problem, not_found
 from api.operations import Id, Moment, describe
+from api.rows import reading, transaction
 from api.validation import PRINTABLE, Body, FreeForm, ParticipantId, body
 from api.writes import rejected
 from models import clock, ids, profiles, programs
-from models.db import Session, reading, transaction
+from models.db import Session
 from models.errors import NotFound
 from models.profiles import Profile, Status
 from models.tenants import Tenant
@@ -28,6 +30,11 @@ blueprint = Blueprint("scrip", __name__)
 
 TAGS_MAX = 100
 TAG_CHARS_MAX = 64
+_ACTIONS: dict[Status, str] = {
+    "ACTIVE": "participant.activated",
+    "SUSPENDED": "participant.suspended",
+    "CLOSED": "participant.closed",
+}
 MARK_ROUNDS_MAX = 10  # each follows a change of the same participant's status at that very moment
 
 Tag = Annotated[
@@ -109,7 +116,7 @@ class ScripParticipant(TypedDict):
 def put_participant() -> Response:
     """Create (201) or change (200) a participant, and enrol it in a program."""
     posted, mine = body(ScripBody), current_tenant()
-    with transaction(app_context().engine) as session:
+    with transaction() as session:
         profile, is_new = _write(session, mine, posted)
         enrolled = programs.of_participant(session, mine.id, profile.id)
     if posted.status is not None:
@@ -122,9 +129,12 @@ def _write(session: Session, mine: Tenant, posted: ScripBody) -> tuple[Profile, 
     if posted.program_id is not None:
         _check_program(session, mine, posted.program_id)
     values = posted.model_dump(exclude_none=True, include={"attributes", "status", "tags"})
+    was = profiles.status_held(session, mine.id, posted.external_id) if posted.status else None
     written = profiles.upsert(session, mine, posted.external_id, values)
     if written is None:
         raise rejected("participant_inactive", posted.external_id)
+    if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
+        audit.note(session, _ACTIONS[posted.status])  # whose, the log does not say
     if posted.program_id is not None:
         programs.enrol(session, mine.id, written[0].id, UUID(posted.program_id))
     return written
@@ -151,7 +161,7 @@ def _mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
             context.intake.mark(mine.id, external_id, is_active=is_active)
         except Unavailable:
             raise _half_done() from None
-        with reading(context.engine) as session:
+        with reading() as session:
             now_active = profiles.status(session, mine.id, external_id) in ("ACTIVE", None)
         if now_active is is_active:
             return

@@ -1,4 +1,4 @@
-"""Streaks: definitions for admins, live states and histories of participants (seed 004)."""
+"""Streaks: what is counted, as admins define it (seed 004)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.definitions import changing, some_fields, unique_code
-from api.errors import invalid_field, not_found
-from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.errors import not_found
+from api.operations import IS_ACTIVE, PAGE, Message, Moment, describe
+from api.rows import reading
 from api.validation import (
     Body,
     Code,
@@ -23,26 +24,19 @@ from api.validation import (
     Text,
     body,
     page_window,
-    participant_id_in_path,
     query_bool,
-    query_day,
 )
-from models import clock, participants, streaks, ticks
-from models.db import reading
+from models import clock, streaks
 from models.errors import NotFound
-from models.rules.periods import Kind, key_of, period_at, period_of_day, starts_at
-from models.rules.streaks import Explained, Status, explain, live
-from models.streaks import Boundary, State, Streak
+from models.rules.periods import Kind
+from models.streaks import Boundary, Streak
 
 blueprint = Blueprint("streaks", __name__)
 
-HISTORY_PERIODS_MAX = 1_000  # per request: nearly three years of days
 GRACE_PERIODS_MAX = 366  # a year of days forgives everything
 MILESTONES_MAX = 100
 COUNT_MAX = 1_000_000
 LEAD_HOURS_MAX = 8_784  # a leap year
-
-# -- definitions -----------------------------------------------------------------------------
 
 Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
 LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
@@ -144,7 +138,7 @@ def _both(
 def list_streaks() -> Response:
     """A page of the tenant's definitions."""
     page, size = page_window()
-    with reading(app_context().engine) as session:
+    with reading() as session:
         found, total = streaks.page(
             session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
         )
@@ -171,6 +165,8 @@ def create_streak() -> Response:
     new = body(NewStreak)
     with unique_code("streak", new.code), changing() as session:
         streak = streaks.create(session, tenant().id, new.model_dump())
+        given = new.model_dump(exclude_unset=True)
+        audit.note(session, "streak.created", streak.code, **audit.told(given))
     return answer(_definition(streak), 201)
 
 
@@ -179,7 +175,7 @@ def create_streak() -> Response:
 @require_admin
 def get_streak(code: str) -> Response:
     """One definition."""
-    return answer(_definition(_streak(code)))
+    return answer(_definition(streak_in_path(code)))
 
 
 @_both("/<code>", methods=["PATCH"])
@@ -209,16 +205,19 @@ def deactivate_streak(code: str) -> Response:
 
 
 def _change(code: str, values: dict[str, Any]) -> Streak:
-    _streak(code)
+    streak_in_path(code)
     try:
         with changing() as session:
-            return streaks.revise(session, tenant().id, code, values)
+            revised = streaks.revise(session, tenant().id, code, values)
+            audit.note(session, audit.changed("streak", values), code, **audit.told(values))
+            return revised
     except NotFound:
         raise not_found("streak", code) from None
 
 
-def _streak(code: str) -> Streak:
-    with reading(app_context().engine) as session:
+def streak_in_path(code: str) -> Streak:
+    """The definition in a path, active or not; 404."""
+    with reading() as session:
         try:
             return streaks.by_code(session, tenant().id, code)
         except NotFound:
@@ -239,161 +238,4 @@ def _definition(streak: Streak) -> StreakDefinition:
         "at_risk_lead_hours": streak.at_risk_lead_hours,
         "created_at": clock.isoformat(streak.created_at),
         "updated_at": clock.isoformat(streak.updated_at),
-    }
-
-
-# -- one participant's -----------------------------------------------------------------------
-
-
-class ParticipantStreak(TypedDict):
-    """One streak of a participant, live."""
-
-    code: str
-    name: str
-    current_count: int
-    longest_count: int
-    last_recorded_at: Moment
-    is_at_risk: bool
-    period: Kind
-    status: Status
-    expires_at: Moment | None
-    grace_remaining: int
-
-
-class ParticipantStreaks(TypedDict):
-    """A participant's active streaks."""
-
-    participant_id: str
-    streaks: list[ParticipantStreak]
-
-
-@blueprint.get("/participants/<participant:participant_id>/streaks")
-@describe("Get a participant's streaks", answers={200: ParticipantStreaks})
-def participant_streaks(participant_id: str) -> Response:
-    """Every active streak of a participant, live; empty for one never seen (contract §2)."""
-    participant_id = participant_id_in_path(participant_id)
-    with reading(app_context().engine) as session:
-        person = participants.find(session, tenant().id, participant_id)
-        found: list[tuple[Streak, State]] = []
-        if person:
-            active = [one for one in streaks.all_of(session, tenant().id) if one.is_active]
-            found = streaks.states_of(session, tenant().id, person.id, active)
-    zone = person.timezone if person else None
-    entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
-    return answer({"participant_id": participant_id, "streaks": entries})
-
-
-def _entry(
-    streak: Streak, state: State, participant_zone: str | None, now_us: int
-) -> ParticipantStreak:
-    """The documented seven fields, then the live ones (contract §3.4)."""
-    zone = streak.zone(state.last_zone, participant_zone)
-    now = live(state.standing, streak.rules, period_at(streak.period, now_us, zone))
-    expires = None
-    if now.breaks_at is not None:
-        expires = clock.isoformat(starts_at(streak.period, now.breaks_at, zone))
-    return {
-        "code": streak.code,
-        "name": streak.name,
-        "current_count": now.count,
-        "longest_count": state.standing.longest,
-        "last_recorded_at": clock.to_text(state.last_recorded_us),
-        "is_at_risk": now.status == "at_risk",
-        "period": streak.period,
-        "status": now.status,
-        "expires_at": expires,
-        "grace_remaining": state.standing.grace_remaining,
-    }
-
-
-class HistoryPeriod(TypedDict):
-    """What became of one period."""
-
-    period_key: str
-    status: Literal["recorded", "grace", "missed", "pending"]
-    count: int
-    grace_remaining: int
-    tick_id: Id | None
-    recorded_at: Moment | None
-
-
-class StreakHistory(TypedDict):
-    """A streak, period by period."""
-
-    participant_id: str
-    streak_code: str
-    period: Kind
-    timezone: str
-    periods: list[HistoryPeriod]
-
-
-_DAY = {"type": "string", "format": "date"}
-
-
-@blueprint.get("/participants/<participant:participant_id>/streaks/<code>/history")
-@describe(
-    "Explain a participant's streak",
-    answers={200: StreakHistory},
-    problems=("streak_not_found",),
-    parameters=(
-        Parameter("from", _DAY, "The first day; at most 1,000 periods before `to`."),
-        Parameter("to", _DAY, "The last day; by default the current period."),
-    ),
-)
-def streak_history(participant_id: str, code: str) -> Response:
-    """A streak period by period: recorded (with the tick that did it), grace, missed."""
-    participant_id = participant_id_in_path(participant_id)
-    streak = _streak(code)
-    with reading(app_context().engine) as session:
-        person = participants.find(session, tenant().id, participant_id)
-        found = streaks.states_of(session, tenant().id, person.id, [streak]) if person else []
-        state = found[0][1] if found else None
-        zone = streak.zone(state.last_zone if state else None, person.timezone if person else None)
-        current = period_at(streak.period, clock.now_us(), zone)
-        first, last = _window(streak, current)
-        recorded = {}
-        if person and state:
-            key = (tenant().id, person.id, streak.id)
-            recorded = ticks.recorded_by(session, key, (first, last))
-    explained = explain(state.ranges, streak.rules, current) if state else ()
-    return answer(
-        {
-            "participant_id": participant_id,
-            "streak_code": streak.code,
-            "period": streak.period,
-            "timezone": zone or "UTC",
-            "periods": [
-                _explained(streak, one, recorded.get(one.period))
-                for one in explained
-                if first <= one.period <= last
-            ],
-        }
-    )
-
-
-def _window(streak: Streak, current: int) -> tuple[int, int]:
-    """The periods of `from` and `to` (dates, both included); by default the last ones."""
-    last = _period_of("to", streak, current)
-    first = _period_of("from", streak, last - HISTORY_PERIODS_MAX + 1)
-    if first > last:
-        raise invalid_field("from", "range", "must not be after to")
-    if last - first >= HISTORY_PERIODS_MAX:
-        message = f"must be at most {HISTORY_PERIODS_MAX} periods before to"
-        raise invalid_field("from", "range", message)
-    return first, last
-
-
-def _period_of(name: str, streak: Streak, default: int) -> int:
-    day = query_day(name)
-    return default if day is None else period_of_day(streak.period, day)
-
-
-def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> HistoryPeriod:
-    return {
-        "period_key": key_of(streak.period, one.period),
-        "status": one.what,
-        "count": one.count,
-        "grace_remaining": one.grace_remaining,
-        "tick_id": tick.id if tick else None,
-        "recorded_at": clock.to_text(tick.occurred_us) if tick else None,
     }

@@ -6,19 +6,19 @@ import hashlib
 import re
 from typing import Annotated, Literal, NotRequired
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from api import batches, outcomes, writes
 from api.batches import BATCH_MAX, ItemError
-from api.context import app_context
+from api.context import app_context, this_request
 from api.directory import Principal
 from api.errors import FieldError, Problem, invalid_field
 from api.limits import render_refusal
 from api.operations import Parameter, describe
 from api.outcomes import Ledger
-from api.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone, body
+from api.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone
 from api.writes import Kind, NoSuchDefinition, Stamp
 from models import ticks
 from models.rules.streaks import Outcome
@@ -117,7 +117,7 @@ _EXAMPLE = {"participant_id": "user_42", "streak_code": "daily_login"}
 )
 def record() -> Response:
     """Record one tick and wait for the worker, as far as the caller prefers."""
-    posted = body(TickBody)
+    posted = writes.read(TickBody)
     return writes.post(TICK, posted, _idempotency(posted))
 
 
@@ -127,6 +127,7 @@ def record() -> Response:
     answers={202: TicksAccepted},
     body=TickBatch,
     example={"ticks": [_EXAMPLE]},
+    problems=batches.PROBLEMS,
     content_types=(batches.JSON, batches.LINES),
 )
 def record_batch() -> Response:
@@ -179,7 +180,7 @@ def _check_range(occurred_us: int, now_us: int) -> None:
 
 
 def _idempotency(posted: TickBody) -> Idempotency | None:
-    key = request.headers.get("Idempotency-Key")
+    key = this_request().environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(key):

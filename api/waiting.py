@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import BoundedSemaphore
 
-from flask import request
-
+from api.context import this_request
 from workers.intake import WAIT_SECONDS_MAX
 
 
@@ -58,7 +57,7 @@ def preference(default_seconds: float) -> Preference:
 
     Both together: wait so long, then answer 202 (RFC 7240 §4.1).
     """
-    return _read(request.headers.get("Prefer", ""), default_seconds)
+    return _read(this_request().environ.get("HTTP_PREFER", ""), default_seconds)
 
 
 @lru_cache(maxsize=256)  # callers write one or two of them, again and again

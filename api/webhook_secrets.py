@@ -9,16 +9,16 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.destinations import Known, previous_secret_until, public_key, ring
 from api.errors import invalid_field, not_found
 from api.fields import uuid_in_path
 from api.operations import Id, Moment, describe
+from api.rows import transaction
 from api.validation import body
 from models import clock, webhooks
-from models.db import transaction
 from models.errors import NotFound
 from models.webhooks import Renewal, Webhook
 from webhooks import secrets
@@ -79,10 +79,12 @@ def rotate_secret(webhook_id: str) -> Response:
     secret = secrets.generate()
     renewal = _renewal(wish, secret)
     try:
-        with transaction(app_context().engine) as session:
+        with transaction() as session:
             if wish.rotate_signing_key:
                 _check_signing_key(webhooks.by_id(session, tenant().id, its_id))
             rotated = webhooks.rotate(session, tenant().id, its_id, renewal)
+            given = audit.told(wish.model_dump())
+            audit.note(session, "webhook.secret_rotated", str(its_id), **given)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     made: RotatedSecret = {

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.context import app_context
@@ -18,10 +19,10 @@ from api.destinations import Known, ring, unsealing
 from api.errors import Problem, not_found
 from api.fields import uuid_in_path
 from api.operations import describe
+from api.rows import reading, transaction
 from api.validation import body
 from api.waiting import Waiters
 from models import clock, ids, webhooks
-from models.db import reading
 from models.errors import NotFound
 from models.webhooks import Webhook
 from webhooks import facts, samples, trial
@@ -85,11 +86,13 @@ def try_webhook(webhook_id: str) -> Response:
     kind = body(Trial).type
     its_id = uuid_in_path("webhook", webhook_id)
     try:
-        with reading(app_context().engine) as session:
+        with reading() as session:
             webhook = webhooks.by_id(session, tenant().id, its_id)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     with _place():
+        with transaction() as session:  # over before anything is sent
+            audit.note(session, "webhook.tested", str(its_id), type=kind)
         return answer(_send(webhook, kind))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
+from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.context import app_context
 from api.definitions import some_fields
 from api.destinations import (
     Destination,
@@ -21,9 +21,9 @@ from api.destinations import (
 from api.errors import Problem, not_found
 from api.fields import uuid_in_path
 from api.operations import PAGE, Message, describe
+from api.rows import reading, transaction
 from api.validation import body, page_window
 from models import webhooks
-from models.db import reading, transaction
 from models.errors import NotFound, TooMany
 from models.webhooks import WEBHOOKS_MAX
 from webhooks import secrets
@@ -62,8 +62,10 @@ def create_webhook() -> Response:
     secret = secrets.generate()
     values = to_values(new.model_dump()) | {"secret": secrets.encrypt(ring(), secret)}
     try:
-        with transaction(app_context().engine) as session:
+        with transaction() as session:
             webhook = webhooks.create(session, tenant().id, values)
+            given = new.model_dump(exclude_unset=True)
+            audit.note(session, "webhook.created", str(webhook.id), **audit.told(given))
     except TooMany:
         detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode"
         raise Problem(400, "webhook_limit_reached", detail) from None
@@ -77,7 +79,7 @@ def create_webhook() -> Response:
 def list_webhooks() -> Response:
     """A page of the tenant's destinations, oldest first."""
     page, size = page_window()
-    with reading(app_context().engine) as session:
+    with reading() as session:
         found, total = webhooks.page(session, tenant().id, (size, (page - 1) * size))
     items = [as_json(webhook) for webhook in found]
     return answer({"items": items, "total": total, "page": page, "page_size": size})
@@ -90,7 +92,7 @@ def get_webhook(webhook_id: str) -> Response:
     """One destination, and how it is doing."""
     its_id = uuid_in_path("webhook", webhook_id)
     try:
-        with reading(app_context().engine) as session:
+        with reading() as session:
             found = webhooks.by_id(session, tenant().id, its_id)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
@@ -120,8 +122,9 @@ def change_webhook(webhook_id: str) -> Response:
         check_url(values["url"])
     stored = to_values(values)
     try:
-        with transaction(app_context().engine) as session:
+        with transaction() as session:
             changed = webhooks.change(session, tenant().id, its_id, stored)
+            audit.note(session, "webhook.updated", str(its_id), **audit.told(values))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer(as_json(changed))
@@ -134,8 +137,9 @@ def delete_webhook(webhook_id: str) -> Response:
     """Delete a destination; what is pending for it is not sent any more."""
     its_id = uuid_in_path("webhook", webhook_id)
     try:
-        with transaction(app_context().engine) as session:
+        with transaction() as session:
             webhooks.delete(session, tenant().id, its_id)
+            audit.note(session, "webhook.deleted", str(its_id))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer({"message": "Webhook deleted"})

@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from flask import Response, g
 
-from api import door, outcomes
+from api import door, outcomes, overload
 from api.answers import answer
-from api.auth import is_current, under_current_configuration
+from api.auth import is_current, principal, under_current_configuration
 from api.context import BASE_PATH, app_context
 from api.directory import Principal
 from api.errors import Problem, not_found
 from api.limits import RATE_LIMIT_CODES, rate_exceeded
 from api.operations import Parameter
 from api.outcomes import Ledger
-from api.validation import Body
+from api.validation import Body, body
 from api.waiting import Preference, preference
 from models import clock, ids
 from workers.intake import Accepted, Caps, Idempotency, Message, Refusal, Stale
@@ -78,6 +78,15 @@ class _Write:
     posted: Posted
     idempotency: Idempotency | None
     is_awaited: bool
+
+
+B = TypeVar("B", bound=Body)
+
+
+def read(model: type[B]) -> B:
+    """The body of a write, unless it is certain to be refused whatever it is."""
+    overload.check_write(principal())
+    return body(model)
 
 
 def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> Response:

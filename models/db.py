@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 # re-exported, so that callers stay in models
 from sqlalchemy.exc import IntegrityError as IntegrityError
+
+from models.watch import MARGIN_SECONDS, Watch, is_stale
 
 DatabaseError = SQLAlchemyError
 
@@ -26,9 +30,13 @@ CONNECT_SECONDS = 3
 LOCK_SECONDS = 10  # longer than any batch takes; a lock held longer is a fault to report
 
 
-def engine(url: str, *, timeout_ms: int, pool: int = 4) -> Engine:
-    """An engine for any spelling of a Postgres URL; statements end after `timeout_ms`."""
-    return sa.create_engine(
+def engine(url: str, *, timeout_ms: int, pool: int = 4, options: str = "") -> Engine:
+    """An engine for any spelling of a Postgres URL; statements end after `timeout_ms`, or a second
+    later when Postgres does not say so itself.
+
+    `options` are more settings of its connections: `-c name=value`.
+    """
+    made = sa.create_engine(
         normalise(url),
         pool_size=pool,
         max_overflow=0,
@@ -41,13 +49,32 @@ def engine(url: str, *, timeout_ms: int, pool: int = 4) -> Engine:
             "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={LOCK_SECONDS}s"
             f" -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c jit=off"
             # The working set is in memory: a page out of order costs what one in order does.
-            " -c random_page_cost=1.1",
+            f" -c random_page_cost=1.1 {options}",
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
         },
     )
+    watch = Watch(url, timeout_ms / 1_000)
+
+    @event.listens_for(made, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
+        return watch.connect(*args, **kwargs)
+
+    @event.listens_for(made, "checkout")
+    def check(driver: Any, record: Any, proxy: Any) -> None:
+        if is_stale(driver):  # Postgres was restarted: so nobody's request has to find out
+            raise sa.exc.InvalidatePoolError("the connection has ended")
+
+    return made
+
+
+def take_longer(session: Session, seconds: float) -> None:
+    """Let the statements of this transaction take so long; without end for 0."""
+    session.execute(sa.text(f"SET LOCAL statement_timeout = {round(seconds * 1_000):d}"))
+    driver: Any = session.connection.driver_connection
+    driver.patience_seconds = seconds + MARGIN_SECONDS if seconds else math.inf
 
 
 def normalise(url: str) -> str:
@@ -55,6 +82,8 @@ def normalise(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"postgres(ql)?(\+\w+)?", scheme):
         raise ValueError("DATABASE_URL must begin with postgresql://")
+    if rest.partition("?")[0].count("@") > 1:  # the end of a password would be taken for a host
+        raise ValueError("percent-encode the @ in its password (%40)")
     return f"postgresql+psycopg2://{rest}"
 
 
@@ -163,14 +192,19 @@ def _translated(statement: str, error: Exception) -> Exception:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error says that the server is gone or going, not that the statement is wrong."""
-    if isinstance(error, InterfaceError):
+    """Whether an error says that the server is gone or going, not that the statement is wrong.
+
+    The pool passes on what the driver raises when a connection is made or given back, and has
+    words of its own when the one it made ends at once.
+    """
+    said = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(said, psycopg2.InterfaceError):
         return True
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, sa.exc.TimeoutError)
-    code = getattr(error.orig, "pgcode", None)
+    if not isinstance(said, psycopg2.Error):
+        return isinstance(error, sa.exc.TimeoutError) or "connection is closed" in str(error)
+    code = said.pgcode
     if code is None:
-        return isinstance(error, OperationalError)
+        return isinstance(said, psycopg2.OperationalError)
     return code[:2] in ("08", "53", "57", "25", "58") and code != "57014"
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from models import clock
 from models.db import Session
+from models.errors import NotFound
 
 UNKNOWN_TENANT = 0  # a message too broken to name its tenant
+
+Status = Literal["dead", "replayed", "discarded"]
+STATUSES: tuple[Status, ...] = ("dead", "replayed", "discarded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +30,45 @@ class DeadLetter:
     participant_id: str | None  # the external id, where the message names one
     message: str
     error: str
-    tries: int
+    tries: int  # of all rounds: it may have been replayed and have failed again
+    status: Status = "dead"
+    dead_since: datetime = field(default_factory=clock.now)  # its last try
+    settled_at: datetime | None = None  # when it was replayed or discarded
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which dead letters, and how many of them at most; None: any."""
+
+    limit: int
+    tenant_ids: Sequence[int] | None  # None only for the operator, who stands above tenants
+    after: UUID | None = None  # where the page before ended
+    status: Status | None = None
+    kind: str | None = None
+    participant_id: str | None = None
+
+
+# -- keeping ---------------------------------------------------------------------------------
+
+# What was replayed and failed again is dead again, and its tries count on. The same entry buried
+# twice (a crash before its acknowledgement) is one letter. What was given up stays so.
+_APPEND = sa.text("""
+INSERT INTO dead_letters AS l
+  (tenant_id, id, kind, participant_id, message, error, tries, created_at)
+VALUES (:tenant_id, :id, :kind, :participant_id, :message, :error, :tries, :dead_since)
+ON CONFLICT (tenant_id, id) DO UPDATE SET
+  status = 'dead', settled_at = NULL, error = EXCLUDED.error,
+  tries = CASE l.status WHEN 'replayed' THEN l.tries + EXCLUDED.tries
+          ELSE greatest(l.tries, EXCLUDED.tries) END,
+  created_at = CASE l.status WHEN 'replayed' THEN EXCLUDED.created_at ELSE l.created_at END
+WHERE l.status <> 'discarded'
+""")
 
 
 def append(session: Session, letter: DeadLetter) -> None:
-    """Keep a dead letter; the same one twice (a crash before the acknowledgement) is one."""
+    """Keep a dead letter; one that is there already is dead again, unless it was given up."""
     session.execute(
-        sa.text(
-            "INSERT INTO dead_letters (tenant_id, id, kind, participant_id, message, error, tries)"
-            " VALUES (:tenant_id, :id, :kind, :participant_id, :message, :error, :tries)"
-            " ON CONFLICT (tenant_id, id) DO NOTHING"
-        ),
+        _APPEND,
         {
             "tenant_id": letter.tenant_id,
             "id": str(letter.id),
@@ -41,18 +77,118 @@ def append(session: Session, letter: DeadLetter) -> None:
             "message": letter.message,
             "error": letter.error,
             "tries": letter.tries,
+            "dead_since": letter.dead_since,
         },
     )
 
 
+# -- reading ---------------------------------------------------------------------------------
+
+
 def find(session: Session, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
     """A dead letter of a tenant, or None."""
+    return _one(session, "", tenant_id, letter_id)
+
+
+def lock(session: Session, tenant_id: int, letter_id: UUID) -> DeadLetter:
+    """A dead letter of a tenant, held until the end of the transaction; raise NotFound."""
+    letter = _one(session, "FOR UPDATE", tenant_id, letter_id)
+    if letter is None:
+        raise NotFound(f"Dead letter '{letter_id}' not found")
+    return letter
+
+
+def _one(session: Session, how: str, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
     row = session.execute(
-        sa.text("SELECT * FROM dead_letters WHERE tenant_id = :tenant_id AND id = :id"),
+        sa.text(f"SELECT * FROM dead_letters WHERE tenant_id = :tenant_id AND id = :id {how}"),  # noqa: S608 - one of two words of ours
         {"tenant_id": tenant_id, "id": str(letter_id)},
     ).one_or_none()
+    return None if row is None else _letter(row)
+
+
+def owner(session: Session, letter_id: UUID) -> int:
+    """Whose dead letter an id is, for the operator's command line, which stands above tenants.
+
+    Raises NotFound.
+    """
+    row = session.execute(
+        sa.text("SELECT tenant_id FROM dead_letters WHERE id = :id ORDER BY tenant_id LIMIT 1"),
+        {"id": str(letter_id)},
+    ).one_or_none()
     if row is None:
-        return None
+        raise NotFound(f"Dead letter '{letter_id}' not found")
+    return int(row.tenant_id)
+
+
+_MATCHING = """
+FROM dead_letters
+WHERE (CAST(:tenant_ids AS integer[]) IS NULL OR tenant_id = ANY(CAST(:tenant_ids AS integer[])))
+  AND (CAST(:status AS text) IS NULL OR status = :status)
+  AND (CAST(:kind AS text) IS NULL OR kind = :kind)
+  AND (CAST(:participant_id AS text) IS NULL OR participant_id = :participant_id)
+"""
+_PAGE = sa.text(f"""
+SELECT * {_MATCHING} AND (CAST(:after AS uuid) IS NULL OR id < CAST(:after AS uuid))
+ORDER BY id DESC, tenant_id DESC LIMIT :limit
+""")
+_LOCK = sa.text(f"""
+SELECT * {_MATCHING} AND (CAST(:after AS uuid) IS NULL OR id > CAST(:after AS uuid))
+ORDER BY id, tenant_id LIMIT :limit FOR UPDATE
+""")
+_COUNT = sa.text(f"SELECT count(*) {_MATCHING}")
+
+
+def page(session: Session, wanted: Wanted) -> list[DeadLetter]:
+    """The newest writes first; `after` is the id of the last one seen."""
+    return [_letter(row) for row in session.execute(_PAGE, _values(wanted))]
+
+
+def lock_some(session: Session, wanted: Wanted) -> list[DeadLetter]:
+    """The oldest writes first, held until the end of the transaction."""
+    return [_letter(row) for row in session.execute(_LOCK, _values(wanted))]
+
+
+def count(session: Session, wanted: Wanted) -> int:
+    """How many there are, whatever the limit."""
+    return int(session.execute(_COUNT, _values(wanted)).scalar_one())
+
+
+def _values(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "limit": wanted.limit,
+        "tenant_ids": None if wanted.tenant_ids is None else list(wanted.tenant_ids),
+        "after": None if wanted.after is None else str(wanted.after),
+        "status": wanted.status,
+        "kind": wanted.kind,
+        "participant_id": wanted.participant_id,
+    }
+
+
+def _letter(row: Any) -> DeadLetter:
     return DeadLetter(
-        row.tenant_id, row.id, row.kind, row.participant_id, row.message, row.error, row.tries
+        row.tenant_id,
+        row.id,
+        row.kind,
+        row.participant_id,
+        row.message,
+        row.error,
+        row.tries,
+        row.status,
+        row.created_at,
+        row.settled_at,
     )
+
+
+# -- settling --------------------------------------------------------------------------------
+
+
+def settle(session: Session, letter: DeadLetter, status: Status, now: datetime) -> DeadLetter:
+    """Mark a letter that is locked as replayed or discarded; return it as it is now."""
+    row = session.execute(
+        sa.text(
+            "UPDATE dead_letters SET status = :status, settled_at = :now"
+            " WHERE tenant_id = :tenant_id AND id = :id RETURNING *"
+        ),
+        {"tenant_id": letter.tenant_id, "id": str(letter.id), "status": status, "now": now},
+    ).one()
+    return _letter(row)

@@ -25,7 +25,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models import clock
+from models import clock, db
 from models.db import Session, array, run
 from models.tenants import Tenant
 
@@ -112,7 +112,8 @@ def erase(session: Session, tenant: Tenant, external_id: str) -> Erased:
 
     Raises what `is_contended` knows when a deliverer was in the way: then try again.
     """
-    session.execute(_SETTINGS)
+    db.take_longer(session, STATEMENT_SECONDS)
+    session.execute(_BY_INDEX)
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
     person_id, was_there = _hold(session, tenant.id, external_id)
     erased_at = _next_millisecond(clock.now_us())
@@ -126,9 +127,7 @@ def erase(session: Session, tenant: Tenant, external_id: str) -> Erased:
 
 
 # By index whatever the statistics say: those of a queue and of a day just begun are always wrong.
-_SETTINGS = sa.text(
-    f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'; SET LOCAL enable_seqscan = off"
-)
+_BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
 _INSERT = sa.text("""
 INSERT INTO participants (tenant_id, external_id) VALUES (:tenant_id, :external_id)
 ON CONFLICT (tenant_id, external_id) DO NOTHING RETURNING id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,21 +21,32 @@ class Prepared:
     text: str
 
 
-def read(engine: Engine, statement: Prepared, values: Sequence[Any]) -> list[Any]:
+def read(
+    engine: Engine,
+    statement: Prepared,
+    values: Sequence[Any],
+    begin: Callable[[dict[Any, Any]], str],
+) -> list[Any]:
     """The rows of a statement, read without a transaction in one round trip (in two the first
     time on a connection).
+
+    `begin` is given what is known of the connection and returns what is to be said before the
+    statement, or nothing.
 
     Straight through the driver, past SQLAlchemy's sessions: they take longer than Postgres does.
     Raises what SQLAlchemy would. A connection that raised is not used again, so what it knows of
     its prepared statements is always right.
     """
-    connection = engine.raw_connection()
+    try:
+        connection = engine.raw_connection()
+    except psycopg2.Error as error:  # a new one, and nobody there to connect to
+        raise _translated(statement, error) from error
     try:
         driver: Any = connection.driver_connection
         if driver.isolation_level is not None:  # named by a session: it would be sent every time
             driver.isolation_level = None
         driver.autocommit = True
-        rows = _run(driver, connection.info, statement, values)
+        rows = _run(driver, begin(connection.info), connection.info, statement, values)
         driver.autocommit = False
     except Exception as error:
         connection.invalidate()
@@ -44,13 +55,15 @@ def read(engine: Engine, statement: Prepared, values: Sequence[Any]) -> list[Any
     return rows
 
 
-def _run(driver: Any, known: Any, statement: Prepared, values: Sequence[Any]) -> list[Any]:
+def _run(
+    driver: Any, first: str, known: Any, statement: Prepared, values: Sequence[Any]
+) -> list[Any]:
     with driver.cursor() as cursor:
         if statement.name not in known:
             cursor.execute(f"PREPARE {statement.name} ({statement.types}) AS {statement.text}")
             known[statement.name] = True
         places = ", ".join(["%s"] * len(values))
-        cursor.execute(f"EXECUTE {statement.name} ({places})", values)
+        cursor.execute(f"{first} EXECUTE {statement.name} ({places})", values)
         rows: list[Any] = cursor.fetchall()
         return rows
 

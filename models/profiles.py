@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from models import clock, deadlines, erasures, prepared
+from models import clock, deadlines, erasures, rows
 from models.badges import Rarity
 from models.db import Engine, Session, array, run
 from models.prepared import Prepared
@@ -107,8 +107,8 @@ _READ = Prepared(
 
 def read(engine: Engine, tenant_id: int, external_id: str) -> Profile | None:
     """A participant's whole profile in one statement; None when there is none."""
-    rows = prepared.read(engine, _READ, (tenant_id, external_id))
-    return _profile(rows[0]) if rows else None
+    found = rows.read(engine, tenant_id, _READ, (tenant_id, external_id))
+    return _profile(found[0]) if found else None
 
 
 def _state_read(badges: str, streaks: str) -> Prepared:
@@ -132,8 +132,8 @@ def state(engine: Engine, tenant_id: int, external_id: str, sections: Sequence[s
     """The sections `badges` and `streaks`, as far as wanted, also of somebody never seen, in one
     statement. Badges are all that can be seen: earned, or active and not hidden."""
     wanted = tuple(one if one in sections else "" for one in ("badges", "streaks"))
-    ((earned, states),) = prepared.read(
-        engine, _STATE_READS[wanted[0], wanted[1]], (tenant_id, external_id)
+    ((earned, states),) = rows.read(
+        engine, tenant_id, _STATE_READS[wanted[0], wanted[1]], (tenant_id, external_id)
     )
     return State(_badges(earned), _summary(states))
 
@@ -144,6 +144,17 @@ def status(session: Session, tenant_id: int, external_id: str) -> str | None:
         session,
         "SELECT status FROM participants"
         " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
+        {"tenant_id": tenant_id, "external_id": external_id},
+    )
+    return rows[0][0] if rows else None
+
+
+def status_held(session: Session, tenant_id: int, external_id: str) -> str | None:
+    """As `status`; nobody else changes it before this transaction ends."""
+    rows = run(
+        session,
+        "SELECT status FROM participants"
+        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s FOR UPDATE",
         {"tenant_id": tenant_id, "external_id": external_id},
     )
     return rows[0][0] if rows else None

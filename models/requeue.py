@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -143,3 +143,32 @@ def resend(session: Session, target: Target, fact_id: UUID, now: datetime) -> No
     values = {"tenant_id": target.tenant_id, "webhook_id": target.webhook_id}
     if not session.execute(_HURRY, values | {"fact_id": fact_id, "now": now}).rowcount:
         queue(session, target, [fact_id], now, only_missing=False)  # settled just now, or in flight
+
+
+_HASTEN = (
+    sa.text("""
+UPDATE deliveries SET
+  next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at - CAST(:step AS interval)
+                    ELSE next_attempt_at END,
+  leased_until = CASE WHEN leased_until > :now THEN leased_until - CAST(:step AS interval)
+                 ELSE leased_until END
+WHERE status = 'pending' AND (next_attempt_at > :now OR leased_until > :now)
+"""),
+    sa.text("""
+UPDATE webhook_health SET
+  parked_until = CASE WHEN parked_until > :now THEN parked_until - CAST(:step AS interval)
+                 ELSE parked_until END,
+  next_free_at = CASE WHEN next_free_at > :now THEN next_free_at - CAST(:step AS interval)
+                 ELSE next_free_at END
+WHERE parked_until > :now OR next_free_at > :now
+"""),
+)
+
+
+def hasten(session: Session, now: datetime, step: timedelta) -> None:
+    """Let everything that waits for an instant behind `now` wait for one that lies so much before.
+
+    For all tenants: when the clock by which the instants were set has been set back.
+    """
+    for statement in _HASTEN:
+        session.execute(statement, {"now": now, "step": step})

@@ -12,11 +12,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from models import ids
+from models import db, ids, rows
 from models.db import Engine, Session, transaction
 
 DAYS_AHEAD = 14  # upkeep makes them daily; two weeks outlast a holiday with upkeep down
 _MIGRATION_LOCK = 7_301_116  # any number, the same in every release: one migrates at a time
+PARTITION_SECONDS = 60.0  # should a day's rows have to be moved
 _PARTITION_LOCK = 7_301_117  # likewise for day partitions
 
 
@@ -36,11 +37,13 @@ def kept(days: Mapping[str, int]) -> list[Kept]:
 def migrate(engine: Engine) -> None:
     """Apply the migrations that are missing; several at once wait for one another."""
     with transaction(engine) as session:
-        session.execute(sa.text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'"))
+        db.take_longer(session, 0)
+        session.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
         session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         config = _config()
         config.attributes["connection"] = session
         command.upgrade(config, "head")
+        rows.permit(session)
 
 
 def head() -> str:
@@ -77,6 +80,7 @@ def _create(session: Session, table: str, day: datetime) -> None:
     3. Only then it becomes a partition: Postgres refuses a day that the default one holds rows of.
     """
     name = f"{table}_{day:%Y%m%d}"
+    db.take_longer(session, PARTITION_SECONDS)
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITION_LOCK})
     if session.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
         return
@@ -98,6 +102,13 @@ _PARTITION_KEY = """
     JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
     WHERE p.partrelid = to_regclass(:table)
 """
+
+
+def now(engine: Engine) -> datetime:
+    """What the clock of the database says."""
+    with transaction(engine) as session:
+        found: datetime = session.execute(sa.text("SELECT now()")).scalar_one()
+        return found
 
 
 def drop_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[str]:

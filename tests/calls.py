@@ -162,8 +162,7 @@ def another_app(settings: Settings, **changes: Any) -> Iterator[Flask]:
         yield app
     finally:
         context = app.extensions["unbroken"]
-        context.engine.dispose()
-        context.intake.close()
+        context.close()
 
 
 def client_of(app: Flask, key: str) -> FlaskClient:
@@ -183,8 +182,9 @@ def operator_changes(app: Flask, *sides: Tenant) -> Iterator[sa.Connection]:
 
 
 def entries(client: redis.Redis, tenant: Tenant) -> int:
-    """How many accepted writes wait in a tenant's stream."""
-    return int(client.xlen(keys.stream(keys.stream_of(tenant.id))))
+    """How many accepted writes wait in a tenant's streams."""
+    number = keys.stream_of(tenant.id)
+    return sum(int(client.xlen(name)) for name in (keys.stream(number), keys.backlog(number)))
 
 
 def instant(text: str) -> int:

@@ -213,6 +213,7 @@ class _Run:
         with transaction(self.engine) as session:
             settled = table.record(session, outcomes)
             is_changed = destinations.note(session, outcomes, self.terms.now())
+            self.terms.failpoint("deliver.mid_sql")
         if is_changed:
             self.lanes.forget()
         return settled

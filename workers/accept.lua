@@ -1,27 +1,40 @@
 -- Accept writes of one tenant: all checks and all appends in one round trip, atomically.
 --
--- KEYS  stream, config, awake, inactive participants, idempotency (absent without a key)
--- ARGV  tenant, version, writes per participant and minute (0: no cap), entries the stream may
---       hold, prefix of the participants' counters, idempotency seconds, fingerprint of the body,
+-- KEYS  intake, backlog, waiting, config, awake, inactive participants, idempotency (absent
+--       without a key)
+-- ARGV  tenant, version, writes per participant and minute (0: no cap), entries both streams
+--       may hold, prefix of the participants' counters, idempotency seconds, fingerprint of the body,
 --       id of the first write, the caps that all these writes share ('reason cap counter …' in
---       the order in which they refuse; mostly ''),
+--       the order in which they refuse; mostly ''), writes of one tenant that may wait before
+--       more of them go to the backlog,
 --       then participant, entry; participant, entry; …
 -- Returns {'stale', version} | {'full'}
 --       | {'conflict', RATE} | {'known', id of the first write, RATE}
 --       | {'ok', kick, entries ahead, RATE, then of each refused write: index, reason, reset ms}
 --         where RATE is limit, remaining, reset ms of the cap with the fewest writes left
 --         (limit 0: no cap).
-local FIRST, MINUTE = 10, 60000
+local FIRST, MINUTE = 11, 60000
 
-local version = redis.call('HGET', KEYS[2], ARGV[1]) or '0'
+local INTAKE, BACKLOG, WAITING, CONFIG, AWAKE, INACTIVE, KNOWN = unpack(KEYS)
+
+local version = redis.call('HGET', CONFIG, ARGV[1]) or '0'
 if version ~= ARGV[2] then return {'stale', version} end
 
 local cap, prefix = tonumber(ARGV[3]), ARGV[5]
 
+local function left_of(counter) -- after a clock that was set back a minute may seem longer
+  local reset = redis.call('PTTL', counter)
+  if reset > MINUTE then
+    redis.call('PEXPIRE', counter, MINUTE)
+    return MINUTE
+  end
+  return reset
+end
+
 local function standing(counter) -- writes counted, milliseconds until its minute ends
   local count = tonumber(redis.call('GET', counter) or 0)
   if count == 0 then return 0, MINUTE end
-  return count, redis.call('PTTL', counter)
+  return count, left_of(counter)
 end
 
 local shared = {}
@@ -53,8 +66,8 @@ local function rate(result) -- append RATE; of equals the first to refuse
   return result
 end
 
-if KEYS[5] then
-  local known = redis.call('GET', KEYS[5])
+if KNOWN then
+  local known = redis.call('GET', KNOWN)
   if known then
     if cap > 0 then see(standing(prefix .. ARGV[FIRST])) end
     if string.sub(known, 38) ~= ARGV[7] then return rate({'conflict'}) end
@@ -62,14 +75,17 @@ if KEYS[5] then
   end
 end
 
-local ahead = redis.call('XLEN', KEYS[1])
-if ahead + (#ARGV - FIRST + 1) / 2 > tonumber(ARGV[4]) then return {'full'} end
+local ahead, behind = redis.call('XLEN', INTAKE), redis.call('XLEN', BACKLOG)
+if ahead + behind + (#ARGV - FIRST + 1) / 2 > tonumber(ARGV[4]) then return {'full'} end
 
-local may_be_inactive = redis.call('EXISTS', KEYS[4]) == 1
+local waiting, fresh_max = tonumber(redis.call('HGET', WAITING, ARGV[1]) or 0), tonumber(ARGV[10])
+if waiting >= fresh_max then ahead = ahead + behind end
+
+local may_be_inactive = redis.call('EXISTS', INACTIVE) == 1
 
 local function refusal(participant) -- reason and reset, or nil; then a token has been taken
   local counter = prefix .. participant
-  if may_be_inactive and redis.call('SISMEMBER', KEYS[4], participant) == 1 then
+  if may_be_inactive and redis.call('SISMEMBER', INACTIVE, participant) == 1 then
     if cap > 0 then see(standing(counter)) end
     return 'inactive', 0
   end
@@ -81,7 +97,7 @@ local function refusal(participant) -- reason and reset, or nil; then a token ha
     if count == 1 then
       redis.call('PEXPIRE', counter, MINUTE)
     else
-      reset = redis.call('PTTL', counter)
+      reset = left_of(counter)
     end
     see(count, reset)
     if count > cap then
@@ -100,22 +116,24 @@ for i = FIRST, #ARGV, 2 do
     refused[#refused + 1] = reason
     refused[#refused + 1] = reset
   else
-    redis.call('XADD', KEYS[1], '*', 'm', ARGV[i + 1])
+    local stream = waiting + appended < fresh_max and INTAKE or BACKLOG
+    redis.call('XADD', stream, '*', 'm', ARGV[i + 1], 't', ARGV[1])
     appended = appended + 1
   end
 end
 
 local kick = 0
 if appended > 0 then
+  redis.call('HINCRBY', WAITING, ARGV[1], appended)
   for _, one in ipairs(shared) do
     if redis.call('INCRBY', one.counter, appended) == appended then
       redis.call('PEXPIRE', one.counter, MINUTE)
     end
   end
-  if KEYS[5] then
-    redis.call('SET', KEYS[5], ARGV[8] .. ' ' .. ARGV[7], 'EX', ARGV[6])
+  if KNOWN then
+    redis.call('SET', KNOWN, ARGV[8] .. ' ' .. ARGV[7], 'EX', ARGV[6])
   end
-  if redis.call('SET', KEYS[3], '1', 'NX', 'PX', 5000) then kick = 1 end
+  if redis.call('SET', AWAKE, '1', 'NX', 'PX', 5000) then kick = 1 end
 end
 
 local result = rate({'ok', kick, ahead})

@@ -19,6 +19,7 @@ from workers.intake import connect
 from workers.queues import UPKEEP, make_celery
 from workers.tasks import register
 
+STATEMENT_SECONDS = 30.0  # a batch takes one; a Postgres silent for longer is gone
 STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is gone
 
 settings = Settings.from_env().require_urls()
@@ -32,7 +33,9 @@ def context() -> Context:
     """The connections of this process."""
     return Context(
         settings=settings,
-        engine=make_engine(settings.database_url, timeout_ms=60_000, pool=2),
+        engine=make_engine(
+            settings.database_url, timeout_ms=int(STATEMENT_SECONDS * 1_000), pool=2
+        ),
         client=connect(settings.redis_url, STREAM_SECONDS),
         celery=app,
         name=f"{socket.gethostname()}:{os.getpid()}",

@@ -68,7 +68,7 @@ class Refusal:
 class Accepted:
     """What became of an append."""
 
-    ahead: int  # entries in the stream before these
+    ahead: int  # entries that are read before these
     rate: Rate | None = None  # after these writes; None: no cap applies
     refused: Mapping[int, Refusal] = field(default_factory=dict)  # by the write's place
     known_id: str | None = None  # the write first accepted under this Idempotency-Key
@@ -97,21 +97,44 @@ class Append:
     idempotency: Idempotency | None = None
 
 
-def arguments(number: int, request: Append, bounds: tuple[int, int]) -> list[Any]:
-    """The script's ARGV, for a stream that holds so many entries at most and a memory of
-    Idempotency-Keys of so many seconds."""
-    entries_max, idempotency_seconds = bounds
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the operator allows."""
+
+    entries_max: int  # in both streams of a number
+    fresh_max: int  # of one tenant: with more waiting, its writes go to the backlog
+    idempotency_seconds: int
+
+
+def touched(number: int, request: Append) -> list[str]:
+    """The script's KEYS."""
+    found = [
+        keys.stream(number),
+        keys.backlog(number),
+        keys.waiting(number),
+        keys.config(number),
+        keys.awake(number),
+        keys.inactive(number, request.tenant_id),
+    ]
+    if request.idempotency:
+        found.append(keys.idempotency(number, request.tenant_id, request.idempotency.key))
+    return found
+
+
+def arguments(number: int, request: Append, bounds: Bounds) -> list[Any]:
+    """The script's ARGV."""
     idempotency = request.idempotency
     found: list[Any] = [
         request.tenant_id,
         request.version,
         request.caps.participant,
-        entries_max,
+        bounds.entries_max,
         keys.rate(number, request.tenant_id),
-        idempotency_seconds,
+        bounds.idempotency_seconds,
         idempotency.fingerprint if idempotency else "",
         request.messages[0].id,
         _shared_caps(number, request),
+        bounds.fresh_max,
     ]
     for message in request.messages:
         found += (message.participant_id, encode(message))

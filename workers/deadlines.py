@@ -31,11 +31,11 @@ from models.rules.periods import period_at
 from models.streaks import Key, State, Streak
 from webhooks import facts, outbox
 from webhooks.facts import Fact, Stamp
-from workers import deliveries
+from workers import deliveries, keys
 from workers.configuration import Configuration, Configurations
 from workers.context import Context
 from workers.failpoints import failpoint
-from workers.stream import STREAMS
+from workers.stream import NUMBERS, STREAMS
 
 log = logging.getLogger("unbroken.deadlines")
 
@@ -74,11 +74,12 @@ def horizons(client: redis.Redis, now_us: int) -> list[int]:
     for stream in STREAMS:
         pipeline.xrange(stream, count=1)
     oldest: list[Any] = pipeline.execute()
-    return [
-        min([now_us, *(int(entry_id.partition(b"-")[0]) * 1_000 for entry_id, _ in entries)])
-        - SETTLE_US
-        for entries in oldest
-    ]
+    horizons_us = [now_us - SETTLE_US] * keys.STREAMS
+    for stream, entries in zip(STREAMS, oldest, strict=True):
+        for entry_id, _ in entries:
+            appended_us, number = int(entry_id.partition(b"-")[0]) * 1_000, NUMBERS[stream]
+            horizons_us[number] = min(horizons_us[number], appended_us - SETTLE_US)
+    return horizons_us
 
 
 @dataclass

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import os
 
+# Every place there is, by the role that dies there; a test kills it at each of them. What comes
+# before the dot says what the process was doing.
+FAILPOINTS: dict[str, tuple[str, ...]] = {
+    "api": ("api.after_append", "api.after_commit"),
+    "drain": ("drain.after_read", "drain.mid_sql", "drain.after_commit_before_ack"),
+    "webhooks": (
+        "deliver.after_claim",
+        "deliver.after_send_before_record",
+        "deliver.mid_sql",
+    ),
+    "upkeep": (
+        "sweep.after_lock",
+        "deadlines.mid_sql",
+        "deadlines.after_commit",
+        "replay.before_commit",
+        "replay.after_commit",
+        "partitions.after_making",
+    ),
+}
+
 _armed: frozenset[str] = frozenset()
 
 
 def arm(names: str) -> None:
-    """Arm a comma-separated list of failpoints; only test settings name any."""
+    """Arm a comma-separated list of failpoints; only test settings name any.
+
+    Raises ValueError for one that there is not: its test would wait for a death in vain.
+    """
     global _armed
-    _armed = frozenset(name.strip() for name in names.split(",") if name.strip())
+    wanted = frozenset(name.strip() for name in names.split(",") if name.strip())
+    unknown = wanted.difference(*FAILPOINTS.values())
+    if unknown:
+        raise ValueError(f"UNBROKEN_FAILPOINTS: there is no failpoint {', '.join(sorted(unknown))}")
+    _armed = wanted
 
 
 def failpoint(name: str) -> None:

@@ -21,9 +21,10 @@ from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers import keys
+from workers import keys, vitals
 from workers.append import Accepted as Accepted
 from workers.append import Append as Append
+from workers.append import Bounds, arguments, counters, read, touched
 from workers.append import Caps as Caps
 from workers.append import Full as Full
 from workers.append import Idempotency as Idempotency
@@ -35,11 +36,15 @@ from workers.append import Refusal as Refusal
 from workers.append import Stale as Stale
 from workers.append import Unavailable as Unavailable
 from workers.append import Writer as Writer
-from workers.append import arguments, counters, read
+from workers.failpoints import failpoint
 from workers.messages import AwardV1 as AwardV1
 from workers.messages import Message as Message
 from workers.messages import TickV1 as TickV1
+from workers.messages import Unreadable as Unreadable
+from workers.messages import decode as decode
 from workers.queues import DRAIN, make_celery
+from workers.vitals import StreamVitals as StreamVitals
+from workers.vitals import Vitals as Vitals
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -47,6 +52,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("unbroken.intake")
 
 _SCRIPT = Path(__file__).with_name("accept.lua").read_text()
+_RESUBMIT = """
+if redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('XADD', KEYS[2], '*', 'm', ARGV[2], 't', ARGV[1])
+redis.call('HINCRBY', KEYS[3], ARGV[1], 1)
+return 1
+"""
 _CHANGING = "!"  # ends a version while a change is being written: no cache may be filled from it
 UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
@@ -73,29 +84,27 @@ class Intake:
         (Unavailable after a time-out: perhaps; the caller's retry is a write of its own).
         """
         number = keys.stream_of(request.tenant_id)
-        names = [
-            keys.stream(number),
-            keys.config(number),
-            keys.awake(number),
-            keys.inactive(number, request.tenant_id),
-        ]
-        if request.idempotency:
-            names.append(keys.idempotency(number, request.tenant_id, request.idempotency.key))
-        result = self._run(names, arguments(number, request, self._bounds()))
+        result = self._run(touched(number, request), arguments(number, request, self._bounds()))
+        failpoint("api.after_append")
         if result[0] == b"ok" and result[1]:
             self.kick()
         return read(result)
 
-    def _bounds(self) -> tuple[int, int]:
-        return self.settings.intake_entries_max, self.settings.idempotency_hours * 3_600
+    def _bounds(self) -> Bounds:
+        settings = self.settings
+        return Bounds(
+            settings.intake_entries_max,
+            settings.fresh_entries_max,
+            settings.idempotency_hours * 3_600,
+        )
 
-    def _run(self, names: list[str], argv: list[Any]) -> list[Any]:
+    def _run(self, found: list[str], argv: list[Any]) -> list[Any]:
         try:
             try:
-                return self._call("EVALSHA", self._sha, len(names), *names, *argv)
+                return self._call("EVALSHA", self._sha, len(found), *found, *argv)
             except redis.exceptions.NoScriptError:
                 self._sha = str(self.client.script_load(_SCRIPT))
-                return self._call("EVALSHA", self._sha, len(names), *names, *argv)
+                return self._call("EVALSHA", self._sha, len(found), *found, *argv)
         except redis.exceptions.OutOfMemoryError as error:
             raise Full from error
         except redis.exceptions.RedisError as error:
@@ -142,10 +151,25 @@ class Intake:
         `{"rejected": code}` when the worker would not apply it.
         """
         try:
-            popped: Any = self.waiting.blpop([keys.reply(write_id)], timeout=seconds)
+            popped = self._pop(keys.reply(write_id), seconds)
         except redis.exceptions.RedisError:
             return None  # accepted all the same: the caller says 202
         return None if popped is None else json.loads(popped[1])
+
+    def _pop(self, name: str, seconds: float) -> list[bytes] | None:
+        """The first item of a list; a Redis gone mute is waited for no longer than it may take."""
+        longest = seconds + self.settings.redis_timeout_ms / 1_000
+        pool = self.waiting.connection_pool
+        line: Any = pool.get_connection()  # it has looked whether the connection is still there
+        try:
+            line.send_command("BLPOP", name, seconds)
+            popped: list[bytes] | None = line.read_response(timeout=longest)
+        except redis.exceptions.RedisError:
+            line.disconnect()  # its answer may still come: not to be taken for the next one
+            raise
+        finally:
+            pool.release(line)
+        return popped
 
     def standing(self, writer: Writer, caps: Caps) -> Rate | None:
         """How the tightest cap stands, without taking a token; None where none applies.
@@ -192,14 +216,36 @@ class Intake:
             raise Unavailable from error
 
     def is_idle(self, tenant_id: int) -> bool:
-        """Whether every write that the tenant's stream has taken is applied or put away.
-
-        False when Redis does not say.
-        """
+        """Whether every write of the tenant, and whoever shares its streams, is applied or put
+        away. False when Redis does not say."""
+        number = keys.stream_of(tenant_id)
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.xlen(keys.stream(number))
+        pipeline.xlen(keys.backlog(number))
         try:
-            return self.client.xlen(keys.stream(keys.stream_of(tenant_id))) == 0
+            return not any(pipeline.execute())
         except redis.exceptions.RedisError:
             return False
+
+    def resubmit(self, tenant_id: int, text: bytes) -> None:
+        """Append a message that was accepted before once more, as it was encoded then.
+
+        It keeps its id, so its ledger takes it once. No cap counts it, and it waits in the
+        backlog: what is tried again is never in the way of fresh writes. Raises Unavailable or
+        Full.
+        """
+        number = keys.stream_of(tenant_id)
+        names = (keys.stream(number), keys.backlog(number), keys.waiting(number))
+        entries_max = self.settings.intake_entries_max
+        try:
+            is_in = self.client.eval(_RESUBMIT, len(names), *names, tenant_id, text, entries_max)
+        except redis.exceptions.OutOfMemoryError as error:
+            raise Full from error
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+        if not is_in:
+            raise Full
+        self.kick()
 
     # -- configuration -----------------------------------------------------------------------
 
@@ -244,6 +290,13 @@ class Intake:
             for tenant_id in tenant_ids:
                 number = keys.stream_of(tenant_id)
                 self.client.hset(keys.config(number), str(tenant_id), version)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def vitals(self) -> Vitals:
+        """How Redis and the workers stand, for the operator. Raises Unavailable."""
+        try:
+            return vitals.read(self.client)
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
 

@@ -1,15 +1,15 @@
 """The names of everything in Redis.
 
 Everything one script call touches carries the stream's hash tag, so that a cluster can spread
-the streams. Which stream is the tenant's choice alone: a tenant that floods fills its own stream
-and shares each round with the others.
+the streams. Which number is the tenant's choice alone. Each number has two streams: the intake
+for fresh writes, the backlog for those of a tenant of whom many wait already (ADR 11).
 """
 
 from __future__ import annotations
 
 from uuid import UUID
 
-STREAMS = 8  # fixed for ever: a tenant's stream must not move while entries are in it
+STREAMS = 8  # of each kind; fixed: a tenant's stream must not move while entries are in it
 GROUP = "drain"
 
 DRAINS = "unbroken:drains"  # sorted set: consumer → when it was last alive
@@ -17,6 +17,7 @@ DELIVERERS = "unbroken:deliverers"  # likewise
 DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means there is something due
 DELIVERY_KICKED = "unbroken:delivery:kicked"  # set for a moment after a kick
 SWEEP_LOCK = "unbroken:sweep"
+SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
 
 
 def stream_of(tenant_id: int) -> int:
@@ -25,8 +26,18 @@ def stream_of(tenant_id: int) -> int:
 
 
 def stream(number: int) -> str:
-    """The stream of accepted writes."""
+    """The stream of fresh writes."""
     return f"unbroken:{{{number}}}:intake"
+
+
+def backlog(number: int) -> str:
+    """The stream of writes of tenants of whom many wait already."""
+    return f"unbroken:{{{number}}}:backlog"
+
+
+def waiting(number: int) -> str:
+    """Hash: tenant id → how many of its writes wait in both streams; absent: none."""
+    return f"unbroken:{{{number}}}:waiting"
 
 
 def config(number: int) -> str:

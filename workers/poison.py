@@ -40,10 +40,15 @@ def bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
         "award" if isinstance(message, AwardV1) else "tick",
         message.participant_id.replace("\x00", "\\x00") if message else None,
         entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
-        repr(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
+        _told(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
         tries,
     )
     dead_letters.append(session, letter)
+
+
+def _told(error: Exception) -> str:
+    """What went wrong: in the driver's words without our statement, if there is a driver."""
+    return f"{name(error)}: {getattr(error, 'orig', None) or error}".strip()
 
 
 def _is_erased(session: Session, message: Message) -> bool:
@@ -67,8 +72,12 @@ def _message(entry: Entry) -> Message | None:
 
 
 def _letter_key(entry: Entry, message: Message | None) -> tuple[int, UUID]:
-    """Whose dead letter an entry becomes: one must always be possible, or it would come back."""
+    """Whose dead letter an entry becomes: one must always be possible, or it would come back.
+
+    What names nobody is known by its text: replayed and dead again, it is the same letter.
+    """
     if message is not None and 0 < message.tenant_id <= tenants.ID_MAX:
         with suppress(ValueError):
             return message.tenant_id, UUID(message.id)
-    return dead_letters.UNKNOWN_TENANT, uuid5(NAMESPACE_OID, f"{entry.stream} {entry.id.decode()}")
+    text = entry.text.decode(errors="backslashreplace")
+    return dead_letters.UNKNOWN_TENANT, uuid5(NAMESPACE_OID, text)

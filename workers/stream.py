@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +22,24 @@ TAKEOVER_SECONDS = 2.0  # how often a drain looks for what a dead one left
 FINISH_MAX = 5_000  # ids a script call: Lua unpacks at most 8,000
 
 # One step: an entry acknowledged and not deleted would be counted as backlog for ever, since no
-# drain is given it again.
+# drain is given it again. What is deleted waits no more; where nothing is left nobody waits,
+# whatever the counters say.
+# KEYS the entries' stream, the number's other one, waiting
+# ARGV group, then tenant ('' when unknown), number of ids, ids; tenant, number, ids; …
 _FINISH = """
-redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
-return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+local i = 2
+while i <= #ARGV do
+  local tenant, last = ARGV[i], i + 1 + tonumber(ARGV[i + 1])
+  redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, i + 2, last))
+  local deleted = redis.call('XDEL', KEYS[1], unpack(ARGV, i + 2, last))
+  if tenant ~= '' and deleted > 0 and redis.call('HINCRBY', KEYS[3], tenant, -deleted) <= 0 then
+    redis.call('HDEL', KEYS[3], tenant)
+  end
+  i = last + 1
+end
+if redis.call('XLEN', KEYS[1]) == 0 and redis.call('XLEN', KEYS[2]) == 0 then
+  redis.call('DEL', KEYS[3])
+end
 """
 
 
@@ -36,6 +50,12 @@ class Entry:
     stream: str
     id: bytes
     text: bytes
+    tenant: bytes = b""  # whose it is, for the counters; empty for what nobody counted
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is read before any backlog."""
+        return self.stream in _FRESH_NAMES
 
 
 @dataclass
@@ -46,22 +66,44 @@ class Streams:
     consumer: str
     takeover_idle_ms: int
     is_short_of_memory: bool = False  # then nobody can be kicked: whoever drains must go on
+    is_keeper: bool = False  # of several drains one keeps its rounds short (workers/rounds.py)
+    is_alone: bool = True  # whether no other drain is alive
     _refreshed: float = field(default=-1e9)
     _took_over: float = field(default=-1e9)
 
     def read(self, count: int, block_ms: int = BLOCK_MS) -> list[Entry]:
-        """Up to `count` new entries of each stream in one call; waits while there are none."""
+        """Up to `count` new entries of each stream; waits while there are none."""
+        return self._read(lambda: [self._ask(self.client, STREAMS, count, block_ms)])
+
+    def read_at_once(self, fresh: int, backlog: int) -> list[Entry]:
+        """Up to so many new entries of each stream of a kind; does not wait."""
+
+        def ask() -> list[Any]:
+            pipeline = self.client.pipeline(transaction=False)
+            self._ask(pipeline, FRESH, fresh)
+            self._ask(pipeline, BACKLOG, backlog)
+            return pipeline.execute()
+
+        return self._read(ask)
+
+    def _ask(
+        self, client: Any, names: Sequence[str], count: int, block_ms: int | None = None
+    ) -> Any:
+        return client.xreadgroup(
+            keys.GROUP, self.consumer, dict.fromkeys(names, ">"), count=count, block=block_ms
+        )
+
+    def _read(self, ask: Callable[[], list[Any]]) -> list[Entry]:
         try:
-            found: Any = self.client.xreadgroup(
-                keys.GROUP, self.consumer, dict.fromkeys(STREAMS, ">"), count=count, block=block_ms
-            )
+            answers = ask()
         except redis.exceptions.ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
             self.create_groups()
             return []
         return [
-            Entry(name.decode(), entry_id, fields.get(b"m", b""))
+            _entry(name.decode(), entry_id, fields)
+            for found in answers
             for name, entries in found or ()
             for entry_id, fields in entries
         ]
@@ -90,9 +132,7 @@ class Streams:
         taken = []
         for stream, (_, entries, *_rest) in zip(STREAMS, pipeline.execute(), strict=True):
             # Entries that were deleted meanwhile come without fields.
-            taken += [
-                Entry(stream, one, fields.get(b"m", b"")) for one, fields in entries if fields
-            ]
+            taken += [_entry(stream, one, fields) for one, fields in entries if fields]
         return taken
 
     def finish(self, entries: Iterable[Entry], answers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -102,13 +142,14 @@ class Streams:
             name = keys.reply(tick_id)
             pipeline.rpush(name, json.dumps(answer))
             pipeline.pexpire(name, REPLY_MS)
-        by_stream: dict[str, list[bytes]] = {}
+        by_stream: dict[str, dict[bytes, list[bytes]]] = {}
         for entry in entries:
-            by_stream.setdefault(entry.stream, []).append(entry.id)
-        for stream, entry_ids in by_stream.items():
-            for start in range(0, len(entry_ids), FINISH_MAX):
-                some = entry_ids[start : start + FINISH_MAX]
-                pipeline.eval(_FINISH, 1, stream, keys.GROUP, *some)
+            by_stream.setdefault(entry.stream, {}).setdefault(entry.tenant, []).append(entry.id)
+        for stream, by_tenant in by_stream.items():
+            number = NUMBERS[stream]
+            other = BACKLOG[number] if stream == FRESH[number] else FRESH[number]
+            for argv in _finishing(by_tenant):
+                pipeline.eval(_FINISH, 3, stream, other, keys.waiting(number), keys.GROUP, *argv)
         self._refresh(pipeline)
         self._execute(pipeline)
 
@@ -135,9 +176,17 @@ class Streams:
             return
         self._refreshed = time.monotonic()
         self.is_short_of_memory = False
+        self._look_around()
         for number in range(keys.STREAMS):
             pipeline.set(keys.awake(number), "1", px=AWAKE_MS)
         pipeline.zadd(keys.DRAINS, {self.consumer: clock.now_us() / 1e6})
+
+    def _look_around(self) -> None:
+        """See which drains are alive: every one finds the same keeper without a word between them,
+        or two for a second, which does no harm."""
+        others = {*_alive(self.client, keys.DRAINS), self.consumer.encode()}
+        self.is_alone = len(others) == 1
+        self.is_keeper = not self.is_alone and min(others) == self.consumer.encode()
 
     def leave(self) -> None:
         """Say that this drain ends; the next tick kicks another."""
@@ -153,13 +202,39 @@ class Streams:
         return int(found[0]["times_delivered"]) if found else 1
 
 
-STREAMS = [keys.stream(number) for number in range(keys.STREAMS)]
+def _entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    return Entry(stream, entry_id, fields.get(b"m", b""), fields.get(b"t", b""))
+
+
+def _finishing(by_tenant: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[Any]]:
+    """The ids to be finished as arguments, none longer than a script may be given."""
+    argv: list[Any] = []
+    for tenant, ids in by_tenant.items():
+        for start in range(0, len(ids), FINISH_MAX):
+            some = ids[start : start + FINISH_MAX]
+            if argv and len(argv) + len(some) > FINISH_MAX:
+                yield argv
+                argv = []
+            argv += [tenant, len(some), *some]
+    yield argv
+
+
+FRESH = [keys.stream(number) for number in range(keys.STREAMS)]
+BACKLOG = [keys.backlog(number) for number in range(keys.STREAMS)]
+STREAMS = [*FRESH, *BACKLOG]
+NUMBERS = {name: number for names in (FRESH, BACKLOG) for number, name in enumerate(names)}
+_FRESH_NAMES = frozenset(FRESH)
 
 
 def alive(client: redis.Redis, group: str) -> int:
     """How many workers of a kind gave a sign of life lately."""
+    return len(_alive(client, group))
+
+
+def _alive(client: redis.Redis, group: str) -> list[bytes]:
     since = clock.now_us() / 1e6 - DRAIN_ALIVE_SECONDS
-    return int(client.zcount(group, since, "+inf"))
+    found: Any = client.zrangebyscore(group, since, "+inf")
+    return list(found)
 
 
 def depth(client: redis.Redis) -> int:

@@ -13,8 +13,9 @@ import redis
 from models import clock, erasures, schema
 from models import replays as ranges
 from models.db import Engine, is_away, transaction
-from workers import deliveries, keys, replays
+from workers import clocks, deliveries, keys, replays
 from workers.context import Context
+from workers.failpoints import failpoint
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
 from workers.stream import STREAMS, alive, depth
 
@@ -38,10 +39,15 @@ def sweep(context: Context) -> None:
     """Bound the queues; heal interrupted changes; kick what should be running and is not."""
     client, settings = context.client, context.settings
     if not client.set(keys.SWEEP_LOCK, context.name, nx=True, px=SWEEP_LOCK_MS):
+        if int(client.pttl(keys.SWEEP_LOCK)) > SWEEP_LOCK_MS:  # the clock of Redis was set back
+            client.pexpire(keys.SWEEP_LOCK, SWEEP_LOCK_MS)
         return
+    failpoint("sweep.after_lock")
+    client.set(keys.SWEPT, int(clock.now_us() / 1e6))
     for queue in (DRAIN, WEBHOOKS, UPKEEP):
         client.ltrim(queue, 0, 2 * max(settings.drain_processes, settings.webhook_processes))
     _heal_versions(client)
+    clocks.notice(context)
     waiting = depth(client)
     if waiting:
         wanted = min(settings.drain_processes, 1 + waiting // ENTRIES_PER_DRAIN)
@@ -93,7 +99,10 @@ def partitions(context: Context) -> None:
     settings = context.settings
     kept = schema.kept(settings.retention_days)
     schema.ensure_partitions(context.engine, kept, clock.now())
-    for name in schema.drop_partitions(context.engine, kept, clock.now()):
+    failpoint("partitions.after_making")
+    # Of two clocks the slower: one that was set forward must not drop what is to be kept.
+    now = min(clock.now(), schema.now(context.engine))
+    for name in schema.drop_partitions(context.engine, kept, now):
         log.info("dropped %s: past its retention", name)
     with transaction(context.engine) as session:
         erasures.purge(session, clock.now() - timedelta(days=settings.erasures_days))

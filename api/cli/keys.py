@@ -20,7 +20,8 @@ from api.cli.options import (
     data_option,
     json_option,
 )
-from models import clock, tenants
+from models import audit, clock, tenants
+from models.audit import Act
 from models.tenants import ApiKey, Mode
 
 EXPIRY_MAX = timedelta(days=3_650)  # ten years: longer is "never", which is the default
@@ -74,6 +75,12 @@ def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> 
         key_id, text = tenants.create_key(session, side, details["scopes"], expires_at)
         if cap:
             tenants.cap_key(session, side.id, key_id, cap)
+        detail = {
+            "scopes": sorted(details["scopes"]),
+            "expires_at": _instant(expires_at),
+            "writes_per_minute": cap or 0,
+        }
+        audit.note(session, Act(side.id, "key.created", str(key_id), detail))
     human = f"Key {key_id} created. It is shown only now:\n  {text}"
     output.show({"id": str(key_id), "key": text}, human, as_json=as_json)
 
@@ -115,6 +122,8 @@ def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None
             tenant_id = tenants.key_by_id(session, key_id).tenant_id
         with found.changing([tenant_id]) as session:
             tenants.cap_key(session, tenant_id, key_id, writes_per_minute)
+            detail = {"writes_per_minute": writes_per_minute}
+            audit.note(session, Act(tenant_id, "key.capped", str(key_id), detail))
     row = {"id": str(key_id), "writes_per_minute": writes_per_minute}
     output.show(row, f"Key {key_id}: {cap_in_words(writes_per_minute)}.", as_json=as_json)
 
@@ -135,6 +144,7 @@ def revoke(key_id: UUID, path: Path, as_json: bool) -> None:
             tenant_id = tenants.key_by_id(session, key_id).tenant_id
         with found.changing([tenant_id]) as session:
             tenants.revoke_key(session, tenant_id, key_id)
+            audit.note(session, Act(tenant_id, "key.revoked", str(key_id)))
     output.show({"id": str(key_id), "revoked": True}, f"Key {key_id} revoked.", as_json=as_json)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
+from api.cli.audit import audit
+from api.cli.dead_letters import group as dead_letters
 from api.cli.demo import demo
+from api.cli.doctor import doctor
 from api.cli.facts import facts
 from api.cli.keys import key
 from api.cli.listen import listen
 from api.cli.migrate import migrate
 from api.cli.openapi import openapi
+from api.cli.restored import restored
 from api.cli.secrets import secrets
 from api.cli.tenants import tenant
 from api.cli.trigger import trigger
@@ -29,5 +33,20 @@ def main() -> None:
     """
 
 
-for command in (up, demo, migrate, tenant, key, secrets, listen, trigger, facts, openapi):
+for command in (
+    up,
+    demo,
+    migrate,
+    tenant,
+    key,
+    secrets,
+    listen,
+    trigger,
+    facts,
+    audit,
+    openapi,
+    doctor,
+    dead_letters,
+    restored,
+):
     main.add_command(command)

@@ -9,6 +9,11 @@ from api.cli.children import Role
 from api.cli.data import Data
 
 API_PROCESSES = 2  # the design measured 4,000 requests/s with two on two cores, 3,400 with one
+# Connections a process takes (granian calls it backpressure). On those beyond its bound
+# api/overload.py refuses; one that is not taken waits in the kernel, unanswered, while others stay.
+CONNECTIONS_TAKEN_MAX = 4_096
+BACKLOG = 4_096  # not taken yet: as many as Linux allows by default
+BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64 KB, and its body
 API_KILL_SECONDS = 12  # a request may wait 10 s (contract §2)
 WORKER_STOP_SECONDS = 15.0  # a batch in its transaction, and the soft shutdown of 5 s
 _WORKERS, _BEAT, _API = 2, 3, 4  # stages: who needs whom
@@ -71,6 +76,9 @@ def _api(plan: Plan, threads: int) -> Role:
         "--port": plan.port,
         "--workers": API_PROCESSES,
         "--blocking-threads": threads,
+        "--backlog": BACKLOG,
+        "--backpressure": CONNECTIONS_TAKEN_MAX,
+        "--http1-buffer-size": BUFFER_BYTES_MAX,
         "--workers-kill-timeout": API_KILL_SECONDS,
         "--log-level": "warning",
     }

@@ -14,7 +14,8 @@ from api.cli import output
 from api.cli.connection import Service, find, service
 from api.cli.errors import CannotRun, NotThere
 from api.cli.options import data_option, json_option
-from models import sealed
+from models import audit, sealed
+from models.audit import NO_TENANT, Act
 from models.db import Session
 from models.sealed import Sealed
 from settings import variable
@@ -165,10 +166,14 @@ def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Seale
 
 
 def _store(session: Session, ring: Ring, batch: list[Sealed]) -> None:
-    for one in batch:
-        renewed = resealing.resealed(ring, one)
-        if renewed != one:
-            sealed.replace(session, renewed)
+    """Encrypt a batch anew; its transaction notes how many destinations that changed, if any."""
+    renewed = [(one, resealing.resealed(ring, one)) for one in batch]
+    changed = [new for one, new in renewed if new != one]
+    for new in changed:
+        sealed.replace(session, new)
+    if changed:
+        detail = {"destinations": len(changed)}
+        audit.note(session, Act(NO_TENANT, "secrets.resealed", None, detail))
 
 
 def _counted(ring: Ring, batch: list[Sealed]) -> Counter[str]:

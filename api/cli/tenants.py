@@ -12,7 +12,8 @@ from api.cli import output
 from api.cli.connection import Service, service
 from api.cli.errors import CannotRun
 from api.cli.options import cap_in_words, cap_option, data_option, json_option
-from models import tenants
+from models import audit, tenants
+from models.audit import Act
 from models.tenants import MODES, Tenant
 
 WRITES_PER_MINUTE = 120  # contract §2
@@ -68,9 +69,11 @@ def _create(found: Service, slug: str, caps: dict[str, int]) -> dict[str, str]:
     with found.reading() as session:
         tenants.create(session, slug, WRITES_PER_MINUTE)
         sides = tenants.change(session, slug, **caps) if caps else tenants.by_slug(session, slug)
-        return {
-            f"{mode}_key": tenants.create_key(session, sides[mode], ["admin"])[1] for mode in MODES
-        }
+        keys = {mode: tenants.create_key(session, sides[mode], ["admin"]) for mode in MODES}
+        for mode, (key_id, _) in keys.items():
+            detail = audit.told(caps) | {"key_id": str(key_id)}
+            audit.note(session, Act(sides[mode].id, "tenant.created", slug, detail))
+        return {f"{mode}_key": key for mode, (_, key) in keys.items()}
 
 
 @tenant.command("list")
@@ -157,6 +160,8 @@ def _change(path: Path, slug: str, **values: bool | int) -> dict[str, Any]:
         with found.reading() as session:
             sides = tenants.by_slug(session, slug)
         with found.changing([side.id for side in sides.values()]) as session:
+            for side in sides.values():  # each has a log of its own
+                audit.note(session, Act(side.id, "tenant.changed", slug, audit.told(values)))
             return _row(tenants.change(session, slug, **values)["live"])
 
 

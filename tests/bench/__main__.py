@@ -20,8 +20,11 @@ from tests.bench import (
     measure_costs,
     measure_deliver,
     measure_fairness,
+    measure_hot,
     measure_latency,
     measure_read,
+    measure_saturation,
+    measure_tenants,
     results,
 )
 from tests.bench.results import Row
@@ -39,6 +42,9 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "costs": measure_costs.costs,
     "latency": measure_latency.latency,
     "fairness": measure_fairness.fairness,
+    "saturation": measure_saturation.saturation,
+    "hot": measure_hot.hot,
+    "tenants": measure_tenants.tenants,
     "size": measure_apply.size,
     "memory": measure_apply.memory,
 }

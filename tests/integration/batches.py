@@ -24,6 +24,7 @@ from settings import Settings
 from tests.oracle import replay
 from workers import keys
 from workers.messages import AwardV1, Message, TickV1, encode
+from workers.stream import STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY_US = 86_400_000_000
@@ -89,9 +90,7 @@ def post(client: redis.Redis, messages: Iterable[Message | bytes], tenant_id: in
 
 def pending(client: redis.Redis) -> int:
     """Entries that a drain was given and has not acknowledged."""
-    found: list[dict[str, Any]] = [
-        client.xpending(keys.stream(number), keys.GROUP) for number in range(keys.STREAMS)
-    ]
+    found: list[dict[str, Any]] = [client.xpending(stream, keys.GROUP) for stream in STREAMS]
     return sum(one["pending"] for one in found)
 
 
@@ -329,6 +328,7 @@ def start_drain(settings: Settings, seconds: float, **env: str) -> subprocess.Po
     """A drain as a process of its own, for so long; `failpoints` among the values dies there."""
     urls = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     more = {f"UNBROKEN_{name.upper()}": value for name, value in env.items()}
+    more["UNBROKEN_ENVIRONMENT"] = "test"
     return subprocess.Popen(
         [sys.executable, "-c", _DRAIN],
         cwd=ROOT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -12,7 +13,12 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.cli.openapi import NOWHERE
 from api.openapi import document
+from models import dead_letters, tenants
+from models.db import transaction
+from models.dead_letters import DeadLetter
+from tests.integration.batches import award
 from tests.pipeline import Pipeline
+from workers.messages import encode
 
 APP = create_app(NOWHERE)  # answers what needs no server: its own description
 DOCUMENT: dict[str, Any] = document(APP)
@@ -82,7 +88,20 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
         "award_id": award["award_id"],
         "fact_id": facts[0]["id"],
         "replay_id": replay["id"],
+        "dead_letter_id": _dead_letter(client, pipeline, made["create_badge"]["id"]),
     }
+
+
+def _dead_letter(client: FlaskClient, pipeline: Pipeline, badge_id: str) -> str:
+    """An award that nobody could apply, and that can be applied by now."""
+    with transaction(pipeline.engine) as session:
+        key = tenants.find_key(session, client.environ_base["HTTP_X_API_KEY"])
+        assert key is not None
+        lost = award(key.tenant_id, badge_id, "user_123")
+        text = encode(lost).decode()
+        told = (lost.participant_id, text, "UnknownDefinition: its badge was not there", 5)
+        dead_letters.append(session, DeadLetter(lost.tenant_id, UUID(lost.id), "award", *told))
+    return lost.id
 
 
 def _created(response: TestResponse, status: int = 201) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_a_kill_loses_and_doubles_nothing(failpoint: str, told: Told, settings: 
     died = subprocess.run(
         [sys.executable, "-c", _SWEEP],
         cwd=ROOT,
-        env={**os.environ, **env, "UNBROKEN_FAILPOINTS": failpoint},
+        env={**os.environ, **env, "UNBROKEN_ENVIRONMENT": "test", "UNBROKEN_FAILPOINTS": failpoint},
         check=False,
     )
     assert died.returncode == DIED

@@ -42,8 +42,7 @@ def strict_client(settings: Settings, account: Account) -> Iterator[FlaskClient]
     client = app.test_client()
     client.environ_base["HTTP_X_API_KEY"] = account.keys["live"]
     yield client
-    app.extensions["unbroken"].engine.dispose()
-    app.extensions["unbroken"].intake.close()
+    app.extensions["unbroken"].close()
 
 
 # -- the corpus at all three doors -----------------------------------------------------------

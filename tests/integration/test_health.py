@@ -168,6 +168,7 @@ def test_it_accepts_writes_and_refuses_reads_while_postgres_is_away(
         status_url = post_tick(client).get_json()["status_url"]
         link.unlink()
         away.extensions["unbroken"].engine.dispose()
+        away.extensions["unbroken"].rows.dispose()
         assert post_tick(client, headers={"Idempotency-Key": "k"}).status_code == 202
         assert post_batch(client, tick(), tick()).status_code == 202
         again = post_tick(client, headers={"Idempotency-Key": "k", "Prefer": "wait=1"})

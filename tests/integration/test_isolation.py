@@ -5,165 +5,40 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from flask import Flask
-from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
-from models.db import Engine, reading
-from models.tenants import Tenant
-from tests.calls import client_of, make_streak, noon, post_tick, problem
+from models.db import Engine
+from tests.calls import client_of, make_streak, post_tick, problem
 from tests.conftest import BASE, Account
+from tests.integration.sides import (
+    IDS,
+    PERSON,
+    PROFILE,
+    QUERIES,
+    SCRIP,
+    SHOWN,
+    Seen,
+    Side,
+    act,
+    enrol,
+    look,
+    make_sides,
+    path_of,
+    read,
+    record,
+    routes,
+)
 from tests.pipeline import Pipeline
 from tests.receiver import Receiver
-
-SCRIP = "/v1"
-NOBODY = "01920000-0000-7000-8000-000000000000"
-PERSON = "user_42"
-IDS = {"badge_id", "program_id", "webhook_id", "tick_id", "award_id", "fact_id", "replay_id"}
-QUERIES = (
-    f"{BASE}/participants?participant_id={PERSON}",
-    f"{BASE}/participants/{PERSON}/badges?earned_only=true",
-    f"{BASE}/admin/participants?search=user",
-)
-PROFILE = "/participants/<participant:participant_id>"
-# What a side's own writes must show on: otherwise the others' silence would prove nothing.
-SHOWN = {
-    PROFILE,
-    "/participants/<participant:participant_id>/state",
-    "/participants/<participant:participant_id>/badges",
-    "/participants/<participant:participant_id>/streaks",
-    "/participants/<participant:participant_id>/streaks/<code>/history",
-    "/streaks/<code>/at-risk",
-    "/ticks/<tick_id>",
-    "/awards/<award_id>",
-    "/admin/participants",
-    "/facts",
-    "/admin/webhooks/<webhook_id>/deliveries",
-    "/admin/webhooks/<webhook_id>/deliveries/<fact_id>",
-    "/admin/webhooks/<webhook_id>/attempts",
-    "/admin/webhooks/<webhook_id>/replays",
-    "/admin/webhooks/<webhook_id>/replays/<replay_id>",
-}
-
-Seen = dict[str, Any]
-
-
-@dataclass
-class Side:
-    """One side of a tenant: its key, and the ids that it was given."""
-
-    name: str
-    tenant: Tenant
-    client: FlaskClient
-    ids: dict[str, str] = field(default_factory=lambda: dict.fromkeys(IDS, NOBODY))
 
 
 @pytest.fixture
 def sides(app: Flask, make_account: Callable[..., Account], receiver: Receiver) -> list[Side]:
     """Four sides that define the same codes."""
-    made = [
-        Side(f"{slug} {mode}", account.sides[mode], client_of(app, account.keys[mode]))
-        for slug, account in (("first", make_account()), ("second", make_account()))
-        for mode in ("live", "test")
-    ]
-    for side in made:
-        define(side, receiver.url)
-    return made
-
-
-def define(side: Side, url: str) -> None:
-    make_streak(side.client, name=side.name)
-    for noun, path, body in (
-        ("badge", "badges", {"code": "power_user", "name": side.name}),
-        ("program", "programs", {"name": side.name}),
-        ("webhook", "webhooks", {"url": f"{url}/{side.tenant.id}", "event_types": ["*"]}),
-    ):
-        made = side.client.post(f"{BASE}/admin/{path}", json=body)
-        assert made.status_code == 201, made.text
-        side.ids[f"{noun}_id"] = made.get_json()["id"]
-
-
-def act(side: Side, pipeline: Pipeline) -> None:
-    """Every write there is, about the same person under the same codes and keys."""
-    tick = record(side)
-    assert tick.status_code == 202, tick.text
-    side.ids["tick_id"] = tick.get_json()["tick_id"]
-    award = side.client.post(
-        f"{BASE}/badges/award", json={"participant_id": PERSON, "badge_code": "power_user"}
-    )
-    assert award.status_code == 202, award.text
-    side.ids["award_id"] = award.get_json()["award_id"]
-    pipeline.drain()
-    side.ids["fact_id"] = side.client.get(f"{BASE}/facts").get_json()["items"][0]["id"]
-    replay = side.client.post(
-        f"{BASE}/admin/webhooks/{side.ids['webhook_id']}/replays",
-        json={"since": "2020-01-01T00:00:00Z"},
-    )
-    assert replay.status_code == 202, replay.text
-    side.ids["replay_id"] = replay.get_json()["id"]
-    profile = {"participant_id": PERSON, "display_name": side.name, "attributes": {"a": side.name}}
-    assert side.client.post(f"{BASE}/participants", json=profile).status_code == 201
-    assert enrol(side, side.ids["program_id"]).status_code == 200
-
-
-def record(side: Side) -> TestResponse:
-    return post_tick(side.client, PERSON, {"Idempotency-Key": "same"}, timestamp=noon(1))
-
-
-def enrol(side: Side, program_id: str) -> TestResponse:
-    body = {"external_id": PERSON, "tags": [side.name], "program_id": program_id}
-    return side.client.post(f"{SCRIP}/participants", json=body)
-
-
-def look(side: Side, engine: Engine) -> Seen:
-    """Whatever the side's key can read of itself, by route, and how many rows it has."""
-    rules = [rule for method, rule in routes(side.client.application) if method == "GET"]
-    seen: Seen = {rule.removeprefix(BASE): read(side, path_of(rule, side.ids)) for rule in rules}
-    return seen | {path: read(side, path) for path in QUERIES} | {"rows": rows(engine, side)}
-
-
-def read(side: Side, path: str) -> Any:
-    response = side.client.get(path)
-    assert response.status_code in (200, 404), (path, response.text)
-    body = response.get_json()
-    return {name: value for name, value in body.items() if name != "request_id"}
-
-
-def routes(app: Flask) -> Iterator[tuple[str, str]]:
-    """Every route behind a key, as the application itself lists them."""
-    for rule in app.url_map.iter_rules():
-        if rule.rule.startswith((BASE, SCRIP)) and rule.rule != f"{BASE}/participants":
-            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-                yield method, rule.rule
-
-
-def path_of(rule: str, ids: dict[str, str]) -> str:
-    names = {"code": "daily_login", "participant:participant_id": PERSON} | ids
-    return re.sub(r"<([^>]+)>", lambda found: names[found[1]], rule)
-
-
-def rows(engine: Engine, side: Side) -> dict[str, int]:
-    """How many rows of each table are a side's."""
-    with reading(engine) as session:
-        tables = session.execute(
-            sa.text(
-                "SELECT table_name FROM information_schema.columns"
-                " WHERE table_schema = 'public' AND column_name = 'tenant_id'"
-            )
-        ).scalars()
-        counted = {
-            table: session.execute(
-                sa.text(f"SELECT count(*) FROM {table} WHERE tenant_id = :id"),
-                {"id": side.tenant.id},
-            ).scalar_one()
-            for table in tables
-        }
-    return {table: int(number) for table, number in counted.items() if number}
+    return make_sides(app, make_account, receiver.url)
 
 
 def changed(before: Seen, after: Seen) -> set[str]:

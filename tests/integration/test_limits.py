@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.cli.processes import wait_until
 from models import tenants
 from models.db import Engine
 from settings import Settings
@@ -364,10 +365,12 @@ def test_it_says_overloaded_when_the_intake_is_full_and_accepts_nothing(
         assert post_tick(client).status_code == 202
         full = post_tick(client, headers={"Prefer": "wait=10", "Idempotency-Key": "k"})
         problem(full, 503, "overloaded")
-        assert {full.headers["Retry-After"], too_many.headers["Retry-After"]} == {"1"}
+        assert {full.headers["Retry-After"], too_many.headers["Retry-After"]} <= {"1", "2", "3"}
         assert entries(redis_client, account.live) == 3
         pipeline.drain()
-        assert post_tick(client, headers={"Idempotency-Key": "k"}).status_code == 202
+        assert wait_until(
+            lambda: post_tick(client, headers={"Idempotency-Key": "k"}).status_code == 202, 10
+        )
     pipeline.drain()
 
 

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from flask import Flask
 from flask.testing import FlaskClient
-from psycopg2.extensions import cursor
 
 from models import clock
 from models.db import Engine
+from models.watch import WatchedCursor
 from tests.calls import instant, make_streak, noon, post_batch, problem, tick
 from tests.conftest import BASE, Account
 from tests.integration.people import PEOPLE, STATE, create, earn, make_badge, read, state, url_of
@@ -154,42 +152,40 @@ def test_it_lists_the_sections_there_are_when_asked_for_others(
 
 
 @contextmanager
-def statements(app: Flask) -> Iterator[list[str]]:
-    """What is sent to the database about participants in a block, by any way of sending it."""
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What is sent to the database in a block, by any way of sending it."""
     sent: list[str] = []
+    send = WatchedCursor.execute
 
-    class Recorder(cursor):
-        def execute(self, query: Any, values: Any = None) -> None:
-            sent.append(str(query))
-            super().execute(query, values)
+    def execute(self: WatchedCursor, query: Any, values: Any = None) -> None:
+        sent.append(str(query))
+        send(self, query, values)
 
-    def lend(connection: Any, *_: Any) -> None:
-        connection.cursor_factory = Recorder
-
-    engine: Engine = app.extensions["unbroken"].engine
-    sa.event.listen(engine, "checkout", lend)
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(WatchedCursor, "execute", execute)
         yield sent
-    finally:
-        sa.event.remove(engine, "checkout", lend)
 
 
 @pytest.mark.usefixtures("history")
-def test_a_profile_and_a_state_are_one_round_trip_each(app: Flask, client: FlaskClient) -> None:
+def test_a_profile_and_a_state_are_one_round_trip_each(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for url in (url_of("user_42"), url_of("user_42", "/state"), url_of("nobody", "/state")):
         runs = []
         for _ in range(3):  # the first may also read the key and plan the statement
-            with statements(app) as sent:
+            with statements(monkeypatch) as sent:
                 assert client.get(url).status_code == 200
             runs.append(sent)
         assert min(map(len, runs)) == 1, runs
 
 
-def test_a_change_and_its_answer_are_one_statement(app: Flask, client: FlaskClient) -> None:
+def test_a_change_and_its_answer_are_one_statement(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create(client)
     for method, url in (("POST", PEOPLE), ("PATCH", url_of("user_42"))):
         body = {"participant_id": "user_42", "display_name": method}
-        with statements(app) as sent:
+        with statements(monkeypatch) as sent:
             assert client.open(url, method=method, json=body).status_code < 300
         about = [one for one in sent if "participants" in one]
         assert len(about) == 1, sent

@@ -37,7 +37,7 @@ replays.run(context())
 def start(settings: Settings, failpoint: str = "") -> subprocess.Popen[bytes]:
     """A process that carries out replays."""
     urls = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    env = {**os.environ, **urls, "UNBROKEN_FAILPOINTS": failpoint}
+    env = {**os.environ, **urls, "UNBROKEN_ENVIRONMENT": "test", "UNBROKEN_FAILPOINTS": failpoint}
     return subprocess.Popen([sys.executable, "-c", _RUN], cwd=ROOT, env=env)
 
 

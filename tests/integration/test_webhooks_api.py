@@ -194,8 +194,7 @@ def test_it_says_what_is_missing_when_no_key_ring_is_set(
 
 def _close(app: Flask) -> None:
     context = app.extensions["unbroken"]
-    context.engine.dispose()
-    context.intake.close()
+    context.close()
 
 
 # -- listing, changing, deleting -------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""A tenant's rows: Postgres shows and changes no others to whoever asks for one tenant.
+
+Every statement names its tenant in a condition. Should one forget to, row-level security still
+keeps the others' rows out: requests connect under a role that sees only the tenant that its
+connection was last told. Workers and the command line work for all tenants, under the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from models import db, prepared
+from models.db import Engine, Session, run
+from models.prepared import Prepared
+
+ROLE = "unbroken_tenant"
+_SETTING = "unbroken.tenant_id"  # what the policies of migration 0005 compare with
+_NOBODY = 0  # no tenant has this id
+
+
+def engine(url: str, *, timeout_ms: int, pool: int) -> Engine:
+    """An engine whose connections see no row until they are told a tenant."""
+    return db.engine(
+        url, timeout_ms=timeout_ms, pool=pool, options=f"-c role={ROLE} -c {_SETTING}={_NOBODY}"
+    )
+
+
+@contextmanager
+def reading(engine: Engine, tenant_id: int) -> Iterator[Session]:
+    """A connection that reads a tenant's rows without a transaction."""
+    with db.reading(engine) as session:
+        becoming = _becoming(session.info, tenant_id)
+        if becoming:
+            run(session, becoming, {})
+            session.info[_SETTING] = tenant_id
+        yield session
+
+
+@contextmanager
+def transaction(engine: Engine, tenant_id: int) -> Iterator[Session]:
+    """A transaction on a tenant's rows: committed when the block ends, rolled back when it raises.
+
+    Only its own end undoes what it sets: a session's setting would go with a roll-back, and
+    whoever has the connection next would not know.
+    """
+    with db.transaction(engine) as session:
+        run(session, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
+        yield session
+
+
+def read(engine: Engine, tenant_id: int, statement: Prepared, values: Sequence[Any]) -> list[Any]:
+    """The rows of a prepared statement, in one round trip whoever had the connection before."""
+
+    def begin(info: dict[Any, Any]) -> str:
+        becoming = _becoming(info, tenant_id)
+        info[_SETTING] = tenant_id
+        return f"{becoming};" if becoming else ""
+
+    return prepared.read(engine, statement, values, begin)
+
+
+def _becoming(info: dict[Any, Any], tenant_id: int) -> str:
+    """What a connection is to be told; nothing when the last one who had it asked for the same."""
+    return "" if info.get(_SETTING) == tenant_id else f"SET {_SETTING} = {tenant_id:d}"
+
+
+def permit(session: Session) -> None:
+    """Make the role where it is missing, and let it at the tables; again after each migration.
+
+    Roles belong to the server, not to the database: a backup does not hold them. Raises what
+    Postgres does when the user may not make roles: docs/operations.md says who has to.
+    """
+    name = {"role": ROLE}
+    if not run(session, "SELECT 1 FROM pg_roles WHERE rolname = %(role)s", name):
+        session.execute(sa.text(f"CREATE ROLE {ROLE} NOLOGIN NOINHERIT"))
+    if not run(session, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name):
+        session.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
+    tables = [row.relname for row in session.execute(sa.text(_GUARDED))]
+    for table in tables:
+        rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE, DELETE")
+        grant = f"GRANT {rights} ON {table} TO {ROLE}"
+        session.execute(sa.text(grant))
+
+
+_RIGHTS = {"audit_log": "SELECT, INSERT"}  # what was done stays written
+
+# A partition is reached through its table alone: the policies are there. Keys are nobody's.
+_GUARDED = """
+    SELECT relname FROM pg_class
+    WHERE relrowsecurity AND relnamespace = 'public'::regnamespace AND relname <> 'api_keys'
+    ORDER BY relname
+"""

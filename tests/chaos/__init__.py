@@ -1,0 +1,1 @@
+"""Chaos: the whole stack under load, killed, cut and stopped, and then compared with the truth."""

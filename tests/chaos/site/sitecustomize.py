@@ -1,0 +1,53 @@
+"""Imported by every Python process of ours under chaos: a clock that may be wrong, and sabotage.
+
+It stands on the PYTHONPATH of the roles alone: the product has no hook for either.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from models import clock
+
+
+def _skew(path: Path) -> None:
+    """Let the process's clock be wrong by as many microseconds as the file says at the moment."""
+    with path.open("rb") as file:
+        page = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+    true_us, true_now = clock.now_us, clock.now
+
+    def offset_us() -> int:
+        return int(struct.unpack_from("<q", page)[0])
+
+    def now_us() -> int:
+        return true_us() + offset_us()
+
+    def now() -> datetime:
+        return true_now() + timedelta(microseconds=offset_us())
+
+    clock.now_us, clock.now = now_us, now
+
+
+def _acknowledge_before_the_commit() -> None:
+    """What the drain must never do: the entries are gone before their batch is applied."""
+    drain = import_module("workers.drain").Drain
+    apply = drain._apply
+
+    def sabotaged(self: Any, entries: Sequence[Any]) -> Any:
+        self.streams.finish(entries, {})
+        return apply(self, entries)
+
+    drain._apply = sabotaged
+
+
+if "CHAOS_SKEW_FILE" in os.environ:
+    _skew(Path(os.environ["CHAOS_SKEW_FILE"]))
+if os.environ.get("UNBROKEN_SABOTAGE") == "ack_before_commit":
+    _acknowledge_before_the_commit()

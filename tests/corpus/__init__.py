@@ -1,0 +1,1 @@
+"""Bad input: values made by hand, requests made of them by rule."""

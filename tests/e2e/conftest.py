@@ -1,0 +1,44 @@
+"""Fixtures of the tests of the whole service."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from api.cli.processes import wait_until
+from tests.e2e import stack as service
+from tests.e2e.running import short_folder
+from tests.e2e.stack import PATIENCE_SECONDS, Load, Stack
+from tests.receiver import Receiver
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The whole service behind links, started once; whoever breaks something mends it."""
+    parent = short_folder()
+    with ExitStack() as exits:
+        made = service.make_stack(parent / "d", exits)
+        service.start_servers(made, "postgres", "redis")
+        service.migrate(made)
+        service.start_roles(made, exits, "api", *service.WORKERS)
+        assert wait_until(made.is_settled, PATIENCE_SECONDS), made.log()
+        yield made
+    shutil.rmtree(parent)
+
+
+@pytest.fixture
+def load(stack: Stack) -> Iterator[Load]:
+    """A tenant that ticks; in the end nothing may have been lost or doubled."""
+    with Receiver() as receiver:
+        made = Load(stack, receiver)
+        made.begin()
+        before = stack.pids()
+        yield made
+        for link in stack.links.values():
+            link.heal()
+        made.assert_right()
+        assert wait_until(stack.is_settled, PATIENCE_SECONDS), stack.log()
+        assert stack.pids() == before, "nobody had to be started again"

@@ -1,0 +1,57 @@
+"""Chaos with fixed seeds ends clean, and the checker sees what it is there to see."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.db import transaction
+from tests.chaos.nemesis import Fault
+from tests.chaos.run import Plan, run
+from tests.chaos.stack import Stack
+
+SECONDS = 30.0
+CONTROL_SECONDS = 8.0
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("seed", [11, 23])
+def test_nothing_is_lost_or_doubled_whatever_is_killed_cut_or_stopped(seed: int) -> None:
+    report = run(Plan(seed, SECONDS))
+    assert report.violations == [], report.as_table()
+    assert (report.lost, report.doubled, report.errors) == (0, 0, 0)
+    assert report.operations > 1_000
+    assert report.bad_inputs > 100
+    assert report.ticks > 1_000
+    assert report.kills > 0
+    assert report.received >= report.deliveries > 500
+
+
+@pytest.mark.timeout(300)
+def test_the_checker_sees_what_is_lost_by_acknowledging_before_the_commit() -> None:
+    sabotage = {"UNBROKEN_SABOTAGE": "ack_before_commit"}
+    report = run(Plan(1, CONTROL_SECONDS, sabotage, faults=_deaths("drain.mid_sql")))
+    assert report.lost > 0, report.as_table()
+    assert report.faults["died at drain.mid_sql"] > 0
+
+
+@pytest.mark.timeout(300)
+def test_the_checker_sees_what_is_doubled_without_the_ledgers_unique_keys() -> None:
+    faults = _deaths("drain.after_commit_before_ack")
+    report = run(Plan(2, CONTROL_SECONDS, before=_drop_the_keys, faults=faults))
+    assert report.doubled > 0, report.as_table()
+    assert report.faults["died at drain.after_commit_before_ack"] > 0
+
+
+def _deaths(failpoint: str) -> list[Fault]:
+    """Both drains die there, under load."""
+    return [
+        Fault(1.0, 1.0, "failpoint", "drain", failpoint),
+        Fault(1.5, 1.0, "failpoint", "drain-2", failpoint),
+    ]
+
+
+def _drop_the_keys(stack: Stack) -> None:
+    """Of every ledger: a repeated award alone would make the drain ask for repeated ticks, too."""
+    with transaction(stack.engine) as session:
+        for ledger in ("ticks", "awards", "rejections"):
+            session.exec_driver_sql(f"ALTER TABLE {ledger} DROP CONSTRAINT {ledger}_pkey")

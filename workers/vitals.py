@@ -1,0 +1,101 @@
+"""How Redis and the workers stand: what an operator is told, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from models import clock
+from workers import keys
+from workers.stream import BACKLOG, FRESH, alive
+
+
+@dataclass(frozen=True, slots=True)
+class StreamVitals:
+    """One stream that holds entries."""
+
+    number: int
+    kind: str  # fresh | backlog
+    entries: int
+    pending: int  # read by a drain and not acknowledged
+    oldest_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """One look at Redis. A setting is None where a managed server does not tell."""
+
+    version: str
+    time_us: int  # the server's clock, since 1970
+    settings: Mapping[str, str | None]  # appendonly, appendfsync, maxmemory, maxmemory-policy
+    used_memory_bytes: int
+    is_aof_well: bool  # its last write and rewrite did not fail
+    streams: list[StreamVitals]  # those that hold entries
+    drains: int
+    deliverers: int
+    swept_seconds_ago: float | None  # None: no sweep has ever run
+
+
+SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+
+
+def read(client: redis.Redis) -> Vitals:
+    """Look once. Raises what Redis does when it does not answer."""
+    info: Any = client.info()
+    seconds, microseconds = client.time()
+    now_us = seconds * 1_000_000 + microseconds
+    swept: Any = client.get(keys.SWEPT)
+    return Vitals(
+        version=str(info["redis_version"]),
+        time_us=now_us,
+        settings={name: _setting(client, name) for name in SETTINGS},
+        used_memory_bytes=int(info["used_memory"]),
+        is_aof_well=all(
+            info.get(name, "ok") == "ok"
+            for name in ("aof_last_write_status", "aof_last_bgrewrite_status")
+        ),
+        streams=_streams(client, now_us),
+        drains=alive(client, keys.DRAINS),
+        deliverers=alive(client, keys.DELIVERERS),
+        swept_seconds_ago=None if swept is None else clock.now_us() / 1e6 - int(swept),
+    )
+
+
+def _setting(client: redis.Redis, name: str) -> str | None:
+    try:
+        found: Any = client.config_get(name)
+    except redis.exceptions.ResponseError:
+        return None
+    value: str | None = found.get(name)
+    return value
+
+
+def _streams(client: redis.Redis, now_us: int) -> list[StreamVitals]:
+    kinds = {"fresh": FRESH, "backlog": BACKLOG}
+    return [
+        StreamVitals(
+            number, kind, entries, _pending(client, name), _age_seconds(client, name, now_us)
+        )
+        for kind, names in kinds.items()
+        for number, name in enumerate(names)
+        if (entries := int(client.xlen(name)))
+    ]
+
+
+def _pending(client: redis.Redis, name: str) -> int:
+    try:
+        found: Any = client.xpending(name, keys.GROUP)
+    except redis.exceptions.ResponseError:
+        return 0  # no group yet: nobody has read
+    return int(found["pending"])
+
+
+def _age_seconds(client: redis.Redis, name: str, now_us: int) -> float:
+    """Seconds since the oldest entry was accepted: its id begins with the server's milliseconds."""
+    oldest: Any = client.xrange(name, count=1)
+    if not oldest:
+        return 0.0
+    return max(0.0, now_us / 1e6 - int(oldest[0][0].partition(b"-")[0]) / 1e3)
