@@ -219,6 +219,11 @@ def is_duplicate(error: BaseException) -> bool:
     return getattr(getattr(error, "orig", None), "pgcode", None) == "23505"
 
 
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the user may not do what the statement asks."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == "42501"
+
+
 def is_refused_data(error: BaseException) -> bool:
     """Whether Postgres refused the values: a data exception or a broken constraint."""
     code = getattr(getattr(error, "orig", None), "pgcode", None) or ""

@@ -21,3 +21,7 @@ class TenantExists(ModelError):
 
 class TooMany(ModelError):
     """The tenant has as many of these as it may have."""
+
+
+class RoleMissing(ModelError):
+    """The role of requests is not there, and the database's user may not make it."""

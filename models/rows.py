@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from models import db, prepared
 from models.db import Engine, Session, run
+from models.errors import RoleMissing
 from models.prepared import Prepared
 
 ROLE = "unbroken_tenant"
@@ -71,21 +72,36 @@ def _becoming(info: dict[Any, Any], tenant_id: int) -> str:
 def permit(session: Session) -> None:
     """Make the role where it is missing, and let it at the tables; again after each migration.
 
-    Roles belong to the server, not to the database: a backup does not hold them. Raises what
-    Postgres does when the user may not make roles: docs/operations.md says who has to.
+    Roles belong to the server, not to the database: a backup does not hold them. Raises RoleMissing
+    when the user may not make one.
     """
     name = {"role": ROLE}
-    if not run(session, "SELECT 1 FROM pg_roles WHERE rolname = %(role)s", name):
-        session.execute(sa.text(f"CREATE ROLE {ROLE} NOLOGIN NOINHERIT"))
-    if not run(session, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name):
-        session.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
-    tables = [row.relname for row in session.execute(sa.text(_GUARDED))]
-    for table in tables:
+    try:
+        if not run(session, "SELECT 1 FROM pg_roles WHERE rolname = %(role)s", name):
+            session.execute(sa.text(_MAKE))
+        if not run(session, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name):
+            session.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
+    except db.DatabaseError as error:
+        if not db.is_forbidden(error):
+            raise
+        raise RoleMissing(_ASK) from error
+    for table in [row.relname for row in session.execute(sa.text(_GUARDED))]:
         rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE, DELETE")
-        grant = f"GRANT {rights} ON {table} TO {ROLE}"
-        session.execute(sa.text(grant))
+        session.execute(sa.text(f"GRANT {rights} ON {table} TO {ROLE}"))
 
 
+# Another database of the same server may be migrated at this moment.
+_MAKE = f"""
+DO $$ BEGIN
+  CREATE ROLE {ROLE} NOLOGIN NOINHERIT;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$
+"""
+_ASK = (
+    "the database's user may not make roles. Let an administrator run, once for the server, "
+    f"CREATE ROLE {ROLE} NOLOGIN NOINHERIT; and GRANT {ROLE} TO the user of DATABASE_URL; "
+    "then migrate again"
+)
 _RIGHTS = {"audit_log": "SELECT, INSERT"}  # what was done stays written
 
 # A partition is reached through its table alone: the policies are there. Keys are nobody's.

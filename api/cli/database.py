@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from api.cli.errors import CannotRun
 from models import clock, db, schema
+from models.errors import RoleMissing
 from settings import Settings
 
 MIGRATION_TIMEOUT_MS = 60_000  # a migration lifts it for itself
@@ -36,6 +37,8 @@ def speaking_of_database() -> Iterator[None]:
         yield
     except ValueError as error:
         raise CannotRun(f"DATABASE_URL cannot be used: {error}") from error
+    except RoleMissing as error:
+        raise CannotRun(str(error)) from error
     except Exception as error:
         if not db.is_away(error):
             raise

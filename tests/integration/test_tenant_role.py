@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from models import profiles, rows
-from models.db import DatabaseError, Engine, reading
+from models.db import DatabaseError, Engine, reading, transaction
+from models.errors import RoleMissing
 from tests.conftest import Account
 from tests.integration.sides import reachable, tables
 
@@ -102,3 +103,14 @@ def test_it_finds_rows_by_the_same_indexes_as_without_it(guarded: Engine, accoun
     assert "One-Time Filter" in plan, plan  # the policy's comparison: once, before any row
     for table in ("participant_badges", "streak_states"):
         assert f"{table}_pkey" in plan, plan
+
+
+def test_a_user_who_may_not_make_roles_is_told_who_has_to(engine: Engine) -> None:
+    """Seen from a user without rights, to whom the role was not given."""
+    with transaction(engine) as session:
+        session.execute(sa.text("CREATE ROLE plain_user NOLOGIN"))
+        session.execute(sa.text("GRANT CREATE ON SCHEMA public TO plain_user"))
+        session.execute(sa.text("SET LOCAL ROLE plain_user"))
+        with pytest.raises(RoleMissing, match="GRANT unbroken_tenant"):
+            rows.permit(session)
+        session.rollback()
