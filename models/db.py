@@ -77,6 +77,11 @@ def take_longer(session: Session, seconds: float) -> None:
     driver.patience_seconds = seconds + MARGIN_SECONDS if seconds else math.inf
 
 
+def replan(session: Session) -> None:
+    """Forget what this connection has planned: tables may have grown since."""
+    run(session, "DISCARD PLANS", {})
+
+
 def normalise(url: str) -> str:
     """Spell a Postgres URL for SQLAlchemy and psycopg2, whatever driver it named."""
     scheme, separator, rest = url.partition("://")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -106,19 +107,24 @@ class Bounds:
     idempotency_seconds: int
 
 
-def touched(number: int, request: Append) -> list[str]:
+def touched(number: int, request: Append) -> tuple[str, ...]:
     """The script's KEYS."""
-    found = [
+    always = _always_touched(number, request.tenant_id)
+    if request.idempotency is None:
+        return always
+    return (*always, keys.idempotency(number, request.tenant_id, request.idempotency.key))
+
+
+@lru_cache(maxsize=10_000)
+def _always_touched(number: int, tenant_id: int) -> tuple[str, ...]:
+    return (
         keys.stream(number),
         keys.backlog(number),
         keys.waiting(number),
         keys.config(number),
         keys.awake(number),
-        keys.inactive(number, request.tenant_id),
-    ]
-    if request.idempotency:
-        found.append(keys.idempotency(number, request.tenant_id, request.idempotency.key))
-    return found
+        keys.inactive(number, tenant_id),
+    )
 
 
 def arguments(number: int, request: Append, bounds: Bounds) -> list[Any]:

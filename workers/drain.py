@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.db import Engine, is_away, is_contended, is_duplicate, transaction
+from models.db import Engine, Session, is_away, is_contended, is_duplicate, replan, transaction
 from workers import applying, poison
 from workers.applying import Applied
 from workers.configuration import Configurations
@@ -26,6 +26,7 @@ log = logging.getLogger("unbroken.drain")
 TRIES_MAX = 8  # of one batch against other drains: each loses only to one that got further
 GATHER_SECONDS = 0.005  # more would be felt by a request that comes to wait in the middle of it
 RETRY_SECONDS = 0.05
+REPLAN_SECONDS = 1.0  # planning costs some milliseconds
 AWAY_SECONDS = 0.5  # between two looks for a database that is gone
 OUR_FAULT_TRIES_MAX = 720  # an hour of take-overs: time to mend a deploy; then it is put away
 
@@ -43,6 +44,7 @@ class Drain:
     configurations: Configurations = field(default_factory=Configurations)
     _rounds: Rounds = field(init=False)
     _may_gather: bool = field(default=False)
+    _replan_at: float = field(default=0.0)
 
     def __post_init__(self) -> None:
         self._rounds = Rounds(self.batch_max)
@@ -122,6 +124,7 @@ class Drain:
             try:
                 fresh = [message for message in messages if message.id not in known]
                 with transaction(self.engine) as session:
+                    self._replan(session)
                     result = (
                         applying.apply(session, fresh, self.configurations) if fresh else Applied()
                     )
@@ -133,6 +136,13 @@ class Drain:
                 if is_duplicate(error):
                     known = self._known(messages)
         raise _Stopped
+
+    def _replan(self, session: Session) -> None:
+        """Forget plans now and then: that of a foreign key's check, made while the participants
+        were a handful, reads all of a tenant's for each row until Postgres analyses the table."""
+        if time.monotonic() >= self._replan_at:
+            self._replan_at = time.monotonic() + REPLAN_SECONDS
+            replan(session)
 
     def _pause_or_raise(self, error: Exception, tries: int) -> None:
         """Wait before another try, or raise when trying again will not help."""

@@ -98,7 +98,7 @@ class Intake:
             settings.idempotency_hours * 3_600,
         )
 
-    def _run(self, found: list[str], argv: list[Any]) -> list[Any]:
+    def _run(self, found: tuple[str, ...], argv: list[Any]) -> list[Any]:
         try:
             try:
                 return self._call("EVALSHA", self._sha, len(found), *found, *argv)
@@ -119,12 +119,13 @@ class Intake:
         profile). The retry may repeat an append: a write carries its id, its ledger takes it once.
         """
         line = self._line()
+        packed = line.pack_command(*command)
         try:
-            line.send_command(*command)
+            line.send_packed_command(packed, check_health=False)
             return line.read_response()  # type: ignore[no-any-return]
         except redis.exceptions.ConnectionError:
             line.disconnect()
-            line.send_command(*command)
+            line.send_packed_command(packed, check_health=False)
             return line.read_response()  # type: ignore[no-any-return]
         except redis.exceptions.TimeoutError:
             line.disconnect()  # its answer may still come: not to be taken for the next one

@@ -14,6 +14,7 @@ API_PROCESSES = 2  # the design measured 4,000 requests/s with two on two cores,
 CONNECTIONS_TAKEN_MAX = 4_096
 BACKLOG = 4_096  # not taken yet: as many as Linux allows by default
 BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64 KB, and its body
+HEAD_MS_MAX = 10_000  # for the head of a request; api/bodies.py bounds its body
 API_KILL_SECONDS = 12  # a request may wait 10 s (contract §2)
 WORKER_STOP_SECONDS = 15.0  # a batch in its transaction, and the soft shutdown of 5 s
 _WORKERS, _BEAT, _API = 2, 3, 4  # stages: who needs whom
@@ -78,7 +79,9 @@ def _api(plan: Plan, threads: int) -> Role:
         "--blocking-threads": threads,
         "--backlog": BACKLOG,
         "--backpressure": CONNECTIONS_TAKEN_MAX,
+        "--http": "1",
         "--http1-buffer-size": BUFFER_BYTES_MAX,
+        "--http1-header-read-timeout": HEAD_MS_MAX,
         "--workers-kill-timeout": API_KILL_SECONDS,
         "--log-level": "warning",
     }
