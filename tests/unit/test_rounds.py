@@ -20,9 +20,12 @@ class Clock:
         return self.seconds
 
 
-def entries(*streams: str) -> list[Entry]:
-    """An entry of each stream."""
-    return [Entry(stream, b"%d-0" % nth, b"") for nth, stream in enumerate(streams)]
+def entries(*streams: str, fresh: bytes = b"1", backlog: bytes = b"9") -> list[Entry]:
+    """An entry of each stream: of one tenant the fresh ones, of another the backlog."""
+    return [
+        Entry(stream, b"%d-0" % nth, b"", fresh if stream in FRESH else backlog)
+        for nth, stream in enumerate(streams)
+    ]
 
 
 def rounds_after(*reads: Sequence[Entry], clock: Clock | None = None) -> Rounds:
@@ -49,6 +52,11 @@ def test_a_drain_alone_is_short_while_fresh_ones_flow_and_full_again_afterwards(
     rounds = rounds_after(entries(FRESH[0], BACKLOG[0]), entries(BACKLOG[0]), clock=clock)
     assert rounds.backlog(is_alone=True, is_keeper=False) == SHORT_ROUND
     clock.seconds += FLOWING_SECONDS
+    assert rounds.backlog(is_alone=True, is_keeper=False) == BATCH
+
+
+def test_who_floods_is_not_served_in_short_rounds_for_its_own_sake() -> None:
+    rounds = rounds_after(entries(FRESH[0], BACKLOG[0], fresh=b"9"))
     assert rounds.backlog(is_alone=True, is_keeper=False) == BATCH
 
 
