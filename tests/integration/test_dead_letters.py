@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import pytest
 import redis
 import sqlalchemy as sa
-from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.cli.main import main
 from api.letters import REPLAYED_MAX
 from models import clock, dead_letters, ids
 from models.db import Engine, reading, transaction
-from models.dead_letters import UNKNOWN_TENANT, DeadLetter
 from models.streaks import Streak
 from settings import Settings
 from tests.calls import (
@@ -33,9 +28,9 @@ from tests.calls import (
     problem,
 )
 from tests.conftest import BASE, Account
-from tests.integration.batches import award, count, pending, post, replace_message, sequences, tick
+from tests.integration.batches import award, count, post, sequences
+from tests.integration.letters import acts, fail_every_try, keep
 from tests.pipeline import Pipeline
-from workers.messages import encode
 from workers.stream import depth
 
 LETTERS = f"{BASE}/admin/dead-letters"
@@ -57,16 +52,6 @@ def set_events(engine: Engine, account: Account, events: int, who: str = "user_4
         )
 
 
-def fail_every_try(pipeline: Pipeline, settings: Settings) -> None:
-    """Try what waits until it is put away."""
-    for _ in range(settings.entry_tries_max):
-        drain = pipeline.make_drain()
-        drain.streams.create_groups()
-        drain._round(drain.streams.take_over(1_000))
-        drain._round(drain.streams.read(1_000, block_ms=1))
-    assert (depth(pipeline.client), pending(pipeline.client)) == (0, 0)
-
-
 @pytest.fixture
 def bury(
     engine: Engine, account: Account, client: FlaskClient, pipeline: Pipeline, settings: Settings
@@ -84,17 +69,6 @@ def bury(
     return one
 
 
-def keep(engine: Engine, streak: Streak, who: str = "user_42", **values: Any) -> DeadLetter:
-    """A letter whose write could be applied by now."""
-    message = tick(streak, who)
-    plain = {"tenant_id": streak.tenant_id, "id": UUID(message.id), "kind": "tick"}
-    told = {"participant_id": who, "message": encode(message).decode(), "error": "x", "tries": 5}
-    letter = DeadLetter(**{**plain, **told, **values})
-    with transaction(engine) as session:
-        dead_letters.append(session, letter)
-    return letter
-
-
 def status_of(client: FlaskClient, tick_id: str) -> str:
     return str(client.get(f"{BASE}/ticks/{tick_id}").get_json()["status"])
 
@@ -107,19 +81,6 @@ def letter_of(client: FlaskClient, letter_id: str) -> dict[str, Any]:
 
 def replay(client: FlaskClient, letter_id: object) -> TestResponse:
     return client.post(f"{LETTERS}/{letter_id}/replay", json={})
-
-
-def acts(engine: Engine, tenant_id: int) -> list[tuple[str, str | None]]:
-    """What the audit log says was done to dead letters."""
-    with reading(engine) as session:
-        rows = session.execute(
-            sa.text(
-                "SELECT action, target FROM audit_log WHERE tenant_id = :id"
-                " AND action LIKE 'dead_letter.%' ORDER BY id"
-            ),
-            {"id": tenant_id},
-        )
-        return [(row.action, row.target) for row in rows]
 
 
 # -- one -------------------------------------------------------------------------------------
@@ -365,101 +326,3 @@ def test_nobody_else_sees_or_settles_them(
         problem(stranger.post(f"{LETTERS}/{letter.id}/discard", json={}), 404, code)
         assert stranger.post(f"{LETTERS}/replay", json={}).get_json()["replayed"] == 0
     problem(replay(client_of(app, account.keys["live"]), "no-uuid"), 404, code)
-
-
-# -- the operator's commands -------------------------------------------------------------------
-
-
-def command(settings: Settings, *arguments: str, answer: str | None = None) -> Any:
-    """Run a command on the test servers."""
-    env = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    return CliRunner().invoke(main, ["dead-letters", *arguments], env=env, input=answer)
-
-
-def as_json(settings: Settings, *arguments: str) -> Any:
-    done = command(settings, *arguments, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
-def test_the_operator_lists_shows_and_replays_them(
-    engine: Engine, streak: Streak, account: Account, settings: Settings, pipeline: Pipeline
-) -> None:
-    letter = keep(engine, streak, "ann\u202e", error="CheckViolation: first\nsecond")
-    which = ("--tenant", account.slug)
-    listed = as_json(settings, "list", *which)
-    assert [(one["id"], one["mode"], one["tries"]) for one in listed] == [
-        (str(letter.id), "live", 5)
-    ]
-    assert as_json(settings, "list", *which, "--mode", "test") == []
-    table = command(settings, "list", *which).stdout
-    assert "CheckViolation: first" in table
-    assert "second" not in table
-    assert as_json(settings, "show", str(letter.id))["message"] == letter.message
-    shown = command(settings, "show", str(letter.id)).stdout
-    assert "\u202e" not in shown, "it must not turn the line round"
-    assert as_json(settings, "replay", str(letter.id)) == {"replayed": 1}
-    pipeline.drain()
-    assert count(engine, "ticks", streak.tenant_id) == 1
-    assert as_json(settings, "list", *which, "--status", "replayed")[0]["settled_at"]
-    assert acts(engine, streak.tenant_id) == [("dead_letter.replayed", str(letter.id))]
-    refused = command(settings, "discard", str(letter.id), "--yes")
-    assert refused.exit_code == 2
-    assert "was replayed" in refused.stderr
-
-
-def test_the_operator_is_asked_before_something_is_given_up(
-    engine: Engine, streak: Streak, account: Account, settings: Settings
-) -> None:
-    some = [keep(engine, streak) for _ in range(3)]
-    which = ("--all", "--tenant", account.slug)
-    asked = command(settings, "discard", *which, answer="n\n")
-    assert asked.exit_code == 1
-    assert "3 dead letters" in asked.stderr
-    assert len(as_json(settings, "list", "--tenant", account.slug)) == len(some)
-    assert as_json(settings, "discard", *which, "--yes") == {"discarded": 3}
-    assert as_json(settings, "replay", *which) == {"replayed": 0}
-    assert len(acts(engine, streak.tenant_id)) == len(some)
-
-
-def test_a_message_that_names_nobody_is_the_operators(
-    engine: Engine, streak: Streak, settings: Settings, pipeline: Pipeline
-) -> None:
-    """Replayed and dead again it is the same letter; one that is no message is not replayed."""
-    before = {one["id"] for one in as_json(settings, "list", "--limit", "10000")}
-    fails = replace_message(tick(streak), tenant_id=2**40)
-    post(pipeline.client, [fails, b"\xff no message"], streak.tenant_id)
-    fail_every_try(pipeline, settings)
-    listed = as_json(settings, "list", "--limit", "10000")
-    fresh = [one["id"] for one in listed if one["id"] not in before]
-    made = {as_json(settings, "show", one)["message"]: one for one in fresh}
-    assert len(made) == 2
-    letter_id = made[encode(fails).decode()]
-    assert as_json(settings, "replay", letter_id) == {"replayed": 1}
-    fail_every_try(pipeline, settings)
-    again = as_json(settings, "show", letter_id)
-    assert (again["status"], again["tries"], again["tenant"]) == ("dead", 10, None)
-    broken = command(settings, "replay", made["\\xff no message"])
-    assert (broken.exit_code, "cannot read it" in broken.stderr) == (2, True)
-    assert as_json(settings, "discard", *made.values(), "--yes") == {"discarded": 2}
-    assert {target for _, target in acts(engine, UNKNOWN_TENANT)} >= set(made.values())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "sentence"),
-    [
-        (["replay"], 2, "name dead letters by their ids, or say --all"),
-        (["replay", str(UUID(int=7)), "--all"], 2, "name dead letters by their ids"),
-        (["discard", str(UUID(int=7)), "--tenant", "x"], 2, "choose among --all"),
-        (["show", str(UUID(int=7))], 1, f"Dead letter '{UUID(int=7)}' not found"),
-        (["replay", str(UUID(int=7))], 1, f"Dead letter '{UUID(int=7)}' not found"),
-        (["list", "--tenant", "nobody-there"], 1, "Tenant 'nobody-there' not found"),
-        (["list", "--mode", "live"], 2, "--mode needs --tenant"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_one_line(
-    arguments: list[str], code: int, sentence: str, engine: Engine, settings: Settings
-) -> None:
-    done = command(settings, *arguments)
-    assert (done.exit_code, done.stdout) == (code, ""), done.output
-    assert sentence in done.stderr
