@@ -20,7 +20,7 @@ from models.prepared import Prepared
 
 ROLE = "unbroken_tenant"
 _SETTING = "unbroken.tenant_id"  # what the policies of migration 0005 compare with
-_NOBODY = 0  # no tenant has this id
+_NOBODY = -1  # no row has this id; 0 has those that belong to no single tenant
 
 
 def engine(url: str, *, timeout_ms: int, pool: int) -> Engine:

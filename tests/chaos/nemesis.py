@@ -24,6 +24,7 @@ JUMP_SECONDS = (-7_200, -600, -90, 90, 600, 7_200)
 SENDER_JUMP_SECONDS = (-240, -90, 90, 240)
 FAILPOINT_SECONDS = 8.0  # then whoever did not come to it is killed all the same
 API_DYING_SECONDS = 5.0  # its workers are started again with the failpoint: so long they all die
+DYING_SECONDS = 1.0  # a request process may answer once more after its parent was killed
 SLACK_SECONDS = 3.0  # after a fault, on a busy machine, until nobody feels it any more
 RECOVERY_SECONDS_MAX = 60.0
 
@@ -288,7 +289,8 @@ class Nemesis:
         for one in self.outages:
             if one.ended is None and one.over is not None and is_running:
                 seen = self.stack.watch.green_at
-                one.ended = seen + SLACK_SECONDS if seen > one.over else None
+                is_seen = seen > one.over + DYING_SECONDS
+                one.ended = seen + SLACK_SECONDS if is_seen else None
 
 
 def _over(outage: Outage | None) -> None:

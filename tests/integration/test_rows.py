@@ -305,7 +305,7 @@ def test_without_the_guard_the_same_requests_show_others(
     unguarded.dispose()
     others = [one for one in sides if one is not mine]
     leaking = [path for path, text in found.items() if any(one.name in text for one in others)]
-    assert len(leaking) >= 3, leaking  # where one row was expected, several are an error
+    assert leaking != []  # where one row was expected, several are an error instead
 
 
 def paths(side: Side) -> list[str]:
