@@ -33,7 +33,42 @@ class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
     is_awaited: bool = False  # somebody waits for the answer
 
 
-Message = TickV1 | AwardV1
+class PointsV1(msgspec.Struct, frozen=True, array_like=True, tag="points.1"):
+    """One accepted award or deduction of points."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # as the caller names the participant
+    amount: int  # below zero: a deduction
+    reason: str | None = None
+    metadata: str | None = None  # JSON as sent
+    is_awaited: bool = False  # somebody waits for the answer
+
+
+class AssignmentV1(msgspec.Struct, frozen=True, array_like=True, tag="assignment.1"):
+    """One accepted assignment of a tier."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # as the caller names the participant
+    tier_id: str  # UUID of the definition
+    reason: str | None = None
+    metadata: str | None = None  # JSON as sent
+    is_awaited: bool = False  # somebody waits for the answer
+
+
+class ClaimV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
+    """One accepted claim of a reward."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # as the caller names the participant
+    reward_id: str  # UUID of the definition
+    metadata: str | None = None  # JSON as sent
+    is_awaited: bool = False  # somebody waits for the answer
+
+
+Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | ClaimV1
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Message)

@@ -1,0 +1,72 @@
+"""Rewards: the definitions, how many are left, and who has claimed which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session, metadata
+
+rewards = sa.Table(
+    "rewards",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("image_url", sa.Text),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("points_cost", sa.BigInteger, nullable=False),
+    sa.Column("max_claims_per_user", sa.Integer),
+    sa.Column("starts_at", sa.DateTime(timezone=True)),
+    sa.Column("ends_at", sa.DateTime(timezone=True)),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A reward definition (contract §6); its stock stands apart."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    image_url: str | None
+    type: str
+    points_cost: int
+    max_claims_per_user: int | None  # None: no limit
+    starts_at: datetime | None
+    ends_at: datetime | None
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+    def is_open_at(self, instant: datetime) -> bool:
+        """Whether an instant lies in the window in which it can be claimed."""
+        return (self.starts_at is None or self.starts_at <= instant) and (
+            self.ends_at is None or instant < self.ends_at
+        )
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def all_of(session: Session, tenant_id: int) -> list[Reward]:
+    """Every definition of a tenant, inactive ones included, by code."""
+    rows = session.execute(
+        sa.select(rewards).where(rewards.c.tenant_id == tenant_id).order_by(rewards.c.code)
+    )
+    return [_reward(row) for row in rows]
+
+
+def _reward(row: Any) -> Reward:
+    return Reward(*row)

@@ -1,0 +1,60 @@
+"""Challenges: what brings a participant nearer to a target, and how far (contract §6). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Type = Literal["ticks", "count", "badges", "points"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What counts: ticks of a streak, a count that it reaches, badges earned, points earned."""
+
+    type: Type
+    streak_code: str | None = None  # of ticks and count
+    badge_codes: Sequence[str] | None = None  # of badges; None: any
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> Objective:
+        """As it is stored and shown."""
+        codes = values.get("badge_codes")
+        return Objective(
+            values["type"], values.get("streak_code"), None if codes is None else tuple(codes)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is stored and shown: without what does not apply."""
+        found = {"type": self.type, "streak_code": self.streak_code}
+        if self.badge_codes is not None:
+            return {"type": self.type, "badge_codes": list(self.badge_codes)}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something that may count: a tick with the count that it led to, a badge, some points."""
+
+    type: Literal["tick", "badge", "points"]
+    code: str | None  # of the streak or badge
+    amount: int  # the count after a tick; the points; 1 for a badge
+
+
+def advance(objective: Objective, progress: int, happened: Happened) -> int:
+    """The progress after something happened; the same when it does not count."""
+    match objective.type, happened.type:
+        case "ticks", "tick" if objective.streak_code == happened.code:
+            return progress + 1
+        case "count", "tick" if objective.streak_code == happened.code:
+            return max(progress, happened.amount)
+        case "badges", "badge" if _is_among(objective.badge_codes, happened.code):
+            return progress + 1
+        case "points", "points":
+            return progress + happened.amount
+    return progress
+
+
+def _is_among(codes: Sequence[str] | None, code: str | None) -> bool:
+    return codes is None or code in codes
