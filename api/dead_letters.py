@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from uuid import UUID
 
 from flask import Blueprint, Response
@@ -27,16 +27,25 @@ from models import clock, dead_letters, ids
 from models.db import Session
 from models.dead_letters import STATUSES, DeadLetter, Status, Wanted
 from models.errors import NotFound
-from workers.intake import AwardV1, TickV1, Unreadable
+from workers.intake import (
+    AssignmentV1,
+    AwardV1,
+    ClaimV1,
+    Message,
+    PointsV1,
+    TickV1,
+    Unreadable,
+)
 
 blueprint = Blueprint("dead_letters", __name__)
 
-Kind = Literal["tick", "award"]
+Kind = Literal["tick", "award", "points", "assignment", "claim"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _UUID_BYTES = 16
 
 
 class DeadLetterEntry(TypedDict):
-    """A write that failed every try. Its id is the tick's or the award's."""
+    """A write that failed every try. Its id is that of the tick, the award and so on."""
 
     id: Id
     kind: Kind
@@ -62,6 +71,10 @@ class DeadWrite(TypedDict):
     participant_id: str
     streak_code: str | None
     badge_code: str | None
+    tier_code: str | None
+    reward_code: str | None
+    amount: int | None  # of points; below zero: a deduction
+    reason: str | None
     timestamp: Moment | None
     timezone: str | None
     metadata: dict[str, Any] | None
@@ -100,7 +113,7 @@ class Replayed(TypedDict):
             {"type": "string", "enum": list(STATUSES)},
             "Only those that wait for somebody, were tried once more, or were given up.",
         ),
-        Parameter("kind", {"type": "string", "enum": ["tick", "award"]}, "Only this kind."),
+        Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only this kind."),
         feeds.PARTICIPANT,
         feeds.after_parameter(_UUID_BYTES),
         feeds.limit_parameter(PAGE_SIZE_MAX, 50),
@@ -116,7 +129,7 @@ def list_dead_letters() -> Response:
         tenant_ids=[tenant().id],
         after=None if place is None else UUID(bytes=place),
         status=cast(Status | None, feeds.query_choice("status", *STATUSES)),
-        kind=feeds.query_choice("kind", "tick", "award"),
+        kind=feeds.query_choice("kind", *KINDS),
         participant_id=feeds.query_participant(),
     )
     with reading() as session:
@@ -241,35 +254,54 @@ def _entry(letter: DeadLetter) -> DeadLetterEntry:
     }
 
 
+_NOTHING: DeadWrite = {
+    "participant_id": "",
+    "streak_code": None,
+    "badge_code": None,
+    "tier_code": None,
+    "reward_code": None,
+    "amount": None,
+    "reason": None,
+    "timestamp": None,
+    "timezone": None,
+    "metadata": None,
+}
+
+
 def _write(letter: DeadLetter) -> DeadWrite | None:
-    match letters.message_of(letter):
-        case TickV1() as tick:
-            return {
-                "participant_id": tick.participant_id,
-                "streak_code": _streak_code(tick.streak_id),
-                "badge_code": None,
-                "timestamp": _moment(tick.occurred_us),
-                "timezone": tick.timezone,
-                "metadata": _object(tick.metadata),
-            }
-        case AwardV1() as award:
-            return {
-                "participant_id": award.participant_id,
-                "streak_code": None,
-                "badge_code": _badge_code(award.badge_id),
-                "timestamp": _moment(award.earned_us),
-                "timezone": None,
-                "metadata": _object(award.metadata),
-            }
-    return None
+    message = letters.message_of(letter)
+    if message is None:
+        return None
+    told = _told(message)
+    told["participant_id"] = message.participant_id
+    told["metadata"] = _object(message.metadata)
+    return told
 
 
-def _streak_code(streak_id: int) -> str | None:
-    return next((one.code for one in principal().streaks.values() if one.id == streak_id), None)
+def _told(message: Message) -> DeadWrite:
+    """What a message of its kind says."""
+    told, who = _NOTHING.copy(), principal()
+    match message:
+        case TickV1():
+            told["streak_code"] = _code(who.streaks, message.streak_id)
+            told["timestamp"], told["timezone"] = _moment(message.occurred_us), message.timezone
+        case AwardV1():
+            told["badge_code"] = _code(who.badges, message.badge_id)
+            told["timestamp"] = _moment(message.earned_us)
+        case PointsV1():
+            told["amount"], told["reason"] = message.amount, message.reason
+        case AssignmentV1():
+            told["tier_code"] = _code(who.tiers, message.tier_id)
+            told["reason"] = message.reason
+        case ClaimV1():
+            told["reward_code"] = _code(who.rewards, message.reward_id)
+    return told
 
 
-def _badge_code(badge_id: str) -> str | None:
-    return next((one.code for one in principal().badges.values() if str(one.id) == badge_id), None)
+def _code(definitions: Mapping[str, Any], number: int | str) -> str | None:
+    """The code of a definition; None when it is not there."""
+    found = (one.code for one in definitions.values() if str(one.id) == str(number))
+    return next(found, None)
 
 
 def _moment(instant_us: int) -> str | None:

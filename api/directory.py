@@ -11,11 +11,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from models import badges, clock, streaks, tenants
+from models import badges, clock, rewards, streaks, tenants, tiers
 from models.badges import Badge
 from models.db import Engine, reading
+from models.rewards import Reward
 from models.streaks import Streak
 from models.tenants import ApiKey, Tenant
+from models.tiers import Tier
 from workers.intake import Caps, Intake, Unavailable, may_be_cached
 
 READ_SECONDS = 4.0  # contract §1: a revoked key reads for at most 5 s
@@ -31,6 +33,8 @@ class Principal:
     tenant: Tenant
     streaks: dict[str, Streak]
     badges: dict[str, Badge]
+    tiers: dict[str, Tier]
+    rewards: dict[str, Reward]  # by id
     caps: Caps
     version: str
     loaded_at: float  # monotonic seconds
@@ -81,6 +85,8 @@ class Directory:
                 tenant=tenant,
                 streaks={one.code: one for one in streaks.all_of(session, found.tenant_id)},
                 badges={one.code: one for one in badges.all_of(session, found.tenant_id)},
+                tiers={one.code: one for one in tiers.all_of(session, found.tenant_id)},
+                rewards={str(one.id): one for one in rewards.all_of(session, found.tenant_id)},
                 caps=_caps(stored, tenant),
                 version=version,
                 loaded_at=time.monotonic(),

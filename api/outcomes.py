@@ -18,6 +18,7 @@ from api.errors import not_found
 from api.rows import reading
 from models import clock, dead_letters, ids, rejections
 from models.db import Session, is_away
+from models.rejections import Refused
 from models.tenants import Tenant
 
 POLL_SECONDS = 0.02  # for the answer to a write that another request posted
@@ -58,6 +59,7 @@ class Outcome(TypedDict):
     status: Status
     result: dict[str, Any] | None  # what a waiting request would have been answered, once applied
     code: NotRequired[str]  # why it was rejected
+    detail: NotRequired[str]  # more of why
 
 
 def tell(ledger: Ledger, text: str) -> Response:
@@ -85,7 +87,7 @@ def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
                 raise
             return None  # accepted all the same: the caller says 202
         if outcome and "code" in outcome:
-            return rejections.answer(outcome["code"])
+            return Refused(outcome["code"], outcome.get("detail")).answer()
         if (outcome and outcome["status"] != "accepted") or time.monotonic() >= ends:
             return outcome and outcome["result"]
         time.sleep(POLL_SECONDS)
@@ -111,9 +113,13 @@ def _stored(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
         return {"status": "applied", "result": found.answer()}
     if not ids.is_issued(number, ledger.secret(tenant())):
         return None
-    code = rejections.find(session, tenant().id, number)
-    if code:
-        return {"status": "rejected", "result": None, "code": code}
+    refused = rejections.find(session, tenant().id, number)
+    if refused and refused.detail:
+        return {
+            "status": "rejected", "result": None, "code": refused.code, "detail": refused.detail,
+        }  # fmt: skip
+    if refused:
+        return {"status": "rejected", "result": None, "code": refused.code}
     letter = dead_letters.find(session, tenant().id, number)
     if letter is None:
         return None

@@ -19,7 +19,7 @@ from api.answers import answer
 from api.auth import is_current, principal, under_current_configuration
 from api.context import BASE_PATH, app_context
 from api.directory import Principal
-from api.errors import Problem, not_found
+from api.errors import CODES, Problem, not_found
 from api.limits import RATE_LIMIT_CODES, rate_exceeded
 from api.operations import Parameter
 from api.outcomes import Ledger
@@ -99,7 +99,7 @@ def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> 
         message, accepted = under_current_configuration(lambda who: _accept(who, write))
         result = _result(kind, message.id, accepted, wish.wait_seconds)
     if result is not None and "rejected" in result:
-        raise rejected(result["rejected"], posted.participant_id)
+        raise rejected(result["rejected"], posted.participant_id, result.get("detail"))
     return _answer(kind.ledger, accepted.known_id or message.id, result, wish)
 
 
@@ -136,8 +136,10 @@ _REJECTED = {
 }
 
 
-def rejected(code: str, participant_id: str) -> Problem:
-    """409: this participant's status refuses the write."""
+def rejected(code: str, participant_id: str, detail: str | None = None) -> Problem:
+    """Why a worker refused a write: with what it said of it, or the participant's status."""
+    if detail is not None:
+        return Problem(CODES[code][0] if code in CODES else 409, code, detail)
     why = _REJECTED.get(code, "may not be written for")  # a newer worker may know more codes
     return Problem(409, code, f"Participant '{participant_id}' {why}")
 

@@ -26,7 +26,7 @@ class DeadLetter:
 
     tenant_id: int
     id: UUID
-    kind: str  # tick | award
+    kind: str  # tick | award | points | assignment | claim
     participant_id: str | None  # the external id, where the message names one
     message: str
     error: str

@@ -27,6 +27,12 @@ class Participant:
     inactive_us: int | None = None  # since when writes are rejected
     erased_us: int | None = None  # when whoever had this id before was erased
     is_created: bool = False  # by this batch
+    earned: int = 0  # points ever
+    spent: int = 0  # of them
+    tier_id: str | None = None
+    rewards_claimed: int = 0
+    tier_us: int | None = None  # since when, if this batch has changed it
+    is_richer: bool = False  # or poorer: whether points, tier or rewards have changed
     events: int = 0  # of this batch
     first_us: int | None = None
     last_us: int | None = None
@@ -39,6 +45,11 @@ class Participant:
         self.first_us = instant_us if self.first_us is None else min(self.first_us, instant_us)
         self.last_us = instant_us if self.last_us is None else max(self.last_us, instant_us)
 
+    @property
+    def balance(self) -> int:
+        """Points left."""
+        return self.earned - self.spent
+
     def next_sequence(self) -> int:
         """The number of the next fact about this participant."""
         self.fact_sequence += 1
@@ -50,7 +61,8 @@ _KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenan
 
 _LOCK = f"""
     SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid,
-      p.inactive_since, p.erased_at, false
+      p.inactive_since, p.erased_at, false, p.points_earned, p.points_spent, p.tier_id::text,
+      p.rewards_claimed
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
@@ -60,7 +72,7 @@ _CREATE = f"""
     SELECT tenant_id, external_id FROM {_KEYS} ORDER BY tenant_id, external_id COLLATE "C"
     ON CONFLICT (tenant_id, external_id) DO NOTHING
     RETURNING tenant_id, external_id, id, timezone, fact_sequence, ctid,
-      inactive_since, erased_at, true
+      inactive_since, erased_at, true, points_earned, points_spent, tier_id::text, rewards_claimed
     """  # noqa: S608 - a fragment of this file
 
 
@@ -88,7 +100,7 @@ def _run(session: Session, statement: str, keys: Sequence[Key]) -> dict[Key, Par
     )
     return {
         (row[0], row[1]): Participant(
-            row[2], row[3], row[4], row[5], _us(row[6]), _us(row[7]), row[8]
+            row[2], row[3], row[4], row[5], _us(row[6]), _us(row[7]), *row[8:13]
         )
         for row in rows
     }
@@ -127,36 +139,65 @@ def remove(session: Session, created: Sequence[Participant]) -> None:
         change(session, statement, {"places": places}, len(created))
 
 
-_TOUCH = """
-    UPDATE participants p SET
+_COUNTED = """
       total_events = p.total_events + k.events,
       fact_sequence = k.fact_sequence,
       first_seen_at = LEAST(p.first_seen_at, CAST(k.first_at AS timestamptz)),
-      last_seen_at = GREATEST(p.last_seen_at, CAST(k.last_at AS timestamptz))
+      last_seen_at = GREATEST(p.last_seen_at, CAST(k.last_at AS timestamptz))"""
+
+_TOUCH = f"""
+    UPDATE participants p SET {_COUNTED}
     FROM unnest(CAST(%(places)s AS tid[]), CAST(%(events)s AS int[]),
       CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]))
       AS k (place, events, fact_sequence, first_at, last_at)
     WHERE p.ctid = k.place
-    """
+    """  # noqa: S608 - a fragment of this file
+
+_TOUCH_RICHER = f"""
+    UPDATE participants p SET {_COUNTED},
+      points_earned = k.earned, points_spent = k.spent, rewards_claimed = k.rewards_claimed,
+      tier_id = k.tier_id,
+      tier_achieved_at = COALESCE(CAST(k.tier_at AS timestamptz), p.tier_achieved_at)
+    FROM unnest(CAST(%(places)s AS tid[]), CAST(%(events)s AS int[]),
+      CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]),
+      CAST(%(earned)s AS bigint[]), CAST(%(spent)s AS bigint[]), CAST(%(claimed)s AS int[]),
+      CAST(%(tiers)s AS uuid[]), CAST(%(tiers_at)s AS text[]))
+      AS k (place, events, fact_sequence, first_at, last_at, earned, spent, rewards_claimed,
+        tier_id, tier_at)
+    WHERE p.ctid = k.place
+    """  # noqa: S608 - a fragment of this file
 
 
 def touch(session: Session, participants: dict[Key, Participant]) -> None:
-    """Write back what a batch counted: events, facts, when first and last seen."""
-    rows = [one for one in participants.values() if one.is_changed]
-    if not rows:
-        return
-    change(
-        session,
-        _TOUCH,
-        {
-            "places": array(row.place for row in rows),
-            "events": array(row.events for row in rows),
-            "sequences": array(row.fact_sequence for row in rows),
-            "firsts": array(_text(row.first_us) for row in rows),
-            "lasts": array(_text(row.last_us) for row in rows),
-        },
-        len(rows),
-    )
+    """Write back what a batch counted: events, facts, when first and last seen, and what somebody
+    has: points, tier, rewards."""
+    changed = [one for one in participants.values() if one.is_changed]
+    rows = [one for one in changed if not one.is_richer]
+    if rows:
+        change(session, _TOUCH, _counted(rows), len(rows))
+    rows = [one for one in changed if one.is_richer]
+    if rows:
+        change(session, _TOUCH_RICHER, _counted(rows) | _had(rows), len(rows))
+
+
+def _counted(rows: Sequence[Participant]) -> dict[str, str]:
+    return {
+        "places": array(row.place for row in rows),
+        "events": array(row.events for row in rows),
+        "sequences": array(row.fact_sequence for row in rows),
+        "firsts": array(_text(row.first_us) for row in rows),
+        "lasts": array(_text(row.last_us) for row in rows),
+    }
+
+
+def _had(rows: Sequence[Participant]) -> dict[str, str]:
+    return {
+        "earned": array(row.earned for row in rows),
+        "spent": array(row.spent for row in rows),
+        "claimed": array(row.rewards_claimed for row in rows),
+        "tiers": array(row.tier_id for row in rows),
+        "tiers_at": array(_text(row.tier_us) for row in rows),
+    }
 
 
 def _text(instant_us: int | None) -> str | None:

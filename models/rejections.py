@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,10 +19,11 @@ class Rejection:
     tenant_id: int
     id: str
     participant_id: int | None
-    code: str  # participant_inactive | participant_erased
+    code: str  # one of api/errors.py: participant_inactive, insufficient_points, …
+    detail: str | None = None  # what the caller is told beyond the code
 
 
-_COLUMNS = ("tenant_id", "id", "participant_id", "code")
+_COLUMNS = ("tenant_id", "id", "participant_id", "code", "detail")
 
 
 def append(session: Session, rejected: Iterable[Rejection]) -> None:
@@ -33,29 +35,42 @@ def append(session: Session, rejected: Iterable[Rejection]) -> None:
 
 def _line(one: Rejection) -> str:
     who = copy_text(None if one.participant_id is None else str(one.participant_id))
-    return f"{one.tenant_id}\t{one.id}\t{who}\t{one.code}\n"
+    return f"{one.tenant_id}\t{one.id}\t{who}\t{one.code}\t{copy_text(one.detail)}\n"
 
 
-def answer(code: str) -> dict[str, str]:
-    """What a waiting request is told instead of a result."""
-    return {"rejected": code}
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a write was rejected."""
+
+    code: str
+    detail: str | None = None
+
+    def answer(self) -> dict[str, Any]:
+        """What a waiting request is told instead of a result."""
+        return {"rejected": self.code, "detail": self.detail}
 
 
-def find(session: Session, tenant_id: int, write_id: UUID) -> str | None:
+def find(session: Session, tenant_id: int, write_id: UUID) -> Refused | None:
     """Why a write was rejected, or None when it was not."""
-    return session.execute(
-        sa.text("SELECT code FROM rejections WHERE tenant_id = :tenant_id AND id = :id"),
+    row = session.execute(
+        sa.text("SELECT code, detail FROM rejections WHERE tenant_id = :tenant_id AND id = :id"),
         {"tenant_id": tenant_id, "id": str(write_id)},
-    ).scalar_one_or_none()
+    ).one_or_none()
+    return None if row is None else Refused(*row)
 
 
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str]:
-    """Those of some (tenant, write id) that were rejected, and why."""
+def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Refused]:
+    """Those of some (tenant, write id) that were rejected, and why.
+
+    The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+    """
+    ids = sorted(one for _, one in keys)
     rows = run(
         session,
-        "SELECT r.tenant_id, r.id::text, r.code FROM rejections r"
+        "SELECT r.tenant_id, r.id::text, r.code, r.detail FROM rejections r"
         " JOIN unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, id)"
-        " USING (tenant_id, id)",
-        pairs(keys),
+        " USING (tenant_id, id)"
+        " WHERE r.id BETWEEN CAST(%(first)s AS uuid) AND CAST(%(last)s AS uuid)",
+        pairs(keys) | {"first": ids[0], "last": ids[-1]},
     )
-    return {(row[0], row[1]): row[2] for row in rows}
+    return {(row[0], row[1]): Refused(row[2], row[3]) for row in rows}

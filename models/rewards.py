@@ -1,7 +1,8 @@
-"""Rewards: the definitions, how many are left, and who has claimed which."""
+"""Rewards: the definitions, and how many are left."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session, metadata
+from models.db import Session, array, change, metadata, pairs, run
 
 rewards = sa.Table(
     "rewards",
@@ -70,3 +71,56 @@ def all_of(session: Session, tenant_id: int) -> list[Reward]:
 
 def _reward(row: Any) -> Reward:
     return Reward(*row)
+
+
+# -- stock -----------------------------------------------------------------------------------
+
+StockKey = tuple[int, str]  # tenant, reward: the order in which stocks are locked
+
+
+@dataclass(slots=True)
+class Stock:
+    """How many of a reward there are in all, and how many are gone."""
+
+    stock: int | None  # None: no end
+    claimed: int
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is one more."""
+        return self.stock is None or self.claimed < self.stock
+
+
+def lock_stocks(session: Session, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:
+    """Lock the stocks of some rewards in key order, after their claimants' rows."""
+    rows = run(
+        session,
+        """
+        SELECT s.tenant_id, s.reward_id::text, s.stock, s.claimed
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, reward_id)
+        JOIN reward_stock s USING (tenant_id, reward_id)
+        ORDER BY s.tenant_id, s.reward_id FOR NO KEY UPDATE OF s
+        """,
+        pairs(sorted(keys)),
+    )
+    return {(row[0], row[1]): Stock(row[2], row[3]) for row in rows}
+
+
+def write_stocks(session: Session, stocks: Mapping[StockKey, Stock]) -> None:
+    """Write how many are gone. The database refuses more than there are."""
+    tenants, rewards = zip(*stocks, strict=True)
+    change(
+        session,
+        """
+        UPDATE reward_stock s SET claimed = k.claimed
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(rewards)s AS uuid[]),
+          CAST(%(claimed)s AS bigint[])) AS k (tenant_id, reward_id, claimed)
+        WHERE s.tenant_id = k.tenant_id AND s.reward_id = k.reward_id
+        """,
+        {
+            "tenants": array(tenants),
+            "rewards": array(rewards),
+            "claimed": array(one.claimed for one in stocks.values()),
+        },
+        len(stocks),
+    )

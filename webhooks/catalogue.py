@@ -117,6 +117,18 @@ _METADATA = Field(
     "metadata", OBJECT, "What was sent with it, as it was sent; absent without.", is_always=False
 )
 
+_MOVEMENT = (
+    Field("amount", AT_LEAST_ONE, "How many."),
+    Field("balance", COUNT, "The points left afterwards."),
+    Field(
+        "source",
+        or_null(CODE),
+        "The code of the streak, challenge or reward behind it; null when a caller asked for it.",
+    ),
+    Field("reason", or_null(TEXT), "Why, as the caller said."),
+    Field("transaction_id", UUID, "The row of the ledger: `GET /points/transactions/{id}`."),
+)
+
 # -- the types ---------------------------------------------------------------------------------
 
 
@@ -177,6 +189,7 @@ ENTRIES = (
                 "Whether it was awarded now, for the first time; null when there was none to"
                 " award.",
             ),
+            Field("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
             _PERIOD,
             _PERIOD_KEY,
             _RECORDED_AT,
@@ -238,6 +251,90 @@ ENTRIES = (
             Field("earned_at", INSTANT, "When it was earned."),
             Field("award_id", UUID, "The award: `GET /awards/{id}`."),
             _METADATA,
+        ),
+    ),
+    Entry(
+        facts.POINTS_AWARDED,
+        "A participant got points: awarded, or given by a milestone or a challenge.",
+        (
+            *_MOVEMENT,
+            Field(
+                "kind",
+                {"type": "string", "enum": ["award", "milestone", "challenge"]},
+                "Who gave them: a caller, a milestone of a streak, a challenge.",
+            ),
+            Field("total_earned", AT_LEAST_ONE, "All the points ever got, these included."),
+            _METADATA,
+        ),
+    ),
+    Entry(
+        facts.POINTS_DEDUCTED,
+        "A participant gave points: deducted, or spent on a reward.",
+        (
+            *_MOVEMENT,
+            Field(
+                "kind",
+                {"type": "string", "enum": ["deduct", "claim"]},
+                "What they went to: a caller's deduction, or a reward.",
+            ),
+            Field("total_spent", AT_LEAST_ONE, "All the points ever spent, these included."),
+            _METADATA,
+        ),
+    ),
+    Entry(
+        facts.TIER_CHANGED,
+        "A participant came into another tier: by points, after their `points.awarded`, or by an"
+        " assignment.",
+        (
+            Field("tier_code", CODE, "The tier now."),
+            Field("tier_name", TEXT, "Its name at the time."),
+            Field("level", COUNT, "Its level: compare levels, not codes."),
+            Field("previous_tier_code", or_null(CODE), "The tier before; null: none."),
+            Field("previous_level", or_null(COUNT), "Its level; null without."),
+            Field(
+                "source",
+                {"type": "string", "enum": ["points", "assigned"]},
+                "Whether points led to it, or somebody assigned it.",
+            ),
+            Field("reason", or_null(TEXT), "Why, as whoever assigned it said."),
+            Field("total_earned", COUNT, "All the points ever got."),
+            Field("achieved_at", INSTANT, "When the points, or the assignment, were accepted."),
+            _METADATA,
+        ),
+    ),
+    Entry(
+        facts.REWARD_CLAIMED,
+        "A participant claimed a reward; what it cost has a `points.deducted` of its own, before.",
+        (
+            Field("reward_id", UUID, "Which reward."),
+            Field("reward_code", CODE, "Its code."),
+            Field("reward_name", TEXT, "Its name at the time."),
+            Field("reward_type", TEXT, "Its type: what to hand out."),
+            Field("points_deducted", COUNT, "What it cost."),
+            Field("balance", COUNT, "The points left."),
+            Field("claim_id", UUID, "The claim: `GET /claims/{id}`."),
+            Field("claimed_at", INSTANT, "When the claim was accepted."),
+            _METADATA,
+        ),
+    ),
+    Entry(
+        facts.CHALLENGE_COMPLETED,
+        "A participant reached the target of a challenge, which happens once; after the facts of"
+        " what it gives.",
+        (
+            Field("challenge_code", CODE, "Which challenge."),
+            Field("challenge_name", TEXT, "Its name at the time."),
+            Field("objective", OBJECT, "What counted."),
+            Field("target", AT_LEAST_ONE, "How much of it was needed."),
+            Field("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
+            Field("badge_code", or_null(CODE), "The badge that it gives; null without."),
+            Field(
+                "is_badge_new",
+                or_null(FLAG),
+                "Whether the badge was awarded now, for the first time; null when there was none"
+                " to award.",
+            ),
+            Field("completed_at", INSTANT, "When it was completed."),
         ),
     ),
     _about_a_destination(

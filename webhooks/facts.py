@@ -12,16 +12,26 @@ import msgspec
 from models import clock
 from models.awards import Earned
 from models.badges import Badge
+from models.challenges import Challenge
+from models.claims import Claim
+from models.points import Transaction
+from models.rewards import Reward
 from models.rules.periods import key_of
 from models.streaks import Streak
 from models.tenants import Tenant
 from models.ticks import Tick
+from models.tiers import Change
 
 STREAK_RECORDED = "behavior.streak_recorded"
 STREAK_MILESTONE = "behavior.streak_milestone"
 STREAK_AT_RISK = "behavior.streak_at_risk"
 STREAK_BROKEN = "behavior.streak_broken"
 BADGE_AWARDED = "badge.awarded"
+POINTS_AWARDED = "points.awarded"
+POINTS_DEDUCTED = "points.deducted"
+TIER_CHANGED = "tier.changed"
+REWARD_CLAIMED = "reward.claimed"
+CHALLENGE_COMPLETED = "challenge.completed"
 DESTINATION_FAILING = "webhook.destination_failing"
 DESTINATION_DISABLED = "webhook.destination_disabled"
 DESTINATION_RECOVERED = "webhook.destination_recovered"
@@ -33,6 +43,11 @@ TYPES = (
     STREAK_AT_RISK,
     STREAK_BROKEN,
     BADGE_AWARDED,
+    POINTS_AWARDED,
+    POINTS_DEDUCTED,
+    TIER_CHANGED,
+    REWARD_CLAIMED,
+    CHALLENGE_COMPLETED,
     DESTINATION_FAILING,
     DESTINATION_DISABLED,
     DESTINATION_RECOVERED,
@@ -72,6 +87,7 @@ class Reached:
     count: int
     badge_code: str | None
     is_badge_new: bool | None  # None without a badge, or when there is none of that code to award
+    points: int | None = None  # that it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +131,7 @@ def streak_recorded(stamp: Stamp, streak: Streak, tick: Tick) -> Fact:
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
-    if tick.metadata is not None:
-        payload["metadata"] = msgspec.Raw(tick.metadata.encode())
-    return _fact(stamp, STREAK_RECORDED, payload, streak.code)
+    return _fact(stamp, STREAK_RECORDED, payload | _metadata(tick.metadata), streak.code)
 
 
 def streak_milestone(stamp: Stamp, streak: Streak, tick: Tick, reached: Reached) -> Fact:
@@ -129,6 +143,7 @@ def streak_milestone(stamp: Stamp, streak: Streak, tick: Tick, reached: Reached)
         "previous_count": tick.previous_count,
         "badge_code": reached.badge_code,
         "is_badge_new": reached.is_badge_new,
+        "points": reached.points,
         "period": streak.period,
         "period_key": key_of(streak.period, tick.period),
         "recorded_at": clock.to_text(tick.occurred_us),
@@ -177,9 +192,81 @@ def badge_awarded(stamp: Stamp, badge: Badge, earned: Earned) -> Fact:
         "earned_at": clock.to_text(earned.earned_us),
         "award_id": earned.award_id,
     }
-    if earned.metadata is not None:
-        payload["metadata"] = msgspec.Raw(earned.metadata.encode())
-    return _fact(stamp, BADGE_AWARDED, payload)
+    return _fact(stamp, BADGE_AWARDED, payload | _metadata(earned.metadata))
+
+
+def points_awarded(stamp: Stamp, made: Transaction, earned: int) -> Fact:
+    """The fact of points that somebody got, whatever they were for."""
+    return _fact(stamp, POINTS_AWARDED, _movement(made) | {"total_earned": earned})
+
+
+def points_deducted(stamp: Stamp, made: Transaction, spent: int) -> Fact:
+    """The fact of points that somebody gave, whatever they were for."""
+    return _fact(stamp, POINTS_DEDUCTED, _movement(made) | {"total_spent": spent})
+
+
+def _movement(made: Transaction) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "amount": made.amount,
+        "balance": made.balance_after,
+        "kind": made.kind,
+        "source": made.source,
+        "reason": made.reason,
+        "transaction_id": made.id,
+    }
+    return payload | _metadata(made.metadata)
+
+
+def tier_changed(stamp: Stamp, change: Change, earned: int) -> Fact:
+    """The fact that somebody came into another tier, by points or by an assignment."""
+    upgrade = change.upgrade
+    payload: dict[str, Any] = {
+        "tier_code": upgrade.code,
+        "tier_name": upgrade.name,
+        "level": upgrade.level,
+        "previous_tier_code": upgrade.previous_code,
+        "previous_level": upgrade.previous_level,
+        "source": change.source,
+        "reason": change.reason,
+        "total_earned": earned,
+        "achieved_at": clock.to_text(change.achieved_us),
+    }
+    return _fact(stamp, TIER_CHANGED, payload | _metadata(change.metadata))
+
+
+def reward_claimed(stamp: Stamp, reward: Reward, claim: Claim) -> Fact:
+    """The fact that somebody has claimed a reward; what it cost has a fact of its own."""
+    payload: dict[str, Any] = {
+        "reward_id": claim.reward_id,
+        "reward_code": reward.code,
+        "reward_name": reward.name,
+        "reward_type": reward.type,
+        "points_deducted": claim.points_deducted,
+        "balance": claim.balance_after,
+        "claim_id": claim.id,
+        "claimed_at": clock.to_text(claim.claimed_us),
+    }
+    return _fact(stamp, REWARD_CLAIMED, payload | _metadata(claim.metadata))
+
+
+def challenge_completed(stamp: Stamp, challenge: Challenge, is_badge_new: bool | None) -> Fact:
+    """The fact that somebody has reached a challenge's target, after those of what it gives."""
+    payload = {
+        "challenge_code": challenge.code,
+        "challenge_name": challenge.name,
+        "objective": challenge.objective.as_json(),
+        "target": challenge.target,
+        "points": challenge.points,
+        "badge_code": challenge.badge_code,
+        "is_badge_new": is_badge_new,
+        "completed_at": clock.to_text(stamp.now_us),
+    }
+    return _fact(stamp, CHALLENGE_COMPLETED, payload)
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    """What was sent with a write, byte for byte; nothing without."""
+    return {} if text is None else {"metadata": msgspec.Raw(text.encode())}
 
 
 def destination(stamp: Stamp, kind: str, told: Told) -> Fact:

@@ -11,11 +11,17 @@ from uuid import UUID
 from models import clock
 from models.awards import Earned
 from models.badges import Badge
+from models.challenges import Challenge
+from models.claims import Claim
+from models.points import Kind, Transaction
+from models.rewards import Reward
+from models.rules.challenges import Objective
 from models.rules.periods import period_at
 from models.rules.streaks import Rules
 from models.streaks import Streak
 from models.tenants import Tenant
 from models.ticks import Tick
+from models.tiers import Change, Upgrade
 from webhooks import facts
 from webhooks.facts import Fact, Reached, Stamp, Standing, Told
 
@@ -61,6 +67,79 @@ def _badge_awarded(stamp: Stamp) -> Fact:
     return facts.badge_awarded(stamp, _badge(stamp), earned)
 
 
+def _points_awarded(stamp: Stamp) -> Fact:
+    return facts.points_awarded(stamp, _transaction(stamp, "award", 100, 1_500), 5_000)
+
+
+def _points_deducted(stamp: Stamp) -> Fact:
+    return facts.points_deducted(stamp, _transaction(stamp, "deduct", 50, 1_450), 3_550)
+
+
+def _transaction(stamp: Stamp, kind: Kind, amount: int, balance: int) -> Transaction:
+    return Transaction(
+        tenant_id=stamp.tenant.id,
+        id=str(_id(stamp)),
+        participant_id=1,
+        kind=kind,
+        amount=amount,
+        balance_after=balance,
+        reason="Purchase completed",
+        metadata=METADATA,
+    )
+
+
+def _tier_changed(stamp: Stamp) -> Fact:
+    upgrade = Upgrade(
+        str(_id(stamp)), "gold", "Gold", 3, str(_id(stamp)), previous_code="silver",
+        previous_level=2,
+    )  # fmt: skip
+    change = Change(stamp.tenant.id, str(_id(stamp)), 1, upgrade, "points")
+    return facts.tier_changed(stamp, change, 5_000)
+
+
+def _reward_claimed(stamp: Stamp) -> Fact:
+    now = clock.from_us(stamp.now_us)
+    reward = Reward(
+        tenant_id=stamp.tenant.id,
+        id=_id(stamp),
+        code="ten_percent_off",
+        name="10 % off",
+        description=None,
+        image_url=None,
+        type="coupon",
+        points_cost=500,
+        max_claims_per_user=1,
+        starts_at=None,
+        ends_at=None,
+        is_active=True,
+        created_at=now,
+        updated_at=now,
+    )
+    claim = Claim(stamp.tenant.id, str(_id(stamp)), 1, str(reward.id), 500, 1_000, METADATA)
+    return facts.reward_claimed(stamp, reward, claim)
+
+
+def _challenge_completed(stamp: Stamp) -> Fact:
+    now = clock.from_us(stamp.now_us)
+    challenge = Challenge(
+        tenant_id=stamp.tenant.id,
+        id=_id(stamp),
+        code="november_streak",
+        name="November streak",
+        description=None,
+        objective=Objective("ticks", "daily_login"),
+        target=20,
+        points=500,
+        badge_code="november",
+        starts_at=None,
+        ends_at=None,
+        is_active=True,
+        created_at=now,
+        updated_at=now,
+    )
+    return facts.challenge_completed(stamp, challenge, True)
+
+
 def _destination_failing(stamp: Stamp) -> Fact:
     return _destination(stamp, facts.DESTINATION_FAILING, None, _HOUR_US)
 
@@ -85,6 +164,11 @@ _MAKERS: dict[str, Callable[[Stamp], Fact]] = {
     facts.STREAK_AT_RISK: _streak_at_risk,
     facts.STREAK_BROKEN: _streak_broken,
     facts.BADGE_AWARDED: _badge_awarded,
+    facts.POINTS_AWARDED: _points_awarded,
+    facts.POINTS_DEDUCTED: _points_deducted,
+    facts.TIER_CHANGED: _tier_changed,
+    facts.REWARD_CLAIMED: _reward_claimed,
+    facts.CHALLENGE_COMPLETED: _challenge_completed,
     facts.DESTINATION_FAILING: _destination_failing,
     facts.DESTINATION_DISABLED: _destination_disabled,
     facts.DESTINATION_RECOVERED: _destination_recovered,

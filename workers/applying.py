@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from models import awards, erasures, ids, participants, rejections, ticks
+from models import awards, claims, erasures, ids, participants, points, rejections, ticks, tiers
 from models.awards import Key
 from models.db import Session
 from models.participants import Participant
-from models.rejections import Rejection
 from webhooks import outbox
 from workers import badges, streaks
-from workers.badges import Awards
 from workers.batch import Batch
 from workers.configuration import Configuration, Configurations
-from workers.messages import AwardV1, Message, TickV1
+from workers.effects import Effects
+from workers.messages import AssignmentV1, AwardV1, ClaimV1, Message, PointsV1, TickV1
 from workers.streaks import Decided, Ticks
+
+Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
 
 
 @dataclass
@@ -33,41 +34,56 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
     """Apply writes that are in no ledger yet; raises IntegrityError when one is.
 
     1. Read definitions, lock participants in key order, read their states under that lock.
-    2. Decide in values: one pure step per write, in the order of the messages.
+    2. Decide in values: one pure step per write, in the order of the messages, and what follows
+       from it.
     3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
     """
     batch = _open(session, messages, configurations)
-    accepted = [message for message in messages if not _is_refused(batch, message)]
-    ticks_done, awards_done = Ticks(), Awards()
+    unsettled = _leave_out_the_settled(session, batch, messages)
+    accepted = [message for message in unsettled if not _is_refused(batch, message)]
+    ticks_done, effects = Ticks(), Effects()
     ticks_done.read(session, batch, [one for one in accepted if isinstance(one, TickV1)])
     decided = [
         ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
     ]
-    awards_done.read(session, _badges_in_question(batch, decided))
+    effects.read(session, batch, accepted, _badges_in_question(batch, decided))
     for each in decided:
-        if isinstance(each, AwardV1):
-            awards_done.apply(batch, each)
-        else:
-            streaks.tell(batch, each, awards_done)
+        _follow(batch, each, effects)
+        effects.settle(batch)
     ticks_done.write(session)
-    awards_done.write(session)
+    effects.write(session, batch)
     rejections.append(session, batch.rejections)
     deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
     participants.touch(session, batch.participants)
     return Applied(batch.answers, deliveries)
 
 
-def _badges_in_question(batch: Batch, decided: Sequence[Decided | AwardV1]) -> Iterator[Key]:
+def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
+    """Do what a write asks for, and tell of it."""
+    match decided:
+        case Decided():
+            streaks.tell(batch, decided, effects)
+        case AwardV1():
+            effects.award(batch, decided)
+        case PointsV1():
+            effects.move(batch, decided)
+        case AssignmentV1():
+            effects.tiers.apply(batch, decided)
+        case ClaimV1():
+            effects.claims.apply(batch, decided)
+
+
+def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[Key]:
     """Whose badges are asked for, or come with a milestone."""
     for each in decided:
         if isinstance(each, AwardV1):
             yield badges.key_of(batch, each)
-            continue
-        for one in each.crossed:
-            badge = one.badge(batch, each.message)
-            if badge:
-                person = batch.person(each.message)
-                yield each.message.tenant_id, person.id, str(badge.id)
+        elif isinstance(each, Decided):
+            for one in each.crossed:
+                badge = one.badge(batch, each.message)
+                if badge:
+                    person = batch.person(each.message)
+                    yield each.message.tenant_id, person.id, str(badge.id)
 
 
 def _open(session: Session, messages: Sequence[Message], configurations: Configurations) -> Batch:
@@ -92,10 +108,7 @@ def _is_refused(batch: Batch, message: Message) -> bool:
     code = "participant_erased" if person is None else _refusal(person, message)
     if code is None:
         return False
-    internal_id = None if person is None else person.id
-    batch.rejections.append(Rejection(message.tenant_id, message.id, internal_id, code))
-    if message.is_awaited:
-        batch.answers[message.id] = rejections.answer(code)
+    batch.reject(message, code)
     return True
 
 
@@ -154,13 +167,39 @@ def _leave_out_the_erased(session: Session, batch: Batch, messages: Sequence[Mes
         del batch.participants[key]
 
 
-# -- writes that were applied before -----------------------------------------------------------
+# -- writes that were applied, or refused, before ---------------------------------------------
+
+
+_LEDGERS = (ticks, awards, points, tiers, claims)
 
 
 def known(session: Session, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
     """The answers of those writes that a ledger holds already, by write id."""
     keys = [(message.tenant_id, message.id) for message in messages]
-    answers = {key[1]: one.answer() for key, one in ticks.some(session, keys).items()}
-    answers |= {key[1]: one.answer() for key, one in awards.some(session, keys).items()}
-    refused = rejections.some(session, keys).items()
-    return answers | {key[1]: rejections.answer(code) for key, code in refused}
+    answers: dict[str, dict[str, Any]] = {}
+    for ledger in (*_LEDGERS, rejections):
+        answers |= {key[1]: one.answer() for key, one in ledger.some(session, keys).items()}
+    return answers
+
+
+def _leave_out_the_settled(
+    session: Session, batch: Batch, messages: Sequence[Message]
+) -> Sequence[Message]:
+    """Without those that were decided on already, where a second look may decide otherwise.
+
+    A deduction or a claim that was refused may find enough when its entry is handed out again, and
+    no key would notice: it stands among the rejections, not in the ledger. Read under the lock of
+    its participant, so that nobody else decides on it at this moment.
+    """
+    doubtful = [message for message in messages if _may_be_refused(message)]
+    if not doubtful:
+        return messages
+    settled = known(session, doubtful)
+    for message in doubtful:
+        if message.is_awaited and message.id in settled:
+            batch.answers[message.id] = settled[message.id]
+    return [message for message in messages if message.id not in settled]
+
+
+def _may_be_refused(message: Message) -> bool:
+    return isinstance(message, ClaimV1) or (isinstance(message, PointsV1) and message.amount < 0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from models import awards, ids
+from models import awards
 from models.awards import Award, Earned, Key
 from models.badges import Badge
 from models.db import Session
 from webhooks import facts
 from workers.batch import Batch, UnknownDefinition
-from workers.messages import AwardV1, Message, TickV1
+from workers.messages import AwardV1, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,7 @@ class Awards:
         if wanted:
             self.earned = awards.earned(session, wanted)
 
-    def apply(self, batch: Batch, message: AwardV1) -> None:
-        """Award one badge that was asked for."""
-        badge = badge_of(batch, message)
-        award = self._award(batch, message, badge, Asked.by(message))
-        if message.is_awaited:
-            named = awards.named(award, message.participant_id, badge)
-            batch.answers[message.id] = named.answer()
-
-    def earn(self, batch: Batch, message: TickV1, badge: Badge, metadata: str) -> bool:
-        """Award the badge of a milestone that a tick has reached; whether it is a first one."""
-        asked = Asked(str(ids.uuid7(batch.now_us)), batch.now_us, metadata)
-        return not self._award(batch, message, badge, asked).already_earned
-
-    def _award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
+    def award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
         """Whoever has a badge keeps the first award for ever (seed 001)."""
         person = batch.person(message)
         key = (message.tenant_id, person.id, str(badge.id))

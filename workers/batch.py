@@ -9,7 +9,7 @@ from uuid import UUID
 
 from models import clock, ids
 from models.participants import Key, Participant
-from models.rejections import Rejection
+from models.rejections import Refused, Rejection
 from models.tenants import Tenant
 from models.webhooks import Subscription
 from webhooks.facts import Fact, Stamp
@@ -46,6 +46,18 @@ class Batch:
     def person(self, message: Message) -> Participant:
         """The participant whom the message names."""
         return self.participants[message.tenant_id, message.participant_id]
+
+    def reject(self, message: Message, code: str, detail: str | None = None) -> None:
+        """Refuse a write: it takes nothing, and whoever waits is told why."""
+        person = self.participants.get((message.tenant_id, message.participant_id))
+        internal_id = None if person is None else person.id
+        self.rejections.append(Rejection(message.tenant_id, message.id, internal_id, code, detail))
+        if message.is_awaited:
+            self.answers[message.id] = Refused(code, detail).answer()
+
+    def stamp_of(self, message: Message) -> Stamp:
+        """As `stamp`, for whoever has neither at hand."""
+        return self.stamp(message, self.configuration(message).tenant, self.person(message))
 
     def stamp(self, message: Message, tenant: Tenant, person: Participant) -> Stamp:
         """What the next fact about a participant carries, whatever it says."""

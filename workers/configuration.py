@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from models import badges, streaks, tenants, webhooks
+from models import badges, challenges, rewards, streaks, tenants, tiers, webhooks
 from models.badges import Badge
+from models.challenges import Challenge
 from models.db import Session
+from models.rewards import Reward
 from models.streaks import Streak
 from models.tenants import Tenant
+from models.tiers import Tier
 from models.webhooks import Subscription
 
 TENANTS_MAX = 10_000  # kept per process; an entry is some kilobytes
@@ -25,6 +28,10 @@ class Configuration:
     streaks: dict[int, Streak]
     badges: dict[str, Badge]
     subscriptions: Sequence[Subscription]
+    tiers: dict[str, Tier] = field(default_factory=dict)
+    rewards: dict[str, Reward] = field(default_factory=dict)
+    ladder: Sequence[Tier] = ()  # those that points lead to
+    challenges: Sequence[Challenge] = ()  # those that are active, whether or not they count now
 
     def badge_to_award(self, code: str) -> Badge | None:
         """The active badge of a code, or None."""
@@ -58,10 +65,15 @@ class Configurations:
 
 def _read(session: Session, tenant_id: int, version: int) -> Configuration:
     """Read after the version: what changes in between is read again with the next batch."""
+    known_tiers = tiers.all_of(session, tenant_id)
     return Configuration(
         version,
         tenants.by_id(session, tenant_id),
         {one.id: one for one in streaks.all_of(session, tenant_id)},
         {str(one.id): one for one in badges.all_of(session, tenant_id)},
         webhooks.subscriptions(session, [tenant_id]),
+        {str(one.id): one for one in known_tiers},
+        {str(one.id): one for one in rewards.all_of(session, tenant_id)},
+        [one for one in known_tiers if one.is_active and one.award_type == "automatic"],
+        [one for one in challenges.all_of(session, tenant_id) if one.is_active],
     )

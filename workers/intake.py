@@ -37,8 +37,12 @@ from workers.append import Stale as Stale
 from workers.append import Unavailable as Unavailable
 from workers.append import Writer as Writer
 from workers.failpoints import failpoint
+from workers.messages import NOUNS as NOUNS
+from workers.messages import AssignmentV1 as AssignmentV1
 from workers.messages import AwardV1 as AwardV1
+from workers.messages import ClaimV1 as ClaimV1
 from workers.messages import Message as Message
+from workers.messages import PointsV1 as PointsV1
 from workers.messages import TickV1 as TickV1
 from workers.messages import Unreadable as Unreadable
 from workers.messages import decode as decode

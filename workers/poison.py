@@ -10,7 +10,7 @@ from models import clock, dead_letters, erasures, ids, tenants
 from models.db import Session, is_refused_data
 from models.dead_letters import DeadLetter
 from workers.batch import UnknownDefinition
-from workers.messages import AwardV1, Message, Unreadable, decode
+from workers.messages import Message, Unreadable, decode, noun
 from workers.stream import Entry
 
 ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
@@ -37,7 +37,7 @@ def bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
     letter = DeadLetter(
         tenant_id,
         letter_id,
-        "award" if isinstance(message, AwardV1) else "tick",
+        "tick" if message is None else noun(message),
         message.participant_id.replace("\x00", "\\x00") if message else None,
         entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
         _told(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),

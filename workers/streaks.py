@@ -12,13 +12,14 @@ from models import deadlines, ids, streaks, ticks
 from models.badges import Badge
 from models.db import Session
 from models.participants import Participant
+from models.rules.challenges import Happened
 from models.rules.periods import KINDS, Kind, period_at
 from models.rules.streaks import Recorded, record, walk
 from models.streaks import Key, State, Streak
 from models.ticks import Tick
 from webhooks import facts
-from workers.badges import Awards
 from workers.batch import Batch, UnknownDefinition
+from workers.effects import Effects, Prize
 from workers.messages import TickV1
 
 
@@ -28,16 +29,17 @@ class Milestone:
 
     count: int
     badge_code: str | None
+    points: int | None
 
     def badge(self, batch: Batch, message: TickV1) -> Badge | None:
         """The badge that it earns; None without one, or when there is none to award."""
         code = self.badge_code
         return batch.configuration(message).badge_to_award(code) if code else None
 
-    def metadata(self, streak: Streak, tick: Tick) -> str:
-        """What its award says of where it came from."""
+    def prize(self, streak: Streak, tick: Tick) -> Prize:
+        """What it gives, and where that came from."""
         origin = {"streak_code": streak.code, "milestone": self.count, "tick_id": tick.id}
-        return json.dumps(origin)
+        return Prize(streak.code, self.badge_code, self.points, json.dumps(origin))
 
 
 class Decided(NamedTuple):
@@ -160,25 +162,25 @@ def crossed(streak: Streak, tick: Tick) -> Sequence[Milestone]:
     if not streak.milestones or tick.new_count <= tick.previous_count:
         return ()
     reached = [
-        Milestone(one["count"], one.get("badge_code"))
+        Milestone(one["count"], one.get("badge_code"), one.get("points"))
         for one in streak.milestones
         if tick.previous_count < one["count"] <= tick.new_count
     ]
     return sorted(reached, key=lambda one: one.count)
 
 
-def tell(batch: Batch, decided: Decided, awards: Awards) -> None:
-    """The facts of a tick that changed something, and of each milestone with its badge."""
+def tell(batch: Batch, decided: Decided, effects: Effects) -> None:
+    """The facts of a tick that changed something, and of each milestone with what it gives."""
     message, streak, tick, _, person = decided
     if tick.outcome == "repeated":
         return
     tenant = batch.configurations[message.tenant_id].tenant
     stamp = batch.stamp(message, tenant, person)
     batch.facts.append(facts.streak_recorded(stamp, streak, tick))
+    effects.happened(message, Happened("tick", streak.code, tick.new_count), tick.occurred_us)
     for one in decided.crossed:
-        badge = one.badge(batch, message)
-        is_new = awards.earn(batch, message, badge, one.metadata(streak, tick)) if badge else None
-        reached = facts.Reached(one.count, one.badge_code, is_new)
+        is_new = effects.prize(batch, message, "milestone", one.prize(streak, tick))
+        reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
         stamp = batch.stamp(message, tenant, person)
         batch.facts.append(facts.streak_milestone(stamp, streak, tick, reached))
 

@@ -23,7 +23,7 @@ from models.audit import Act
 from models.db import Session
 from models.dead_letters import STATUSES, UNKNOWN_TENANT, DeadLetter, Status, Wanted
 from models.tenants import MODES
-from workers.intake import Full, Unreadable
+from workers.intake import NOUNS, Full, Unreadable
 
 F = TypeVar("F", bound=Callable[..., Any])
 LISTED = 50  # unless more are asked for
@@ -45,7 +45,7 @@ class Chosen:
 def _choosing(command: F) -> F:
     """The options that choose letters."""
     for option in (
-        click.option("--kind", type=click.Choice(["tick", "award"]), help="Only this kind."),
+        click.option("--kind", type=click.Choice(NOUNS), help="Only this kind."),
         click.option("--mode", type=click.Choice(MODES), help="Only this side of the tenant."),
         click.option("--tenant", metavar="SLUG", help="Only this tenant's.  [default: all]"),
     ):

@@ -21,9 +21,9 @@ from models.webhooks import Subscription
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
-from workers.badges import Awards
 from workers.batch import Batch
 from workers.configuration import Configuration
+from workers.effects import Effects
 from workers.streaks import Ticks, tell
 
 BATCH_TICKS = 1_000  # as the drain's
@@ -90,7 +90,7 @@ def _decide(
         },
     )
     work = Ticks(states)
-    nothing = Awards()
+    nothing = Effects()
     for message in messages:
         tell(batch, work.decide(batch, message), nothing)
     people.update(

@@ -1,0 +1,199 @@
+"""Points: the ledger of their movements, and what each participant has.
+
+Double entry, one row a movement: what the debited account loses, the credited one gains. A
+participant's account is `available`; its balance is the sum of its rows. The sums stand beside the
+participant too, written under its lock in the same transaction, where the database keeps the
+balance from going below zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session, copy, copy_text, pairs, run
+from models.tiers import Upgrade
+
+Kind = Literal["award", "deduct", "claim", "milestone", "challenge"]
+Account = Literal["issued", "available", "deducted", "redeemed"]
+
+ACCOUNTS: dict[Kind, tuple[Account, Account]] = {  # debited, credited
+    "award": ("issued", "available"),
+    "milestone": ("issued", "available"),
+    "challenge": ("issued", "available"),
+    "deduct": ("available", "deducted"),
+    "claim": ("available", "redeemed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One movement, as a row of the ledger."""
+
+    tenant_id: int
+    id: str  # UUIDv7: when it was accepted
+    participant_id: int
+    kind: Kind
+    amount: int  # above zero
+    balance_after: int
+    source: str | None = None  # what caused it: a streak, challenge or reward; None: a caller
+    reason: str | None = None
+    metadata: str | None = None  # JSON as sent
+    upgrade: Upgrade | None = None  # the tier that it led to
+
+    @property
+    def is_credit(self) -> bool:
+        """Whether the participant has more afterwards."""
+        return ACCOUNTS[self.kind][1] == "available"
+
+
+_COLUMNS = (
+    "tenant_id", "id", "participant_id", "kind", "debit", "credit", "amount", "balance_after",
+    "tier_id", "previous_tier_id", "source", "reason", "metadata",
+)  # fmt: skip
+
+
+def append(session: Session, ledger: Iterable[Transaction]) -> None:
+    """Write movements to the ledger; raise IntegrityError when one of them is already there."""
+    copy(session, "point_transactions", _COLUMNS, map(_line, ledger))
+
+
+def _line(one: Transaction) -> str:
+    debit, credit = ACCOUNTS[one.kind]
+    return (
+        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{one.kind}\t{debit}\t{credit}\t"
+        f"{one.amount}\t{one.balance_after}\t{_tiers(one.upgrade)}\t{copy_text(one.source)}\t"
+        f"{copy_text(one.reason)}\t{copy_text(one.metadata)}\n"
+    )
+
+
+def _tiers(upgrade: Upgrade | None) -> str:
+    if upgrade is None:
+        return "\\N\t\\N"
+    return f"{upgrade.tier_id}\t{copy_text(upgrade.previous_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A movement of the ledger with the name that its participant goes by."""
+
+    transaction: Transaction
+    external_id: str
+
+    def answer(self) -> dict[str, Any]:
+        """The documented answer (contract §6)."""
+        return answer(self.transaction, self.external_id)
+
+
+def answer(one: Transaction, external_id: str) -> dict[str, Any]:
+    """What an award or a deduction answers (contract §6)."""
+    return {
+        "transaction_id": one.id,
+        "participant_id": external_id,
+        "amount": one.amount,
+        "new_balance": one.balance_after,
+        "tier_upgrade": one.upgrade.answer() if one.upgrade else None,
+    }
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+_SELECT = """
+    SELECT t.tenant_id, t.id::text AS id, t.participant_id, t.kind, t.amount, t.balance_after,
+      t.source, t.reason, t.metadata, p.external_id,
+      t.tier_id::text AS tier_id, n.code, n.name, n.level,
+      t.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
+    FROM point_transactions t
+    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
+    LEFT JOIN tiers n ON n.tenant_id = t.tenant_id AND n.id = t.tier_id
+    LEFT JOIN tiers o ON o.tenant_id = t.tenant_id AND o.id = t.previous_tier_id
+"""
+
+
+def find(session: Session, tenant_id: int, transaction_id: UUID) -> Found | None:
+    """A movement of the ledger, or None."""
+    row = session.execute(
+        sa.text(f"{_SELECT} WHERE t.tenant_id = :tenant_id AND t.id = :id"),
+        {"tenant_id": tenant_id, "id": str(transaction_id)},
+    ).one_or_none()
+    return None if row is None else _found(row)
+
+
+def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
+    """Those of some (tenant, id) that the ledger holds."""
+    rows = session.execute(
+        sa.text(
+            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
+            " AS k (tenant_id, id)"
+            " ON t.tenant_id = k.tenant_id AND t.id = k.id"
+        ),
+        pairs(keys),
+    )
+    return {(row.tenant_id, row.id): _found(row) for row in rows}
+
+
+def page(
+    session: Session, key: tuple[int, str], kind: Kind | None, window: tuple[int, int]
+) -> tuple[list[Transaction], int]:
+    """A page (limit, offset) of the movements of a participant (tenant, external id), newest first,
+    and how many there are; of one kind only, unless None."""
+    limit, offset = window
+    values = {
+        "tenant_id": key[0], "external_id": key[1], "kind": kind, "limit": limit, "offset": offset,
+    }  # fmt: skip
+    rows = session.execute(
+        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY t.id DESC LIMIT :limit OFFSET :offset"), values
+    )
+    found = [_found(row).transaction for row in rows]
+    total = session.execute(
+        sa.text(f"SELECT count(*) FROM point_transactions t WHERE {_OF_ONE}"),  # noqa: S608 - of this file
+        values,
+    )
+    return found, total.scalar_one()
+
+
+_OF_ONE = """t.tenant_id = :tenant_id AND t.participant_id = (SELECT id FROM participants
+    WHERE tenant_id = :tenant_id AND external_id = :external_id)
+    AND (CAST(:kind AS text) IS NULL OR t.kind = :kind)"""
+
+
+def _found(row: Any) -> Found:
+    upgrade = None
+    if row.tier_id is not None:
+        upgrade = Upgrade(
+            row.tier_id, row.code, row.name, row.level,
+            row.previous_id, row.previous_code, row.previous_level,
+        )  # fmt: skip
+    transaction = Transaction(
+        row.tenant_id, row.id, row.participant_id, row.kind, row.amount, row.balance_after,
+        row.source, row.reason, row.metadata, upgrade,
+    )  # fmt: skip
+    return Found(transaction, row.external_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a participant has, ever had, and has spent."""
+
+    earned: int = 0
+    spent: int = 0
+
+    @property
+    def balance(self) -> int:
+        """What is left."""
+        return self.earned - self.spent
+
+
+def standing(session: Session, tenant_id: int, external_id: str) -> Standing:
+    """The points of a participant; nothing of one never seen."""
+    rows = run(
+        session,
+        "SELECT points_earned, points_spent FROM participants"
+        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
+        {"tenant_id": tenant_id, "external_id": external_id},
+    )
+    return Standing(*rows[0]) if rows else Standing()

@@ -1,0 +1,45 @@
+"""Tiers: which one points lead to, and which one comes next (contract §6). Pure.
+
+A tier is kept until a higher one is reached or another one is assigned: points that are spent, and
+thresholds that are raised, take nobody down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+
+class Rung(Protocol):
+    """A tier that points lead to."""
+
+    @property
+    def level(self) -> int:
+        """Higher is better."""
+
+    @property
+    def min_points(self) -> int | None:
+        """Points ever earned that lead to it; None: no points do."""
+
+
+R = TypeVar("R", bound=Rung)
+
+
+def reached(ladder: Sequence[R], level: int | None, earned: int) -> R | None:
+    """The highest rung above a level (None: below all) that so many points ever earned lead to."""
+    above = [
+        one
+        for one in ladder
+        if one.min_points is not None and one.min_points <= earned and _is_above(one, level)
+    ]
+    return max(above, key=lambda one: one.level, default=None)
+
+
+def following(ladder: Sequence[R], level: int | None) -> R | None:
+    """The lowest rung above a level that points lead to."""
+    above = [one for one in ladder if one.min_points is not None and _is_above(one, level)]
+    return min(above, key=lambda one: one.level, default=None)
+
+
+def _is_above(one: Rung, level: int | None) -> bool:
+    return level is None or one.level > level
