@@ -114,16 +114,19 @@ def _stored(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
     if not ids.is_issued(number, ledger.secret(tenant())):
         return None
     refused = rejections.find(session, tenant().id, number)
-    if refused and refused.detail:
-        return {
-            "status": "rejected", "result": None, "code": refused.code, "detail": refused.detail,
-        }  # fmt: skip
     if refused:
-        return {"status": "rejected", "result": None, "code": refused.code}
+        return _refused(refused)
     letter = dead_letters.find(session, tenant().id, number)
     if letter is None:
         return None
     return {"status": "accepted" if letter.status == "replayed" else "dead", "result": None}
+
+
+def _refused(refused: Refused) -> Outcome:
+    found: Outcome = {"status": "rejected", "result": None, "code": refused.code}
+    if refused.detail:
+        found["detail"] = refused.detail
+    return found
 
 
 def _may_be_on_its_way(ledger: Ledger, number: UUID) -> bool:

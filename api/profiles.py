@@ -10,6 +10,8 @@ from typing_extensions import TypedDict
 from api.badges import BadgeSummary
 from api.operations import Moment
 from models import clock, profiles
+from models.points import Standing
+from models.sections import Badge, NextTier, Sections, Summary, Tier
 
 SECTIONS = ("points", "tier", "badges", "streaks", "challenges", "rewards")
 
@@ -22,7 +24,7 @@ class PointsState(TypedDict):
     total_spent: int
 
 
-class NextTier(TypedDict):
+class NextTierState(TypedDict):
     """The tier above, and what is missing."""
 
     code: str
@@ -39,7 +41,7 @@ class TierState(TypedDict):
     level: int
     color: NotRequired[str | None]
     achieved_at: NotRequired[Moment | None]
-    next_tier: NotRequired[NextTier | None]
+    next_tier: NotRequired[NextTierState | None]
 
 
 class StreakSummary(TypedDict):
@@ -96,18 +98,18 @@ class ParticipantState(TypedDict):
 
 
 def as_profile(found: profiles.Profile) -> ParticipantProfile:
-    """The profile; the parts whose own APIs are not there yet are empty."""
+    """The profile, in the documented order."""
     first, last = found.first_seen_at, found.last_seen_at
     return {
         "participant_id": found.external_id,
         "display_name": found.display_name,
         "avatar_url": found.avatar_url,
         "attributes": from_json(found.attributes) if found.attributes else None,
-        "points": _points(),
-        "tier": None,
+        "points": as_points(found.points),
+        "tier": as_tier(found.tier, found.points),
         "badges": [_badge(one) for one in found.badges],
         "streaks": _streaks(found.streaks),
-        "rewards_claimed": 0,
+        "rewards_claimed": found.rewards_claimed,
         "first_seen_at": clock.isoformat(first) if first else None,
         "last_seen_at": clock.isoformat(last) if last else None,
         "total_events": found.total_events,
@@ -117,28 +119,61 @@ def as_profile(found: profiles.Profile) -> ParticipantProfile:
     }
 
 
-def as_state(
-    participant_id: str, found: profiles.State, wanted: tuple[str, ...]
-) -> ParticipantState:
-    """The documented order; the sections whose own APIs are not there yet are empty."""
+def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> ParticipantState:
+    """The sections wanted, in the documented order."""
     sections: ParticipantState = {
         "participant_id": participant_id,
-        "points": _points(),
-        "tier": None,
+        "points": as_points(found.points),
+        "tier": as_tier(found.tier, found.points),
         "badges": [_badge(one) for one in found.badges],
         "streaks": _streaks(found.streaks),
-        "challenges": {"active": 0, "completed": 0},
-        "rewards": {"total_claimed": 0},
+        "challenges": {
+            "active": found.challenges.active,
+            "completed": found.challenges.completed,
+        },
+        "rewards": {"total_claimed": found.rewards_claimed},
     }
     kept = {name: one for name, one in sections.items() if name in ("participant_id", *wanted)}
     return cast(ParticipantState, kept)
 
 
-def _points() -> PointsState:
-    return {"balance": 0, "total_earned": 0, "total_spent": 0}
+def as_points(points: Standing) -> PointsState:
+    """Points, as they stand."""
+    return {
+        "balance": points.balance,
+        "total_earned": points.earned,
+        "total_spent": points.spent,
+    }
 
 
-def _badge(one: profiles.Badge) -> BadgeSummary:
+def as_tier(tier: Tier | None, points: Standing) -> TierState | None:
+    """The tier that somebody is in, with the one above."""
+    if tier is None:
+        return None
+    return {
+        "code": tier.code,
+        "name": tier.name,
+        "level": tier.level,
+        "color": tier.color,
+        "achieved_at": clock.to_text(tier.achieved_us),
+        "next_tier": as_next_tier(tier.above, points),
+    }
+
+
+def as_next_tier(above: NextTier | None, points: Standing) -> NextTierState | None:
+    """The tier above. What remains counts from the balance, as the documented example does (10,000
+    required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
+    if above is None:
+        return None
+    return {
+        "code": above.code,
+        "name": above.name,
+        "points_required": above.min_points,
+        "points_remaining": max(0, above.min_points - points.balance),
+    }
+
+
+def _badge(one: Badge) -> BadgeSummary:
     return {
         "code": one.code,
         "name": one.name,
@@ -149,7 +184,7 @@ def _badge(one: profiles.Badge) -> BadgeSummary:
     }
 
 
-def _streaks(summary: profiles.Summary | None) -> StreakSummary | None:
+def _streaks(summary: Summary | None) -> StreakSummary | None:
     if summary is None:
         return None
     return {

@@ -193,8 +193,13 @@ def _delete_facts(session: Session, tenant_id: int, person_id: int) -> None:
         session.execute(_ATTEMPTS, values)
 
 
+_LEDGERS = (
+    "ticks", "awards", "point_transactions", "tier_changes", "reward_claims", "rejections",
+)  # fmt: skip
+
+
 def _delete_ledgers(session: Session, tenant_id: int, person_id: int) -> None:
-    for table in ("ticks", "awards", "rejections"):
+    for table in _LEDGERS:
         session.execute(
             sa.text(
                 f"DELETE FROM {table}"  # noqa: S608 - a name of the line above
@@ -205,7 +210,7 @@ def _delete_ledgers(session: Session, tenant_id: int, person_id: int) -> None:
 
 
 def _delete_person(session: Session, tenant_id: int, person_id: int) -> None:
-    """The row itself; streak states, badges and enrolments refer to it and go with it."""
+    """The row itself; streak states, badges, progress and enrolments refer to it and go with it."""
     session.execute(
         sa.text("DELETE FROM participants WHERE tenant_id = :tenant_id AND id = :participant_id"),
         {"tenant_id": tenant_id, "participant_id": person_id},

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from models import clock, deadlines, erasures, rows
-from models.badges import Rarity
+from models import deadlines, erasures, rows, sections
 from models.db import Engine, Session, array, run
+from models.points import Standing as Points
 from models.prepared import Prepared
-from models.rules.periods import Kind, period_at
-from models.rules.streaks import Rules, Standing, live, walk
-from models.streaks import parse_ranges
+from models.sections import Badge, Sections, Summary, Tier
 from models.tenants import Tenant
 
 Status = Literal["ACTIVE", "SUSPENDED", "CLOSED"]  # seed 003
-
-
-class Badge(NamedTuple):
-    """A badge as a participant's summary shows it."""
-
-    code: str
-    name: str
-    icon_url: str | None
-    rarity: Rarity
-    earned_us: int | None  # microseconds since 1970; None while it is not earned
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """All of a participant's streaks in three figures, as of now (contract §3.4)."""
-
-    current: int
-    longest: int
-    last_us: int  # the latest instant of any tick, in microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +35,20 @@ class Profile:
     last_seen_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    points: Points
+    rewards_claimed: int
     badges: list[Badge]  # those earned
     streaks: Summary | None  # None before the first tick of an active streak
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The sections of a participant's state that are read from tables; empty where not wanted."""
-
-    badges: list[Badge]
-    streaks: Summary | None
+    tier: Tier | None
 
 
 # -- reading ---------------------------------------------------------------------------------
 
 _COLUMNS = """p.id, p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone,
-    p.status, p.tags, p.total_events, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at"""
+    p.status, p.tags, p.total_events, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at,
+    p.points_earned, p.points_spent, p.rewards_claimed"""
 
-# One JSON text a section rather than a row an entry: one row comes back, and one round trip does.
-_BADGE = """json_agg(json_build_array(b.code, b.name, b.icon_url, b.rarity,
-      CAST(extract(epoch FROM e.earned_at) * 1000000 AS bigint))
-      ORDER BY b.display_order, b.code)::text"""
-
-_EARNED = f"""(SELECT {_BADGE} FROM participant_badges e
-    JOIN badges b ON b.tenant_id = e.tenant_id AND b.id = e.badge_id
-    WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id)"""  # noqa: S608 - of this file
-
-_VISIBLE = f"""(SELECT {_BADGE} FROM badges b
-    LEFT JOIN participant_badges e
-      ON e.tenant_id = b.tenant_id AND e.badge_id = b.id AND e.participant_id = p.id
-    WHERE b.tenant_id = $1
-      AND (e.badge_id IS NOT NULL OR (b.is_active AND NOT b.is_hidden)))"""  # noqa: S608 - as above
-
-# The recorded periods themselves only where the rules have changed since the state was written.
-_STREAKS = """(SELECT json_agg(json_build_array(d.period, d.grace_periods, d.reset_on_miss,
-      COALESCE(s.last_timezone, CASE d.boundary WHEN 'participant' THEN p.timezone END),
-      CAST(extract(epoch FROM s.last_recorded_at) * 1000000 AS bigint), upper(s.recorded) - 1,
-      s.current_count, s.longest_count, s.grace_remaining,
-      CASE WHEN s.revision <> d.revision THEN s.recorded::text END))::text
-    FROM streak_states s
-    JOIN streaks d ON d.tenant_id = s.tenant_id AND d.id = s.streak_id AND d.is_active
-    WHERE s.tenant_id = p.tenant_id AND s.participant_id = p.id)"""
-
-_ROW = f"{_COLUMNS}, {_EARNED}, {_STREAKS}"
+_ROW = f"{_COLUMNS}, {sections.EARNED}, {sections.STREAKS}, {sections.TIER}"
 _READ = Prepared(
     "profile", "int, text",
     f"SELECT {_ROW} FROM participants p WHERE p.tenant_id = $1 AND p.external_id = $2",  # noqa: S608
@@ -111,31 +61,49 @@ def read(engine: Engine, tenant_id: int, external_id: str) -> Profile | None:
     return _profile(found[0]) if found else None
 
 
-def _state_read(badges: str, streaks: str) -> Prepared:
+_READS = {
+    "badges": sections.VISIBLE,
+    "streaks": sections.STREAKS,
+    "tier": sections.TIER,
+    "challenges": sections.CHALLENGES,
+}
+
+
+def _state_read(wanted: tuple[str, ...]) -> Prepared:
     """A statement that also finds nobody: then the badges are those that anybody may earn."""
+    reads = ", ".join(one if name in wanted else "NULL" for name, one in _READS.items())
     return Prepared(
-        f"state_{badges}_{streaks}", "int, text",
-        f"""SELECT {_VISIBLE if badges else "NULL"}, {_STREAKS if streaks else "NULL"}
+        f"state_{'_'.join(wanted)}", "int, text",
+        f"""SELECT p.points_earned, p.points_spent, p.rewards_claimed, {reads}
         FROM (VALUES (1)) AS always (one)
         LEFT JOIN participants p ON p.tenant_id = $1 AND p.external_id = $2""",  # noqa: S608 - of this file
     )  # fmt: skip
 
 
-# By which of the two sections are wanted.
+# By which of the sections are wanted that cost a look into another table.
 _STATE_READS = {
-    (badges, streaks): _state_read(badges, streaks)
-    for badges in ("", "badges") for streaks in ("", "streaks")
-}  # fmt: skip
+    wanted: _state_read(wanted)
+    for count in range(len(_READS) + 1)
+    for wanted in itertools.combinations(_READS, count)
+}
 
 
-def state(engine: Engine, tenant_id: int, external_id: str, sections: Sequence[str]) -> State:
-    """The sections `badges` and `streaks`, as far as wanted, also of somebody never seen, in one
-    statement. Badges are all that can be seen: earned, or active and not hidden."""
-    wanted = tuple(one if one in sections else "" for one in ("badges", "streaks"))
-    ((earned, states),) = rows.read(
-        engine, tenant_id, _STATE_READS[wanted[0], wanted[1]], (tenant_id, external_id)
+def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str]) -> Sections:
+    """The sections wanted, also of somebody never seen, in one statement. Badges are all that can
+    be seen: earned, or active and not hidden."""
+    statement = _STATE_READS[tuple(one for one in _READS if one in wanted)]
+    ((earned, spent, claimed, *texts),) = rows.read(
+        engine, tenant_id, statement, (tenant_id, external_id)
     )
-    return State(_badges(earned), _summary(states))
+    badges, streaks, tier, challenges = texts
+    return Sections(
+        points=Points(earned or 0, spent or 0),
+        rewards_claimed=claimed or 0,
+        tier=sections.tier(tier),
+        badges=sections.badges(badges),
+        streaks=sections.summary(streaks),
+        challenges=sections.challenges(challenges),
+    )
 
 
 def status(session: Session, tenant_id: int, external_id: str) -> str | None:
@@ -172,35 +140,9 @@ def suspended(session: Session, tenant_id: int, external_ids: Iterable[str]) -> 
 
 
 def _profile(row: Any) -> Profile:
-    values: list[Any] = [*row[:13], _badges(row[13]), _summary(row[14])]
+    values: list[Any] = [*row[:13], Points(row[13], row[14]), row[15]]
+    values += [sections.badges(row[16]), sections.summary(row[17]), sections.tier(row[18])]
     return Profile(*values)
-
-
-def _badges(text: str | None) -> list[Badge]:
-    return [Badge(*one) for one in json.loads(text)] if text else []
-
-
-def _summary(text: str | None) -> Summary | None:
-    """The best current and the best longest count over all states, and the latest instant."""
-    if not text:
-        return None
-    now_us, current, longest, latest_us = clock.now_us(), 0, 0, 0
-    for kind, grace, resets, zone, last_us, *walked in json.loads(text):
-        rules = Rules(grace, resets)
-        standing = _standing(rules, walked)
-        current = max(current, _current(kind, zone, rules, standing, now_us))
-        longest, latest_us = max(longest, standing.longest), max(latest_us, last_us)
-    return Summary(current, longest, latest_us)
-
-
-def _current(kind: Kind, zone: str | None, rules: Rules, standing: Standing, now_us: int) -> int:
-    return live(standing, rules, period_at(kind, now_us, zone)).count
-
-
-def _standing(rules: Rules, walked: list[Any]) -> Standing:
-    """As stored, or walked afresh where the row tells the recorded periods."""
-    *counts, recorded = walked
-    return walk(parse_ranges(recorded), rules) if recorded else Standing(*counts)
 
 
 # -- writing ---------------------------------------------------------------------------------
@@ -226,7 +168,7 @@ def upsert(
     rows = run(session, statement, _arguments(tenant.id, external_id, values))
     if not rows:
         return None
-    profile, is_new = _profile(rows[0]), bool(rows[0][15])
+    profile, is_new = _profile(rows[0]), bool(rows[0][-1])
     if is_new:
         _mark_erased(session, tenant, profile)
     elif values.keys() & _MOVES_DEADLINES:

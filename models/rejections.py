@@ -47,7 +47,8 @@ class Refused:
 
     def answer(self) -> dict[str, Any]:
         """What a waiting request is told instead of a result."""
-        return {"rejected": self.code, "detail": self.detail}
+        more = {"detail": self.detail} if self.detail else {}
+        return {"rejected": self.code} | more
 
 
 def find(session: Session, tenant_id: int, write_id: UUID) -> Refused | None:
