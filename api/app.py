@@ -16,6 +16,7 @@ from api import (
     audit,
     awards,
     badges,
+    claims,
     dead_letters,
     deliveries,
     erasures,
@@ -23,15 +24,18 @@ from api import (
     facts,
     health,
     overload,
+    participant_challenges,
     participant_streaks,
     participants,
     people,
+    points,
     programs,
     reference,
     replays,
     scrip,
     streaks,
     ticks,
+    tier_assignments,
     webhook_secrets,
     webhook_trials,
     webhooks,
@@ -87,7 +91,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for open_to_all in (health, reference):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
-        ticks, streaks, participant_streaks, at_risk, awards, badges, participants, erasures,
+        ticks, streaks, participant_streaks, at_risk, awards, badges, points, tier_assignments,
+        claims, participant_challenges, participants, erasures,
         people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays, facts,
         dead_letters, audit,
     ):  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import request
@@ -18,6 +18,7 @@ from api.validation import Code, Instant, ParticipantId, participant_id_in_path
 from models import clock
 from webhooks import facts
 
+C = TypeVar("C", bound=str)
 TYPES_CHARS_MAX = 2_000
 _INSTANT: TypeAdapter[int] = TypeAdapter(Instant)
 _CODE = TypeAdapter(Code)
@@ -82,12 +83,15 @@ def query_participant() -> str | None:
     return None if text is None else participant_id_in_path(text)
 
 
-def query_choice(name: str, *choices: str) -> str | None:
+def query_choice(name: str, *choices: C) -> C | None:
     """One of some words; None when not given."""
     text = request.args.get(name)
-    if text is not None and text not in choices:
-        raise invalid_field(name, "choice", f"must be one of {', '.join(choices)}")
-    return text
+    if text is None:
+        return None
+    for one in choices:
+        if one == text:
+            return one
+    raise invalid_field(name, "choice", f"must be one of {', '.join(choices)}")
 
 
 def query_types(name: str) -> list[str] | None:

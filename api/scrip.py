@@ -28,6 +28,8 @@ from workers.intake import Unavailable
 
 blueprint = Blueprint("scrip", __name__)
 
+POINTS_ASSET = 1  # the one asset there is, under an id of the tenant's own
+TIER_TYPE = "loyalty"  # the one type of tiers there is, as the documentation names it
 TAGS_MAX = 100
 TAG_CHARS_MAX = 64
 _ACTIONS: dict[Status, str] = {
@@ -178,14 +180,50 @@ def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParti
     """The documented names, in alphabetical order."""
     return {
         "attributes": from_json(profile.attributes) if profile.attributes else {},
-        "balances": [],
-        "counters": {},
+        "balances": _balances(mine, profile),
+        "counters": _counters(profile),
         "created_at": clock.isoformat(profile.created_at),
         "external_id": profile.external_id,
         "id": str(ids.opaque(mine.tick_secret, "participant", profile.id)),
         "program_ids": [str(one) for one in enrolled],
         "status": profile.status,
         "tags": profile.tags,
-        "tiers": {},
+        "tiers": _tiers(profile),
         "updated_at": clock.isoformat(profile.updated_at),
     }
+
+
+def _balances(mine: Tenant, profile: Profile) -> list[Balance]:
+    """Points as an asset, once there were any. Nothing is deferred or held: whatever takes points
+    takes them at once."""
+    if not profile.points.earned:
+        return []
+    return [
+        {
+            "asset_id": str(ids.opaque(mine.tick_secret, "asset", POINTS_ASSET)),
+            "available": _decimal(profile.points.balance),
+            "deferred": _decimal(0),
+            "held": _decimal(0),
+        }
+    ]
+
+
+def _decimal(points: int) -> str:
+    return f"{points}.00"
+
+
+def _counters(profile: Profile) -> dict[str, str]:
+    """What has been counted, as far as there is anything."""
+    counted = {
+        "points_earned": profile.points.earned,
+        "points_spent": profile.points.spent,
+        "events": profile.total_events,
+        "badges_earned": len(profile.badges),
+        "rewards_claimed": profile.rewards_claimed,
+    }
+    return {name: str(count) for name, count in counted.items() if count}
+
+
+def _tiers(profile: Profile) -> dict[str, TierLevel]:
+    tier = profile.tier
+    return {TIER_TYPE: {"level": tier.code, "rank": tier.level}} if tier else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NotRequired
 
 from flask import Blueprint, Response
 from pydantic import Field
@@ -36,6 +36,7 @@ blueprint = Blueprint("streaks", __name__)
 GRACE_PERIODS_MAX = 366  # a year of days forgives everything
 MILESTONES_MAX = 100
 COUNT_MAX = 1_000_000
+POINTS_MAX = 1_000_000  # as of an award
 LEAD_HOURS_MAX = 8_784  # a leap year
 
 Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
@@ -43,10 +44,11 @@ LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
 
 
 class Milestone(Body):
-    """A count to be reached, and the badge that it earns."""
+    """A count to be reached, and the badge and points that it earns."""
 
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
     badge_code: Code | None = None
+    points: Annotated[int, Field(ge=1, le=POINTS_MAX)] | None = None
 
 
 Milestones = Annotated[list[Milestone], Field(max_length=MILESTONES_MAX)]
@@ -85,10 +87,11 @@ class StreakDefinition(TypedDict):
 
 
 class MilestoneSet(TypedDict):
-    """A count to be reached, and the badge that it earns, if any."""
+    """A count to be reached, and the badge and points that it earns, if any."""
 
     count: int
     badge_code: str | None
+    points: NotRequired[int]
 
 
 class StreakPage(TypedDict):
@@ -234,8 +237,15 @@ def _definition(streak: Streak) -> StreakDefinition:
         "reset_on_miss": streak.rules.reset_on_miss,
         "is_active": streak.is_active,
         "boundary": streak.boundary,
-        "milestones": cast(list[MilestoneSet], streak.milestones),
+        "milestones": [_milestone(one) for one in streak.milestones],
         "at_risk_lead_hours": streak.at_risk_lead_hours,
         "created_at": clock.isoformat(streak.created_at),
         "updated_at": clock.isoformat(streak.updated_at),
     }
+
+
+def _milestone(stored: dict[str, Any]) -> MilestoneSet:
+    found: MilestoneSet = {"count": stored["count"], "badge_code": stored.get("badge_code")}
+    if stored.get("points"):
+        found["points"] = stored["points"]
+    return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import Annotated, Literal, NotRequired
 
 from flask import Blueprint, Response
@@ -12,30 +10,24 @@ from typing_extensions import TypedDict
 
 from api import batches, outcomes, writes
 from api.batches import BATCH_MAX, ItemError
-from api.context import app_context, this_request
+from api.context import app_context
 from api.directory import Principal
-from api.errors import FieldError, Problem, invalid_field
+from api.errors import FieldError, Problem
+from api.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.limits import render_refusal
-from api.operations import Parameter, describe
+from api.operations import describe
 from api.outcomes import Ledger
 from api.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone
 from api.writes import Kind, NoSuchDefinition, Stamp
 from models import ticks
 from models.rules.streaks import Outcome
 from models.streaks import Streak
-from workers.intake import Idempotency, TickV1
+from workers.intake import TickV1
 
 blueprint = Blueprint("ticks", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
-_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9_\-:.]{1,255}", re.ASCII)
-IDEMPOTENCY_KEY = Parameter(
-    "Idempotency-Key",
-    {"type": "string", "pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
-    "A second request with the same key and body is answered with the first result.",
-    where="header",
-)
 
 
 class TickBody(Body):
@@ -118,7 +110,7 @@ _EXAMPLE = {"participant_id": "user_42", "streak_code": "daily_login"}
 def record() -> Response:
     """Record one tick and wait for the worker, as far as the caller prefers."""
     posted = writes.read(TickBody)
-    return writes.post(TICK, posted, _idempotency(posted))
+    return writes.post(TICK, posted, idempotency("", posted))
 
 
 @blueprint.post("/streaks/record/batch")
@@ -177,16 +169,6 @@ def _check_range(occurred_us: int, now_us: int) -> None:
         )
         error = FieldError("timestamp", "timestamp_out_of_range", detail)
         raise Problem(422, "timestamp_out_of_range", detail, [error])
-
-
-def _idempotency(posted: TickBody) -> Idempotency | None:
-    key = this_request().environ.get("HTTP_IDEMPOTENCY_KEY")
-    if key is None:
-        return None
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
-        message = "must be 1 to 255 of A-Z a-z 0-9 _ - : ."
-        raise invalid_field("Idempotency-Key", "string_pattern_mismatch", message)
-    return Idempotency(key, hashlib.sha256(repr(posted).encode()).hexdigest())
 
 
 TICK = Kind(Ledger("tick", "ticks", ticks.find, salt=b""), TickBody, _message)

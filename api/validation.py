@@ -58,6 +58,11 @@ Name = Annotated[
 ]
 Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=r"^[^\x00]*$")]
 
+REASON_CHARS_MAX = 500
+Reason = Annotated[
+    str, StringConstraints(strict=True, max_length=REASON_CHARS_MAX, pattern=r"^[^\x00]*$")
+]
+
 
 def _zone(name: str) -> str:
     if name not in zone_names():

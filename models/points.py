@@ -15,6 +15,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from models import ids
 from models.db import Session, copy, copy_text, pairs, run
 from models.tiers import Upgrade
 
@@ -44,6 +45,11 @@ class Transaction:
     reason: str | None = None
     metadata: str | None = None  # JSON as sent
     upgrade: Upgrade | None = None  # the tier that it led to
+
+    @property
+    def created_us(self) -> int:
+        """When, in microseconds, to the millisecond."""
+        return ids.issued_at_us(UUID(self.id))
 
     @property
     def is_credit(self) -> bool:

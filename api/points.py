@@ -1,0 +1,281 @@
+"""Points: award, deduct, balance, and the ledger of both (contract §6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from flask import Blueprint, Response
+from pydantic import Field
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from api import batches, feeds, outcomes, writes
+from api.answers import answer
+from api.auth import tenant
+from api.batches import BATCH_MAX, ItemError
+from api.directory import Principal
+from api.idempotency import IDEMPOTENCY_KEY, idempotency
+from api.limits import render_refusal
+from api.operations import PAGE, Id, Moment, Parameter, describe
+from api.outcomes import Ledger
+from api.profiles import PointsState, as_points
+from api.rows import reading
+from api.validation import (
+    Body,
+    FreeForm,
+    ParticipantId,
+    Reason,
+    page_window,
+    participant_id_in_path,
+)
+from api.writes import Kind, Stamp
+from models import clock, points
+from models.points import ACCOUNTS, Account, Transaction
+from workers.intake import PointsV1
+
+blueprint = Blueprint("points", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+AMOUNT_MAX = 1_000_000  # contract §6
+KINDS: tuple[points.Kind, ...] = tuple(ACCOUNTS)
+
+Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+
+
+class PointsBody(Body):
+    """Points to award or to deduct."""
+
+    participant_id: ParticipantId
+    amount: Amount
+    reason: Reason | None = None
+    metadata: FreeForm | None = None
+
+
+class PointsBatch(Body):
+    """Awards as they are posted together; each is validated by itself."""
+
+    awards: Annotated[list[PointsBody], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class TierUpgrade(TypedDict):
+    """The tier that points led to, and the one before."""
+
+    code: str
+    name: str
+    level: int
+    previous_code: str | None
+    previous_level: int | None
+
+
+class Moved(TypedDict):
+    """What an award or a deduction did."""
+
+    transaction_id: str
+    participant_id: str
+    amount: int
+    new_balance: int
+    tier_upgrade: TierUpgrade | None
+
+
+class MoveAccepted(TypedDict):
+    """Points that will be moved, and where to ask what became of them."""
+
+    transaction_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class MoveItem(TypedDict):
+    """What became of one item of a batch."""
+
+    index: int
+    transaction_id: NotRequired[str]
+    error: NotRequired[ItemError]
+
+
+class MovesAccepted(TypedDict):
+    """One entry per item in order, and how many were accepted."""
+
+    results: list[MoveItem]
+    accepted: int
+    rejected: int
+
+
+class MoveOutcome(TypedDict):
+    """What became of an award or a deduction."""
+
+    transaction_id: str
+    status: outcomes.Status
+    result: Moved | None
+    code: NotRequired[str]
+    detail: NotRequired[str]
+
+
+class ParticipantPoints(PointsState):
+    """The points of a participant."""
+
+    participant_id: str
+
+
+class TransactionEntry(TypedDict):
+    """One movement of the ledger."""
+
+    id: Id
+    kind: points.Kind
+    amount: int  # below zero when the participant has less afterwards
+    balance_after: int
+    debit: Account
+    credit: Account
+    source: str | None
+    reason: str | None
+    metadata: dict[str, Any] | None
+    created_at: Moment
+
+
+class TransactionPage(TypedDict):
+    """A page of movements, newest first."""
+
+    items: list[TransactionEntry]
+    total: int
+    page: int
+    page_size: int
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+_AWARD = {
+    "participant_id": "user_123",
+    "amount": 100,
+    "reason": "Purchase completed",
+    "metadata": {"order_id": "ord_abc"},
+}
+_DEDUCT = {"participant_id": "user_123", "amount": 50, "reason": "Reward redemption"}
+
+
+@blueprint.post("/points/award")
+@describe(
+    "Award points",
+    answers={200: Moved, 202: MoveAccepted},
+    body=PointsBody,
+    example=_AWARD,
+    problems=("idempotency_conflict", *writes.PROBLEMS),
+    parameters=(writes.PREFER, IDEMPOTENCY_KEY),
+)
+def award_points() -> Response:
+    """Award points and the tier that they lead to, and wait for the worker."""
+    posted = writes.read(PointsBody)
+    return writes.post(AWARD, posted, idempotency("points/award", posted))
+
+
+@blueprint.post("/points/deduct")
+@describe(
+    "Deduct points",
+    answers={200: Moved, 202: MoveAccepted},
+    body=PointsBody,
+    example=_DEDUCT,
+    problems=("insufficient_points", "idempotency_conflict", *writes.PROBLEMS),
+    parameters=(writes.PREFER, IDEMPOTENCY_KEY),
+)
+def deduct_points() -> Response:
+    """Deduct points, if there are enough, and wait for the worker."""
+    posted = writes.read(PointsBody)
+    return writes.post(DEDUCT, posted, idempotency("points/deduct", posted))
+
+
+@blueprint.post("/points/award-batch")
+@describe(
+    "Award points up to 1,000 times",
+    answers={202: MovesAccepted},
+    body=PointsBatch,
+    example={"awards": [_AWARD]},
+    problems=batches.PROBLEMS,
+    content_types=(batches.JSON, batches.LINES),
+)
+def award_points_batch() -> Response:
+    """Accept up to 1,000 awards; each stands for itself."""
+    return batches.post(AWARD, "awards")
+
+
+@blueprint.get("/points/transactions/<transaction_id>")
+@describe(
+    "Ask what became of an award or a deduction",
+    answers={200: MoveOutcome},
+    problems=("transaction_not_found",),
+)
+def get_transaction(transaction_id: str) -> Response:
+    """Whether points are on their way, were moved, or were refused."""
+    return outcomes.tell(AWARD.ledger, transaction_id)
+
+
+def _award(who: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+    return _message(who, posted, stamp, posted.amount)
+
+
+def _deduct(who: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+    return _message(who, posted, stamp, -posted.amount)
+
+
+def _message(who: Principal, posted: PointsBody, stamp: Stamp, amount: int) -> PointsV1:
+    return PointsV1(
+        who.tenant.id,
+        stamp.id,
+        posted.participant_id,
+        amount,
+        posted.reason,
+        posted.metadata,
+        stamp.is_awaited,
+    )
+
+
+_LEDGER = Ledger("transaction", "points/transactions", points.find, salt=b"points")
+AWARD = Kind(_LEDGER, PointsBody, _award)
+DEDUCT = Kind(_LEDGER, PointsBody, _deduct)
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+@blueprint.get("/participants/<participant:participant_id>/points")
+@describe("Get a participant's points", answers={200: ParticipantPoints})
+def participant_points(participant_id: str) -> Response:
+    """What a participant has, ever had and has spent; nothing of one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    with reading() as session:
+        found = points.standing(session, tenant().id, participant_id)
+    return answer({"participant_id": participant_id} | as_points(found))
+
+
+@blueprint.get("/participants/<participant:participant_id>/points/transactions")
+@describe(
+    "List the movements of a participant's points",
+    answers={200: TransactionPage},
+    parameters=(
+        *PAGE,
+        Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only those of this kind."),
+    ),
+)
+def participant_transactions(participant_id: str) -> Response:
+    """The ledger of one participant, newest first; empty for one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    page, size = page_window()
+    kind = feeds.query_choice("kind", *KINDS)
+    with reading() as session:
+        window = (size, (page - 1) * size)
+        found, total = points.page(session, (tenant().id, participant_id), kind, window)
+    items = [_entry(one) for one in found]
+    return answer(TransactionPage(items=items, total=total, page=page, page_size=size))
+
+
+def _entry(one: Transaction) -> TransactionEntry:
+    debit, credit = ACCOUNTS[one.kind]
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "amount": one.amount if one.is_credit else -one.amount,
+        "balance_after": one.balance_after,
+        "debit": debit,
+        "credit": credit,
+        "source": one.source,
+        "reason": one.reason,
+        "metadata": from_json(one.metadata) if one.metadata else None,
+        "created_at": clock.to_text(one.created_us),
+    }
