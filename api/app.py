@@ -16,6 +16,7 @@ from api import (
     audit,
     awards,
     badges,
+    challenges,
     claims,
     dead_letters,
     deliveries,
@@ -32,10 +33,12 @@ from api import (
     programs,
     reference,
     replays,
+    rewards,
     scrip,
     streaks,
     ticks,
     tier_assignments,
+    tiers,
     webhook_secrets,
     webhook_trials,
     webhooks,
@@ -91,8 +94,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for open_to_all in (health, reference):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
-        ticks, streaks, participant_streaks, at_risk, awards, badges, points, tier_assignments,
-        claims, participant_challenges, participants, erasures,
+        ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
+        tier_assignments, rewards, claims, challenges, participant_challenges, participants, erasures,
         people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays, facts,
         dead_letters, audit,
     ):  # fmt: skip
