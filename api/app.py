@@ -96,8 +96,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for module in (
         ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
         tier_assignments, rewards, claims, challenges, participant_challenges, participants,
-        erasures, people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays, facts,
-        dead_letters, audit,
+        erasures, people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays,
+        facts, dead_letters, audit,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

@@ -138,8 +138,8 @@ def list_challenges() -> Response:
         "objective": {"type": "points"},
         "target": 5000,
         "points": 500,
-        "starts_at": "2026-11-01T00:00:00Z",
-        "ends_at": "2026-12-01T00:00:00Z",
+        "starts_at": "2026-01-01T00:00:00Z",
+        "ends_at": "2100-01-01T00:00:00Z",
     },
     problems=("challenge_code_conflict",),
 )

@@ -128,9 +128,9 @@ def list_rewards() -> Response:
         "name": "10% Off Coupon",
         "description": "10% discount on the next purchase",
         "type": "coupon",
-        "points_cost": 500,
+        "points_cost": 50,
         "stock": 45,
-        "max_claims_per_user": 1,
+        "max_claims_per_user": 3,
     },
     problems=("reward_code_conflict",),
 )
