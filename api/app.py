@@ -24,6 +24,7 @@ from api import (
     errors,
     facts,
     health,
+    leaderboards,
     overload,
     participant_challenges,
     participant_streaks,
@@ -95,9 +96,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(open_to_all.blueprint)
     for module in (
         ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
-        tier_assignments, rewards, claims, challenges, participant_challenges, participants,
-        erasures, people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays,
-        facts, dead_letters, audit,
+        tier_assignments, rewards, claims, challenges, participant_challenges, leaderboards,
+        participants, erasures, people, programs, webhooks, webhook_secrets, webhook_trials,
+        deliveries, replays, facts, dead_letters, audit,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)
