@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi browser pictures
+.PHONY: help setup up demo test check chaos bench format lock openapi browser pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -46,6 +46,10 @@ browser: ## Install the browser of the tests (Debian's Chromium), unless it is t
 	  apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 	    --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	fi
+
+docs: setup ## Build the documentation as a site into build/site, offline
+	@.venv/bin/python -m sphinx -b html -q -W --keep-going docs build/site
+	@echo "open build/site/index.html"
 
 pictures: setup browser ## Take pictures of the dashboard into build/pictures
 	@.venv/bin/python -m tests.e2e.pictures build/pictures
