@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +114,18 @@ def test_a_drain_finishes_its_batch_and_the_next_one_goes_on(
     while depth(redis_client):
         with running("drain", settings, folder) as drain:
             celery.send_task("drain", queue="drain")
-            before = applied
-            assert wait_until(
-                lambda seen=before: count(engine, "ticks", streak.tenant_id) > seen,
-                PATIENCE_SECONDS,
-            )
+            assert wait_until(partial(has_gone_on, engine, streak, applied), PATIENCE_SECONDS)
             assert drain.stop() < GRACE_SECONDS
         applied = count(engine, "ticks", streak.tenant_id)
         interrupted += depth(redis_client) > 0
         assert applied + depth(redis_client) == len(messages), "applied and not acknowledged"
     assert interrupted, "it was never stopped in the middle"
     assert_applied_once(engine, streak, messages)
+
+
+def has_gone_on(engine: Engine, streak: Streak, applied: int) -> bool:
+    """Whether more than so many ticks have been applied."""
+    return count(engine, "ticks", streak.tenant_id) > applied
 
 
 def test_a_deliverer_finishes_what_it_has_sent_and_records_it(
