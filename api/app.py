@@ -16,6 +16,7 @@ from api import (
     audit,
     awards,
     badges,
+    challenges,
     claims,
     dead_letters,
     deliveries,
@@ -23,6 +24,7 @@ from api import (
     errors,
     facts,
     health,
+    leaderboards,
     overload,
     participant_challenges,
     participant_streaks,
@@ -32,10 +34,12 @@ from api import (
     programs,
     reference,
     replays,
+    rewards,
     scrip,
     streaks,
     ticks,
     tier_assignments,
+    tiers,
     webhook_secrets,
     webhook_trials,
     webhooks,
@@ -91,10 +95,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     for open_to_all in (health, reference):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
-        ticks, streaks, participant_streaks, at_risk, awards, badges, points, tier_assignments,
-        claims, participant_challenges, participants, erasures,
-        people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays, facts,
-        dead_letters, audit,
+        ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
+        tier_assignments, rewards, claims, challenges, participant_challenges, leaderboards,
+        participants, erasures, people, programs, webhooks, webhook_secrets, webhook_trials,
+        deliveries, replays, facts, dead_letters, audit,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

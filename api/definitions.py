@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
 
+from api import audit
 from api.auth import tenant
 from api.context import app_context
-from api.errors import Problem
-from api.rows import transaction
+from api.errors import Problem, invalid_field, not_found
+from api.fields import uuid_in_path
+from api.rows import reading, transaction
+from models import ids
 from models.db import Session
-from models.errors import CodeTaken
+from models.definitions import Definitions
+from models.errors import CodeTaken, NotFound
 
 
 @contextmanager
@@ -37,3 +44,68 @@ def some_fields(change: Mapping[str, Any]) -> None:
     """400 unless there is something to change."""
     if not change:
         raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+
+
+class Defined(Protocol):
+    """A definition of any kind."""
+
+    @property
+    def id(self) -> UUID:
+        """Under which it is asked for."""
+
+    @property
+    def code(self) -> str:
+        """What its tenant calls it."""
+
+
+D = TypeVar("D", bound=Defined)
+
+
+@dataclass(frozen=True, slots=True)
+class Managed(Generic[D]):
+    """Definitions of one kind as admins manage them."""
+
+    noun: str  # in errors and in the audit log: tier → tier_not_found, tier.created
+    definitions: Definitions[D]
+
+    def find(self, text: str) -> D:
+        """The one that a path names; 404."""
+        number = uuid_in_path(self.noun, text)
+        with reading() as session:
+            try:
+                return self.definitions.by_id(session, tenant().id, number)
+            except NotFound:
+                raise not_found(self.noun, text) from None
+
+    @contextmanager
+    def creating(self, code: str, given: Mapping[str, Any]) -> Iterator[Session]:
+        """A transaction that creates one, and says so in the audit log."""
+        with unique_code(self.noun, code), changing() as session:
+            yield session
+            audit.note(session, f"{self.noun}.created", code, **audit.told(given))
+
+    @contextmanager
+    def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Session]:
+        """A transaction that changes one, and says so in the audit log."""
+        some_fields(values)
+        with changing() as session:
+            yield session
+            action = audit.changed(self.noun, values)
+            audit.note(session, action, definition.code, **audit.told(values))
+
+    def change(self, text: str, values: Mapping[str, Any]) -> D:
+        """Change the one that a path names; 404, 400."""
+        found = self.find(text)  # whoever has no such thing makes nobody read anything afresh
+        with self.revising(found, values) as session:
+            return self.definitions.revise(session, tenant().id, found.id, values)
+
+
+def tenant_shown() -> str:
+    """The id under which a tenant is shown to itself."""
+    return str(ids.opaque(tenant().tick_secret, "tenant", tenant().id))
+
+
+def check_window(starts_at: datetime | None, ends_at: datetime | None) -> None:
+    """422 unless a window ends after it starts."""
+    if starts_at is not None and ends_at is not None and ends_at <= starts_at:
+        raise invalid_field("ends_at", "range", "must be after starts_at")

@@ -85,8 +85,10 @@ class Directory:
                 tenant=tenant,
                 streaks={one.code: one for one in streaks.all_of(session, found.tenant_id)},
                 badges={one.code: one for one in badges.all_of(session, found.tenant_id)},
-                tiers={one.code: one for one in tiers.all_of(session, found.tenant_id)},
-                rewards={str(one.id): one for one in rewards.all_of(session, found.tenant_id)},
+                tiers={one.code: one for one in tiers.definitions.all_of(session, found.tenant_id)},
+                rewards={
+                    str(one.id): one for one in rewards.definitions.all_of(session, found.tenant_id)
+                },
                 caps=_caps(stored, tenant),
                 version=version,
                 loaded_at=time.monotonic(),

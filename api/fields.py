@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from api.errors import not_found
+from api.validation import parse_instant
+from models import clock
 
 # No white space, no control characters, and none of those that end an attribute in HTML: they
 # stand in no URL. The host is not empty and nobody is named before it.
@@ -62,6 +65,24 @@ def _is_readable(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # far enough, and every clock and library can say it
+
+
+def _bound(instant_us: int) -> datetime:
+    """An instant of a window, as a row holds it."""
+    if not 0 <= instant_us <= clock.to_us(_LATEST):
+        raise PydanticCustomError("timestamp", "must lie between 1970 and 2200")
+    return clock.from_us(instant_us)
+
+
+# When something starts or ends.
+Bound = Annotated[
+    datetime,
+    PlainValidator(lambda value: _bound(parse_instant(value))),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 
 
 def uuid_in_path(noun: str, text: str) -> UUID:

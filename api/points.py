@@ -18,7 +18,7 @@ from api.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.limits import render_refusal
 from api.operations import PAGE, Id, Moment, Parameter, describe
 from api.outcomes import Ledger
-from api.profiles import PointsState, as_points
+from api.profiles import as_points
 from api.rows import reading
 from api.validation import (
     Body,
@@ -111,10 +111,13 @@ class MoveOutcome(TypedDict):
     detail: NotRequired[str]
 
 
-class ParticipantPoints(PointsState):
+class ParticipantPoints(TypedDict):
     """The points of a participant."""
 
     participant_id: str
+    balance: int
+    total_earned: int
+    total_spent: int
 
 
 class TransactionEntry(TypedDict):
@@ -241,7 +244,7 @@ def participant_points(participant_id: str) -> Response:
     participant_id = participant_id_in_path(participant_id)
     with reading() as session:
         found = points.standing(session, tenant().id, participant_id)
-    return answer({"participant_id": participant_id} | as_points(found))
+    return answer({"participant_id": participant_id, **as_points(found)})
 
 
 @blueprint.get("/participants/<participant:participant_id>/points/transactions")

@@ -9,9 +9,11 @@ from typing_extensions import TypedDict
 
 from api.badges import BadgeSummary
 from api.operations import Moment
+from api.placement import Placement, placement
 from models import clock, profiles
 from models.points import Standing
-from models.sections import Badge, NextTier, Sections, Summary, Tier
+from models.sections import Badge, Sections, Summary
+from models.tiers import Tier
 
 SECTIONS = ("points", "tier", "badges", "streaks", "challenges", "rewards")
 
@@ -106,7 +108,7 @@ def as_profile(found: profiles.Profile) -> ParticipantProfile:
         "avatar_url": found.avatar_url,
         "attributes": from_json(found.attributes) if found.attributes else None,
         "points": as_points(found.points),
-        "tier": as_tier(found.tier, found.points),
+        "tier": as_tier(placement(found.placed), found.points),
         "badges": [_badge(one) for one in found.badges],
         "streaks": _streaks(found.streaks),
         "rewards_claimed": found.rewards_claimed,
@@ -124,7 +126,7 @@ def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> P
     sections: ParticipantState = {
         "participant_id": participant_id,
         "points": as_points(found.points),
-        "tier": as_tier(found.tier, found.points),
+        "tier": as_tier(placement(found.placed), found.points),
         "badges": [_badge(one) for one in found.badges],
         "streaks": _streaks(found.streaks),
         "challenges": {
@@ -146,24 +148,25 @@ def as_points(points: Standing) -> PointsState:
     }
 
 
-def as_tier(tier: Tier | None, points: Standing) -> TierState | None:
+def as_tier(found: Placement | None, points: Standing) -> TierState | None:
     """The tier that somebody is in, with the one above."""
-    if tier is None:
+    if found is None:
         return None
+    tier = found.tier
     return {
         "code": tier.code,
         "name": tier.name,
         "level": tier.level,
         "color": tier.color,
-        "achieved_at": clock.to_text(tier.achieved_us),
-        "next_tier": as_next_tier(tier.above, points),
+        "achieved_at": clock.to_text(found.achieved_us),
+        "next_tier": as_next_tier(found.above, points),
     }
 
 
-def as_next_tier(above: NextTier | None, points: Standing) -> NextTierState | None:
+def as_next_tier(above: Tier | None, points: Standing) -> NextTierState | None:
     """The tier above. What remains counts from the balance, as the documented example does (10,000
     required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
-    if above is None:
+    if above is None or above.min_points is None:
         return None
     return {
         "code": above.code,

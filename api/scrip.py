@@ -16,6 +16,7 @@ from api.auth import current_tenant
 from api.context import app_context
 from api.errors import RETRY_SECONDS, Problem, not_found
 from api.operations import Id, Moment, describe
+from api.placement import placement
 from api.rows import reading, transaction
 from api.validation import PRINTABLE, Body, FreeForm, ParticipantId, body
 from api.writes import rejected
@@ -225,5 +226,5 @@ def _counters(profile: Profile) -> dict[str, str]:
 
 
 def _tiers(profile: Profile) -> dict[str, TierLevel]:
-    tier = profile.tier
-    return {TIER_TYPE: {"level": tier.code, "rank": tier.level}} if tier else {}
+    found = placement(profile.placed)
+    return {TIER_TYPE: {"level": found.tier.code, "rank": found.tier.level}} if found else {}

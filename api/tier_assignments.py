@@ -10,22 +10,21 @@ from typing_extensions import TypedDict
 
 from api import outcomes, writes
 from api.answers import answer
-from api.auth import principal, tenant
+from api.auth import tenant
 from api.context import app_context
 from api.directory import Principal
 from api.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.limits import render_refusal
 from api.operations import Moment, describe
 from api.outcomes import Ledger
+from api.placement import first, placement
 from api.profiles import NextTierState, TierState, as_next_tier, as_tier
 from api.rows import reading
 from api.validation import Body, Code, FreeForm, ParticipantId, Reason, participant_id_in_path
 from api.writes import Kind, NoSuchDefinition, Stamp
 from models import clock, participants, profiles, tiers
 from models.points import Standing
-from models.rules.tiers import following
-from models.sections import NextTier, Sections
-from models.tiers import Change
+from models.tiers import Change, Tier
 from workers.intake import AssignmentV1
 
 blueprint = Blueprint("tier_assignments", __name__)
@@ -158,38 +157,24 @@ def participant_tier(participant_id: str) -> Response:
     """The tier, the next one and the history; of one never seen the first tier is next."""
     participant_id = participant_id_in_path(participant_id)
     found = profiles.state(app_context().rows, tenant().id, participant_id, ("tier",))
+    mine = placement(found.placed)
     with reading() as session:
         person = participants.find(session, tenant().id, participant_id)
         history = tiers.history(session, tenant().id, person.id) if person else []
     shown: ParticipantTier = {
         "participant_id": participant_id,
-        "current_tier": as_tier(found.tier, found.points),
-        "next_tier": _next(found),
+        "current_tier": as_tier(mine, found.points),
+        "next_tier": _next(mine.above if mine else first(), found.points),
         "tier_history": [_entry(one) for one in history],
     }
     return answer(shown)
 
 
-def _next(found: Sections) -> NextTierProgress | None:
-    above = found.tier.above if found.tier else _first()
-    shown = as_next_tier(above, found.points)
+def _next(above: Tier | None, points: Standing) -> NextTierProgress | None:
+    shown = as_next_tier(above, points)
     if above is None or shown is None:
         return None
-    return {**shown, "earned_remaining": _remaining(above, found.points)}
-
-
-def _remaining(above: NextTier, points: Standing) -> int:
-    return max(0, above.min_points - points.earned)
-
-
-def _first() -> NextTier | None:
-    """The lowest tier that points lead to."""
-    known = principal().tiers.values()
-    ladder = [one for one in known if one.is_active and one.award_type == "automatic"]
-    lowest = following(ladder, None)
-    if lowest is None:
-        return None
-    return NextTier(lowest.code, lowest.name, lowest.min_points or 0)
+    return {**shown, "earned_remaining": max(0, shown["points_required"] - points.earned)}
 
 
 def _entry(one: Change) -> TierHistoryEntry:

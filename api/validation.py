@@ -83,7 +83,7 @@ _RFC3339 = re.compile(
 )
 
 
-def _instant(value: Any) -> int:
+def parse_instant(value: Any) -> int:
     """Microseconds since 1970 of an RFC 3339 timestamp."""
     if isinstance(value, str) and _RFC3339.fullmatch(value):
         try:
@@ -97,7 +97,7 @@ def _instant(value: Any) -> int:
 
 Instant = Annotated[
     int,
-    PlainValidator(_instant),
+    PlainValidator(parse_instant),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 
@@ -264,9 +264,16 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def field_errors(error: ModelError) -> Sequence[FieldError]:
     """What a model found wrong: each field by its path, without the input."""
     return [
-        FieldError(".".join(str(step) for step in one["loc"]) or "body", one["type"], one["msg"])
+        FieldError(_path(one["loc"]) or "body", one["type"], one["msg"])
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def _path(steps: Sequence[int | str]) -> str:
+    """Where a field stands. Below an `objective` the model's path names its type too, which is no
+    step of the body's."""
+    at = steps.index("objective") if "objective" in steps else len(steps)
+    return ".".join(str(step) for nth, step in enumerate(steps) if nth != at + 1 or len(steps) <= 2)
 
 
 # -- parameters ------------------------------------------------------------------------

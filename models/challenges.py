@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Session, array, metadata, run
+from models.definitions import Definitions
 from models.rules.challenges import Objective
 
 challenges = sa.Table(
@@ -63,17 +64,12 @@ class Challenge:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def all_of(session: Session, tenant_id: int) -> list[Challenge]:
-    """Every definition of a tenant, inactive ones included, by code."""
-    rows = session.execute(
-        sa.select(challenges).where(challenges.c.tenant_id == tenant_id).order_by(challenges.c.code)
-    )
-    return [_challenge(row) for row in rows]
-
-
 def _challenge(row: Any) -> Challenge:
     values = row._asdict()
     return Challenge(**values | {"objective": Objective.of(values["objective"])})
+
+
+definitions = Definitions(challenges, _challenge, (challenges.c.code,))
 
 
 # -- progress --------------------------------------------------------------------------------
@@ -176,7 +172,7 @@ def of_participant(session: Session, tenant_id: int, external_id: str) -> list[E
         )
     }
     now, found = clock.now(), []
-    for one in all_of(session, tenant_id):
+    for one in definitions.all_of(session, tenant_id):
         mine = progress_of.get(one.id)
         if mine is not None:
             found.append(Entry(one, mine.progress, mine.completed_at))

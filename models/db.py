@@ -224,6 +224,12 @@ def is_duplicate(error: BaseException) -> bool:
     return getattr(getattr(error, "orig", None), "pgcode", None) == "23505"
 
 
+def constraint_of(error: BaseException) -> str:
+    """The name of the constraint that refused a row; "" when there is none."""
+    found = getattr(getattr(error, "orig", None), "diag", None)
+    return getattr(found, "constraint_name", None) or ""
+
+
 def is_forbidden(error: BaseException) -> bool:
     """Whether the user may not do what the statement asks."""
     return getattr(getattr(error, "orig", None), "pgcode", None) == "42501"

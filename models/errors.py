@@ -15,6 +15,14 @@ class CodeTaken(ModelError):
     """Another definition already uses that code for this tenant."""
 
 
+class LevelTaken(ModelError):
+    """Another active tier of this tenant has that level."""
+
+
+class OutOfStock(ModelError):
+    """More of a reward are gone than there would be."""
+
+
 class TenantExists(ModelError):
     """A tenant with this slug already exists."""
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from models import deadlines, erasures, rows, sections
+from models import deadlines, erasures, rows, sections, standings
 from models.db import Engine, Session, array, run
 from models.points import Standing as Points
 from models.prepared import Prepared
-from models.sections import Badge, Sections, Summary, Tier
+from models.sections import Badge, Placed, Sections, Summary
 from models.tenants import Tenant
 
 Status = Literal["ACTIVE", "SUSPENDED", "CLOSED"]  # seed 003
@@ -39,16 +39,16 @@ class Profile:
     rewards_claimed: int
     badges: list[Badge]  # those earned
     streaks: Summary | None  # None before the first tick of an active streak
-    tier: Tier | None
+    placed: Placed | None  # None: in no tier
 
 
 # -- reading ---------------------------------------------------------------------------------
 
 _COLUMNS = """p.id, p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone,
-    p.status, p.tags, p.total_events, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at,
-    p.points_earned, p.points_spent, p.rewards_claimed"""
+    p.status, p.tags, p.total_events, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at"""
+_HAS = "p.points_earned, p.points_spent, p.rewards_claimed, p.tier_id::text, p.tier_achieved_at"
 
-_ROW = f"{_COLUMNS}, {sections.EARNED}, {sections.STREAKS}, {sections.TIER}"
+_ROW = f"{_COLUMNS}, {_HAS}, {sections.EARNED}, {sections.STREAKS}"
 _READ = Prepared(
     "profile", "int, text",
     f"SELECT {_ROW} FROM participants p WHERE p.tenant_id = $1 AND p.external_id = $2",  # noqa: S608
@@ -64,7 +64,6 @@ def read(engine: Engine, tenant_id: int, external_id: str) -> Profile | None:
 _READS = {
     "badges": sections.VISIBLE,
     "streaks": sections.STREAKS,
-    "tier": sections.TIER,
     "challenges": sections.CHALLENGES,
 }
 
@@ -74,7 +73,7 @@ def _state_read(wanted: tuple[str, ...]) -> Prepared:
     reads = ", ".join(one if name in wanted else "NULL" for name, one in _READS.items())
     return Prepared(
         f"state_{'_'.join(wanted)}", "int, text",
-        f"""SELECT p.points_earned, p.points_spent, p.rewards_claimed, {reads}
+        f"""SELECT {_HAS}, {reads}
         FROM (VALUES (1)) AS always (one)
         LEFT JOIN participants p ON p.tenant_id = $1 AND p.external_id = $2""",  # noqa: S608 - of this file
     )  # fmt: skip
@@ -92,14 +91,14 @@ def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str
     """The sections wanted, also of somebody never seen, in one statement. Badges are all that can
     be seen: earned, or active and not hidden."""
     statement = _STATE_READS[tuple(one for one in _READS if one in wanted)]
-    ((earned, spent, claimed, *texts),) = rows.read(
+    ((earned, spent, claimed, tier_id, achieved_at, *texts),) = rows.read(
         engine, tenant_id, statement, (tenant_id, external_id)
     )
-    badges, streaks, tier, challenges = texts
+    badges, streaks, challenges = texts
     return Sections(
         points=Points(earned or 0, spent or 0),
         rewards_claimed=claimed or 0,
-        tier=sections.tier(tier),
+        placed=sections.placed(tier_id, achieved_at),
         badges=sections.badges(badges),
         streaks=sections.summary(streaks),
         challenges=sections.challenges(challenges),
@@ -141,7 +140,8 @@ def suspended(session: Session, tenant_id: int, external_ids: Iterable[str]) -> 
 
 def _profile(row: Any) -> Profile:
     values: list[Any] = [*row[:13], Points(row[13], row[14]), row[15]]
-    values += [sections.badges(row[16]), sections.summary(row[17]), sections.tier(row[18])]
+    values += [sections.badges(row[18]), sections.summary(row[19])]
+    values += [sections.placed(row[16], row[17])]
     return Profile(*values)
 
 
@@ -173,6 +173,8 @@ def upsert(
         _mark_erased(session, tenant, profile)
     elif values.keys() & _MOVES_DEADLINES:
         deadlines.look_again(session, tenant.id, profile.id)
+    if "status" in values:
+        standings.note(session, tenant.id, [profile.id])
     return profile, is_new
 
 

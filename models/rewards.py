@@ -10,7 +10,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session, array, change, metadata, pairs, run
+from models import clock
+from models.db import IntegrityError, Session, array, change, metadata, pairs, run
+from models.definitions import Definitions
+from models.errors import OutOfStock
 
 rewards = sa.Table(
     "rewards",
@@ -61,16 +64,11 @@ class Reward:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def all_of(session: Session, tenant_id: int) -> list[Reward]:
-    """Every definition of a tenant, inactive ones included, by code."""
-    rows = session.execute(
-        sa.select(rewards).where(rewards.c.tenant_id == tenant_id).order_by(rewards.c.code)
-    )
-    return [_reward(row) for row in rows]
-
-
 def _reward(row: Any) -> Reward:
     return Reward(*row)
+
+
+definitions = Definitions(rewards, _reward, (rewards.c.code,))
 
 
 # -- stock -----------------------------------------------------------------------------------
@@ -86,9 +84,61 @@ class Stock:
     claimed: int
 
     @property
+    def left(self) -> int | None:
+        """How many are left; None: no end."""
+        return None if self.stock is None else self.stock - self.claimed
+
+    @property
     def is_left(self) -> bool:
         """Whether there is one more."""
         return self.stock is None or self.claimed < self.stock
+
+
+def stocks(session: Session, tenant_id: int, reward_ids: Iterable[UUID]) -> dict[UUID, Stock]:
+    """The stocks of some of a tenant's rewards."""
+    rows = session.execute(
+        sa.text(
+            "SELECT reward_id, stock, claimed FROM reward_stock"
+            " WHERE tenant_id = :tenant_id AND reward_id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"tenant_id": tenant_id, "ids": list(reward_ids)},
+    )
+    return {row.reward_id: Stock(row.stock, row.claimed) for row in rows}
+
+
+def set_stock(session: Session, tenant_id: int, reward_id: UUID, stock: int | None) -> None:
+    """Say how many there are in all; raise OutOfStock when more than that are gone. A claim under
+    way is waited for: the row is its lock."""
+    statement = sa.text(
+        "INSERT INTO reward_stock (tenant_id, reward_id, stock)"
+        " VALUES (:tenant_id, :reward_id, :stock)"
+        " ON CONFLICT (tenant_id, reward_id) DO UPDATE SET stock = EXCLUDED.stock"
+    )
+    values = {"tenant_id": tenant_id, "reward_id": reward_id, "stock": stock}
+    try:
+        session.execute(statement, values)
+    except IntegrityError as error:
+        raise OutOfStock(str(reward_id)) from error
+
+
+def open_now(
+    session: Session, tenant_id: int, kind: str | None, window: tuple[int, int]
+) -> tuple[list[Reward], int]:
+    """A page (limit, offset) of the rewards that can be claimed now, by code, and how many there
+    are; of one type only, unless None."""
+    now, c = clock.now(), rewards.c
+    mine = sa.select(rewards).where(
+        c.tenant_id == tenant_id,
+        c.is_active,
+        sa.or_(c.starts_at.is_(None), c.starts_at <= now),
+        sa.or_(c.ends_at.is_(None), c.ends_at > now),
+    )
+    if kind is not None:
+        mine = mine.where(c.type == kind)
+    limit, offset = window
+    rows = session.execute(mine.order_by(c.code).limit(limit).offset(offset))
+    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
+    return [_reward(row) for row in rows], total.scalar_one()
 
 
 def lock_stocks(session: Session, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from models import clock
@@ -37,23 +38,11 @@ class Summary:
     last_us: int  # the latest instant of any tick, in microseconds
 
 
-class NextTier(NamedTuple):
-    """The tier above that points lead to."""
-
-    code: str
-    name: str
-    min_points: int
-
-
-class Tier(NamedTuple):
+class Placed(NamedTuple):
     """The tier that a participant is in."""
 
-    code: str
-    name: str
-    level: int
-    color: str | None
+    tier_id: str
     achieved_us: int
-    above: NextTier | None  # None: it is the highest that points lead to
 
 
 class Challenges(NamedTuple):
@@ -69,7 +58,7 @@ class Sections:
 
     points: Points
     rewards_claimed: int
-    tier: Tier | None
+    placed: Placed | None
     badges: list[Badge]
     streaks: Summary | None
     challenges: Challenges
@@ -100,13 +89,6 @@ STREAKS = """(SELECT json_agg(json_build_array(d.period, d.grace_periods, d.rese
     FROM streak_states s
     JOIN streaks d ON d.tenant_id = s.tenant_id AND d.id = s.streak_id AND d.is_active
     WHERE s.tenant_id = p.tenant_id AND s.participant_id = p.id)"""
-
-TIER = """(SELECT json_build_array(t.code, t.name, t.level, t.color,
-      CAST(extract(epoch FROM p.tier_achieved_at) * 1000000 AS bigint),
-      (SELECT json_build_array(n.code, n.name, n.min_points) FROM tiers n
-       WHERE n.tenant_id = t.tenant_id AND n.is_active AND n.award_type = 'automatic'
-         AND n.level > t.level ORDER BY n.level LIMIT 1))::text
-    FROM tiers t WHERE t.tenant_id = p.tenant_id AND t.id = p.tier_id)"""
 
 CHALLENGES = """(SELECT json_build_array(
       count(*) FILTER (WHERE g.completed_at IS NULL AND c.is_active
@@ -147,12 +129,11 @@ def _standing(rules: Rules, walked: list[Any]) -> Standing:
     return walk(parse_ranges(recorded), rules) if recorded else Standing(*counts)
 
 
-def tier(text: str | None) -> Tier | None:
+def placed(tier_id: str | None, achieved_at: datetime | None) -> Placed | None:
     """The tier that somebody is in, or None."""
-    if not text:
+    if tier_id is None or achieved_at is None:
         return None
-    code, name, level, color, achieved_us, above = json.loads(text)
-    return Tier(code, name, level, color, achieved_us, NextTier(*above) if above else None)
+    return Placed(tier_id, clock.to_us(achieved_at))
 
 
 def challenges(text: str | None) -> Challenges:

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from models import clock, ids
 from models.db import Session, copy, copy_text, metadata, pairs
+from models.definitions import Definitions
+from models.errors import LevelTaken
 
 AwardType = Literal["automatic", "manual"]
 Source = Literal["points", "assigned"]
@@ -55,16 +57,13 @@ class Tier:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def all_of(session: Session, tenant_id: int) -> list[Tier]:
-    """Every definition of a tenant, inactive ones included, lowest level first."""
-    rows = session.execute(
-        sa.select(tiers).where(tiers.c.tenant_id == tenant_id).order_by(tiers.c.level, tiers.c.code)
-    )
-    return [_tier(row) for row in rows]
-
-
 def _tier(row: Any) -> Tier:
     return Tier(*row)
+
+
+definitions = Definitions(
+    tiers, _tier, (tiers.c.level, tiers.c.code), {"tiers_level": LevelTaken}
+)  # lowest level first
 
 
 # -- who came into which ---------------------------------------------------------------------

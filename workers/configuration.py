@@ -65,7 +65,7 @@ class Configurations:
 
 def _read(session: Session, tenant_id: int, version: int) -> Configuration:
     """Read after the version: what changes in between is read again with the next batch."""
-    known_tiers = tiers.all_of(session, tenant_id)
+    known_tiers = tiers.definitions.all_of(session, tenant_id)
     return Configuration(
         version,
         tenants.by_id(session, tenant_id),
@@ -73,7 +73,7 @@ def _read(session: Session, tenant_id: int, version: int) -> Configuration:
         {str(one.id): one for one in badges.all_of(session, tenant_id)},
         webhooks.subscriptions(session, [tenant_id]),
         {str(one.id): one for one in known_tiers},
-        {str(one.id): one for one in rewards.all_of(session, tenant_id)},
+        {str(one.id): one for one in rewards.definitions.all_of(session, tenant_id)},
         [one for one in known_tiers if one.is_active and one.award_type == "automatic"],
-        [one for one in challenges.all_of(session, tenant_id) if one.is_active],
+        [one for one in challenges.definitions.all_of(session, tenant_id) if one.is_active],
     )

@@ -11,7 +11,8 @@ from typing import Any
 VALUE_CHARS_MAX = 60  # of one value; a line is to be read at a glance
 # What of a payload is worth a place in the line, in this order.
 _TELLING = (
-    "streak_code", "badge_code", "milestone", "count", "outcome", "period_key", "status",
+    "streak_code", "badge_code", "tier_code", "reward_code", "challenge_code", "amount",
+    "balance", "milestone", "count", "outcome", "period_key", "status",
     "expires_at", "broken_at", "webhook_id", "reason",
 )  # fmt: skip
 

@@ -31,6 +31,16 @@ _FILL = (
     FROM participants p JOIN badges b USING (tenant_id) WHERE p.tenant_id = :tenant_id
     """,
     """
+    INSERT INTO tiers (tenant_id, id, code, name, level, min_points)
+    SELECT :tenant_id, gen_random_uuid(), 'tier_' || n, 'Tier ' || n, n, 1000 * n
+    FROM generate_series(1, 4) n
+    """,
+    """
+    UPDATE participants p SET points_earned = 3000, points_spent = 500, rewards_claimed = 3,
+      tier_id = t.id, tier_achieved_at = now()
+    FROM tiers t WHERE t.tenant_id = p.tenant_id AND t.level = 3 AND p.tenant_id = :tenant_id
+    """,
+    """
     INSERT INTO peer_states
     SELECT 1, external_id, 'profile', 20000, 30, 30 FROM participants WHERE tenant_id = :tenant_id
     """,
@@ -38,7 +48,7 @@ _FILL = (
 
 
 def read(stack: Stack) -> list[Row]:
-    """The full profile (a streak, two badges) of people in an order of chance."""
+    """The full profile (points, tier, two badges, a streak) of people in an order of chance."""
     crowd = workload.gather(stack.engine, "read", stack.some(PEOPLE))
     seed(stack.engine, crowd)
     with transaction(stack.engine) as session:
@@ -53,7 +63,7 @@ def read(stack: Stack) -> list[Row]:
             ours.append(_read(stack, crowd, port, "/api/v1/gamify/participants/"))
     return [
         Row(
-            "full profile read: identity, two badges, a live streak",
+            "full profile read: identity, points, tier and the next, two badges, a live streak",
             "a Flask route that selects one row by its key",
             "/s",
             ours,

@@ -23,7 +23,7 @@ from models.streaks import Streak, parse_ranges
 from settings import Settings
 from tests.oracle import replay
 from workers import keys
-from workers.messages import AwardV1, Message, TickV1, encode
+from workers.messages import AwardV1, ClaimV1, Message, PointsV1, TickV1, encode
 from workers.stream import STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def award(tenant_id: int, badge_id: str, participant: str = "user_42", **values:
     return replace_message(plain, **values)
 
 
-M = TypeVar("M", TickV1, AwardV1)
+M = TypeVar("M", TickV1, AwardV1, PointsV1, ClaimV1)
 
 
 def replace_message(message: M, **values: Any) -> M:

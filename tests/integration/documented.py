@@ -23,7 +23,10 @@ from workers.messages import encode
 APP = create_app(NOWHERE)  # answers what needs no server: its own description
 DOCUMENT: dict[str, Any] = document(APP)
 # What the other examples speak of, in the order in which it is made.
-MAKERS = ("create_program", "create_badge", "create_streak", "create_participant", "create_webhook")
+MAKERS = (
+    "create_program", "create_badge", "create_streak", "create_participant", "create_webhook",
+    "create_tier", "create_reward", "create_challenge", "create_leaderboard",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
     made = {name: _created(BY_NAME[name].send(client, {})) for name in MAKERS}
     tick = _created(BY_NAME["record"].send(client, {}), 202)
     award = _created(BY_NAME["award"].send(client, {}), 202)
+    moved = _created(BY_NAME["award_points"].send(client, {}), 202)
+    reward_id = made["create_reward"]["id"]
+    claim = _created(BY_NAME["claim_reward"].send(client, {"reward_id": reward_id}), 202)
+    assigned = _created(BY_NAME["assign_tier"].send(client, {}), 202)
     pipeline.drain()
     webhook_id = made["create_webhook"]["id"]
     facts = client.get("/api/v1/gamify/facts?types=behavior.*").get_json()["items"]
@@ -86,6 +93,14 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
         "webhook_id": webhook_id,
         "tick_id": tick["tick_id"],
         "award_id": award["award_id"],
+        "tier_id": made["create_tier"]["id"],
+        "reward_id": reward_id,
+        "challenge_id": made["create_challenge"]["id"],
+        "leaderboard_id": made["create_leaderboard"]["id"],
+        "leaderboard_code": made["create_leaderboard"]["code"],
+        "transaction_id": moved["transaction_id"],
+        "claim_id": claim["claim_id"],
+        "assignment_id": assigned["assignment_id"],
         "fact_id": facts[0]["id"],
         "replay_id": replay["id"],
         "dead_letter_id": _dead_letter(client, pipeline, made["create_badge"]["id"]),

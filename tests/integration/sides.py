@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from models import clock, dead_letters, ids
+from models import clock, dead_letters, ids, participants, standings
 from models.db import Engine, reading, transaction
 from models.dead_letters import DeadLetter
 from models.tenants import Tenant
@@ -21,6 +21,7 @@ from tests.calls import client_of, make_streak, noon, post_tick
 from tests.conftest import BASE, Account
 from tests.integration.documented import make_world
 from tests.pipeline import Pipeline
+from workers.leaderboards import Follower
 from workers.messages import TickV1, encode
 
 SCRIP = "/v1"
@@ -35,6 +36,13 @@ IDS = {
     "fact_id",
     "replay_id",
     "dead_letter_id",
+    "tier_id",
+    "reward_id",
+    "challenge_id",
+    "leaderboard_id",
+    "transaction_id",
+    "assignment_id",
+    "claim_id",
 }
 QUERIES = (
     f"{BASE}/participants?participant_id={PERSON}",
@@ -52,6 +60,17 @@ SHOWN = {
     "/streaks/<code>/at-risk",
     "/ticks/<tick_id>",
     "/awards/<award_id>",
+    "/participants/<participant:participant_id>/points",
+    "/participants/<participant:participant_id>/points/transactions",
+    "/participants/<participant:participant_id>/tier",
+    "/participants/<participant:participant_id>/rewards",
+    "/participants/<participant:participant_id>/challenges",
+    "/points/transactions/<transaction_id>",
+    "/tiers/assignments/<assignment_id>",
+    "/claims/<claim_id>",
+    "/rewards",
+    "/admin/rewards",
+    "/admin/rewards/<reward_id>",
     "/admin/participants",
     "/facts",
     "/admin/webhooks/<webhook_id>/deliveries",
@@ -94,11 +113,21 @@ def define(side: Side, url: str) -> None:
     for noun, path, body in (
         ("badge", "badges", {"code": "power_user", "name": side.name}),
         ("program", "programs", {"name": side.name}),
+        ("tier", "tiers", {"code": "gold", "name": side.name, "level": 1, **_BY_HAND}),
+        ("reward", "rewards", {"code": "coupon", "name": side.name, "points_cost": 10, "stock": 5}),
+        ("challenge", "challenges", {"code": "goal", "name": side.name, **_HUNDRED}),
+        ("leaderboard", "leaderboards", {"code": "best", "name": side.name, **_POINTS}),
         ("webhook", "webhooks", {"url": f"{url}/{side.tenant.id}", "event_types": ["*"]}),
     ):
         made = side.client.post(f"{BASE}/admin/{path}", json=body)
         assert made.status_code == 201, made.text
         side.ids[f"{noun}_id"] = made.get_json()["id"]
+
+
+_PERSON = {"participant:participant_id": PERSON}
+_POINTS = {"metric": "points"}
+_BY_HAND = {"award_type": "manual"}
+_HUNDRED = {"objective": {"type": "points"}, "target": 100}
 
 
 def act(side: Side, pipeline: Pipeline) -> None:
@@ -111,6 +140,7 @@ def act(side: Side, pipeline: Pipeline) -> None:
     )
     assert award.status_code == 202, award.text
     side.ids["award_id"] = award.get_json()["award_id"]
+    earn(side)
     pipeline.drain()
     side.ids["fact_id"] = side.client.get(f"{BASE}/facts").get_json()["items"][0]["id"]
     replay = side.client.post(
@@ -123,6 +153,19 @@ def act(side: Side, pipeline: Pipeline) -> None:
     profile = {"participant_id": PERSON, "display_name": side.name, "attributes": {"a": side.name}}
     assert side.client.post(f"{BASE}/participants", json=profile).status_code == 201
     assert enrol(side, side.ids["program_id"]).status_code == 200
+
+
+def earn(side: Side) -> None:
+    """Points, a tier and a reward for the person."""
+    reward = f"rewards/{side.ids['reward_id']}/claim"
+    for noun, path, body in (
+        ("transaction", "points/award", {"amount": 50}),
+        ("assignment", "tiers/assign", {"tier_code": "gold"}),
+        ("claim", reward, {}),
+    ):
+        made = side.client.post(f"{BASE}/{path}", json={"participant_id": PERSON} | body)
+        assert made.status_code == 202, made.text
+        side.ids[f"{noun}_id"] = made.get_json()[f"{noun}_id"]
 
 
 def record(side: Side) -> TestResponse:
@@ -157,7 +200,7 @@ def routes(app: Flask) -> Iterator[tuple[str, str]]:
 
 
 def path_of(rule: str, known: dict[str, str]) -> str:
-    names = {"code": "daily_login", "participant:participant_id": PERSON} | known
+    names = {"code": "daily_login", "leaderboard_code": "best", **_PERSON} | known
     return re.sub(r"<([^>]+)>", lambda found: names[found[1]], rule)
 
 
@@ -183,6 +226,11 @@ def rows(engine: Engine, side: Side) -> dict[str, int]:
 def whole_world(client: FlaskClient, pipeline: Pipeline, tenant_id: int) -> dict[str, str]:
     """One of everything that a path or an example names, in a tenant that had nothing."""
     values = make_world(client, pipeline)
+    Follower(pipeline.engine, facts_days=90).run(10)
+    with transaction(pipeline.engine) as session:
+        person = participants.find(session, tenant_id, values["participant_id"])
+        assert person is not None
+        standings.note(session, tenant_id, [person.id])
     bury(pipeline.engine, tenant_id)  # the kind that the example of replaying many names
     return values
 

@@ -98,7 +98,7 @@ def test_it_finds_nothing_by_the_ids_of_another_side(
         for one in others(sides, side):
             problem(enrol(one, side.ids["program_id"]), 404, "program_not_found")
             for method, rule, noun in routes_by_id(one.client.application):
-                body = CHANGES[noun] if method == "PATCH" else {} if method == "POST" else None
+                body = {"PATCH": CHANGES.get(noun), "POST": POSTED.get(noun, {})}.get(method)
                 response = one.client.open(path_of(rule, side.ids), method=method, json=body)
                 problem(response, 404, f"{noun}_not_found")
                 tried.add((method, noun))
@@ -111,7 +111,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "badge": {"name": "x"},
     "program": {"name": "x"},
     "webhook": {"is_enabled": False},
+    "tier": {"name": "x"},
+    "reward": {"name": "x"},
+    "challenge": {"name": "x"},
+    "leaderboard": {"name": "x"},
 }
+POSTED = {"reward": {"participant_id": PERSON}}  # a claim; the others need nothing
 
 
 def routes_by_id(app: Flask) -> Iterator[tuple[str, str, str]]:

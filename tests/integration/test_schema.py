@@ -10,7 +10,19 @@ import pytest
 import sqlalchemy as sa
 
 from api.cli.servers import Urls
-from models import badges, programs, schema, streaks, tenants, ticks, webhooks
+from models import (
+    badges,
+    challenges,
+    leaderboards,
+    programs,
+    rewards,
+    schema,
+    streaks,
+    tenants,
+    ticks,
+    tiers,
+    webhooks,
+)
 from models.db import Engine, metadata, reading, transaction
 from models.db import engine as make_engine
 from models.streaks import Streak
@@ -31,6 +43,10 @@ TABLES = {
     "webhooks": webhooks.webhooks,
     "badges": badges.badges,
     "programs": programs.programs,
+    "tiers": tiers.tiers,
+    "rewards": rewards.rewards,
+    "challenges": challenges.challenges,
+    "leaderboards": leaderboards.leaderboards,
 }
 
 
