@@ -70,11 +70,13 @@ def sides(
         pipeline.drain()  # and its fact is still to be delivered
         Follower(engine, facts_days=90).run(10)
         with transaction(engine) as session:
+            for statement in _MORE.split(";\n")[:-1]:
+                session.execute(sa.text(statement), {"id": side.tenant.id})
+    for side in made:  # when nobody follows any more, who would take them
+        with transaction(engine) as session:
             person = participants.find(session, side.tenant.id, PERSON)
             assert person is not None
             standings.note(session, side.tenant.id, [person.id])
-            for statement in _MORE.split(";\n")[:-1]:
-                session.execute(sa.text(statement), {"id": side.tenant.id})
     return made
 
 
