@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 import requests
-import yaml
 from celery import Celery
 from flask.testing import FlaskClient
 
@@ -27,7 +20,8 @@ from models.db import Engine
 from models.streaks import Streak
 from settings import Settings
 from tests.conftest import BASE, Account
-from tests.e2e.running import PATIENCE_SECONDS, ROOT, environment, short_folder
+from tests.e2e.composed import GRACE_SECONDS, forget_deliveries, is_ready, running
+from tests.e2e.running import PATIENCE_SECONDS
 from tests.integration.batches import assert_applied_once, count, days, make_streak, post
 from tests.pipeline import Pipeline
 from tests.receiver import Answer, Receiver
@@ -35,8 +29,6 @@ from workers.queues import make_celery
 from workers.stream import depth
 
 PEOPLE, DAYS = 400, 60  # more than a drain applies, and a deliverer sends, before it is stopped
-SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-GRACE_SECONDS = float(SERVICES["drain"]["stop_grace_period"].removesuffix("s"))
 
 
 @pytest.fixture
@@ -53,66 +45,19 @@ def celery(settings: Settings) -> Iterator[Celery]:
     app.close()
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """For logs."""
-    made = short_folder()
-    yield made
-    shutil.rmtree(made)
-
-
-class Running:
-    """A role's process, as docker-compose.yml starts it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process, self.log = process, log
-
-    def stop(self) -> float:
-        """Ask it to stop as Docker and Kubernetes do; how many seconds it took."""
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE_SECONDS)
-        assert code == 0, self.log.read_text()
-        return time.monotonic() - began
-
-
-@contextmanager
-def running(role: str, settings: Settings, folder: Path, port: int = 0) -> Iterator[Running]:
-    """A role for the length of a block; killed in the end, should it still run."""
-    places = {"0.0.0.0": "127.0.0.1", "8000": str(port)}  # noqa: S104 - replaced
-    command = [places.get(word, word) for word in SERVICES[role]["command"]]
-    env = environment(
-        PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin",
-        DATABASE_URL=settings.database_url,
-        REDIS_URL=settings.redis_url,
-        UNBROKEN_SECRET_KEYS=settings.secret_keys,
-        UNBROKEN_WEBHOOK_ALLOW_CIDRS="127.0.0.0/8",
-        UNBROKEN_WEBHOOK_ALLOW_HTTP="1",
-        UNBROKEN_WEBHOOK_PORTS="*",
-    )
-    log = folder / f"{role}.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
-    try:
-        yield Running(process, log)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_a_drain_finishes_its_batch_and_the_next_one_goes_on(
     engine: Engine,
     settings: Settings,
     redis_client: redis.Redis,
     celery: Celery,
     streak: Streak,
-    folder: Path,
+    tmp_path: Path,
 ) -> None:
     messages = [message for nth in range(PEOPLE) for message in days(streak, DAYS, f"user_{nth}")]
     post(redis_client, messages)
     applied = interrupted = 0
     while depth(redis_client):
-        with running("drain", settings, folder) as drain:
+        with running("drain", settings, tmp_path) as drain:
             celery.send_task("drain", queue="drain")
             assert wait_until(partial(has_gone_on, engine, streak, applied), PATIENCE_SECONDS)
             assert drain.stop() < GRACE_SECONDS
@@ -136,8 +81,9 @@ def test_a_deliverer_finishes_what_it_has_sent_and_records_it(
     streak: Streak,
     account: Account,
     client: FlaskClient,
-    folder: Path,
+    tmp_path: Path,
 ) -> None:
+    forget_deliveries(engine)
     slow = Answer(delay_seconds=2.0)
     with Receiver(reply=lambda _: slow) as receiver:
         hook = {"url": receiver.url, "event_types": ["behavior.*"]}
@@ -146,7 +92,7 @@ def test_a_deliverer_finishes_what_it_has_sent_and_records_it(
         ticks = [one for nth in range(PEOPLE // 8) for one in days(streak, DAYS, f"user_{nth}")]
         post(pipeline.client, ticks)
         pipeline.drain()
-        with running("webhooks", settings, folder) as deliverer:
+        with running("webhooks", settings, tmp_path) as deliverer:
             celery.send_task("deliver", queue="webhooks")
             receiver.wait_for(1, PATIENCE_SECONDS)
             assert deliverer.stop() < GRACE_SECONDS
@@ -159,7 +105,7 @@ def test_a_deliverer_finishes_what_it_has_sent_and_records_it(
 
 
 def test_the_api_answers_the_request_that_waits_and_takes_no_more(
-    settings: Settings, redis_client: redis.Redis, streak: Streak, account: Account, folder: Path
+    settings: Settings, redis_client: redis.Redis, streak: Streak, account: Account, tmp_path: Path
 ) -> None:
     port = free_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
@@ -171,7 +117,7 @@ def test_the_api_answers_the_request_that_waits_and_takes_no_more(
         path = f"{url}{BASE}/streaks/record"
         answers.append(requests.post(path, json=tick, headers=headers, timeout=20))
 
-    with running("api", settings, folder, port) as api:
+    with running("api", settings, tmp_path, port) as api:
         assert wait_until(lambda: is_ready(url), PATIENCE_SECONDS), api.log.read_text()
         waiting = threading.Thread(target=record)
         waiting.start()
@@ -182,18 +128,10 @@ def test_the_api_answers_the_request_that_waits_and_takes_no_more(
     assert depth(redis_client) == 1
 
 
-def is_ready(url: str) -> bool:
-    """Whether /readyz is green."""
-    try:
-        return requests.get(f"{url}/readyz", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
 @pytest.mark.parametrize("role", ["drain", "webhooks", "upkeep", "beat"])
 def test_a_worker_that_is_idle_stops_at_once(
-    role: str, settings: Settings, redis_client: redis.Redis, folder: Path
+    role: str, settings: Settings, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    with running(role, settings, folder) as process:
+    with running(role, settings, tmp_path) as process:
         time.sleep(3.0)  # until it waits for messages
         assert process.stop() < GRACE_SECONDS / 2
