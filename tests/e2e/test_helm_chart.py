@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import fields
@@ -307,6 +308,15 @@ def test_a_setting_reaches_every_process(helm: Path) -> None:
     for pod in pods(rendered(helm, "settings.UNBROKEN_PROXIES=1")).values():
         env = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
         assert env["UNBROKEN_PROXIES"] == "1"
+
+
+def test_what_the_page_says_to_set_may_be_set(helm: Path) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    commands = re.findall(r"^helm (?:install|upgrade) .*", page, re.MULTILINE)
+    assert len(commands) == 2
+    said = [re.findall(r"--set (\S+)", command) for command in commands]
+    for settings in (said[0], said[0] + said[1]):
+        assert run(helm, *settings).returncode == 0
 
 
 def test_the_schema_of_values_covers_every_value() -> None:
