@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from api.auth import require_admin
-from api.context import BASE_PATH, SCRIP_PATH
+from api.context import BASE_PATH, DASHBOARD_PATH, SCRIP_PATH
 from api.operations import Operation
 
 # Blueprint → its chapter. The order is that of the reference.
@@ -125,6 +125,7 @@ def routes(app: Flask) -> list[Route]:
     found = [
         Route(method, rule, view, getattr(view, "operation", None))
         for rule in app.url_map.iter_rules()
+        if not rule.rule.startswith(DASHBOARD_PATH)
         for view in [app.view_functions[rule.endpoint]]
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]

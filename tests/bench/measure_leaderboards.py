@@ -98,7 +98,8 @@ def _drained(stack: Stack) -> tuple[list[float], list[float]]:
     crowd = workload.gather(stack.engine, "boards-drain", stack.some(10_000))
     seed(stack.engine, crowd)
     values = BOARD | {"metric": "streak", "streak_code": workload.CODE, "is_active": True}
-    followed, alone = [], []
+    followed: list[float] = []
+    alone: list[float] = []
     for _ in stack.rounds(4):
         alone.append(_paced(stack, crowd, None))
         with transaction(stack.engine) as session:
