@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi browser pictures docs
+.PHONY: help setup up demo test check chaos bench format lock openapi client browser pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -76,6 +76,9 @@ format: setup ## Format the code and fix what can be fixed
 
 openapi: setup ## Write docs/openapi.json anew from the routes and models
 	@.venv/bin/unbroken openapi > docs/openapi.json
+
+client: ## Build the TypeScript client (needs Node and npm)
+	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
 
 # uv resolves for every Python and platform at once; it is needed for this alone.
 lock: setup ## Write requirements.lock anew from pyproject.toml
