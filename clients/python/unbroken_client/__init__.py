@@ -1,7 +1,6 @@
 """Unbroken's client: record ticks, award badges and points, read what became of them."""
 
 from unbroken_client.client import Unbroken as Unbroken
-from unbroken_client.client import Wish as Wish
 from unbroken_client.client import raise_for_error as raise_for_error
 from unbroken_client.errors import ApiError as ApiError
 from unbroken_client.errors import UnbrokenError as UnbrokenError
@@ -12,3 +11,4 @@ from unbroken_client.queue import TickQueue as TickQueue
 from unbroken_client.results import Accepted as Accepted
 from unbroken_client.results import Recorded as Recorded
 from unbroken_client.transport import Retries as Retries
+from unbroken_client.wish import Wish as Wish

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 from urllib.parse import quote
@@ -30,28 +28,10 @@ from unbroken_client.results import (
     read,
 )
 from unbroken_client.transport import Call, Retries, Transport
+from unbroken_client.wish import Wish
 
 T = TypeVar("T")
 POLL_SECONDS = 0.2  # between looks for what became of a write
-WAIT_SECONDS_MAX = 10  # the most the API waits
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How a single write is to be answered."""
-
-    respond_async: bool = False  # at once, with an Accepted
-    wait_seconds: int | None = None  # for the worker, at most 10; None: as the service is set
-    idempotency_key: str | None = None  # None: a fresh one, so that its retries never double
-
-    def headers(self) -> dict[str, str]:
-        """As the API reads it."""
-        named = {"Idempotency-Key": self.idempotency_key or uuid.uuid4().hex}
-        if self.respond_async:
-            return named | {"Prefer": "respond-async"}
-        if self.wait_seconds is not None:
-            return named | {"Prefer": f"wait={min(self.wait_seconds, WAIT_SECONDS_MAX)}"}
-        return named
 
 
 class Unbroken:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from unbroken_client.errors import RateLimited, problem_error
+from unbroken_client.errors import RateLimited, Unavailable, problem_error
 from unbroken_client.results import ItemResult
 from unbroken_client.transport import Call, Transport
 
@@ -86,7 +86,9 @@ def send(
     ends = time.monotonic() + how.patience_seconds
     results = _post(transport, kind, batch, (key, how.facts))
     for nth in count(1):
-        limited = [one.index for one in results if isinstance(one.error, RateLimited)]
+        limited = [
+            one.index for one in results if isinstance(one.error, (RateLimited, Unavailable))
+        ]
         pause = min(REFUSED_SECONDS_FIRST * 2 ** (nth - 1), REFUSED_SECONDS_MAX)
         if not limited or time.monotonic() + pause > ends:
             break

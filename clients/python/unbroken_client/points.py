@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
 from unbroken_client import many
 from unbroken_client.many import POINTS, Sending
-from unbroken_client.results import Accepted, Balance, ItemResult, Moved, PointsInput, read
+from unbroken_client.results import (
+    Accepted,
+    Balance,
+    ItemResult,
+    Moved,
+    PointsDetails,
+    PointsInput,
+    read,
+)
 from unbroken_client.transport import Call, Transport
+from unbroken_client.wish import Wish
 
-if TYPE_CHECKING:
-    from unbroken_client.client import Wish
-
-Write = Callable[[str, Mapping[str, Any], "Wish"], Any]
+Write = Callable[[str, Mapping[str, Any], Wish], Any]
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,27 @@ class Points:
     transport: Transport
     write: Write
 
-    def award(self, points: PointsInput, wish: Wish) -> Moved | Accepted:
+    def award(
+        self,
+        participant_id: str,
+        amount: int,
+        wish: Wish | None = None,
+        **details: Unpack[PointsDetails],
+    ) -> Moved | Accepted:
         """Award points."""
-        return _moved(self.write("/points/award", points, wish))
+        body = {"participant_id": participant_id, "amount": amount, **details}
+        return _moved(self.write("/points/award", body, wish or Wish()))
 
-    def deduct(self, points: PointsInput, wish: Wish) -> Moved | Accepted:
+    def deduct(
+        self,
+        participant_id: str,
+        amount: int,
+        wish: Wish | None = None,
+        **details: Unpack[PointsDetails],
+    ) -> Moved | Accepted:
         """Deduct points; raises InsufficientPoints, and then takes none."""
-        return _moved(self.write("/points/deduct", points, wish))
+        body = {"participant_id": participant_id, "amount": amount, **details}
+        return _moved(self.write("/points/deduct", body, wish or Wish()))
 
     def award_many(
         self, awards: Iterable[PointsInput], sending: Sending | None = None

@@ -40,13 +40,18 @@ class AwardInput(TypedDict):
     metadata: NotRequired[Mapping[str, Any]]
 
 
-class PointsInput(TypedDict):
+class PointsDetails(TypedDict, total=False):
+    """What a movement of points may carry."""
+
+    reason: str
+    metadata: Mapping[str, Any]
+
+
+class PointsInput(PointsDetails):
     """An award of points of a batch."""
 
     participant_id: str
     amount: int
-    reason: NotRequired[str]
-    metadata: NotRequired[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
