@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi
+.PHONY: help setup up demo test check chaos bench format lock openapi cli
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -58,6 +58,9 @@ format: setup ## Format the code and fix what can be fixed
 
 openapi: setup ## Write docs/openapi.json anew from the routes and models
 	@.venv/bin/unbroken openapi > docs/openapi.json
+
+cli: setup ## Write docs/cli.md anew from the commands' --help
+	@.venv/bin/python -m api.cli.reference > docs/cli.md
 
 # uv resolves for every Python and platform at once; it is needed for this alone.
 lock: setup ## Write requirements.lock anew from pyproject.toml

@@ -129,8 +129,8 @@ def test_bad_rows_are_told_and_kept_and_spoil_nothing(
 ) -> None:
     path, rejects = tmp_path / "rows.ndjson", tmp_path / "rejects.ndjson"
     good = {"participant_id": "a", "streak_code": "daily_login"}
-    rows = [good, {**good, "streak_code": "nope"}, {"participant_id": "b"}, "no object",
-            {**good, "timestamp": "yesterday"}, {**good, "timestamp": "1999-01-01T00:00Z"}]  # fmt: skip
+    bad = [{"streak_code": "nope"}, {"timestamp": "yesterday"}, {"timestamp": "1999-01-01T00:00Z"}]
+    rows = [good, {"participant_id": "b"}, "no object", *({**good, **one} for one in bad)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = service.run("import", str(path), "--rejects", str(rejects), "--json")
     assert done.returncode == 1
