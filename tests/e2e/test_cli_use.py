@@ -129,7 +129,6 @@ def test_an_export_holds_everybody_and_its_ticks_can_be_imported(
     account: Account,
     engine: Engine,
     tmp_path: Path,
-    app: Flask,
 ) -> None:
     ticks = [
         {"participant_id": f"user_{nth}", "streak_code": "daily_login", "timestamp": noon(day),
