@@ -37,6 +37,8 @@ class Settings:
     database_timeout_ms: int = 5_000
     api_threads: int = 16  # per process; a waiting request holds one
     api_waiters_max: int = 12  # per process: the other threads keep accepting
+    dashboard: bool = True  # whether /dashboard is served
+    dashboard_session_hours: int = 12  # then its admin signs in again
     proxies: int = 0  # how many proxies of yours stand before the API and add X-Forwarded-For
     failed_keys_per_minute: int = 30  # per address; then its unknown keys are refused with 429
 

@@ -24,6 +24,7 @@ from api import (
     errors,
     facts,
     health,
+    leaderboards,
     overload,
     participant_challenges,
     participant_streaks,
@@ -46,6 +47,7 @@ from api import (
 from api.answers import Answer, NoSessions
 from api.auth import authenticate
 from api.context import _NAME, BASE_PATH, SCRIP_PATH, AppContext, this_request
+from api.dashboard import registry as dashboard
 from api.directory import Directory
 from api.errors import Problem
 from api.lean import Application
@@ -66,7 +68,8 @@ DIRECTORY_CONNECTIONS = 4  # a key is looked up once in seconds, not once a requ
 # A look-up takes a millisecond. Readiness asks here, too, and has to say within 5 s that Postgres
 # does not answer: after this, a second for the way and 3 s for a new connection.
 DIRECTORY_TIMEOUT_MS_MAX = 1_000
-_OPEN = frozenset({health.blueprint.name, reference.blueprint.name})  # no key is asked for
+# No key is asked for; the dashboard asks for its session.
+_OPEN = frozenset({health.blueprint.name, reference.blueprint.name, dashboard.blueprint.name})
 
 
 class ParticipantConverter(BaseConverter):
@@ -95,12 +98,14 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(open_to_all.blueprint)
     for module in (
         ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
-        tier_assignments, rewards, claims, challenges, participant_challenges, participants,
-        erasures, people, programs, webhooks, webhook_secrets, webhook_trials, deliveries, replays,
-        facts, dead_letters, audit,
+        tier_assignments, rewards, claims, challenges, participant_challenges, leaderboards,
+        participants, erasures, people, programs, webhooks, webhook_secrets, webhook_trials,
+        deliveries, replays, facts, dead_letters, audit,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)
+    if settings.dashboard:
+        app.register_blueprint(dashboard.blueprint)
     _trust_proxies(app, settings.proxies)
     cast(Any, app).wsgi_app = overload.Gate(app.wsgi_app)  # outermost: it refuses most cheaply
     return app

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAME = "unbroken"
 BASE_PATH = "/api/v1/gamify"  # contract §1
 SCRIP_PATH = "/v1"  # contract §1
+DASHBOARD_PATH = "/dashboard"  # pages for people
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, exampl
         "evt_01939c7e6a1b7c3d9e4f0a1b2c3d4e5f",
         "The id of the fact.",
     ),
+    "leaderboard_code": (
+        TypeAdapter(Code).json_schema(),
+        "best_month",
+        "The code of an active leaderboard.",
+    ),
     "code": (TypeAdapter(Code).json_schema(), "daily_login", "The code of the definition."),
 }
 ANY_ID = ({"type": "string", "format": "uuid"}, EXAMPLE_ID, "An id that was answered.")

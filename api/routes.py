@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from api.auth import require_admin
-from api.context import BASE_PATH, SCRIP_PATH
+from api.context import BASE_PATH, DASHBOARD_PATH, SCRIP_PATH
 from api.operations import Operation
 
 # Blueprint → its chapter. The order is that of the reference.
@@ -29,6 +29,7 @@ CHAPTERS = {
     "claims": "Rewards",
     "challenges": "Challenges",
     "participant_challenges": "Challenges",
+    "leaderboards": "Leaderboards",
     "participants": "Participants",
     "erasures": "Participants",
     "people": "Participants",
@@ -54,6 +55,7 @@ CHAPTER_TEXTS = {
     "Tiers": "Define tiers, assign one, and read who is in which.",
     "Rewards": "Define what points buy, claim it, and list who claimed what.",
     "Challenges": "Define targets, and read how far everybody is.",
+    "Leaderboards": "Rank by longest streak or points in a rolling window, at any size.",
     "Participants": "The people your application tells about.",
     "Scrip": "The same participants, as Scrip's API names them.",
     "Programs": "What participants can be enrolled in through Scrip's API.",
@@ -123,6 +125,7 @@ def routes(app: Flask) -> list[Route]:
     found = [
         Route(method, rule, view, getattr(view, "operation", None))
         for rule in app.url_map.iter_rules()
+        if not rule.rule.startswith(DASHBOARD_PATH)
         for view in [app.view_functions[rule.endpoint]]
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]

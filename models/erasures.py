@@ -25,7 +25,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models import clock, db
+from models import clock, db, standings
 from models.db import Session, array, run
 from models.tenants import Tenant
 
@@ -119,6 +119,7 @@ def erase(session: Session, tenant: Tenant, external_id: str) -> Erased:
     erased_at = _next_millisecond(clock.now_us())
     _write_tombstone(session, tenant, external_id, erased_at)
     if was_there:
+        standings.forget(session, tenant.id, person_id)
         _delete_facts(session, tenant.id, person_id)
         _delete_ledgers(session, tenant.id, person_id)
     _delete_person(session, tenant.id, person_id)

@@ -136,6 +136,43 @@ def page(session: Session, tenant_id: int, after: Place, wanted: Wanted) -> Page
     return Page([row.body for row in rows if row.is_wanted], place)
 
 
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Whom the next facts are about, and the place to go on after."""
+
+    participant_ids: set[int]
+    place: Place
+    is_all: bool  # whether nothing stands behind the place now
+
+
+_TOUCHED = sa.text(f"""
+SELECT CAST(CAST(xid AS text) AS bigint) AS xid, id, participant_id, type, streak_code
+FROM facts WHERE {_BEHIND} ORDER BY facts.xid, id LIMIT :limit
+""")  # noqa: S608 - a fragment of this file
+
+
+def touched(session: Session, tenant_id: int, after: Place, wanted: Wanted) -> Touched:
+    """Of a tenant's next `wanted.limit` facts behind a place, the participants of those wanted."""
+    horizon, _ = _horizon(session)
+    values = {
+        "tenant_id": tenant_id,
+        "horizon": str(horizon),
+        "xid": str(after.xid),
+        "id": after.id,
+        "limit": wanted.limit,
+    }
+    rows = session.execute(_TOUCHED, values).all()
+    people = {
+        row.participant_id
+        for row in rows
+        if row.participant_id is not None
+        and (wanted.types is None or row.type in wanted.types)
+        and (wanted.streak_code is None or row.streak_code == wanted.streak_code)
+    }
+    place = Place(rows[-1].xid, rows[-1].id) if rows else after
+    return Touched(people, place, len(rows) < wanted.limit)
+
+
 def _horizon(session: Session) -> tuple[int, int]:
     """Before which transaction all are finished, and which one is the next to begin."""
     row: Any = session.execute(_HORIZON).one()

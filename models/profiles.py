@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from models import deadlines, erasures, rows, sections
+from models import deadlines, erasures, rows, sections, standings
 from models.db import Engine, Session, array, run
 from models.points import Standing as Points
 from models.prepared import Prepared
@@ -173,6 +173,8 @@ def upsert(
         _mark_erased(session, tenant, profile)
     elif values.keys() & _MOVES_DEADLINES:
         deadlines.look_again(session, tenant.id, profile.id)
+    if "status" in values:
+        standings.note(session, tenant.id, [profile.id])
     return profile, is_new
 
 

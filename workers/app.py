@@ -70,6 +70,12 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"queue": UPKEEP, "expires": 3},
     },
+    # Likewise: a question about each leaderboard, while nothing has happened.
+    "leaderboards": {
+        "task": "leaderboards",
+        "schedule": 1.0,
+        "options": {"queue": UPKEEP, "expires": 3},
+    },
     "partitions": {
         "task": "partitions",
         "schedule": 3_600.0,

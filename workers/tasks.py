@@ -7,7 +7,7 @@ from functools import cache
 
 from celery import Celery
 
-from workers import deadlines, deliveries, replays, upkeep
+from workers import deadlines, deliveries, leaderboards, replays, upkeep
 from workers.context import Context
 from workers.drain import Drain
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
@@ -35,6 +35,10 @@ def register(app: Celery, make_context: Callable[[], Context]) -> None:
     @app.task(name="deadlines", queue=UPKEEP)
     def tell_deadlines() -> None:
         deadlines.run(context())
+
+    @app.task(name="leaderboards", queue=UPKEEP)
+    def follow_with_leaderboards() -> None:
+        leaderboards.run(context())
 
     @app.task(name="replays", queue=UPKEEP)
     def go_on_with_replays() -> None:

@@ -25,7 +25,7 @@ DOCUMENT: dict[str, Any] = document(APP)
 # What the other examples speak of, in the order in which it is made.
 MAKERS = (
     "create_program", "create_badge", "create_streak", "create_participant", "create_webhook",
-    "create_tier", "create_reward", "create_challenge",
+    "create_tier", "create_reward", "create_challenge", "create_leaderboard",
 )  # fmt: skip
 
 
@@ -96,6 +96,8 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
         "tier_id": made["create_tier"]["id"],
         "reward_id": reward_id,
         "challenge_id": made["create_challenge"]["id"],
+        "leaderboard_id": made["create_leaderboard"]["id"],
+        "leaderboard_code": made["create_leaderboard"]["code"],
         "transaction_id": moved["transaction_id"],
         "claim_id": claim["claim_id"],
         "assignment_id": assigned["assignment_id"],

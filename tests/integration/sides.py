@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from models import clock, dead_letters, ids
+from models import clock, dead_letters, ids, participants, standings
 from models.db import Engine, reading, transaction
 from models.dead_letters import DeadLetter
 from models.tenants import Tenant
@@ -21,6 +21,7 @@ from tests.calls import client_of, make_streak, noon, post_tick
 from tests.conftest import BASE, Account
 from tests.integration.documented import make_world
 from tests.pipeline import Pipeline
+from workers.leaderboards import Follower
 from workers.messages import TickV1, encode
 
 SCRIP = "/v1"
@@ -38,6 +39,7 @@ IDS = {
     "tier_id",
     "reward_id",
     "challenge_id",
+    "leaderboard_id",
     "transaction_id",
     "assignment_id",
     "claim_id",
@@ -114,6 +116,7 @@ def define(side: Side, url: str) -> None:
         ("tier", "tiers", {"code": "gold", "name": side.name, "level": 1, **_BY_HAND}),
         ("reward", "rewards", {"code": "coupon", "name": side.name, "points_cost": 10, "stock": 5}),
         ("challenge", "challenges", {"code": "goal", "name": side.name, **_HUNDRED}),
+        ("leaderboard", "leaderboards", {"code": "best", "name": side.name, **_POINTS}),
         ("webhook", "webhooks", {"url": f"{url}/{side.tenant.id}", "event_types": ["*"]}),
     ):
         made = side.client.post(f"{BASE}/admin/{path}", json=body)
@@ -121,6 +124,8 @@ def define(side: Side, url: str) -> None:
         side.ids[f"{noun}_id"] = made.get_json()["id"]
 
 
+_PERSON = {"participant:participant_id": PERSON}
+_POINTS = {"metric": "points"}
 _BY_HAND = {"award_type": "manual"}
 _HUNDRED = {"objective": {"type": "points"}, "target": 100}
 
@@ -195,7 +200,7 @@ def routes(app: Flask) -> Iterator[tuple[str, str]]:
 
 
 def path_of(rule: str, known: dict[str, str]) -> str:
-    names = {"code": "daily_login", "participant:participant_id": PERSON} | known
+    names = {"code": "daily_login", "leaderboard_code": "best", **_PERSON} | known
     return re.sub(r"<([^>]+)>", lambda found: names[found[1]], rule)
 
 
@@ -221,6 +226,11 @@ def rows(engine: Engine, side: Side) -> dict[str, int]:
 def whole_world(client: FlaskClient, pipeline: Pipeline, tenant_id: int) -> dict[str, str]:
     """One of everything that a path or an example names, in a tenant that had nothing."""
     values = make_world(client, pipeline)
+    Follower(pipeline.engine, facts_days=90).run(10)
+    with transaction(pipeline.engine) as session:
+        person = participants.find(session, tenant_id, values["participant_id"])
+        assert person is not None
+        standings.note(session, tenant_id, [person.id])
     bury(pipeline.engine, tenant_id)  # the kind that the example of replaying many names
     return values
 

@@ -114,6 +114,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tier": {"name": "x"},
     "reward": {"name": "x"},
     "challenge": {"name": "x"},
+    "leaderboard": {"name": "x"},
 }
 POSTED = {"reward": {"participant_id": PERSON}}  # a claim; the others need nothing
 

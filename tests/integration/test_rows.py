@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from models import rows
+from models import participants, rows, standings
 from models.db import DatabaseError, Engine, IntegrityError, Session, reading, transaction
 from models.db import engine as make_engine
 from models.prepared import Prepared
@@ -34,6 +34,7 @@ from tests.integration.sides import (
 )
 from tests.pipeline import Pipeline
 from tests.receiver import Receiver
+from workers.leaderboards import Follower
 
 NEVER = {"tenants", "audit_log"}  # deleted by nobody who serves requests; the log is not changed
 
@@ -67,9 +68,15 @@ def sides(
         pipeline.deliver()
         assert post_tick(side.client, PERSON).status_code == 202
         pipeline.drain()  # and its fact is still to be delivered
+        Follower(engine, facts_days=90).run(10)
         with transaction(engine) as session:
             for statement in _MORE.split(";\n")[:-1]:
                 session.execute(sa.text(statement), {"id": side.tenant.id})
+    for side in made:  # when nobody follows any more, who would take them
+        with transaction(engine) as session:
+            person = participants.find(session, side.tenant.id, PERSON)
+            assert person is not None
+            standings.note(session, side.tenant.id, [person.id])
     return made
 
 

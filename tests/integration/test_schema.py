@@ -13,6 +13,7 @@ from api.cli.servers import Urls
 from models import (
     badges,
     challenges,
+    leaderboards,
     programs,
     rewards,
     schema,
@@ -45,6 +46,7 @@ TABLES = {
     "tiers": tiers.tiers,
     "rewards": rewards.rewards,
     "challenges": challenges.challenges,
+    "leaderboards": leaderboards.leaderboards,
 }
 
 

@@ -1,0 +1,141 @@
+"""A streak's calendar, and why its count is what it is, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+CELL = 15  # pixels from one cell to the next
+LEFT, TOP = 34, 20  # room for the names of days and months
+_DAYS = ("Mon", "", "Wed", "", "Fri", "", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_NAMES = {"daily": "day", "weekly": "week", "monthly": "month"}
+
+Period = Mapping[str, Any]  # as the history of the API answers it
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One period on the calendar."""
+
+    x: int
+    y: int
+    status: str  # recorded | grace | missed | pending
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A name at the edge."""
+
+    x: int
+    y: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What is drawn."""
+
+    width: int
+    height: int
+    cells: Sequence[Cell]
+    labels: Sequence[Label]
+
+
+def calendar(kind: str, periods: Sequence[Period]) -> Calendar:
+    """Days as columns of weeks, weeks and months as rows of years."""
+    place = {"daily": _day, "weekly": _week, "monthly": _month}[kind]
+    cells, labels = [], dict[tuple[int, int], str]()
+    first = _first_day(periods[0]["period_key"]) if periods else date(1970, 1, 1)
+    for one in periods:
+        x, y = place(one["period_key"], first)
+        cells.append(Cell(x, y, one["status"], _title(one)))
+        for at, text in _labels(kind, one["period_key"], (x, y)):
+            labels.setdefault(at, text)
+    if kind == "daily":
+        labels |= {(0, TOP + nth * CELL + 10): name for nth, name in enumerate(_DAYS) if name}
+    named = [Label(x, y, text) for (x, y), text in labels.items()]
+    width = max((cell.x for cell in cells), default=0) + CELL
+    height = max((cell.y for cell in cells), default=0) + CELL
+    return Calendar(width, height, cells, named)
+
+
+def _title(one: Period) -> str:
+    told = {"pending": "not recorded yet", "grace": "missed, forgiven"}
+    return f"{one['period_key']}: {told.get(one['status'], one['status'])}, count {one['count']}"
+
+
+def _first_day(key: str) -> date:
+    if "W" in key:
+        return date.fromisocalendar(int(key[:4]), int(key[6:]), 1)
+    return date.fromisoformat(key if len(key) > 7 else f"{key}-01")
+
+
+def _day(key: str, first: date) -> tuple[int, int]:
+    day = date.fromisoformat(key)
+    monday = first - timedelta(days=first.weekday())
+    return LEFT + (day - monday).days // 7 * CELL, TOP + day.weekday() * CELL
+
+
+def _week(key: str, first: date) -> tuple[int, int]:
+    return LEFT + (int(key[6:]) - 1) * CELL, TOP + (int(key[:4]) - first.isocalendar()[0]) * CELL
+
+
+def _month(key: str, first: date) -> tuple[int, int]:
+    return LEFT + (int(key[5:]) - 1) * 2 * CELL, TOP + (int(key[:4]) - first.year) * CELL
+
+
+def _labels(kind: str, key: str, at: tuple[int, int]) -> list[tuple[tuple[int, int], str]]:
+    """The month above the week of its first days; the year before its row."""
+    x, y = at
+    if kind == "daily":
+        return [((x, 12), _MONTHS[int(key[5:7]) - 1])] if int(key[8:]) <= 7 and y == TOP else []
+    return [((0, y + 10), key[:4])]
+
+
+def why(kind: str, periods: Sequence[Period]) -> list[str]:
+    """Why the count is what it is, newest reason last."""
+    noun = _NAMES[kind]
+    chain = _chain(periods)
+    recorded = [one for one in chain if one["status"] == "recorded"]
+    if not recorded:
+        return [f"Nothing is recorded in these {noun}s."]
+    forgiven = sum(one["status"] == "grace" for one in chain)
+    told = [_began(noun, periods, chain, recorded[0])]
+    told.append(f"{_some(len(recorded), noun)} recorded since then, so the count is"
+                f" {recorded[-1]['count']:,}.")  # fmt: skip
+    if forgiven:
+        told.append(f"{_some(forgiven, noun)} missed, and forgiven by grace.")
+    last = periods[-1]
+    if last["status"] == "pending" and last["count"]:
+        told.append(f"This {noun} is not recorded yet; {last['grace_remaining']} grace left.")
+    if last["count"] == 0:
+        told.append(f"It has broken since: too many {noun}s were missed.")
+    return told
+
+
+def _chain(periods: Sequence[Period]) -> Sequence[Period]:
+    """From where the run of the last recorded period began."""
+    last = max((n for n, one in enumerate(periods) if one["status"] == "recorded"), default=-1)
+    first = last
+    while first > 0 and periods[first - 1]["status"] in ("recorded", "grace"):
+        first -= 1
+    while first < last and periods[first]["status"] == "grace":
+        first += 1
+    return periods[first : last + 1]
+
+
+def _began(noun: str, periods: Sequence[Period], chain: Sequence[Period], first: Period) -> str:
+    before = periods.index(chain[0])
+    if before and periods[before - 1]["status"] == "missed":
+        missed = periods[before - 1]["period_key"]
+        return f"The {noun} {missed} was missed with no grace left: a new run began on" \
+            f" {first['period_key']}."  # fmt: skip
+    return f"The run began on {first['period_key']}."
+
+
+def _some(count: int, noun: str) -> str:
+    return f"1 {noun} is" if count == 1 else f"{count:,} {noun}s are"

@@ -1,0 +1,113 @@
+"""Forms and bodies: what a person types becomes the JSON that the API takes, and back. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+Kind = Literal["text", "long", "number", "choice", "switch", "moment", "list", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One field of a form."""
+
+    name: str  # of the body; `criteria_config.min_points` is inside another
+    label: str
+    kind: Kind = "text"
+    help: str = ""
+    choices: Sequence[str] = ()
+    is_required: bool = False
+    is_fixed: bool = False  # shown, and not sent, once the definition is there
+    default: Any = None
+    placeholder: str = ""
+    empty: Any = None  # what is sent for a change that leaves it empty
+
+
+def body_of(inputs: Sequence[Input], form: Mapping[str, str], *, is_new: bool) -> dict[str, Any]:
+    """The body that a form says. What is left empty is null where it may be, or left out."""
+    body: dict[str, Any] = {}
+    for one in inputs:
+        if one.is_fixed and not is_new:
+            continue
+        value = _value(one, form.get(one.name, "").strip())
+        if value is None and (one.is_required or is_new):
+            continue  # the API says that it is missing, or has a default of its own
+        _put(body, one.name.split("."), one.empty if value is None else value)
+    return body
+
+
+def _put(body: dict[str, Any], steps: Sequence[str], value: Any) -> None:
+    for step in steps[:-1]:
+        body = body.setdefault(step, {})
+    body[steps[-1]] = value
+
+
+def _value(one: Input, text: str) -> Any:
+    match one.kind:
+        case "switch":
+            return text == "on"
+        case "number":
+            return _number(text)
+        case "moment":
+            return f"{text}:00Z" if text and text.count(":") == 1 else (text and f"{text}Z") or None
+        case "list":
+            return [word for word in text.replace(",", " ").split() if word] or None
+        case "json":
+            return _json(text)
+        case _:
+            return text or None
+
+
+def _number(text: str) -> int | str | None:
+    """A number, or what was typed instead: the API names the field."""
+    if not text:
+        return None
+    return int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else text
+
+
+def _json(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def shown(inputs: Sequence[Input], item: Mapping[str, Any]) -> dict[str, str]:
+    """What the fields of a form hold for a definition that is there."""
+    return {one.name: _text(one, _get(item, one.name.split("."))) for one in inputs}
+
+
+def _get(item: Any, steps: Sequence[str]) -> Any:
+    for step in steps:
+        item = item.get(step) if isinstance(item, Mapping) else None
+    return item
+
+
+def _text(one: Input, value: Any) -> str:
+    if value is None:
+        return ""
+    match one.kind:
+        case "switch":
+            return "on" if value else ""
+        case "moment":
+            return datetime.fromisoformat(value).strftime("%Y-%m-%dT%H:%M")
+        case "list":
+            return " ".join(value)
+        case "json":
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return str(value)
+
+
+def error_of(errors: Mapping[str, str], name: str) -> str:
+    """What was wrong with a field, or with something inside it."""
+    return next(
+        (text for field, text in errors.items() if field == name or field.startswith(f"{name}.")),
+        "",
+    )

@@ -1,0 +1,74 @@
+"""What is going on just now: ticks a second, what waits, what was delivered and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.auth import tenant
+from api.context import DASHBOARD_PATH as PATH
+from api.context import app_context
+from api.dashboard.frame import blueprint, page
+from api.rows import reading
+from models import clock
+from models import overview as figures
+from workers.intake import Unavailable
+
+WIDTH, HEIGHT = 600, 96  # of the curve
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What waits to be applied, of everybody; None where Redis does not answer."""
+
+    entries: int | None
+    oldest_seconds: float | None
+    drains: int | None
+
+
+@blueprint.get("")
+def overview() -> AnyResponse:
+    """The overview; its figures alone for a page that asks again."""
+    with reading() as session:
+        found = figures.read(session, tenant().id, clock.now())
+    peak = max(*found.curve, 1.0)
+    part = "figures.html" if request.headers.get("HX-Request") else "overview.html"
+    return page(
+        part,
+        title="Overview",
+        found=found,
+        intake=_intake(),
+        line=_line(found.curve, peak),
+        peak=peak,
+        width=WIDTH,
+        height=HEIGHT,
+        now=clock.isoformat(clock.now()),
+        url=request.host_url.rstrip("/"),
+    )
+
+
+@blueprint.get("/")
+def with_a_slash() -> AnyResponse:
+    """As it is often typed."""
+    return redirect(PATH, 308)
+
+
+def _intake() -> Intake:
+    try:
+        vitals = app_context().intake.vitals()
+    except Unavailable:
+        return Intake(None, None, None)
+    ages = [one.oldest_age_seconds for one in vitals.streams]
+    return Intake(sum(one.entries for one in vitals.streams), max(ages, default=0.0), vitals.drains)
+
+
+def _line(curve: Sequence[float], peak: float) -> str:
+    """The points of a polyline."""
+    step = WIDTH / max(len(curve) - 1, 1)
+    return " ".join(
+        f"{nth * step:.1f},{HEIGHT - 4 - (HEIGHT - 8) * one / peak:.1f}"
+        for nth, one in enumerate(curve)
+    )

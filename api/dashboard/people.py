@@ -1,0 +1,118 @@
+"""Participants: searched, shown whole, with each streak's calendar; who is at risk, also as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from flask import Response, request, stream_with_context
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.dashboard import calls
+from api.dashboard.calendar import calendar, why
+from api.dashboard.frame import blueprint, page
+from models import clock
+
+PAGE_SIZE = 50
+DAYS_SHOWN = {"daily": 371, "weekly": 3 * 371, "monthly": 5 * 371}  # 53 weeks, 3 and 5 years
+ROWS = 100  # of one page of the feed
+CSV_PAGES_MAX = 10_000  # a million rows
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+
+
+@blueprint.get("/participants")
+def participants() -> AnyResponse:
+    """Those whose id or name holds what is searched for."""
+    wanted = {
+        "search": request.args.get("search", ""),
+        "status": request.args.get("status", ""),
+        "page": request.args.get("page", 1, int),
+    }
+    found = calls.get("admin", "participants", page_size=PAGE_SIZE, sort="-last_seen_at", **wanted)
+    part = "people_rows.html" if request.headers.get("HX-Request") else "people.html"
+    return page(part, title="Participants", found=found, wanted=wanted)
+
+
+@blueprint.get("/participants/<participant:participant_id>")
+def participant(participant_id: str) -> AnyResponse:
+    """Everything about one participant."""
+    return page(
+        "person.html",
+        title=participant_id,
+        profile=calls.get("participants", participant_id),
+        streaks=[_streak(participant_id, one) for one in _of(participant_id, "streaks")["streaks"]],
+        tier=_of(participant_id, "tier"),
+        challenges=_of(participant_id, "challenges")["challenges"],
+        moves=_of(participant_id, "points", "transactions", page_size=10),
+        claims=_of(participant_id, "rewards", page_size=10),
+    )
+
+
+def _of(participant_id: str, *steps: str, **query: Any) -> dict[str, Any]:
+    return calls.get("participants", participant_id, *steps, **query)
+
+
+def _streak(participant_id: str, one: dict[str, Any]) -> dict[str, Any]:
+    """A streak with its calendar, and why its count is what it is."""
+    kind = one["period"]
+    first = (clock.now() - timedelta(days=DAYS_SHOWN[kind])).date()
+    history = _of(participant_id, "streaks", one["code"], "history", **{"from": first.isoformat()})
+    periods = history["periods"]
+    drawn = calendar(kind, periods)
+    return one | {"calendar": drawn, "why": why(kind, periods), "timezone": history["timezone"]}
+
+
+# -- at risk ---------------------------------------------------------------------------------
+
+
+@blueprint.get("/at-risk")
+def at_risk() -> AnyResponse:
+    """Who is about to lose a streak."""
+    streaks = calls.get("streaks", page_size=100, is_active="true")["items"]
+    code, least = _asked(streaks)
+    found: dict[str, Any] = {}
+    if code:
+        found = calls.get("streaks", code, "at-risk", min_count=least, limit=ROWS)
+    return page(
+        "at_risk.html", title="At risk", streaks=streaks, code=code, least=least, found=found
+    )
+
+
+@blueprint.get("/at-risk.csv")
+def at_risk_csv() -> AnyResponse:
+    """The same as a file, all of it, page by page as it is sent."""
+    code, least = _asked([])
+    calls.get("streaks", code, "at-risk", limit=1)  # what is wrong is said before the file begins
+    rows = stream_with_context(_csv(code, least))
+    headers = {"Content-Disposition": f'attachment; filename="at-risk-{code}.csv"'}
+    return Response(rows, 200, headers, content_type="text/csv; charset=utf-8")
+
+
+def _asked(streaks: list[dict[str, Any]]) -> tuple[str, int]:
+    first = streaks[0]["code"] if streaks else ""
+    return request.args.get("code", first), max(1, request.args.get("min_count", 1, int))
+
+
+def _csv(code: str, least: int) -> Iterator[str]:
+    after, names = None, list[str]()
+    for _ in range(CSV_PAGES_MAX):
+        found = calls.get("streaks", code, "at-risk", min_count=least, limit=ROWS, after=after)
+        for one in found["items"]:
+            if not names:
+                names = list(one)
+                yield _line(names)
+            yield _line([one[name] for name in names])
+        after = found["next_cursor"]
+        if after is None:
+            return
+
+
+def _line(values: list[Any]) -> str:
+    """A row; what a spreadsheet would take for a formula is made text."""
+    out = io.StringIO()
+    texts = ["" if one is None else str(one) for one in values]
+    csv.writer(out).writerow([f"'{one}" if one.startswith(_FORMULA) else one for one in texts])
+    return out.getvalue()

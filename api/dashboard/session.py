@@ -1,0 +1,89 @@
+"""Who is signed in: the key, encrypted with the operator's key ring, in a cookie that scripts
+cannot read.
+
+Nothing is kept on the server, so any process serves any request, and a key that is revoked ends its
+sessions as it ends every other use. The cookie holds a token of its own against forged forms.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets as random
+from dataclasses import dataclass
+
+from flask import Request
+from werkzeug.wrappers import Response
+
+from api.context import app_context
+from models import clock
+from webhooks import secrets
+from webhooks.errors import SecretsError
+
+COOKIE = "unbroken_session"
+COOKIE_PATH = "/dashboard"
+COOKIE_CHARS_MAX = 2_000  # ours has some 350
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A session as the cookie holds it."""
+
+    key: str
+    token: str  # every form carries it
+    ends_us: int
+
+    def is_from_a_form_of_ours(self, token: str | None) -> bool:
+        """Whether a form carried this session's token."""
+        return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
+
+
+def begin(key: str) -> Signed:
+    """A session for a key that was found to be good."""
+    hours = app_context().settings.dashboard_session_hours
+    return Signed(key, random.token_urlsafe(24), clock.now_us() + hours * HOUR_US)
+
+
+def read(here: Request) -> Signed | None:
+    """The session of a request; None without one, or when it is over or none of ours."""
+    text = here.cookies.get(COOKIE, "")
+    if not text or len(text) > COOKIE_CHARS_MAX:
+        return None
+    try:
+        signed = Signed(**json.loads(secrets.decrypt(_ring(), text)))
+    except (SecretsError, ValueError, TypeError):
+        return None
+    return signed if signed.ends_us > clock.now_us() else None
+
+
+def write(response: Response, here: Request, signed: Signed) -> None:
+    """Set the cookie; over https it is never sent without."""
+    values = {"key": signed.key, "token": signed.token, "ends_us": signed.ends_us}
+    text = secrets.encrypt(_ring(), json.dumps(values))
+    hours = app_context().settings.dashboard_session_hours
+    response.set_cookie(
+        COOKIE,
+        text,
+        max_age=hours * 3_600,
+        path=COOKIE_PATH,
+        secure=is_secure(here),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def end(response: Response) -> None:
+    """Take the cookie away."""
+    response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="Strict")
+
+
+def is_secure(here: Request) -> bool:
+    """Whether the person's browser speaks https, to us or to a proxy of the operator's."""
+    behind_proxies = app_context().settings.proxies > 0
+    forwarded = here.headers.get("X-Forwarded-Proto", "") if behind_proxies else ""
+    return here.is_secure or forwarded.rpartition(",")[2].strip() == "https"
+
+
+def _ring() -> secrets.Ring:
+    return secrets.ring(app_context().settings.secret_keys)

@@ -1,0 +1,59 @@
+"""Signing in with an admin key, and out."""
+
+from __future__ import annotations
+
+from flask import redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.context import DASHBOARD_PATH as PATH
+from api.context import app_context, this_request
+from api.dashboard import session
+from api.dashboard.frame import blueprint, form, page
+from api.throttle import client_address
+from models import tenants
+
+NOT_LET_IN = "This key is not known, has expired, was revoked, or has no admin scope."
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> AnyResponse:
+    """Ask for a key."""
+    return page("sign_in.html", title="Sign in", to=_to(request.args.get("next")), error="")
+
+
+@blueprint.post("/sign-in")
+def signing_in() -> AnyResponse:
+    """Begin a session for an admin key; guesses are slowed as those of the API are."""
+    given = form()
+    key, to = given.get("key", "").strip(), _to(given.get("next"))
+    here = this_request()
+    address = client_address(here)
+    app_context().throttle.check(address)
+    if not _is_let_in(key):
+        app_context().throttle.failed(address)
+        return page("sign_in.html", 403, title="Sign in", to=to, error=NOT_LET_IN)
+    response = redirect(to, 303)
+    session.write(response, here, session.begin(key))
+    return response
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> AnyResponse:
+    """End the session."""
+    response = redirect(f"{PATH}/sign-in", 303)
+    session.end(response)
+    return response
+
+
+def _is_let_in(key: str) -> bool:
+    if not tenants.is_well_formed(key):
+        return False
+    found = app_context().directory.load(key, for_reading=True)
+    return bool(found and found.is_valid and found.key.is_admin and found.tenant.is_enabled)
+
+
+def _to(text: str | None) -> str:
+    """Where to go on: a page of ours, whatever was asked for."""
+    if text and (text == PATH or text.startswith((f"{PATH}/", f"{PATH}?"))) and "\\" not in text:
+        return text
+    return PATH

@@ -1,0 +1,64 @@
+"""How values are written on pages."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint
+from werkzeug.datastructures import MultiDict
+
+from models import clock
+
+
+def moment(text: str | None) -> str:
+    """An instant to the second, in UTC."""
+    if not text:
+        return "–"
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(text: str | None) -> str:
+    """How long ago an instant was, or how far ahead it is, roughly."""
+    if not text:
+        return "–"
+    seconds = (clock.now() - datetime.fromisoformat(text)).total_seconds()
+    told = _span(abs(seconds))
+    return f"in {told}" if seconds < -1 else f"{told} ago"
+
+
+def _span(seconds: float) -> str:
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def number(value: float | None) -> str:
+    """A number with its thousands apart."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def pretty(value: Any) -> str:
+    """A value as JSON, for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 day`, `2 days`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def merged(args: MultiDict[str, str], **values: Any) -> str:
+    """A query with some values in place of its own."""
+    return urlencode(args.to_dict() | {name: str(one) for name, one in values.items()})
+
+
+def register(blueprint: Blueprint) -> None:
+    """Make these filters of the pages' templates."""
+    for one in (moment, ago, number, pretty, plural, merged):
+        blueprint.add_app_template_filter(one)
