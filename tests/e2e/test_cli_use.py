@@ -101,9 +101,11 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 
 
 def test_a_profile_has_a_calendar_in_colours_on_a_terminal_only(service: Service) -> None:
-    for day in (6, 5, 4, 2, 1):
-        tick = {"participant_id": "ann", "streak_code": "daily_login", "timestamp": noon(day)}
-        service.call("POST", "/streaks/record", json=tick)
+    ticks = [
+        {"participant_id": "ann", "streak_code": "daily_login", "timestamp": noon(day)}
+        for day in (6, 5, 4, 2, 1)
+    ]
+    service.call("POST", "/streaks/record/batch", json={"ticks": ticks})
     service.pipeline.drain()
     plain = service.run("profile", "ann")
     assert plain.returncode == 0, plain.stderr
