@@ -10,6 +10,7 @@ from tests.calls import count, make_badge, make_streak, noon, post_award, post_j
 from tests.conftest import BASE, Account
 from tests.integration.batches import sequences
 from tests.pipeline import Pipeline
+from workers.leaderboards import Follower
 
 BATCH = f"{BASE}/streaks/record/batch"
 
@@ -59,6 +60,20 @@ def test_silent_and_told_writes_of_one_person_in_one_batch_of_the_drain_leave_no
     pipeline.drain()
     assert list(sequences(engine, account.live.id).values()) == [[1, 2]]
     assert client.get(f"{BASE}/participants/user_42").get_json()["points"]["balance"] == 5
+
+
+def test_leaderboards_count_what_nobody_was_told_of(
+    client: FlaskClient, engine: Engine, pipeline: Pipeline
+) -> None:
+    board = {"code": "board", "name": "Board", "metric": "points", "window_days": 30}
+    assert post_json(client, f"{BASE}/admin/leaderboards", board).status_code == 201
+    Follower(engine, 90).run(20)
+    moved = {"awards": [{"participant_id": "user_42", "amount": 5}]}
+    post_json(client, f"{BASE}/points/award-batch?facts=false", moved)
+    pipeline.drain()
+    Follower(engine, 90).run(20)
+    shown = client.get(f"{BASE}/leaderboards/board").get_json()
+    assert [one["participant_id"] for one in shown["entries"]] == ["user_42"]
 
 
 def test_only_an_admin_key_may_be_silent_and_only_in_these_words(
