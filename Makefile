@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi cli
+.PHONY: help setup up demo test check chaos bench format lock openapi browser pictures cli
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -36,10 +36,24 @@ up: setup ## Run everything on this machine (options: ARGS="--port 8080")
 demo: setup ## Show it: ticks in, verified facts out (ONCE=1 stops by itself)
 	@exec .venv/bin/python -m api.cli.demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: setup ## Run the tests (options: ARGS="tests/unit -k slug")
+# The tests of the dashboard need it; asked for only where it is missing.
+browser: ## Install the browser of the tests (Debian's Chromium), unless it is there
+	@if ! command -v chromium >/dev/null; then \
+	  if [ "$$(id -u)" != 0 ]; then \
+	    echo "make: the tests need Chromium; on Debian: apt-get install chromium" >&2; exit 1; \
+	  fi; \
+	  echo "installing chromium"; \
+	  apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	    --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	fi
+
+pictures: setup browser ## Take pictures of the dashboard into build/pictures
+	@.venv/bin/python -m tests.e2e.pictures build/pictures
+
+test: setup browser ## Run the tests (options: ARGS="tests/unit -k slug")
 	@.venv/bin/python -m pytest $(ARGS)
 
-check: setup ## Format, lint, types, layers, tests: exactly what CI runs
+check: setup browser ## Format, lint, types, layers, tests: exactly what CI runs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
