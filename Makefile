@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi client browser pictures docs
+.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -79,6 +79,9 @@ openapi: setup ## Write docs/openapi.json anew from the routes and models
 
 client: ## Build the TypeScript client (needs Node and npm)
 	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
+
+cli: setup ## Write docs/cli.md anew from the commands' --help
+	@.venv/bin/python -m api.cli.reference > docs/cli.md
 
 # uv resolves for every Python and platform at once; it is needed for this alone.
 lock: setup ## Write requirements.lock anew from pyproject.toml
