@@ -24,8 +24,8 @@ _HEAD = """# Errors
 
 Every refusal is a problem document (RFC 9457, `application/problem+json`). Switch on `code`: the
 list is closed, and no code is renamed. `detail` is for people and may change. Invalid input names
-each field in `errors`; the input is not echoed. 429 and 503 carry `Retry-After`: wait so long, then send
-the same request again; with an `Idempotency-Key` where the write takes one.
+each field in `errors`; the input is not echoed. 429 and 503 carry `Retry-After`: wait so long, then
+send the same request again; with an `Idempotency-Key` where the write takes one.
 
 ```json
 {
