@@ -137,12 +137,13 @@ def _accept(who: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
         confirm(who)
     messages = [one for one in outcomes if not isinstance(one, Problem)]
+    places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    operation = f"{posted.name} of {kind.ledger.noun}, silent {is_silent}"
+    key = batch_idempotency(operation, places, posted.items)
     if not messages:
         show_standing()
         return outcomes, Accepted(0)
-    places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
-    operation = f"{posted.name} of {kind.ledger.noun}, silent {is_silent}"
-    return outcomes, door.append(who, messages, batch_idempotency(operation, places, posted.items))
+    return outcomes, door.append(who, messages, key)
 
 
 def _outcome(who: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:

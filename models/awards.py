@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
-
-import sqlalchemy as sa
 
 from models import clock
 from models.badges import Badge
-from models.db import Session, array, copy, copy_text, pairs, run
+from models.db import Session, array, copy, copy_text, run
+from models.ledgers import Ledger
 
 Key = tuple[int, int, str]  # tenant, participant, badge
 
@@ -127,34 +125,12 @@ def named(award: Award, external_id: str, badge: Badge) -> Found:
 
 
 _SELECT = """
-    SELECT a.tenant_id, a.id::text AS id, a.participant_id, a.badge_id::text AS badge_id,
-      a.earned_at, a.already_earned, p.external_id, b.code, b.name, b.icon_url, b.rarity
-    FROM awards a
-    JOIN participants p ON p.tenant_id = a.tenant_id AND p.id = a.participant_id
-    JOIN badges b ON b.tenant_id = a.tenant_id AND b.id = a.badge_id
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.badge_id::text AS badge_id,
+      w.earned_at, w.already_earned, p.external_id, b.code, b.name, b.icon_url, b.rarity
+    FROM awards w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN badges b ON b.tenant_id = w.tenant_id AND b.id = w.badge_id
 """
-
-
-def find(session: Session, tenant_id: int, award_id: UUID) -> Found | None:
-    """An award of the ledger, or None."""
-    row = session.execute(
-        sa.text(f"{_SELECT} WHERE a.tenant_id = :tenant_id AND a.id = :id"),
-        {"tenant_id": tenant_id, "id": str(award_id)},
-    ).one_or_none()
-    return None if row is None else _found(row)
-
-
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
-    """Those of some (tenant, id) that the ledger holds."""
-    rows = session.execute(
-        sa.text(
-            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
-            " AS k (tenant_id, id)"
-            " ON a.tenant_id = k.tenant_id AND a.id = k.id"
-        ),
-        pairs(keys),
-    )
-    return {(row.tenant_id, row.id): _found(row) for row in rows}
 
 
 def _found(row: Any) -> Found:
@@ -163,3 +139,7 @@ def _found(row: Any) -> Found:
         row.already_earned,
     )  # fmt: skip
     return Found(award, row.external_id, row.code, row.name, row.icon_url, row.rarity)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some

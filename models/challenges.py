@@ -14,6 +14,7 @@ from models import clock
 from models.db import Session, array, metadata, run
 from models.definitions import Definitions
 from models.rules.challenges import Objective
+from models.rules.windows import is_open
 
 challenges = sa.Table(
     "challenges",
@@ -56,9 +57,7 @@ class Challenge:
 
     def is_open_at(self, instant: datetime) -> bool:
         """Whether what happens at an instant counts."""
-        return (self.starts_at is None or self.starts_at <= instant) and (
-            self.ends_at is None or instant < self.ends_at
-        )
+        return is_open(self.starts_at, self.ends_at, instant)
 
 
 # -- definitions -----------------------------------------------------------------------------

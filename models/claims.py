@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session, array, copy, copy_text, pairs, run
+from models.db import Session, array, copy, copy_text, run
+from models.ledgers import Ledger
 from models.rewards import Reward
 
 Key = tuple[int, int, str]  # tenant, participant, reward
@@ -108,34 +109,12 @@ def named(claim: Claim, external_id: str, reward: Reward) -> Found:
 
 
 _SELECT = """
-    SELECT c.tenant_id, c.id::text AS id, c.participant_id, c.reward_id::text AS reward_id,
-      c.points_deducted, c.balance_after, c.metadata, p.external_id, r.code, r.name, r.type
-    FROM reward_claims c
-    JOIN participants p ON p.tenant_id = c.tenant_id AND p.id = c.participant_id
-    JOIN rewards r ON r.tenant_id = c.tenant_id AND r.id = c.reward_id
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.reward_id::text AS reward_id,
+      w.points_deducted, w.balance_after, w.metadata, p.external_id, r.code, r.name, r.type
+    FROM reward_claims w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN rewards r ON r.tenant_id = w.tenant_id AND r.id = w.reward_id
 """
-
-
-def find(session: Session, tenant_id: int, claim_id: UUID) -> Found | None:
-    """A claim of the ledger, or None."""
-    row = session.execute(
-        sa.text(f"{_SELECT} WHERE c.tenant_id = :tenant_id AND c.id = :id"),
-        {"tenant_id": tenant_id, "id": str(claim_id)},
-    ).one_or_none()
-    return None if row is None else _found(row)
-
-
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
-    """Those of some (tenant, id) that the ledger holds."""
-    rows = session.execute(
-        sa.text(
-            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
-            " AS k (tenant_id, id)"
-            " ON c.tenant_id = k.tenant_id AND c.id = k.id"
-        ),
-        pairs(keys),
-    )
-    return {(row.tenant_id, row.id): _found(row) for row in rows}
 
 
 def of_participant(
@@ -146,17 +125,17 @@ def of_participant(
     limit, offset = window
     values = {"tenant_id": key[0], "external_id": key[1], "limit": limit, "offset": offset}
     rows = session.execute(
-        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY c.id DESC LIMIT :limit OFFSET :offset"), values
+        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY w.id DESC LIMIT :limit OFFSET :offset"), values
     )
     found = [_found(row) for row in rows]
     total = session.execute(
-        sa.text(f"SELECT count(*) FROM reward_claims c WHERE {_OF_ONE}"),  # noqa: S608 - of this file
+        sa.text(f"SELECT count(*) FROM reward_claims w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
         values,
     )
     return found, total.scalar_one()
 
 
-_OF_ONE = """c.tenant_id = :tenant_id AND c.participant_id = (SELECT id FROM participants
+_OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
     WHERE tenant_id = :tenant_id AND external_id = :external_id)"""
 
 
@@ -166,3 +145,7 @@ def _found(row: Any) -> Found:
         row.balance_after, row.metadata,
     )  # fmt: skip
     return Found(claim, row.external_id, row.code, row.name, row.type)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some

@@ -8,7 +8,7 @@ balance from going below zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -16,7 +16,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import ids
-from models.db import Session, copy, copy_text, pairs, run
+from models.db import Session, copy, copy_text, run
+from models.ledgers import Ledger
 from models.tiers import Upgrade
 
 Kind = Literal["award", "deduct", "claim", "milestone", "challenge"]
@@ -109,37 +110,15 @@ def answer(one: Transaction, external_id: str) -> dict[str, Any]:
 # -- reading ---------------------------------------------------------------------------------
 
 _SELECT = """
-    SELECT t.tenant_id, t.id::text AS id, t.participant_id, t.kind, t.amount, t.balance_after,
-      t.source, t.reason, t.metadata, p.external_id,
-      t.tier_id::text AS tier_id, n.code, n.name, n.level,
-      t.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
-    FROM point_transactions t
-    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
-    LEFT JOIN tiers n ON n.tenant_id = t.tenant_id AND n.id = t.tier_id
-    LEFT JOIN tiers o ON o.tenant_id = t.tenant_id AND o.id = t.previous_tier_id
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.kind, w.amount, w.balance_after,
+      w.source, w.reason, w.metadata, p.external_id,
+      w.tier_id::text AS tier_id, n.code, n.name, n.level,
+      w.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
+    FROM point_transactions w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    LEFT JOIN tiers n ON n.tenant_id = w.tenant_id AND n.id = w.tier_id
+    LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
 """
-
-
-def find(session: Session, tenant_id: int, transaction_id: UUID) -> Found | None:
-    """A movement of the ledger, or None."""
-    row = session.execute(
-        sa.text(f"{_SELECT} WHERE t.tenant_id = :tenant_id AND t.id = :id"),
-        {"tenant_id": tenant_id, "id": str(transaction_id)},
-    ).one_or_none()
-    return None if row is None else _found(row)
-
-
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
-    """Those of some (tenant, id) that the ledger holds."""
-    rows = session.execute(
-        sa.text(
-            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
-            " AS k (tenant_id, id)"
-            " ON t.tenant_id = k.tenant_id AND t.id = k.id"
-        ),
-        pairs(keys),
-    )
-    return {(row.tenant_id, row.id): _found(row) for row in rows}
 
 
 def page(
@@ -152,19 +131,19 @@ def page(
         "tenant_id": key[0], "external_id": key[1], "kind": kind, "limit": limit, "offset": offset,
     }  # fmt: skip
     rows = session.execute(
-        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY t.id DESC LIMIT :limit OFFSET :offset"), values
+        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY w.id DESC LIMIT :limit OFFSET :offset"), values
     )
     found = [_found(row).transaction for row in rows]
     total = session.execute(
-        sa.text(f"SELECT count(*) FROM point_transactions t WHERE {_OF_ONE}"),  # noqa: S608 - of this file
+        sa.text(f"SELECT count(*) FROM point_transactions w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
         values,
     )
     return found, total.scalar_one()
 
 
-_OF_ONE = """t.tenant_id = :tenant_id AND t.participant_id = (SELECT id FROM participants
+_OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
     WHERE tenant_id = :tenant_id AND external_id = :external_id)
-    AND (CAST(:kind AS text) IS NULL OR t.kind = :kind)"""
+    AND (CAST(:kind AS text) IS NULL OR w.kind = :kind)"""
 
 
 def _found(row: Any) -> Found:
@@ -179,6 +158,10 @@ def _found(row: Any) -> Found:
         row.source, row.reason, row.metadata, upgrade,
     )  # fmt: skip
     return Found(transaction, row.external_id)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some
 
 
 @dataclass(frozen=True, slots=True)

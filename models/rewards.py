@@ -14,6 +14,7 @@ from models import clock
 from models.db import IntegrityError, Session, array, change, metadata, pairs, run
 from models.definitions import Definitions
 from models.errors import OutOfStock
+from models.rules.windows import is_open
 
 rewards = sa.Table(
     "rewards",
@@ -56,9 +57,7 @@ class Reward:
 
     def is_open_at(self, instant: datetime) -> bool:
         """Whether an instant lies in the window in which it can be claimed."""
-        return (self.starts_at is None or self.starts_at <= instant) and (
-            self.ends_at is None or instant < self.ends_at
-        )
+        return is_open(self.starts_at, self.ends_at, instant)
 
 
 # -- definitions -----------------------------------------------------------------------------

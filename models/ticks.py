@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, copy, copy_text, pairs
+from models.db import Session, copy, copy_text
+from models.ledgers import Ledger
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Outcome
 
@@ -57,12 +57,12 @@ def _line(tick: Tick) -> str:
 
 
 _SELECT = """
-    SELECT t.tenant_id, t.id, t.participant_id, t.streak_id, t.period, t.occurred_at, t.outcome,
-      t.new_count, t.previous_count, t.longest_count, t.is_new_record, t.grace_remaining,
-      t.timezone, t.metadata, p.external_id, s.code AS streak_code, s.period AS kind
-    FROM ticks t
-    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
-    JOIN streaks s ON s.tenant_id = t.tenant_id AND s.id = t.streak_id
+    SELECT w.tenant_id, w.id, w.participant_id, w.streak_id, w.period, w.occurred_at, w.outcome,
+      w.new_count, w.previous_count, w.longest_count, w.is_new_record, w.grace_remaining,
+      w.timezone, w.metadata, p.external_id, s.code AS streak_code, s.period AS kind
+    FROM ticks w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN streaks s ON s.tenant_id = w.tenant_id AND s.id = w.streak_id
 """
 
 
@@ -97,37 +97,15 @@ def answer(tick: Tick, external_id: str, streak_code: str, kind: Kind) -> dict[s
     }
 
 
-def find(session: Session, tenant_id: int, tick_id: UUID) -> Found | None:
-    """A tick of the ledger, or None."""
-    row = session.execute(
-        sa.text(f"{_SELECT} WHERE t.tenant_id = :tenant_id AND t.id = :id"),
-        {"tenant_id": tenant_id, "id": str(tick_id)},
-    ).one_or_none()
-    return None if row is None else _found(row)
-
-
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
-    """Those of some (tenant, id) that the ledger holds."""
-    rows = session.execute(
-        sa.text(
-            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
-            " AS k (tenant_id, id)"
-            " ON t.tenant_id = k.tenant_id AND t.id = k.id"
-        ),
-        pairs(keys),
-    )
-    return {(row.tenant_id, str(row.id)): _found(row) for row in rows}
-
-
 def recorded_by(
     session: Session, state_key: tuple[int, int, int], window: tuple[int, int]
 ) -> dict[int, Tick]:
     """The tick that recorded each period of a window [from, to], as far as the ledger reaches."""
     rows = session.execute(
         sa.text(
-            f"{_SELECT} WHERE t.tenant_id = :tenant_id AND t.participant_id = :participant_id"
-            " AND t.streak_id = :streak_id AND t.period BETWEEN :first AND :last"
-            " AND t.outcome <> 'repeated'"
+            f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
+            " AND w.streak_id = :streak_id AND w.period BETWEEN :first AND :last"
+            " AND w.outcome <> 'repeated'"
         ),
         {
             "tenant_id": state_key[0],
@@ -147,3 +125,7 @@ def _found(row: Any) -> Found:
         row.longest_count, row.is_new_record, row.grace_remaining, row.timezone, row.metadata,
     )  # fmt: skip
     return Found(tick, row.external_id, row.streak_code, row.kind)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some

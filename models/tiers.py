@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -11,9 +11,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session, copy, copy_text, metadata, pairs
+from models.db import Session, copy, copy_text, metadata
 from models.definitions import Definitions
 from models.errors import LevelTaken
+from models.ledgers import Ledger
 
 AwardType = Literal["automatic", "manual"]
 Source = Literal["points", "assigned"]
@@ -179,38 +180,14 @@ def answer(one: Change, external_id: str) -> dict[str, Any]:
 
 
 _SELECT = """
-    SELECT c.tenant_id, c.id::text AS id, c.participant_id, c.source, c.reason, c.metadata,
-      p.external_id, c.tier_id::text AS tier_id, n.code, n.name, n.level,
-      c.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
-    FROM tier_changes c
-    JOIN participants p ON p.tenant_id = c.tenant_id AND p.id = c.participant_id
-    JOIN tiers n ON n.tenant_id = c.tenant_id AND n.id = c.tier_id
-    LEFT JOIN tiers o ON o.tenant_id = c.tenant_id AND o.id = c.previous_tier_id
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.source, w.reason, w.metadata,
+      p.external_id, w.tier_id::text AS tier_id, n.code, n.name, n.level,
+      w.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
+    FROM tier_changes w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN tiers n ON n.tenant_id = w.tenant_id AND n.id = w.tier_id
+    LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
 """
-
-
-def find(session: Session, tenant_id: int, assignment_id: UUID) -> Found | None:
-    """An assignment of the ledger, or None."""
-    row = session.execute(
-        sa.text(
-            f"{_SELECT} WHERE c.tenant_id = :tenant_id AND c.id = :id AND c.source = 'assigned'"
-        ),
-        {"tenant_id": tenant_id, "id": str(assignment_id)},
-    ).one_or_none()
-    return None if row is None else _found(row)
-
-
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
-    """Those of some (tenant, id) that are assignments of the ledger."""
-    rows = session.execute(
-        sa.text(
-            f"{_SELECT} JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[]))"
-            " AS k (tenant_id, id)"
-            " ON c.tenant_id = k.tenant_id AND c.id = k.id AND c.source = 'assigned'"
-        ),
-        pairs(keys),
-    )
-    return {(row.tenant_id, row.id): _found(row) for row in rows}
 
 
 HISTORY_MAX = 100  # of one participant: the latest
@@ -220,8 +197,8 @@ def history(session: Session, tenant_id: int, participant_id: int) -> list[Chang
     """How a participant came into its tiers, the latest ones, oldest first."""
     rows = session.execute(
         sa.text(
-            f"{_SELECT} WHERE c.tenant_id = :tenant_id AND c.participant_id = :participant_id"
-            " AND c.tier_id IS DISTINCT FROM c.previous_tier_id ORDER BY c.id DESC LIMIT :most"
+            f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
+            " AND w.tier_id IS DISTINCT FROM w.previous_tier_id ORDER BY w.id DESC LIMIT :most"
         ),
         {"tenant_id": tenant_id, "participant_id": participant_id, "most": HISTORY_MAX},
     )
@@ -237,3 +214,8 @@ def _found(row: Any) -> Found:
         row.tenant_id, row.id, row.participant_id, upgrade, row.source, row.reason, row.metadata
     )
     return Found(change, row.external_id)
+
+
+# An assignment is a write of its own; what points led to is theirs.
+ledger = Ledger(_SELECT, _found, "w.source = 'assigned'")
+find, some = ledger.find, ledger.some

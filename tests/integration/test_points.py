@@ -233,8 +233,15 @@ def test_the_ledger_has_pages_and_a_filter(client: FlaskClient, pipeline: Pipeli
         award_points(client, amount)
     deduct_points(client, 2)
     pipeline.drain()
-    page = of_participant(client, "points/transactions?page=2&page_size=2&kind=award")
-    assert ([one["amount"] for one in page["items"]], page["total"]) == ([3, 2], 5)
+    pages = [
+        of_participant(client, f"points/transactions?page={nth}&page_size=2&kind=award")
+        for nth in (1, 2, 3)
+    ]
+    assert [page["total"] for page in pages] == [5, 5, 5]
+    found = [one for page in pages for one in page["items"]]
+    assert sorted(one["amount"] for one in found) == [1, 2, 3, 4, 5]
+    newest_first = sorted((one["id"] for one in found), reverse=True)
+    assert [one["id"] for one in found] == newest_first
     response = client.get(f"{BASE}/participants/user_123/points/transactions?kind=gift")
     problem(response, 422, "validation_error", "kind")
 

@@ -5,7 +5,10 @@ import type { UnbrokenError } from "./errors.js";
 /** Paths that take an Idempotency-Key: the client makes one, so that a retry is no second write. */
 export const KEYED: readonly string[] = [
   "/streaks/record",
+  "/streaks/record/batch",
+  "/badges/award/batch",
   "/points/award",
+  "/points/award-batch",
   "/points/deduct",
   "/tiers/assign",
   "/rewards/{reward_id}/claim",
@@ -13,9 +16,7 @@ export const KEYED: readonly string[] = [
 
 /** POSTs that are the same twice: one tick a period, one badge a person, upserts. */
 export const SAME_TWICE: readonly string[] = [
-  "/streaks/record/batch",
   "/badges/award",
-  "/badges/award/batch",
   "/participants",
   "/v1/participants",
 ];

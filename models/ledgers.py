@@ -1,0 +1,46 @@
+"""Ledgers: what became of each accepted write of one kind, found by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session, pairs
+
+F = TypeVar("F")
+
+_SOME = (
+    "JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[])) AS k (tenant_id, id)"
+    " ON w.tenant_id = k.tenant_id AND w.id = k.id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger(Generic[F]):
+    """A ledger: how its rows are read, with the names that their numbers stand for.
+
+    In `select` the ledger is `w`, and its columns `tenant_id` and `id` have these names.
+    """
+
+    select: str
+    make: Callable[[Any], F]  # of a row
+    condition: str = "true"  # which of its rows are answers to writes
+
+    def find(self, session: Session, tenant_id: int, write_id: UUID) -> F | None:
+        """What became of a write, or None."""
+        statement = sa.text(
+            f"{self.select} WHERE w.tenant_id = :tenant_id AND w.id = :id AND {self.condition}"
+        )
+        values = {"tenant_id": tenant_id, "id": str(write_id)}
+        row = session.execute(statement, values).one_or_none()
+        return None if row is None else self.make(row)
+
+    def some(self, session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], F]:
+        """Those of some (tenant, id) that the ledger holds."""
+        statement = sa.text(f"{self.select} {_SOME} WHERE {self.condition}")
+        rows = session.execute(statement, pairs(keys))
+        return {(row.tenant_id, str(row.id)): self.make(row) for row in rows}
