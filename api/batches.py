@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from api.limits import RATE_LIMIT_CODES, refuse_spent, show_standing
 from api.validation import field_errors, parse_json, read_body, require_type
 from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused
 from models import clock, ids
+from workers import tally
 from workers.intake import Accepted, Message
+from workers.meters import ERRORS
 
 BATCH_MAX = 1_000  # contract §2
 PROBLEMS = RATE_LIMIT_CODES[:2]  # the participant's is that of an item
@@ -53,7 +56,9 @@ def post(kind: Kind, name: str) -> Response:
     items = _items(name)
     outcomes, accepted = under_current_configuration(lambda who: _accept(who, kind, items))
     results = list(_results(kind, outcomes, accepted))
-    rejected = sum("error" in result for result in results)
+    codes = Counter(result["error"]["code"] for result in results if "error" in result)
+    tally.add_each(ERRORS, codes)
+    rejected = codes.total()
     counts = {"accepted": len(results) - rejected, "rejected": rejected}
     return answer({"results": results} | counts, 202)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,20 @@ from workers import badges, streaks
 from workers.batch import Batch
 from workers.configuration import Configuration, Configurations
 from workers.effects import Effects
-from workers.messages import AssignmentV1, AwardV1, ClaimV1, Message, PointsV1, TickV1
+from workers.messages import NOUN_OF, AssignmentV1, AwardV1, ClaimV1, Message, PointsV1, TickV1
 from workers.streaks import Decided, Ticks
 
 Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How much a batch did, to be counted once it is committed."""
+
+    applied: Mapping[str, int] = field(default_factory=dict)  # by kind of write
+    rejected: Mapping[str, int] = field(default_factory=dict)  # by code
+    facts: Mapping[str, int] = field(default_factory=dict)  # by type
+    repeated: int = 0  # ticks that changed nothing
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Applied:
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
     deliveries: int = 0
+    done: Done = field(default_factory=Done)
 
 
 def apply(session: Session, messages: Sequence[Message], configurations: Configurations) -> Applied:
@@ -55,7 +67,19 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
     rejections.append(session, batch.rejections)
     deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
     participants.touch(session, batch.participants)
-    return Applied(batch.answers, deliveries)
+    return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
+
+
+def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
+    refused = {one.id for one in batch.rejections}
+    applied = [one for one in messages if one.id not in refused] if refused else messages
+    kinds = Counter(map(type, applied))
+    return Done(
+        applied={NOUN_OF[kind]: count for kind, count in kinds.items()},
+        rejected=Counter(one.code for one in batch.rejections),
+        facts=Counter(one.type for one in batch.facts),
+        repeated=sum(tick.outcome == "repeated" for tick in ticks_done.ledger),
+    )
 
 
 def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:

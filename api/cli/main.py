@@ -11,11 +11,13 @@ from api.cli.doctor import doctor
 from api.cli.facts import facts
 from api.cli.keys import key
 from api.cli.listen import listen
+from api.cli.metrics import metrics
 from api.cli.migrate import migrate
 from api.cli.openapi import openapi
 from api.cli.restored import restored
 from api.cli.secrets import secrets
 from api.cli.tenants import tenant
+from api.cli.trace import trace
 from api.cli.trigger import trigger
 from api.cli.up import up
 
@@ -48,5 +50,7 @@ for command in (
     doctor,
     dead_letters,
     restored,
+    metrics,
+    trace,
 ):
     main.add_command(command)

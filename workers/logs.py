@@ -1,0 +1,88 @@
+"""Logs of every role: one line a record on stderr, JSON for programs or text for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+REQUESTS = logging.getLogger("unbroken.requests")
+_FIELDS = ("request_id", "write_id", "tick_id", "entry_id", "fact_id", "duration_ms", "tries")
+_encoder = msgspec.json.Encoder()
+_shown: dict[str, int] = {"from_status": 1_000}  # requests are told of from this status on
+
+
+class JsonLines(logging.Formatter):
+    """A record as one JSON object: time, level, logger, message, and what it names by `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line without its end."""
+        line: dict[str, Any] = {
+            "time": _time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        line |= getattr(record, "request", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _encoder.encode(line).decode()
+
+
+class TextLines(logging.Formatter):
+    """A record as a line for people; what a request's line names follows as `name=value`."""
+
+    def __init__(self) -> None:
+        super().__init__(TEXT)
+
+    def formatTime(  # noqa: N802 - likewise
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """The instant in UTC."""
+        return _time(record.created)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line before its traceback."""
+        more = getattr(record, "request", {})
+        return " ".join(
+            [super().formatMessage(record), *(f"{name}={value}" for name, value in more.items())]
+        )
+
+
+def configure(wanted: str) -> None:
+    """Log to stderr: what is a warning, and of ours what is worth knowing."""
+    handler = logging.StreamHandler(sys.stderr)
+    is_json = wanted == "json" or (not wanted and not sys.stderr.isatty())
+    handler.setFormatter(JsonLines() if is_json else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("unbroken").setLevel(logging.INFO)
+    for name in ("_granian", "granian.access"):  # the server has handlers of its own
+        for theirs in logging.getLogger(name).handlers:
+            theirs.setFormatter(handler.formatter)
+
+
+def show_requests(wanted: str) -> None:
+    """Tell of all requests, of those that failed, or of none."""
+    _shown["from_status"] = {"all": 0, "errors": 400, "none": 1_000}[wanted]
+
+
+def shows_request(status: int) -> bool:
+    """Whether requests that are answered so are told of."""
+    return status >= _shown["from_status"]
+
+
+def request(line: Mapping[str, Any]) -> None:
+    """Tell of a request."""
+    REQUESTS.info("request", extra={"request": line})
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
