@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -55,10 +55,11 @@ class TextLines(logging.Formatter):
         )
 
 
-def configure(wanted: str) -> None:
+def configure(wanted: str, stream: TextIO | None = None) -> None:
     """Log to stderr: what is a warning, and of ours what is worth knowing."""
-    handler = logging.StreamHandler(sys.stderr)
-    is_json = wanted == "json" or (not wanted and not sys.stderr.isatty())
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    is_json = wanted == "json" or (not wanted and not stream.isatty())
     handler.setFormatter(JsonLines() if is_json else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
