@@ -16,6 +16,7 @@ COPY api api
 COPY workers workers
 COPY webhooks webhooks
 COPY models models
+COPY clients/python clients/python
 # Run from the checkout, not from a wheel: the packages' names are too general to be published.
 RUN pip install --constraint /tmp/versions.txt --no-build-isolation --editable . \
  && python -m compileall -q /app

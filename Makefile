@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi browser promtool pictures
+.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser promtool pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -58,6 +58,10 @@ promtool: ## Fetch Debian's promtool, which tests the alerts, unless it is there
 	  fi; \
 	fi
 
+docs: setup ## Build the documentation as a site into build/site, offline
+	@.venv/bin/python -m sphinx -b html -q -W --keep-going docs build/site
+	@echo "open build/site/index.html"
+
 pictures: setup browser ## Take pictures of the dashboard into build/pictures
 	@.venv/bin/python -m tests.e2e.pictures build/pictures
 
@@ -83,6 +87,13 @@ format: setup ## Format the code and fix what can be fixed
 
 openapi: setup ## Write docs/openapi.json anew from the routes and models
 	@.venv/bin/unbroken openapi > docs/openapi.json
+	@.venv/bin/python -m api.cli.handbook
+
+client: ## Build the TypeScript client (needs Node and npm)
+	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
+
+cli: setup ## Write docs/cli.md anew from the commands' --help
+	@.venv/bin/python -m api.cli.reference > docs/cli.md
 
 # uv resolves for every Python and platform at once; it is needed for this alone.
 lock: setup ## Write requirements.lock anew from pyproject.toml

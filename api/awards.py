@@ -111,6 +111,7 @@ def award() -> Response:
     answers={202: AwardsAccepted},
     body=AwardBatch,
     problems=batches.PROBLEMS,
+    parameters=batches.PARAMETERS,
     example={"awards": [_EXAMPLE]},
     content_types=(batches.JSON, batches.LINES),
 )
@@ -139,6 +140,7 @@ def _message(who: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
         stamp.received_us,
         posted.metadata,
         stamp.is_awaited,
+        stamp.is_silent,
     )
 
 

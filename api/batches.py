@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from flask import Response
 from pydantic import ValidationError as ModelError
@@ -15,8 +17,10 @@ from api.answers import answer
 from api.auth import principal, under_current_configuration
 from api.directory import Principal
 from api.errors import Problem, invalid, invalid_field
+from api.idempotency import IDEMPOTENCY_KEY, batch_idempotency
 from api.limits import RATE_LIMIT_CODES, refuse_spent, show_standing
-from api.validation import field_errors, parse_json, read_body, require_type
+from api.operations import Parameter
+from api.validation import field_errors, parse_json, query_bool, read_body, require_type
 from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused
 from models import clock, ids
 from workers import tally
@@ -24,7 +28,21 @@ from workers.intake import Accepted, Message
 from workers.meters import ERRORS
 
 BATCH_MAX = 1_000  # contract §2
-PROBLEMS = RATE_LIMIT_CODES[:2]  # the participant's is that of an item
+# Those of a participant are an item's.
+PROBLEMS = (
+    "forbidden",
+    "idempotency_conflict",
+    *RATE_LIMIT_CODES[:2],
+)
+PARAMETERS = (
+    IDEMPOTENCY_KEY,
+    Parameter(
+        "facts",
+        {"type": "boolean", "default": True},
+        "`false`, with an admin key: states and ledgers are written, and no fact tells of these"
+        " writes or of what follows from them. To bring a history along.",
+    ),
+)
 JSON, LINES = "application/json", "application/x-ndjson"
 
 Outcome = Message | Problem
@@ -46,6 +64,14 @@ class ItemError(TypedDict):
     errors: list[FieldErrorItem]
 
 
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    kind: Kind
+    name: str
+    is_silent: bool
+    items: Sequence[Any]
+
+
 def post(kind: Kind, name: str) -> Response:
     """Accept up to 1,000 writes: a JSON list under a name, or one in each line.
 
@@ -53,14 +79,22 @@ def post(kind: Kind, name: str) -> Response:
     """
     overload.check_write(principal())
     _check_caps()
-    items = _items(name)
-    outcomes, accepted = under_current_configuration(lambda who: _accept(who, kind, items))
+    posted = _Posted(kind, name, _is_silent(), _items(name))
+    outcomes, accepted = under_current_configuration(lambda who: _accept(who, posted))
     results = list(_results(kind, outcomes, accepted))
     codes = Counter(result["error"]["code"] for result in results if "error" in result)
     tally.add_each(ERRORS, codes)
     rejected = codes.total()
     counts = {"accepted": len(results) - rejected, "rejected": rejected}
     return answer({"results": results} | counts, 202)
+
+
+def _is_silent() -> bool:
+    if query_bool("facts") is not False:
+        return False
+    if not principal().key.is_admin:
+        raise Problem(403, "forbidden", "facts=false needs a key with the admin scope.")
+    return True
 
 
 def _check_caps() -> None:
@@ -98,12 +132,12 @@ def _line(line: bytes) -> Any:
         return problem
 
 
-def _accept(who: Principal, kind: Kind, items: Sequence[Any]) -> tuple[list[Outcome], Accepted]:
-    received_us = clock.now_us()
-    issued = ids.issue(received_us, kind.ledger.secret(who.tenant), len(items))
+def _accept(who: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
+    received_us, kind, is_silent = clock.now_us(), posted.kind, posted.is_silent
+    issued = ids.issue(received_us, kind.ledger.secret(who.tenant), len(posted.items))
     outcomes = [
-        _outcome(who, kind, value, Stamp(str(write_id), received_us, is_awaited=False))
-        for value, write_id in zip(items, issued, strict=True)
+        _outcome(who, kind, value, Stamp(str(write_id), received_us, False, is_silent))
+        for value, write_id in zip(posted.items, issued, strict=True)
     ]
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
         confirm(who)
@@ -111,7 +145,9 @@ def _accept(who: Principal, kind: Kind, items: Sequence[Any]) -> tuple[list[Outc
     if not messages:
         show_standing()
         return outcomes, Accepted(0)
-    return outcomes, door.append(who, messages)
+    places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    operation = f"{posted.name} of {kind.ledger.noun}, silent {is_silent}"
+    return outcomes, door.append(who, messages, batch_idempotency(operation, places, posted.items))
 
 
 def _outcome(who: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:
@@ -130,6 +166,7 @@ def _results(
 ) -> Iterator[dict[str, Any]]:
     """One entry per item in order: its id, or what was wrong with it."""
     place = 0  # among those that were handed over
+    write_ids = _ids(kind, outcomes, accepted)
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Problem):
             yield {"index": index, "error": outcome.as_item()}
@@ -137,7 +174,17 @@ def _results(
         refusal = accepted.refused.get(place)
         place += 1
         if refusal is None:
-            yield {"index": index, kind.ledger.id_field: outcome.id}
+            yield {"index": index, kind.ledger.id_field: write_ids.get(index, outcome.id)}
         else:
             problem = refused(refusal, principal().caps, outcome.participant_id)
             yield {"index": index, "error": problem.as_item()}
+
+
+def _ids(kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted) -> dict[int, str]:
+    """The ids that the items were given when this batch was first accepted, by index; none when
+    this is the first time. Then as now the same items were valid: the fingerprint holds them."""
+    if accepted.known_id is None:
+        return {}
+    known, secret = UUID(accepted.known_id), kind.ledger.secret(principal().tenant)
+    valid = [index for index, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    return {index: str(ids.sibling(known, index - valid[0], secret)) for index in valid}

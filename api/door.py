@@ -46,6 +46,10 @@ def append(
     wrongly = _wrongly_refused(who, messages, accepted)
     if not wrongly:
         return accepted
+    if idempotency and len(accepted.refused) < len(messages):
+        # Its key is taken, for what was accepted: the others may come again under another.
+        doubtful = {place: replace(accepted.refused[place], reason="doubtful") for place in wrongly}
+        return replace(accepted, refused={**accepted.refused, **doubtful})
     try:
         again = _append(who, [messages[place] for place in wrongly], idempotency)
     except IntakeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from api.context import this_request
 from api.errors import invalid_field
@@ -31,5 +32,18 @@ def idempotency(operation: str, posted: object) -> Idempotency | None:
     if not _KEY.fullmatch(key):
         message = "must be 1 to 255 of A-Z a-z 0-9 _ - : ."
         raise invalid_field("Idempotency-Key", "string_pattern_mismatch", message)
-    text = operation + repr(posted)
-    return Idempotency(key, hashlib.sha256(text.encode()).hexdigest())
+    return Idempotency(key, _digest(operation + repr(posted)))
+
+
+def batch_idempotency(
+    operation: str, valid: Sequence[int], items: Sequence[object]
+) -> Idempotency | None:
+    """The key of a batch. Which items were valid is part of the fingerprint: where a definition
+    changed in between, a repetition is a conflict rather than a wrong answer."""
+    if "HTTP_IDEMPOTENCY_KEY" not in this_request().environ:
+        return None
+    return idempotency(operation, (list(valid), list(items)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -192,6 +192,7 @@ def deduct_points() -> Response:
     body=PointsBatch,
     example={"awards": [_AWARD]},
     problems=batches.PROBLEMS,
+    parameters=batches.PARAMETERS,
     content_types=(batches.JSON, batches.LINES),
 )
 def award_points_batch() -> Response:
@@ -227,6 +228,7 @@ def _message(who: Principal, posted: PointsBody, stamp: Stamp, amount: int) -> P
         posted.reason,
         posted.metadata,
         stamp.is_awaited,
+        stamp.is_silent,
     )
 
 

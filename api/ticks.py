@@ -120,6 +120,7 @@ def record() -> Response:
     body=TickBatch,
     example={"ticks": [_EXAMPLE]},
     problems=batches.PROBLEMS,
+    parameters=batches.PARAMETERS,
     content_types=(batches.JSON, batches.LINES),
 )
 def record_batch() -> Response:
@@ -148,6 +149,7 @@ def _message(who: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
         posted.timezone,
         posted.metadata,
         stamp.is_awaited,
+        stamp.is_silent,
     )
 
 

@@ -106,6 +106,14 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """A transaction that reads, however long it takes, what was true when it began."""
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as session:
+        take_longer(session, 0)
+        yield session
+
+
 def run(session: Session, statement: str, values: Mapping[str, Any]) -> list[Any]:
     """Run a statement of the hot path (`%(name)s` for values) and return its rows, if any.
 

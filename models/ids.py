@@ -42,10 +42,16 @@ def issue(now_us: int, secret: bytes, count: int = 1) -> Iterator[UUID]:
         yield _compose(milliseconds, (bits << _TAG_BITS) | tag)
 
 
+def sibling(value: UUID, nth: int, secret: bytes) -> UUID:
+    """The id that `issue` gave so many places after another one in the same call."""
+    milliseconds, bits = value.int >> 80, (_random_of(value) >> _TAG_BITS) + nth
+    bits &= (1 << 50) - 1
+    return _compose(milliseconds, (bits << _TAG_BITS) | _tag(milliseconds, bits, secret))
+
+
 def is_issued(value: UUID, secret: bytes) -> bool:
     """Whether `issue` made this id with the tenant's secret."""
-    number = value.int
-    bits = ((number >> 64) & 0xFFF) << 62 | (number & ((1 << 62) - 1))
+    number, bits = value.int, _random_of(value)
     return value.version == 7 and (bits & _TAG_MASK) == _tag(
         number >> 80, bits >> _TAG_BITS, secret
     )
@@ -68,6 +74,10 @@ def floor(day: datetime) -> UUID:
     """The smallest UUIDv7-ordered value of a UTC day: the bound of its partition."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return UUID(int=int(start.timestamp() * 1_000) << 80)
+
+
+def _random_of(value: UUID) -> int:
+    return ((value.int >> 64) & 0xFFF) << 62 | (value.int & ((1 << 62) - 1))
 
 
 def _compose(milliseconds: int, random: int) -> UUID:

@@ -58,6 +58,13 @@ def revision(session: Session) -> str | None:
     return session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def is_enough(session: Session) -> bool:
+    """Whether this code can run on the schema: its own, or that of a newer release, which only
+    adds (revisions are numbers of four digits). While an upgrade rolls, old processes serve on."""
+    found = revision(session)
+    return found is not None and found >= head()
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

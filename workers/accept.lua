@@ -9,7 +9,7 @@
 --       more of them go to the backlog,
 --       then participant, entry; participant, entry; …
 -- Returns {'stale', version} | {'full'}
---       | {'conflict', RATE} | {'known', id of the first write, RATE}
+--       | {'conflict', RATE} | {'known', id of the first write, RATE, refused writes as below}
 --       | {'ok', kick, entries ahead, RATE, then of each refused write: index, reason, reset ms}
 --         where RATE is limit, remaining, reset ms of the cap with the fewest writes left
 --         (limit 0: no cap).
@@ -70,8 +70,19 @@ if KNOWN then
   local known = redis.call('GET', KNOWN)
   if known then
     if cap > 0 then see(standing(prefix .. ARGV[FIRST])) end
-    if string.sub(known, 38) ~= ARGV[7] then return rate({'conflict'}) end
-    return rate({'known', string.sub(known, 1, 36)})
+    -- id, fingerprint, and of each write of a batch that was refused: index, reason, reset ms
+    local after = 38 + #ARGV[7]
+    local separator = string.sub(known, after, after)
+    if string.sub(known, 38, after - 1) ~= ARGV[7] or (separator ~= '' and separator ~= ' ') then
+      return rate({'conflict'})
+    end
+    local result = rate({'known', string.sub(known, 1, 36)})
+    for index, reason, reset in string.gmatch(string.sub(known, after), '(%d+) (%l+) (%d+)') do
+      result[#result + 1] = tonumber(index)
+      result[#result + 1] = reason
+      result[#result + 1] = tonumber(reset)
+    end
+    return result
   end
 end
 
@@ -131,7 +142,9 @@ if appended > 0 then
     end
   end
   if KNOWN then
-    redis.call('SET', KNOWN, ARGV[8] .. ' ' .. ARGV[7], 'EX', ARGV[6])
+    local told = ARGV[8] .. ' ' .. ARGV[7]
+    if #refused > 0 then told = told .. ' ' .. table.concat(refused, ' ') end
+    redis.call('SET', KNOWN, told, 'EX', ARGV[6])
   end
   if redis.call('SET', AWAKE, '1', 'NX', 'PX', 5000) then kick = 1 end
 end

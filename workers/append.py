@@ -36,7 +36,8 @@ class IdempotencyConflict(IntakeError):
         self.rate = rate
 
 
-Reason = Literal["tenant", "key", "participant", "inactive"]  # who is over a cap; or not ACTIVE
+# Who is over a cap; not ACTIVE; or said not to be by Redis and to be by the database.
+Reason = Literal["tenant", "key", "participant", "inactive", "doubtful"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ def read(result: Sequence[Any]) -> Accepted:
         case b"ok":
             return Accepted(result[2], _rate(result[3:6]), _refusals(result[6:]))
         case b"known":
-            return Accepted(0, _rate(result[2:5]), known_id=result[1].decode())
+            known_id = result[1].decode()
+            return Accepted(0, _rate(result[2:5]), _refusals(result[5:]), known_id)
         case b"stale":
             raise Stale
         case b"full":

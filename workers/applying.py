@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from models import awards, claims, erasures, ids, participants, points, rejections, ticks, tiers
+from models import (
+    awards,
+    claims,
+    erasures,
+    ids,
+    participants,
+    points,
+    rejections,
+    standings,
+    ticks,
+    tiers,
+)
 from models.awards import Key
 from models.db import Session
 from models.participants import Participant
@@ -17,7 +28,16 @@ from workers import badges, streaks
 from workers.batch import Batch
 from workers.configuration import Configuration, Configurations
 from workers.effects import Effects
-from workers.messages import NOUN_OF, AssignmentV1, AwardV1, ClaimV1, Message, PointsV1, TickV1
+from workers.messages import (
+    NOUN_OF,
+    AssignmentV1,
+    AwardV1,
+    ClaimV1,
+    Message,
+    PointsV1,
+    TickV1,
+    is_told,
+)
 from workers.streaks import Decided, Ticks
 
 Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
@@ -67,6 +87,7 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
     rejections.append(session, batch.rejections)
     deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
     participants.touch(session, batch.participants)
+    _note_the_silent(session, batch, accepted)
     return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
 
 
@@ -80,6 +101,14 @@ def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
         facts=Counter(one.type for one in batch.facts),
         repeated=sum(tick.outcome == "repeated" for tick in ticks_done.ledger),
     )
+
+
+def _note_the_silent(session: Session, batch: Batch, accepted: Sequence[Message]) -> None:
+    """Have leaderboards look at those whom no fact leads them to."""
+    silent = [message for message in accepted if not is_told(message)]
+    for tenant_id in sorted({message.tenant_id for message in silent}):
+        people = {batch.person(one).id for one in silent if one.tenant_id == tenant_id}
+        standings.note(session, tenant_id, people)
 
 
 def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:

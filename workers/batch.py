@@ -14,7 +14,7 @@ from models.tenants import Tenant
 from models.webhooks import Subscription
 from webhooks.facts import Fact, Stamp
 from workers.configuration import Configuration
-from workers.messages import Message
+from workers.messages import Message, is_told
 
 
 class UnknownDefinition(LookupError):
@@ -55,18 +55,26 @@ class Batch:
         if message.is_awaited:
             self.answers[message.id] = Refused(code, detail).answer()
 
+    def tell(self, message: Message, fact: Fact) -> None:
+        """Have a fact published, unless its write was to be silent (docs/import.md)."""
+        if is_told(message):
+            self.facts.append(fact)
+
     def stamp_of(self, message: Message) -> Stamp:
         """As `stamp`, for whoever has neither at hand."""
         return self.stamp(message, self.configuration(message).tenant, self.person(message))
 
     def stamp(self, message: Message, tenant: Tenant, person: Participant) -> Stamp:
-        """What the next fact about a participant carries, whatever it says."""
+        """What the next fact about a participant carries, whatever it says.
+
+        A fact that nobody is told takes no number: the sequence of those told has no gap.
+        """
         return Stamp(
             next(self.fact_ids),
             tenant,
             person.id,
             message.participant_id,
-            person.next_sequence(),
+            person.next_sequence() if is_told(message) else person.fact_sequence,
             self.now_us,
         )
 

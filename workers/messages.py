@@ -19,6 +19,7 @@ class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
     timezone: str | None = None  # IANA, the tick's own
     metadata: str | None = None  # JSON as sent
     is_awaited: bool = False  # somebody waits for the answer
+    is_silent: bool = False  # no fact tells of it, nor of what follows from it
 
 
 class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
@@ -31,6 +32,7 @@ class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
     earned_us: int  # microseconds since 1970, UTC: when the API accepted it
     metadata: str | None = None  # JSON as sent
     is_awaited: bool = False  # somebody waits for the answer
+    is_silent: bool = False  # no fact tells of it, nor of what follows from it
 
 
 class PointsV1(msgspec.Struct, frozen=True, array_like=True, tag="points.1"):
@@ -43,6 +45,7 @@ class PointsV1(msgspec.Struct, frozen=True, array_like=True, tag="points.1"):
     reason: str | None = None
     metadata: str | None = None  # JSON as sent
     is_awaited: bool = False  # somebody waits for the answer
+    is_silent: bool = False  # no fact tells of it, nor of what follows from it
 
 
 class AssignmentV1(msgspec.Struct, frozen=True, array_like=True, tag="assignment.1"):
@@ -83,6 +86,11 @@ NOUNS = tuple(NOUN_OF.values())
 def noun(message: Message) -> str:
     """What kind of write a message is."""
     return NOUN_OF[type(message)]
+
+
+def is_told(message: Message) -> bool:
+    """Whether facts tell of a write. A worker one release older tells of all."""
+    return not (isinstance(message, (TickV1, AwardV1, PointsV1)) and message.is_silent)
 
 
 _ENCODER = msgspec.json.Encoder()

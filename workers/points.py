@@ -53,7 +53,7 @@ class Points:
         person.earned += movement.amount
         change = self.tiers.reached(batch, message, movement.id)
         made = self._note(batch, message, movement, change.upgrade if change else None)
-        batch.facts.append(facts.points_awarded(batch.stamp_of(message), made, person.earned))
+        batch.tell(message, facts.points_awarded(batch.stamp_of(message), made, person.earned))
         if change:
             tell(batch, message, change)
         return made
@@ -65,7 +65,7 @@ class Points:
             return None
         person.spent += movement.amount
         made = self._note(batch, message, movement, None)
-        batch.facts.append(facts.points_deducted(batch.stamp_of(message), made, person.spent))
+        batch.tell(message, facts.points_deducted(batch.stamp_of(message), made, person.spent))
         return made
 
     def _note(

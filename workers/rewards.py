@@ -81,7 +81,7 @@ class Claims:
             metadata=message.metadata,
         )
         self.ledger.append(claim)
-        batch.facts.append(facts.reward_claimed(batch.stamp_of(message), reward, claim))
+        batch.tell(message, facts.reward_claimed(batch.stamp_of(message), reward, claim))
         return claim
 
     def write(self, session: Session) -> None:

@@ -176,13 +176,13 @@ def tell(batch: Batch, decided: Decided, effects: Effects) -> None:
         return
     tenant = batch.configurations[message.tenant_id].tenant
     stamp = batch.stamp(message, tenant, person)
-    batch.facts.append(facts.streak_recorded(stamp, streak, tick))
+    batch.tell(message, facts.streak_recorded(stamp, streak, tick))
     effects.happened(message, Happened("tick", streak.code, tick.new_count), tick.occurred_us)
     for one in decided.crossed:
         is_new = effects.prize(batch, message, "milestone", one.prize(streak, tick))
         reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
         stamp = batch.stamp(message, tenant, person)
-        batch.facts.append(facts.streak_milestone(stamp, streak, tick, reached))
+        batch.tell(message, facts.streak_milestone(stamp, streak, tick, reached))
 
 
 def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:

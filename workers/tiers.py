@@ -77,4 +77,4 @@ class _Cause:
 def tell(batch: Batch, message: Message, change: Change) -> None:
     """The fact of a change."""
     earned = batch.person(message).earned
-    batch.facts.append(facts.tier_changed(batch.stamp_of(message), change, earned))
+    batch.tell(message, facts.tier_changed(batch.stamp_of(message), change, earned))

@@ -246,7 +246,8 @@ class Play:
 def _keep_running(console: Console, url: str, keys: dict[str, str]) -> None:
     console.print(
         f"\nStill running at [bold]{url}[/] (Ctrl-C stops it). Your keys:\n"
-        f"  live  {keys['live_key']}\n  test  {keys['test_key']}\n\nTry it:\n"
+        f"  live  {keys['live_key']}\n  test  {keys['test_key']}\n\n"
+        f"Look at it: [bold]{url}/dashboard[/], signed in with a key.\n\nTry it:\n"
         f"  curl -X POST {url}/api/v1/gamify/streaks/record -H 'X-API-Key: {keys['live_key']}' \\\n"
         "    -H 'Content-Type: application/json' \\\n"
         '    -d \'{"participant_id": "you", "streak_code": "daily_login"}\''

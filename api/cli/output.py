@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_COLUMNS = 400  # in a pipe nothing is cut or wrapped
 
@@ -51,3 +52,11 @@ def _cell(value: Any) -> str:
             return ", ".join(value) or "-"
         case _:
             return str(value)
+
+
+def show_line(line: Text) -> None:
+    """Print a line: with its colours on a terminal, without any elsewhere."""
+    if sys.stdout.isatty():
+        _console().print(line, soft_wrap=True)
+    else:
+        click.echo(line.plain)

@@ -79,7 +79,7 @@ class Remote:
 @contextmanager
 def remote(url: str | None, key: str | None, path: Path) -> Iterator[Remote]:
     """The API of `--url`, or of the `unbroken up` on a data folder; CannotRun without a key."""
-    base = url or _url_of(path)
+    base = url or url_of(path)
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise CannotRun("--url must be like http://127.0.0.1:8000")
@@ -98,7 +98,8 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _url_of(path: Path) -> str:
+def url_of(path: Path) -> str:
+    """The URL of the `unbroken up` on a data folder; raises CannotRun when none runs."""
     folder = Data(path.absolute().resolve())
     found = running(folder)
     if found is None:

@@ -166,6 +166,10 @@ def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
     _record(folder, base, settings)
     _wait_ready(supervisor, base)
     say(f"up in {time.monotonic() - began:.1f} s; Ctrl-C stops; logs in {folder.logs}")
+    if settings.dashboard:
+        say(
+            f"dashboard: {base}/dashboard, for admin keys (`unbroken tenant create acme` shows two)"
+        )
     click.echo(f"ready {base}")
 
 

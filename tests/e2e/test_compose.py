@@ -29,6 +29,7 @@ from tests.receiver import Receiver
 
 OURS = ("migrate", "api", "drain", "webhooks", "upkeep", "beat", "metrics")
 SERVERS = ("postgres", "redis")
+WATCHERS = ("prometheus", "grafana")  # of the profile `ops`
 DOTENV = {
     "POSTGRES_PASSWORD": "0123456789abcdef",
     "UNBROKEN_SECRET_KEYS": Fernet.generate_key().decode(),
@@ -51,6 +52,12 @@ def interpolated(text: str, env: Mapping[str, str]) -> str:
     return re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", value, text)
 
 
+def written() -> dict[str, Any]:
+    """The file as it is."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     """The services as compose would run them."""
@@ -63,15 +70,84 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def test_every_role_is_there_and_nothing_else(services: dict[str, dict[str, Any]]) -> None:
-    assert set(services) == {*OURS, *SERVERS}
+    assert set(services) == {*OURS, *SERVERS, *WATCHERS}
+    assert {name for name, one in services.items() if one.get("profiles")} == {*WATCHERS}
 
 
 def test_only_the_api_is_public(services: dict[str, dict[str, Any]]) -> None:
-    assert {name for name, one in services.items() if "ports" in one} == {"api"}
+    assert {name for name, one in services.items() if "ports" in one} == {"api", *WATCHERS}
     assert services["api"]["ports"] == ["8000:8000"]
+    assert all(services[name]["ports"][0].startswith("127.0.0.1:") for name in WATCHERS)
     assert all(services[name]["networks"] == ["data"] for name in SERVERS)
-    networks = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["networks"]
-    assert networks["data"] == {"internal": True}
+    assert written()["networks"]["data"] == {"internal": True}
+
+
+def test_no_service_is_root_or_writes_beside_its_volumes(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name, one in services.items():
+        assert one["read_only"] is True, name
+        assert one["cap_drop"] == ["ALL"], name
+        assert one["security_opt"] == ["no-new-privileges:true"], name
+        assert one["user"].partition(":")[0] not in ("", "0", "root"), name
+        assert not {"privileged", "cap_add", "pid", "network_mode"} & set(one), name
+        assert not any("docker.sock" in volume for volume in one.get("volumes", [])), name
+
+
+def test_every_volume_exists_and_what_is_ours_is_mounted_to_be_read(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    sources = {}
+    for one in services.values():
+        for volume in one.get("volumes", []):
+            source, _, rest = volume.partition(":")
+            sources[source] = rest
+    folders = {source for source in sources if source.startswith("./")}
+    assert folders
+    assert set(sources) - folders == set(written()["volumes"])
+    for folder in folders:
+        assert (ROOT / folder).is_dir(), folder
+        assert sources[folder].endswith(":ro"), folder
+
+
+def test_every_variable_is_a_setting(services: dict[str, dict[str, Any]]) -> None:
+    known = {variable(field.name) for field in fields(Settings)}
+    for name in OURS:
+        assert set(services[name]["environment"]) <= known, name
+
+
+def test_prometheus_asks_every_exporter_and_reads_every_rule(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    folder = ROOT / "ops" / "prometheus"
+    config = yaml.safe_load((folder / "prometheus.yml").read_text())
+    (pattern,) = config["rule_files"]
+    (job,) = config["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["metrics:9464"]}]
+    assert config["global"]["scrape_interval"] == "15s"
+    for path in set(folder.glob("*.y*ml")) - {folder / "prometheus.yml"}:
+        assert Path(f"/etc/prometheus/{path.name}").match(pattern), path
+        assert yaml.safe_load(path.read_text())["groups"], path
+    arguments = services["prometheus"]["command"]
+    assert "--config.file=/etc/prometheus/prometheus.yml" in arguments
+
+
+def test_grafana_finds_prometheus_and_its_dashboards(services: dict[str, dict[str, Any]]) -> None:
+    folder = ROOT / "ops" / "grafana"
+    provisioning = folder / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "unbroken.yml").read_text())[
+        "providers"
+    ]
+    mounted = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
+    assert mounted["./ops/grafana/dashboards"] == provider["options"]["path"]
+    assert mounted["./ops/grafana/provisioning"] == "/etc/grafana/provisioning"
+    for path in folder.rglob("*.json"):
+        assert path.parent.name == "dashboards", path
+        assert json.loads(path.read_text())["uid"], path
 
 
 def test_redis_keeps_what_it_accepts(services: dict[str, dict[str, Any]]) -> None:
@@ -101,8 +177,7 @@ def test_who_must_wait_waits(services: dict[str, dict[str, Any]]) -> None:
 
 def test_all_our_roles_are_one_image_without_root(services: dict[str, dict[str, Any]]) -> None:
     assert {services[name]["image"] for name in OURS} == {"unbroken"}
-    assert all(services[name]["cap_drop"] == ["ALL"] for name in OURS)
-    assert all(services[name]["read_only"] for name in OURS)
+    assert {services[name]["user"] for name in OURS} == {"10001:10001"}
     dockerfile = (ROOT / "Dockerfile").read_text().splitlines()
     assert [line for line in dockerfile if line.startswith("USER ")] == ["USER 10001"]
     assert {line for line in dockerfile if line.startswith("FROM ")} == {
@@ -130,7 +205,8 @@ def test_secrets_are_in_the_env_file_and_nowhere_else() -> None:
 def test_the_example_names_settings_that_exist() -> None:
     named = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     known = {variable(field.name) for field in fields(Settings)}
-    assert set(named) - {"POSTGRES_PASSWORD", "UNBROKEN_PORT"} <= known
+    ours = {"POSTGRES_PASSWORD", "UNBROKEN_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"}
+    assert set(named) - ours <= known
     assert {"POSTGRES_PASSWORD", "UNBROKEN_SECRET_KEYS"} <= set(named)
 
 

@@ -1,4 +1,4 @@
-"""Metrics and logs of the whole service: what all processes counted, when one is killed, is true."""
+"""Metrics and logs of the whole service: what its processes counted is true, killed or not."""
 
 from __future__ import annotations
 

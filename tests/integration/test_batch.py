@@ -174,17 +174,6 @@ def test_it_refuses_no_lines(client: FlaskClient, lines: bytes) -> None:
     problem(post_lines(client, lines), 422, "validation_error", "ticks")
 
 
-def test_it_ignores_an_idempotency_key(
-    client: FlaskClient, account: Account, redis_client: redis.Redis, pipeline: Pipeline
-) -> None:
-    make_streak(client)
-    client.environ_base["HTTP_IDEMPOTENCY_KEY"] = "once"
-    assert told(post_batch(client, tick())) == ["ok"]
-    assert told(post_batch(client, tick(), tick())) == ["ok", "ok"]
-    assert entries(redis_client, account.live) == 3
-    pipeline.drain()
-
-
 def test_it_knows_a_definition_that_was_made_a_moment_ago_elsewhere(
     app: Flask, client: FlaskClient, account: Account, pipeline: Pipeline
 ) -> None:

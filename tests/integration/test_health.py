@@ -13,6 +13,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 
+from models import schema
 from models.db import Engine, transaction
 from settings import Settings
 from tests.calls import (
@@ -28,6 +29,7 @@ from tests.calls import (
     tick,
 )
 from tests.conftest import BASE, Account
+from tests.integration.batches import ROOT
 from tests.pipeline import Pipeline
 
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -65,18 +67,40 @@ def test_it_is_alive_but_not_ready_while_a_server_is_away(
         assert response.headers["Retry-After"] == "1"
 
 
-def test_it_is_not_ready_on_an_older_schema(settings: Settings, engine: Engine, app: Flask) -> None:
+@contextmanager
+def schema_at(engine: Engine, revision: str) -> Iterator[None]:
+    """The schema says that it is of another release."""
     change = sa.text("UPDATE alembic_version SET version_num = :to")
     with transaction(engine) as session:
         head = session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
-        session.execute(change, {"to": "0000"})
+        session.execute(change, {"to": revision})
     try:
-        response = app.test_client().get("/readyz")
+        yield
     finally:
         with transaction(engine) as session:
             session.execute(change, {"to": head})
+
+
+def test_it_is_not_ready_on_an_older_schema(engine: Engine, app: Flask) -> None:
+    with schema_at(engine, "0000"):
+        response = app.test_client().get("/readyz")
     assert response.status_code == 503
     assert response.get_json()["checks"]["postgres"] == "migrations missing"
+
+
+def test_it_stays_ready_on_a_newer_schema_while_an_upgrade_rolls(
+    engine: Engine, app: Flask
+) -> None:
+    with schema_at(engine, "9999"):
+        response = app.test_client().get("/readyz")
+    assert (response.status_code, response.get_json()["checks"]["postgres"]) == (200, "ok")
+
+
+def test_revisions_are_in_the_order_of_their_names() -> None:
+    folder = ROOT / "models" / "migrations" / "versions"
+    names = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+    assert [name[:4] for name in names] == [f"{nth:04}" for nth in range(1, len(names) + 1)]
+    assert schema.head() == names[-1][:4]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`unbroken trace`: the way of a write from its acceptance to its deliveries, and what is not known."""
+"""`unbroken trace`: the way of a write to its deliveries, and what is not known of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,158 @@
+"""The load of `unbroken loadtest`: who ticks when, and what became of each request."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from unbroken_client import many
+from unbroken_client.client import Unbroken
+from unbroken_client.errors import ApiError, UnbrokenError
+from unbroken_client.many import TICKS, Sending
+from unbroken_client.results import TickInput
+from unbroken_client.wish import Wish
+
+DAYS = 60  # over which the ticks of a participant are spread
+STEP = 7  # coprime to DAYS: every day comes, in an order that makes late ticks
+
+Pair = tuple[str, str]  # participant, day
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is posted. The nth tick is always the same."""
+
+    mark: str
+    seconds: int
+    rate: int  # requests a second; 0: no pause
+    clients: int
+    participants: int
+    batch: int
+    today: datetime
+
+    @staticmethod
+    def fresh(seconds: int, rate: int, clients: int, participants: int, *, batch: int) -> Plan:
+        """A plan under a name of its own."""
+        noon = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        mark = f"loadtest_{secrets.token_hex(4)}"
+        return Plan(mark, seconds, rate, clients, participants, batch, noon)
+
+    def person(self, nth: int) -> str:
+        """One of the participants."""
+        return f"{self.mark}_{nth}"
+
+    def tick(self, nth: int) -> TickInput:
+        """The nth tick: each participant in turn, each time on another day."""
+        turn, person = divmod(nth, self.participants)
+        day = self.today - timedelta(days=(turn * STEP + person) % DAYS)
+        return {
+            "participant_id": self.person(person),
+            "streak_code": self.mark,
+            "timestamp": day.isoformat(),
+        }
+
+
+def pair_of(tick: TickInput) -> Pair:
+    """Whose tick it is, and of which day (UTC)."""
+    return tick["participant_id"], tick["timestamp"][:10]
+
+
+@dataclass
+class Tally:
+    """What was answered."""
+
+    accepted: Counter[Pair] = field(default_factory=Counter)
+    unsure: Counter[Pair] = field(default_factory=Counter)  # nobody answered, after all retries
+    refused: Counter[str] = field(default_factory=Counter)  # by code
+    latencies: list[float] = field(default_factory=list)  # seconds, of each request
+    seconds: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def told(self) -> dict[str, Any]:
+        """As a table shows it."""
+        count = self.accepted.total()
+        return {
+            "seconds": round(self.seconds, 2),
+            "requests": len(self.latencies),
+            "requests_per_second": round(len(self.latencies) / self.seconds, 1),
+            "ticks_accepted": count,
+            "ticks_per_second": round(count / self.seconds, 1),
+            "p50_ms": self._ms(0.50),
+            "p95_ms": self._ms(0.95),
+            "p99_ms": self._ms(0.99),
+            "refused": ", ".join(f"{n} {code}" for code, n in self.refused.items()) or "none",
+            "unanswered": self.unsure.total(),
+        }
+
+    def _ms(self, part: float) -> float | None:
+        return percentile(self.latencies, part)
+
+
+def percentile(seconds: Sequence[float], part: float) -> float | None:
+    """The latency, in milliseconds, that this part of the requests kept (nearest rank). Pure."""
+    if not seconds:
+        return None
+    rank = max(0, math.ceil(part * len(seconds)) - 1)
+    return round(sorted(seconds)[rank] * 1_000, 1)
+
+
+def run(api: Unbroken, plan: Plan) -> Tally:
+    """Post for as long as planned; every request ends before this returns."""
+    tally, turns = Tally(), itertools.count()
+    began = time.monotonic()
+
+    def post() -> None:
+        while True:
+            with tally.lock:
+                nth = next(turns)
+            due = began + nth / plan.rate if plan.rate else time.monotonic()
+            if due >= began + plan.seconds:
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+            _request(api, plan, nth, tally)
+            with tally.lock:  # from when it was due: a service that stalls is not let off
+                tally.latencies.append(time.monotonic() - due)
+
+    threads = [threading.Thread(target=post, daemon=True) for _ in range(plan.clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tally.seconds = time.monotonic() - began
+    return tally
+
+
+def _request(api: Unbroken, plan: Plan, nth: int, tally: Tally) -> None:
+    ticks = [plan.tick(nth * plan.batch + place) for place in range(plan.batch)]
+    key = f"{plan.mark}:{nth}"
+    try:
+        errors = _post(api, ticks, key)
+    except ApiError as error:
+        errors = [error] * len(ticks)
+    except UnbrokenError:
+        with tally.lock:
+            tally.unsure.update(map(pair_of, ticks))
+        return
+    with tally.lock:
+        for tick, refusal in zip(ticks, errors, strict=True):
+            if refusal is None:
+                tally.accepted[pair_of(tick)] += 1
+            else:
+                tally.refused[refusal.code] += 1
+
+
+def _post(api: Unbroken, ticks: list[TickInput], key: str) -> list[ApiError | None]:
+    if len(ticks) > 1:
+        return [one.error for one in many.send(api.transport, TICKS, ticks, (key, Sending()))]
+    (tick,) = ticks
+    wish = Wish(respond_async=True, idempotency_key=key)
+    api.record(tick["participant_id"], tick["streak_code"], wish, timestamp=tick["timestamp"])
+    return [None]

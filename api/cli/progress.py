@@ -1,0 +1,61 @@
+"""A progress bar on a terminal, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+@dataclass
+class Progress:
+    """How much of a file was read; on stderr, so that stdout stays what it is."""
+
+    bar: Bar | None
+    task: TaskID | None = None
+    bytes_read: int = 0
+
+    @staticmethod
+    def silent() -> Progress:
+        """One that shows nothing."""
+        return Progress(None)
+
+    @staticmethod
+    def of(source: str, rows: int) -> Progress:
+        """That of a file, or of stdin, whose length nobody knows."""
+        if not sys.stderr.isatty():
+            return Progress.silent()
+        bar = Bar(
+            BarColumn(), TextColumn("{task.fields[rows]} rows"), TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )  # fmt: skip
+        total = None if source == "-" else Path(source).stat().st_size
+        return Progress(bar, bar.add_task("", total=total, rows=rows))
+
+    def __enter__(self) -> Progress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def read(self, count: int) -> None:
+        """So many more bytes were read."""
+        self.bytes_read += count
+
+    def rows(self, number: int) -> None:
+        """So many rows are settled."""
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=self.bytes_read, rows=number)

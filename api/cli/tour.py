@@ -1,0 +1,36 @@
+"""The root's --help: commands in the order in which people meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Start", ("up", "demo", "tenant", "key")),
+    ("Use", ("tick", "award", "import", "export", "listen", "trigger")),
+    ("Look", ("profile", "facts", "audit", "metrics", "trace", "openapi")),
+)
+REST = "Operate"
+
+
+class Tour(click.Group):
+    """A group whose help has sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of each section; those in none are for whoever operates it."""
+        for title, names in self._sections(ctx):
+            rows = [(name, self._about(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def _sections(self, ctx: click.Context) -> Iterator[tuple[str, list[str]]]:
+        known = self.list_commands(ctx)
+        told = {name for _, names in SECTIONS for name in names}
+        for title, names in SECTIONS:
+            yield title, [name for name in names if name in known]
+        yield REST, [name for name in known if name not in told]
+
+    def _about(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        return command.get_short_help_str(80) if command else ""

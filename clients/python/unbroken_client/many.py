@@ -1,0 +1,121 @@
+"""Many writes: batches of at most 1,000 items and 1 MB, each under a key, so that none doubles."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from unbroken_client.errors import RateLimited, Unavailable, problem_error
+from unbroken_client.results import ItemResult
+from unbroken_client.transport import Call, Transport
+
+ITEMS_MAX = 1_000  # the API's own limit
+BYTES_MAX = 950_000  # of 1 MB; the rest is room for the list around the items
+_FRAME_BYTES = 2  # a comma and a space between two items
+REFUSED_SECONDS_FIRST, REFUSED_SECONDS_MAX = 1.0, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where items of a kind go."""
+
+    path: str
+    name: str  # of the list in the body
+    id_field: str
+
+
+TICKS = Kind("/streaks/record/batch", "ticks", "tick_id")
+AWARDS = Kind("/badges/award/batch", "awards", "award_id")
+POINTS = Kind("/points/award-batch", "awards", "transaction_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How batches are sent."""
+
+    facts: bool = True  # False: states and ledgers change, and nobody is told; admin keys only
+    items_max: int = ITEMS_MAX
+    # How long items over a cap are tried again; 0: their results say so at once.
+    patience_seconds: float = 0.0
+
+
+def batches(
+    items: Iterable[Mapping[str, Any]], items_max: int = ITEMS_MAX
+) -> Iterator[list[Mapping[str, Any]]]:
+    """Items in their order, in lists that the API takes at once. Holds one list at a time."""
+    held: list[Mapping[str, Any]] = []
+    size = 0
+    for item in items:
+        bytes_more = len(json.dumps(item)) + _FRAME_BYTES
+        if held and (len(held) >= items_max or size + bytes_more > BYTES_MAX):
+            yield held
+            held, size = [], 0
+        held.append(item)
+        size += bytes_more
+    if held:
+        yield held
+
+
+def send_all(
+    transport: Transport, kind: Kind, items: Iterable[Mapping[str, Any]], how: Sending
+) -> Iterator[ItemResult]:
+    """Send batch after batch; one result per item in order."""
+    run, first = uuid.uuid4().hex, 0
+    for batch in batches(items, how.items_max):
+        for result in send(transport, kind, batch, (f"{run}:{first}", how)):
+            yield replace(result, index=result.index + first)
+        first += len(batch)
+
+
+def send(
+    transport: Transport,
+    kind: Kind,
+    batch: Sequence[Mapping[str, Any]],
+    keyed: tuple[str, Sending],
+) -> list[ItemResult]:
+    """Send one batch under a key, and those over a cap again under keys made from it.
+
+    The same batch under the same key has the same results, and no other effect.
+    """
+    key, how = keyed
+    ends = time.monotonic() + how.patience_seconds
+    results = _post(transport, kind, batch, (key, how.facts))
+    for nth in count(1):
+        limited = [
+            one.index for one in results if isinstance(one.error, (RateLimited, Unavailable))
+        ]
+        pause = min(REFUSED_SECONDS_FIRST * 2 ** (nth - 1), REFUSED_SECONDS_MAX)
+        if not limited or time.monotonic() + pause > ends:
+            break
+        transport.sleep(pause)
+        again = [batch[index] for index in limited]
+        told = _post(transport, kind, again, (f"{key}:{nth}", how.facts))
+        for index, one in zip(limited, told, strict=True):
+            results[index] = replace(one, index=index)
+    return results
+
+
+def _post(
+    transport: Transport, kind: Kind, items: Sequence[Mapping[str, Any]], how: tuple[str, bool]
+) -> list[ItemResult]:
+    key, facts = how
+    call = Call(
+        "POST",
+        kind.path,
+        {kind.name: list(items)},
+        {} if facts else {"facts": "false"},
+        {"Idempotency-Key": key},
+    )
+    return [_result(kind, one) for one in transport.call(call)["results"]]
+
+
+def _result(kind: Kind, one: Mapping[str, Any]) -> ItemResult:
+    error = one.get("error")
+    if error is not None:
+        return ItemResult(one["index"], error=problem_error(error))
+    return ItemResult(one["index"], id=one[kind.id_field])

@@ -1,0 +1,208 @@
+"""What the API answers, as values. Fields that a newer service adds are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
+
+from unbroken_client.errors import ApiError
+
+T = TypeVar("T")
+
+
+def read(kind: type[T], document: Mapping[str, Any]) -> T:
+    """A document as a dataclass; what it does not know is left out. Pure."""
+    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in document.items() if name in names})
+
+
+class TickDetails(TypedDict, total=False):
+    """What a tick may carry beyond whose it is and of which streak."""
+
+    timestamp: str  # RFC 3339 with a zone
+    timezone: str  # IANA
+    metadata: Mapping[str, Any]
+
+
+class TickInput(TickDetails):
+    """A tick of a batch."""
+
+    participant_id: str
+    streak_code: str
+
+
+class AwardInput(TypedDict):
+    """An award of a batch."""
+
+    participant_id: str
+    badge_code: str
+    metadata: NotRequired[Mapping[str, Any]]
+
+
+class PointsDetails(TypedDict, total=False):
+    """What a movement of points may carry."""
+
+    reason: str
+    metadata: Mapping[str, Any]
+
+
+class PointsInput(PointsDetails):
+    """An award of points of a batch."""
+
+    participant_id: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A write that will be applied exactly once in effect; `Unbroken.outcome` asks what it did."""
+
+    kind: Literal["ticks", "awards", "points/transactions"]
+    id: str
+    status_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a tick did."""
+
+    streak_code: str
+    new_count: int
+    longest_count: int
+    is_new_record: bool
+    already_recorded: bool
+    participant_id: str
+    tick_id: str
+    outcome: str
+    previous_count: int
+    grace_remaining: int
+    period_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awarded:
+    """What an award did."""
+
+    participant_id: str
+    badge_code: str
+    badge_name: str
+    icon: str | None
+    rarity: str
+    earned_at: str
+    already_earned: bool
+    award_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What an award or a deduction of points did."""
+
+    transaction_id: str
+    participant_id: str
+    amount: int
+    new_balance: int
+    tier_upgrade: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The points of a participant."""
+
+    participant_id: str
+    balance: int
+    total_earned: int
+    total_spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a write: accepted, applied, rejected or dead."""
+
+    status: str
+    result: Mapping[str, Any] | None = None  # once applied
+    code: str | None = None  # why it was rejected
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What became of one item of a batch: an id, or why it was refused."""
+
+    index: int  # in what was given, from 0
+    id: str | None = None
+    error: ApiError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreakOf:
+    """A streak of a participant, live."""
+
+    code: str
+    name: str
+    current_count: int
+    longest_count: int
+    last_recorded_at: str
+    is_at_risk: bool
+    period: str
+    status: str
+    expires_at: str | None
+    grace_remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What became of one period of a streak."""
+
+    period_key: str
+    status: str  # recorded, grace, missed, pending
+    count: int
+    grace_remaining: int
+    tick_id: str | None
+    recorded_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A streak, period by period."""
+
+    participant_id: str
+    streak_code: str
+    period: str
+    timezone: str
+    periods: Sequence[Period]
+
+
+@dataclass(frozen=True, slots=True)
+class AtRisk:
+    """Somebody whose streak breaks at `expires_at` unless a tick comes before."""
+
+    participant_id: str
+    streak_code: str
+    current_count: int
+    longest_count: int
+    last_recorded_at: str
+    expires_at: str
+    grace_remaining: int
+    timezone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Everything about one participant."""
+
+    participant_id: str
+    display_name: str | None
+    avatar_url: str | None
+    attributes: Mapping[str, Any] | None
+    points: Mapping[str, int]
+    tier: Mapping[str, Any] | None
+    badges: Sequence[Mapping[str, Any]]
+    streaks: Mapping[str, Any] | None
+    rewards_claimed: int
+    first_seen_at: str | None
+    last_seen_at: str | None
+    total_events: int
+    is_active: bool
+    created_at: str
+    timezone: str | None

@@ -1,0 +1,64 @@
+// Which requests may be sent again, and after how long.
+
+import type { UnbrokenError } from "./errors.js";
+
+/** Paths that take an Idempotency-Key: the client makes one, so that a retry is no second write. */
+export const KEYED: readonly string[] = [
+  "/streaks/record",
+  "/points/award",
+  "/points/deduct",
+  "/tiers/assign",
+  "/rewards/{reward_id}/claim",
+];
+
+/** POSTs that are the same twice: one tick a period, one badge a person, upserts. */
+export const SAME_TWICE: readonly string[] = [
+  "/streaks/record/batch",
+  "/badges/award",
+  "/badges/award/batch",
+  "/participants",
+  "/v1/participants",
+];
+
+const PASSING: readonly number[] = [0, 408, 429, 502, 503, 504];
+const FIRST_MS = 200;
+const MOST_MS = 10_000;
+
+/** Whether sending a request twice does what sending it once does. */
+export function isRepeatable(method: string, path: string, hasKey: boolean): boolean {
+  return method !== "post" || hasKey || SAME_TWICE.includes(path);
+}
+
+/** Milliseconds until the next try; null when there is none. `random` is from 0 to 1. */
+export function delayMs(
+  error: UnbrokenError,
+  tries: number,
+  canRepeat: boolean,
+  longestMs: number,
+  random: number,
+): number | null {
+  if (!PASSING.includes(error.status) || error.code === "unexpected_redirect") return null;
+  const nothingWasDone = error.status === 429 || error.code === "overloaded";
+  if (!canRepeat && !nothingWasDone) return null;
+  const jittered = Math.min(MOST_MS, FIRST_MS * 2 ** (tries - 1)) * (0.5 + random / 2);
+  const asked = error.retryAfterSeconds === null ? 0 : error.retryAfterSeconds * 1000;
+  // Never earlier than asked, and spread: all that were refused together must not come together.
+  const delay = asked > 0 ? asked + jittered / 4 : jittered;
+  return delay > longestMs ? null : delay;
+}
+
+/** Wait; rejects as soon as the signal is aborted. */
+export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}

@@ -1,0 +1,111 @@
+"""What a tenant holds, row after row, for whoever takes it elsewhere: one snapshot, streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from models import clock, streaks
+from models.db import Session
+from models.rules.periods import key_of
+
+ROWS_AT_ONCE = 1_000  # held in memory
+
+_PARTICIPANTS = """
+    SELECT p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone, p.status, p.tags,
+      p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at, p.created_at
+    FROM participants p WHERE p.tenant_id = :tenant_id ORDER BY p.id
+"""
+_STATES = f"""
+    SELECT {streaks.STATE_COLUMNS}, p.external_id
+    FROM streak_states s
+    JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
+    WHERE s.tenant_id = :tenant_id ORDER BY s.participant_id, s.streak_id
+"""  # noqa: S608 - a constant of this package
+_TICKS = """
+    SELECT t.id, p.external_id, d.code, d.period AS kind, t.period, t.occurred_at, t.timezone,
+      t.metadata, t.outcome, t.new_count
+    FROM ticks t
+    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
+    JOIN streaks d ON d.tenant_id = t.tenant_id AND d.id = t.streak_id
+    WHERE t.tenant_id = :tenant_id ORDER BY t.id
+"""
+
+
+def participants(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Everybody, in the order in which they came."""
+    for row in _stream(session, _PARTICIPANTS, tenant_id):
+        yield {
+            "participant_id": row.external_id,
+            "display_name": row.display_name,
+            "avatar_url": row.avatar_url,
+            "attributes": _json(row.attributes),
+            "timezone": row.timezone,
+            "status": row.status,
+            "tags": list(row.tags),
+            "total_events": row.total_events,
+            "points_earned": row.points_earned,
+            "points_spent": row.points_spent,
+            "first_seen_at": _instant(row.first_seen_at),
+            "last_seen_at": _instant(row.last_seen_at),
+            "created_at": _instant(row.created_at),
+        }
+
+
+def states(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Every state, with the set of recorded periods of which it is a function: `recorded` holds
+    the first and the last key of each run."""
+    definitions = {one.id: one for one in streaks.all_of(session, tenant_id)}
+    for row in _stream(session, _STATES, tenant_id):
+        streak = definitions[row.streak_id]
+        state = streaks.state_of_row(row, streak)
+        kind = streak.period
+        yield {
+            "participant_id": row.external_id,
+            "streak_code": streak.code,
+            "period": kind,
+            "count": state.standing.count,
+            "longest_count": state.standing.longest,
+            "grace_remaining": state.standing.grace_remaining,
+            "last_recorded_at": clock.to_text(state.last_recorded_us),
+            "recorded": [
+                [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges
+            ],
+        }
+
+
+def ticks(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """The ledger, as far as it is kept, in the order of acceptance; `unbroken import` reads it."""
+    for row in _stream(session, _TICKS, tenant_id):
+        yield {
+            "participant_id": row.external_id,
+            "streak_code": row.code,
+            "timestamp": _instant(row.occurred_at),
+            "timezone": row.timezone,
+            "metadata": _json(row.metadata),
+            "tick_id": str(row.id),
+            "period_key": key_of(row.kind, row.period),
+            "outcome": row.outcome,
+            "new_count": row.new_count,
+        }
+
+
+def _stream(session: Session, statement: str, tenant_id: int) -> Iterator[Any]:
+    """Rows by a cursor of the server, in the transaction of the caller."""
+    found = session.execute(
+        sa.text(statement),
+        {"tenant_id": tenant_id},
+        execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
+    )
+    yield from found
+
+
+def _instant(at: Any) -> str | None:
+    return None if at is None else clock.isoformat(at)
+
+
+def _json(text: str | None) -> Mapping[str, Any] | None:
+    return None if text is None else json.loads(text)

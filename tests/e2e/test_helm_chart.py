@@ -1,0 +1,328 @@
+"""ops/helm/unbroken: rendered by Helm, checked against the schemas of Kubernetes and against us."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import sqlalchemy as sa
+import yaml
+from flask.testing import FlaskClient
+
+from models.db import Engine, transaction
+from settings import Settings, variable
+from tests.calls import make_streak, post_tick
+from tests.conftest import BASE, Account
+from tests.e2e.composed import forget_deliveries
+from tests.e2e.running import ROOT
+from tests.pipeline import Pipeline
+from workers.stream import STREAMS
+from workers.upkeep import ENTRIES_PER_DRAIN
+
+CHART = ROOT / "ops" / "helm" / "unbroken"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+FOLDER = ROOT / "build" / "helm-v3.22.0"
+BUILD_SECONDS_MAX = 540  # two minutes on two cores that others use too
+VERSIONS = ("1.29", "1.33", "1.37")  # the oldest that Chart.yaml admits, one between, the newest
+ROLES = ("api", "drain", "webhooks", "upkeep", "beat")
+SECRETS = ("DATABASE_URL", "REDIS_URL", "UNBROKEN_SECRET_KEYS")
+SCALED = (
+    "autoscaling.enabled=true",
+    "autoscaling.redis.address=redis:6379",
+    "autoscaling.redis.passwordKey=REDIS_PASSWORD",
+)
+
+pytestmark = pytest.mark.timeout(600)
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """Helm, built once from the Go module proxy."""
+    program = FOLDER / "helm"
+    if program.exists():
+        return program
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed, and Helm is a Go program")
+    env = os.environ | {"GOBIN": str(FOLDER), "GOFLAGS": "", "CGO_ENABLED": "0"}
+    command = [go, "install", "-ldflags=-s -w", HELM]
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS_MAX
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return program
+
+
+def run(helm: Path, *settings: str, version: str = "1.33") -> subprocess.CompletedProcess[str]:
+    """`helm template` of the chart with some settings."""
+    sets = [part for setting in settings for part in ("--set", setting)]
+    command = [str(helm), "template", "prod", str(CHART), "--namespace", "gamify"]
+    return subprocess.run(
+        [*command, "--kube-version", version, *sets],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def rendered(helm: Path, *settings: str, version: str = "1.33") -> Objects:
+    """What it renders, by kind and name."""
+    done = run(helm, "existingSecret=keys", *settings, version=version)
+    assert done.returncode == 0, done.stderr
+    found = [one for one in yaml.safe_load_all(done.stdout) if one]
+    objects = {(one["kind"], one["metadata"]["name"]): one for one in found}
+    assert len(objects) == len(found)
+    return objects
+
+
+def pods(objects: Objects) -> dict[str, dict[str, Any]]:
+    """The pod of each role, the job's included."""
+    kinds = ("Deployment", "Job")
+    return {
+        name.removeprefix("prod-"): one["spec"]["template"]["spec"]
+        for (kind, name), one in objects.items()
+        if kind in kinds
+    }
+
+
+@pytest.fixture(scope="session")
+def objects(helm: Path) -> Objects:
+    """Everything, scaled."""
+    return rendered(helm, *SCALED)
+
+
+def test_helm_finds_nothing_wrong(helm: Path) -> None:
+    command = [str(helm), "lint", "--strict", str(CHART), "--set", "existingSecret=keys"]
+    done = subprocess.run(
+        [*command, "--kube-version", "1.33"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("settings", [(), SCALED, ("networkPolicy.enabled=false",)])
+def test_kubernetes_knows_every_field(helm: Path, version: str, settings: tuple[str, ...]) -> None:
+    checked = 0
+    for one in rendered(helm, *settings, version=version).values():
+        if one["apiVersion"].startswith("keda.sh/"):
+            continue  # not of Kubernetes: looked at below
+        kubernetes_validate.validate(one, version, strict=True)
+        checked += 1
+    assert checked >= 12
+
+
+def test_every_role_runs_the_command_of_compose(objects: Objects) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    found = pods(objects)
+    assert set(found) == {*ROLES, "migrate"}
+    for role, pod in found.items():
+        assert pod["containers"][0]["command"] == services[role]["command"], role
+
+
+def test_no_pod_is_root_or_writes_beside_tmp_or_knows_the_cluster(objects: Objects) -> None:
+    for role, pod in pods(objects).items():
+        assert pod["securityContext"]["runAsNonRoot"] is True, role
+        assert pod["securityContext"]["runAsUser"] == 10001, role
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]  # noqa: S108
+        assert pod["volumes"][0]["emptyDir"]["sizeLimit"]
+        assert container["resources"]["limits"]["memory"]
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+
+
+def test_secrets_are_referred_to_and_every_variable_is_a_setting(objects: Objects) -> None:
+    known = {variable(field.name) for field in fields(Settings)}
+    for pod in pods(objects).values():
+        env = {one["name"]: one for one in pod["containers"][0]["env"]}
+        assert set(env) <= known
+        for name in SECRETS:
+            reference = {"secretKeyRef": {"name": "keys", "key": name}}
+            assert env[name] == {"name": name, "valueFrom": reference}
+    assert not any(kind == "Secret" for kind, _ in objects)
+
+
+def test_the_api_is_asked_whether_it_lives_and_whether_it_is_ready(objects: Objects) -> None:
+    container = pods(objects)["api"]["containers"][0]
+    paths = {
+        name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("liveness", "readiness")
+    }
+    assert paths == {"liveness": "/livez", "readiness": "/readyz"}
+    # What is under way at SIGTERM has 12 s (--workers-kill-timeout), after 5 s out of the Service.
+    assert pods(objects)["api"]["terminationGracePeriodSeconds"] > 12 + 5
+    service = objects["Service", "prod-api"]["spec"]
+    labels = objects["Deployment", "prod-api"]["spec"]["template"]["metadata"]["labels"]
+    assert service["selector"].items() <= labels.items()
+    assert service["ports"][0]["targetPort"] == container["ports"][0]["name"]
+
+
+def test_workers_have_the_time_to_stop_that_compose_gives_them(objects: Objects) -> None:
+    ours = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-ours"]
+    for role in ("drain", "webhooks", "upkeep", "beat"):
+        seconds = pods(objects)[role]["terminationGracePeriodSeconds"]
+        assert f"{seconds}s" == ours["stop_grace_period"]
+
+
+def test_the_schema_is_migrated_before_anything_new_starts(objects: Objects) -> None:
+    job = objects["Job", "prod-migrate"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    assert job["spec"]["activeDeadlineSeconds"] > 0
+
+
+def test_every_role_is_disrupted_one_at_a_time_and_spread(objects: Objects) -> None:
+    for role in ROLES:
+        budget = objects["PodDisruptionBudget", f"prod-{role}"]["spec"]
+        template = objects["Deployment", f"prod-{role}"]["spec"]["template"]
+        labels = template["metadata"]["labels"].items()
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"]["matchLabels"].items() <= labels
+        spread = template["spec"]["topologySpreadConstraints"]
+        assert {one["topologyKey"] for one in spread} == {
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        }
+        assert all(one["labelSelector"]["matchLabels"].items() <= labels for one in spread)
+
+
+def test_nobody_reaches_a_worker_and_only_senders_reach_the_world(objects: Objects) -> None:
+    everyone = objects["NetworkPolicy", "prod"]["spec"]
+    assert everyone["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in everyone
+    assert {port["port"] for rule in everyone["egress"] for port in rule["ports"]} == {
+        53,
+        5432,
+        6379,
+    }
+    for pod in ("api", "drain", "webhooks", "upkeep", "beat"):
+        labels = objects["Deployment", f"prod-{pod}"]["spec"]["template"]["metadata"]["labels"]
+        assert everyone["podSelector"]["matchLabels"].items() <= labels.items()
+    send = objects["NetworkPolicy", "prod-send"]["spec"]
+    assert send["podSelector"]["matchExpressions"][0]["values"] == ["api", "webhooks"]
+    blocks = [one["ipBlock"] for one in send["egress"][0]["to"]]
+    assert {block["cidr"] for block in blocks} == {"0.0.0.0/0", "::/0"}
+    assert {"10.0.0.0/8", "169.254.0.0/16", "fc00::/7"} <= {
+        cidr for block in blocks for cidr in block["except"]
+    }
+
+
+# -- scaling -------------------------------------------------------------------------------------
+
+
+def test_drains_are_scaled_on_what_waits_in_all_streams(objects: Objects) -> None:
+    spec = objects["ScaledObject", "prod-drain"]["spec"]
+    assert {one["metadata"]["stream"] for one in spec["triggers"]} == set(STREAMS)
+    assert {one["type"] for one in spec["triggers"]} == {"redis-streams"}
+    modifiers = spec["advanced"]["scalingModifiers"]
+    assert modifiers["formula"].split(" + ") == [one["name"] for one in spec["triggers"]]
+    assert modifiers["target"] == str(ENTRIES_PER_DRAIN)
+    assert spec["minReplicaCount"] >= 1
+    authentication = objects["TriggerAuthentication", "prod-redis"]["spec"]["secretTargetRef"]
+    assert authentication == [{"parameter": "password", "name": "keys", "key": "REDIS_PASSWORD"}]
+    assert {one["authenticationRef"]["name"] for one in spec["triggers"]} == {"prod-redis"}
+
+
+def test_the_sweep_asks_for_as_many_workers_as_there_may_be(helm: Path, objects: Objects) -> None:
+    for found, drains in ((objects, "4"), (rendered(helm, "drain.fixed=3"), "3")):
+        for pod in pods(found).values():
+            env = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+            assert env["UNBROKEN_DRAIN_PROCESSES"] == drains
+    assert objects["ScaledObject", "prod-drain"]["spec"]["maxReplicaCount"] == 4
+    assert "replicas" not in objects["Deployment", "prod-drain"]["spec"]
+    assert rendered(helm, "drain.fixed=3")["Deployment", "prod-drain"]["spec"]["replicas"] == 3
+
+
+def test_deliverers_are_scaled_on_deliveries_that_are_due(
+    objects: Objects, client: FlaskClient, pipeline: Pipeline, engine: Engine, account: Account
+) -> None:
+    (trigger,) = objects["ScaledObject", "prod-webhooks"]["spec"]["triggers"]
+    assert trigger["type"] == "postgresql"
+    assert trigger["metadata"]["connectionFromEnv"] == "DATABASE_URL"
+    query = sa.text(trigger["metadata"]["query"])
+
+    def due() -> int:
+        with transaction(engine) as session:
+            return int(session.execute(query).scalar_one())
+
+    forget_deliveries(engine)
+    make_streak(client)
+    hook = {"url": "http://127.0.0.1:9/", "event_types": ["*"]}
+    assert client.post(f"{BASE}/admin/webhooks", json=hook).status_code == 201
+    for nth in range(3):
+        post_tick(client, f"due_{nth}")
+    pipeline.drain()
+    assert due() == 3
+    with transaction(engine) as session:
+        session.execute(_PARK, {"tenant_id": account.live.id})
+    assert due() == 0
+
+
+_PARK = sa.text("""
+INSERT INTO webhook_health (tenant_id, webhook_id, parked_until)
+SELECT DISTINCT tenant_id, webhook_id, now() + interval '1 hour' FROM deliveries_pending
+WHERE tenant_id = :tenant_id
+ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET parked_until = excluded.parked_until
+""")
+
+
+# -- what may be said ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [
+        ("existingSecret=", "existingSecret is missing"),
+        ("autoscaling.enabled=true", "autoscaling.redis.address is missing"),
+        ("autoscaling.redis.address=redis://h:1", "does not match pattern"),
+        ("drain.replicas=3", "replicas"),
+        ("drain.minReplicas=0", "minReplicas"),
+        ("settings.UNBROKEN_SECRET_KEYS=x", "UNBROKEN_SECRET_KEYS"),
+        ("settings.UNBROKEN_FAILPOINTS=x", "UNBROKEN_FAILPOINTS"),
+        ("settings.PATH=x", "PATH"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_named(helm: Path, setting: str, word: str) -> None:
+    done = run(helm, "existingSecret=keys", setting)
+    assert done.returncode != 0
+    assert word in done.stderr
+
+
+def test_a_setting_reaches_every_process(helm: Path) -> None:
+    for pod in pods(rendered(helm, "settings.UNBROKEN_PROXIES=1")).values():
+        env = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert env["UNBROKEN_PROXIES"] == "1"
+
+
+def test_what_the_page_says_to_set_may_be_set(helm: Path) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    commands = re.findall(r"^helm (?:install|upgrade) .*", page, re.MULTILINE)
+    assert len(commands) == 2
+    said = [re.findall(r"--set (\S+)", command) for command in commands]
+    for settings in (said[0], said[0] + said[1]):
+        assert run(helm, *settings).returncode == 0
+
+
+def test_the_schema_of_values_covers_every_value() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(schema["properties"]) == {*values, "global"}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            assert set(schema["properties"][name]["properties"]) == set(value), name
