@@ -61,6 +61,7 @@ def configure(wanted: str, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream)
     is_json = wanted == "json" or (not wanted and not stream.isatty())
     handler.setFormatter(JsonLines() if is_json else TextLines())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # not shown
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

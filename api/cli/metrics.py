@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from socketserver import TCPServer
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -14,6 +17,7 @@ import click
 
 from api.cli import connection
 from api.cli.address import base_url
+from api.cli.database import speaking_of_database
 from api.cli.errors import CannotRun
 from api.cli.options import data_option
 from api.cli.roles import METRICS_PORT
@@ -56,24 +60,31 @@ def metrics(host: str, port: int, once: bool, path: Path) -> None:
       unbroken metrics --host 0.0.0.0 --port 9464
     """
     settings = connection.find(path)
-    logs.configure(settings.log_format)
     exposition = open_exposition(settings)
     if once:
         click.echo(exposition.text(), nl=False)
         return
+    logs.configure(settings.log_format)
     try:
         server = serve(exposition, host, port)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise CannotRun(f"cannot listen on {host}:{port}: {reason}") from error
     click.echo(f"metrics {base_url(host, server.server_port)}/metrics", err=True)
+    signal.signal(signal.SIGTERM, _end)
     with server:
         server.serve_forever()
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    """Whoever asks us to stop gets no error for it: there is nothing to finish."""
+    sys.exit(0)
+
+
 def open_exposition(settings: Settings) -> Exposition:
     """What is exported of a service; nothing is asked before the first scrape."""
-    engine = make_engine(settings.database_url, timeout_ms=DATABASE_TIMEOUT_MS, pool=1)
+    with speaking_of_database():
+        engine = make_engine(settings.database_url, timeout_ms=DATABASE_TIMEOUT_MS, pool=1)
     return Exposition(engine, open_intake(settings))
 
 

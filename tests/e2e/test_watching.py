@@ -95,11 +95,19 @@ def test_the_counters_of_all_processes_are_true_over_a_killed_drain(folder: Path
         mine = [one for one in lines if one.get("write_id", "")[:18] == last[:18]]
         assert len(mine) == 1 and mine[0]["route"] == route and mine[0]["writes"] == TICKS
         before = total(url, "unbroken_api_request_seconds_count", route=route)
+        assert post(up, key, "streaks/record/batch", {"ticks": ticks}).status_code == 202
     with running_up(folder / "d") as up:  # stopped and started: nothing was lost, nothing is reset
         up.wait_ready()
         url = metrics_url(up)
-        assert total(url, "unbroken_writes_applied_total", kind="tick") == posted
-        assert total(url, "unbroken_api_request_seconds_count", route=route) == before
+        settle(url)
+        assert total(url, "unbroken_api_request_seconds_count", route=route) == before + 1
+        accepted = total(url, "unbroken_writes_accepted_total", kind="tick")
+        assert accepted == posted + TICKS
+
+        def applied() -> float:
+            return total(url, "unbroken_writes_applied_total", kind="tick")
+
+        assert wait_until(lambda: applied() == accepted, 3 * FLUSH_SECONDS)
 
 
 def settle(url: str) -> None:
