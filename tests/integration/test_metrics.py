@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from tests.calls import post_tick
 from tests.conftest import BASE, Account
 from tests.links import Link, target_of, through
 from tests.pipeline import Pipeline
+from tests.promtool import promtool
 from tests.receiver import Answer, Receiver
 from workers import keys, tally
 from workers.deliveries import count as count_attempts
@@ -226,6 +228,33 @@ def test_a_full_redis_takes_the_counters_later(redis_client: redis.Redis) -> Non
         redis_client.config_set("maxmemory", "0")
     assert flusher.flush()
     assert tally.read(redis_client)[METERS[0].name] == {("tick",): 7}
+
+
+def test_prometheus_takes_what_is_exported(exposition: Exposition) -> None:
+    done = subprocess.run(
+        [promtool(), "check", "metrics"],
+        input=exposition.text(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_counted_is_flushed_by_itself_and_at_the_end(redis_client: redis.Redis) -> None:
+    one = Tally()
+    flusher = Flusher(redis_client, one)
+    flusher.start()
+    one.add(METERS[0], 1, "tick")
+    name = METERS[0].name
+    ends = time.monotonic() + 10
+    while tally.read(redis_client).get(name) != {("tick",): 1}:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    one.add(METERS[0], 1, "tick")
+    flusher.stop()
+    flusher.stop()
+    assert tally.read(redis_client)[name] == {("tick",): 2}
 
 
 # -- the answer --------------------------------------------------------------------------------

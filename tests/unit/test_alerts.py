@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from api.exposition import family, of_postgres, of_redis
+from tests.promtool import promtool
 from workers.meters import METERS
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +23,6 @@ RULES = yaml.safe_load((OPS / "prometheus" / "alerts.rules.yml").read_text())
 DASHBOARD = json.loads((OPS / "grafana" / "dashboards" / "unbroken.json").read_text())
 NAME = re.compile(r"\bunbroken_[a-z0-9_]+")
 OF_THE_COLLECTOR = {"unbroken_server_up", "unbroken_build_info"}  # test_metrics.py scrapes them
-
-
-def promtool() -> str:
-    """Debian's promtool, as `make promtool` unpacks it, or the one of this machine."""
-    here = ROOT / "build" / "prometheus" / "usr" / "bin" / "promtool"
-    found = str(here) if here.exists() else shutil.which("promtool")
-    assert found, "promtool is missing, so the alerts are not tested: run `make promtool`"
-    return found
 
 
 def exported() -> set[str]:
