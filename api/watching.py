@@ -18,7 +18,7 @@ from api.context import this_request
 from workers import logs, tally
 from workers.intake import Message, connect
 from workers.meters import REQUESTS
-from workers.tally import Flusher
+from workers.tally import TIMEOUT_SECONDS, Flusher
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 NO_ROUTE, OTHER = "none", "OTHER"
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 STATUSES = {nth: f"{nth}xx" for nth in range(1, 6)}
-FLUSH_TIMEOUT_SECONDS = 2.0
 
 
 def begin(settings: Settings) -> None:
     """Do in a process that serves what no test wants: log to stderr, add up what is counted."""
     logs.configure(settings.log_format)
     logs.show_requests(settings.log_requests)
-    flusher = Flusher(connect(settings.redis_url, FLUSH_TIMEOUT_SECONDS))
+    flusher = Flusher(connect(settings.redis_url, TIMEOUT_SECONDS))
     flusher.start()
     # A forked process ends without `atexit`, another one without `multiprocessing`.
     atexit.register(flusher.stop)

@@ -17,7 +17,7 @@ from workers import failpoints, logs
 from workers.context import Context
 from workers.intake import connect
 from workers.queues import UPKEEP, make_celery
-from workers.tally import Flusher
+from workers.tally import TIMEOUT_SECONDS, Flusher
 from workers.tasks import register
 
 STATEMENT_SECONDS = 30.0  # a batch takes one; a Postgres silent for longer is gone
@@ -28,7 +28,7 @@ failpoints.arm(settings.failpoints)
 egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
-flusher = Flusher(connect(settings.redis_url, STREAM_SECONDS))
+flusher = Flusher(connect(settings.redis_url, TIMEOUT_SECONDS))
 
 
 def context() -> Context:

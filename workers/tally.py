@@ -24,7 +24,8 @@ from workers.meters import Meter
 log = logging.getLogger("unbroken.tally")
 
 FLUSH_SECONDS = 1.0
-JOIN_SECONDS = 5.0  # of a stop: a Redis that is away is not waited for any longer
+TIMEOUT_SECONDS = 1.0  # of a flush: one that fails is repeated, and a stop may have to wait for it
+JOIN_SECONDS = 3.0  # of a stop: a Redis that is away is not waited for any longer
 FLUSHED_SECONDS = 86_400  # the number of a process's last flush is kept: longer than it is repeated
 SUM, INF = "sum", "+Inf"  # in the place of an upper bound
 _SEPARATOR = "|"  # in no name, route or code
@@ -96,8 +97,10 @@ class Flusher:
         """Flush once more and end; asked again, it does nothing."""
         if not self._stopped.is_set():
             self._stopped.set()
-            self._thread.join(JOIN_SECONDS)
-            self.flush()
+            if self._thread.ident is not None:
+                self._thread.join(JOIN_SECONDS)
+            if not self._thread.is_alive():
+                self.flush()
 
     def _run(self) -> None:
         while not self._stopped.wait(FLUSH_SECONDS):
