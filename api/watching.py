@@ -75,6 +75,7 @@ def _line(method: str, route: str, status: int, seconds: float) -> dict[str, Any
     if code:
         line["code"] = code
     if writes:
-        # Those of one batch were stamped together: they lie between the first and the last.
-        line |= {"write_id": writes[0], "last_write_id": writes[-1], "writes": len(writes)}
+        line |= {"write_id": writes[0], "writes": len(writes)}
+    if writes and len(writes) > 1:  # stamped together: they lie between the first and the last
+        line["last_write_id"] = writes[-1]
     return line

@@ -44,14 +44,16 @@ return 1
 class Tally:
     """What one process has counted since it was last asked. Threads may add side by side."""
 
-    _counts: dict[str, int] = field(default_factory=dict)
+    _counts: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    # Names are made at a flush: a request has no time for it.
+    _seen: dict[tuple[Any, ...], list[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, meter: Meter, count: int = 1, *labels: str) -> None:
         """Count something `count` times."""
-        name = _SEPARATOR.join((meter.name, *labels))
+        key = (meter.name, labels)
         with self._lock:
-            self._counts[name] = self._counts.get(name, 0) + count
+            self._counts[key] = self._counts.get(key, 0) + count
 
     def add_each(self, meter: Meter, counts: Mapping[str, int]) -> None:
         """Count by the values of a meter's only label."""
@@ -60,18 +62,30 @@ class Tally:
 
     def observe(self, meter: Meter, value: float, *labels: str) -> None:
         """Put a value into its bucket, and add it to the sum."""
-        place = bisect_left(meter.bounds, value)
-        bound = f"{meter.bounds[place]:g}" if place < len(meter.bounds) else INF
-        name = _SEPARATOR.join((meter.name, *labels, ""))
+        bounds = meter.bounds
+        key = (meter.name, labels, bisect_left(bounds, value), bounds)
         total = round(value / meter.unit)
         with self._lock:
-            self._counts[name + bound] = self._counts.get(name + bound, 0) + 1
-            self._counts[name + SUM] = self._counts.get(name + SUM, 0) + total
+            seen = self._seen.get(key)
+            if seen is None:
+                self._seen[key] = [1, total]
+            else:
+                seen[0] += 1
+                seen[1] += total
 
     def take(self) -> dict[str, int]:
         """Everything that was counted, which is forgotten here."""
         with self._lock:
-            found, self._counts = self._counts, {}
+            counts, self._counts = self._counts, {}
+            seen, self._seen = self._seen, {}
+        found = {
+            _SEPARATOR.join((name, *labels)): count for (name, labels), count in counts.items()
+        }
+        for (name, labels, place, bounds), (count, total) in seen.items():
+            bound = f"{bounds[place]:g}" if place < len(bounds) else INF
+            found[_SEPARATOR.join((name, *labels, bound))] = count
+            whole = _SEPARATOR.join((name, *labels, SUM))
+            found[whole] = found.get(whole, 0) + total
         return found
 
 
