@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser pictures docs
+.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser promtool pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -47,6 +47,17 @@ browser: ## Install the browser of the tests (Debian's Chromium), unless it is t
 	    --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	fi
 
+# Unpacked, not installed: the package would start a server.
+promtool: ## Fetch Debian's promtool, which tests the alerts, unless it is there
+	@set -e; if ! command -v promtool >/dev/null && [ ! -x build/prometheus/usr/bin/promtool ]; then \
+	  echo "fetching promtool"; mkdir -p build/prometheus; \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq >/dev/null; fi; \
+	  if ! (cd build/prometheus && apt-get download -qq prometheus >/dev/null 2>&1 \
+	        && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb); then \
+	    echo "make: the tests need promtool; on Debian: apt-get install prometheus" >&2; exit 1; \
+	  fi; \
+	fi
+
 docs: setup ## Build the documentation as a site into build/site, offline
 	@.venv/bin/python -m sphinx -b html -q -W --keep-going docs build/site
 	@echo "open build/site/index.html"
@@ -54,10 +65,10 @@ docs: setup ## Build the documentation as a site into build/site, offline
 pictures: setup browser ## Take pictures of the dashboard into build/pictures
 	@.venv/bin/python -m tests.e2e.pictures build/pictures
 
-test: setup browser ## Run the tests (options: ARGS="tests/unit -k slug")
+test: setup browser promtool ## Run the tests (options: ARGS="tests/unit -k slug")
 	@.venv/bin/python -m pytest $(ARGS)
 
-check: setup browser ## Format, lint, types, layers, tests: exactly what CI runs
+check: setup browser promtool ## Format, lint, types, layers, tests: exactly what CI runs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy

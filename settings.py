@@ -14,6 +14,8 @@ class SettingsError(ValueError):
 
 
 ENVIRONMENTS = ("production", "test")
+LOG_FORMATS = ("", "json", "text")
+LOG_REQUESTS = ("all", "errors", "none")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Settings:
     takeover_idle_ms: int = 5_000  # what a dead drain held is taken over after this
     entry_tries_max: int = 5  # design §6: then it is a dead letter
 
+    # -- logs ------------------------------------------------------------------------------
+    log_format: str = ""  # json | text; empty: text on a terminal, else json
+    log_requests: str = "all"  # all | errors | none: of which requests the API writes a line
+
     environment: str = "production"  # "test" lets failpoints be named, and nothing else
     failpoints: str = ""  # tests only: names of places at which to die
 
@@ -87,6 +93,10 @@ class Settings:
         """Return self, or raise SettingsError for values that do not go together."""
         if self.environment not in ENVIRONMENTS:
             raise SettingsError(f"UNBROKEN_ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}")
+        if self.log_format not in LOG_FORMATS:
+            raise SettingsError("UNBROKEN_LOG_FORMAT must be json or text, or empty")
+        if self.log_requests not in LOG_REQUESTS:
+            raise SettingsError(f"UNBROKEN_LOG_REQUESTS must be one of {', '.join(LOG_REQUESTS)}")
         if self.failpoints and self.environment != "test":
             raise SettingsError(
                 "UNBROKEN_FAILPOINTS makes processes die on purpose: unset it, "

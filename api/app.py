@@ -40,6 +40,7 @@ from api import (
     ticks,
     tier_assignments,
     tiers,
+    watching,
     webhook_secrets,
     webhook_trials,
     webhooks,
@@ -138,6 +139,7 @@ def _context(settings: Settings) -> AppContext:
 
 def _before() -> None:
     """Name the request, refuse what cannot be a path, find out who asks."""
+    watching.began()
     here = this_request()
     given = here.environ.get("HTTP_X_REQUEST_ID")
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
@@ -174,4 +176,5 @@ def _after(response: Response) -> Response:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     for name, value in g.pop("rate_headers", {}).items():
         headers.add(name, value)
+    watching.ended(response)
     return response

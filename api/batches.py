@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,9 @@ from api.operations import Parameter
 from api.validation import field_errors, parse_json, query_bool, read_body, require_type
 from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused
 from models import clock, ids
+from workers import tally
 from workers.intake import Accepted, Message
+from workers.meters import ERRORS
 
 BATCH_MAX = 1_000  # contract §2
 # Those of a participant are an item's.
@@ -79,7 +82,9 @@ def post(kind: Kind, name: str) -> Response:
     posted = _Posted(kind, name, _is_silent(), _items(name))
     outcomes, accepted = under_current_configuration(lambda who: _accept(who, posted))
     results = list(_results(kind, outcomes, accepted))
-    rejected = sum("error" in result for result in results)
+    codes = Counter(result["error"]["code"] for result in results if "error" in result)
+    tally.add_each(ERRORS, codes)
+    rejected = codes.total()
     counts = {"accepted": len(results) - rejected, "rejected": rejected}
     return answer({"results": results} | counts, 202)
 

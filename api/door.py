@@ -6,9 +6,11 @@ that died before it could tell Redis, would stay out for ever: so the database h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from api import watching
 from api.context import app_context, this_request
 from api.directory import Principal
 from api.limits import show_rate
@@ -16,6 +18,7 @@ from api.rows import reading
 from api.validation import BODY_BYTES_MAX
 from models import profiles
 from models.db import is_away
+from workers import tally
 from workers.intake import (
     Accepted,
     Append,
@@ -26,6 +29,8 @@ from workers.intake import (
     Message,
     Unavailable,
 )
+from workers.messages import noun
+from workers.meters import ACCEPTED, REFUSED
 
 
 def append(
@@ -65,14 +70,34 @@ def _append(
         accepted = context.intake.append(request)
     except Unavailable:
         context.memory.away(began)
+        tally.add(REFUSED, len(messages), "unavailable")
         raise
     except IntakeError as refusal:
         context.memory.answered()
+        if (reason := _REASONS.get(type(refusal))) is not None:
+            tally.add(REFUSED, len(messages), reason)
         _note(who, refusal)
         raise
     context.memory.answered()
+    _count(messages, accepted)
     show_rate(accepted.rate)
     return accepted
+
+
+_REASONS: dict[type, str] = {Full: "full", IdempotencyConflict: "idempotency_conflict"}
+
+
+def _count(messages: Sequence[Message], accepted: Accepted) -> None:
+    """Count what was taken in and what was not. A write that is known already is neither."""
+    if accepted.known_id is not None:
+        return
+    taken = messages
+    if accepted.refused:
+        tally.add_each(REFUSED, Counter(one.reason for one in accepted.refused.values()))
+        taken = [one for place, one in enumerate(messages) if place not in accepted.refused]
+    if taken:
+        tally.add(ACCEPTED, len(taken), noun(taken[0]))  # one request brings writes of one kind
+        watching.took_in(taken)
 
 
 def _note(who: Principal, refusal: IntakeError) -> None:

@@ -12,7 +12,9 @@ from werkzeug.exceptions import HTTPException
 
 from api.answers import answer
 from models.db import is_away
+from workers import tally
 from workers.intake import Full, IdempotencyConflict, Unavailable
+from workers.meters import ERRORS
 
 log = logging.getLogger("unbroken.api")
 
@@ -170,6 +172,8 @@ def _retry(code: str, detail: str) -> Problem:
 
 def render(problem: Problem) -> Response:
     """The problem document of a problem."""
+    g.code = problem.code
+    tally.add(ERRORS, 1, problem.code)
     document: dict[str, Any] = {
         "type": f"urn:unbroken:error:{problem.code}",
         "title": TITLES.get(problem.status, "Error"),

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 from api import bodies
 from api.context import app_context, this_request
 from api.validation import BODY_BYTES_MAX
+from workers import tally
 from workers.intake import Full, IntakeError, Unavailable
+from workers.meters import ERRORS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -99,6 +101,7 @@ def _refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
         ("Connection", "close"),
     ]
     start_response("503 Service Unavailable", headers)
+    tally.add(ERRORS, 1, "overloaded")
     return [body]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import redis
 
 from models.db import Engine
+from models.deliveries import Outcome
 from settings import Settings
 from webhooks import deliveries as delivery
 from webhooks import egress, secrets
@@ -48,7 +49,7 @@ class Pipeline:
         drain.run(30)
         assert depth(self.client) == 0
 
-    def deliver(self) -> int:
+    def deliver(self, note: Callable[[Sequence[Outcome]], None] | None = None) -> int:
         """Send everything that is due; return how many outcomes were recorded."""
         terms = delivery.Terms(
             ring=secrets.ring(self.settings.secret_keys),
@@ -58,4 +59,6 @@ class Pipeline:
                 self.settings.webhook_ports,
             ),
         )
+        if note:
+            terms = replace(terms, note=note)
         return delivery.deliver(self.engine, terms, stop=lambda: False)

@@ -14,7 +14,7 @@ import logging
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,6 +50,10 @@ def _no_failpoint(name: str) -> None:
     """What a failpoint does when no test has armed it."""
 
 
+def _no_note(outcomes: Sequence[Outcome]) -> None:
+    """Where nobody counts."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """On what terms a deliverer works: made once by the composition root."""
@@ -61,6 +65,7 @@ class Terms:
     tls: ssl.SSLContext | None = None  # None: the system's trust
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     failpoint: Callable[[str], None] = _no_failpoint
+    note: Callable[[Sequence[Outcome]], None] = _no_note  # told of what was recorded
     now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
 
 
@@ -214,6 +219,7 @@ class _Run:
             settled = table.record(session, outcomes)
             is_changed = destinations.note(session, outcomes, self.terms.now())
             self.terms.failpoint("deliver.mid_sql")
+        self.terms.note(outcomes)
         if is_changed:
             self.lanes.forget()
         return settled

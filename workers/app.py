@@ -8,15 +8,16 @@ import socket
 import threading
 from typing import Any
 
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from models.db import engine as make_engine
 from settings import Settings
 from webhooks import egress
-from workers import failpoints
+from workers import failpoints, logs
 from workers.context import Context
 from workers.intake import connect
 from workers.queues import UPKEEP, make_celery
+from workers.tally import TIMEOUT_SECONDS, Flusher
 from workers.tasks import register
 
 STATEMENT_SECONDS = 30.0  # a batch takes one; a Postgres silent for longer is gone
@@ -27,6 +28,7 @@ failpoints.arm(settings.failpoints)
 egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
+flusher = Flusher(connect(settings.redis_url, TIMEOUT_SECONDS))
 
 
 def context() -> Context:
@@ -49,6 +51,22 @@ def _tune(**_: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+@setup_logging.connect
+def _log(**_: Any) -> None:
+    """Celery sets nothing up where somebody else does: a worker, beat, their banner none."""
+    logs.configure(settings.log_format)
+
+
+@worker_init.connect
+def _count(**_: Any) -> None:
+    flusher.start()
+
+
+@worker_shutdown.connect
+def _add_up(**_: Any) -> None:
+    flusher.stop()
 
 
 @worker_shutting_down.connect

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -27,10 +28,29 @@ from workers import badges, streaks
 from workers.batch import Batch
 from workers.configuration import Configuration, Configurations
 from workers.effects import Effects
-from workers.messages import AssignmentV1, AwardV1, ClaimV1, Message, PointsV1, TickV1, is_told
+from workers.messages import (
+    NOUN_OF,
+    AssignmentV1,
+    AwardV1,
+    ClaimV1,
+    Message,
+    PointsV1,
+    TickV1,
+    is_told,
+)
 from workers.streaks import Decided, Ticks
 
 Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How much a batch did, to be counted once it is committed."""
+
+    applied: Mapping[str, int] = field(default_factory=dict)  # by kind of write
+    rejected: Mapping[str, int] = field(default_factory=dict)  # by code
+    facts: Mapping[str, int] = field(default_factory=dict)  # by type
+    repeated: int = 0  # ticks that changed nothing
 
 
 @dataclass
@@ -39,6 +59,7 @@ class Applied:
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
     deliveries: int = 0
+    done: Done = field(default_factory=Done)
 
 
 def apply(session: Session, messages: Sequence[Message], configurations: Configurations) -> Applied:
@@ -67,7 +88,19 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
     deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
     participants.touch(session, batch.participants)
     _note_the_silent(session, batch, accepted)
-    return Applied(batch.answers, deliveries)
+    return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
+
+
+def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
+    refused = {one.id for one in batch.rejections}
+    applied = [one for one in messages if one.id not in refused] if refused else messages
+    kinds = Counter(map(type, applied))
+    return Done(
+        applied={NOUN_OF[kind]: count for kind, count in kinds.items()},
+        rejected=Counter(one.code for one in batch.rejections),
+        facts=Counter(one.type for one in batch.facts),
+        repeated=sum(tick.outcome == "repeated" for tick in ticks_done.ledger),
+    )
 
 
 def _note_the_silent(session: Session, batch: Batch, accepted: Sequence[Message]) -> None:

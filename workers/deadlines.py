@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,10 +32,11 @@ from models.rules.periods import period_at
 from models.streaks import Key, State, Streak
 from webhooks import facts, outbox
 from webhooks.facts import Fact, Stamp
-from workers import deliveries, keys
+from workers import deliveries, keys, tally
 from workers.configuration import Configuration, Configurations
 from workers.context import Context
 from workers.failpoints import failpoint
+from workers.meters import DEADLINES, DELIVERIES, FACTS
 from workers.stream import NUMBERS, STREAMS
 
 log = logging.getLogger("unbroken.deadlines")
@@ -108,8 +110,11 @@ class Sweep:
             found, count = lock(session, self.configurations, horizons_us)
             told = tell(session, found, self.configurations, horizons_us)
             failpoint("deadlines.mid_sql")
+        tally.add_each(DEADLINES, told.facts)
+        tally.add_each(FACTS, told.facts)
+        tally.add(DELIVERIES, told.deliveries)
         failpoint("deadlines.after_commit")
-        if told:
+        if told.deliveries:
             self.on_deliveries()
         return count
 
@@ -151,10 +156,10 @@ def _review(
 
 def tell(
     session: Session, found: Locked, configurations: Configurations, horizons_us: Sequence[int]
-) -> int:
-    """Decide on states, write what they have to tell; return how many deliveries that makes."""
+) -> Told:
+    """Decide on states, write what they have to tell; return how much that is."""
     if not found.keys:
-        return 0
+        return Told(0, {})
     known = configurations.load(session, {key[0] for key in found.keys})
     definitions = {(key[0], key[2]): known[key[0]].streaks[key[2]] for key in found.keys}
     states = deadlines.watched(session, found.keys, definitions)
@@ -164,10 +169,18 @@ def tell(
         work.decide(case, horizons_us[key[0] % len(horizons_us)])
     deadlines.settle(session, work.outcomes, states)
     wanted = [one for each in known.values() for one in each.subscriptions]
-    told = outbox.publish(session, work.facts, wanted)
+    count = outbox.publish(session, work.facts, wanted)
     people = {(key[0], found.names[key]): one for key, one in found.people.items()}
     participants.touch(session, people)
-    return told
+    return Told(count, Counter(one.type for one in work.facts))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was written of a portion."""
+
+    deliveries: int
+    facts: Mapping[str, int]  # by type
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import redis
@@ -13,11 +14,13 @@ from celery import Celery
 
 from models import clock, lanes
 from models.db import Engine, transaction
+from models.deliveries import Outcome
 from webhooks import deliveries as delivery
 from webhooks import egress, secrets
 from webhooks.lanes import Limits
-from workers import keys
+from workers import keys, tally
 from workers.failpoints import failpoint
+from workers.meters import ATTEMPT_SECONDS, ATTEMPTS
 from workers.queues import WEBHOOKS
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ def run(context: Context) -> bool:
             idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
         ),
         failpoint=failpoint,
+        note=count,
     )
     beacon = Beacon(context.client, context.name)
     with beacon:
@@ -72,6 +76,19 @@ def run(context: Context) -> bool:
             wait=beacon.wait,
         )
     return done > 0
+
+
+def count(outcomes: Sequence[Outcome]) -> None:
+    """Count what came of attempts."""
+    for one in outcomes:
+        made = one.attempt
+        tally.add(ATTEMPTS, 1, "postponed" if made is None else _said(one))
+        if made is not None:
+            tally.observe(ATTEMPT_SECONDS, made.duration_ms / 1_000)
+
+
+def _said(outcome: Outcome) -> str:
+    return "failed" if outcome.status == "pending" else outcome.status
 
 
 class Beacon:

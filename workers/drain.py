@@ -13,11 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.db import Engine, Session, is_away, is_contended, is_duplicate, replan, transaction
-from workers import applying, poison
+from workers import applying, poison, tally
 from workers.applying import Applied
 from workers.configuration import Configurations
 from workers.failpoints import failpoint
 from workers.messages import Message, decode
+from workers.meters import (
+    APPLIED,
+    BATCH_ENTRIES,
+    BATCH_SECONDS,
+    DEAD,
+    DELIVERIES,
+    FACTS,
+    REJECTED,
+    REPEATED,
+)
 from workers.rounds import Rounds, split
 from workers.stream import Entry, Streams
 
@@ -99,6 +109,7 @@ class Drain:
         What stands alone stays pending, is taken over again, and after `entry_tries_max` tries
         becomes a dead letter; the entries beside it are applied at once.
         """
+        began = time.monotonic()
         try:
             result = self._apply(entries)
         except _Stopped:
@@ -108,6 +119,7 @@ class Drain:
                 return self._put_away(entries[0], error)
             middle = len(entries) // 2
             return self._batch(entries[:middle]) + self._batch(entries[middle:])
+        _count(result, len(entries), time.monotonic() - began)
         failpoint("drain.after_commit_before_ack")
         self.streams.finish(entries, result.answers)
         self._may_gather = not result.answers and len(entries) < self.batch_max // 4
@@ -172,13 +184,28 @@ class Drain:
         if tries < tries_max or is_contended(error):
             return 0
         with transaction(self.engine) as session:
-            poison.bury(session, entry, error, tries)
+            kind = poison.bury(session, entry, error, tries)
+        if kind is not None:
+            tally.add(DEAD, 1, kind)
         self.streams.finish([entry], {})
         return 1
 
 
 class _Stopped(Exception):
     """The drain was told to stop while it waited; its entries stay pending."""
+
+
+def _count(result: Applied, entries: int, seconds: float) -> None:
+    """Count what was committed; a dead process's last second may be missing (workers/tally.py)."""
+    tally.observe(BATCH_ENTRIES, entries)
+    tally.observe(BATCH_SECONDS, seconds)
+    tally.add_each(APPLIED, result.done.applied)
+    tally.add_each(REJECTED, result.done.rejected)
+    tally.add_each(FACTS, result.done.facts)
+    if result.done.repeated:
+        tally.add(REPEATED, result.done.repeated)
+    if result.deliveries:
+        tally.add(DELIVERIES, result.deliveries)
 
 
 def _with_known(

@@ -21,7 +21,7 @@ from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers import keys, vitals
+from workers import keys, queued, tally, vitals
 from workers.append import Accepted as Accepted
 from workers.append import Append as Append
 from workers.append import Bounds, arguments, counters, read, touched
@@ -46,7 +46,9 @@ from workers.messages import PointsV1 as PointsV1
 from workers.messages import TickV1 as TickV1
 from workers.messages import Unreadable as Unreadable
 from workers.messages import decode as decode
+from workers.queued import Queued as Queued
 from workers.queues import DRAIN, make_celery
+from workers.tally import Counted as Counted
 from workers.vitals import StreamVitals as StreamVitals
 from workers.vitals import Vitals as Vitals
 
@@ -302,6 +304,20 @@ class Intake:
         """How Redis and the workers stand, for the operator. Raises Unavailable."""
         try:
             return vitals.read(self.client)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def queued(self, tenant_id: int, write_id: uuid.UUID) -> Queued | None:
+        """The entry of a write that waits to be applied, or None. Raises Unavailable."""
+        try:
+            return queued.find(self.client, tenant_id, write_id)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+
+    def counted(self) -> Counted:
+        """What all processes have counted, by meter. Raises Unavailable."""
+        try:
+            return tally.read(self.client)
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
 

@@ -18,6 +18,7 @@ DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means there is someth
 DELIVERY_KICKED = "unbroken:delivery:kicked"  # set for a moment after a kick
 SWEEP_LOCK = "unbroken:sweep"
 SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
+COUNTERS = "unbroken:{metrics}:counters"  # hash: what all processes have counted (workers/tally.py)
 
 
 def stream_of(tenant_id: int) -> int:
@@ -73,6 +74,11 @@ def inactive(number: int, tenant_id: int) -> str:
 def idempotency(number: int, tenant_id: int, key: str) -> str:
     """What an Idempotency-Key was first used for."""
     return f"unbroken:{{{number}}}:idempotency:{tenant_id}:{key}"
+
+
+def flushed(process: str) -> str:
+    """The number of the last flush of a process's counters."""
+    return f"unbroken:{{metrics}}:flushed:{process}"
 
 
 def reply(write_id: str) -> str:

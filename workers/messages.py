@@ -73,19 +73,19 @@ class ClaimV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
 
 Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | ClaimV1
 
-_NOUNS: dict[type, str] = {
+NOUN_OF: dict[type, str] = {
     TickV1: "tick",
     AwardV1: "award",
     PointsV1: "points",
     AssignmentV1: "assignment",
     ClaimV1: "claim",
 }
-NOUNS = tuple(_NOUNS.values())
+NOUNS = tuple(NOUN_OF.values())
 
 
 def noun(message: Message) -> str:
     """What kind of write a message is."""
-    return _NOUNS[type(message)]
+    return NOUN_OF[type(message)]
 
 
 def is_told(message: Message) -> bool:

@@ -28,11 +28,14 @@ def name(error: Exception) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
-    """Keep an entry that failed its last try, unless its participant was erased meanwhile."""
+def bury(session: Session, entry: Entry, error: Exception, tries: int) -> str | None:
+    """Keep an entry that failed its last try, unless its participant was erased meanwhile.
+
+    Returns the kind of the letter; None when none was kept.
+    """
     message = _message(entry)
     if message is not None and _is_erased(session, message):
-        return
+        return None
     tenant_id, letter_id = _letter_key(entry, message)
     letter = DeadLetter(
         tenant_id,
@@ -44,6 +47,7 @@ def bury(session: Session, entry: Entry, error: Exception, tries: int) -> None:
         tries,
     )
     dead_letters.append(session, letter)
+    return letter.kind
 
 
 def _told(error: Exception) -> str:

@@ -32,6 +32,7 @@ class Vitals:
     time_us: int  # the server's clock, since 1970
     settings: Mapping[str, str | None]  # appendonly, appendfsync, maxmemory, maxmemory-policy
     used_memory_bytes: int
+    aof_bytes: int  # 0 without the file
     is_aof_well: bool  # its last write and rewrite did not fail
     streams: list[StreamVitals]  # those that hold entries
     drains: int
@@ -53,6 +54,7 @@ def read(client: redis.Redis) -> Vitals:
         time_us=now_us,
         settings={name: _setting(client, name) for name in SETTINGS},
         used_memory_bytes=int(info["used_memory"]),
+        aof_bytes=int(info.get("aof_current_size", 0)),
         is_aof_well=all(
             info.get(name, "ok") == "ok"
             for name in ("aof_last_write_status", "aof_last_bgrewrite_status")

@@ -15,6 +15,7 @@ from api.cli.importing import import_
 from api.cli.keys import key
 from api.cli.listen import listen
 from api.cli.loadtest import loadtest
+from api.cli.metrics import metrics
 from api.cli.migrate import migrate
 from api.cli.openapi import openapi
 from api.cli.profile import profile
@@ -22,6 +23,7 @@ from api.cli.restored import restored
 from api.cli.secrets import secrets
 from api.cli.tenants import tenant
 from api.cli.tour import Tour
+from api.cli.trace import trace
 from api.cli.trigger import trigger
 from api.cli.up import up
 from api.cli.write import award, tick
@@ -65,6 +67,8 @@ for command in (
     doctor,
     dead_letters,
     restored,
+    metrics,
+    trace,
     tick,
     award,
     profile,

@@ -17,6 +17,7 @@ BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64
 HEAD_MS_MAX = 10_000  # for the head of a request; api/bodies.py bounds its body
 API_KILL_SECONDS = 12  # a request may wait 10 s (contract §2)
 WORKER_STOP_SECONDS = 15.0  # a batch in its transaction, and the soft shutdown of 5 s
+METRICS_PORT = 9464  # by convention, that of exporters inside applications
 _WORKERS, _BEAT, _API = 2, 3, 4  # stages: who needs whom
 
 
@@ -28,13 +29,15 @@ class Plan:
     port: int
     drain_workers: int
     webhook_workers: int
+    metrics_port: int = 0  # 0: no exporter
 
 
 def ours(plan: Plan, api_threads: int, data: Data) -> list[Role]:
     """Every role of ours, in the order of starting."""
     queues = {"drain": plan.drain_workers, "webhooks": plan.webhook_workers, "upkeep": 1}
     workers = [_worker(queue, nth) for queue, count in queues.items() for nth in range(count)]
-    return [*workers, _beat(data), _api(plan, api_threads)]
+    exporter = [_metrics(plan)] if plan.metrics_port else []
+    return [*workers, *exporter, _beat(data), _api(plan, api_threads)]
 
 
 def _worker(queue: str, nth: int) -> Role:
@@ -58,6 +61,15 @@ def _worker(queue: str, nth: int) -> Role:
         argv=[sys.executable, "-m", "celery", "-q", "-A", "workers.app", "worker", *options],
         stage=_WORKERS,
         stop_seconds=WORKER_STOP_SECONDS,
+    )
+
+
+def _metrics(plan: Plan) -> Role:
+    address = ["--host", "127.0.0.1", "--port", str(plan.metrics_port)]
+    return Role(
+        name="metrics",
+        argv=[sys.executable, "-m", "api.cli", "metrics", *address],
+        stage=_WORKERS,
     )
 
 

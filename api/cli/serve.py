@@ -28,6 +28,7 @@ def create_app() -> Flask:
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     app: Flask = import_module("api.app").create_app()
+    import_module("api.watching").begin(app.extensions["unbroken"].settings)
     wsgi: WSGIApplication = app.wsgi_app
 
     def first(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -22,10 +22,11 @@ from api.cli.data import Data
 from api.cli.database import bring_up_to_date
 from api.cli.errors import CannotRun
 from api.cli.options import data_option
-from api.cli.roles import Plan
+from api.cli.roles import METRICS_PORT, Plan
 from api.cli.supervisor import TICK_SECONDS, Supervisor, say
 from settings import Settings, SettingsError, variable
 
+METRICS_HOST = "127.0.0.1"  # nobody is asked for a key there
 HINT_SECONDS = 30.0  # a start takes five; after so long the person is told what is missing
 _PROBE_SECONDS = 5.0
 
@@ -65,7 +66,21 @@ class _Stopping(BaseException):
     show_default=True,
     help="Processes that send webhooks.",
 )
-def up(host: str, port: int, path: Path, drain_workers: int, webhook_workers: int) -> None:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    default=METRICS_PORT,
+    show_default=True,
+    help="Port of /metrics for Prometheus, on 127.0.0.1; 0: none. Another one when it is taken.",
+)
+def up(
+    host: str,
+    port: int,
+    path: Path,
+    drain_workers: int,
+    webhook_workers: int,
+    metrics_port: int,
+) -> None:
     """Run everything on this machine: Postgres, Redis, API, workers.
 
     Prints `ready http://HOST:PORT` on stdout when it answers. Ctrl-C stops all of it; the next
@@ -76,7 +91,7 @@ def up(host: str, port: int, path: Path, drain_workers: int, webhook_workers: in
     Example:
       unbroken up --port 8080 --data ./data
     """
-    run(Plan(host, port, drain_workers, webhook_workers), path, os.environ)
+    run(Plan(host, port, drain_workers, webhook_workers, metrics_port), path, os.environ)
 
 
 def run(plan: Plan, path: Path, environ: Mapping[str, str]) -> None:
@@ -86,6 +101,7 @@ def run(plan: Plan, path: Path, environ: Mapping[str, str]) -> None:
     with data.locked(folder), _stoppable():
         children.clear_all(folder)
         plan = replace(plan, port=free_port(plan.host, plan.port))
+        plan = replace(plan, metrics_port=_metrics_port(plan.metrics_port))
         supervisor = Supervisor(folder, environ)
         try:
             _bring_up(supervisor, plan, settings)
@@ -124,6 +140,16 @@ def _stoppable() -> Iterator[None]:
         yield
     except _Stopping:
         return
+
+
+def _metrics_port(wanted: int) -> int:
+    """The port, or a free one when somebody has it: metrics are no reason not to start."""
+    try:
+        return wanted and free_port(METRICS_HOST, wanted)
+    except CannotRun:
+        found = free_port(METRICS_HOST, 0)
+        say(f"port {wanted} is taken: metrics are at http://{METRICS_HOST}:{found}/metrics")
+        return found
 
 
 # -- starting --------------------------------------------------------------------------------

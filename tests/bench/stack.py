@@ -53,7 +53,7 @@ class Stack:
             yield process
 
     @contextmanager
-    def api(self, factory: str = "api.app:create_app") -> Iterator[int]:
+    def api(self, factory: str = "api.cli.serve:create_app") -> Iterator[int]:
         """Serve a WSGI factory with the settings of `unbroken up`; yields the port."""
         port = free_port()
         argv = [*self._command("api", port)[:-1], factory]

@@ -213,6 +213,7 @@ def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
         **_BRISK,
         "PYTHONPATH": f"{SITE}:{PROJECT_ROOT}",
         "PYTHONUNBUFFERED": "1",
+        "UNBROKEN_LOG_FORMAT": "text",  # logs.py looks for tracebacks line by line
         variable("secret_keys"): settings.secret_keys,
         variable("drain_processes"): "2",
         variable("webhook_processes"): "2",

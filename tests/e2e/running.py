@@ -22,7 +22,7 @@ from api.cli.processes import is_alive, named, wait_until, writing_to
 PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
 ROOT = Path(__file__).resolve().parents[2]
 UNBROKEN = [sys.executable, "-m", "api.cli"]
-ROLES = ("postgres", "redis", "api", "drain", "webhooks", "upkeep", "beat")
+ROLES = ("postgres", "redis", "api", "drain", "webhooks", "upkeep", "beat", "metrics")
 
 
 @dataclass

@@ -27,7 +27,7 @@ from settings import Settings, variable
 from tests.e2e.running import PATIENCE_SECONDS, ROOT, environment, short_folder
 from tests.receiver import Receiver
 
-OURS = ("migrate", "api", "drain", "webhooks", "upkeep", "beat")
+OURS = ("migrate", "api", "drain", "webhooks", "upkeep", "beat", "metrics")
 SERVERS = ("postgres", "redis")
 WATCHERS = ("prometheus", "grafana")  # of the profile `ops`
 DOTENV = {

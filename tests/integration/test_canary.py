@@ -284,6 +284,7 @@ def command_line(stage: Stage, canaries: Canaries, key: str) -> None:
         ("audit", "--tenant", "canary"),
         ("secrets", "rotate-key"),
         ("doctor",),
+        ("metrics", "--once"),
         ("facts", "tail", "--no-follow", "--url", stage.up.url, "--key", key + "x"),
     ):
         for env in ({}, *wrong):

@@ -34,6 +34,7 @@ VITALS = Vitals(
         "maxmemory-policy": "noeviction",
     },
     used_memory_bytes=1_000_000,
+    aof_bytes=0,
     is_aof_well=True,
     streams=[],
     drains=0,

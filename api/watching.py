@@ -1,0 +1,81 @@
+"""Watching requests: each is counted by its route and how it ended, and told of in one log line.
+
+Routes are templates and no label is what a caller chose, so that nobody can make series without
+end. A line names the key by its id, never a participant.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.util
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, g
+
+from api.context import this_request
+from workers import logs, tally
+from workers.intake import Message, connect
+from workers.meters import REQUESTS
+from workers.tally import TIMEOUT_SECONDS, Flusher
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+NO_ROUTE, OTHER = "none", "OTHER"
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+STATUSES = {nth: f"{nth}xx" for nth in range(1, 6)}
+
+
+def begin(settings: Settings) -> None:
+    """Do in a process that serves what no test wants: log to stderr, add up what is counted."""
+    logs.configure(settings.log_format)
+    logs.show_requests(settings.log_requests)
+    flusher = Flusher(connect(settings.redis_url, TIMEOUT_SECONDS))
+    flusher.start()
+    # A forked process ends without `atexit`, another one without `multiprocessing`.
+    atexit.register(flusher.stop)
+    multiprocessing.util.Finalize(None, flusher.stop, exitpriority=0)
+
+
+def began() -> None:
+    """Note when a request began."""
+    g.began = time.perf_counter()
+
+
+def took_in(messages: Sequence[Message]) -> None:
+    """Note which writes this request has brought in: its line in the log names them."""
+    g.write_ids = [message.id for message in messages]
+
+
+def ended(response: Response) -> None:
+    """Count a request, and tell of it."""
+    seconds = time.perf_counter() - g.began
+    here, status = this_request(), response.status_code
+    route = here.url_rule.rule if here.url_rule else NO_ROUTE
+    method = here.method if here.method in METHODS else OTHER
+    tally.observe(REQUESTS, seconds, method, route, STATUSES.get(status // 100, OTHER))
+    if logs.shows_request(status):
+        logs.request(_line(method, route, status, seconds))
+
+
+def _line(method: str, route: str, status: int, seconds: float) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": round(seconds * 1_000, 3),
+        "request_id": g.request_id,
+    }
+    who = g.get("principal")
+    if who is not None:
+        line |= {"tenant_id": who.tenant.id, "key_id": str(who.key.id)}
+    code, writes = g.get("code"), g.get("write_ids")
+    if code:
+        line["code"] = code
+    if writes:
+        line |= {"write_id": writes[0], "writes": len(writes)}
+    if writes and len(writes) > 1:  # stamped together: they lie between the first and the last
+        line["last_write_id"] = writes[-1]
+    return line
