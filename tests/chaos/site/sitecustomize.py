@@ -47,7 +47,19 @@ def _acknowledge_before_the_commit() -> None:
     drain._apply = sabotaged
 
 
+def _forget_what_is_settled() -> None:
+    """What the drain must never do: decide a second time on what it has refused."""
+    applying = import_module("workers.applying")
+
+    def sabotaged(session: Any, batch: Any, messages: Sequence[Any]) -> Sequence[Any]:
+        return messages
+
+    applying._leave_out_the_settled = sabotaged  # type: ignore[attr-defined]
+
+
 if "CHAOS_SKEW_FILE" in os.environ:
     _skew(Path(os.environ["CHAOS_SKEW_FILE"]))
 if os.environ.get("UNBROKEN_SABOTAGE") == "ack_before_commit":
     _acknowledge_before_the_commit()
+if os.environ.get("UNBROKEN_SABOTAGE") == "forget_the_settled":
+    _forget_what_is_settled()
