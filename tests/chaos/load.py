@@ -323,14 +323,12 @@ class Load:
 
 
 @contextmanager
-def running(
-    stack: Stack, sides: Sequence[Side], seed: int, number: int = CALLERS
-) -> Iterator[Load]:
+def running(stack: Stack, sides: Sequence[Side], seed: int) -> Iterator[Load]:
     """The load, for as long as the block runs."""
     stop = threading.Event()
     callers = [
         Caller(f"{seed}-{nth}", Client(stack.url, History()), sides, Random(f"{seed}-{nth}"), stop)
-        for nth in range(number)
+        for nth in range(CALLERS)
     ]
     traders = [
         Trader(

@@ -54,7 +54,6 @@ class Plan:
     environment: dict[str, str] = field(default_factory=dict)  # more of it, for the roles
     before: Callable[[Stack], None] = lambda stack: None  # once the tables are there
     faults: Sequence[Fault] | None = None  # instead of those that the seed decides
-    callers: int = load.CALLERS  # beside the traders and the administrator
     keep: bool = False
 
 
@@ -88,7 +87,7 @@ class _Run:
             random = Random(f"{self.plan.seed} nemesis")
             faults = nemesis.plan(random, self.plan.seconds, self.stack.roles)
         breaking = Nemesis(self.stack, self.sides, list(faults))
-        with load.running(self.stack, self.sides, self.plan.seed, self.plan.callers) as loading:
+        with load.running(self.stack, self.sides, self.plan.seed) as loading:
             self._break(breaking, loading)
             say(f"healing; {len(breaking.log)} faults")
             breaking.heal()

@@ -13,7 +13,7 @@ from tests.chaos.client import Answer, Client
 from tests.chaos.history import Kind, Write
 from tests.chaos.scene import BASE, REWARDS, TIERS, Side
 
-BETWEEN_SECONDS = (0.0, 0.04)
+BETWEEN_SECONDS = (0.0, 0.08)
 LAST_TRIES_SECONDS = 60.0  # for what is still to be repeated when everything is well again
 # Balances stay near zero: about half of the deductions find too little, and may find enough later.
 AWARD_MAX, DEDUCTION_MAX = 60, 120
@@ -84,7 +84,8 @@ class Trader:
         write = Write(kind, side.id, f"{self.name}-{self.sent}", who, code, amount=amount)
         self.client.history.writes.append(write)
         key = {"Idempotency-Key": write.token} if self.random.random() < 0.5 else {}
-        self._post(side, write, Prefer=self.random.choice(("respond-async", "wait=2")), **key)
+        prefer = self.random.choice(("respond-async", "respond-async", "respond-async", "wait=2"))
+        self._post(side, write, Prefer=prefer, **key)
         if key and write.outcome == "maybe":
             self.unsure.append((side, write))
         if key and write.outcome != "maybe" and self.random.random() < 0.2:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -47,19 +47,25 @@ def _acknowledge_before_the_commit() -> None:
     drain._apply = sabotaged
 
 
-def _forget_what_is_settled() -> None:
+def _forget_refusals() -> None:
     """What the drain must never do: decide a second time on what it has refused."""
-    applying = import_module("workers.applying")
+    rejections = import_module("models.rejections")
+    some, append = rejections.some, rejections.append
 
-    def sabotaged(session: Any, batch: Any, messages: Sequence[Any]) -> Sequence[Any]:
-        return messages
+    def known(session: Any, keys: Sequence[Any]) -> dict[Any, Any]:
+        return {}
 
-    applying._leave_out_the_settled = sabotaged  # type: ignore[attr-defined]
+    def append_new(session: Any, rejected: Iterable[Any]) -> None:
+        every = list(rejected)
+        kept = some(session, [(one.tenant_id, one.id) for one in every]) if every else {}
+        append(session, [one for one in every if (one.tenant_id, one.id) not in kept])
+
+    rejections.some, rejections.append = known, append_new  # type: ignore[attr-defined]
 
 
 if "CHAOS_SKEW_FILE" in os.environ:
     _skew(Path(os.environ["CHAOS_SKEW_FILE"]))
 if os.environ.get("UNBROKEN_SABOTAGE") == "ack_before_commit":
     _acknowledge_before_the_commit()
-if os.environ.get("UNBROKEN_SABOTAGE") == "forget_the_settled":
-    _forget_what_is_settled()
+if os.environ.get("UNBROKEN_SABOTAGE") == "forget_refusals":
+    _forget_refusals()
