@@ -76,6 +76,7 @@ format: setup ## Format the code and fix what can be fixed
 
 openapi: setup ## Write docs/openapi.json anew from the routes and models
 	@.venv/bin/unbroken openapi > docs/openapi.json
+	@.venv/bin/python -m api.cli.handbook
 
 client: ## Build the TypeScript client (needs Node and npm)
 	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build

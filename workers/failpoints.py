@@ -18,6 +18,7 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
         "sweep.after_lock",
         "deadlines.mid_sql",
         "deadlines.after_commit",
+        "leaderboards.mid_sql",
         "replay.before_commit",
         "replay.after_commit",
         "partitions.after_making",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +75,27 @@ def tail(after: str, follow: bool, path: Path, as_json: bool, **given: Any) -> N
         cursor = None if after == "oldest" else after
         try:
             for page in _pages(api, query, cursor, follow=follow):
-                for fact in page["items"]:
-                    click.echo(json.dumps(fact, ensure_ascii=False) if as_json else _line(fact))
-                cursor = page["next_cursor"]
+                with _whole():
+                    for fact in page["items"]:
+                        click.echo(json.dumps(fact, ensure_ascii=False) if as_json else _line(fact))
+                    cursor = page["next_cursor"]
         except KeyboardInterrupt:
             click.echo("", err=True)
     if follow and cursor:
         click.echo(f"to go on from here: --after {cursor}", err=True)
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment: a page is printed and the cursor behind it, or neither."""
+    asked: list[None] = []
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(None))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _query(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""What of the documentation is made from the code: the page of errors, and the API's reference for the
-site. `python -m api.cli.handbook` writes docs/errors.md anew; a test holds it against the codes."""
+"""What of the documentation is made from the code: the page of errors and the site's reference.
+
+`python -m api.cli.handbook` writes docs/errors.md anew; a test holds it against the codes.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,27 @@ _STYLE = ROOT / "api" / "templates" / "reference.css"
 
 _HEAD = """# Errors
 
-Every refusal is a problem document (RFC 9457, `application/problem+json`). Switch on `code`: the list is closed,
-and no code is renamed. `detail` is for people and may change. Invalid input names each field in `errors`; the input
-is not echoed. 429 and 503 carry `Retry-After`: wait so long, then send the same request again; with an
-`Idempotency-Key` where the write has one.
+Every refusal is a problem document (RFC 9457, `application/problem+json`). Switch on `code`: the
+list is closed, and no code is renamed. `detail` is for people and may change. Invalid input names
+each field in `errors`; the input is not echoed. 429 and 503 carry `Retry-After`: wait so long, then
+send the same request again; with an `Idempotency-Key` where the write takes one.
 
 ```json
-{"type": "urn:unbroken:error:validation_error", "title": "Unprocessable Content", "status": 422,
- "detail": "Invalid: amount", "code": "validation_error", "request_id": "…",
- "errors": [{"field": "amount", "code": "greater_than_equal", "message": "Input should be greater than or equal to 1"}]}
+{
+  "type": "urn:unbroken:error:validation_error",
+  "title": "Unprocessable Content",
+  "status": 422,
+  "detail": "Invalid: amount",
+  "code": "validation_error",
+  "request_id": "5f0c…",
+  "errors": [
+    {
+      "field": "amount",
+      "code": "greater_than_equal",
+      "message": "Input should be greater than or equal to 1"
+    }
+  ]
+}
 ```
 
 Made from `api/errors.py` by `python -m api.cli.handbook`.

@@ -40,7 +40,15 @@ from tests.integration.batches import (
 from tests.integration.telling import of_noon
 from tests.pipeline import Pipeline
 from tests.receiver import Receiver
-from workers import deadlines, deliveries, failpoints, keys, replays, upkeep
+from workers import (
+    deadlines,
+    deliveries,
+    failpoints,
+    keys,
+    leaderboards,
+    replays,
+    upkeep,
+)
 from workers.context import Context
 from workers.failpoints import FAILPOINTS
 from workers.queues import DRAIN, make_celery
@@ -56,6 +64,7 @@ WORK = {
     " run_drain(context())",
     "deliver": _WORK.format("deliveries", "run"),
     "deadlines": _WORK.format("deadlines", "run"),
+    "leaderboards": _WORK.format("leaderboards", "run"),
     "replay": _WORK.format("replays", "run"),
     "sweep": _WORK.format("upkeep", "sweep"),
     "partitions": _WORK.format("upkeep", "partitions"),
@@ -147,6 +156,9 @@ class Story:
         hook = {"url": self.receiver.url, "event_types": ["behavior.*"]}
         made = self.client.post(f"{BASE}/admin/webhooks", json=hook).get_json()
         self.receiver.trust(made["secret"])
+        board = {"code": "best", "name": "Best", "metric": "streak", "streak_code": "daily"}
+        path = f"{BASE}/admin/leaderboards"
+        assert self.client.post(path, json=board).status_code == 201
         now_us = clock.now_us() // 1_000_000 * 1_000_000
         some = [self.plan(f"user_{nth}", now_us - ago * DAY_US) for nth in range(PEOPLE)
                 for ago in (3, 1, 0)]  # fmt: skip
@@ -199,6 +211,8 @@ class Story:
         unsettled = f"SELECT count(*) FROM deliveries {of_mine} status <> 'delivered'"
         assert scalar(self.engine, unsettled) == 0
         assert count(self.engine, "dead_letters", tenant_id) == 0
+        board = self.client.get(f"{BASE}/leaderboards/best").get_json()
+        assert board["total_participants"] == len({one.participant for one in self.planned})
         assert self.receiver.invalid == []
         with transaction(self.engine) as session:
             stored = session.execute(
@@ -220,6 +234,7 @@ def story(
 ) -> Iterator[Story]:
     """A tenant of its own; nobody else's work is left over."""
     with transaction(engine) as session:
+        session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
         for table in ("deliveries", "streak_deadlines", "replays"):
             session.execute(sa.text(f"TRUNCATE {table}"))
         session.execute(sa.text("UPDATE streak_states SET is_watched = false WHERE is_watched"))
@@ -291,6 +306,7 @@ def test_a_death_loses_and_doubles_nothing(failpoint: str, story: Story) -> None
         "sweep": lambda: upkeep.sweep(story.context),
         "drain": story.pipeline.drain,
         "deadlines": lambda: deadlines.run(story.context),
+        "leaderboards": lambda: leaderboards.run(story.context),
         "replay": lambda: replays.run(story.context),
         "deliver": story.deliver,
         "partitions": lambda: upkeep.partitions(story.context),
