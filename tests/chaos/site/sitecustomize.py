@@ -63,9 +63,24 @@ def _forget_refusals() -> None:
     rejections.some, rejections.append = known, append_new  # type: ignore[attr-defined]
 
 
+def _hand_out_twice() -> None:
+    """What any death may lead to, of every entry: it is acknowledged at its second turn only."""
+    streams = import_module("workers.stream").Streams
+    finish = streams.finish
+
+    def sabotaged(self: Any, entries: Iterable[Any], answers: Any) -> None:
+        finish(self, [one for one in entries if self.tries(one) > 1], answers)
+
+    streams.finish = sabotaged
+
+
+_SABOTAGE = {
+    "ack_before_commit": _acknowledge_before_the_commit,
+    "forget_refusals": _forget_refusals,
+    "hand_out_twice": _hand_out_twice,
+}
+
 if "CHAOS_SKEW_FILE" in os.environ:
     _skew(Path(os.environ["CHAOS_SKEW_FILE"]))
-if os.environ.get("UNBROKEN_SABOTAGE") == "ack_before_commit":
-    _acknowledge_before_the_commit()
-if os.environ.get("UNBROKEN_SABOTAGE") == "forget_refusals":
-    _forget_refusals()
+for wanted in filter(None, os.environ.get("UNBROKEN_SABOTAGE", "").split(",")):
+    _SABOTAGE[wanted]()
