@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from models.db import Engine
 from tests.chaos.found import AwardRow, Found, TickRow
 from tests.chaos.history import History, Write
-from tests.chaos.scene import DEFINITIONS, MILESTONE_BADGES, Side
+from tests.chaos.scene import DEFINITIONS, PRIZES, Side
+from tests.chaos.trader import REFUSED
 from tests.integration.batches import Key, State, period_of, rows
 from tests.oracle import replay
 
@@ -92,16 +93,18 @@ def _check_awards(verdict: Verdict, side: Side, found: Found, writes: Sequence[W
     rest = Counter((row.participant, row.code) for some in by_id.values() for row in some)
     unsure = Counter((one.participant, one.code) for one in writes if one.outcome == "maybe")
     for key, number in rest.items():
-        if key[1] not in MILESTONE_BADGES and number > unsure[key]:
+        if key[1] not in PRIZES and number > unsure[key]:
             verdict.add(
                 side, f"{number} awards {key} that nobody sent, {unsure[key]} of them maybe"
             )
 
 
 def _check_rejections(verdict: Verdict, side: Side, found: Found, writes: Sequence[Write]) -> None:
-    """Only writes of those who are suspended are rejected, and say so."""
+    """Ticks and awards of those who are suspended are rejected, and say so; nobody else's."""
     known = {one.id for one in writes if one.participant == side.suspended}
     for write_id, code in found.rejections.items():
+        if code in REFUSED:
+            continue
         if code != "participant_inactive" or (write_id not in known and known):
             verdict.add(side, f"{write_id} was rejected: {code}")
 

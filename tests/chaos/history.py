@@ -9,18 +9,19 @@ from typing import Any, Literal
 
 # ok: accepted. fail: refused, or never sent. maybe: no answer, or a 5xx after it had been sent.
 Outcome = Literal["ok", "fail", "maybe"]
-Kind = Literal["tick", "award"]
+Kind = Literal["tick", "award", "points", "claim", "assignment"]
 
 
 @dataclass(slots=True)
 class Write:
-    """One tick or award that a client meant to happen once."""
+    """One write that a client meant to happen once."""
 
     kind: Kind
     side: int  # the tenant's id: one mode of it
     token: str  # in its metadata: no other write has it
     participant: str
     code: str
+    amount: int = 0  # of points; below zero when they are deducted
     occurred_us: int | None = None  # None: when the API took it in
     timezone: str | None = None
     outcome: Outcome = "fail"

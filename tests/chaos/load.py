@@ -18,9 +18,11 @@ from tests.chaos.client import PATHS, Answer, Client, body_of
 from tests.chaos.history import History, Kind, Write
 from tests.chaos.scene import BADGES, BASE, DEFINITIONS, ZONES, Side
 from tests.chaos.stack import Stack
+from tests.chaos.trader import Trader
 from workers.intake import open_intake
 
 CALLERS = 4
+TRADERS = 4
 TICKS_PER_SECOND = 300  # of all callers: what the machine drains easily beside everything else
 BATCH_MAX = 40
 DAYS = 30  # how far back ticks go
@@ -287,9 +289,10 @@ def _word(found: Answer) -> str:
 
 @dataclass
 class Load:
-    """All callers, and the administrator."""
+    """All callers and traders, and the administrator."""
 
     callers: list[Caller]
+    traders: list[Trader]
     admin: Admin
     stop: threading.Event
     threads: list[threading.Thread] = field(default_factory=list)
@@ -305,13 +308,14 @@ class Load:
             whole.absorb(one.client.history)
         return whole
 
-    def everybody(self) -> list[Caller | Admin]:
+    def everybody(self) -> list[Caller | Trader | Admin]:
         """Whoever sends."""
-        return [*self.callers, self.admin]
+        return [*self.callers, *self.traders, self.admin]
 
     def finish(self) -> None:
         """Repeat what is not sure yet."""
-        threads = [threading.Thread(target=one.finish) for one in self.callers]
+        writers: list[Caller | Trader] = [*self.callers, *self.traders]
+        threads = [threading.Thread(target=one.finish) for one in writers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -326,10 +330,16 @@ def running(stack: Stack, sides: Sequence[Side], seed: int) -> Iterator[Load]:
         Caller(f"{seed}-{nth}", Client(stack.url, History()), sides, Random(f"{seed}-{nth}"), stop)
         for nth in range(CALLERS)
     ]
+    traders = [
+        Trader(
+            f"{seed}-t{nth}", Client(stack.url, History()), sides, Random(f"{seed} t{nth}"), stop
+        )
+        for nth in range(TRADERS)
+    ]
     with closing(open_intake(stack.settings)) as intake:
         client, random = Client(stack.url, History()), Random(f"{seed} admin")
         admin = Admin(client, sides, random, stop, stack.engine, intake)
-        load = Load(callers, admin, stop)
+        load = Load(callers, traders, admin, stop)
         load.threads += [threading.Thread(target=one.run, daemon=True) for one in load.everybody()]
         for thread in load.threads:
             thread.start()

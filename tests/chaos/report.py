@@ -27,6 +27,10 @@ class Report:
     restarts: int  # of Redis and Postgres
     ticks: int
     awards: int
+    movements: int  # of points
+    claims: int
+    tier_changes: int
+    challenges: int  # completed
     facts: int
     deliveries: int
     received: int
@@ -67,6 +71,10 @@ class Report:
             restarts=breaking.counts["kill redis"] + breaking.counts["kill postgres"],
             ticks=totals["ticks"],
             awards=totals["awards"],
+            movements=totals["movements"],
+            claims=totals["claims"],
+            tier_changes=totals["tier_changes"],
+            challenges=totals["challenges"],
             facts=totals["facts"],
             deliveries=totals["deliveries"],
             received=totals["received"],
@@ -99,8 +107,9 @@ class Report:
 
     def _rows(self) -> list[tuple[str, str]]:
         names = (
-            "operations", "kills", "restarts", "ticks", "awards", "facts", "deliveries",
-            "received", "maybe", "bad_inputs", "unavailable", "errors", "lost", "doubled",
+            "operations", "kills", "restarts", "ticks", "awards", "movements", "claims",
+            "tier_changes", "challenges", "facts", "deliveries", "received", "maybe",
+            "bad_inputs", "unavailable", "errors", "lost", "doubled",
         )  # fmt: skip
         values = asdict(self)
         return [(name.replace("_", " "), f"{values[name]:,}") for name in names]

@@ -15,7 +15,19 @@ from random import Random
 import redis
 
 from api.cli.supervisor import TICK_SECONDS, say
-from tests.chaos import checker, found, load, logs, nemesis, quiet, scene, stack, telling
+from tests.chaos import (
+    bookkeeping,
+    books,
+    checker,
+    found,
+    load,
+    logs,
+    nemesis,
+    quiet,
+    scene,
+    stack,
+    telling,
+)
 from tests.chaos.checker import Verdict
 from tests.chaos.history import History, Trouble
 from tests.chaos.nemesis import Fault, Nemesis, Outage
@@ -137,12 +149,17 @@ class _Run:
         for side in self.sides:
             rows = found.read(self.stack.engine, side)
             checker.check_ledgers(verdict, side, rows, history.writes)
+            kept = books.read(self.stack.engine, side)
+            bookkeeping.check(verdict, side, kept, rows, history.writes)
             checker.check_audit(verdict, side, rows, history)
             checker.check_states(verdict, self.stack.engine, side, rows)
             telling.check_facts(verdict, side, rows)
             telling.check_deliveries(verdict, side, rows)
             totals.update(ticks=len(rows.ticks), awards=len(rows.awards), facts=len(rows.facts))
             totals.update(deliveries=len(rows.deliveries))
+            totals.update(movements=len(kept.movements), claims=len(kept.claims))
+            completed = sum(is_done for _, is_done in kept.progress.values())
+            totals.update(tier_changes=len(kept.changes), challenges=completed)
             totals.update(received=sum(one.receiver.count for one in side.destinations))
         verdict.violations += history.violations + breaking.violations
         verdict.violations += unexplained(history.troubles, breaking.outages)

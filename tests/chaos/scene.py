@@ -34,7 +34,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
     "daily": {"period": "daily", "grace_periods": 1,
               "milestones": [
                   {"count": 3, "badge_code": "three"}, {"count": 7, "badge_code": "week"}]},
-    "weekly": {"period": "weekly", "grace_periods": 0, "milestones": [{"count": 2}]},
+    "weekly": {"period": "weekly", "grace_periods": 0, "milestones": [{"count": 2, "points": 7}]},
     "monthly": {"period": "monthly", "grace_periods": 2},
     "held": {"period": "daily", "grace_periods": 0, "reset_on_miss": False,
              "milestones": [{"count": 5, "badge_code": "steady"}]},
@@ -42,6 +42,23 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SWITCHED = "switched"  # paused and resumed while it is written to
 MILESTONE_BADGES = ("three", "week", "steady")
+PRIZES = (*MILESTONE_BADGES, "champion")  # badges that come without an award
+TIERS: dict[str, dict[str, Any]] = {
+    "bronze": {"level": 1, "criteria_config": {"min_points": 60}},
+    "silver": {"level": 2, "criteria_config": {"min_points": 200}},
+    "gold": {"level": 3, "criteria_config": {"min_points": 500}},
+    "guest": {"level": 4, "award_type": "manual"},
+}
+REWARDS: dict[str, dict[str, Any]] = {
+    "mug": {"points_cost": 25, "stock": 20, "max_claims_per_user": None},
+    "pin": {"points_cost": 0, "stock": 30, "max_claims_per_user": 3},
+    "song": {"points_cost": 40, "stock": None, "max_claims_per_user": 4},
+}
+CHALLENGES: dict[str, dict[str, Any]] = {
+    "collector": {"objective": {"type": "points"}, "target": 150, "points": 45},
+    "runner": {"objective": {"type": "ticks", "streak_code": "daily"}, "target": 8,
+               "points": 30, "badge_code": "champion"},
+}  # fmt: skip
 BADGES = ("brave", "kind", "quick", "wise")
 ZONES = (None, "UTC", "Pacific/Auckland", "America/Los_Angeles", "Asia/Kathmandu")
 
@@ -67,6 +84,7 @@ class Side:
     zones: dict[str, str | None]  # each participant's own
     suspended: str  # somebody whose writes are refused
     destinations: list[Destination] = field(default_factory=list)
+    rewards: dict[str, str] = field(default_factory=dict)  # code → id
 
     @property
     def id(self) -> int:
@@ -109,7 +127,7 @@ def _side(session: Session, tenant: Tenant, random: Random) -> Side:
 
 
 def _define(stack: Stack, side: Side) -> None:
-    for code in (*MILESTONE_BADGES, *BADGES):
+    for code in (*PRIZES, *BADGES):
         _post(stack, side, f"{BASE}/admin/badges", {"code": code, "name": code.title()})
     for code, values in DEFINITIONS.items():
         _post(stack, side, f"{BASE}/streaks", {"code": code, "name": code.title(), **values})
@@ -117,8 +135,20 @@ def _define(stack: Stack, side: Side) -> None:
     for name, zone in side.zones.items():
         if zone:
             _post(stack, side, f"{BASE}/participants", {"participant_id": name, "timezone": zone})
+    _define_economy(stack, side)
     gone = {"external_id": side.suspended, "status": "SUSPENDED"}
     _post(stack, side, "/v1/participants", gone)
+
+
+def _define_economy(stack: Stack, side: Side) -> None:
+    """After the streaks and badges, which challenges refer to."""
+    kinds = (("tiers", TIERS), ("rewards", REWARDS), ("challenges", CHALLENGES))
+    for kind, definitions in kinds:
+        for code, values in definitions.items():
+            named = {"code": code, "name": code.title(), **values}
+            made = _post(stack, side, f"{BASE}/admin/{kind}", named)
+            if kind == "rewards":
+                side.rewards[code] = made["id"]
 
 
 def _destinations(side: Side) -> Iterator[Destination]:

@@ -11,6 +11,7 @@ from tests.chaos.stack import Stack
 
 SECONDS = 30.0
 CONTROL_SECONDS = 8.0
+TWICE_SECONDS = 15.0  # the second turn comes after 5: then who had too little may have enough
 
 
 @pytest.mark.timeout(420)
@@ -24,6 +25,10 @@ def test_nothing_is_lost_or_doubled_whatever_is_killed_cut_or_stopped(seed: int)
     assert report.ticks > 1_000
     assert report.kills > 0
     assert report.received >= report.deliveries > 500
+    assert report.movements > 100
+    assert report.claims > 20
+    assert report.tier_changes > 20
+    assert report.challenges > 0
 
 
 @pytest.mark.timeout(300)
@@ -42,6 +47,22 @@ def test_the_checker_sees_what_is_doubled_without_the_ledgers_unique_keys() -> N
     assert report.faults["died at drain.after_commit_before_ack"] > 0
 
 
+@pytest.mark.timeout(300)
+def test_the_checker_sees_a_second_decision_on_what_was_refused() -> None:
+    """A deduction that was refused finds enough when its entry is handed out again."""
+    sabotage = {"UNBROKEN_SABOTAGE": "hand_out_twice,forget_refusals"}
+    report = run(Plan(3, TWICE_SECONDS, sabotage, faults=[]))
+    assert report.doubled > 0, report.as_table()
+    assert any("was decided on 2 times" in one for one in report.violations), report.as_table()
+
+
+@pytest.mark.timeout(300)
+def test_what_is_handed_out_twice_is_decided_on_once() -> None:
+    report = run(Plan(3, TWICE_SECONDS, {"UNBROKEN_SABOTAGE": "hand_out_twice"}, faults=[]))
+    assert report.violations == [], report.as_table()
+    assert report.movements > 100
+
+
 def _deaths(failpoint: str) -> list[Fault]:
     """Both drains die there, under load."""
     return [
@@ -53,5 +74,12 @@ def _deaths(failpoint: str) -> list[Fault]:
 def _drop_the_keys(stack: Stack) -> None:
     """Of every ledger: a repeated award alone would make the drain ask for repeated ticks, too."""
     with transaction(stack.engine) as session:
-        for ledger in ("ticks", "awards", "rejections"):
+        for ledger in (
+            "ticks",
+            "awards",
+            "point_transactions",
+            "tier_changes",
+            "reward_claims",
+            "rejections",
+        ):
             session.exec_driver_sql(f"ALTER TABLE {ledger} DROP CONSTRAINT {ledger}_pkey")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +47,40 @@ def _acknowledge_before_the_commit() -> None:
     drain._apply = sabotaged
 
 
+def _forget_refusals() -> None:
+    """What the drain must never do: decide a second time on what it has refused."""
+    rejections = import_module("models.rejections")
+    some, append = rejections.some, rejections.append
+
+    def known(session: Any, keys: Sequence[Any]) -> dict[Any, Any]:
+        return {}
+
+    def append_new(session: Any, rejected: Iterable[Any]) -> None:
+        every = list(rejected)
+        kept = some(session, [(one.tenant_id, one.id) for one in every]) if every else {}
+        append(session, [one for one in every if (one.tenant_id, one.id) not in kept])
+
+    rejections.some, rejections.append = known, append_new  # type: ignore[attr-defined]
+
+
+def _hand_out_twice() -> None:
+    """What any death may lead to, of every entry: it is acknowledged at its second turn only."""
+    streams = import_module("workers.stream").Streams
+    finish = streams.finish
+
+    def sabotaged(self: Any, entries: Iterable[Any], answers: Any) -> None:
+        finish(self, [one for one in entries if self.tries(one) > 1], answers)
+
+    streams.finish = sabotaged
+
+
+_SABOTAGE = {
+    "ack_before_commit": _acknowledge_before_the_commit,
+    "forget_refusals": _forget_refusals,
+    "hand_out_twice": _hand_out_twice,
+}
+
 if "CHAOS_SKEW_FILE" in os.environ:
     _skew(Path(os.environ["CHAOS_SKEW_FILE"]))
-if os.environ.get("UNBROKEN_SABOTAGE") == "ack_before_commit":
-    _acknowledge_before_the_commit()
+for wanted in filter(None, os.environ.get("UNBROKEN_SABOTAGE", "").split(",")):
+    _SABOTAGE[wanted]()
