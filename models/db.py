@@ -232,6 +232,11 @@ def is_duplicate(error: BaseException) -> bool:
     return getattr(getattr(error, "orig", None), "pgcode", None) == "23505"
 
 
+def is_orphan(error: BaseException) -> bool:
+    """Whether a foreign key refused a row: what it belongs to was deleted meanwhile."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == "23503"
+
+
 def constraint_of(error: BaseException) -> str:
     """The name of the constraint that refused a row; "" when there is none."""
     found = getattr(getattr(error, "orig", None), "diag", None)

@@ -106,14 +106,18 @@ def due(session: Session, board: Leaderboard, today: int, limit: int) -> list[in
 
 
 def take_changes(session: Session, board: Leaderboard, limit: int) -> list[int]:
-    """Those noted by `note`, who need not be noted any more."""
+    """Those noted by `note`, who need not be noted any more.
+
+    A note that somebody is writing again just now stays: their change is not to be seen yet.
+    """
     rows = run(
         session,
         """
         DELETE FROM leaderboard_changes WHERE tenant_id = %(tenant_id)s
           AND leaderboard_id = %(board_id)s AND participant_id = ANY(ARRAY(
             SELECT participant_id FROM leaderboard_changes WHERE tenant_id = %(tenant_id)s
-              AND leaderboard_id = %(board_id)s LIMIT %(limit)s))
+              AND leaderboard_id = %(board_id)s
+            ORDER BY participant_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
         RETURNING participant_id
         """,
         _of(board) | {"limit": limit},
@@ -125,6 +129,7 @@ def note(session: Session, tenant_id: int, participant_ids: Iterable[int]) -> No
     """Have every leaderboard of a tenant look at some participants, although no fact says so.
 
     Whoever changed them has not committed yet: a follower meets the note together with the change.
+    One that is there already is written again, so that no follower takes it before the change.
     """
     run(
         session,
@@ -132,7 +137,9 @@ def note(session: Session, tenant_id: int, participant_ids: Iterable[int]) -> No
         INSERT INTO leaderboard_changes (tenant_id, leaderboard_id, participant_id)
         SELECT b.tenant_id, b.id, k.id FROM leaderboards b
         CROSS JOIN unnest(CAST(%(ids)s AS bigint[])) AS k (id)
-        WHERE b.tenant_id = %(tenant_id)s AND b.is_active ON CONFLICT DO NOTHING
+        WHERE b.tenant_id = %(tenant_id)s AND b.is_active ORDER BY b.id, k.id
+        ON CONFLICT (tenant_id, leaderboard_id, participant_id)
+          DO UPDATE SET participant_id = EXCLUDED.participant_id
         """,
         {"tenant_id": tenant_id, "ids": array(sorted(participant_ids))},
     )
@@ -260,6 +267,7 @@ def _count(
             changes.update(prefixes(one.score))
     left = {key: count for key, count in sorted(changes.items()) if count}
     if left:
+        run(session, _LOCK_COUNTS, _of(board) | _counted(left))
         rows = run(session, _CHANGE_COUNTS, _of(board) | _counted(left))
         for level, prefix in rows:
             del left[level, prefix]
@@ -278,6 +286,12 @@ def _counted(changes: Mapping[tuple[int, int], int]) -> dict[str, str]:
 
 _COUNTS = """unnest(CAST(%(levels)s AS smallint[]), CAST(%(prefixes)s AS bigint[]),
       CAST(%(counts)s AS bigint[])) AS k (level, prefix, count)"""
+# In the order in which `forget` takes them: an UPDATE alone would lock them in any order.
+_LOCK_COUNTS = f"""
+    SELECT FROM leaderboard_counts c JOIN {_COUNTS} USING (level, prefix)
+    WHERE c.tenant_id = %(tenant_id)s AND c.leaderboard_id = CAST(%(board_id)s AS uuid)
+    ORDER BY c.level, c.prefix FOR NO KEY UPDATE OF c
+    """
 _CHANGE_COUNTS = f"""
     UPDATE leaderboard_counts c SET count = c.count + k.count FROM {_COUNTS}
     WHERE c.tenant_id = %(tenant_id)s AND c.leaderboard_id = CAST(%(board_id)s AS uuid)

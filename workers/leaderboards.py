@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from models import clock, facts, leaderboards, standings, streaks
-from models.db import Engine, Session, is_away, is_contended, is_duplicate, transaction
+from models import clock, db, facts, leaderboards, standings, streaks
+from models.db import Engine, Session, transaction
 from models.facts import Wanted
 from models.leaderboards import Leaderboard
 from models.rules.leaderboards import Score, of_points, of_streak
@@ -33,6 +33,7 @@ log = logging.getLogger("unbroken.leaderboards")
 
 RUN_SECONDS = 0.8  # of the second between two runs: upkeep has other work
 PORTION = 1_000  # participants looked at in one transaction
+_PASSING = (db.is_away, db.is_contended, db.is_duplicate, db.is_orphan)  # the last: of an erasure
 FACTS_MAX = 5_000  # read in one: most of a busy tenant's may be about another streak
 
 
@@ -42,7 +43,7 @@ def run(context: Context) -> None:
     try:
         follower.run(RUN_SECONDS)
     except Exception as error:
-        if not (is_away(error) or is_contended(error) or is_duplicate(error)):
+        if not any(passes(error) for passes in _PASSING):
             raise
         log.warning("the next run tries again: %s", type(error).__name__)
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from models import standings
 from models.db import Engine, reading, transaction
 from tests.calls import client_of, count, make_streak, noon, post_batch, problem, tick
 from tests.conftest import BASE, Account
@@ -222,6 +223,32 @@ def _side(place: Place) -> Any:
         id = place.tenant_id
 
     return Side()
+
+
+def test_a_note_beside_one_that_is_just_being_followed_is_not_lost(place: Place) -> None:
+    """A change that is not committed yet notes somebody who is noted already; a follower comes."""
+    place.make()
+    place.points(ann=5, bob=3)
+    with reading(place.engine) as session:
+        ann = session.execute(
+            sa.text("SELECT id FROM participants WHERE tenant_id = :id AND external_id = 'ann'"),
+            {"id": place.tenant_id},
+        ).scalar_one()
+    with transaction(place.engine) as session:
+        standings.note(session, place.tenant_id, [ann])
+    with transaction(place.engine) as changing:
+        changing.execute(
+            sa.text(
+                "UPDATE participants SET status = 'SUSPENDED', inactive_since = now() "
+                "WHERE id = :id"
+            ),
+            {"id": ann},
+        )
+        standings.note(changing, place.tenant_id, [ann])
+        place.follow()
+        assert [who for _, who, _ in place.top()] == ["ann", "bob"]
+    place.follow()
+    assert [who for _, who, _ in place.top()] == ["bob"]
 
 
 def test_who_is_erased_is_off_at_once_and_the_counts_are_right(place: Place) -> None:
