@@ -77,7 +77,7 @@ class Directory:
             found = tenants.find_key(session, key)
             if found is None:
                 return None
-            version = self._version(found.tenant_id, for_reading)
+            version = self._version(key, found.tenant_id, for_reading)
             stored = tenants.find_key(session, key) or found
             tenant = tenants.by_id(session, found.tenant_id)
             principal = Principal(
@@ -96,13 +96,16 @@ class Directory:
         self._keep(tenants.hash_key(key), principal)
         return principal
 
-    def _version(self, tenant_id: int, for_reading: bool) -> str:
+    def _version(self, key: str, tenant_id: int, for_reading: bool) -> str:
         try:
             return self._intake.version(tenant_id)
         except Unavailable:
             if not for_reading:
                 raise
-            return _NO_VERSION
+        # A write that still finds the version of before finds what is read now: nothing changed
+        # in between. Without it, the first write after Redis came back would need Postgres.
+        before = self.cached(key)
+        return before.version if before else _NO_VERSION
 
     def _keep(self, digest: bytes, principal: Principal) -> None:
         with self._lock:
