@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 import redis
 import sqlalchemy as sa
+from flask import Flask
 
 from models.db import Engine, transaction
 from models.streaks import Streak
 from settings import Settings
 from tests.conftest import Account
 from tests.integration.batches import make_streak, sequences
+from tests.integration.browsing import Person
 from tests.integration.telling import Told
 from tests.integration.world import World
 from tests.pipeline import Pipeline
@@ -70,3 +72,17 @@ def context(settings: Settings, engine: Engine, redis_client: redis.Redis) -> It
     celery = make_celery(settings.redis_url)
     yield Context(settings, engine, redis_client, celery, "test", lambda: False)
     celery.close()
+
+
+@pytest.fixture
+def nobody(app: Flask) -> Person:
+    """Somebody who has not signed in to the dashboard."""
+    return Person(app)
+
+
+@pytest.fixture
+def admin(app: Flask, account: Account) -> Person:
+    """Somebody who has, with the account's live key."""
+    person = Person(app)
+    assert person.sign_in(account.keys["live"]).status_code == 303
+    return person
