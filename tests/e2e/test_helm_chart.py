@@ -32,13 +32,14 @@ HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 FOLDER = ROOT / "build" / "helm-v3.22.0"
 BUILD_SECONDS_MAX = 540  # two minutes on two cores that others use too
 VERSIONS = ("1.29", "1.33", "1.37")  # the oldest that Chart.yaml admits, one between, the newest
-ROLES = ("api", "drain", "webhooks", "upkeep", "beat")
+ROLES = ("api", "drain", "webhooks", "upkeep", "beat", "metrics")
 SECRETS = ("DATABASE_URL", "REDIS_URL", "UNBROKEN_SECRET_KEYS")
 SCALED = (
     "autoscaling.enabled=true",
     "autoscaling.redis.address=redis:6379",
     "autoscaling.redis.passwordKey=REDIS_PASSWORD",
 )
+WATCHED = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prom")
 
 pytestmark = pytest.mark.timeout(600)
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -110,11 +111,11 @@ def test_helm_finds_nothing_wrong(helm: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("settings", [(), SCALED, ("networkPolicy.enabled=false",)])
+@pytest.mark.parametrize("settings", [(), SCALED, WATCHED, ("networkPolicy.enabled=false",)])
 def test_kubernetes_knows_every_field(helm: Path, version: str, settings: tuple[str, ...]) -> None:
     checked = 0
     for one in rendered(helm, *settings, version=version).values():
-        if one["apiVersion"].startswith("keda.sh/"):
+        if one["apiVersion"].startswith(("keda.sh/", "monitoring.coreos.com/")):
             continue  # not of Kubernetes: looked at below
         kubernetes_validate.validate(one, version, strict=True)
         checked += 1
@@ -173,6 +174,31 @@ def test_the_api_is_asked_whether_it_lives_and_whether_it_is_ready(objects: Obje
     assert service["ports"][0]["targetPort"] == container["ports"][0]["name"]
 
 
+def test_prometheus_finds_the_metrics_and_nobody_outside_the_cluster_does(helm: Path) -> None:
+    found = rendered(helm, *WATCHED)
+    labels = found["Deployment", "prod-metrics"]["spec"]["template"]["metadata"]["labels"]
+    service = found["Service", "prod-metrics"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert service["spec"].get("type", "ClusterIP") == "ClusterIP"
+    (port,) = pods(found)["metrics"]["containers"][0]["ports"]
+    (offered,) = service["spec"]["ports"]
+    assert offered["targetPort"] == port["name"]
+    monitor = found["ServiceMonitor", "prod-metrics"]
+    assert monitor["metadata"]["labels"]["release"] == "prom"
+    assert (
+        monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    )
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == (offered["name"], "/metrics")
+    job = service["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+    scraped = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
+    assert job == scraped["scrape_configs"][0]["job_name"]
+    (rule,) = found["NetworkPolicy", "prod-metrics"]["spec"]["ingress"]
+    assert rule["ports"] == [{"port": port["containerPort"], "protocol": "TCP"}]
+    assert rule["from"] == [{"namespaceSelector": {}}]
+    assert ("ServiceMonitor", "prod-metrics") not in rendered(helm)
+
+
 def test_workers_have_the_time_to_stop_that_compose_gives_them(objects: Objects) -> None:
     ours = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-ours"]
     for role in ("drain", "webhooks", "upkeep", "beat"):
@@ -211,7 +237,7 @@ def test_nobody_reaches_a_worker_and_only_senders_reach_the_world(objects: Objec
         5432,
         6379,
     }
-    for pod in ("api", "drain", "webhooks", "upkeep", "beat"):
+    for pod in ROLES:
         labels = objects["Deployment", f"prod-{pod}"]["spec"]["template"]["metadata"]["labels"]
         assert everyone["podSelector"]["matchLabels"].items() <= labels.items()
     send = objects["NetworkPolicy", "prod-send"]["spec"]
