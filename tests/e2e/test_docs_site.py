@@ -61,6 +61,32 @@ def test_the_page_of_errors_is_that_of_the_code() -> None:
     assert handbook.ERRORS.read_text() == handbook.errors_page()
 
 
+BLOCK = re.compile(r"^```\w", re.MULTILINE)  # one with a language
+RUN_BY = {  # who runs, or compares with the code, the blocks of each page
+    "README.md": "e2e/test_readme.py",
+    "docs/cli.md": "e2e/test_cli_use.py",
+    "docs/errors.md": "e2e/test_docs_site.py",
+    "docs/facts.md": "integration/test_fact_catalogue.py",
+    "docs/import.md": "e2e/test_cli_import.py",
+    "docs/operations.md": "e2e/test_backup.py",
+    "docs/points.md": "e2e/test_points_page.py",
+    "docs/quickstart.md": "e2e/test_docs_site.py",
+    "docs/recipes.md": "e2e/test_examples.py",
+    "docs/time-zones.md": "integration/test_time_zones.py",
+    "docs/webhooks.md": "e2e/test_webhook_snippets.py",
+    "clients/python/README.md": "e2e/test_client.py",
+    "clients/typescript/README.md": "e2e/test_typescript_client.py",
+}
+
+
+def test_every_page_with_something_to_run_is_run_by_a_test() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("*/*.md"), *ROOT.glob("clients/*/*.md")]
+    shown = {str(one.relative_to(ROOT)) for one in pages if BLOCK.search(one.read_text())}
+    assert shown == set(RUN_BY)
+    for page, test in RUN_BY.items():
+        assert (ROOT / "tests" / test).exists(), page
+
+
 EXAMPLE = re.compile(r"^\| `([x.]+)` \| (\d+) \| (reset|held) \| (\d+) \| (\d+) \| (\d+) \|$", re.M)
 EXAMPLES = EXAMPLE.findall((DOCS / "concepts.md").read_text())
 
