@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -16,8 +20,7 @@ from tests.bench.measure_apply import seconds, seed
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers.leaderboards import Follower
-from workers.stream import depth
+from workers.leaderboards import RUN_SECONDS, Follower
 
 FEW, MANY = 10_000, 1_000_000
 PORTION = 10_000
@@ -37,15 +40,18 @@ def boards(stack: Stack) -> list[Row]:
         for name, board in (("few", few), ("many", many)):
             tops[name].append(_tops(stack, board))
             ranks[name].append(_ranks(stack, board))
-    with_boards, without = _drained(stack)
+    drained = _drained(stack)
     return [
         Row("top 20 of a leaderboard with 1,000,000 on it", "with 10,000", "/s",
             tops["many"], tops["few"], at_least=0.8),
         Row("a participant's rank among 1,000,000", "among 10,000", "/s",
             ranks["many"], ranks["few"], at_least=0.8),
         Row("ticks applied by one drain while a leaderboard follows", "without one", "/s",
-            with_boards, without,
+            drained.beside, drained.alone,
             note="the follower runs beside the drain on the same two cores"),
+        Row("participants that the follower looks at meanwhile", "ticks applied beside it", "/s",
+            drained.looked, drained.beside,
+            note="one look is enough for any number of ticks of the same participant"),
     ]  # fmt: skip
 
 
@@ -93,36 +99,59 @@ def _ranks(stack: Stack, board: Leaderboard) -> float:
         return READS / (time.perf_counter() - started)
 
 
-def _drained(stack: Stack) -> tuple[list[float], list[float]]:
-    """How fast a full intake is drained with and without a follower beside it."""
+@dataclass
+class Followed:
+    """How fast a full intake is drained without and with a follower, and what that looks at."""
+
+    alone: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    looked: list[float] = field(default_factory=list)  # participants a second of its own time
+
+
+def _drained(stack: Stack) -> Followed:
     crowd = workload.gather(stack.engine, "boards-drain", stack.some(10_000))
     seed(stack.engine, crowd)
     values = BOARD | {"metric": "streak", "streak_code": workload.CODE, "is_active": True}
-    followed: list[float] = []
-    alone: list[float] = []
-    for _ in stack.rounds(4):
-        alone.append(_paced(stack, crowd, None))
+    found = Followed()
+    for nth in stack.rounds(4):
+        found.alone.append(_paced(stack, crowd))
         with transaction(stack.engine) as session:
-            session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
-            code = f"board_{len(followed)}"
-            leaderboards.create(session, crowd.tenant.id, values | {"code": code})
+            leaderboards.create(session, crowd.tenant.id, values | {"code": f"board_{nth}"})
         follower = Follower(stack.engine, facts_days=90)
-        follower.run(60)
-        followed.append(_paced(stack, crowd, follower))
+        follower.run(60)  # built
+        with _following(follower, found):
+            found.beside.append(_paced(stack, crowd))
         with transaction(stack.engine) as session:
             session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
-    return followed, alone
+    return found
 
 
-def _paced(stack: Stack, crowd: Crowd, follower: Follower | None) -> float:
-    """Ticks a second from a full intake; a follower runs as upkeep does, 0.8 s of each second."""
+def _paced(stack: Stack, crowd: Crowd) -> float:
+    """Ticks a second from a full intake."""
     count = stack.some(40_000)
     workload.fill(stack.intake, crowd, count)
     with stack.drain():
-        started = time.perf_counter()
-        if follower is None:
-            return count / seconds(stack.wait_drained)
-        while depth(stack.intake.client):
-            follower.run(0.8)
-            time.sleep(0.2)
-        return count / (time.perf_counter() - started)
+        return count / seconds(stack.wait_drained)
+
+
+@contextmanager
+def _following(follower: Follower, found: Followed) -> Iterator[None]:
+    """As upkeep does: 0.8 s of each second, for as long as the block runs."""
+    over, looked, busy = threading.Event(), 0, 0.0
+
+    def follow() -> None:
+        nonlocal looked, busy
+        while not over.is_set():
+            started = time.perf_counter()
+            looked += follower.run(RUN_SECONDS)
+            busy += time.perf_counter() - started
+            over.wait(1 - RUN_SECONDS)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    found.looked.append(looked / busy)
