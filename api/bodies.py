@@ -36,9 +36,14 @@ class TooMany(Exception):
 class Bodies:
     """Reads the bodies of one process."""
 
-    def __init__(self, seconds_max: float = BODY_SECONDS_MAX) -> None:
-        self._seconds_max = seconds_max
-        self._places = [None] * READ_AT_ONCE_MAX  # pop and append are atomic
+    def __init__(
+        self,
+        seconds_max: float = BODY_SECONDS_MAX,
+        at_once_max: int = READ_AT_ONCE_MAX,
+        readers_max: int = READERS_MAX,
+    ) -> None:
+        self._seconds_max, self._readers_max = seconds_max, readers_max
+        self._places = [None] * at_once_max  # pop and append are atomic
         self._lock = Lock()
         self._readers: Counter[Hashable] = Counter()
 
@@ -76,7 +81,7 @@ class Bodies:
 
     def _enter(self, caller: Hashable) -> None:
         with self._lock:
-            is_full = self._readers.total() >= READERS_MAX
+            is_full = self._readers.total() >= self._readers_max
             if is_full or self._readers[caller] >= READERS_OF_ONE_MAX:
                 raise TooMany
             self._readers[caller] += 1

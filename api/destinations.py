@@ -247,7 +247,7 @@ def unsealing() -> Iterator[None]:
     try:
         yield
     except SecretsError as error:
-        detail = f"This server cannot use webhook secrets. {error}"
+        detail = f"This server cannot use secrets. {error}"
         raise Problem(503, "unavailable", detail, headers={"Retry-After": "60"}) from None
 
 

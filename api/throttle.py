@@ -49,7 +49,7 @@ class Throttle:
     def check(self, address: str | None) -> None:
         """429 when too many look-ups failed for this address."""
         with self._lock:
-            found = self._current(_network(address))
+            found = self._current(network(address))
         if self._limit and found and found.count >= self._limit:
             left = math.ceil(found.began_at + WINDOW_SECONDS - self._now())
             detail = "Too many unknown keys were sent from this address. Try again later."
@@ -58,7 +58,7 @@ class Throttle:
 
     def failed(self, address: str | None) -> None:
         """Count a failure."""
-        name = _network(address)
+        name = network(address)
         with self._lock:
             found = self._current(name) or _Failures(self._now())
             found.count += 1
@@ -89,7 +89,7 @@ def _parsed(text: str | None) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _network(address: str | None) -> str:
+def network(address: str | None) -> str:
     """Whose address it is: an IPv4 address, a network of IPv6, or nobody known."""
     found = _parsed(address)
     match found:

@@ -222,6 +222,15 @@ class Intake:
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
 
+    def unapplied(self, tenant_id: int) -> int:
+        """How many writes of a tenant wait. Raises Unavailable."""
+        name = keys.waiting(keys.stream_of(tenant_id))
+        try:
+            found: Any = self.client.hget(name, str(tenant_id))
+        except redis.exceptions.RedisError as error:
+            raise Unavailable from error
+        return int(found or 0)
+
     def is_idle(self, tenant_id: int) -> bool:
         """Whether every write of the tenant, and whoever shares its streams, is applied or put
         away. False when Redis does not say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +67,7 @@ def _number(text: str) -> int | str | None:
     """A number, or what was typed instead: the API names the field."""
     if not text:
         return None
-    return int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else text
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else text
 
 
 def _json(text: str) -> Any:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
-from flask import Blueprint, Response, g, make_response, redirect, render_template, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Blueprint, Request, Response, g, make_response, redirect, render_template, request
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    ServiceUnavailable,
+)
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth
+from api import auth, bodies
 from api.context import DASHBOARD_PATH as PATH
 from api.context import this_request
 from api.dashboard import session, text
-from api.errors import Problem
+from api.errors import RETRY_SECONDS, Problem
+from api.throttle import client_address, network
 from models.db import is_away
 
 FORM_BYTES_MAX = 200_000  # the longest description, percent-encoded, and some to spare
+
+# Whoever signs in has shown no key: their bodies take no place from those who have, and hold
+# eight threads of 16 at most, for two seconds.
+_strangers = bodies.Bodies(seconds_max=2.0, at_once_max=0, readers_max=8)
 
 blueprint = Blueprint(
     "dashboard",
@@ -87,17 +100,45 @@ def guard() -> AnyResponse | None:
 
 
 def form() -> dict[str, str]:
-    """The fields of a form that was sent, the first of each name."""
+    """The fields of a form that was sent, the first of each name; read once, within bounds."""
+    if "form" not in g:
+        pairs = parse_qsl(_sent().decode(errors="replace"), keep_blank_values=True)
+        g.form = dict(reversed(pairs))
+    found: dict[str, str] = g.form
+    return found
+
+
+def _sent() -> bytes:
+    """The bytes of a form: it has no length where it comes in chunks, and may never come."""
     here = this_request()
     if (here.content_length or 0) > FORM_BYTES_MAX:
         raise RequestEntityTooLarge
-    return dict(here.form.items())
+    try:
+        raw = _take(here)
+    except bodies.TooSlow:
+        raise RequestTimeout from None
+    except bodies.TooMany:
+        raise ServiceUnavailable from None
+    if len(raw) > FORM_BYTES_MAX:
+        raise RequestEntityTooLarge
+    if len(raw) < (here.content_length or 0):
+        raise BadRequest
+    return raw
+
+
+def _take(here: Request) -> bytes:
+    if who := g.get("principal"):
+        return bodies.take(here.stream, FORM_BYTES_MAX + 1, who.key.id)
+    address = network(client_address(here))
+    return _strangers.take(here.stream, FORM_BYTES_MAX + 1, address)
 
 
 def to_sign_in() -> AnyResponse:
     """Ask who it is, and go on to this page then."""
     here = this_request()
-    to = here.full_path.rstrip("?") if here.method == "GET" else PATH
+    to = PATH
+    if here.method == "GET":
+        to = f"{quote(here.path)}?{here.query_string.decode('latin-1')}".rstrip("?")
     if here.headers.get("HX-Request"):  # a part of a page: the whole page has to go
         return Response(status=204, headers={"HX-Redirect": f"{PATH}/sign-in"})
     return redirect(f"{PATH}/sign-in?{urlencode({'next': to})}", 303)
@@ -111,22 +152,32 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         navigation=NAVIGATION if who else {},
         tenant=who.tenant if who else None,
         token=g.signed.token if "signed" in g else "",
-        told=request.args.get("told", "")[:200],
+        told=_told(),
         **values,
     )
     return make_response(html, status)
 
 
-def error_page(status: int, detail: str) -> Response:
+def _told() -> str:
+    with suppress(Problem):  # a query that is no text has a page of its error, too
+        return request.args.get("told", "")[:200]
+    return ""
+
+
+def error_page(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """A page that says what went wrong."""
-    return page("error.html", status, code=status, detail=detail, title=f"Error {status}")
+    response = page("error.html", status, code=status, detail=detail, title=f"Error {status}")
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    response.headers.update(headers or {})
+    return response
 
 
 @blueprint.errorhandler(Exception)
 def show_error(error: Exception) -> AnyResponse:
     """The page of an error: never a problem document, never a stack."""
     if isinstance(error, Problem):
-        return _of(error.status, error.detail)
+        return _of(error.status, error.detail, error.headers)
     if isinstance(error, HTTPException):
         return _of(error.code or 500, error.description or "")
     if is_away(error):
@@ -134,10 +185,10 @@ def show_error(error: Exception) -> AnyResponse:
     raise error
 
 
-def _of(status: int, detail: str) -> AnyResponse:
+def _of(status: int, detail: str, headers: Mapping[str, str] | None = None) -> AnyResponse:
     if status == 401:
         return to_sign_in()
-    return error_page(status, detail)
+    return error_page(status, detail, headers)
 
 
 @blueprint.after_request

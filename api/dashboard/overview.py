@@ -15,6 +15,7 @@ from api.dashboard.frame import blueprint, page
 from api.rows import reading
 from models import clock
 from models import overview as figures
+from workers import keys
 from workers.intake import Unavailable
 
 WIDTH, HEIGHT = 600, 96  # of the curve
@@ -22,7 +23,7 @@ WIDTH, HEIGHT = 600, 96  # of the curve
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What waits to be applied, of everybody; None where Redis does not answer."""
+    """What waits to be applied, of this tenant alone; None where Redis does not answer."""
 
     entries: int | None
     oldest_seconds: float | None
@@ -57,12 +58,13 @@ def with_a_slash() -> AnyResponse:
 
 
 def _intake() -> Intake:
+    intake, number = app_context().intake, keys.stream_of(tenant().id)
     try:
-        vitals = app_context().intake.vitals()
+        entries, vitals = intake.unapplied(tenant().id), intake.vitals()
     except Unavailable:
         return Intake(None, None, None)
-    ages = [one.oldest_age_seconds for one in vitals.streams]
-    return Intake(sum(one.entries for one in vitals.streams), max(ages, default=0.0), vitals.drains)
+    ages = [one.oldest_age_seconds for one in vitals.streams if one.number == number and entries]
+    return Intake(entries, max(ages, default=0.0), vitals.drains)
 
 
 def _line(curve: Sequence[float], peak: float) -> str:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-from flask import Response, request, stream_with_context
+from flask import Response, abort, request, stream_with_context
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.dashboard import calls
 from api.dashboard.calendar import calendar, why
 from api.dashboard.frame import blueprint, page
+from api.waiting import Waiters
 from models import clock
 
 PAGE_SIZE = 50
 DAYS_SHOWN = {"daily": 371, "weekly": 3 * 371, "monthly": 5 * 371}  # 53 weeks, 3 and 5 years
+STREAKS_SHOWN = 20  # each asks the API for its history and draws up to 371 days
 ROWS = 100  # of one page of the feed
 CSV_PAGES_MAX = 10_000  # a million rows
+_exports = Waiters(4)  # of this process: whoever reads slowly holds a thread for as long
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -38,12 +42,14 @@ def participants() -> AnyResponse:
 
 @blueprint.get("/participants/<participant:participant_id>")
 def participant(participant_id: str) -> AnyResponse:
-    """Everything about one participant."""
+    """Everything about one participant; a calendar for the first of their streaks."""
+    found = _of(participant_id, "streaks")["streaks"]
     return page(
         "person.html",
         title=participant_id,
         profile=calls.get("participants", participant_id),
-        streaks=[_streak(participant_id, one) for one in _of(participant_id, "streaks")["streaks"]],
+        streaks=[_streak(participant_id, one) for one in found[:STREAKS_SHOWN]],
+        more=max(len(found) - STREAKS_SHOWN, 0),
         tier=_of(participant_id, "tier"),
         challenges=_of(participant_id, "challenges")["challenges"],
         moves=_of(participant_id, "points", "transactions", page_size=10),
@@ -85,10 +91,16 @@ def at_risk() -> AnyResponse:
 def at_risk_csv() -> AnyResponse:
     """The same as a file, all of it, page by page as it is sent."""
     code, least = _asked([])
-    calls.get("streaks", code, "at-risk", limit=1)  # what is wrong is said before the file begins
+    # What is wrong is said before the file begins.
+    calls.get("streaks", code, "at-risk", min_count=least, limit=1)
+    held = ExitStack()
+    if not held.enter_context(_exports.place()):
+        abort(503, "Too many exports are being read. Try again in a moment.")
     rows = stream_with_context(_csv(code, least))
     headers = {"Content-Disposition": f'attachment; filename="at-risk-{code}.csv"'}
-    return Response(rows, 200, headers, content_type="text/csv; charset=utf-8")
+    response = Response(rows, 200, headers, content_type="text/csv; charset=utf-8")
+    response.call_on_close(held.close)
+    return response
 
 
 def _asked(streaks: list[dict[str, Any]]) -> tuple[str, int]:
@@ -114,5 +126,8 @@ def _line(values: list[Any]) -> str:
     """A row; what a spreadsheet would take for a formula is made text."""
     out = io.StringIO()
     texts = ["" if one is None else str(one) for one in values]
-    csv.writer(out).writerow([f"'{one}" if one.startswith(_FORMULA) else one for one in texts])
+    # In quotes: where a semicolon parts columns, one within an id would begin a formula.
+    is_parted = any(";" in one for one in texts)
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL if is_parted else csv.QUOTE_MINIMAL)
+    writer.writerow([f"'{one}" if one.startswith(_FORMULA) else one for one in texts])
     return out.getvalue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import redirect, request
+from urllib.parse import urlsplit
+
+from flask import Request, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.context import DASHBOARD_PATH as PATH
@@ -12,6 +14,7 @@ from api.dashboard.frame import blueprint, form, page
 from api.throttle import client_address
 from models import tenants
 
+FROM_ELSEWHERE = "Sign in here, not from a page of somebody else."
 NOT_LET_IN = "This key is not known, has expired, was revoked, or has no admin scope."
 
 
@@ -24,11 +27,14 @@ def sign_in() -> AnyResponse:
 @blueprint.post("/sign-in")
 def signing_in() -> AnyResponse:
     """Begin a session for an admin key; guesses are slowed as those of the API are."""
+    here = this_request()
+    if not _is_from_a_page_of_ours(here):
+        return page("sign_in.html", 403, title="Sign in", to=PATH, error=FROM_ELSEWHERE)
     given = form()
     key, to = given.get("key", "").strip(), _to(given.get("next"))
-    here = this_request()
     address = client_address(here)
-    app_context().throttle.check(address)
+    if not app_context().directory.was_valid(key):
+        app_context().throttle.check(address)
     if not _is_let_in(key):
         app_context().throttle.failed(address)
         return page("sign_in.html", 403, title="Sign in", to=to, error=NOT_LET_IN)
@@ -43,6 +49,15 @@ def sign_out() -> AnyResponse:
     response = redirect(f"{PATH}/sign-in", 303)
     session.end(response)
     return response
+
+
+def _is_from_a_page_of_ours(here: Request) -> bool:
+    """Not a form of somebody else's page, which would sign a person in as somebody else."""
+    site = here.headers.get("Sec-Fetch-Site")  # over plain http browsers send Origin alone
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = here.headers.get("Origin")
+    return origin is None or urlsplit(origin).netloc == here.host
 
 
 def _is_let_in(key: str) -> bool:
