@@ -7,8 +7,8 @@ WORKDIR /app
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements.lock pyproject.toml ./
-# The versions of the lock, without its tools for tests and its embedded servers: a container has
-# its Postgres and Redis beside it.
+# The versions of the lock, without its embedded servers: a container has its Postgres and Redis
+# beside it.
 RUN sed -nE 's/^([A-Za-z0-9._-]+==[^ ;\\]+).*/\1/p' requirements.lock > /tmp/versions.txt \
  && pip install --constraint /tmp/versions.txt setuptools
 COPY settings.py ./

@@ -5,15 +5,16 @@
 
 PYTHON ?=
 PIP := .venv/bin/python -m pip --disable-pip-version-check
-STAMP := .venv/.installed
+READY := .venv/.installed
+TOOLS := .venv/.installed-tools
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP) ## Install into .venv (done by the others when needed)
+setup: $(TOOLS) ## Install into .venv, with the tools of the tests (done by the others when needed)
 
 # Made again only when what is to be installed has changed.
-$(STAMP): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml
 	@set -e; found=; \
 	for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
@@ -24,16 +25,22 @@ $(STAMP): requirements.lock pyproject.toml
 	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "make: $$found has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; \
 	fi; \
-	echo "installing into .venv with $$($$found --version)"; \
+	echo "installing into .venv with $$($$found --version): about a minute, 280 MB"; \
 	$$found -m venv .venv
 	@$(PIP) install --quiet --require-hashes -r requirements.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	@touch $(STAMP)
+	@touch $(READY)
 
-up: setup ## Run everything on this machine (options: ARGS="--port 8080")
+# To try it, and to run it, nobody needs them.
+$(TOOLS): $(READY) requirements-dev.lock
+	@echo "installing the tools of the tests: about a minute, 700 MB"
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $(TOOLS)
+
+up: $(READY) ## Run everything on this machine (options: ARGS="--port 8080")
 	@exec .venv/bin/unbroken up $(ARGS)
 
-demo: setup ## Show it: ticks in, verified facts out (ONCE=1 stops by itself)
+demo: $(READY) ## Show it: ticks in, verified facts out (ONCE=1 stops by itself)
 	@exec .venv/bin/python -m api.cli.demo $(if $(filter-out 0,$(ONCE)),--once)
 
 # The tests of the dashboard need it; asked for only where it is missing.
@@ -85,20 +92,22 @@ format: setup ## Format the code and fix what can be fixed
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-openapi: setup ## Write docs/openapi.json anew from the routes and models
+openapi: $(READY) ## Write docs/openapi.json anew from the routes and models
 	@.venv/bin/unbroken openapi > docs/openapi.json
 	@.venv/bin/python -m api.cli.handbook
 
 client: ## Build the TypeScript client (needs Node and npm)
 	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
 
-cli: setup ## Write docs/cli.md anew from the commands' --help
+cli: $(READY) ## Write docs/cli.md anew from the commands' --help
 	@.venv/bin/python -m api.cli.reference > docs/cli.md
 
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url --no-emit-find-links
 # uv resolves for every Python and platform at once; it is needed for this alone.
-lock: setup ## Write requirements.lock anew from pyproject.toml
+lock: setup ## Write both requirements locks anew from pyproject.toml
 	@.venv/bin/python -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
-	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	@build/lock/bin/uv $(COMPILE) --all-extras --upgrade --output-file requirements-dev.lock pyproject.toml
+	@build/lock/bin/uv $(COMPILE) --extra embedded --extra build --constraint requirements-dev.lock \
 	  --upgrade --output-file requirements.lock pyproject.toml

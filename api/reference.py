@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
+from markupsafe import escape
 
 from api import openapi, pages
 from api.answers import Answer
+from api.context import this_request
 from api.operations import describe
 
 blueprint = Blueprint("reference", __name__, template_folder="templates")
 
+ANYWHERE = "http://127.0.0.1:8000"  # in the page as it is made; as it is served: its own address
 _STYLE = Path(__file__).parent / "templates" / "reference.css"
 _NOTHING_FOREIGN = (
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
@@ -38,7 +41,12 @@ def openapi_json() -> Response:
 @describe("This API as a page to read", answers={200: str}, answer_type="text/html")
 def reference() -> Response:
     """Every operation with its fields, answers, errors and an example; it needs no network."""
-    return _kept("text/html", _page)
+    served = _kept("text/html", _page)
+    own = escape(this_request().host_url.rstrip("/")).encode()
+    served.data = served.data.replace(ANYWHERE.encode(), own)
+    # By the browser alone: the address is as the caller has it, and no cache gives it to others.
+    served.headers["Cache-Control"] = "private, max-age=300"
+    return served
 
 
 @blueprint.get("/reference.css")

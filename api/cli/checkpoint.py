@@ -24,7 +24,8 @@ class Checkpoint:
 
 
 def load(path: Path, digest: str) -> Checkpoint | None:
-    """What was kept, or None; raises CannotRun for a file that is of something else."""
+    """What was kept; None without any, or where an import ended with nothing accepted: there is
+    nothing to double then. Raises CannotRun for a file that is of something else."""
     try:
         kept = Checkpoint(**json.loads(path.read_text()))
     except FileNotFoundError:
@@ -33,6 +34,8 @@ def load(path: Path, digest: str) -> Checkpoint | None:
         raise CannotRun(
             f"{path} is no checkpoint of an import: name another --checkpoint"
         ) from None
+    if kept.is_done and not kept.accepted:
+        return None
     if kept.digest != digest:
         raise CannotRun(
             f"{path} is of another import (file, URL, key or options differ): go on as it began,"

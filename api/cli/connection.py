@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from click import get_current_context
 from click.core import ParameterSource
@@ -17,6 +15,7 @@ from api.cli import data
 from api.cli.data import Data
 from api.cli.database import speaking_of_database
 from api.cli.errors import CannotRun, NotThere
+from api.cli.program import program
 from api.cli.up import read_settings
 from models import db, schema
 from models.db import Session
@@ -71,7 +70,7 @@ def service(path: Path) -> Iterator[Service]:
 def _check_schema(engine: db.Engine) -> None:
     with db.reading(engine) as session:
         if schema.revision(session) is None:
-            raise CannotRun("the database is empty: run `unbroken migrate` first")
+            raise CannotRun(f"the database is empty: run `{program()} migrate` first")
 
 
 def find(path: Path) -> Settings:
@@ -83,28 +82,11 @@ def find(path: Path) -> Settings:
     if not _is_given() and settings.database_url and settings.redis_url:
         return settings
     folder = Data(path.absolute().resolve())
-    found = running(folder)
+    found = data.running(folder)
     if found is None:
-        raise CannotRun(
-            f"nothing runs on {folder.root}: start `unbroken up`, name its folder with --data,"
-            " or set DATABASE_URL and REDIS_URL"
-        )
+        raise CannotRun(f"{data.nothing_runs(folder)}, or set DATABASE_URL and REDIS_URL")
     return replace(settings, database_url=found["database_url"], redis_url=found["redis_url"])
 
 
 def _is_given() -> bool:
     return get_current_context().get_parameter_source("path") is not ParameterSource.DEFAULT
-
-
-def running(folder: Data) -> dict[str, Any] | None:
-    """What a running `unbroken up` recorded: url, pid, database_url and redis_url."""
-    record = folder.run / "up.json"
-    try:
-        if not data.is_locked(folder):
-            return None
-        found: dict[str, Any] = json.loads(record.read_text())
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        raise CannotRun(f"{folder.run} belongs to another user: run as that user") from error
-    return found

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from api.cli.errors import CannotRun
+from api.cli.program import program
 
 SOCKET_PATH_BYTES_MAX = 107  # the kernel's sun_path of 108, less its end mark
 LOG_BYTES_MAX = 16 * 1024 * 1024  # a restart puts a longer log aside, as ROLE.log.1
+DEMO = ".demo"  # the folder of `unbroken demo`
 _LONGEST_SOCKET = "run/.s.PGSQL.5432"
 
 
@@ -127,6 +131,28 @@ def is_locked(data: Data) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def running(folder: Data) -> dict[str, Any] | None:
+    """What a running `unbroken up` recorded: url, pid, database_url and redis_url."""
+    record = folder.run / "up.json"
+    try:
+        if not is_locked(folder):
+            return None
+        found: dict[str, Any] = json.loads(record.read_text())
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise CannotRun(f"{folder.run} belongs to another user: run as that user") from error
+    return found
+
+
+def nothing_runs(folder: Data) -> str:
+    """Why a command finds nobody, and what to do; the demo's folder is named where it runs."""
+    beside = Data(folder.root.parent / DEMO)
+    known = f" (the demo runs: --data {DEMO})" if beside != folder and is_locked(beside) else ""
+    start = f"start `{program()} up`, name its folder with --data"
+    return f"nothing runs on {folder.root}{known}: {start}"
 
 
 def _open_lock(data: Data) -> int:

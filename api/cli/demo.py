@@ -19,13 +19,21 @@ from typing import Any
 import click
 import requests
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from api.cli.address import free_port
+from api.cli.errors import CannotRun
+from api.cli.lines import fact_line
+from api.cli.program import program
 from api.cli.story import SCENES, STREAK, Scene, crowd, facts_expected
 from api.cli.subscriber import Arrival, Subscriber
 
 START_SECONDS, STOP_SECONDS, FACTS_SECONDS = 120, 30, 30
+PORT = 8000
 ANSWER_SECONDS = 10  # of one request; the worker's first answer may find everything cold
+
+CODE = "morning_run"  # of the streak that the visitor makes
 
 OUTCOME_STYLES = {
     "started": "green", "extended": "green", "backfilled": "cyan", "repeated": "dim",
@@ -35,7 +43,12 @@ OUTCOME_STYLES = {
 
 @click.command()
 @click.option("--once", is_flag=True, help="Stop by itself; exit 0 only if everything was right.")
-@click.option("--port", default=0, show_default="any free one", help="Port of the API.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    show_default=f"{PORT}, any free one where it is taken",
+    help="Port of the API; 0 takes any free one.",
+)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -43,21 +56,31 @@ OUTCOME_STYLES = {
     show_default=True,
     help="Folder of the demo's data.",
 )
-def demo(once: bool, port: int, data: Path) -> None:
-    """Start everything, play a few days of ticks, show every answer and every verified fact.
+def demo(once: bool, port: int | None, data: Path) -> None:
+    """Start everything, play a few days of ticks, show every answer and every verified fact; then
+    keep running, and receive what you cause yourself.
 
     \b
     Example:
       unbroken demo --once
     """
     console = Console(highlight=False, soft_wrap=True)
-    with _up(console, data, port) as url:
-        keys = _tenant(data)
-        play = Play(console, url, keys)
-        is_right = play.run()
-        if not once:
-            _keep_running(console, url, keys)
+    with _up(console, data, _port() if port is None else port) as url:
+        play = Play(console, url, _tenant(data))
+        with Subscriber(play.seen) as subscriber:
+            is_right = play.run(subscriber)
+            if not once:
+                play.go_on()
+                _keep_running(console, url, play.keys, data)
     sys.exit(0 if is_right else 1)
+
+
+def _port() -> int:
+    """The usual port, or any free one: what listens there already is none of our business."""
+    try:
+        return free_port("127.0.0.1", PORT)
+    except CannotRun:
+        return 0
 
 
 @contextmanager
@@ -103,7 +126,7 @@ def _tenant(data: Path) -> dict[str, str]:
 
 @dataclass
 class Play:
-    """One run of the story against a running API."""
+    """One run of the story against a running API; then whatever its visitor does."""
 
     console: Console
     url: str
@@ -112,6 +135,8 @@ class Play:
     forged: int = 0
     wrong: list[str] = field(default_factory=list)
     posted_at: dict[str, float] = field(default_factory=dict)  # by tick id
+    is_over: bool = False  # the story: what comes now is the visitor's
+    webhook_id: str = ""
     delays_ms: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -121,22 +146,32 @@ class Play:
         self.today = datetime.now(UTC)
         self.printing = threading.Lock()
 
-    def run(self) -> bool:
+    def run(self, subscriber: Subscriber) -> bool:
         """Play all of it; whether every answer, fact and count was right."""
-        with Subscriber(self._seen) as subscriber:
-            self._set_up(subscriber)
-            for scene in SCENES:
-                self._record(scene)
-            self._record_crowd()
-            self._await_facts()
+        self._set_up(subscriber)
+        for scene in SCENES:
+            self._record(scene)
+        self._record_crowd()
+        self._await_facts()
         self._check_counts()
         self._summary()
         return not self.wrong
 
+    def go_on(self) -> None:
+        """Be told of everything from now on, and show it as it comes."""
+        self.is_over = True
+        self.http.patch(
+            f"{self.api}/admin/webhooks/{self.webhook_id}",
+            json={"event_types": ["*"]},
+            timeout=ANSWER_SECONDS,
+        ).raise_for_status()
+
     def _set_up(self, subscriber: Subscriber) -> None:
         self._post("/streaks", STREAK, 201)
-        hook = {"url": subscriber.url, "event_types": ["behavior.*"]}
-        subscriber.trust(self._post("/admin/webhooks", hook, 201)["secret"])
+        hook = {"url": subscriber.url, "event_types": ["behavior.*"], "description": "the demo"}
+        made = self._post("/admin/webhooks", hook, 201)
+        self.webhook_id = made["id"]
+        subscriber.trust(made["secret"])
         self._say(
             f"tenant [bold]{self.keys['tenant']}[/], streak [bold]daily_login[/] (one grace"
             f" period), facts go to [bold]{subscriber.url}[/]\n"
@@ -169,10 +204,15 @@ class Play:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def _seen(self, arrival: Arrival) -> None:
+    def seen(self, arrival: Arrival) -> None:
+        """Check a fact off, and show it."""
         fact = arrival.fact if arrival.verdict == "verified" else None
         if fact is None:
             self.forged += 1
+            return
+        if self.is_over:
+            said = escape(fact_line(fact))
+            self._say(f"  [magenta]fact[/] {said}   [green]✓ signature[/]")
             return
         self.facts.append(fact)
         payload = fact["payload"]
@@ -243,14 +283,22 @@ class Play:
             self.console.print(line)
 
 
-def _keep_running(console: Console, url: str, keys: dict[str, str]) -> None:
+def _keep_running(console: Console, url: str, keys: dict[str, str], data: Path) -> None:
     console.print(
-        f"\nStill running at [bold]{url}[/] (Ctrl-C stops it). Your keys:\n"
-        f"  live  {keys['live_key']}\n  test  {keys['test_key']}\n\n"
-        f"Look at it: [bold]{url}/dashboard[/], signed in with a key.\n\nTry it:\n"
-        f"  curl -X POST {url}/api/v1/gamify/streaks/record -H 'X-API-Key: {keys['live_key']}' \\\n"
-        "    -H 'Content-Type: application/json' \\\n"
-        '    -d \'{"participant_id": "you", "streak_code": "daily_login"}\''
+        f"\nStill running (Ctrl-C stops it). [bold]Now you:[/]\n\n"
+        f"  1. Open [bold]{url}/dashboard[/] and sign in with the live key\n"
+        f"       {keys['live_key']}\n"
+        f"  2. Progression → Streaks → New streak: code {CODE}, name Morning run. Create it.\n"
+        f"  3. In another terminal, a tick:\n\n"
+        f"curl -X POST {url}/api/v1/gamify/streaks/record \\\n"
+        f"  -H 'X-API-Key: {keys['live_key']}' -H 'Content-Type: application/json' \\\n"
+        f'  -d \'{{"participant_id": "you", "streak_code": "{CODE}"}}\'\n\n'
+        "  4. Its fact comes in below, signed. See it delivered: Delivery → Webhooks → /facts, the"
+        " first line.\n\n"
+        f"The sandbox has a key of its own: {keys['test_key']}\n"
+        f"For the commands (`{program()} --help`), in that terminal:\n"
+        f"  export UNBROKEN_URL={url} UNBROKEN_KEY={keys['live_key']}\n"
+        f"Those for operators, such as doctor and trace, take --data {escape(str(data))}.\n"
     )
     try:
         while True:

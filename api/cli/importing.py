@@ -279,5 +279,8 @@ def _summary(job: Job, done: dict[str, Any]) -> str:
     again = f" (from row {done['resumed_at'] + 1} on, this time)" if done["resumed_at"] else ""
     return (
         f"{done['rows']} rows{again}: {done['accepted']} accepted, {done['refused']} refused;"
-        f" {told}. The workers apply them now."
+        f" {told}.{_NOW if done['accepted'] else ''}"
     )
+
+
+_NOW = " The workers apply them now."

@@ -109,7 +109,7 @@ def _run(show: Show, subscriber: Subscriber, given: dict[str, Any]) -> None:
         stack.enter_context(subscriber)
         stack.callback(show.ending.set)
         _say(f"Listening at {subscriber.url}; Ctrl-C stops it.")
-        if not given["create"]:
+        if not secrets:
             _say(_how_to_create(url, given["url"] or "http://127.0.0.1:8000"))
         if not secrets:
             _say("There is no --secret: nothing is verified.")

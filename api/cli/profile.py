@@ -79,7 +79,7 @@ def _lines(found: Profile, streaks: Shown) -> Iterator[Text]:
 
 
 def _streak(one: StreakOf, past: History) -> Iterator[Text]:
-    head = Text(f"{printable(one.code):{LABEL_COLUMNS}}", "bold")
+    head = Text(f"{printable(one.code):{LABEL_COLUMNS - 2}}  ", "bold")
     head.append(f"{one.current_count} {_unit(one)}  longest {one.longest_count}  ", "default")
     yield head.append(one.status.replace("_", " "), _STYLES.get(one.status, "default"))
     yield Text(" " * LABEL_COLUMNS) + strip(past.periods)

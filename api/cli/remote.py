@@ -13,8 +13,8 @@ import click
 import requests
 from requests import PreparedRequest
 
+from api.cli import data
 from api.cli.address import reachable
-from api.cli.connection import running
 from api.cli.data import Data
 from api.cli.errors import CannotRun
 from api.cli.lines import printable
@@ -101,12 +101,9 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
 def url_of(path: Path) -> str:
     """The URL of the `unbroken up` on a data folder; raises CannotRun when none runs."""
     folder = Data(path.absolute().resolve())
-    found = running(folder)
+    found = data.running(folder)
     if found is None:
-        raise CannotRun(
-            f"nothing runs on {folder.root}: start `unbroken up`, name its folder with --data,"
-            " or the API with --url or UNBROKEN_URL"
-        )
+        raise CannotRun(f"{data.nothing_runs(folder)}, or the API with --url or UNBROKEN_URL")
     return reachable(str(found["url"]))
 
 

@@ -1,8 +1,11 @@
-"""The root's --help: commands in the order in which people meet them."""
+"""The root's commands: imported when they are called, and told in the order in which people meet
+them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
 
 import click
 
@@ -15,7 +18,25 @@ REST = "Operate"
 
 
 class Tour(click.Group):
-    """A group whose help has sections."""
+    """A group whose help has sections, and whose commands load nothing before they are asked for:
+    what one of them needs (Flask, SQLAlchemy, Alembic) takes a second to import."""
+
+    def __init__(self, *args: Any, commands_of: Mapping[str, str], **values: Any) -> None:
+        """`commands_of`: name → module of this package and attribute, as `tenants:tenant`."""
+        super().__init__(*args, **values)
+        self._places = commands_of
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name."""
+        return sorted(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command, imported now; None for what is none."""
+        if cmd_name not in self._places:
+            return None
+        module, _, attribute = self._places[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(f"api.cli.{module}"), attribute)
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands of each section; those in none are for whoever operates it."""

@@ -22,6 +22,7 @@ from api.cli.data import Data
 from api.cli.database import bring_up_to_date
 from api.cli.errors import CannotRun
 from api.cli.options import data_option
+from api.cli.program import program
 from api.cli.roles import METRICS_PORT, Plan
 from api.cli.supervisor import TICK_SECONDS, Supervisor, say
 from settings import Settings, SettingsError, variable
@@ -167,9 +168,8 @@ def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
     _wait_ready(supervisor, base)
     say(f"up in {time.monotonic() - began:.1f} s; Ctrl-C stops; logs in {folder.logs}")
     if settings.dashboard:
-        say(
-            f"dashboard: {base}/dashboard, for admin keys (`unbroken tenant create acme` shows two)"
-        )
+        made = f"{program()} tenant create acme"
+        say(f"dashboard: {base}/dashboard, for admin keys (`{made}` shows two)")
     click.echo(f"ready {base}")
 
 

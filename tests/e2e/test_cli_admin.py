@@ -153,7 +153,7 @@ def test_a_slug_is_taken_once(env: dict[str, str]) -> None:
 
 def test_without_a_service_it_says_what_to_start(tmp_path: Path) -> None:
     where = ["--data", str(tmp_path)]
-    sentence = "start `unbroken up`, name its folder with --data, or set DATABASE_URL"
+    sentence = "unbroken up`, name its folder with --data, or set DATABASE_URL"
     assert_refused(["tenant", "list", *where], 2, sentence, {})
 
 

@@ -165,6 +165,23 @@ def test_what_cannot_be_imported_is_said_in_a_sentence(service: Service, tmp_pat
     assert (other.returncode, "IANA" in other.stderr) == (2, True)
 
 
+def test_an_import_that_took_nothing_is_begun_again_as_it_should_have_been(
+    service: Service, tmp_path: Path, engine: Engine, account: Account
+) -> None:
+    path = tmp_path / "history.csv"
+    write_history(path, 40)
+    refused = service.run("import", str(path), "--streak", "daily_login")  # --map is forgotten
+    assert refused.returncode == 1
+    assert "0 accepted, 40 refused" in refused.stdout
+    assert "apply them now" not in refused.stdout
+    done = service.run(*arguments(path))
+    assert done.returncode == 0, done.stderr
+    assert "40 accepted, 0 refused" in done.stdout
+    assert "apply them now" in done.stdout
+    service.pipeline.drain()
+    assert count(engine, "ticks", account.live) == 40
+
+
 def test_another_file_does_not_go_on_where_the_first_one_stopped(
     service: Service, tmp_path: Path
 ) -> None:

@@ -266,9 +266,17 @@ def test_no_answer_is_kept_or_taken_for_something_else(client: FlaskClient, path
     assert headers.getlist("X-Content-Type-Options") == ["nosniff"]
 
 
+def test_the_reference_shows_its_own_address(client: FlaskClient) -> None:
+    page = client.get("/reference", headers={"Host": "gamify.example:8443"})
+    assert "export UNBROKEN=http://gamify.example:8443\n" in page.text
+    assert page.headers["Cache-Control"].startswith("private")
+    forged = client.get("/reference", headers={"Host": "a<b>.example"})
+    assert "<b>.example" not in forged.text
+
+
 def test_the_reference_may_be_kept_and_loads_nothing_foreign(client: FlaskClient) -> None:
     headers = client.get("/reference").headers
-    assert headers.getlist("Cache-Control") == ["public, max-age=300"]
+    assert headers.getlist("Cache-Control") == ["private, max-age=300"]
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 

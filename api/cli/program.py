@@ -1,0 +1,20 @@
+"""What to type to call this program, for messages that say what to do next."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+NAME = "unbroken"
+
+
+def program() -> str:
+    """Its name where that is on the PATH, else its path, as in `.venv/bin/unbroken`."""
+    script = Path(sys.executable).parent / NAME
+    found = shutil.which(NAME)
+    if not script.exists() or (found and Path(found).absolute() == script.absolute()):
+        return NAME
+    here = Path.cwd()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))
