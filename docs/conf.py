@@ -23,6 +23,7 @@ html_theme = "furo"
 html_extra_path = [str(REFERENCE), "openapi.json"]
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#4f46e5", "color-brand-content": "#4f46e5"},

@@ -130,7 +130,7 @@ def parse(text: str, policy: Policy) -> URL:
 def _check_spelling(text: str, url: URL, policy: Policy) -> str:
     """Return the host as it is spelled."""
     if url.scheme not in policy.schemes:
-        raise Refused("must begin with https://")
+        raise Refused(f"must begin with {' or '.join(f'{one}://' for one in policy.schemes)}")
     if re.match(r"[^/]*//[^/?#]*@", text):  # even an empty user: the parser drops it silently
         raise Refused("must not contain credentials")
     found = _AUTHORITY.match(text)

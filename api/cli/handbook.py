@@ -83,7 +83,8 @@ def write_reference(folder: Path) -> None:
     app = create_app(NOWHERE)
     with app.test_request_context():
         html = render_template("reference.html", **pages.contents(document(app)))
-    (folder / "api.html").write_text(html.replace("/reference.css", "reference.css"))
+    here = html.replace("/reference.css", "reference.css").replace("#top", "index.html", 1)
+    (folder / "api.html").write_text(here)
     (folder / "reference.css").write_text(_STYLE.read_text())
 
 

@@ -38,7 +38,8 @@ def test_every_page_is_in_it(site: Path) -> None:
     pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
     built = {path.relative_to(site).with_suffix("") for path in site.rglob("*.html")}
     assert pages - built == set()
-    assert (site / "api.html").exists()
+    assert 'class="brand" href="index.html"' in (site / "api.html").read_text()
+    assert "Copyright" not in (site / "index.html").read_text()
     assert json.loads((site / "openapi.json").read_text())["openapi"] == "3.1.0"
 
 

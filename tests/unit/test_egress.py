@@ -235,3 +235,9 @@ def test_no_process_starts_with_a_setting_that_cannot_be_read() -> None:
     )
     assert done.returncode != 0
     assert "eighty" in done.stderr
+
+
+def test_what_a_url_may_begin_with_is_said_as_it_is() -> None:
+    for allow_http, said in ((False, "must begin with https://$"), (True, "https:// or http://$")):
+        with pytest.raises(Refused, match=said):
+            egress.check("ftp://example.com/", egress.policy("", allow_http, "*"))
