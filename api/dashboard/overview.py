@@ -35,14 +35,14 @@ def overview() -> AnyResponse:
     """The overview; its figures alone for a page that asks again."""
     with reading() as session:
         found = figures.read(session, tenant().id, clock.now())
-    peak = max(*found.curve, 1.0)
+    peak = max(found.curve)
     part = "figures.html" if request.headers.get("HX-Request") else "overview.html"
     return page(
         part,
         title="Overview",
         found=found,
         intake=_intake(),
-        line=_line(found.curve, peak),
+        line=_line(found.curve, max(peak, 1.0)),  # an idle curve lies flat
         peak=peak,
         width=WIDTH,
         height=HEIGHT,
@@ -68,7 +68,7 @@ def _intake() -> Intake:
 
 
 def _line(curve: Sequence[float], peak: float) -> str:
-    """The points of a polyline."""
+    """The points of a polyline, `peak` the top of it."""
     step = WIDTH / max(len(curve) - 1, 1)
     return " ".join(
         f"{nth * step:.1f},{HEIGHT - 4 - (HEIGHT - 8) * one / peak:.1f}"
