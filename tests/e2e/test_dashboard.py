@@ -99,7 +99,7 @@ def test_a_streak_is_edited_and_paused(page: Page, service: Service) -> None:
     expect(page.get_by_role("row", name="weekly_workout")).to_contain_text("paused")
     assert service.call("GET", "/streaks/weekly_workout")["is_active"] is False
     page.get_by_role("link", name="weekly_workout").click()
-    page.get_by_role("button", name="Make active again").click()
+    page.get_by_role("button", name="Resume").click()
     assert service.call("GET", "/streaks/weekly_workout")["is_active"] is True
 
 

@@ -58,9 +58,9 @@ def test_a_streak_is_created_changed_paused_and_resumed(admin: Person, client: F
     assert (changed["name"], changed["grace_periods"], changed["reset_on_miss"]) == (
         "Daily", 2, False,
     )  # fmt: skip
-    assert "paused" in admin.follow(admin.post("/d/streaks/daily_login/pause"))
+    assert "Streak paused" in admin.follow(admin.post("/d/streaks/daily_login/pause"))
     assert client.get(f"{BASE}/streaks/daily_login").get_json()["is_active"] is False
-    assert "active again" in admin.follow(admin.post("/d/streaks/daily_login/resume"))
+    assert "Streak resumed" in admin.follow(admin.post("/d/streaks/daily_login/resume"))
     log = client.get(f"{BASE}/admin/audit-log").get_json()["items"]
     assert [one["action"] for one in log] == [
         "streak.updated", "streak.deactivated", "streak.updated", "streak.created",
@@ -73,7 +73,33 @@ def test_what_is_wrong_stands_beside_its_field(admin: Person, client: FlaskClien
     page = unescape(response.text)
     assert page.count('class="field has-error"') == 3
     assert 'value="a b"' in page
+    for told in (
+        "Nothing was saved. Look at: Code, Name, Grace.",
+        "Letters, digits and _ . : - only, no spaces.",
+        "This is needed.",
+        "Type a whole number.",
+    ):
+        assert told in page
+    assert "String should" not in page
+    assert "grace_periods" not in page.partition("</h1>")[2].partition("<form")[0]
     assert client.get(f"{BASE}/streaks").get_json()["total"] == 0
+
+
+def test_every_field_that_is_wrong_says_so_to_a_screen_reader(admin: Person) -> None:
+    text = admin.post(
+        "/d/streaks/new",
+        code="a b",
+        name="",
+        period="hourly",
+        milestones="[nope",
+        grace_periods="1",
+    ).text
+    for name in ("code", "name", "period", "milestones"):
+        (field,) = re.findall(rf'<(?:input|select|textarea)[^>]* name="{name}"[^>]*>', text)
+        assert 'aria-invalid="true"' in field, field
+    assert text.count('aria-invalid="true"') == 4
+    assert "This is not valid JSON." in text
+    assert 'aria-invalid="true"' not in admin.get("/d/streaks/new").text
 
 
 @pytest.mark.parametrize(
