@@ -33,11 +33,11 @@ def test_every_page_is_there(admin: Person, client: FlaskClient, pipeline: Pipel
         assert response.status_code == 200, (path, response.text)
         assert "<h1" in response.text
         assert 'lang="en"' in response.text
-    for path in ("/nope", "/d/nope", "/participants/nobody", "/d/streaks/nope"):
+    for path in ("/nope", "/no/pe/", "//", "/d/nope", "/participants/nobody", "/d/streaks/nope"):
         response = admin.get(path)
         assert response.status_code == 404
-        if path != "/nope":
-            assert response.mimetype == "text/html"
+        assert response.mimetype == "text/html"
+        assert "Not found" in response.text
 
 
 def test_a_streak_is_created_changed_paused_and_resumed(admin: Person, client: FlaskClient) -> None:
