@@ -10,7 +10,7 @@ from flask import abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.context import DASHBOARD_PATH as PATH
-from api.dashboard import calls, fields
+from api.dashboard import calls, fields, shown_once
 from api.dashboard.calls import Answered
 from api.dashboard.frame import blueprint, form, page
 from api.dashboard.kinds import KINDS, Kind
@@ -50,7 +50,8 @@ def create(kind: str) -> AnyResponse:
     if not answered.is_ok:
         return _form(kind, None, given, answered)
     if "secret" in answered.body:  # shown this once
-        return page("secret.html", title="A new destination", made=answered.body)
+        made = answered.body
+        return shown_once.lead_to(made["id"], made["secret"], "A new destination")
     return _to(kind, answered.body, f"{of.noun.capitalize()} created")
 
 
@@ -113,6 +114,7 @@ def _form(
         name=kind,
         item=item,
         values=values,
+        code=values.get("code", ""),
         errors=fields.told(of.inputs, answered.errors, values),
         problem="" if answered.is_ok else _problem(of, answered),
     )

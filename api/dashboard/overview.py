@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask import redirect, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -11,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.auth import tenant
 from api.context import DASHBOARD_PATH as PATH
 from api.context import app_context
+from api.dashboard import calls
 from api.dashboard.frame import blueprint, page
 from api.rows import reading
 from models import clock
@@ -47,8 +49,15 @@ def overview() -> AnyResponse:
         width=WIDTH,
         height=HEIGHT,
         now=clock.isoformat(clock.now()),
-        url=request.host_url.rstrip("/"),
+        **(_newest_streak() if part == "overview.html" else {}),
     )
+
+
+def _newest_streak() -> dict[str, Any]:
+    """What the example names: the streak that was just made, while there is one."""
+    found = calls.get("streaks", page_size=100, is_active="true")["items"]
+    newest = max(found, key=lambda one: str(one["created_at"]), default={"code": "daily_login"})
+    return {"code": newest["code"], "has_streak": bool(found)}
 
 
 @blueprint.get("/")

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import tenants
+from models import clock, tenants
 from models.db import Engine
 from settings import Settings
 from tests.calls import (
@@ -21,7 +21,7 @@ from tests.calls import (
     tick,
 )
 from tests.conftest import BASE, Account
-from tests.integration.browsing import Person, make_world, pages
+from tests.integration.browsing import PATH, Person, make_world, pages
 from tests.integration.sides import bury
 from tests.pipeline import Pipeline
 
@@ -137,16 +137,84 @@ def test_definitions_of_every_kind_are_created_and_listed(
 
 
 def test_a_destinations_secret_is_shown_once(admin: Person, client: FlaskClient) -> None:
-    response = admin.post("/d/webhooks/new", url="http://127.0.0.1:9/x", event_types="behavior.*")
-    assert response.status_code == 200
-    found = re.search(r"whsec_[\w+/=]+", unescape(response.text))
+    values = {"url": "http://127.0.0.1:9/x", "event_types": "behavior.*"}
+    made = admin.post("/d/webhooks/new", **values)
+    found = re.search(r"whsec_[\w+/=]+", admin.follow(made))
     assert found
-    webhook = client.get(f"{BASE}/admin/webhooks").get_json()["items"][0]["id"]
-    assert "whsec_" not in admin.get(f"/webhooks/{webhook}").text
-    rotated = admin.post(f"/webhooks/{webhook}/rotate")
-    fresh = re.search(r"whsec_[\w+/=]+", unescape(rotated.text))
+    (webhook,) = client.get(f"{BASE}/admin/webhooks").get_json()["items"]
+    assert "whsec_" not in admin.get(f"/webhooks/{webhook['id']}").text
+    rotated = admin.post(f"/webhooks/{webhook['id']}/rotate")
+    fresh = re.search(r"whsec_[\w+/=]+", admin.follow(rotated))
     assert fresh
     assert fresh[0] != found[0]
+    for answer in (made, rotated):  # loading its page again makes nothing, and shows nothing
+        again = admin.client.get(answer.headers["Location"])
+        assert again.status_code == 303
+        assert "shown once" in admin.follow(again)
+    assert client.get(f"{BASE}/admin/webhooks").get_json()["total"] == 1
+    log = client.get(f"{BASE}/admin/audit-log").get_json()["items"]
+    assert [one["action"] for one in log] == ["webhook.secret_rotated", "webhook.created"]
+
+
+def test_a_secret_on_its_way_to_its_page_is_seen_by_nobody_else(
+    admin: Person, app: Flask, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"url": "http://127.0.0.1:9/x", "event_types": "behavior.*"}
+    made = admin.post("/d/webhooks/new", **values)
+    path, cookie = made.headers["Location"], made.headers["Set-Cookie"]
+    assert "whsec_" not in path + cookie + made.text
+    for word in ("HttpOnly", "SameSite=Strict", f"Path={path};", "Max-Age=120"):
+        assert word in f"{cookie};"
+    other = Person(app)  # another session of the same key
+    other.sign_in(account.keys["live"])
+    text = cookie.partition(";")[0].partition("=")[2]
+    other.client.set_cookie("unbroken_secret", text, path=path)
+    assert other.client.get(path).status_code == 303
+    now = clock.now_us()
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now_us", lambda: now + 121_000_000)
+        assert admin.client.get(path).status_code == 303
+    shown = admin.client.get(path)
+    assert "whsec_" in shown.text
+    assert shown.headers["Cache-Control"] == "no-store"
+    assert "unbroken_secret=;" in shown.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("text", ["", "forged", "x" * 3_000])
+def test_a_forged_secret_is_not_shown(admin: Person, client: FlaskClient, text: str) -> None:
+    values = {"url": "http://127.0.0.1:9/x", "event_types": "behavior.*"}
+    path = admin.post("/d/webhooks/new", **values).headers["Location"]
+    session = admin.client.get_cookie("unbroken_session", path=PATH)
+    assert session
+    for forged in (text, session.value):
+        admin.client.set_cookie("unbroken_secret", forged, path=path)
+        assert admin.client.get(path).status_code == 303
+
+
+def test_the_example_is_of_the_newest_streak(admin: Person, client: FlaskClient) -> None:
+    assert '"streak_code": "daily_login"' in unescape(admin.get().text)
+    assert "define one" in admin.get().text
+    make_streak(client, "zumba")
+    make_streak(client, "app_open")
+    shown = unescape(admin.get().text)
+    assert '"streak_code": "app_open"' in shown
+    assert "export KEY=" in shown
+    assert "define one" not in shown
+    assert client.delete(f"{BASE}/streaks/app_open").status_code == 200
+    assert '"streak_code": "zumba"' in unescape(admin.get().text)
+
+
+def test_whoever_made_a_streak_sees_how_to_send_it_a_tick(admin: Person) -> None:
+    example = '"streak_code": "runs"}'
+    made = admin.post("/d/streaks/new", code="runs", name="Runs", period="daily", boundary="utc")
+    page = admin.follow(made)
+    assert page.index("Streak created") < page.index(example) < page.index("<form class")
+    page = unescape(admin.get("/d/streaks/runs").text)
+    assert page.index("<form class") < page.index(example)
+    assert "curl -X POST http://localhost/api/v1/gamify/streaks/record" in page
+    admin.post("/d/streaks/runs/pause")
+    assert example not in unescape(admin.get("/d/streaks/runs").text)
+    assert "curl" not in admin.get("/d/streaks/new").text
 
 
 def test_a_participant_is_searched_and_shown_with_a_calendar(
