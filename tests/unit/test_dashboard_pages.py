@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from api.dashboard import fields, frame
-from api.dashboard.calendar import calendar, why
+from api.dashboard.calendar import CELL, calendar, why
 from api.dashboard.fields import Input
 from api.dashboard.kinds import KINDS
 from api.validation import Body, Code, Name, field_errors
@@ -61,6 +61,9 @@ def test_it_says_that_a_streak_has_broken_or_waits() -> None:
     assert why("daily", []) == ["Nothing is recorded in these days."]
 
 
+PHONE = 318  # pixels within a card
+
+
 @pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
 def test_every_period_has_a_cell_of_its_own(kind: Kind) -> None:
     current = {"daily": TODAY, "weekly": (TODAY + 3) // 7, "monthly": 56 * 12 + 10}[kind]
@@ -72,6 +75,26 @@ def test_every_period_has_a_cell_of_its_own(kind: Kind) -> None:
     assert len({(one.x, one.y) for one in drawn.cells}) == len(keys)
     assert all(one.x < drawn.width and one.y < drawn.height for one in drawn.cells)
     assert drawn.labels
+    if kind != "daily":
+        assert drawn.width <= PHONE  # nothing lies off to the right
+
+
+def test_weeks_begin_with_the_quarter_of_the_first() -> None:
+    weeks = ("2026-W39", "2026-W40", "2026-W52", "2026-W53", "2027-W01")
+    drawn = calendar("weekly", [{"period_key": key, "status": "missed", "count": 0}
+                                for key in weeks])  # fmt: skip
+    assert [one.y for one in drawn.cells] == [0, CELL, CELL, CELL, 2 * CELL]
+    assert [(one.text, one.y) for one in drawn.labels] == [
+        ("2026 W27", 10), ("2026 W40", 10 + CELL), ("2027 W1", 10 + 2 * CELL),
+    ]  # fmt: skip
+
+
+def test_months_have_names_above_and_years_before_them() -> None:
+    months = ("2026-11", "2026-12", "2027-01")
+    drawn = calendar("monthly", [{"period_key": key, "status": "missed", "count": 0}
+                                 for key in months])  # fmt: skip
+    assert {one.text for one in drawn.labels} == {"2026", "2027", "Nov", "Dec", "Jan"}
+    assert drawn.cells[0].y == drawn.cells[1].y < drawn.cells[2].y
 
 
 def test_days_of_one_week_stand_in_one_column_monday_first() -> None:
