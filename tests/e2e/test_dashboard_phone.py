@@ -96,6 +96,12 @@ def test_on_a_wide_screen_the_menu_is_always_there(
     expect(page.get_by_role("link", name="Webhooks")).to_be_visible()
     expect(page.get_by_role("button", name="Menu")).to_be_hidden()
     expect(page.get_by_role("button", name="Close")).to_be_hidden()
+    page.goto("/dashboard/audit-log")
+    (head,) = page.locator("th", has_text="From").all()
+    assert right_of(head) <= 1_280
+    heights = page.evaluate(ROWS)
+    assert heights
+    assert all(row["height"] < 70 for row in heights)  # two lines at most
     page.context.close()
 
 
