@@ -10,6 +10,7 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
+from werkzeug.wrappers import Response as AnyResponse
 
 from api import (
     at_risk,
@@ -47,7 +48,14 @@ from api import (
 )
 from api.answers import Answer, NoSessions
 from api.auth import authenticate
-from api.context import _NAME, BASE_PATH, SCRIP_PATH, AppContext, this_request
+from api.context import (
+    _NAME,
+    BASE_PATH,
+    SCRIP_PATH,
+    AppContext,
+    app_context,
+    this_request,
+)
 from api.dashboard import registry as dashboard
 from api.directory import Directory
 from api.errors import Problem
@@ -137,7 +145,7 @@ def _context(settings: Settings) -> AppContext:
     )
 
 
-def _before() -> None:
+def _before() -> AnyResponse | None:
     """Name the request, refuse what cannot be a path, find out who asks."""
     watching.began()
     here = this_request()
@@ -146,15 +154,18 @@ def _before() -> None:
     path = here.environ["PATH_INFO"]
     _check_path(path)
     if here.blueprint in _OPEN:
-        return
+        return None
     if path.startswith("//"):
         raise NotFound  # the router would take it for one slash, whoever guards paths would not
     if here.blueprint is not None or path.startswith((BASE_PATH, SCRIP_PATH)):
         authenticate(here)
+    if app_context().settings.dashboard and (to := dashboard.to_overview(here)):
+        return to
     if here.routing_exception is not None:
         raise here.routing_exception
     if here.blueprint is None:
         raise NotFound
+    return None
 
 
 def _check_path(path: str) -> None:

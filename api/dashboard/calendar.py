@@ -9,6 +9,8 @@ from typing import Any
 
 CELL = 15  # pixels from one cell to the next
 LEFT, TOP = 34, 20  # room for the names of days and months
+WEEKS_LEFT, WEEKS = 58, 13  # room for the name of a quarter, and the weeks of it
+MONTH = 22  # pixels from one month to the next: its name stands above it
 _DAYS = ("Mon", "", "Wed", "", "Fri", "", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NAMES = {"daily": "day", "weekly": "week", "monthly": "month"}
@@ -46,7 +48,8 @@ class Calendar:
 
 
 def calendar(kind: str, periods: Sequence[Period]) -> Calendar:
-    """Days as columns of weeks, weeks and months as rows of years."""
+    """Days as columns of weeks, weeks as rows of quarters, months as rows of years: these two
+    are no wider than a phone."""
     place = {"daily": _day, "weekly": _week, "monthly": _month}[kind]
     cells, labels = [], dict[tuple[int, int], str]()
     first = _first_day(periods[0]["period_key"]) if periods else date(1970, 1, 1)
@@ -81,19 +84,28 @@ def _day(key: str, first: date) -> tuple[int, int]:
 
 
 def _week(key: str, first: date) -> tuple[int, int]:
-    return LEFT + (int(key[6:]) - 1) * CELL, TOP + (int(key[:4]) - first.isocalendar()[0]) * CELL
+    began = first.isocalendar()
+    week, quarter = int(key[6:]) - 1, _quarter(int(key[6:]))
+    rows = (int(key[:4]) - began[0]) * 4 + quarter - _quarter(began[1])
+    return WEEKS_LEFT + (week - quarter * WEEKS) * CELL, rows * CELL
+
+
+def _quarter(week: int) -> int:
+    return min((week - 1) // WEEKS, 3)  # the 53rd of a year stands behind its 52nd
 
 
 def _month(key: str, first: date) -> tuple[int, int]:
-    return LEFT + (int(key[5:]) - 1) * 2 * CELL, TOP + (int(key[:4]) - first.year) * CELL
+    return LEFT + (int(key[5:]) - 1) * MONTH, TOP + (int(key[:4]) - first.year) * CELL
 
 
 def _labels(kind: str, key: str, at: tuple[int, int]) -> list[tuple[tuple[int, int], str]]:
-    """The month above the week of its first days; the year before its row."""
+    """The month above the week of its first days; before a row the year, or the year and week."""
     x, y = at
     if kind == "daily":
         return [((x, 12), _MONTHS[int(key[5:7]) - 1])] if int(key[8:]) <= 7 and y == TOP else []
-    return [((0, y + 10), key[:4])]
+    if kind == "weekly":
+        return [((0, y + 10), f"{key[:4]} W{_quarter(int(key[6:])) * WEEKS + 1}")]
+    return [((x - 3, 12), _MONTHS[int(key[5:]) - 1]), ((0, y + 10), key[:4])]
 
 
 def why(kind: str, periods: Sequence[Period]) -> list[str]:

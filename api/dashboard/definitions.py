@@ -10,7 +10,7 @@ from flask import abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.context import DASHBOARD_PATH as PATH
-from api.dashboard import calls, fields
+from api.dashboard import calls, fields, shown_once
 from api.dashboard.calls import Answered
 from api.dashboard.frame import blueprint, form, page
 from api.dashboard.kinds import KINDS, Kind
@@ -50,7 +50,8 @@ def create(kind: str) -> AnyResponse:
     if not answered.is_ok:
         return _form(kind, None, given, answered)
     if "secret" in answered.body:  # shown this once
-        return page("secret.html", title="A new destination", made=answered.body)
+        made = answered.body
+        return shown_once.lead_to(made["id"], made["secret"], "A new destination")
     return _to(kind, answered.body, f"{of.noun.capitalize()} created")
 
 
@@ -75,10 +76,10 @@ def change(kind: str, item: str) -> AnyResponse:
 
 @blueprint.post("/d/<kind>/<item>/pause")
 def pause(kind: str, item: str) -> AnyResponse:
-    """Deactivate a definition, or delete a destination."""
+    """Pause a definition, or delete a destination."""
     of = _kind(kind)
     _done(calls.send("DELETE", calls.path_of(*of.path, item)))
-    told = f"{of.noun.capitalize()} {'deleted' if of.can_be_deleted else 'deactivated'}"
+    told = f"{of.noun.capitalize()} {'deleted' if of.can_be_deleted else 'paused'}"
     return redirect(f"{PATH}/d/{kind}?told={quote(told)}", 303)
 
 
@@ -88,7 +89,7 @@ def resume(kind: str, item: str) -> AnyResponse:
     of = _kind(kind)
     answered = calls.send("PATCH", calls.path_of(*of.path, item), {"is_active": True})
     _done(answered)
-    return _to(kind, answered.body, f"{of.noun.capitalize()} active again")
+    return _to(kind, answered.body, f"{of.noun.capitalize()} resumed")
 
 
 def _done(answered: Answered) -> None:
@@ -105,7 +106,6 @@ def _form(
     kind: str, item: dict[str, Any] | None, values: Mapping[str, str], answered: Answered
 ) -> AnyResponse:
     of = KINDS[kind]
-    errors = {one.name: fields.error_of(answered.errors, one.name) for one in of.inputs}
     return page(
         "form.html",
         200 if answered.is_ok else answered.status,
@@ -114,9 +114,14 @@ def _form(
         name=kind,
         item=item,
         values=values,
-        errors=errors,
-        problem="" if answered.is_ok else answered.detail,
+        code=values.get("code", ""),
+        errors=fields.told(of.inputs, answered.errors, values),
+        problem="" if answered.is_ok else _problem(of, answered),
     )
+
+
+def _problem(of: Kind, answered: Answered) -> str:
+    return fields.summary(of.inputs, answered.errors, answered.detail)
 
 
 def _get(item: Mapping[str, Any], path: str) -> Any:

@@ -9,7 +9,7 @@ from flask import redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.context import DASHBOARD_PATH as PATH
-from api.dashboard import calls
+from api.dashboard import calls, shown_once
 from api.dashboard.calls import Answered
 from api.dashboard.frame import blueprint, form, page
 
@@ -60,13 +60,13 @@ def test(webhook_id: str) -> AnyResponse:
 @blueprint.post("/webhooks/<webhook_id>/rotate")
 def rotate(webhook_id: str) -> AnyResponse:
     """A new secret, shown this once; the old one signs too for a day."""
-    path = calls.path_of("admin", "webhooks", webhook_id, "rotate")
+    webhook = calls.get("admin", "webhooks", webhook_id)
+    path = calls.path_of("admin", "webhooks", webhook["id"], "rotate")
     answered = calls.send("POST", path, {"overlap_hours": 24})
     if not answered.is_ok:
         told = _told(answered, "")
         return redirect(f"{PATH}/webhooks/{webhook_id}?told={told}", 303)
-    made = calls.get("admin", "webhooks", webhook_id) | answered.body
-    return page("secret.html", title="A new secret", made=made)
+    return shown_once.lead_to(webhook["id"], answered.body["secret"], "A new secret")
 
 
 @blueprint.post("/webhooks/<webhook_id>/replay")

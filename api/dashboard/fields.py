@@ -73,10 +73,15 @@ def _number(text: str) -> int | str | None:
 def _json(text: str) -> Any:
     if not text:
         return None
+    return json.loads(text) if _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def shown(inputs: Sequence[Input], item: Mapping[str, Any]) -> dict[str, str]:
@@ -106,9 +111,71 @@ def _text(one: Input, value: Any) -> str:
             return str(value)
 
 
-def error_of(errors: Mapping[str, str], name: str) -> str:
-    """What was wrong with a field, or with something inside it."""
-    return next(
-        (text for field, text in errors.items() if field == name or field.startswith(f"{name}.")),
-        "",
+# -- what is wrong ---------------------------------------------------------------------------
+
+# What the validator says, and what a person is told instead. What is not here is shown as it is.
+_NEEDED = "This is needed"
+_PLAIN = tuple(
+    (re.compile(pattern), told)
+    for pattern, told in (
+        (r"Field required|String should have at least 1 character", _NEEDED),
+        (r"String should match pattern '\^\[A-Za-z0-9_\.:-\]\+\$'",
+         "Letters, digits and _ . : - only, no spaces"),
+        (r"String should match pattern '\^\[\^\\x00-.*",
+         "No control characters, such as line breaks"),
+        (r"String should have at most (\d+) characters?", r"At most \1 characters"),
+        (r"Input should be a valid (?:integer|number)(?:, .*)?", "Type a whole number"),
+        (r"Input should be greater than or equal to (\S+)", r"At least \1"),
+        (r"Input should be less than or equal to (\S+)", r"At most \1"),
+        (r"Input should be a valid string", "Type a text"),
+        (r"Input should be a valid list", "This has to be a list: [ … ]"),
+        (r"Input should be (?:a valid dictionary.*|an object.*)",
+         "This has to be an object: { … }"),
     )
+)  # fmt: skip
+
+
+def told(
+    inputs: Sequence[Input], errors: Mapping[str, str], form: Mapping[str, str]
+) -> dict[str, str]:
+    """What is wrong with each field of a form, in plain words; empty where nothing is."""
+    return {one.name: _told(one, errors, form.get(one.name, "")) for one in inputs}
+
+
+def _told(one: Input, errors: Mapping[str, str], text: str) -> str:
+    found = next((field for field in errors if _is_in(field, one.name)), None)
+    if found is None:
+        return ""
+    if one.kind == "json" and text.strip() and not _is_json(text):
+        return "This is not valid JSON"
+    inside = found.removeprefix(one.name).strip(".")
+    where = ", ".join(_step(step) for step in inside.split(".")) + ": " if inside else ""
+    return where + _plain(errors[found])
+
+
+def _is_in(field: str, name: str) -> bool:
+    return field == name or field.startswith(f"{name}.")
+
+
+def _step(step: str) -> str:
+    return f"entry {int(step) + 1}" if step.isdecimal() else step
+
+
+def _plain(message: str) -> str:
+    for pattern, plain in _PLAIN:
+        if found := pattern.fullmatch(message):
+            return found.expand(plain)
+    return message
+
+
+def summary(inputs: Sequence[Input], errors: Mapping[str, str], detail: str) -> str:
+    """What is said above a form that was refused: its labels, not the names of the API."""
+    labels = [one.label for one in inputs if any(_is_in(field, one.name) for field in errors)]
+    others = [
+        f"{field}: {_plain(text)}"
+        for field, text in errors.items()
+        if not any(_is_in(field, one.name) for one in inputs)
+    ]
+    if not labels:
+        return "; ".join(others) or detail
+    return "; ".join([f"Nothing was saved. Look at: {', '.join(labels)}", *others]) + "."

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from api.dashboard.fields import Input
 
-_CODE = Input(
-    "code", "Code", help="What your calls name it by. It cannot be changed.",
-    is_required=True, is_fixed=True, placeholder="daily_login",
-)  # fmt: skip
 _NAME = Input("name", "Name", help="Shown to people.", is_required=True)
 _DESCRIPTION = Input("description", "Description", "long")
 _STARTS = Input("starts_at", "Starts", "moment", "UTC; empty: always has.")
 _ENDS = Input("ends_at", "Ends", "moment", "UTC; empty: never.")
 _RARITIES = ("common", "uncommon", "rare", "epic", "legendary")
+
+
+def _code(example: str) -> Input:
+    return Input(
+        "code", "Code", help="What your calls name it by. It cannot be changed.",
+        is_required=True, is_fixed=True, placeholder=example,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ STREAKS = Kind(
     "code",
     "What is counted: consecutive days, weeks or months in which somebody did something.",
     (
-        _CODE,
+        _code("daily_login"),
         _NAME,
         _DESCRIPTION,
         Input("period", "Period", "choice", "One tick a period counts.",
@@ -65,7 +68,7 @@ BADGES = Kind(
     "id",
     "Awarded once, kept for ever.",
     (
-        _CODE,
+        _code("week_warrior"),
         _NAME,
         _DESCRIPTION,
         Input("icon_url", "Icon", help="An https URL.", placeholder="https://"),
@@ -84,7 +87,7 @@ TIERS = Kind(
     "id",
     "Status that points lead to, or that is assigned. Of those reached the highest level counts.",
     (
-        _CODE,
+        _code("gold"),
         _NAME,
         _DESCRIPTION,
         Input("level", "Level", "number", "Higher is better.", is_required=True),
@@ -104,7 +107,7 @@ REWARDS = Kind(
     "id",
     "What points buy: never oversold, never charged twice.",
     (
-        _CODE,
+        _code("free_coffee"),
         _NAME,
         _DESCRIPTION,
         Input("type", "Type", help="coupon, voucher, physical, digital …", default="digital"),
@@ -125,7 +128,7 @@ CHALLENGES = Kind(
     "id",
     "A target to be reached, and what reaching it gives.",
     (
-        _CODE,
+        _code("logins_100"),
         _NAME,
         _DESCRIPTION,
         Input("objective", "What counts", "json",
@@ -147,7 +150,7 @@ LEADERBOARDS = Kind(
     "id",
     "Who did best in the last days: nobody stands on top for what they did years ago.",
     (
-        _CODE,
+        _code("points_of_the_month"),
         _NAME,
         _DESCRIPTION,
         Input("metric", "Ranks by", "choice", choices=("points", "streak"), is_required=True,

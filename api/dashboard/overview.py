@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask import redirect, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -11,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.auth import tenant
 from api.context import DASHBOARD_PATH as PATH
 from api.context import app_context
+from api.dashboard import calls
 from api.dashboard.frame import blueprint, page
 from api.rows import reading
 from models import clock
@@ -35,20 +37,27 @@ def overview() -> AnyResponse:
     """The overview; its figures alone for a page that asks again."""
     with reading() as session:
         found = figures.read(session, tenant().id, clock.now())
-    peak = max(*found.curve, 1.0)
+    peak = max(found.curve)
     part = "figures.html" if request.headers.get("HX-Request") else "overview.html"
     return page(
         part,
         title="Overview",
         found=found,
         intake=_intake(),
-        line=_line(found.curve, peak),
+        line=_line(found.curve, max(peak, 1.0)),  # an idle curve lies flat
         peak=peak,
         width=WIDTH,
         height=HEIGHT,
         now=clock.isoformat(clock.now()),
-        url=request.host_url.rstrip("/"),
+        **(_newest_streak() if part == "overview.html" else {}),
     )
+
+
+def _newest_streak() -> dict[str, Any]:
+    """What the example names: the streak that was just made, while there is one."""
+    found = calls.get("streaks", page_size=100, is_active="true")["items"]
+    newest = max(found, key=lambda one: str(one["created_at"]), default={"code": "daily_login"})
+    return {"code": newest["code"], "has_streak": bool(found)}
 
 
 @blueprint.get("/")
@@ -68,7 +77,7 @@ def _intake() -> Intake:
 
 
 def _line(curve: Sequence[float], peak: float) -> str:
-    """The points of a polyline."""
+    """The points of a polyline, `peak` the top of it."""
     step = WIDTH / max(len(curve) - 1, 1)
     return " ".join(
         f"{nth * step:.1f},{HEIGHT - 4 - (HEIGHT - 8) * one / peak:.1f}"

@@ -29,6 +29,19 @@ def ago(text: str | None) -> str:
     return f"in {told}" if seconds < -1 else f"{told} ago"
 
 
+def due(text: str, is_parked: bool) -> str:
+    """When an attempt is to be made. What is due waits for a worker, or for a destination that is
+    parked to be well again: to say how long ago it was due would look like a fault."""
+    if (datetime.fromisoformat(text) - clock.now()).total_seconds() > 1:
+        return ago(text)
+    return "when the destination is well again" if is_parked else "due now"
+
+
+def health_tag(status: str) -> str:
+    """The colour of a destination's health."""
+    return "on" if status == "ok" else "warn"
+
+
 def _span(seconds: float) -> str:
     for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
@@ -60,5 +73,5 @@ def merged(args: MultiDict[str, str], **values: Any) -> str:
 
 def register(blueprint: Blueprint) -> None:
     """Make these filters of the pages' templates."""
-    for one in (moment, ago, number, pretty, plural, merged):
+    for one in (moment, ago, due, health_tag, number, pretty, plural, merged):
         blueprint.add_app_template_filter(one)

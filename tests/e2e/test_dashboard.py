@@ -66,15 +66,19 @@ def test_a_newcomer_gets_from_signing_in_to_a_verified_delivery(
     secret = page.locator("pre").inner_text()
     assert secret.startswith("whsec_")
     receiver.trust(secret)
+    page.reload()  # nothing is made by it: the secret is gone, and there is one destination
+    expect(page.locator(".told")).to_contain_text("shown once")
+    assert service.call("GET", "/admin/webhooks")["total"] == 1
     page.get_by_role("link", name="Streaks").click()
     page.get_by_role("link", name="New streak").first.click()
     page.get_by_label("Code").fill("daily_login")
     page.get_by_label("Name").fill("Daily Login")
     page.get_by_role("button", name="Create streak").click()
     expect(page.locator(".told")).to_have_text("Streak created")
+    expect(page.locator("pre", has_text='"streak_code": "daily_login"')).to_be_in_viewport()
     recorded = service.call("POST", "/streaks/record", service.tick("user_42", 0))
     assert recorded["new_count"] == 1
-    page.get_by_role("link", name="Participants").click()
+    page.get_by_role("link", name="Participants", exact=True).click()
     page.get_by_role("link", name="user_42").click()
     expect(page.locator("section .recorded rect").first).to_be_visible()
     expect(page.get_by_text("1 day is recorded since then, so the count is 1.")).to_be_visible()
@@ -99,7 +103,7 @@ def test_a_streak_is_edited_and_paused(page: Page, service: Service) -> None:
     expect(page.get_by_role("row", name="weekly_workout")).to_contain_text("paused")
     assert service.call("GET", "/streaks/weekly_workout")["is_active"] is False
     page.get_by_role("link", name="weekly_workout").click()
-    page.get_by_role("button", name="Make active again").click()
+    page.get_by_role("button", name="Resume").click()
     assert service.call("GET", "/streaks/weekly_workout")["is_active"] is True
 
 

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import tenants
+from models import clock, tenants
 from models.db import Engine
 from settings import Settings
 from tests.calls import (
@@ -21,7 +21,7 @@ from tests.calls import (
     tick,
 )
 from tests.conftest import BASE, Account
-from tests.integration.browsing import Person, make_world, pages
+from tests.integration.browsing import PATH, Person, make_world, pages
 from tests.integration.sides import bury
 from tests.pipeline import Pipeline
 
@@ -33,11 +33,11 @@ def test_every_page_is_there(admin: Person, client: FlaskClient, pipeline: Pipel
         assert response.status_code == 200, (path, response.text)
         assert "<h1" in response.text
         assert 'lang="en"' in response.text
-    for path in ("/nope", "/d/nope", "/participants/nobody", "/d/streaks/nope"):
+    for path in ("/nope", "/no/pe/", "//", "/d/nope", "/participants/nobody", "/d/streaks/nope"):
         response = admin.get(path)
         assert response.status_code == 404
-        if path != "/nope":
-            assert response.mimetype == "text/html"
+        assert response.mimetype == "text/html"
+        assert "Not found" in response.text
 
 
 def test_a_streak_is_created_changed_paused_and_resumed(admin: Person, client: FlaskClient) -> None:
@@ -58,9 +58,9 @@ def test_a_streak_is_created_changed_paused_and_resumed(admin: Person, client: F
     assert (changed["name"], changed["grace_periods"], changed["reset_on_miss"]) == (
         "Daily", 2, False,
     )  # fmt: skip
-    assert "paused" in admin.follow(admin.post("/d/streaks/daily_login/pause"))
+    assert "Streak paused" in admin.follow(admin.post("/d/streaks/daily_login/pause"))
     assert client.get(f"{BASE}/streaks/daily_login").get_json()["is_active"] is False
-    assert "active again" in admin.follow(admin.post("/d/streaks/daily_login/resume"))
+    assert "Streak resumed" in admin.follow(admin.post("/d/streaks/daily_login/resume"))
     log = client.get(f"{BASE}/admin/audit-log").get_json()["items"]
     assert [one["action"] for one in log] == [
         "streak.updated", "streak.deactivated", "streak.updated", "streak.created",
@@ -73,7 +73,33 @@ def test_what_is_wrong_stands_beside_its_field(admin: Person, client: FlaskClien
     page = unescape(response.text)
     assert page.count('class="field has-error"') == 3
     assert 'value="a b"' in page
+    for told in (
+        "Nothing was saved. Look at: Code, Name, Grace.",
+        "Letters, digits and _ . : - only, no spaces.",
+        "This is needed.",
+        "Type a whole number.",
+    ):
+        assert told in page
+    assert "String should" not in page
+    assert "grace_periods" not in page.partition("</h1>")[2].partition("<form")[0]
     assert client.get(f"{BASE}/streaks").get_json()["total"] == 0
+
+
+def test_every_field_that_is_wrong_says_so_to_a_screen_reader(admin: Person) -> None:
+    text = admin.post(
+        "/d/streaks/new",
+        code="a b",
+        name="",
+        period="hourly",
+        milestones="[nope",
+        grace_periods="1",
+    ).text
+    for name in ("code", "name", "period", "milestones"):
+        (field,) = re.findall(rf'<(?:input|select|textarea)[^>]* name="{name}"[^>]*>', text)
+        assert 'aria-invalid="true"' in field, field
+    assert text.count('aria-invalid="true"') == 4
+    assert "This is not valid JSON." in text
+    assert 'aria-invalid="true"' not in admin.get("/d/streaks/new").text
 
 
 @pytest.mark.parametrize(
@@ -111,16 +137,84 @@ def test_definitions_of_every_kind_are_created_and_listed(
 
 
 def test_a_destinations_secret_is_shown_once(admin: Person, client: FlaskClient) -> None:
-    response = admin.post("/d/webhooks/new", url="http://127.0.0.1:9/x", event_types="behavior.*")
-    assert response.status_code == 200
-    found = re.search(r"whsec_[\w+/=]+", unescape(response.text))
+    values = {"url": "http://127.0.0.1:9/x", "event_types": "behavior.*"}
+    made = admin.post("/d/webhooks/new", **values)
+    found = re.search(r"whsec_[\w+/=]+", admin.follow(made))
     assert found
-    webhook = client.get(f"{BASE}/admin/webhooks").get_json()["items"][0]["id"]
-    assert "whsec_" not in admin.get(f"/webhooks/{webhook}").text
-    rotated = admin.post(f"/webhooks/{webhook}/rotate")
-    fresh = re.search(r"whsec_[\w+/=]+", unescape(rotated.text))
+    (webhook,) = client.get(f"{BASE}/admin/webhooks").get_json()["items"]
+    assert "whsec_" not in admin.get(f"/webhooks/{webhook['id']}").text
+    rotated = admin.post(f"/webhooks/{webhook['id']}/rotate")
+    fresh = re.search(r"whsec_[\w+/=]+", admin.follow(rotated))
     assert fresh
     assert fresh[0] != found[0]
+    for answer in (made, rotated):  # loading its page again makes nothing, and shows nothing
+        again = admin.client.get(answer.headers["Location"])
+        assert again.status_code == 303
+        assert "shown once" in admin.follow(again)
+    assert client.get(f"{BASE}/admin/webhooks").get_json()["total"] == 1
+    log = client.get(f"{BASE}/admin/audit-log").get_json()["items"]
+    assert [one["action"] for one in log] == ["webhook.secret_rotated", "webhook.created"]
+
+
+def test_a_secret_on_its_way_to_its_page_is_seen_by_nobody_else(
+    admin: Person, app: Flask, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"url": "http://127.0.0.1:9/x", "event_types": "behavior.*"}
+    made = admin.post("/d/webhooks/new", **values)
+    path, cookie = made.headers["Location"], made.headers["Set-Cookie"]
+    assert "whsec_" not in path + cookie + made.text
+    for word in ("HttpOnly", "SameSite=Strict", f"Path={path};", "Max-Age=120"):
+        assert word in f"{cookie};"
+    other = Person(app)  # another session of the same key
+    other.sign_in(account.keys["live"])
+    text = cookie.partition(";")[0].partition("=")[2]
+    other.client.set_cookie("unbroken_secret", text, path=path)
+    assert other.client.get(path).status_code == 303
+    now = clock.now_us()
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now_us", lambda: now + 121_000_000)
+        assert admin.client.get(path).status_code == 303
+    shown = admin.client.get(path)
+    assert "whsec_" in shown.text
+    assert shown.headers["Cache-Control"] == "no-store"
+    assert "unbroken_secret=;" in shown.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("text", ["", "forged", "x" * 3_000])
+def test_a_forged_secret_is_not_shown(admin: Person, client: FlaskClient, text: str) -> None:
+    values = {"url": "http://127.0.0.1:9/x", "event_types": "behavior.*"}
+    path = admin.post("/d/webhooks/new", **values).headers["Location"]
+    session = admin.client.get_cookie("unbroken_session", path=PATH)
+    assert session
+    for forged in (text, session.value):
+        admin.client.set_cookie("unbroken_secret", forged, path=path)
+        assert admin.client.get(path).status_code == 303
+
+
+def test_the_example_is_of_the_newest_streak(admin: Person, client: FlaskClient) -> None:
+    assert '"streak_code": "daily_login"' in unescape(admin.get().text)
+    assert "define one" in admin.get().text
+    make_streak(client, "zumba")
+    make_streak(client, "app_open")
+    shown = unescape(admin.get().text)
+    assert '"streak_code": "app_open"' in shown
+    assert "export KEY=" in shown
+    assert "define one" not in shown
+    assert client.delete(f"{BASE}/streaks/app_open").status_code == 200
+    assert '"streak_code": "zumba"' in unescape(admin.get().text)
+
+
+def test_whoever_made_a_streak_sees_how_to_send_it_a_tick(admin: Person) -> None:
+    example = '"streak_code": "runs"}'
+    made = admin.post("/d/streaks/new", code="runs", name="Runs", period="daily", boundary="utc")
+    page = admin.follow(made)
+    assert page.index("Streak created") < page.index(example) < page.index("<form class")
+    page = unescape(admin.get("/d/streaks/runs").text)
+    assert page.index("<form class") < page.index(example)
+    assert "curl -X POST http://localhost/api/v1/gamify/streaks/record" in page
+    admin.post("/d/streaks/runs/pause")
+    assert example not in unescape(admin.get("/d/streaks/runs").text)
+    assert "curl" not in admin.get("/d/streaks/new").text
 
 
 def test_a_participant_is_searched_and_shown_with_a_calendar(
@@ -172,7 +266,7 @@ def test_the_overview_counts_what_happens(
     part = unescape(admin.get("", **{"HX-Request": "true"}).text)
     assert "<html" not in part
     assert re.search(r"<dt>Facts</dt><dd>7</dd>", part)
-    assert "oldest 0.0 s" in part
+    assert "nothing waits" in part
 
 
 def test_keys_are_listed_and_none_is_shown(admin: Person, account: Account) -> None:

@@ -18,6 +18,7 @@ from tests.calls import (
     client_of,
     make_key,
     make_streak,
+    problem,
     revoke,
 )
 from tests.conftest import BASE, Account
@@ -160,10 +161,10 @@ def test_every_page_lets_nothing_in_from_elsewhere(app: Flask, admin: Person) ->
         response = admin.get(path)
         response.close()
         headers = response.headers
-        policy = headers["Content-Security-Policy"] if path != "/nope" else "default-src 'none'"
+        policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        if path not in ("/nope", "/static/dashboard.css"):
+        if path != "/static/dashboard.css":
             assert headers["Cache-Control"] == "no-store"
 
 
@@ -180,6 +181,31 @@ def test_pages_hold_no_script_and_no_style_of_their_own(
 def test_it_can_be_switched_off(settings: Settings) -> None:
     with another_app(settings, dashboard=False) as app:
         assert app.test_client().get(PATH).status_code == 404
+        assert app.test_client().get("/", headers=BROWSER).status_code == 404
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_a_browser_that_asks_for_the_service_finds_the_dashboard(nobody: Person) -> None:
+    found = nobody.client.get("/", headers=BROWSER)
+    assert (found.status_code, found.headers["Location"]) == (303, PATH)
+    for answer in (
+        nobody.client.get("/"),
+        nobody.client.get("/", headers={"Accept": "*/*"}),
+        nobody.client.post("/", headers=BROWSER),
+        nobody.client.get("/nope", headers=BROWSER),
+    ):
+        problem(answer, 404, "route_not_found")
+
+
+def test_nobody_is_told_what_is_no_page_before_they_sign_in(
+    nobody: Person, account: Account
+) -> None:
+    asked = nobody.get("/nosuch")
+    assert asked.headers["Location"] == f"{PATH}/sign-in?next=%2Fdashboard%2Fnosuch"
+    came = nobody.sign_in(account.keys["live"], f"{PATH}/nosuch")
+    assert nobody.client.get(came.headers["Location"]).status_code == 404
 
 
 def test_live_and_test_are_unmistakable_and_apart(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field, ValidationError
 
-from api.dashboard import fields
-from api.dashboard.calendar import calendar, why
+from api.dashboard import fields, frame
+from api.dashboard.calendar import CELL, calendar, why
 from api.dashboard.fields import Input
 from api.dashboard.kinds import KINDS
+from api.validation import Body, Code, Name, field_errors
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Ranges, Rules, add, explain
 
@@ -57,6 +61,9 @@ def test_it_says_that_a_streak_has_broken_or_waits() -> None:
     assert why("daily", []) == ["Nothing is recorded in these days."]
 
 
+PHONE = 318  # pixels within a card
+
+
 @pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
 def test_every_period_has_a_cell_of_its_own(kind: Kind) -> None:
     current = {"daily": TODAY, "weekly": (TODAY + 3) // 7, "monthly": 56 * 12 + 10}[kind]
@@ -68,6 +75,26 @@ def test_every_period_has_a_cell_of_its_own(kind: Kind) -> None:
     assert len({(one.x, one.y) for one in drawn.cells}) == len(keys)
     assert all(one.x < drawn.width and one.y < drawn.height for one in drawn.cells)
     assert drawn.labels
+    if kind != "daily":
+        assert drawn.width <= PHONE  # nothing lies off to the right
+
+
+def test_weeks_begin_with_the_quarter_of_the_first() -> None:
+    weeks = ("2026-W39", "2026-W40", "2026-W52", "2026-W53", "2027-W01")
+    drawn = calendar("weekly", [{"period_key": key, "status": "missed", "count": 0}
+                                for key in weeks])  # fmt: skip
+    assert [one.y for one in drawn.cells] == [0, CELL, CELL, CELL, 2 * CELL]
+    assert [(one.text, one.y) for one in drawn.labels] == [
+        ("2026 W27", 10), ("2026 W40", 10 + CELL), ("2027 W1", 10 + 2 * CELL),
+    ]  # fmt: skip
+
+
+def test_months_have_names_above_and_years_before_them() -> None:
+    months = ("2026-11", "2026-12", "2027-01")
+    drawn = calendar("monthly", [{"period_key": key, "status": "missed", "count": 0}
+                                 for key in months])  # fmt: skip
+    assert {one.text for one in drawn.labels} == {"2026", "2027", "Nov", "Dec", "Jan"}
+    assert drawn.cells[0].y == drawn.cells[1].y < drawn.cells[2].y
 
 
 def test_days_of_one_week_stand_in_one_column_monday_first() -> None:
@@ -77,6 +104,8 @@ def test_days_of_one_week_stand_in_one_column_monday_first() -> None:
     assert len({one.x for one in drawn.cells}) == 1
     assert [one.y for one in drawn.cells] == sorted(one.y for one in drawn.cells)
 
+
+# -- forms -----------------------------------------------------------------------------------
 
 INPUTS = (
     Input("code", "Code", is_required=True, is_fixed=True),
@@ -132,3 +161,100 @@ def test_every_kind_has_what_its_list_and_form_need() -> None:
         assert len({one.name for one in kind.inputs}) == len(kind.inputs)
         for one in kind.inputs:
             assert bool(one.choices) is (one.kind == "choice")
+
+
+def test_examples_of_codes_fit_their_kind() -> None:
+    examples = [one.placeholder for kind in KINDS.values() for one in kind.inputs
+                if one.name == "code"]  # fmt: skip
+    assert len(set(examples)) == len(examples) == 6
+
+
+class Values(Body):
+    """Fields as the API has them."""
+
+    code: Code = "x"
+    name: Name = "x"
+    level: Annotated[int, Field(ge=1, le=9)] = 1
+    milestones: list[dict[str, int]] | None = None
+    objective: dict[str, int] | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("code", "a b", "Letters, digits and _ . : - only, no spaces"),
+        ("code", "", "This is needed"),
+        ("code", "x" * 51, "At most 50 characters"),
+        ("name", "a\nb", "No control characters, such as line breaks"),
+        ("level", "many", "Type a whole number"),
+        ("level", 0, "At least 1"),
+        ("level", 10, "At most 9"),
+        ("milestones", {}, "This has to be a list: [ … ]"),
+        ("objective", [], "This has to be an object: { … }"),
+        ("milestones", [{}, {"count": "x"}], "entry 2, count: Type a whole number"),
+    ],
+)
+def test_what_the_validator_says_is_told_in_plain_words(field: str, value: Any, told: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Values.model_validate({field: value})
+    errors = {one.field: one.message for one in field_errors(refused.value)}
+    assert fields.told([Input(field, "A label")], errors, {}) == {field: told}
+    assert fields.summary([Input(field, "A label")], errors, "") == (
+        "Nothing was saved. Look at: A label."
+    )
+
+
+def test_what_is_not_known_is_said_as_it_is() -> None:
+    errors = {"level": "must be odd", "body": "must be short"}
+    assert fields.told(INPUTS, errors, {})["level"] == "must be odd"
+    assert fields.told(INPUTS, errors, {})["code"] == ""
+    assert fields.summary(INPUTS, errors, "Invalid: level, body") == (
+        "Nothing was saved. Look at: Level; body: must be short."
+    )
+    assert fields.summary(INPUTS, {}, "A badge with this code exists") == (
+        "A badge with this code exists"
+    )
+
+
+@pytest.mark.parametrize("text", ["[nope", "[" * 100_000])
+def test_what_is_no_json_is_said_to_be_none(text: str) -> None:
+    errors = {"milestones": "Input should be a valid list"}
+    assert fields.told(INPUTS, errors, {"milestones": text})["milestones"] == (
+        "This is not valid JSON"
+    )
+    assert fields.body_of(INPUTS, {"milestones": text}, is_new=False)["milestones"] == text
+
+
+# -- colours ---------------------------------------------------------------------------------
+
+
+def variables(sheet: str) -> dict[str, str]:
+    """The colours that a sheet names; of one named twice the last."""
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", sheet))
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2 defines it."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * one for one in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """How much two colours differ, from 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_inputs_have_borders_that_can_be_seen() -> None:
+    sheet = (Path(frame.__file__).parent / "static" / "dashboard.css").read_text()
+    assert re.search(
+        r"^input, select, textarea \{[^}]*border: 1px solid var\(--edge\)", sheet, re.M
+    )
+    by_day, by_night = sheet.split("prefers-color-scheme: dark", 1)
+    for colours in (variables(by_day), variables(by_day) | variables(by_night)):
+        for ground in ("card", "ground"):
+            assert contrast(colours["edge"], colours[ground]) >= 3, colours["edge"]
+        for ink in ("ink", "muted", "accent", "bad", "good"):
+            assert contrast(colours[ink], colours["card"]) >= 4.5, ink
