@@ -98,7 +98,7 @@ def test_the_api_without_postgres_accepts_ticks_and_refuses_to_read(
                 thread.start()
             for nth in range(3):
                 beside = post_tick(load, load.key, f"beside-{nth}")
-                assert beside.status_code == 202, beside.text
+                assert beside.status_code == 202, beside.text + stack.log()
             assert_readiness(stack, is_ready=False)
             assert_unavailable(post_tick(load, load.other_key, "unknown"))
             for thread in threads:

@@ -5,6 +5,7 @@ Each step is taken as it is printed; README.md and docs/quickstart.md tell of th
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -86,7 +87,9 @@ def test_a_newcomer_follows_what_the_demo_prints_to_a_verified_delivery(demo: De
             ["bash", "-c", f"{curl} --silent --fail"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        assert '"outcome": "started"' in done.stdout or '"outcome":"started"' in done.stdout
+        answer = json.loads(done.stdout)
+        assert answer.get("outcome", "started") == "started", answer
+        assert answer["tick_id"]
         demo.wait_for(rf"fact behavior\.streak_recorded .*{CODE}.*✓ signature")
         page.get_by_role("link", name="Webhooks").click()
         page.get_by_role("link", name="/facts").click()
