@@ -53,3 +53,16 @@ def app_context() -> AppContext:
 def this_request() -> Request:
     """The request itself: Flask's `request` looks it up anew at every use."""
     return cast(Request, cast(Any, request)._get_current_object())
+
+
+def is_https(here: Request) -> bool:
+    """Whether the caller speaks https, to us or to a proxy of the operator's."""
+    behind_proxies = app_context().settings.proxies > 0
+    forwarded = here.headers.get("X-Forwarded-Proto", "") if behind_proxies else ""
+    return here.is_secure or forwarded.rpartition(",")[2].strip() == "https"
+
+
+def own_url() -> str:
+    """Where this service is, as the caller reaches it."""
+    here = this_request()
+    return f"{'https' if is_https(here) else 'http'}://{here.host}"

@@ -11,7 +11,7 @@ from markupsafe import escape
 
 from api import openapi, pages
 from api.answers import Answer
-from api.context import this_request
+from api.context import own_url
 from api.operations import describe
 
 blueprint = Blueprint("reference", __name__, template_folder="templates")
@@ -42,7 +42,7 @@ def openapi_json() -> Response:
 def reference() -> Response:
     """Every operation with its fields, answers, errors and an example; it needs no network."""
     served = _kept("text/html", _page)
-    own = escape(this_request().host_url.rstrip("/")).encode()
+    own = escape(own_url()).encode()
     served.data = served.data.replace(ANYWHERE.encode(), own)
     # By the browser alone: the address is as the caller has it, and no cache gives it to others.
     served.headers["Cache-Control"] = "private, max-age=300"

@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api import auth, bodies
 from api.context import DASHBOARD_PATH as PATH
-from api.context import this_request
+from api.context import own_url, this_request
 from api.dashboard import session, text
 from api.errors import RETRY_SECONDS, Problem
 from api.throttle import client_address, network
@@ -153,7 +153,7 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         tenant=who.tenant if who else None,
         token=g.signed.token if "signed" in g else "",
         told=_told(),
-        url=_url(),
+        url=own_url(),
         **values,
     )
     return make_response(html, status)
@@ -163,12 +163,6 @@ def _told() -> str:
     with suppress(Problem):  # a query that is no text has a page of its error, too
         return request.args.get("told", "")[:200]
     return ""
-
-
-def _url() -> str:
-    """Where this service is, as the browser reaches it."""
-    here = this_request()
-    return f"{'https' if session.is_secure(here) else 'http'}://{here.host}"
 
 
 def error_page(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -16,7 +16,7 @@ from flask import Request
 from werkzeug.wrappers import Response
 
 from api import destinations
-from api.context import app_context
+from api.context import app_context, is_https
 from models import clock
 from webhooks import secrets
 from webhooks.errors import SecretsError
@@ -68,7 +68,7 @@ def write(response: Response, here: Request, signed: Signed) -> None:
         text,
         max_age=hours * 3_600,
         path=COOKIE_PATH,
-        secure=is_secure(here),
+        secure=is_https(here),
         httponly=True,
         samesite="Strict",
     )
@@ -77,13 +77,6 @@ def write(response: Response, here: Request, signed: Signed) -> None:
 def end(response: Response) -> None:
     """Take the cookie away."""
     response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="Strict")
-
-
-def is_secure(here: Request) -> bool:
-    """Whether the person's browser speaks https, to us or to a proxy of the operator's."""
-    behind_proxies = app_context().settings.proxies > 0
-    forwarded = here.headers.get("X-Forwarded-Proto", "") if behind_proxies else ""
-    return here.is_secure or forwarded.rpartition(",")[2].strip() == "https"
 
 
 def _ring() -> secrets.Ring:

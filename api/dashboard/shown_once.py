@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api import destinations
 from api.context import DASHBOARD_PATH as PATH
-from api.context import this_request
+from api.context import is_https, this_request
 from api.dashboard import calls, session
 from api.dashboard.frame import blueprint, page
 from models import clock
@@ -50,7 +50,7 @@ def lead_to(webhook_id: str, secret: str, title: str) -> AnyResponse:
         secrets.encrypt(destinations.ring(), json.dumps(asdict(made))),
         max_age=LIVES_S,
         path=_path(webhook_id),
-        secure=session.is_secure(this_request()),
+        secure=is_https(this_request()),
         httponly=True,
         samesite="Strict",
     )
