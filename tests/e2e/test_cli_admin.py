@@ -163,9 +163,7 @@ def test_a_given_data_folder_comes_before_the_urls(tmp_path: Path, env: dict[str
 
 def test_an_empty_database_is_not_migrated_by_accident(urls: Urls, env: dict[str, str]) -> None:
     empty = urls.database_url.replace("/unbroken?", "/postgres?")
-    assert_refused(
-        ["tenant", "list"], 2, "run `unbroken migrate` first", env | {"DATABASE_URL": empty}
-    )
+    assert_refused(["tenant", "list"], 2, "unbroken migrate` first", env | {"DATABASE_URL": empty})
 
 
 def test_migrate_needs_a_url() -> None:

@@ -20,6 +20,7 @@ import requests
 
 from tests.e2e.running import (
     PATIENCE_SECONDS,
+    PATIENT,
     ROOT,
     UNBROKEN,
     Up,
@@ -72,7 +73,7 @@ class Service:
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
     folder = short_folder()
-    with running_up(folder / "data") as up:
+    with running_up(folder / "data", **PATIENT) as up:
         yield up
     shutil.rmtree(folder, ignore_errors=True)
 

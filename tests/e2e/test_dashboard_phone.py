@@ -9,14 +9,14 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.browsing import PHONE, Service, browser, fill, open_page, sign_in
-from tests.e2e.running import Up, running_up, short_folder
+from tests.e2e.running import PATIENT, Up, running_up, short_folder
 from tests.receiver import Receiver
 
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
     folder = short_folder()
-    with running_up(folder / "data") as up:
+    with running_up(folder / "data", **PATIENT) as up:
         yield up
     shutil.rmtree(folder, ignore_errors=True)
 

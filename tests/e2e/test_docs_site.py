@@ -14,7 +14,7 @@ import pytest
 
 from api.cli import handbook
 from models.rules.streaks import Ranges, Rules, add, walk
-from tests.e2e.running import ROOT, environment, running_up, short_folder
+from tests.e2e.running import PATIENT, ROOT, environment, running_up, short_folder
 
 DOCS = ROOT / "docs"
 QUICKSTART = (DOCS / "quickstart.md").read_text()
@@ -112,7 +112,7 @@ def test_the_examples_of_concepts_are_what_the_engine_says(example: tuple[str, .
 def test_the_quickstart_works_as_it_is_written() -> None:
     folder = short_folder()
     try:
-        with running_up(folder / "data") as up:
+        with running_up(folder / "data", **PATIENT) as up:
             blocks = re.findall(r"```sh\n(.*?)```", QUICKSTART, re.DOTALL)
             script = 'set -euo pipefail\nunbroken() { python3 -m api.cli "$@"; }\n'
             script += "\necho\n".join(blocks)

@@ -26,6 +26,7 @@ from api.cli.processes import wait_until
 from tests.calls import noon, tick
 from tests.e2e.running import (
     PATIENCE_SECONDS,
+    PATIENT,
     ROOT,
     environment,
     running_up,
@@ -92,7 +93,7 @@ class Service:
 def service() -> Iterator[Service]:
     folder = short_folder()
     try:
-        with running_up(folder / "data") as up:
+        with running_up(folder / "data", **PATIENT) as up:
             made = unbroken_json("tenant", "create", "acme", "--data", str(up.data.root))
             service = Service(up.url, made["live_key"])
             service.call("POST", "/streaks", DAILY)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.running import ROOT, environment, running_up, short_folder
+from tests.e2e.running import PATIENT, ROOT, environment, running_up, short_folder
 
 PAGE = (ROOT / "docs/points.md").read_text()
 SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -22,7 +22,7 @@ def answers() -> list[dict[str, Any]]:
     """What the page's commands answer, against a service of its own."""
     folder = short_folder()
     try:
-        with running_up(folder / "data") as up:
+        with running_up(folder / "data", **PATIENT) as up:
             made = subprocess.run(
                 ["python3", "-m", "api.cli", "tenant", "create", "points", "--json", "--data",
                  str(up.data.root)],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import ROOT, Up, environment, running_up, short_folder
+from tests.e2e.running import PATIENT, ROOT, Up, environment, running_up, short_folder
 from tests.receiver import Receiver
 
 README = (ROOT / "README.md").read_text()
@@ -30,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def up(folder: Path) -> Iterator[Up]:
-    with running_up(folder / "data") as up:
+    with running_up(folder / "data", **PATIENT) as up:
         yield up
 
 
