@@ -99,6 +99,7 @@ def test_it_moves_points(api: Unbroken, service: Service) -> None:
         with pytest.raises(InsufficientPoints, match="Available: 70, requested: 71"):
             api.points.deduct("ann", 71, WAIT)
         raise_for_error(api.points.award_many([{"participant_id": "ann", "amount": 5}]))
+    service.pipeline.drain()  # what was not waited for
     assert isinstance(made, Moved)
     assert made.new_balance == 100
     assert api.points.balance("ann").balance == 75
