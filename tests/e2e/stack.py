@@ -215,7 +215,7 @@ class Load:
 
     def _warm(self, name: str) -> None:
         """A tick over a connection of its own; it counts as one of the load's."""
-        one = Planned("warm", "daily", _instant(0), None)
+        one = Planned("user_1", "daily", _instant(0), None)
         with requests.Session() as session:
             session.headers.update({"X-API-Key": self.key, "Prefer": "respond-async"})
             answer = tick(self.stack, session, one, name)
