@@ -159,8 +159,10 @@ def _before() -> AnyResponse | None:
         raise NotFound  # the router would take it for one slash, whoever guards paths would not
     if here.blueprint is not None or path.startswith((BASE_PATH, SCRIP_PATH)):
         authenticate(here)
-    if app_context().settings.dashboard and (to := dashboard.to_overview(here)):
-        return to
+    if here.blueprint is None and app_context().settings.dashboard:
+        to = dashboard.to_overview(here)
+        if to is not None:
+            return to
     if here.routing_exception is not None:
         raise here.routing_exception
     if here.blueprint is None:

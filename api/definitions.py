@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
+from flask import g
+
 from api import audit
 from api.auth import tenant
 from api.context import app_context
@@ -24,10 +26,14 @@ from models.errors import CodeTaken, NotFound
 @contextmanager
 def changing() -> Iterator[Session]:
     """A transaction that changes the tenant's configuration: it holds for the next write, in every
-    process. Raises Unavailable when Redis does not answer: then nothing was changed."""
+    process, and for whatever this key asks of this one next. Raises Unavailable when Redis does not
+    answer: then nothing was changed."""
     mine = [tenant().id]
-    with app_context().intake.changing(mine), transaction() as session:
-        yield session
+    try:
+        with app_context().intake.changing(mine), transaction() as session:
+            yield session
+    finally:
+        app_context().directory.forget(g.key)
 
 
 @contextmanager

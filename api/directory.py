@@ -63,6 +63,11 @@ class Directory:
         """The entry of a key, however old."""
         return self._entries.get(tenants.hash_key(key))
 
+    def forget(self, key: str) -> None:
+        """Have the next request with a key read it afresh, though its entry be a moment old."""
+        with self._lock:
+            self._entries.pop(tenants.hash_key(key), None)
+
     def was_valid(self, key: str) -> bool:
         """Whether a key was valid when it was last read here, as far as is remembered."""
         return tenants.hash_key(key) in self._valid

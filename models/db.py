@@ -223,18 +223,22 @@ def is_away(error: BaseException) -> bool:
 
 def is_contended(error: BaseException) -> bool:
     """Whether trying again at once may help: deadlock, serialization, lock not available."""
-    code = getattr(getattr(error, "orig", None), "pgcode", None)
-    return isinstance(error, Moved) or code in ("40P01", "40001", "55P03")
+    return isinstance(error, Moved) or _code(error) in ("40P01", "40001", "55P03")
 
 
 def is_duplicate(error: BaseException) -> bool:
     """Whether a unique key refused a row: somebody wrote it first."""
-    return getattr(getattr(error, "orig", None), "pgcode", None) == "23505"
+    return _code(error) == "23505"
 
 
 def is_orphan(error: BaseException) -> bool:
     """Whether a foreign key refused a row: what it belongs to was deleted meanwhile."""
-    return getattr(getattr(error, "orig", None), "pgcode", None) == "23503"
+    return _code(error) == "23503"
+
+
+def _code(error: BaseException) -> str | None:
+    """The SQLSTATE of an error of the driver's."""
+    return getattr(getattr(error, "orig", None), "pgcode", None)
 
 
 def constraint_of(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.cli.address import free_port
+from api.cli.data import DEMO
 from api.cli.errors import CannotRun
 from api.cli.lines import fact_line
 from api.cli.program import program
@@ -54,7 +55,7 @@ OUTCOME_STYLES = {
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".demo"),
+    default=Path(DEMO),
     show_default=True,
     help="Folder of the demo's data.",
 )

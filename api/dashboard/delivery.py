@@ -11,7 +11,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.context import DASHBOARD_PATH as PATH
 from api.dashboard import calls, shown_once
 from api.dashboard.calls import Answered
-from api.dashboard.frame import blueprint, form, page
+from api.dashboard.forms import form
+from api.dashboard.frame import blueprint, page
 
 ROWS = 50
 

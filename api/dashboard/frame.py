@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Request, Response, g, make_response, redirect, render_template, request
-from werkzeug.exceptions import (
-    BadRequest,
-    HTTPException,
-    RequestEntityTooLarge,
-    RequestTimeout,
-    ServiceUnavailable,
-)
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth, bodies
+from api import auth
 from api.context import DASHBOARD_PATH as PATH
 from api.context import own_url, this_request
 from api.dashboard import session, text
+from api.dashboard.forms import form
 from api.errors import RETRY_SECONDS, Problem
-from api.throttle import client_address, network
 from models.db import is_away
-
-FORM_BYTES_MAX = 200_000  # the longest description, percent-encoded, and some to spare
-
-# Whoever signs in has shown no key: their bodies take no place from those who have, and hold
-# eight threads of 16 at most, for two seconds.
-_strangers = bodies.Bodies(seconds_max=2.0, at_once_max=0, readers_max=8)
 
 blueprint = Blueprint(
     "dashboard",
@@ -97,40 +85,6 @@ def guard() -> AnyResponse | None:
     if here.method != "GET" and not signed.is_from_a_form_of_ours(form().get("token")):
         return error_page(400, "This form has expired. Go back, load the page again, and repeat.")
     return None
-
-
-def form() -> dict[str, str]:
-    """The fields of a form that was sent, the first of each name; read once, within bounds."""
-    if "form" not in g:
-        pairs = parse_qsl(_sent().decode(errors="replace"), keep_blank_values=True)
-        g.form = dict(reversed(pairs))
-    found: dict[str, str] = g.form
-    return found
-
-
-def _sent() -> bytes:
-    """The bytes of a form: it has no length where it comes in chunks, and may never come."""
-    here = this_request()
-    if (here.content_length or 0) > FORM_BYTES_MAX:
-        raise RequestEntityTooLarge
-    try:
-        raw = _take(here)
-    except bodies.TooSlow:
-        raise RequestTimeout from None
-    except bodies.TooMany:
-        raise ServiceUnavailable from None
-    if len(raw) > FORM_BYTES_MAX:
-        raise RequestEntityTooLarge
-    if len(raw) < (here.content_length or 0):
-        raise BadRequest
-    return raw
-
-
-def _take(here: Request) -> bytes:
-    if who := g.get("principal"):
-        return bodies.take(here.stream, FORM_BYTES_MAX + 1, who.key.id)
-    address = network(client_address(here))
-    return _strangers.take(here.stream, FORM_BYTES_MAX + 1, address)
 
 
 def to_sign_in() -> AnyResponse:

@@ -28,7 +28,7 @@ class Intake:
     """What waits to be applied, of this tenant alone; None where Redis does not answer."""
 
     entries: int | None
-    oldest_seconds: float | None
+    oldest_seconds: float | None  # of its stream, in which others' writes may wait, too
     drains: int | None
 
 

@@ -52,7 +52,8 @@ def read(here: Request) -> Signed | None:
     if not text or len(text) > COOKIE_CHARS_MAX:
         return None
     try:
-        signed = Signed(**json.loads(secrets.decrypt(_ring(), text)))
+        ring = secrets.ring(app_context().settings.secret_keys)
+        signed = Signed(**json.loads(secrets.decrypt(ring, text)))
     except (SecretsError, ValueError, TypeError):
         return None
     return signed if signed.ends_us > clock.now_us() else None
@@ -77,7 +78,3 @@ def write(response: Response, here: Request, signed: Signed) -> None:
 def end(response: Response) -> None:
     """Take the cookie away."""
     response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="Strict")
-
-
-def _ring() -> secrets.Ring:
-    return secrets.ring(app_context().settings.secret_keys)

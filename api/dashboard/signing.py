@@ -10,7 +10,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.context import DASHBOARD_PATH as PATH
 from api.context import app_context, this_request
 from api.dashboard import session
-from api.dashboard.frame import blueprint, form, page
+from api.dashboard.forms import form
+from api.dashboard.frame import blueprint, page
 from api.throttle import client_address
 from models import tenants
 

@@ -74,6 +74,19 @@ def test_what_changed_after_a_read_without_redis_holds_for_the_next_write(
     problem(post_tick(linked, "after", streak_code=streak.code), 401, "unauthorized")
 
 
+def test_whoever_changed_something_and_read_since_needs_no_postgres_to_write(
+    linked: FlaskClient, postgres_link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read of a moment later does not go by what was known before the change."""
+    monkeypatch.setattr("api.directory.READ_SECONDS", 60.0)
+    made = {"code": "daily", "name": "Daily", "period": "daily"}
+    assert linked.get(STREAKS).status_code == 200
+    assert linked.post(STREAKS, json=made).status_code == 201
+    assert linked.get(STREAKS).status_code == 200
+    postgres_link.cut()
+    assert post_tick(linked, "after", streak_code="daily").status_code == 202
+
+
 def test_a_key_first_read_without_redis_writes_once_redis_is_back(
     linked: FlaskClient, streak: Streak, redis_link: Link
 ) -> None:
