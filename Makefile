@@ -33,7 +33,7 @@ $(READY): requirements.lock pyproject.toml
 
 # To try it, and to run it, nobody needs them.
 $(TOOLS): $(READY) requirements-dev.lock
-	@echo "installing the tools of the tests: about a minute, 700 MB"
+	@echo "installing the tools of the tests: a minute or two, 1 GB"
 	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	@touch $(TOOLS)
 

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import sqlalchemy as sa
 import yaml
 
-from models.db import Engine, transaction
 from settings import Settings
 from tests.e2e.running import PATIENCE_SECONDS, ROOT, environment
 
@@ -65,12 +63,6 @@ def running(role: str, settings: Settings, folder: Path, port: int = 0) -> Itera
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def forget_deliveries(engine: Engine) -> None:
-    """What other tests left is nobody's: their receivers are gone."""
-    with transaction(engine) as session:
-        session.execute(sa.text("TRUNCATE deliveries"))
 
 
 def is_ready(url: str) -> bool:

@@ -7,12 +7,30 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from playwright.sync_api import Browser
 
 from api.cli.processes import wait_until
 from tests.e2e import stack as service
-from tests.e2e.running import short_folder
+from tests.e2e.browsing import browser
+from tests.e2e.running import PATIENT, Up, running_up, short_folder
 from tests.e2e.stack import PATIENCE_SECONDS, Load, Stack
 from tests.receiver import Receiver
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    """`unbroken up` of a file's own, whose ticks are waited for as long as may be."""
+    folder = short_folder()
+    with running_up(folder / "data", **PATIENT) as up:
+        yield up
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser; each page has cookies of its own."""
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from api.cli.program import program
 from api.cli.servers import Urls, embedded
 from models.tenants import is_well_formed
 from tests.e2e.running import short_folder, unbroken, unbroken_json
@@ -153,7 +154,7 @@ def test_a_slug_is_taken_once(env: dict[str, str]) -> None:
 
 def test_without_a_service_it_says_what_to_start(tmp_path: Path) -> None:
     where = ["--data", str(tmp_path)]
-    sentence = "unbroken up`, name its folder with --data, or set DATABASE_URL"
+    sentence = f"start `{program()} up`, name its folder with --data, or set DATABASE_URL"
     assert_refused(["tenant", "list", *where], 2, sentence, {})
 
 
@@ -163,7 +164,9 @@ def test_a_given_data_folder_comes_before_the_urls(tmp_path: Path, env: dict[str
 
 def test_an_empty_database_is_not_migrated_by_accident(urls: Urls, env: dict[str, str]) -> None:
     empty = urls.database_url.replace("/unbroken?", "/postgres?")
-    assert_refused(["tenant", "list"], 2, "unbroken migrate` first", env | {"DATABASE_URL": empty})
+    assert_refused(
+        ["tenant", "list"], 2, f"run `{program()} migrate` first", env | {"DATABASE_URL": empty}
+    )
 
 
 def test_migrate_needs_a_url() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,13 +19,10 @@ import requests
 
 from tests.e2e.running import (
     PATIENCE_SECONDS,
-    PATIENT,
     ROOT,
     UNBROKEN,
     Up,
     environment,
-    running_up,
-    short_folder,
     unbroken,
     unbroken_json,
 )
@@ -68,14 +64,6 @@ class Service:
         name = f"user_{uuid.uuid4().hex[:8]}"
         self.call("POST", "/streaks/record", {"participant_id": name, "streak_code": "daily"})
         return name
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    folder = short_folder()
-    with running_up(folder / "data", **PATIENT) as up:
-        yield up
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.browsing import PHONE, Service, browser, fill, open_page, sign_in
-from tests.e2e.running import PATIENT, Up, running_up, short_folder
+from tests.e2e.browsing import PHONE, Service, fill, open_page, sign_in
+from tests.e2e.running import Up
 from tests.receiver import Receiver
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    folder = short_folder()
-    with running_up(folder / "data", **PATIENT) as up:
-        yield up
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +19,6 @@ def service(up: Up) -> Iterator[Service]:
     with Receiver() as receiver:
         fill(service, receiver.url)
         yield service
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -21,9 +20,9 @@ from models.db import Engine, transaction
 from settings import Settings, variable
 from tests.calls import make_streak, post_tick
 from tests.conftest import BASE, Account
-from tests.e2e.composed import forget_deliveries
 from tests.e2e.running import ROOT
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, forget_deliveries
+from tests.toolchains import GO
 from workers.stream import STREAMS
 from workers.upkeep import ENTRIES_PER_DRAIN
 
@@ -51,11 +50,8 @@ def helm() -> Path:
     program = FOLDER / "helm"
     if program.exists():
         return program
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed, and Helm is a Go program")
     env = os.environ | {"GOBIN": str(FOLDER), "GOFLAGS": "", "CGO_ENABLED": "0"}
-    command = [go, "install", "-ldflags=-s -w", HELM]
+    command = [GO, "install", "-ldflags=-s -w", HELM]
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS_MAX
     )

@@ -18,10 +18,11 @@ from api.cli.processes import wait_until
 from models.db import Engine
 from settings import Settings
 from tests.conftest import BASE, Account
-from tests.e2e.composed import GRACE_SECONDS, Running, forget_deliveries, is_ready, running
+from tests.e2e.composed import GRACE_SECONDS, Running, is_ready, running
 from tests.e2e.running import PATIENCE_SECONDS
 from tests.e2e.test_kill import stored_bodies
 from tests.integration.batches import count, rows
+from tests.pipeline import forget_deliveries
 from tests.receiver import Receiver
 from workers.stream import depth
 

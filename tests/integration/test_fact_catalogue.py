@@ -11,7 +11,6 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from api.cli.catalogue import DOCS, files
@@ -22,7 +21,7 @@ from models.webhooks import subscriptions
 from tests.calls import make_badge, make_streak, noon, post_award, post_tick
 from tests.conftest import BASE, Account
 from tests.integration.world import always
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, forget_deliveries
 from tests.receiver import Answer, Receiver
 from webhooks import deliveries, egress, facts, outbox, samples, secrets
 from webhooks.breaker import FAILURES_MAX
@@ -107,8 +106,7 @@ def test_every_schema_is_a_valid_one_and_open_to_new_fields(kind: str) -> None:
 @pytest.fixture
 def subscriber(pipeline: Pipeline, client: FlaskClient) -> Iterator[Subscriber]:
     """A subscriber of the client's tenant; nobody else's deliveries are left over."""
-    with transaction(pipeline.engine) as session:
-        session.execute(sa.text("TRUNCATE deliveries"))
+    forget_deliveries(pipeline.engine)
     with Receiver() as receiver:
         _subscribe(client, receiver, "*")
         yield Subscriber(pipeline, receiver)

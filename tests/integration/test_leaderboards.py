@@ -4,104 +4,25 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
-from flask.testing import FlaskClient
 
 from models import standings
-from models.db import Engine, reading, transaction
-from tests.calls import client_of, count, make_streak, noon, post_batch, problem, tick
-from tests.conftest import BASE, Account
+from models.db import reading, transaction
+from tests.calls import count, make_streak, noon, post_batch, problem, tick
+from tests.conftest import BASE
 from tests.integration.batches import post
 from tests.integration.earning import moved
+from tests.integration.ranking import Place
 from tests.integration.test_clock_jumps import Clock, machine
-from tests.pipeline import Pipeline
 from workers import leaderboards
 from workers.context import Context
-from workers.leaderboards import Follower
 
-PATH = f"{BASE}/admin/leaderboards"
 __all__ = ["machine"]
-
-
-@dataclass
-class Place:
-    """A tenant's side with its follower."""
-
-    client: FlaskClient
-    pipeline: Pipeline
-    tenant_id: int
-    engine: Engine
-
-    def make(self, code: str = "board", **values: Any) -> dict[str, Any]:
-        """Create a leaderboard: of points, unless a streak's."""
-        body = {"code": code, "name": "Board", "metric": "points", "window_days": 30} | values
-        response = self.client.post(PATH, json=body)
-        assert response.status_code == 201, response.text
-        return dict(response.get_json())
-
-    def follow(self) -> int:
-        """Let the followers catch up."""
-        return Follower(self.engine, 90).run(20)
-
-    def points(self, **amounts: int) -> None:
-        """Award points, and let the boards follow."""
-        post(
-            self.pipeline.client,
-            [moved(self.tenant_id, amount, who) for who, amount in amounts.items()],
-        )
-        self.pipeline.drain()
-        self.follow()
-
-    def top(self, code: str = "board", query: str = "") -> list[tuple[int, str, int]]:
-        """Rank, participant, score."""
-        response = self.client.get(f"{BASE}/leaderboards/{code}{query}")
-        assert response.status_code == 200, response.text
-        return [
-            (one["rank"], one["participant_id"], one["score"])
-            for one in response.get_json()["entries"]
-        ]
-
-    def rank(self, who: str, code: str = "board") -> tuple[int | None, int, int]:
-        """Rank, score, and how many there are."""
-        response = self.client.get(f"{BASE}/leaderboards/{code}/rank/{who}")
-        assert response.status_code == 200, response.text
-        body = response.get_json()
-        return body["rank"], body["score"], body["total_participants"]
-
-    def assert_counts_are_right(self) -> None:
-        """The counts are those of the entries, on every level."""
-        statement = """
-            SELECT leaderboard_id, level, score >> (8 * level) AS prefix, count(*)
-            FROM leaderboard_entries, generate_series(0, 4) level WHERE tenant_id = :id
-            GROUP BY 1, 2, 3
-            EXCEPT SELECT leaderboard_id, level, prefix, count FROM leaderboard_counts
-            WHERE tenant_id = :id
-        """
-        whole = """SELECT COALESCE(sum(count), 0) FROM leaderboard_counts
-            WHERE tenant_id = :id AND level = 0"""
-        with reading(self.engine) as session:
-            values = {"id": self.tenant_id}
-            assert list(session.execute(sa.text(statement), values)) == []
-            total = session.execute(sa.text(whole), values).scalar_one()
-            entries = session.execute(
-                sa.text("SELECT count(*) FROM leaderboard_entries WHERE tenant_id = :id"), values
-            ).scalar_one()
-            assert total == entries
-
-
-@pytest.fixture
-def place(client: FlaskClient, pipeline: Pipeline, account: Account, engine: Engine) -> Place:
-    """Nobody else's leaderboards are left over."""
-    with transaction(engine) as session:
-        session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
-    return Place(client, pipeline, account.live.id, engine)
 
 
 # -- following ---------------------------------------------------------------------------------
@@ -351,71 +272,3 @@ def test_the_task_follows(place: Place, context: Context) -> None:
     place.pipeline.drain()
     leaderboards.run(replace(context, should_stop=lambda: False))
     assert place.top() == [(1, "ben", 30)]
-
-
-# -- definitions -------------------------------------------------------------------------------
-
-
-def test_a_definition_keeps_what_it_was_worked_out_by(place: Place) -> None:
-    make_streak(place.client)
-    made = place.make(metric="streak", streak_code="daily_login")
-    assert list(made) == [
-        "id", "tenant_id", "code", "name", "description", "metric", "streak_code", "window_days",
-        "is_active", "created_at", "updated_at",
-    ]  # fmt: skip
-    url = f"{PATH}/{made['id']}"
-    for name, value in (("metric", "points"), ("window_days", 7), ("streak_code", "x")):
-        problem(place.client.patch(url, json={name: value}), 422, "validation_error", name)
-    assert place.client.patch(url, json={"name": "Other"}).get_json()["name"] == "Other"
-
-
-@pytest.mark.parametrize(
-    ("values", "field"),
-    [
-        ({"metric": "streak"}, "streak_code"),
-        ({"metric": "streak", "streak_code": "nope"}, "streak_code"),
-        ({"metric": "points", "streak_code": "daily_login"}, "streak_code"),
-        ({"metric": "wishes"}, "metric"),
-        ({"window_days": 0}, "window_days"),
-        ({"window_days": 367}, "window_days"),
-        ({"name": ""}, "name"),
-    ],
-)
-def test_a_bad_definition_is_refused_with_its_field(
-    place: Place, values: dict[str, Any], field: str
-) -> None:
-    body = {"code": "board", "name": "Board", "metric": "points"} | values
-    problem(place.client.post(PATH, json=body), 422, "validation_error", field)
-
-
-def test_a_tenant_has_twenty_active_ones_at_most(place: Place) -> None:
-    made = [place.make(f"board_{n}") for n in range(20)]
-    body = {"code": "more", "name": "More", "metric": "points"}
-    problem(place.client.post(PATH, json=body), 400, "leaderboard_limit_reached")
-    gone = f"{PATH}/{made[0]['id']}"
-    assert place.client.delete(gone).get_json() == {"message": "Leaderboard deactivated"}
-    assert place.client.post(PATH, json=body).status_code == 201
-    problem(place.client.patch(gone, json={"is_active": True}), 400, "leaderboard_limit_reached")
-
-
-def test_one_that_is_made_active_again_is_built_anew(place: Place) -> None:
-    url = f"{PATH}/{place.make()['id']}"
-    place.points(anna=50)
-    place.client.delete(url)
-    problem(place.client.get(f"{BASE}/leaderboards/board"), 404, "leaderboard_not_found")
-    place.points(anna=5, ben=7)
-    place.client.patch(url, json={"is_active": True})
-    place.follow()
-    assert place.top() == [(1, "anna", 55), (2, "ben", 7)]
-    place.assert_counts_are_right()
-
-
-def test_nobody_sees_those_of_another_side(
-    place: Place, app: Flask, account: Account, make_account: Callable[..., Account]
-) -> None:
-    place.make()
-    place.points(anna=50)
-    for key in (account.keys["test"], make_account().keys["live"]):
-        other = client_of(app, key)
-        for path in ("leaderboards/board", "leaderboards/board/rank/anna"):
-            problem(other.get(f"{BASE}/{path}"), 404, "leaderboard_not_found")

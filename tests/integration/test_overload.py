@@ -18,7 +18,6 @@ from flask.testing import FlaskClient
 
 from api import overload
 from api.overload import AWAY_SECONDS, FULL_SECONDS, Gate, Memory
-from models.db import Engine
 from settings import Settings
 from tests.calls import (
     another_app,
@@ -37,7 +36,7 @@ from tests.calls import (
     tick,
 )
 from tests.conftest import BASE, Account
-from tests.integration.serving import Served, hear, serving
+from tests.integration.serving import Served, hear
 from tests.pipeline import Pipeline
 from workers.intake import Full, Unavailable
 
@@ -286,15 +285,6 @@ def test_it_refuses_as_many_requests_as_there_are_too_many_connections(
         assert (document["code"], document["status"]) == ("overloaded", 503)
         assert document["request_id"] == headers["X-Request-Id"]
         assert headers["Content-Length"] == str(len(body))
-
-
-@pytest.fixture(scope="module")
-def served(
-    settings: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """A server process of this file's own."""
-    with serving(settings, tmp_path_factory.mktemp("served")) as one:
-        yield one
 
 
 def test_it_answers_on_more_connections_than_it_serves_at_once(served: Served) -> None:

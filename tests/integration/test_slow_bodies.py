@@ -17,22 +17,12 @@ import requests
 from api.bodies import READ_AT_ONCE_MAX, READERS_OF_ONE_MAX, Bodies, TooMany, TooSlow
 from api.cli.serve import notice_the_dead
 from models.db import Engine
-from settings import Settings
 from tests.calls import count, entries, make_key
 from tests.conftest import BASE, Account
-from tests.integration.serving import THREADS, Served, hear, serving
+from tests.integration.serving import THREADS, Served, hear
 
 RECORD = f"{BASE}/streaks/record"
 OPEN = "01"  # as /proc/net/tcp writes it
-
-
-@pytest.fixture(scope="module")
-def served(
-    settings: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """A server process of this file's own."""
-    with serving(settings, tmp_path_factory.mktemp("served")) as one:
-        yield one
 
 
 def head(key: str, length: int, path: str = RECORD) -> bytes:

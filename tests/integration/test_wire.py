@@ -17,25 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.db import Engine
-from settings import Settings
 from tests.calls import count, entries, problem
 from tests.conftest import BASE, Account
 from tests.corpus.values import LOOKALIKES
-from tests.integration.serving import PATIENCE_SECONDS, Served, serving
+from tests.integration.serving import PATIENCE_SECONDS, Served
 
 PEOPLE = f"{BASE}/participants"
 BODY = b'{"participant_id":"user_42","streak_code":"none"}'
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 END = b"Host: x\r\nConnection: close\r\n"
-
-
-@pytest.fixture(scope="module")
-def served(
-    settings: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """A server process of this file's own."""
-    with serving(settings, tmp_path_factory.mktemp("served")) as one:
-        yield one
 
 
 # -- HTTP as it should not be ------------------------------------------------------------------
