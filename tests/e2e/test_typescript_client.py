@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import ROOT, running_up, short_folder, unbroken_json
-from tests.toolchains import NODE, NPM
+from tests.toolchains import link_node
 
 FOLDER = ROOT / "clients" / "typescript"
+PROGRAMS = link_node(ROOT / "build" / "node")
 SECONDS_MAX = 150  # ends a test that hangs; nothing is measured by it
 FILES = ("client.test.js", "proxy.test.js", "react.test.js", "readme.test.js")
 
@@ -42,9 +43,9 @@ def server() -> Iterator[Server]:
 
 def run(*command: str, **env: str) -> str:
     """Run a program in the client's folder and return what it printed."""
-    path = f"{Path(NODE).parent}{os.pathsep}{os.environ['PATH']}"  # for the scripts of the package
+    path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command,
+        [str(PROGRAMS / command[0]), *command[1:]],
         cwd=FOLDER,
         env=os.environ | {"PATH": path} | env,
         capture_output=True,
@@ -60,9 +61,9 @@ def run(*command: str, **env: str) -> str:
 def built() -> Path:
     """The client, installed as the lock says and compiled."""
     if _installed() != _locked():
-        run(*NPM, "ci", "--ignore-scripts")
-    run(*NPM, "run", "build")
-    run(*NPM, "run", "compile-tests")
+        run("npm", "ci", "--ignore-scripts")
+    run("npm", "run", "build")
+    run("npm", "run", "compile-tests")
     return FOLDER / "dist"
 
 
@@ -83,7 +84,7 @@ def _versions(lock: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", FILES)
 def test_it_works_against_a_running_server(built: Path, server: Server, name: str) -> None:
     env = {"UNBROKEN_URL": server.url, "UNBROKEN_API_KEY": server.key}
-    printed = run(NODE, "--test", f"build/{name}", **env)
+    printed = run("node", "--test", f"build/{name}", **env)
     assert re.search(r"^. pass [1-9]", printed, re.MULTILINE), printed
 
 
