@@ -7,7 +7,8 @@ most, so that who began last month can stand above it (seed 004).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -32,32 +33,46 @@ def of_streak(ranges: Ranges, rules: Rules, kind: Kind, window: tuple[int, int])
     """The score of a set of recorded periods in a window (days, today as days since 1970); None
     when nothing in it is recorded.
 
-    It never rises by time alone, so the day on which it falls is found by halving.
+    Time alone mostly lowers it, and may raise it: without an early period the walk spends its grace
+    on a later gap.
     """
     days, today = window
+    kept = _clip(ranges, _first_period(kind, today - days + 1))
+    now = walk(kept, rules).longest
+    if not now:
+        return None
+    leaves = _last_before_a_change(now, kept, rules)
+    return Score(min(now, SCORE_MAX), _begins(kind, leaves) + days)
 
-    def score_on(day: int) -> int:
-        return walk(_clip(ranges, _first_period(kind, day - days + 1)), rules).longest
 
-    now = score_on(today)
-    return Score(min(now, SCORE_MAX), _first_below(now, today, days, score_on)) if now else None
+def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:
+    """The period whose leaving changes the score, when they leave in their order.
 
+    Within a run the score can but fall: whatever is left of it, the walk comes to its end with all
+    its grace. So one look at the end of each run is enough, and halving in the run that matters.
+    """
+    for nth, (start, end) in enumerate(kept):
+        rest = kept[nth + 1 :]
 
-def _first_below(now: int, today: int, days: int, score_on: Callable[[int], int]) -> int:
-    """The first day after today on which a score is lower. After a window and the longest period
-    nothing of today is left."""
-    low, high = today, today + days + 31
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if score_on(middle) >= now else (low, middle)
-    return high
+        def is_changed(first: int, end: int = end, rest: Ranges = rest) -> bool:
+            return walk(((first, end), *rest), rules).longest != now
+
+        if is_changed(end - 1):
+            return start + bisect_left(range(start, end), True, key=is_changed) - 1
+        if walk(rest, rules).longest != now:
+            return end - 1
+    raise AssertionError("nothing is left, and the score is what it was")
 
 
 def _first_period(kind: Kind, day: int) -> int:
     """The first period that begins on a day or later."""
     period = period_of_day(kind, day)
-    begins = (first_day(kind, period) - _DAY_ONE) // timedelta(days=1)
-    return period if begins >= day else period + 1
+    return period if _begins(kind, period) >= day else period + 1
+
+
+def _begins(kind: Kind, period: int) -> int:
+    """The day on which a period begins."""
+    return (first_day(kind, period) - _DAY_ONE) // timedelta(days=1)
 
 
 def _clip(ranges: Ranges, first: int) -> Ranges:
