@@ -9,7 +9,7 @@ READY := .venv/.installed
 TOOLS := .venv/.installed-tools
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(TOOLS) ## Install into .venv, with the tools of the tests (done by the others when needed)
 

@@ -31,7 +31,7 @@ _INSTANT: TypeAdapter[int] = TypeAdapter(Instant)
 _COLUMNS = ("at", "tenant", "mode", "actor", "action", "target", "detail", "address")
 
 
-@click.command()
+@click.command(short_help="Say who changed what, newest first.")
 @click.option("--tenant", "slug", help="Only this tenant's.  [default: all, and what is nobody's]")
 @click.option("--mode", type=click.Choice(["live", "test"]), help="Only this side of the tenant.")
 @click.option("--action", help="Only these: streak.updated, key.revoked, …")

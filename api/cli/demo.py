@@ -44,7 +44,7 @@ OUTCOME_STYLES = {
 }  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="Start everything and show it: ticks in, verified facts out.")
 @click.option("--once", is_flag=True, help="Stop by itself; exit 0 only if everything was right.")
 @click.option(
     "--port",

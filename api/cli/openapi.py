@@ -14,7 +14,7 @@ NOWHERE = Settings(
 )
 
 
-@click.command()
+@click.command(short_help="Print the OpenAPI 3.1 document of the API.")
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of the API, as a server answers it at /openapi.json.
 

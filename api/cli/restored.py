@@ -18,7 +18,7 @@ from models.audit import NO_TENANT, Act
 TIMEOUT_MS = 60_000  # a renumbering lifts it for itself
 
 
-@click.command()
+@click.command(short_help="Put right what a backup of the database cannot hold.")
 @data_option
 @json_option
 def restored(path: Path, as_json: bool) -> None:

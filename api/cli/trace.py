@@ -21,7 +21,7 @@ _LINE_CHARS = 200
 _WAITING = "--:--:--.---"
 
 
-@click.command()
+@click.command(short_help="Show the way of one write, from accepted to delivered.")
 @click.argument("write_id", metavar="ID", type=click.UUID)
 @data_option
 @json_option

@@ -21,7 +21,7 @@ TOLD_CHARS_MAX = 200  # of what a receiver said
 URL_CHARS_MAX = 2_048  # of a destination
 
 
-@click.command()
+@click.command(short_help="Send a sample fact now, signed, to who subscribes to its type.")
 @click.argument("kind", metavar="TYPE")
 @click.option(
     "--webhook",

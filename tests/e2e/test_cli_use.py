@@ -217,6 +217,7 @@ def test_the_tour_shows_every_command_once_in_its_section() -> None:
     shown = unbroken("--help").stdout
     titles = [title for title, _ in SECTIONS] + [REST]
     assert [line[:-1] for line in shown.splitlines() if line[:-1] in titles] == titles
+    assert "..." not in shown.partition("Options:")[2]  # nothing is cut off
     for name in COMMANDS:
         assert len(re.findall(rf"^  {name} ", shown, re.MULTILINE)) == 1, name
 
