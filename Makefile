@@ -72,15 +72,22 @@ docs: setup ## Build the documentation as a site into build/site, offline
 pictures: setup browser ## Take pictures of the dashboard into build/pictures
 	@.venv/bin/python -m tests.e2e.pictures build/pictures
 
+# Side by side, a file at a time, each process with servers of its own. Those of the whole service
+# kill, stop and stall what they started and say when it must be back: the machine is theirs alone.
+PYTEST := .venv/bin/python -m pytest
+BESIDE := $(PYTEST) -n auto --maxprocesses 4 --dist loadfile tests/unit tests/integration
+ALONE := $(PYTEST) tests/e2e
+BOTH := $(BESIDE); beside=$$?; $(ALONE) && exit $$beside
+
 test: setup browser promtool ## Run the tests (options: ARGS="tests/unit -k slug")
-	@.venv/bin/python -m pytest $(ARGS)
+	@$(if $(ARGS),$(PYTEST) $(ARGS),$(BOTH))
 
 check: setup browser promtool ## Format, lint, types, layers, tests: exactly what CI runs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest
+	$(BOTH)
 
 chaos: setup ## Break everything under load, compare with the truth (SEED=7 MINUTES=10)
 	@.venv/bin/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)

@@ -99,7 +99,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # an id may hold //
     app.url_map.strict_slashes = True
     app.url_map.converters["participant"] = ParticipantConverter
-    app.extensions[_NAME] = _context(settings)
+    app.extensions[_NAME] = open_context(settings)
     errors.register(app)
     app.before_request(_before)
     app.after_request(_after)
@@ -127,7 +127,8 @@ def _trust_proxies(app: Flask, count: int) -> None:
         cast(Any, app).wsgi_app = wsgi
 
 
-def _context(settings: Settings) -> AppContext:
+def open_context(settings: Settings) -> AppContext:
+    """The connections of one API process; nothing is connected before it is needed."""
     url, timeout_ms = settings.database_url, settings.database_timeout_ms
     soon_ms = min(timeout_ms, DIRECTORY_TIMEOUT_MS_MAX)
     engine = make_engine(url, timeout_ms=soon_ms, pool=DIRECTORY_CONNECTIONS)

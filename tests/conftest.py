@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api.app import create_app
+from api.app import create_app, open_context
 from api.cli.servers import Urls, embedded
 from models import clock, schema, tenants
 from models.db import Engine, transaction
@@ -104,12 +104,24 @@ def account(make_account: Callable[..., Account]) -> Account:
     return make_account()
 
 
-@pytest.fixture
-def app(settings: Settings, engine: Engine, redis_client: redis.Redis) -> Iterator[Flask]:
-    """The API on the test servers; its waits are short, since drains run when a test says so."""
-    app = create_app(replace(settings, wait_seconds=0.0))
-    yield app
+@pytest.fixture(scope="session")
+def shared_app(settings: Settings) -> Flask:
+    """The API, made once: to make its routes takes longer than most tests."""
+    app = create_app(settings)
     app.extensions["unbroken"].close()
+    return app
+
+
+@pytest.fixture
+def app(
+    shared_app: Flask, settings: Settings, engine: Engine, redis_client: redis.Redis
+) -> Iterator[Flask]:
+    """The API on the test servers, its connections and memories a test's own; its waits are short,
+    since drains run when a test says so."""
+    context = open_context(replace(settings, wait_seconds=0.0))
+    shared_app.extensions["unbroken"] = context
+    yield shared_app
+    context.close()
 
 
 @pytest.fixture

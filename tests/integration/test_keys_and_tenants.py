@@ -225,9 +225,9 @@ def test_it_refuses_a_key_from_the_instant_it_expires(
     app: Flask, client: FlaskClient, engine: Engine, account: Account, pipeline: Pipeline
 ) -> None:
     make_streak(client)
-    mine = client_of(app, make_key(engine, account.live, lives_s=2.0))
+    mine = client_of(app, make_key(engine, account.live, lives_s=4.0))
     assert post_tick(mine).status_code == 202
-    time.sleep(2.0)
+    time.sleep(4.0)
     problem(post_tick(mine), 401, "unauthorized")
     problem(mine.get(f"{BASE}/participants/user_42/streaks"), 401, "unauthorized")
     pipeline.drain()

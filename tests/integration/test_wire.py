@@ -271,12 +271,15 @@ def test_the_reference_may_be_kept_and_loads_nothing_foreign(client: FlaskClient
 
 
 def test_a_fault_of_ours_says_nothing_but_where_the_log_has_it(
-    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+    app: Flask,
+    client: FlaskClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken() -> str:
         raise RuntimeError("what nobody outside may read")
 
-    app.view_functions["streaks.list_streaks"] = broken
+    monkeypatch.setitem(app.view_functions, "streaks.list_streaks", broken)
     response = client.get(f"{BASE}/streaks")
     document = problem(response, 500, "internal_error")
     assert "nobody outside" not in response.text
