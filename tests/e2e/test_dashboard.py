@@ -137,6 +137,24 @@ def test_a_sample_is_sent_and_its_outcome_shown(page: Page, receiver: Receiver) 
     expect(page.locator(".tag").last).to_have_text("delivered")
 
 
+def test_a_form_is_sent_once_though_its_button_be_clicked_twice(page: Page) -> None:
+    """Counted in the page: how many would be sent in between is a matter of the network's speed."""
+    page.goto("/dashboard/d/webhooks/new")
+    assert page.evaluate(CLICKED_TWICE, "form.fields button.main") == 1
+
+
+CLICKED_TWICE = """(button) => {
+  let sent = 0;
+  addEventListener("submit", (event) => {
+    sent += event.defaultPrevented ? 0 : 1;
+    event.preventDefault();
+  });
+  document.querySelector(button).click();
+  document.querySelector(button).click();
+  return sent;
+}"""
+
+
 def test_everything_can_be_done_from_the_keyboard(
     chromium: Browser, up: Up, service: Service
 ) -> None:
