@@ -28,7 +28,7 @@ from tests.receiver import Answer, Receiver
 from workers.queues import make_celery
 from workers.stream import depth
 
-PEOPLE, DAYS = 300, 60  # more than a drain applies, and a deliverer sends, before it is stopped
+PEOPLE, DAYS = 320, 60  # more than a drain applies, and a deliverer sends, before it is stopped
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_a_deliverer_finishes_what_it_has_sent_and_records_it(
     with Receiver(reply=lambda _: slow) as receiver:
         hook = {"url": receiver.url, "event_types": ["behavior.*"]}
         receiver.trust(client.post(f"{BASE}/admin/webhooks", json=hook).get_json()["secret"])
-        facts = PEOPLE * DAYS // 8
         ticks = [one for nth in range(PEOPLE // 8) for one in days(streak, DAYS, f"user_{nth}")]
+        facts = len(ticks)
         post(pipeline.client, ticks)
         pipeline.drain()
         with running("webhooks", settings, tmp_path) as deliverer:
