@@ -28,7 +28,7 @@ from tests.receiver import Answer, Receiver
 from workers.queues import make_celery
 from workers.stream import depth
 
-PEOPLE, DAYS = 320, 60  # more than a drain applies, and a deliverer sends, before it is stopped
+PEOPLE, DAYS = 400, 60  # more than a drain applies, and a deliverer sends, before it is stopped
 
 
 @pytest.fixture

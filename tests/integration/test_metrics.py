@@ -275,7 +275,7 @@ def test_a_server_that_is_away_is_told_of_and_the_rest_is_still_told(settings: S
         link.cut()
         started = time.monotonic()
         found = samples(exposition.text().decode())
-        assert time.monotonic() - started < 10, "waits have ends"
+        assert time.monotonic() - started < 3
     assert by(found, "unbroken_server_up", server="redis") == 0
     assert by(found, "unbroken_server_up", server="postgres") == 1
     assert by(found, "unbroken_destinations") >= 0
