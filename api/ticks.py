@@ -38,6 +38,14 @@ class TickBody(Body):
     timestamp: Instant | None = None
     timezone: Zone | None = None
     metadata: FreeForm | None = None
+    counted_timezone: Annotated[
+        Zone | None,
+        Field(
+            description="The IANA time zone by whose calendar this tick counts, instead of"
+            " `timezone` and the streak's boundary. As `unbroken export` writes it: a day stays the"
+            " day that it was. What follows (at risk, broken) goes by the other two."
+        ),
+    ] = None
 
 
 class TickBatch(Body):
@@ -150,6 +158,7 @@ def _message(who: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
         posted.metadata,
         stamp.is_awaited,
         stamp.is_silent,
+        posted.counted_timezone,
     )
 
 

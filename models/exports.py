@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from models import clock, streaks
 from models.db import Session
-from models.rules.periods import key_of
+from models.rules.periods import key_of, period_at
 
 ROWS_AT_ONCE = 1_000  # held in memory
 
@@ -27,7 +27,7 @@ _STATES = f"""
 """  # noqa: S608 - a constant of this package
 _TICKS = """
     SELECT t.id, p.external_id, d.code, d.period AS kind, t.period, t.occurred_at, t.timezone,
-      t.metadata, t.outcome, t.new_count
+      t.metadata, t.outcome, t.new_count, p.timezone AS participant_timezone, d.boundary
     FROM ticks t
     JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
     JOIN streaks d ON d.tenant_id = t.tenant_id AND d.id = t.streak_id
@@ -85,12 +85,29 @@ def ticks(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
             "streak_code": row.code,
             "timestamp": _instant(row.occurred_at),
             "timezone": row.timezone,
+            "counted_timezone": _counted_timezone(row),
             "metadata": _json(row.metadata),
             "tick_id": str(row.id),
             "period_key": key_of(row.kind, row.period),
             "outcome": row.outcome,
             "new_count": row.new_count,
         }
+
+
+# Where no zone that is known put a day there, its participant has moved since. Of all zones these
+# have the latest and the earliest calendar: one of them has the day.
+_FURTHEST = ("Etc/GMT-14", "Etc/GMT+12")
+
+
+def _counted_timezone(row: Any) -> str:
+    """A zone by whose calendar the tick counts for the period that it did count for."""
+    local = (row.participant_timezone, "UTC")
+    known = local if row.boundary == "participant" else reversed(local)
+    instant_us = clock.to_us(row.occurred_at)
+    for zone in filter(None, (row.timezone, *known, *_FURTHEST)):
+        if period_at(row.kind, instant_us, zone) == row.period:
+            return str(zone)
+    raise ValueError(f"tick {row.id} is in a period that no calendar has at its instant")
 
 
 def _stream(session: Session, statement: str, tenant_id: int) -> Iterator[Any]:

@@ -20,6 +20,8 @@ class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
     metadata: str | None = None  # JSON as sent
     is_awaited: bool = False  # somebody waits for the answer
     is_silent: bool = False  # no fact tells of it, nor of what follows from it
+    # IANA: the calendar that counts, whatever the tick and its streak say; of an export
+    counted_timezone: str | None = None
 
 
 class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):

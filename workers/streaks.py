@@ -86,7 +86,7 @@ class Ticks:
         streak = batch.configurations[message.tenant_id].streaks[message.streak_id]
         person = batch.person(message)
         person.saw(message.occurred_us)
-        zone = streak.zone(message.timezone, person.timezone)
+        zone = message.counted_timezone or streak.zone(message.timezone, person.timezone)
         period = period_at(streak.period, message.occurred_us, zone)
         key = (message.tenant_id, person.id, streak.id)
         recorded, is_deadline_sure = self._step(key, streak, message, period)

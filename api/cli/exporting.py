@@ -35,8 +35,8 @@ COLUMNS = {
         "last_recorded_at", "recorded",
     ),
     "ticks": (
-        "participant_id", "streak_code", "timestamp", "timezone", "metadata", "tick_id",
-        "period_key", "outcome", "new_count",
+        "participant_id", "streak_code", "timestamp", "timezone", "counted_timezone", "metadata",
+        "tick_id", "period_key", "outcome", "new_count",
     ),
 }  # fmt: skip
 NOT_IN_IT = (

@@ -26,7 +26,7 @@ COMMANDS = {  # name → module of api.cli and what is in it
     "tick": "write:tick",
     "award": "write:award",
     "profile": "profile:profile",
-    "import": "importing:import_",
+    "import": "importing.command:import_",
     "export": "exporting:export",
     "loadtest": "loadtest:loadtest",
     "completion": "completion:completion",

@@ -30,6 +30,7 @@ class TickInput(TickDetails):
 
     participant_id: str
     streak_code: str
+    counted_timezone: NotRequired[str]  # IANA: by whose calendar it counts, as an export says
 
 
 class AwardInput(TypedDict):

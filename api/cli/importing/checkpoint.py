@@ -21,6 +21,8 @@ class Checkpoint:
     accepted: int = 0
     refused: int = 0
     is_done: bool = False
+    rejects: str | None = None  # the file of refused rows, and its length when they were settled
+    rejects_bytes: int = 0
 
 
 def load(path: Path, digest: str) -> Checkpoint | None:

@@ -1,0 +1,182 @@
+"""`unbroken import`: a history from a file; strict, resumable, and never doubled."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli import output
+from api.cli.client import Where, client
+from api.cli.errors import CannotRun
+from api.cli.importing import preview, sending, source
+from api.cli.importing.columns import Naming, plain
+from api.cli.importing.job import Job
+from api.cli.importing.kinds import KINDS, Kind
+from api.cli.importing.mapping import Mapper
+from api.cli.importing.source_rows import DELIMITERS
+from api.cli.options import data_option, json_option
+from api.cli.remote import key_option, url_option
+from models.rules.periods import zone_names
+
+_FIELDS = "; ".join(f"{kind.name}: {', '.join(kind.fields)}" for kind in KINDS.values())
+_FORMATS = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv",
+    ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson",
+}  # fmt: skip
+# Options that fill a field of rows that leave it empty.
+_CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timezone"}
+
+
+@click.command("import", short_help="Import a history of ticks or awards; resumable.")
+@click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--kind", type=click.Choice(list(KINDS)), default="ticks", show_default=True)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "ndjson"]),
+    help="[default: by the file's ending; ndjson for -]",
+)
+@click.option(
+    "--delimiter",
+    metavar="NAME",
+    help=f"Of a CSV: {', '.join(DELIMITERS)}, or the character.  [default: as its head says]",
+)
+@click.option(
+    "--map",
+    "columns",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help=f"Which column holds a field. {_FIELDS}. Repeatable.",
+)
+@click.option("--ignore", "ignored", multiple=True, metavar="COLUMN",
+              help="A column to leave out; '*': all that hold no field. Repeatable.")  # fmt: skip
+@click.option("--streak", metavar="CODE", help="The streak of rows that name none.")
+@click.option("--badge", metavar="CODE", help="The badge of rows that name none.")
+@click.option(
+    "--timezone", metavar="ZONE", help="Of rows that name none: of their instants, and their day."
+)
+@click.option(
+    "--facts/--no-facts",
+    default=False,
+    help="Whether webhooks and the feed tell of it.  [default: --no-facts]",
+)
+@click.option("--checkpoint", "kept", type=click.Path(dir_okay=False, path_type=Path),
+              help="Where to keep how far it came.  [default: FILE.import.json]")  # fmt: skip
+@click.option("--afresh", is_flag=True, help="Ignore the checkpoint: rows may then count twice.")
+@click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write refused rows there with the reason, to mend and import.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Check all rows, say what would count, send nothing.")
+@url_option
+@key_option
+@data_option
+@json_option
+def import_(source: str, as_json: bool, **given: Any) -> None:
+    """Import a history of ticks or awards from FILE (- for stdin), CSV with a head or NDJSON.
+
+    Nothing is guessed. A file whose columns or quotes are not understood is refused before
+    anything is sent; a row without an instant, with an unknown zone or of another shape is refused
+    with its line, and spoils no other.
+
+    Start it again after whatever stopped it, also kill -9: it goes on, and no row counts twice
+    within the day for which the service remembers keys. By default nobody is told of a history
+    (--no-facts needs an admin key): states, badges and points are there, without facts.
+    Exits with 1 when rows or the file were refused.
+
+    \b
+    Example:
+      unbroken import history.csv --streak daily_login --map participant_id=user --dry-run
+      unbroken import history.csv --streak daily_login --map participant_id=user
+      zcat ticks.ndjson.gz | unbroken import - --checkpoint ticks.json
+    """
+    job = _job(source, given)
+    where = Where(given["url"], given["key"], given["path"])
+    done = _dry_run(where, job) if given["dry_run"] else _run(where, job)
+    output.show(done, _summary(job, done), as_json=as_json)
+    sys.exit(1 if done["refused"] else 0)
+
+
+def _run(where: Where, job: Job) -> dict[str, Any]:
+    with client(where, sending.RETRIES) as api:
+        return sending.run(api, job)
+
+
+def _dry_run(where: Where, job: Job) -> dict[str, Any]:
+    """With a key the codes are looked up too."""
+    if not where.key:
+        return preview.run(None, job)
+    with client(where) as api:
+        return preview.run(api, job)
+
+
+def _job(file: str, given: Mapping[str, Any]) -> Job:
+    kind = KINDS[given["kind"]]
+    zone = given["timezone"]
+    if zone is not None and zone not in zone_names():
+        raise CannotRun("--timezone must be an IANA time zone such as Australia/Sydney")
+    naming = Naming(kind, _mapped(kind, given["columns"]), _constants(kind, given),
+                    frozenset(plain(name) for name in given["ignored"]))  # fmt: skip
+    kept = given["kept"] or (None if file == source.STDIN else Path(f"{file}.import.json"))
+    return Job(
+        file, given["file_format"] or _format(file), _delimiter(given["delimiter"]),
+        Mapper(naming, zone), given["facts"], kept, given["afresh"], given["rejects"],
+        given["key"] or "",
+    )  # fmt: skip
+
+
+def _constants(kind: Kind, given: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for option, name in _CONSTANTS.items():
+        if given[option] is None:
+            continue
+        if name not in kind.fields:
+            raise CannotRun(f"--{option} is nothing that {kind.name} have")
+        found[name] = given[option]
+    return found
+
+
+def _mapped(kind: Kind, pairs: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in pairs:
+        name, separator, column = text.partition("=")
+        if not separator or name not in kind.fields:
+            raise CannotRun(f"--map must be FIELD=COLUMN, with one of {', '.join(kind.fields)}")
+        if name in found:
+            raise CannotRun(f"--map says twice where {name} is")
+        found[name] = column
+    return found
+
+
+def _format(file: str) -> str:
+    if file == source.STDIN:
+        return "ndjson"
+    ending = Path(file).suffix.lower()
+    if ending not in _FORMATS:
+        raise CannotRun(f"the ending {ending!r} does not say what the file is: give --format")
+    return _FORMATS[ending]
+
+
+def _delimiter(text: str | None) -> str | None:
+    if text is None or text in DELIMITERS:
+        return DELIMITERS[text] if text else None
+    if len(text) != 1 or text in '"\r\n ':
+        raise CannotRun(f"--delimiter must be {', '.join(DELIMITERS)}, or one character")
+    return text
+
+
+def _summary(job: Job, done: Mapping[str, Any]) -> str:
+    if "first" in done:
+        return preview.in_words(done, job.mapper.naming.kind)
+    told = "facts tell of them" if job.facts else "no facts"
+    again = f" (from row {done['resumed_at'] + 1} on, this time)" if done["resumed_at"] else ""
+    kept = f" Refused rows: {job.rejects}." if done["refused"] and job.rejects else ""
+    return (
+        f"{done['rows']} rows{again}: {done['accepted']} accepted, {done['refused']} refused;"
+        f" {told}.{_NOW if done['accepted'] else ''}{kept}"
+    )
+
+
+_NOW = " The workers apply them now."

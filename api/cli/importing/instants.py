@@ -1,0 +1,59 @@
+"""Instants and days as other products write them. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, tzinfo
+from typing import Any
+
+from api.cli.importing.errors import BadRow
+from models.rules.periods import zone_info
+
+NOON = time(12)  # of a day without a time
+_NUMBER = re.compile(r"-?\d{9,16}(\.\d+)?", re.ASCII)
+_SECONDS_MAX = 100_000_000_000  # beyond it a number is milliseconds: in seconds, the year 5138
+
+
+def instant(value: Any, zone: str | None) -> tuple[str, bool]:
+    """An instant as RFC 3339, and whether the file only named a day.
+
+    With a zone of its own, without one (then `zone`, else UTC), a day (its noon), or seconds or
+    milliseconds since 1970. Raises BadRow. Of a time that comes twice it is the first; a time that
+    clocks skip is later by what they skip: its day is the one written in either case.
+    """
+    text = str(value).strip()
+    info: tzinfo = zone_info(zone) if zone else UTC
+    try:
+        if _NUMBER.fullmatch(text) and not isinstance(value, bool):
+            return _of_number(float(text)).isoformat(), False
+        day = _day(text)
+        if day is not None:
+            return _exists(datetime.combine(day, NOON, info)).isoformat(), True
+        found = datetime.fromisoformat(re.sub(r" ?UTC$", "+00:00", text))
+    except BadRow:
+        raise
+    except (ValueError, OverflowError, OSError):
+        raise BadRow(
+            f"timestamp {text[:40]!r} is neither an ISO 8601 date nor seconds since 1970"
+        ) from None
+    return (found if found.tzinfo else _exists(found.replace(tzinfo=info))).isoformat(), False
+
+
+def _of_number(number: float) -> datetime:
+    seconds = number / 1_000 if abs(number) > _SECONDS_MAX else number
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _exists(local: datetime) -> datetime:
+    """The same instant as clocks showed it; raises BadRow for a day that a zone left out."""
+    shown = local.astimezone(UTC).astimezone(local.tzinfo)
+    if shown.date() != local.date():
+        raise BadRow(f"timestamp {local:%Y-%m-%d %H:%M} is on a day that {local.tzinfo} left out")
+    return shown

@@ -1,0 +1,90 @@
+"""What is to be imported, and how; and its rows, window by window."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from api.cli.errors import CannotRun
+from api.cli.importing import source
+from api.cli.importing.mapping import Mapper, Row
+from api.cli.importing.source_rows import Table, table
+from api.cli.lines import printable
+from api.cli.progress import Progress
+
+WINDOW_ROWS = 1_000  # between two checkpoints; the API takes as many at once
+SHOWN_MAX = 10  # refused rows on the screen; all of them are in --rejects
+HEAD_BYTES = 65_536  # of a file, in the digest that knows it again
+REASON_CHARS_MAX = 300
+
+
+@dataclass
+class Job:
+    """What is to be imported, and how."""
+
+    source: str
+    file_format: str
+    delimiter: str | None
+    mapper: Mapper
+    facts: bool
+    kept: Path | None  # the checkpoint
+    is_afresh: bool
+    rejects: Path | None
+    key: str
+    shown: int = field(default=0)
+
+    @contextmanager
+    def table(self, progress: Progress) -> Iterator[Table]:
+        """The rows of the source, as they are in it."""
+        with source.opened(self.source) as stream:
+            lines = source.lines(stream, progress.read)
+            yield table(lines, self.file_format, self.delimiter, self.mapper.naming)
+
+    def windows(self, found: Table, skipped: int) -> Iterator[list[Row]]:
+        """Rows by the thousand, behind the first `skipped`."""
+        rows = self.mapper.rows(islice(found.rows, skipped, None))
+        while window := list(islice(rows, WINDOW_ROWS)):
+            yield window
+
+    def check(self) -> int:
+        """How many rows a file has; raises BadFile for one that cannot be read to its end, before
+        anything of it is sent. Of a pipe nothing is known."""
+        if not Path(self.source).is_file():
+            return 0
+        with Progress.of(self.source, 0) as progress, self.table(progress) as found:
+            count = 0
+            for count, _ in enumerate(found.rows, 1):
+                if count % WINDOW_ROWS == 0:
+                    progress.rows(count)
+            return count
+
+    def digest(self, url: str) -> str:
+        """What makes an import the same one; a regular file is known by its size and its head."""
+        told = [url, self.key, self.source, self.file_format, str(self.delimiter)]
+        naming = self.mapper.naming
+        told += [naming.kind.name, repr(sorted(naming.mapped.items()))]
+        told += [repr(sorted(naming.constants.items())), repr(sorted(naming.ignored))]
+        told += [str(self.mapper.timezone), str(self.facts)]
+        found = hashlib.sha256("\n".join(told).encode())
+        if self.source != source.STDIN:
+            try:
+                with Path(self.source).open("rb") as stream:
+                    found.update(stream.read(HEAD_BYTES))
+                found.update(str(Path(self.source).stat().st_size).encode())
+            except OSError as error:
+                raise CannotRun(f"{self.source}: {error.strerror}") from None
+        return found.hexdigest()
+
+    def tell(self, line: int, why: str) -> None:
+        """Say on stderr why a row is refused; of many, the first ones."""
+        self.shown += 1
+        if self.shown <= SHOWN_MAX:
+            click.echo(f"line {line}: {printable(why, REASON_CHARS_MAX)}", err=True)
+        elif self.shown == SHOWN_MAX + 1:
+            click.echo("further refused rows are not shown: --rejects keeps them all", err=True)

@@ -1,0 +1,110 @@
+"""Kinds of rows: what a file of each holds, and where its items go (conventions: __init__.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from unbroken_client import many
+from unbroken_client.many import Sending
+from unbroken_client.results import ItemResult
+from unbroken_client.transport import Transport
+
+from api.cli.importing import cells
+from api.cli.importing.instants import instant
+
+Item = dict[str, Any]
+Send = Callable[[Transport, Sequence[Mapping[str, Any]], tuple[str, Sending]], list[ItemResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a kind, by the name that the API gives it."""
+
+    read: Callable[[Any], Any] = cells.text  # of a cell that is not empty; raises BadRow
+    is_needed: bool = False
+    hints: tuple[str, ...] = ()  # what other products call it: suggested, never taken for it
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of row."""
+
+    name: str
+    fields: Mapping[str, Field]
+    send: Send
+    ignored: frozenset[str] = frozenset()  # columns of `unbroken export` that are for people
+    # Completes an item in place, given the zone of --timezone; raises BadRow.
+    finish: Callable[[Item, str | None], None] = lambda item, zone: None
+    code_field: str | None = None  # names a definition
+    definitions: str = ""  # where the API lists these
+    noun: str = ""  # of a definition, as the API calls it
+    # The calendar day for which an item counts, given its zone; None where a kind has no days.
+    day: Callable[[Item, str | None], str] | None = None
+
+
+_PEOPLE = (
+    "user_id",
+    "userid",
+    "user",
+    "external_id",
+    "member_id",
+    "player_id",
+    "customer_id",
+    "id",
+)
+_TIMES = (
+    "date", "time", "datetime", "day", "when", "occurred_at", "created_at", "recorded_at",
+    "event_time", "time_stamp", "ts", "at",
+)  # fmt: skip
+
+
+def _finish_tick(item: Item, zone: str | None) -> None:
+    """Read the instant by the zone of its row. A day that no zone was named for counts as that day
+    wherever its participant lives."""
+    own = item.get("timezone") or item.get("counted_timezone") or zone
+    item["timestamp"], is_day = instant(item["timestamp"], own)
+    if is_day and own is None:
+        item["counted_timezone"] = "UTC"
+
+
+def _day_of_tick(item: Item, zone: str | None) -> str:
+    at = datetime.fromisoformat(item["timestamp"])
+    return cells.on_calendar(at, item.get("counted_timezone") or item.get("timezone") or zone)
+
+
+TICKS = Kind(
+    name="ticks",
+    fields={
+        "participant_id": Field(is_needed=True, hints=_PEOPLE),
+        "streak_code": Field(is_needed=True, hints=("streak", "habit", "metric", "event_type")),
+        "timestamp": Field(cells.as_it_is, is_needed=True, hints=_TIMES),
+        "timezone": Field(cells.zone, hints=("time_zone", "tz", "zone")),
+        "counted_timezone": Field(cells.zone),
+        "metadata": Field(cells.json_object, hints=("properties", "payload", "data")),
+    },
+    send=lambda transport, batch, keyed: many.send(transport, many.TICKS, batch, keyed),
+    ignored=frozenset({"tick_id", "period_key", "outcome", "new_count"}),
+    finish=_finish_tick,
+    code_field="streak_code",
+    definitions="/streaks",
+    noun="Streak",
+    day=_day_of_tick,
+)
+
+AWARDS = Kind(
+    name="awards",
+    fields={
+        "participant_id": Field(is_needed=True, hints=_PEOPLE),
+        "badge_code": Field(is_needed=True, hints=("badge", "achievement", "code")),
+        "metadata": Field(cells.json_object, hints=("properties", "payload", "data")),
+    },
+    send=lambda transport, batch, keyed: many.send(transport, many.AWARDS, batch, keyed),
+    code_field="badge_code",
+    definitions="/admin/badges",
+    noun="Badge",
+)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (TICKS, AWARDS)}

@@ -1,0 +1,85 @@
+"""Rows become items of a kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.cli.importing.cells import is_empty
+from api.cli.importing.columns import Naming
+from api.cli.importing.errors import BadRow
+from api.cli.importing.kinds import Item
+from api.cli.importing.source_rows import Raw
+
+SHAPES_MAX = 1_000  # sets of names of NDJSON objects that are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: a write, or what is wrong with it."""
+
+    raw: Raw
+    item: Item | None
+    why: str = ""
+
+
+@dataclass
+class Mapper:
+    """How the rows of a file become items."""
+
+    naming: Naming
+    timezone: str | None = None  # of instants whose row names none
+    _places: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, repr=False)
+
+    def rows(self, raw: Iterator[Raw]) -> Iterator[Row]:
+        """Every row of a file, refused ones included."""
+        for one in raw:
+            try:
+                yield Row(one, self.item(one))
+            except BadRow as error:
+                yield Row(one, None, str(error))
+
+    def item(self, raw: Raw) -> Item:
+        """The item of a row; raises BadRow."""
+        if raw.why:
+            raise BadRow(raw.why)
+        cells = self._cells(raw)
+        made = {
+            name: self._read(name, cells[name]) for name in self.naming.kind.fields if name in cells
+        }
+        self._refuse_empty(made)
+        self.naming.kind.finish(made, self.timezone)
+        return made
+
+    def _cells(self, raw: Raw) -> dict[str, Any]:
+        """What is known of each field: its cell, or what the command line says."""
+        places = self._places_of(raw.names)
+        cells: dict[str, Any] = dict(self.naming.constants)
+        for name, place in places.items():
+            if not is_empty(raw.values[place]):
+                cells[name] = raw.values[place]
+        return cells
+
+    def _places_of(self, names: Sequence[str]) -> Mapping[str, int]:
+        key = tuple(names)
+        if key not in self._places:
+            if len(self._places) >= SHAPES_MAX:
+                self._places.clear()
+            self._places[key] = self.naming.places(names)
+        return self._places[key]
+
+    def _read(self, name: str, value: Any) -> Any:
+        try:
+            return self.naming.kind.fields[name].read(value)
+        except BadRow as error:
+            raise BadRow(f"{name} {error}") from None
+
+    def _refuse_empty(self, made: Item) -> None:
+        empty = [
+            name
+            for name, one in self.naming.kind.fields.items()
+            if one.is_needed and name not in made
+        ]
+        if empty:
+            raise BadRow(f"{', '.join(empty)}: empty")

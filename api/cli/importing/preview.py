@@ -1,0 +1,185 @@
+"""What an import would do, without sending any of it: `--dry-run`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from unbroken_client.client import Unbroken
+from unbroken_client.errors import ApiError, Forbidden, NotFound
+from unbroken_client.transport import Call
+
+from api.cli.importing.errors import BadRow
+from api.cli.importing.job import Job
+from api.cli.importing.kinds import Item, Kind
+from api.cli.progress import Progress
+
+ITEMS_SHOWN = 3
+PAGE_SIZE = 100
+LOOKUPS_MAX = 1_000  # participants whose zone is asked for; of the others the day is not said
+OWN_ZONE = "by the participant's own zone"
+
+
+@dataclass
+class Known:
+    """What the service knows of definitions and participants. Without a key: nothing."""
+
+    api: Unbroken | None
+    kind: Kind
+    definitions: Mapping[str, Mapping[str, Any]] | None = None  # by code; None: not looked up
+    zones: dict[str, str | None] = field(default_factory=dict)
+
+    def read(self) -> None:
+        """Read the definitions of the kind, as far as there are any and the key may."""
+        if self.api is None or not self.kind.definitions:
+            return
+        found: dict[str, Mapping[str, Any]] = {}
+        try:
+            for page in range(1, 1_000_000):
+                answer = self.api.transport.call(
+                    Call("GET", self.kind.definitions, None,
+                         {"page": str(page), "page_size": str(PAGE_SIZE)})
+                )  # fmt: skip
+                found |= {one["code"]: one for one in answer["items"]}
+                if page * PAGE_SIZE >= answer["total"]:
+                    break
+        except Forbidden:
+            return  # a participant's key: the rows' codes stay unchecked, and that is said
+        self.definitions = found
+
+    def check(self, item: Item) -> None:
+        """Raise BadRow when the item names a definition that takes no writes."""
+        if self.definitions is None or self.kind.code_field is None:
+            return
+        code = item[self.kind.code_field]
+        found = self.definitions.get(code)
+        if found is None or not found.get("is_active", True):
+            raise BadRow(f"{self.kind.noun} '{code}' not found")
+
+    def zone(self, item: Item) -> str | None:
+        """The zone that counts where the item names none; raises LookupError when not known."""
+        is_named = item.get("timezone") or item.get("counted_timezone")
+        if is_named or self.definitions is None or self.kind.code_field is None:
+            return None
+        found = self.definitions[item[self.kind.code_field]]
+        is_local = found.get("boundary") == "participant"
+        return self._zone_of(item["participant_id"]) if is_local else None
+
+    def _zone_of(self, participant_id: str) -> str | None:
+        if participant_id not in self.zones:
+            if self.api is None or len(self.zones) >= LOOKUPS_MAX:
+                raise LookupError(participant_id)
+            self.zones[participant_id] = self._asked(self.api, participant_id)
+        return self.zones[participant_id]
+
+    def _asked(self, api: Unbroken, participant_id: str) -> str | None:
+        path = f"/participants/{quote(participant_id, safe='')}"
+        try:
+            zone: str | None = api.transport.call(Call("GET", path)).get("timezone")
+        except NotFound:
+            return None
+        except ApiError:
+            raise LookupError(participant_id) from None
+        return zone
+
+
+@dataclass
+class Days:
+    """For which days the rows of one code would count."""
+
+    rows: int = 0
+    first: str | None = None
+    last: str | None = None
+    months: Counter[str] = field(default_factory=Counter)
+    unknown: int = 0  # rows whose day depends on a zone that was not looked up
+
+    def add(self, day: str | None) -> None:
+        """Count one row."""
+        self.rows += 1
+        if day is None:
+            self.unknown += 1
+            return
+        self.first = min(self.first or day, day)
+        self.last = max(self.last or day, day)
+        self.months[day[:7]] += 1
+
+    def answer(self) -> dict[str, Any]:
+        """As JSON says it."""
+        return {
+            "rows": self.rows, "first": self.first, "last": self.last,
+            "months": dict(sorted(self.months.items())), "day_unknown": self.unknown,
+        }  # fmt: skip
+
+
+def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
+    """Read and check every row; what would count for which day."""
+    known = Known(api, job.mapper.naming.kind)
+    days: dict[str, Days] = {}
+    known.read()
+    told: dict[str, Any] = {"rows": 0, "refused": 0, "first": []}
+    with Progress.of(job.source, 0) as progress, job.table(progress) as found:
+        for window in job.windows(found, 0):
+            for row in window:
+                told["rows"] += 1
+                why = row.why if row.item is None else _refusal(known, row.item)
+                if why or row.item is None:
+                    told["refused"] += 1
+                    job.tell(row.raw.line, why)
+                    continue
+                _count(known, row.item, days)
+                if len(told["first"]) < ITEMS_SHOWN:
+                    told["first"].append(row.item)
+            progress.rows(told["rows"])
+    return told | {
+        "codes_checked": known.definitions is not None or not known.kind.definitions,
+        "codes": {code: one.answer() for code, one in sorted(days.items())},
+    }
+
+
+def _refusal(known: Known, item: Item) -> str:
+    try:
+        known.check(item)
+    except BadRow as error:
+        return str(error)
+    return ""
+
+
+def _count(known: Known, item: Item, days: dict[str, Days]) -> None:
+    kind = known.kind
+    if kind.code_field is None:
+        return
+    day: str | None = None
+    if kind.day is not None:
+        try:
+            day = kind.day(item, known.zone(item))
+        except LookupError:
+            day = None
+    days.setdefault(item[kind.code_field], Days()).add(day)
+
+
+def in_words(told: Mapping[str, Any], kind: Kind) -> str:
+    """What a dry run found, for people."""
+    lines = [f"{told['rows']} rows, {told['refused']} of them unusable; nothing was sent."]
+    if not told["codes_checked"]:
+        lines.append(
+            f"{kind.noun} codes were not checked, and days are those of UTC where a row names no"
+            " zone: for both give an admin key with --key."
+        )
+    for code, one in told["codes"].items():
+        lines += _days_in_words(code, one, has_days=kind.day is not None)
+    return "\n".join(
+        lines + [f"  {json.dumps(item, ensure_ascii=False)}" for item in told["first"]]
+    )
+
+
+def _days_in_words(code: str, one: Mapping[str, Any], *, has_days: bool) -> list[str]:
+    if not has_days:
+        return [f"{code}: {one['rows']} rows"]
+    dated = f", {one['first']} to {one['last']}" if one["first"] else ""
+    unknown = f", {one['day_unknown']} {OWN_ZONE}" if one["day_unknown"] else ""
+    months = [f"  {month}: {count}" for month, count in one["months"].items()]
+    return [f"{code}: {one['rows']} rows{dated}{unknown}", *months]

@@ -1,0 +1,99 @@
+"""Refused rows, kept in the format of their file: mended, `unbroken import` reads them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.cli.errors import CannotRun
+from api.cli.importing.columns import REJECT_COLUMNS, REJECT_LINE, REJECT_REASON, REJECT_TEXT, plain
+from api.cli.importing.mapping import Row
+from api.cli.importing.source_rows import Raw, Table
+
+
+@dataclass
+class Rejects:
+    """The file of --rejects. Two columns before those of the source say where and why; the import
+    passes over them."""
+
+    path: Path
+    table: Table
+
+    def begin(self, kept_bytes: int) -> None:
+        """Cut the file back to what was settled before; with nothing settled it must be new."""
+        try:
+            size = self.path.stat().st_size if self.path.exists() else 0
+            if size and not kept_bytes:
+                raise CannotRun(
+                    f"{self.path} is there already: name another --rejects, or remove it"
+                )
+            if size > kept_bytes:
+                os.truncate(self.path, kept_bytes)
+        except OSError as error:
+            raise CannotRun(f"{self.path}: {error.strerror}") from None
+
+    def add(self, refused: Iterable[tuple[Row, str]]) -> int:
+        """Write rows with their reasons; return how long the file is now."""
+        try:
+            with self.path.open("a", encoding="utf-8", newline="") as stream:
+                text = self._csv if self.table.head else self._ndjson
+                is_new = stream.tell() == 0
+                stream.write(text(refused, is_new))
+                stream.flush()
+                os.fsync(stream.fileno())
+                return stream.tell()
+        except OSError as error:
+            raise CannotRun(f"{self.path}: {error.strerror}") from None
+
+    def _csv(self, refused: Iterable[tuple[Row, str]], is_new: bool) -> str:
+        lines = _Lines()
+        writer = csv.writer(lines, delimiter=self.table.delimiter)
+        kept = [
+            place for place, name in enumerate(self.table.head) if plain(name) not in REJECT_COLUMNS
+        ]
+        if is_new:
+            names = [self.table.head[place] for place in kept]
+            writer.writerow([REJECT_LINE, REJECT_REASON, *names])
+        for row, why in refused:
+            writer.writerow([row.raw.line, why, *_kept(row.raw.original, kept, self.table.head)])
+        return "".join(lines.texts)
+
+    def _ndjson(self, refused: Iterable[tuple[Row, str]], is_new: bool) -> str:
+        return "".join(_json(_marked(row.raw, why)) + "\n" for row, why in refused)
+
+
+class _Lines:
+    """A file for csv.writer."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def _kept(cells: Sequence[str], kept: Sequence[int], head: Sequence[str]) -> list[str]:
+    """The cells of a row as they were, too few or too many of them included."""
+    return [cells[place] for place in kept if place < len(cells)] + list(cells[len(head) :])
+
+
+def _marked(raw: Raw, why: str) -> dict[str, object]:
+    """A refused object with its reason; what is no object is kept as text, to be mended."""
+    told: dict[str, object] = {REJECT_LINE: raw.line, REJECT_REASON: why}
+    if not raw.names:
+        return told | {REJECT_TEXT: raw.original}
+    fields = zip(raw.names, raw.values, strict=True)
+    return told | {name: value for name, value in fields if plain(name) not in REJECT_COLUMNS}
+
+
+def _json(told: dict[str, object]) -> str:
+    text = json.dumps(told, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: only its escape can be written
+        return json.dumps(told)
+    return text

@@ -1,0 +1,97 @@
+"""Send a job's rows window by window; a checkpoint after each, so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from unbroken_client import many
+from unbroken_client.client import Unbroken
+from unbroken_client.errors import ApiError
+from unbroken_client.many import Sending
+from unbroken_client.transport import Retries
+
+from api.cli.errors import CannotRun
+from api.cli.importing import checkpoint
+from api.cli.importing.checkpoint import Checkpoint
+from api.cli.importing.job import Job
+from api.cli.importing.mapping import Row
+from api.cli.importing.rejects import Rejects
+from api.cli.importing.source_rows import Table
+from api.cli.progress import Progress
+
+PATIENCE_SECONDS = 900.0  # without any progress: longer than a restart, an upgrade or a cap takes
+RETRIES = Retries(tries_max=1_000, pause_seconds_max=10, total_seconds_max=PATIENCE_SECONDS)
+
+
+def run(api: Unbroken, job: Job) -> dict[str, Any]:
+    """Import what is left of a job, and say what became of it."""
+    digest = job.digest(api.transport.url)
+    state = checkpoint.load(job.kept, digest) if job.kept and not job.is_afresh else None
+    began = state.rows if state else 0
+    state = state or Checkpoint(digest, uuid.uuid4().hex)
+    if not state.is_done:
+        job.check()
+        _import(api, job, state)
+    return {
+        "rows": state.rows, "accepted": state.accepted, "refused": state.refused,
+        "resumed_at": began, "facts": job.facts,
+    }  # fmt: skip
+
+
+def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
+    with Progress.of(job.source, state.rows) as progress, job.table(progress) as found:
+        rejects = _rejects(job, found, state)
+        _keep(job, state)  # its run, before anything is sent under it
+        for window in job.windows(found, state.rows):
+            refused = _send(api, job, state, window)
+            if refused and rejects:
+                state.rejects_bytes = rejects.add(refused)
+            state.rows += len(window)
+            state.refused += len(refused)
+            state.accepted += len(window) - len(refused)
+            _keep(job, state)
+            progress.rows(state.rows)
+    state.is_done = True
+    _keep(job, state)
+
+
+def _rejects(job: Job, found: Table, state: Checkpoint) -> Rejects | None:
+    """The file of refused rows, as long as it was when the last window was settled."""
+    if job.rejects is None:
+        return None
+    path = str(job.rejects.absolute())
+    if state.rejects != path:
+        state.rejects, state.rejects_bytes = path, 0
+    made = Rejects(job.rejects, found)
+    made.begin(state.rejects_bytes)
+    return made
+
+
+def _keep(job: Job, state: Checkpoint) -> None:
+    if job.kept:
+        try:
+            checkpoint.save(job.kept, state)
+        except OSError as error:
+            raise CannotRun(f"cannot keep {job.kept}: {error.strerror}") from None
+
+
+def _send(api: Unbroken, job: Job, state: Checkpoint, window: list[Row]) -> list[tuple[Row, str]]:
+    """Send a window in as many batches as its bytes need, each under a key that follows from where
+    it is; return what was refused, in the order of the file."""
+    good = [row for row in window if row.item is not None]
+    refused = [(row, row.why) for row in window if row.item is None]
+    sending, place = Sending(job.facts, patience_seconds=PATIENCE_SECONDS), 0
+    for batch in many.batches(row.item for row in good if row.item is not None):
+        key = f"import:{state.run}:{state.rows}:{place}"
+        results = job.mapper.naming.kind.send(api.transport, batch, (key, sending))
+        refused += [(good[place + one.index], _reason(one.error)) for one in results if one.error]
+        place += len(batch)
+    refused.sort(key=lambda one: one[0].raw.line)
+    for row, why in refused:
+        job.tell(row.raw.line, why)
+    return refused
+
+
+def _reason(error: ApiError) -> str:
+    return ", ".join(f"{one.field} {one.message}" for one in error.fields) or str(error)

@@ -1,0 +1,174 @@
+"""Rows of a file as they are in it: CSV with a head, or NDJSON; read strictly, one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from api.cli.importing.columns import Naming, listed
+from api.cli.importing.errors import BadFile, BadRow
+from api.cli.importing.source import BOM
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+CELL_CHARS_MAX = 131_072  # what Python's reader takes; no field of ours is as long
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One row: its names and values, or what is wrong with it."""
+
+    line: int  # of the file, from 1: where it begins
+    original: Sequence[str] | str  # its cells, or its line of NDJSON
+    names: Sequence[str] = ()
+    values: Sequence[Any] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a file, and what they have in common."""
+
+    rows: Iterator[Raw]
+    delimiter: str = ""  # of a CSV
+    head: Sequence[str] = ()  # of a CSV
+
+
+def table(lines: Iterable[str], file_format: str, delimiter: str | None, naming: Naming) -> Table:
+    """A file's rows. Raises BadFile for a head that does not say where every needed field is, and,
+    as rows are read, for what makes all that follows doubtful."""
+    if file_format == "ndjson":
+        return Table(_ndjson(lines))
+    given = iter(lines)
+    first = next(given, "")
+    if not first.strip():
+        raise BadFile("the file has no head: its first line names the columns")
+    used = delimiter or _guessed(first, naming)
+    records = _records(chain([first], given), used)
+    _, head = next(records)
+    try:
+        naming.refuse_unmapped(head)
+        naming.places(head)
+    except BadRow as error:
+        raise BadFile(f"the head is not understood: {error}") from None
+    return Table(_csv(records, head), used, head)
+
+
+# -- CSV -------------------------------------------------------------------------------------
+
+
+def _guessed(head: str, naming: Naming) -> str:
+    """The delimiter under which most columns of the head are known; raises BadFile on a tie."""
+    counts = {
+        one: naming.count(next(csv.reader([head], delimiter=one), []))
+        for one in DELIMITERS.values()
+    }
+    best = max(counts.values())
+    found = [one for one, count in counts.items() if count == best]
+    if best == 0:  # nothing is known: what is missing is said of the most likely reading
+        return max(DELIMITERS.values(), key=head.count)
+    if len(found) > 1 and any(one in head for one in found):
+        raise BadFile("the head does not say what separates its columns: give --delimiter")
+    return found[0]
+
+
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Records with the line at which each begins; raises BadFile where quotes do not match."""
+    held: list[str] = []  # the lines of the record that is being read
+    reader = csv.reader(_holding(lines, held), delimiter=delimiter, strict=True)
+    while True:
+        held.clear()
+        begins = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise BadFile(_unreadable(begins, held, delimiter, str(error))) from None
+        if cells:
+            yield begins, cells
+
+
+def _holding(lines: Iterable[str], held: list[str]) -> Iterator[str]:
+    for line in lines:
+        held.append(line)
+        yield line
+
+
+def _unreadable(begins: int, held: Sequence[str], delimiter: str, error: str) -> str:
+    opened = _last_quote(held, delimiter)
+    if opened is None:
+        return f"line {begins} is no CSV: {error}"
+    return (
+        f"line {begins + opened}: a quote opens here and is not closed as CSV asks for"
+        f" (read up to line {begins + len(held) - 1}: {error}). Nothing from this line on is used"
+    )
+
+
+def _last_quote(held: Sequence[str], delimiter: str) -> int | None:
+    """In which line, from 0, the last quoted cell opens."""
+    opened, is_inside, before = None, False, delimiter
+    for number, line in enumerate(held):
+        for letter in line:
+            if letter == '"' and not is_inside and before in (delimiter, "\n", "\r"):
+                opened, is_inside = number, True
+            elif letter == '"':
+                is_inside = not is_inside  # two in a row: out and in again
+            before = letter
+    return opened
+
+
+def _csv(records: Iterator[tuple[int, list[str]]], head: Sequence[str]) -> Iterator[Raw]:
+    for line, cells in records:
+        yield Raw(line, cells, head, cells, _shape(cells, head))
+
+
+def _shape(cells: Sequence[str], head: Sequence[str]) -> str:
+    if cells[0].startswith(BOM):
+        return "the row begins with a byte order mark: were files joined here?"
+    if len(cells) == len(head):
+        return ""
+    return f"the row has {len(cells)} cells, the head {len(head)}"
+
+
+# -- NDJSON ----------------------------------------------------------------------------------
+
+
+def _ndjson(lines: Iterable[str]) -> Iterator[Raw]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _object(number, line.rstrip("\r\n"))
+
+
+def _object(number: int, line: str) -> Raw:
+    try:
+        row = json.loads(line, object_pairs_hook=_members, parse_constant=_refuse)
+    except BadRow as error:
+        return Raw(number, line, why=str(error))
+    except (ValueError, RecursionError):
+        return Raw(number, line, why=_no_json(line))
+    if not isinstance(row, dict):
+        return Raw(number, line, why="the line is no JSON object")
+    return Raw(number, line, list(row), list(row.values()))
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise BadRow(f"{listed(doubled)}: named twice in one object")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise BadRow(f"{constant} is no JSON")
+
+
+def _no_json(line: str) -> str:
+    if line.startswith(BOM):
+        return "the line begins with a byte order mark: were files joined here?"
+    return "the line is no JSON object"
