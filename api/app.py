@@ -31,6 +31,7 @@ from api import (
     participant_streaks,
     participants,
     people,
+    personal_data,
     points,
     programs,
     reference,
@@ -108,8 +109,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for module in (
         ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
         tier_assignments, rewards, claims, challenges, participant_challenges, leaderboards,
-        participants, erasures, people, programs, webhooks, webhook_secrets, webhook_trials,
-        deliveries, replays, facts, dead_letters, audit,
+        participants, personal_data, erasures, people, programs, webhooks, webhook_secrets,
+        webhook_trials, deliveries, replays, facts, dead_letters, audit,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

@@ -155,8 +155,19 @@ def get_dead_letter(dead_letter_id: str) -> Response:
         letter = dead_letters.find(session, tenant().id, number)
     if letter is None:
         raise not_found("dead_letter", dead_letter_id)
-    detail: DeadLetterDetail = {**_entry(letter), "write": _write(letter)}
-    return answer(detail)
+    return answer(_detail(letter))
+
+
+def of_participant(session: Session, participant_id: str) -> Iterator[DeadLetterDetail]:
+    """Every dead letter of one participant, newest first, a page at a time."""
+    after = None
+    while True:
+        wanted = Wanted(PAGE_SIZE_MAX, [tenant().id], after, participant_id=participant_id)
+        found = dead_letters.page(session, wanted)
+        yield from map(_detail, found)
+        if len(found) < PAGE_SIZE_MAX:
+            return
+        after = found[-1].id
 
 
 # -- settling --------------------------------------------------------------------------------
@@ -252,6 +263,10 @@ def _entry(letter: DeadLetter) -> DeadLetterEntry:
         "dead_since": clock.isoformat(letter.dead_since),
         "settled_at": feeds.instant(letter.settled_at),
     }
+
+
+def _detail(letter: DeadLetter) -> DeadLetterDetail:
+    return {**_entry(letter), "write": _write(letter)}
 
 
 _NOTHING: DeadWrite = {

@@ -31,6 +31,7 @@ CHAPTERS = {
     "participant_challenges": "Challenges",
     "leaderboards": "Leaderboards",
     "participants": "Participants",
+    "personal_data": "Participants",
     "erasures": "Participants",
     "people": "Participants",
     "scrip": "Scrip",

@@ -25,3 +25,10 @@ def transaction() -> Iterator[Session]:
     with rows.transaction(app_context().rows, tenant().id) as session:
         yield session
     failpoint("api.after_commit")
+
+
+@contextmanager
+def snapshot() -> Iterator[Session]:
+    """A transaction that reads what one moment saw, however many statements it takes."""
+    with rows.snapshot(app_context().rows, tenant().id) as session:
+        yield session

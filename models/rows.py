@@ -53,6 +53,16 @@ def transaction(engine: Engine, tenant_id: int) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def snapshot(engine: Engine, tenant_id: int) -> Iterator[Session]:
+    """A transaction that reads a tenant's rows as one moment saw them; committed when the block
+    ends, rolled back when it raises."""
+    connection = engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    with connection as session, session.begin():
+        run(session, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
+        yield session
+
+
 def read(engine: Engine, tenant_id: int, statement: Prepared, values: Sequence[Any]) -> list[Any]:
     """The rows of a prepared statement, in one round trip whoever had the connection before."""
 

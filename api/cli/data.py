@@ -6,7 +6,7 @@ import base64
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -177,6 +177,21 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(descriptor)
     fresh.replace(path)
+
+
+def write_private_stream(path: Path, chunks: Iterable[bytes]) -> int:
+    """Write a file that only its owner can read, whole or not at all; return its length."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(chunks)
+            size = file.tell()
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return size
 
 
 def open_log(log: Path) -> int:

@@ -15,6 +15,7 @@ import click
 from api.cli.connection import service
 from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
+from api.cli.person import person
 from models import exports, tenants
 from models.db import Session, snapshot
 from models.tenants import Mode
@@ -45,7 +46,33 @@ NOT_IN_IT = (
 )
 
 
-@click.command(short_help="Write a tenant's participants, states or ticks.")
+class _Export(click.Group):
+    """A group whose command `tenant` need not be named: `export acme ticks`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Name the command where the first argument is none, nor asks for help."""
+        known = {*self.commands, *ctx.help_option_names}
+        return super().parse_args(ctx, args if not args or args[0] in known else [_TENANT, *args])
+
+
+_TENANT = "tenant"
+
+
+@click.group(cls=_Export, short_help="Write a tenant's data, or all about one participant.")
+def export() -> None:
+    """Write the data of a TENANT, or everything about one participant.
+
+    \b
+    Example:
+      unbroken export acme participants > people.ndjson
+      unbroken export person user_42 --out user_42.json
+    """
+
+
+export.add_command(person)
+
+
+@export.command(_TENANT, short_help="Write one kind of a tenant's data.")
 @click.argument("tenant")
 @click.argument("what", type=click.Choice(list(WHAT)))
 @click.option("--mode", type=click.Choice(["live", "test"]), default="live", show_default=True)
@@ -59,8 +86,9 @@ NOT_IN_IT = (
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
 @data_option
 @json_option
-def export(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -> None:
-    """Write the participants, states or ticks of a TENANT, as one moment saw them.
+def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -> None:
+    """Write the participants, states or ticks of a TENANT, as one moment saw them. The word
+    `tenant` may be left out.
 
     Reads the database, as operators do, in one snapshot and with little memory however much there
     is. Exported ticks can be read by `unbroken import`. With --json the count on stderr is JSON.

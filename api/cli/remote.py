@@ -24,6 +24,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 BASE = "/api/v1/gamify"
 # Longer than the API takes for any answer: a test of a destination waits 15 s for the receiver.
 ANSWER_SECONDS = 30.0
+DOWNLOAD_SECONDS = 300.0  # until the first byte, and between two: a long history is read first
+CHUNK_BYTES = 65_536
 LINE_CHARS_MAX = 400  # of what the API says; it is said to people
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -74,6 +76,21 @@ class Remote:
         if answer.status_code >= 300:
             raise _refusal(answer)
         return _json(answer)
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """The answer's body in chunks. Raises Refusal or CannotRun before the first one, and
+        CannotRun where it is cut off."""
+        try:
+            answer = self.http.get(
+                f"{self.url}{BASE}{path}",
+                timeout=DOWNLOAD_SECONDS, allow_redirects=False, stream=True,
+            )  # fmt: skip
+            if answer.status_code >= 300:
+                raise _refusal(answer)
+            yield from answer.iter_content(CHUNK_BYTES)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise CannotRun(f"the API at {self.url} does not answer ({reason})") from error
 
 
 @contextmanager

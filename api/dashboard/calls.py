@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import abort, current_app, g
+from flask import Response, abort, current_app, g
 from werkzeug.test import EnvironBuilder
 
 from api.context import BASE_PATH, this_request
@@ -46,20 +46,48 @@ def path_of(*steps: str) -> str:
 
 def send(method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Answered:
     """Send a request with the key of the session; whoever's key is good no more is signed out."""
-    here, signed = this_request(), signed_in()
     given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
+    return _answered(
+        _dispatched(
+            path=path,
+            method=method,
+            query_string=urlencode(given),
+            data=None if body is None else json.dumps(body),
+            content_type=None if body is None else "application/json",
+        )
+    )
+
+
+def file(filename: str, *steps: str) -> Response:
+    """What a path answers, to be saved as a file and sent as it is read; the page of its error
+    when it is refused."""
+    found = _dispatched(path=path_of(*steps))
+    if found.status_code >= 400:
+        refused = _answered(found)
+        abort(refused.status, refused.detail)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{filename}"',
+        "Content-Length": found.headers["Content-Length"],
+    }
+    response = Response(found.response, 200, headers, content_type=found.content_type)
+    response.call_on_close(found.close)
+    return response
+
+
+def _dispatched(**request: Any) -> Response:
+    """The API's response to a request with the key of the session."""
+    here, signed = this_request(), signed_in()
     builder = EnvironBuilder(
-        path=path,
-        method=method,
-        query_string=urlencode(given),
-        data=None if body is None else json.dumps(body),
-        content_type=None if body is None else "application/json",
         headers=[("X-API-Key", signed.key), ("X-Request-Id", g.request_id)],
         environ_base={"REMOTE_ADDR": here.remote_addr or ""},
+        **request,
     )
     with current_app.request_context(builder.get_environ()):
-        response = current_app.full_dispatch_request()
-        text = response.get_data()
+        return current_app.full_dispatch_request()
+
+
+def _answered(response: Response) -> Answered:
+    text = response.get_data()
     if response.status_code == SIGNED_OUT:
         abort(SIGNED_OUT)
     return Answered(response.status_code, json.loads(text) if text else {})

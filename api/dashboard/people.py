@@ -57,6 +57,13 @@ def participant(participant_id: str) -> AnyResponse:
     )
 
 
+@blueprint.get("/participant.json")
+def participant_data() -> Response:
+    """Everything about one participant as a file."""
+    participant_id = request.args.get("participant_id", "")
+    return calls.file("participant.json", "participants", participant_id, "export")
+
+
 def _of(participant_id: str, *steps: str, **query: Any) -> dict[str, Any]:
     return calls.get("participants", participant_id, *steps, **query)
 

@@ -165,6 +165,22 @@ def test_an_export_holds_everybody_and_its_ticks_can_be_imported(
     assert operator(service, settings, "export", "nobody", "ticks").returncode == 1
 
 
+def test_a_person_is_exported_whole_or_not_at_all(service: Service, tmp_path: Path) -> None:
+    tick = {"participant_id": "a b", "streak_code": "daily_login"}
+    service.call("POST", "/streaks/record", json=tick)
+    service.pipeline.drain()
+    out = tmp_path / "person.json"
+    done = service.run("export", "person", "a b", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert (out.stat().st_mode & 0o777, len(json.loads(out.read_text())["ticks"])) == (0o600, 1)
+    shown = json.loads(service.run("export", "person", "a b").stdout)
+    assert shown["ticks"] == json.loads(out.read_text())["ticks"]
+    gone = service.run("export", "person", "nobody", "--out", str(tmp_path / "nobody.json"))
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert "participant_not_found" in gone.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["person.json"]
+
+
 def test_a_load_test_ends_by_itself_and_finds_everything_right(
     service: Service, engine: Engine, account: Account
 ) -> None:

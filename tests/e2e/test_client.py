@@ -90,6 +90,7 @@ def test_it_records_awards_and_reads(api: Unbroken, service: Service) -> None:
     past = api.history("a/streaks", "daily_login")
     assert [one.status for one in past.periods][:2] == ["recorded", "recorded"]
     assert [fact["type"] for fact, _ in api.facts()][-1] == "badge.awarded"
+    assert len(api.export_participant("a/streaks")["ticks"]) == 2
 
 
 def test_it_moves_points(api: Unbroken, service: Service) -> None:

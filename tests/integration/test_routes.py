@@ -59,8 +59,11 @@ def path_of(rule: str) -> str:
 
 
 def is_for_admins(rule: str) -> bool:
-    """What manages: everything under /admin, and definitions of streaks under both spellings."""
+    """What manages: everything under /admin, and definitions of streaks under both spellings; and
+    what tells all about a person."""
     path = rule.removeprefix(BASE)
+    if path == "/participants/<participant:participant_id>/export":
+        return True
     return path.startswith("/admin/") or path in ("/streaks", "/streaks/<code>")
 
 

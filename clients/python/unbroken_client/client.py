@@ -140,6 +140,12 @@ class Unbroken:
         found: Mapping[str, Any] = self._get(f"{_at(participant_id)}/state", **wanted)
         return found
 
+    def export_participant(self, participant_id: str) -> Mapping[str, Any]:
+        """Everything about a participant that erasing it would delete; needs an admin key. Raises
+        NotFound for one never seen, or erased."""
+        found: Mapping[str, Any] = self._get(f"{_at(participant_id)}/export")
+        return found
+
     def streaks(self, participant_id: str) -> list[StreakOf]:
         """The participant's active streaks, live."""
         found = self._get(f"{_at(participant_id)}/streaks")

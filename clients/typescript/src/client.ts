@@ -71,6 +71,12 @@ export class Unbroken {
     return this.get("/participants", { query: { participant_id: participantId }, ...options });
   }
 
+  /** Everything about a participant that erasing it would delete; needs an admin key. */
+  exportParticipant(participantId: string, options: CallOptions = {}) {
+    const path = { participant_id: participantId };
+    return this.get("/participants/{participant_id}/export", { path, ...options });
+  }
+
   /** Every item of a list that has pages. */
   pages<S extends PathOf<"get">>(path: S, ...rest: Rest<Operation<"get", S>>) {
     const init = (rest[0] ?? {}) as Loose;

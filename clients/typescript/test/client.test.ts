@@ -38,6 +38,7 @@ test("it records, repeats and reads", async () => {
   const [streak] = await unbroken.streaksOf(tick.participant_id);
   assert.deepEqual([streak?.code, streak?.current_count], [code, 1]);
   assert.equal((await unbroken.participant(tick.participant_id)).participant_id, tick.participant_id);
+  assert.equal((await unbroken.exportParticipant(tick.participant_id)).ticks.length, 2);
 });
 
 test("it does not wait when told so, and can ask later", async () => {
