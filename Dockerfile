@@ -6,23 +6,23 @@ FROM python:3.11-slim AS build
 WORKDIR /app
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements.lock pyproject.toml ./
-# The versions of the lock, without its embedded servers: a container has its Postgres and Redis
-# beside it.
-RUN sed -nE 's/^([A-Za-z0-9._-]+==[^ ;\\]+).*/\1/p' requirements.lock > /tmp/versions.txt \
- && pip install --constraint /tmp/versions.txt setuptools
-COPY settings.py ./
+# A lock of its own, without the embedded servers: a container has its Postgres and Redis beside it.
+COPY requirements-image.lock ./
+RUN pip install --require-hashes --requirement requirements-image.lock
+COPY pyproject.toml settings.py ./
 COPY api api
 COPY workers workers
 COPY webhooks webhooks
 COPY models models
 COPY clients/python clients/python
 # Run from the checkout, not from a wheel: the packages' names are too general to be published.
-RUN pip install --constraint /tmp/versions.txt --no-build-isolation --editable . \
+RUN pip install --no-deps --no-build-isolation --editable . \
  && python -m compileall -q /app
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin unbroken
+# The group as well: Celery takes a process whose group has no name for the superuser's.
+RUN groupadd --system --gid 10001 unbroken \
+ && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin unbroken
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

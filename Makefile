@@ -112,9 +112,11 @@ cli: $(READY) ## Write docs/cli.md anew from the commands' --help
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links
 # uv resolves for every Python and platform at once; it is needed for this alone.
-lock: setup ## Write both requirements locks anew from pyproject.toml
+lock: setup ## Write the three requirements locks anew from pyproject.toml
 	@.venv/bin/python -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@build/lock/bin/uv $(COMPILE) --all-extras --upgrade --output-file requirements-dev.lock pyproject.toml
 	@build/lock/bin/uv $(COMPILE) --extra embedded --extra build --constraint requirements-dev.lock \
 	  --upgrade --output-file requirements.lock pyproject.toml
+	@build/lock/bin/uv $(COMPILE) --extra build --constraint requirements.lock \
+	  --upgrade --output-file requirements-image.lock pyproject.toml

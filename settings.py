@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 
 class SettingsError(ValueError):
@@ -17,16 +18,22 @@ ENVIRONMENTS = ("production", "test")
 LOG_FORMATS = ("", "json", "text")
 LOG_REQUESTS = ("all", "errors", "none")
 
+_BARE = ("database_url", "database_password", "redis_url", "redis_password")  # no prefix
+# Each may also be given in a file, named by `<VARIABLE>_FILE`.
+SECRETS = (*_BARE, "secret_keys", "webhook_proxy")
+
 
 @dataclass(frozen=True)
 class Settings:
-    """One field per environment variable `UNBROKEN_<FIELD>`; the two URLs have no prefix.
+    """One field per environment variable `UNBROKEN_<FIELD>`; those of the servers have no prefix.
 
     The unit is in the name. Defaults suit one machine; docs/operations.md says when to change them.
     """
 
     database_url: str = ""
+    database_password: str = ""  # as it is, for a URL without one; `from_env` puts it into the URL
     redis_url: str = ""
+    redis_password: str = ""
     # Key ring for secrets at rest: comma-separated Fernet keys, newest first.
     secret_keys: str = ""
 
@@ -38,6 +45,7 @@ class Settings:
     redis_timeout_ms: int = 900  # contract: 503 within a second while Redis is gone
     database_timeout_ms: int = 5_000
     api_threads: int = 16  # per process; a waiting request holds one
+    api_connections: int = 16  # per process, to Postgres, beside four for keys and definitions
     api_waiters_max: int = 12  # per process: the other threads keep accepting
     dashboard: bool = True  # whether /dashboard is served
     dashboard_session_hours: int = 12  # then its admin signs in again
@@ -84,10 +92,20 @@ class Settings:
         """Read the environment; raise SettingsError naming the variable that cannot be read."""
         values: dict[str, Any] = {}
         for field in fields(Settings):
-            name = variable(field.name)
-            if name in env:
-                values[field.name] = _parse(name, env[name], type(field.default))
-        return Settings(**values)._checked()
+            text = _given(env, field.name)
+            if text is not None:
+                values[field.name] = _parse(variable(field.name), text, type(field.default))
+        return Settings(**values)._with_passwords()._checked()
+
+    def _with_passwords(self) -> Settings:
+        """Self, the passwords given apart from the URLs being in the URLs."""
+        return replace(
+            self,
+            database_url=_with_password("database", self.database_url, self.database_password),
+            redis_url=_with_password("redis", self.redis_url, self.redis_password),
+            database_password="",
+            redis_password="",
+        )
 
     def _checked(self) -> Settings:
         """Return self, or raise SettingsError for values that do not go together."""
@@ -104,8 +122,11 @@ class Settings:
             )
         if not _is_url(self.redis_url):  # whoever read it later would say what it holds
             raise SettingsError(
-                "REDIS_URL cannot be read as a URL: percent-encode what is special in its password"
+                "REDIS_URL cannot be read as a URL: percent-encode what is special in its password,"
+                " or give the password apart, in REDIS_PASSWORD or REDIS_PASSWORD_FILE"
             )
+        if not self.api_connections:
+            raise SettingsError("UNBROKEN_API_CONNECTIONS must be at least 1")
         return self
 
     @property
@@ -121,9 +142,12 @@ class Settings:
             "audit_log": self.audit_days,
         }
 
-    def require_urls(self) -> Settings:
-        """Return self, or raise SettingsError saying which URL is missing and what to do."""
-        for name in ("database_url", "redis_url"):
+    def require_urls(self, *names: str) -> Settings:
+        """Return self, or raise SettingsError saying which URL is missing and what to do.
+
+        Both URLs are wanted where no names are given.
+        """
+        for name in names or ("database_url", "redis_url"):
             if not getattr(self, name):
                 raise SettingsError(
                     f"{variable(name)} is not set. Start everything with `unbroken up`, "
@@ -134,7 +158,62 @@ class Settings:
 
 def variable(field: str) -> str:
     """The environment variable that sets a field."""
-    return field.upper() if field in ("database_url", "redis_url") else f"UNBROKEN_{field.upper()}"
+    return field.upper() if field in _BARE else f"UNBROKEN_{field.upper()}"
+
+
+def variables() -> list[str]:
+    """Every environment variable that is read."""
+    return [variable(field.name) for field in fields(Settings)] + [
+        f"{variable(name)}_FILE" for name in SECRETS
+    ]
+
+
+def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what says where the servers are and how to be let in."""
+    names = [variable(name) for name in (*_BARE, "secret_keys")]
+    left_out = {*names, *(f"{name}_FILE" for name in names)}
+    return {name: value for name, value in env.items() if name not in left_out}
+
+
+def _given(env: Mapping[str, str], field: str) -> str | None:
+    """The text of a setting, from its variable or from the file that `<VARIABLE>_FILE` names."""
+    name = variable(field)
+    path = env.get(f"{name}_FILE", "") if field in SECRETS else ""
+    if not path:
+        return env.get(name)
+    if env.get(name):
+        raise SettingsError(f"{name} and {name}_FILE are both set: unset one of them")
+    return _content(f"{name}_FILE", Path(path))
+
+
+def _content(name: str, path: Path) -> str:
+    """What a file holds, without the end of its line."""
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}: {path} is not UTF-8 text") from None
+    if not text.strip():
+        raise SettingsError(f"{name}: {path} is empty")
+    if "\n" in text:
+        raise SettingsError(f"{name}: {path} has more than one line")
+    return text
+
+
+def _with_password(server: str, url: str, password: str) -> str:
+    """The URL with the password percent-encoded in it; a password without a URL has no use."""
+    scheme, separator, rest = url.partition("://")
+    if not password or not separator:
+        return url
+    authority, slash, path = rest.partition("/")
+    user, _, address = authority.rpartition("@")
+    if ":" in user or "password" in parse_qs(path.partition("?")[2]):
+        name = server.upper()
+        raise SettingsError(
+            f"{name}_URL holds a password, and {name}_PASSWORD is set: leave one of them out"
+        )
+    return f"{scheme}://{user}:{quote(password, safe='')}@{address}{slash}{path}"
 
 
 def _is_url(text: str) -> bool:

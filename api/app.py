@@ -137,7 +137,7 @@ def open_context(settings: Settings) -> AppContext:
     return AppContext(
         settings=settings,
         engine=engine,
-        rows=rows.engine(url, timeout_ms=timeout_ms, pool=settings.api_threads),
+        rows=rows.engine(url, timeout_ms=timeout_ms, pool=settings.api_connections),
         intake=intake,
         directory=Directory(engine, intake),
         waiters=Waiters(settings.api_waiters_max),

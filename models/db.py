@@ -88,7 +88,10 @@ def normalise(url: str) -> str:
     if not separator or not re.fullmatch(r"postgres(ql)?(\+\w+)?", scheme):
         raise ValueError("DATABASE_URL must begin with postgresql://")
     if rest.partition("?")[0].count("@") > 1:  # the end of a password would be taken for a host
-        raise ValueError("percent-encode the @ in its password (%40)")
+        raise ValueError(
+            "percent-encode the @ in its password (%40), or give the password apart,"
+            " in DATABASE_PASSWORD or DATABASE_PASSWORD_FILE"
+        )
     return f"postgresql+psycopg2://{rest}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from models.db import engine as make_engine
-from settings import Settings
+from settings import Settings, SettingsError
 from webhooks import egress
 from workers import failpoints, logs
 from workers.context import Context
@@ -23,7 +23,7 @@ from workers.tasks import register
 STATEMENT_SECONDS = 30.0  # a batch takes one; a Postgres silent for longer is gone
 STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is gone
 
-settings = Settings.from_env().require_urls()
+settings = Settings.from_env().require_urls("redis_url")  # beat needs no more
 failpoints.arm(settings.failpoints)
 egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
@@ -43,6 +43,15 @@ def context() -> Context:
         name=f"{socket.gethostname()}:{os.getpid()}",
         should_stop=stopping.is_set,
     )
+
+
+@worker_init.connect
+def _require_database(**_: Any) -> None:
+    """A worker without a database ends now, not at its first task; Celery swallows the rest."""
+    try:
+        settings.require_urls()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from error
 
 
 @worker_init.connect

@@ -146,7 +146,8 @@ def _connections(seen: Server, api_pool: int) -> Finding:
     if left >= api_pool:
         return well("postgres", "connections", found)
     advice = (
-        f"raise max_connections, or lower UNBROKEN_API_THREADS: an API process wants {api_pool}"
+        "raise max_connections, or lower UNBROKEN_API_CONNECTIONS:"
+        f" an API process takes up to {api_pool}, and a rollout starts new ones beside the old"
     )
     return Finding("postgres", "connections", "warning" if left > 2 else "failed", found, advice)
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from api.cli.up import read_settings
 from models import clock, db, schema
 from models import diagnosis as facts
 from models.db import DatabaseError, Session
-from settings import Settings, variable
+from settings import Settings, variables
 from webhooks import egress, secrets
 from webhooks.errors import SecretsError
 from workers.intake import Unavailable, Vitals, open_intake
@@ -66,8 +66,7 @@ def doctor(context: click.Context, path: Path, as_json: bool) -> None:
 
 def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
     """Every check that can be made; where a server is away, those of the others."""
-    known = [variable(one.name) for one in fields(Settings)]
-    findings = [diagnosis.variables(environ, [*known, *_OTHERS])]
+    findings = [diagnosis.variables(environ, [*variables(), *_OTHERS])]
     try:
         read_settings(environ)
         settings = find(path)
@@ -205,7 +204,7 @@ def _server(session: Session, settings: Settings) -> list[Finding]:
     before = clock.now_us()
     seen = facts.server(session)
     skew = _outside(before, clock.to_us(seen.now), clock.now_us())
-    return diagnosis.server(seen, skew, settings.api_threads + DIRECTORY_CONNECTIONS)
+    return diagnosis.server(seen, skew, settings.api_connections + DIRECTORY_CONNECTIONS)
 
 
 def _days(session: Session, tables: list[str]) -> dict[str, Any]:

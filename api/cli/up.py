@@ -25,7 +25,7 @@ from api.cli.options import data_option
 from api.cli.program import program
 from api.cli.roles import METRICS_PORT, Plan
 from api.cli.supervisor import TICK_SECONDS, Supervisor, say
-from settings import Settings, SettingsError, variable
+from settings import Settings, SettingsError, variable, without_secrets
 
 METRICS_HOST = "127.0.0.1"  # nobody is asked for a key there
 HINT_SECONDS = 30.0  # a start takes five; after so long the person is told what is missing
@@ -202,7 +202,7 @@ def child_environment(
         listed = " ".join(f"{name}={value}" for name, value in local.items())
         say(f"webhooks may go to this machine (set these yourself to change it): {listed}")
     return {
-        **environ,
+        **without_secrets(environ),  # in a file or apart from the URL: they are in `settings` now
         **local,
         "PYTHONUNBUFFERED": "1",  # a log must hold the last words
         "DATABASE_URL": settings.database_url,

