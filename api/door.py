@@ -27,6 +27,7 @@ from workers.intake import (
     IdempotencyConflict,
     IntakeError,
     Message,
+    OutcomeUnknown,
     Unavailable,
 )
 from workers.messages import noun
@@ -52,6 +53,9 @@ def append(
         return replace(accepted, refused={**accepted.refused, **doubtful})
     try:
         again = _append(who, [messages[place] for place in wrongly], idempotency)
+    except OutcomeUnknown:
+        unknown = {place: replace(accepted.refused[place], reason="unknown") for place in wrongly}
+        return replace(accepted, refused={**accepted.refused, **unknown})
     except IntakeError:
         return accepted  # the others are in: once more, and they would be in twice
     refused = {place: one for place, one in accepted.refused.items() if place not in wrongly}
@@ -68,7 +72,7 @@ def _append(
     began = context.memory.now()
     try:
         accepted = context.intake.append(request)
-    except Unavailable:
+    except (Unavailable, OutcomeUnknown):
         context.memory.away(began)
         tally.add(REFUSED, len(messages), "unavailable")
         raise

@@ -11,9 +11,9 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
 
 from api.answers import answer
-from models.db import is_away
+from models.db import CommitUnknown, is_away
 from workers import tally
-from workers.intake import Full, IdempotencyConflict, Unavailable
+from workers.intake import Full, IdempotencyConflict, OutcomeUnknown, Unavailable
 from workers.meters import ERRORS
 
 log = logging.getLogger("unbroken.api")
@@ -100,7 +100,8 @@ CODES: dict[str, tuple[int, str]] = {
     "too_many_failed_keys": (429, "Too many unknown keys came from this address."),
     "internal_error": (500, "A fault of ours; `request_id` finds it in the log."),
     "overloaded": (503, "More writes wait than can be taken. Nothing was accepted: try again."),
-    "unavailable": (503, "A server this needs is away. Try again, writes with an Idempotency-Key."),
+    "unavailable": (503, "A server this needs is away. Nothing was kept: try again."),
+    "outcome_unknown": (503, "A server did not answer: the request may have been carried out."),
 }  # fmt: skip
 
 
@@ -159,10 +160,19 @@ def not_found(noun: str, name: str) -> Problem:
 
 
 def unavailable() -> Problem:
-    """503: Redis or Postgres does not answer; nothing was accepted."""
+    """503: Redis or Postgres does not answer; nothing was kept, and nothing is later."""
+    detail = "A server this needs is not answering. Nothing was kept; try again."
+    return _retry("unavailable", detail)
+
+
+def outcome_unknown(detail: str = "") -> Problem:
+    """503: Redis or Postgres was sent all of it and did not answer; perhaps it was kept."""
     return _retry(
-        "unavailable",
-        "A server this needs is not answering. Try again; writes with an Idempotency-Key.",
+        "outcome_unknown",
+        detail
+        or "A server stopped answering in the middle: this request may have been carried out. Sent"
+        " again with the same Idempotency-Key it has no second effect, nor has an award of a badge"
+        " or anything but a POST. Without a key, look first whether it is there.",
     )
 
 
@@ -195,6 +205,8 @@ def translate(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
+        case OutcomeUnknown() | CommitUnknown():
+            return outcome_unknown()
         case Unavailable():
             return unavailable()
         case Full():

@@ -256,6 +256,8 @@ def _common(route: Route, operation: Operation) -> set[str]:
     codes: set[str] = set()
     if not route.is_public:
         codes |= {"unauthorized", "forbidden", "too_many_failed_keys", "unavailable"}
+        if route.method not in ("get", "head"):
+            codes.add("outcome_unknown")
     if route.rule.arguments:
         codes |= {"invalid_path", "route_not_found", "method_not_allowed"}
     if operation.body:

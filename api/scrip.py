@@ -14,7 +14,7 @@ from api import audit
 from api.answers import answer
 from api.auth import current_tenant
 from api.context import app_context
-from api.errors import RETRY_SECONDS, Problem, not_found
+from api.errors import Problem, not_found, outcome_unknown
 from api.operations import Id, Moment, describe
 from api.placement import placement
 from api.rows import reading, transaction
@@ -174,7 +174,7 @@ def _mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
 
 def _half_done() -> Problem:
     detail = "The participant was changed, but writes may not heed its status yet. Send this again."
-    return Problem(503, "unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+    return outcome_unknown(detail)
 
 
 def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParticipant:

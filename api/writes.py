@@ -19,7 +19,7 @@ from api.answers import answer
 from api.auth import is_current, principal, under_current_configuration
 from api.context import BASE_PATH, app_context
 from api.directory import Principal
-from api.errors import CODES, Problem, not_found, unavailable
+from api.errors import CODES, Problem, not_found, outcome_unknown, unavailable
 from api.limits import RATE_LIMIT_CODES, rate_exceeded
 from api.operations import Parameter
 from api.outcomes import Ledger
@@ -128,6 +128,8 @@ def refused(refusal: Refusal, caps: Caps, participant_id: str) -> Problem:
     """Why a write was not let in: over a cap, or for somebody who is not active."""
     if refusal.reason == "doubtful":
         return unavailable()
+    if refusal.reason == "unknown":
+        return outcome_unknown()
     if refusal.reason == "inactive":
         return rejected("participant_inactive", participant_id)
     return rate_exceeded(caps, refusal)

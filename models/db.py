@@ -97,9 +97,23 @@ def normalise(url: str) -> str:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """A transaction: committed when the block ends, rolled back when it raises."""
-    with engine.begin() as session:
-        yield session
+    """A transaction: committed when the block ends, rolled back when it raises.
+
+    Raises CommitUnknown when Postgres went away during the commit itself.
+    """
+    is_committing = False
+    try:
+        with engine.begin() as session:
+            yield session
+            is_committing = True
+    except Exception as error:
+        if is_committing and is_away(error):
+            raise CommitUnknown("Postgres did not answer a commit") from error
+        raise
+
+
+class CommitUnknown(DatabaseError):
+    """Postgres was asked to commit and did not answer: it may have."""
 
 
 @contextmanager
@@ -214,7 +228,7 @@ def is_away(error: BaseException) -> bool:
     words of its own when the one it made ends at once.
     """
     said = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(said, psycopg2.InterfaceError):
+    if isinstance(said, (psycopg2.InterfaceError, CommitUnknown)):
         return True
     if not isinstance(said, psycopg2.Error):
         return isinstance(error, sa.exc.TimeoutError) or "connection is closed" in str(error)

@@ -8,12 +8,16 @@
 --       the order in which they refuse; mostly ''), writes of one tenant that may wait before
 --       more of them go to the backlog,
 --       then participant, entry; participant, entry; …
--- Returns {'stale', version} | {'full'}
+--       and last the deadline, in microseconds of this server's clock
+-- Returns {'late'} | {'stale', version} | {'full'}
 --       | {'conflict', RATE} | {'known', id of the first write, RATE, refused writes as below}
 --       | {'ok', kick, entries ahead, RATE, then of each refused write: index, reason, reset ms}
 --         where RATE is limit, remaining, reset ms of the cap with the fewest writes left
 --         (limit 0: no cap).
 local FIRST, MINUTE = 11, 60000
+
+local now = redis.call('TIME') -- first of all: its caller has been told that it failed
+if now[1] * 1000000 + now[2] > tonumber(ARGV[#ARGV]) then return {'late'} end
 
 local INTAKE, BACKLOG, WAITING, CONFIG, AWAKE, INACTIVE, KNOWN = unpack(KEYS)
 
@@ -87,7 +91,7 @@ if KNOWN then
 end
 
 local ahead, behind = redis.call('XLEN', INTAKE), redis.call('XLEN', BACKLOG)
-if ahead + behind + (#ARGV - FIRST + 1) / 2 > tonumber(ARGV[4]) then return {'full'} end
+if ahead + behind + (#ARGV - FIRST) / 2 > tonumber(ARGV[4]) then return {'full'} end
 
 local waiting, fresh_max = tonumber(redis.call('HGET', WAITING, ARGV[1]) or 0), tonumber(ARGV[10])
 if waiting >= fresh_max then ahead = ahead + behind end
@@ -120,7 +124,7 @@ local function refusal(participant) -- reason and reset, or nil; then a token ha
 end
 
 local appended, refused = 0, {}
-for i = FIRST, #ARGV, 2 do
+for i = FIRST, #ARGV - 1, 2 do
   local reason, reset = refusal(ARGV[i])
   if reason then
     refused[#refused + 1] = (i - FIRST) / 2

@@ -17,7 +17,11 @@ class IntakeError(Exception):
 
 
 class Unavailable(IntakeError):
-    """Redis did not answer in time."""
+    """Redis does not answer. Nothing was written, and nothing will be."""
+
+
+class OutcomeUnknown(IntakeError):
+    """Redis was sent all of a write and did not answer: it may have been accepted."""
 
 
 class Full(IntakeError):
@@ -36,8 +40,9 @@ class IdempotencyConflict(IntakeError):
         self.rate = rate
 
 
-# Who is over a cap; not ACTIVE; or said not to be by Redis and to be by the database.
-Reason = Literal["tenant", "key", "participant", "inactive", "doubtful"]
+# Who is over a cap; not ACTIVE; or said not to be by Redis and to be by the database. Unknown: it
+# was sent once more after that, and not answered.
+Reason = Literal["tenant", "key", "participant", "inactive", "doubtful", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,21 @@ def read(result: Sequence[Any]) -> Accepted:
             raise Full
         case _:
             raise IdempotencyConflict(_rate(result[1:4]))
+
+
+def read_doubting(result: Sequence[Any]) -> Accepted:
+    """As `read`, where an earlier try of the same call may have run too.
+
+    Writes that this try refused may be in by that one, so only an answer that takes all of them
+    is believed, and one that knows their Idempotency-Key. Raises OutcomeUnknown otherwise.
+    """
+    try:
+        accepted = read(result)
+    except (Stale, Full) as refusal:
+        raise OutcomeUnknown from refusal
+    if accepted.refused and accepted.known_id is None:
+        raise OutcomeUnknown
+    return accepted
 
 
 def _rate(numbers: Sequence[int]) -> Rate | None:

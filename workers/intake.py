@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +23,13 @@ from redis.retry import Retry
 from workers import keys, queued, tally, vitals
 from workers.append import Accepted as Accepted
 from workers.append import Append as Append
-from workers.append import Bounds, arguments, counters, read, touched
+from workers.append import Bounds, arguments, counters, read, read_doubting, touched
 from workers.append import Caps as Caps
 from workers.append import Full as Full
 from workers.append import Idempotency as Idempotency
 from workers.append import IdempotencyConflict as IdempotencyConflict
 from workers.append import IntakeError as IntakeError
+from workers.append import OutcomeUnknown as OutcomeUnknown
 from workers.append import Rate as Rate
 from workers.append import Reason as Reason
 from workers.append import Refusal as Refusal
@@ -48,6 +48,7 @@ from workers.messages import Unreadable as Unreadable
 from workers.messages import decode as decode
 from workers.queued import Queued as Queued
 from workers.queues import DRAIN, make_celery
+from workers.redis_scripts import Script, ScriptCaller
 from workers.tally import Counted as Counted
 from workers.vitals import StreamVitals as StreamVitals
 from workers.vitals import Vitals as Vitals
@@ -57,8 +58,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("unbroken.intake")
 
-_SCRIPT = Path(__file__).with_name("accept.lua").read_text()
+_ACCEPT = Path(__file__).with_name("accept.lua").read_text()
 _RESUBMIT = """
+local now = redis.call('TIME')
+if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return {'late'} end
 if redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('XADD', KEYS[2], '*', 'm', ARGV[2], 't', ARGV[1])
 redis.call('HINCRBY', KEYS[3], ARGV[1], 1)
@@ -79,22 +82,23 @@ class Intake:
     waiting: redis.Redis  # its reads may take as long as a request may wait
     celery: Celery
     settings: Settings
-    _sha: str = field(default="")
-    _lines: threading.local = field(default_factory=threading.local)
-    _opened: list[Any] = field(default_factory=list)  # one a thread that ever appended
+    scripts: ScriptCaller
+    _accept: Script = field(default_factory=lambda: Script(_ACCEPT))
+    _resubmit: Script = field(default_factory=lambda: Script(_RESUBMIT))
 
     def append(self, request: Append) -> Accepted:
         """Accept writes in one round trip; they are durable when this returns.
 
-        Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing was accepted
-        (Unavailable after a time-out: perhaps; the caller's retry is a write of its own).
+        Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing was accepted, and
+        nothing is later. Raises OutcomeUnknown: perhaps it was.
         """
         number = keys.stream_of(request.tenant_id)
-        result = self._run(touched(number, request), arguments(number, request, self._bounds()))
+        argv = arguments(number, request, self._bounds())
+        answered = self.scripts.call(self._accept, touched(number, request), argv)
         failpoint("api.after_append")
-        if result[0] == b"ok" and result[1]:
+        if answered.result[0] == b"ok" and answered.result[1]:
             self.kick()
-        return read(result)
+        return read_doubting(answered.result) if answered.is_in_doubt else read(answered.result)
 
     def _bounds(self) -> Bounds:
         settings = self.settings
@@ -103,47 +107,6 @@ class Intake:
             settings.fresh_entries_max,
             settings.idempotency_hours * 3_600,
         )
-
-    def _run(self, found: tuple[str, ...], argv: list[Any]) -> list[Any]:
-        try:
-            try:
-                return self._call("EVALSHA", self._sha, len(found), *found, *argv)
-            except redis.exceptions.NoScriptError:
-                self._sha = str(self.client.script_load(_SCRIPT))
-                return self._call("EVALSHA", self._sha, len(found), *found, *argv)
-        except redis.exceptions.OutOfMemoryError as error:
-            raise Full from error
-        except redis.exceptions.RedisError as error:
-            if "-OOM " in str(error):  # before Redis 7 a script's error has no class of its own
-                raise Full from error
-            raise Unavailable from error
-
-    def _call(self, *command: Any) -> list[Any]:
-        """One command over this thread's own connection; once more when that had gone stale.
-
-        The client's pool, retries and hooks cost more than the command (190 of 310 µs of a
-        profile). The retry may repeat an append: a write carries its id, its ledger takes it once.
-        """
-        line = self._line()
-        packed = line.pack_command(*command)
-        try:
-            line.send_packed_command(packed, check_health=False)
-            return line.read_response()  # type: ignore[no-any-return]
-        except redis.exceptions.ConnectionError:
-            line.disconnect()
-            line.send_packed_command(packed, check_health=False)
-            return line.read_response()  # type: ignore[no-any-return]
-        except redis.exceptions.TimeoutError:
-            line.disconnect()  # its answer may still come: not to be taken for the next one
-            raise
-
-    def _line(self) -> Any:
-        line = getattr(self._lines, "connection", None)
-        if line is None:
-            pool = self.client.connection_pool
-            line = self._lines.connection = pool.connection_class(**pool.connection_kwargs)
-            self._opened.append(line)
-        return line
 
     def kick(self) -> None:
         """Ask for a drain. A kick that is lost costs a second: beat sweeps for what it left."""
@@ -247,20 +210,15 @@ class Intake:
         """Append a message that was accepted before once more, as it was encoded then.
 
         It keeps its id, so its ledger takes it once. No cap counts it, and it waits in the
-        backlog: what is tried again is never in the way of fresh writes. Raises Unavailable or
-        Full.
+        backlog: what is tried again is never in the way of fresh writes. Raises Unavailable, Full
+        or OutcomeUnknown.
         """
         number = keys.stream_of(tenant_id)
         names = (keys.stream(number), keys.backlog(number), keys.waiting(number))
         entries_max = self.settings.intake_entries_max
-        try:
-            is_in = self.client.eval(_RESUBMIT, len(names), *names, tenant_id, text, entries_max)
-        except redis.exceptions.OutOfMemoryError as error:
-            raise Full from error
-        except redis.exceptions.RedisError as error:
-            raise Unavailable from error
-        if not is_in:
-            raise Full
+        answered = self.scripts.call(self._resubmit, names, (tenant_id, text, entries_max))
+        if not answered.result:
+            raise OutcomeUnknown if answered.is_in_doubt else Full
         self.kick()
 
     # -- configuration -----------------------------------------------------------------------
@@ -342,8 +300,7 @@ class Intake:
         """Give the connections back."""
         self.client.close()
         self.waiting.close()
-        for line in self._opened:
-            line.disconnect()
+        self.scripts.close()
 
 
 def may_be_cached(version: str) -> bool:
@@ -354,19 +311,18 @@ def may_be_cached(version: str) -> bool:
 def open_intake(settings: Settings) -> Intake:
     """An intake on the Redis of the settings; nothing is sent before it is used."""
     seconds = settings.redis_timeout_ms / 1_000
+    client = connect(settings.redis_url, seconds)
     return Intake(
-        client=connect(settings.redis_url, seconds),
+        client=client,
         waiting=connect(settings.redis_url, WAIT_SECONDS_MAX + seconds),
         celery=make_celery(settings.redis_url),
         settings=settings,
+        scripts=ScriptCaller(client, seconds),
     )
 
 
 def connect(url: str, timeout_seconds: float) -> redis.Redis:
-    """A client whose every wait ends after `timeout_seconds`, with one retry on a fresh socket.
-
-    The retry may repeat an append: a write carries its id, so its ledger takes it once.
-    """
+    """A client whose every wait ends after `timeout_seconds`, with one retry on a fresh socket."""
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout_seconds,

@@ -24,8 +24,14 @@ _HEAD = """# Errors
 
 Every refusal is a problem document (RFC 9457, `application/problem+json`). Switch on `code`: the
 list is closed, and no code is renamed. `detail` is for people and may change. Invalid input names
-each field in `errors`; the input is not echoed. 429 and 503 carry `Retry-After`: wait so long, then
-send the same request again; with an `Idempotency-Key` where the write takes one.
+each field in `errors`; the input is not echoed. 429 and 503 carry `Retry-After`: wait that long,
+then send the same request again.
+
+A 4xx or 503 means that nothing was kept, and that nothing of it is applied later. The one exception
+is `outcome_unknown`. It means *perhaps*, as do a 500 and a connection that ends without an answer.
+Send such a request again only where a second one has no second effect: with the same
+`Idempotency-Key`, an award of a badge, a participant, or any method but POST. Otherwise read first
+whether it is there.
 
 ```json
 {
@@ -61,7 +67,8 @@ _DO = {
     422: "Mend the fields that `errors` names.",
     429: "Wait as long as `Retry-After` says.",
     500: "It is our fault: report it with the `request_id`.",
-    503: "Wait as long as `Retry-After` says, and send the same again.",
+    503: "Wait as long as `Retry-After` says, and send the same again; after `outcome_unknown` only"
+    " with the same `Idempotency-Key`, or where a second request has no second effect.",
 }
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -33,6 +33,7 @@ from unbroken_client.errors import (
     InsufficientPoints,
     Invalid,
     NotFound,
+    OutcomeUnknown,
     QueueFull,
     RateLimited,
     ServerFault,
@@ -42,6 +43,7 @@ from unbroken_client.errors import (
 )
 from unbroken_client.many import BYTES_MAX, batches
 from unbroken_client.results import Awarded, Moved, TickInput
+from unbroken_client.transport import Call
 
 from api.errors import CODES
 from models.db import Engine
@@ -303,6 +305,37 @@ def test_it_gives_up_after_its_tries_and_at_once_where_trying_again_is_of_no_use
         pytest.raises(UnbrokenError, match="check the url"),
     ):
         api.record("ann", "daily_login")
+    assert len(heard) == 1
+
+
+UNKNOWN: Given = (503, {}, b'{"status": 503, "code": "outcome_unknown", "detail": ""}')
+AWAY: Given = (503, {}, b'{"status": 503, "code": "unavailable", "detail": ""}')
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN, (503, {}, b"<html>"), (0, {}, b"")])
+def test_it_sends_again_what_may_have_been_done_only_where_that_has_no_second_effect(
+    unknown: Given,
+) -> None:
+    for is_safe, requests_sent in ((True, 2), (False, 1)):
+        with answering(unknown, DONE) as (url, heard), Unbroken(url, KEY) as api:
+            api.transport.sleep = lambda _: None
+            with nullcontext() if is_safe else pytest.raises((OutcomeUnknown, Unreachable)):
+                api.transport.call(Call("POST", "/streaks", {}, is_safe=is_safe))
+        assert len(heard) == requests_sent
+    with answering(AWAY, DONE) as (url, heard), Unbroken(url, KEY) as api:
+        api.transport.sleep = lambda _: None
+        api.transport.call(Call("POST", "/streaks", {}, is_safe=False))
+    assert len(heard) == 2
+
+
+def test_an_item_whose_outcome_is_unknown_is_not_sent_under_another_key() -> None:
+    error = b'{"code": "outcome_unknown", "detail": "", "errors": []}'
+    told: Given = (202, {}, b'{"results": [{"index": 0, "error": ' + error + b"}]}")
+    with answering(told, told) as (url, heard), Unbroken(url, KEY) as api:
+        api.transport.sleep = lambda _: None
+        how = Sending(patience_seconds=60)
+        (result,) = api.points.award_many([{"participant_id": "ann", "amount": 5}], how)
+    assert isinstance(result.error, OutcomeUnknown)
     assert len(heard) == 1
 
 

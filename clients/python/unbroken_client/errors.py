@@ -88,6 +88,11 @@ class Unavailable(ApiError):
     """The service is overloaded, or a server that it needs is away."""
 
 
+class OutcomeUnknown(Unavailable):
+    """The service cannot say whether it did what was asked. The client has sent the request again
+    only if a second one has no second effect."""
+
+
 class ServerFault(ApiError):
     """A fault of the service: `request_id` finds it in its log."""
 
@@ -103,6 +108,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "too_many_failed_keys": RateLimited,
     "overloaded": Unavailable,
     "unavailable": Unavailable,
+    "outcome_unknown": OutcomeUnknown,
 }
 _BY_STATUS: dict[int, type[ApiError]] = {
     401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict,

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from unbroken_client.errors import RateLimited, Unavailable, problem_error
+from unbroken_client.errors import (
+    ApiError,
+    OutcomeUnknown,
+    RateLimited,
+    Unavailable,
+    problem_error,
+)
 from unbroken_client.results import ItemResult
 from unbroken_client.transport import Call, Transport
 
@@ -86,9 +92,7 @@ def send(
     ends = time.monotonic() + how.patience_seconds
     results = _post(transport, kind, batch, (key, how.facts))
     for nth in count(1):
-        limited = [
-            one.index for one in results if isinstance(one.error, (RateLimited, Unavailable))
-        ]
+        limited = [one.index for one in results if _kept_nothing(one.error)]
         pause = min(REFUSED_SECONDS_FIRST * 2 ** (nth - 1), REFUSED_SECONDS_MAX)
         if not limited or time.monotonic() + pause > ends:
             break
@@ -98,6 +102,12 @@ def send(
         for index, one in zip(limited, told, strict=True):
             results[index] = replace(one, index=index)
     return results
+
+
+def _kept_nothing(error: ApiError | None) -> bool:
+    """Whether an item may be sent again under another key."""
+    is_refused = isinstance(error, (RateLimited, Unavailable))
+    return is_refused and not isinstance(error, OutcomeUnknown)
 
 
 def _post(

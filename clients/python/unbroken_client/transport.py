@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 
 import requests
 
-from unbroken_client.errors import NotAnApi, UnbrokenError, Unreachable, problem_error
+from unbroken_client.errors import (
+    NotAnApi,
+    OutcomeUnknown,
+    UnbrokenError,
+    Unreachable,
+    problem_error,
+)
 
 BASE = "/api/v1/gamify"
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -94,7 +100,7 @@ class Transport:
         """Seconds until the next try; None when there is none."""
         if nth + 1 >= self.retries.tries_max:
             return None
-        if isinstance(error, Unreachable) and not call.is_safe:
+        if isinstance(error, (Unreachable, OutcomeUnknown)) and not call.is_safe:
             return None
         if not isinstance(error, Unreachable) and getattr(error, "status", 0) not in _AGAIN:
             return None
@@ -143,7 +149,9 @@ def _json(answer: requests.Response) -> Any:
     if isinstance(document, dict) and "code" in document:
         raise problem_error(document, _retry_after(answer))
     if answer.status_code in _AGAIN:  # of a proxy in between
-        said = {"status": answer.status_code, "code": "unavailable", "detail": "not available"}
+        # A 503 of its own does not say whether the request had gone through.
+        code = "outcome_unknown" if answer.status_code == 503 else "unavailable"
+        said = {"status": answer.status_code, "code": code, "detail": "not available"}
         raise problem_error(said, _retry_after(answer))
     raise NotAnApi(
         f"the answer was {answer.status_code} and no document of Unbroken: check the url"

@@ -21,6 +21,9 @@ export const SAME_TWICE: readonly string[] = [
   "/v1/participants",
 ];
 
+/** Codes of a 503 after which nothing is kept, and nothing is later. */
+const KEPT_NOTHING: readonly string[] = ["overloaded", "unavailable"];
+
 const PASSING: readonly number[] = [0, 408, 429, 502, 503, 504];
 const FIRST_MS = 200;
 const MOST_MS = 10_000;
@@ -39,7 +42,8 @@ export function delayMs(
   random: number,
 ): number | null {
   if (!PASSING.includes(error.status) || error.code === "unexpected_redirect") return null;
-  const nothingWasDone = error.status === 429 || error.code === "overloaded";
+  // `outcome_unknown`, or an answer of something in between: perhaps it was done.
+  const nothingWasDone = error.status === 429 || KEPT_NOTHING.includes(error.code);
   if (!canRepeat && !nothingWasDone) return null;
   const jittered = Math.min(MOST_MS, FIRST_MS * 2 ** (tries - 1)) * (0.5 + random / 2);
   const asked = error.retryAfterSeconds === null ? 0 : error.retryAfterSeconds * 1000;

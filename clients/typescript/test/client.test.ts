@@ -70,6 +70,17 @@ test("what is not the same twice is not sent again, unless nothing was accepted"
     await assert.rejects(call, isCalled("connection_failed"));
     assert.equal(link.seen.length, 1);
   });
+  await behind([problem(503, "outcome_unknown", { "Retry-After": "0" })], async (link) => {
+    const body = { code: fresh("streak"), name: "Once" };
+    const call = client({ baseUrl: link.url }).post("/streaks", { body });
+    await assert.rejects(call, isCalled("outcome_unknown"));
+    assert.equal(link.seen.length, 1);
+  });
+  await behind([problem(503, "unavailable", { "Retry-After": "0" })], async (link) => {
+    const body = { code: fresh("streak"), name: "Once" };
+    assert.equal((await client({ baseUrl: link.url }).post("/streaks", { body })).code, body.code);
+    assert.equal(link.seen.length, 2);
+  });
   await behind([problem(503, "overloaded", { "Retry-After": "0" })], async (link) => {
     const body = { code: fresh("streak"), name: "Once" };
     assert.equal((await client({ baseUrl: link.url }).post("/streaks", { body })).code, body.code);
