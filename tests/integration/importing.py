@@ -61,11 +61,11 @@ class Importing:
         return entries(self.redis, self.account.live)
 
     def recorded(self) -> dict[str, list[list[str]]]:
-        """The recorded periods of every participant, once all is applied."""
+        """The recorded periods of every participant and streak, once all is applied."""
         self.service.pipeline.drain()
         with snapshot(self.engine) as session:
             found = list(exports.states(session, self.account.live.id))
-        return {one["participant_id"]: one["recorded"] for one in found}
+        return {f"{one['participant_id']} {one['streak_code']}": one["recorded"] for one in found}
 
 
 @contextmanager

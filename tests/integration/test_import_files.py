@@ -58,7 +58,10 @@ def test_names_of_columns_are_compared_without_case_and_outer_spaces(
     place.run(place.write("t.csv", rows(f"{day(3)},a,daily_login", head=head)))
     line = f'{{" TimeStamp": "{day(4)}", "PARTICIPANT_ID": "b", "streak_code": "daily_login"}}\n'
     place.run(place.write("t.ndjson", line))
-    assert place.recorded() == {"a": [[day(3), day(3)]], "b": [[day(4), day(4)]]}
+    assert place.recorded() == {
+        "a daily_login": [[day(3), day(3)]],
+        "b daily_login": [[day(4), day(4)]],
+    }
 
 
 def test_unknown_columns_are_refused_unless_they_are_left_out_by_name(place: Importing) -> None:
