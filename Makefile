@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser promtool pictures docs
+.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser promtool servers pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -65,6 +65,23 @@ promtool: ## Fetch Debian's promtool, which tests the alerts, unless it is there
 	  fi; \
 	fi
 
+# Unpacked, not installed: the packages would start servers. Those of the wheels have no TLS.
+DEBS := build/servers/debs
+servers: ## Fetch Debian's Redis with TLS and PgBouncer for the tests, unless they are there
+	@set -e; if [ ! -x build/servers/usr/sbin/pgbouncer ] && \
+	  ! { command -v redis-server && command -v pgbouncer; } >/dev/null; then \
+	  echo "fetching redis-server and pgbouncer"; mkdir -p $(DEBS)/partial; \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq >/dev/null; fi; \
+	  if ! apt-get install -y -qq --download-only --no-install-recommends --reinstall \
+	      -o Dir::Cache::archives="$$PWD/$(DEBS)" -o Debug::NoLocking=1 \
+	      redis-server redis-tools pgbouncer >/dev/null 2>&1; then \
+	    echo "make: the tests need redis-server and pgbouncer; on Debian:" \
+	      "apt-get install redis-server pgbouncer" >&2; exit 1; \
+	  fi; \
+	  for package in $(DEBS)/*.deb; do dpkg-deb -x "$$package" build/servers; done; \
+	  rm -r $(DEBS); \
+	fi
+
 docs: setup ## Build the documentation as a site into build/site, offline
 	@.venv/bin/python -m sphinx -b html -q -W --keep-going docs build/site
 	@echo "open build/site/index.html"
@@ -79,10 +96,10 @@ BESIDE := $(PYTEST) -n auto --maxprocesses 4 --dist loadfile tests/unit tests/in
 ALONE := $(PYTEST) tests/e2e
 BOTH := $(BESIDE); beside=$$?; $(ALONE) && exit $$beside
 
-test: setup browser promtool ## Run the tests (options: ARGS="tests/unit -k slug")
+test: setup browser promtool servers ## Run the tests (options: ARGS="tests/unit -k slug")
 	@$(if $(ARGS),$(PYTEST) $(ARGS),$(BOTH))
 
-check: setup browser promtool ## Format, lint, types, layers, tests: exactly what CI runs
+check: setup browser promtool servers ## Format, lint, types, layers, tests: exactly what CI runs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy

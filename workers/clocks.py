@@ -16,7 +16,7 @@ import redis
 
 from models import clock, requeue
 from models.db import is_away, take_longer, transaction
-from workers import keys
+from workers import keys, redis_errors
 from workers.context import Context
 from workers.stream import STREAMS
 
@@ -74,7 +74,9 @@ def _mend_redis(context: Context, now_us: int, step_us: int) -> bool:
     for stream in STREAMS:
         try:
             held: Any = context.client.xpending_range(stream, keys.GROUP, "-", "+", PENDING_MAX)
-        except redis.exceptions.ResponseError:
+        except redis.exceptions.ResponseError as error:
+            if redis_errors.is_away(error):
+                raise
             continue  # no stream or group yet
         found = [one["message_id"] for one in held]
         if found:

@@ -71,6 +71,9 @@ _CHANGING = "!"  # ends a version while a change is being written: no cache may 
 UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
 MINUTE_MS = 60_000  # as in the script
+# Over a new connection, once. Not a time-out, which would be waited for twice. A server that is
+# READONLY was the primary a moment ago: its name leads to the next one.
+_RETRIED = (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError)
 CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
 
 
@@ -329,5 +332,5 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
         socket_connect_timeout=timeout_seconds,
         max_connections=CONNECTIONS_MAX,
         protocol=2,
-        retry=Retry(NoBackoff(), 1, (redis.exceptions.ConnectionError,)),  # no time-out twice
+        retry=Retry(NoBackoff(), 1, _RETRIED),
     )

@@ -10,7 +10,7 @@ from uuid import UUID
 import redis
 
 from models import ids
-from workers import keys
+from workers import keys, redis_errors
 
 PAGE = 1_000
 ENTRIES_MAX = 20_000  # looked at in each stream, from the second in which it was accepted
@@ -52,7 +52,9 @@ def _queued(client: redis.Redis, stream: str, entry_id: bytes) -> Queued:
     appended_us = int(entry_id.partition(b"-")[0]) * 1_000
     try:
         found: Any = client.xpending_range(stream, keys.GROUP, min=entry_id, max=entry_id, count=1)
-    except redis.exceptions.ResponseError:
+    except redis.exceptions.ResponseError as error:
+        if redis_errors.is_away(error):
+            raise
         found = []  # no group yet: nobody has read
     if not found:
         return Queued(stream, appended_us, None, 0)

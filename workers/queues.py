@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import quote
+
 from celery import Celery
+from redis.connection import parse_url
 
 DRAIN, WEBHOOKS, UPKEEP = "drain", "webhooks", "upkeep"
 
@@ -34,7 +38,10 @@ def make_celery(redis_url: str) -> Celery:
         worker_hijack_root_logger=False,
         worker_soft_shutdown_timeout=5.0,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_use_ssl=broker_tls(redis_url),
         broker_connection_retry_on_startup=True,
+        # An answer such as READONLY or NOREPLICAS is a failover, not the end of the worker.
+        broker_channel_error_retry=True,
         broker_connection_max_retries=None,  # a worker outlives its Redis
         broker_connection_timeout=SOCKET_SECONDS,
         broker_transport_options={
@@ -59,6 +66,33 @@ def make_celery(redis_url: str) -> Celery:
 
 
 def broker_url(redis_url: str) -> str:
-    """Kombu's spelling of a Redis URL: a Unix socket is `redis+socket://`."""
-    scheme, _, rest = redis_url.partition("://")
-    return f"redis+socket://{rest}" if scheme == "unix" else redis_url
+    """Kombu's spelling of a Redis URL: of the server and the database alone, so that no query
+    argument of redis-py's is one of kombu's. A Unix socket is `redis+socket://`.
+    """
+    found = _parsed(redis_url)
+    who = quote(found.get("username") or "", safe="")
+    if found.get("password"):
+        who += f":{quote(found['password'], safe='')}"
+    at = f"{who}@" if who else ""
+    if "path" in found:
+        return f"redis+socket://{at}{found['path']}?virtual_host={found.get('db') or 0}"
+    host = found.get("host") or "localhost"
+    host = f"[{host}]" if ":" in host else host
+    scheme = "rediss" if broker_tls(redis_url) else "redis"
+    return f"{scheme}://{at}{host}:{found.get('port') or 6379}/{found.get('db') or 0}"
+
+
+def broker_tls(redis_url: str) -> dict[str, Any] | None:
+    """The `ssl_…` arguments of a `rediss://` URL, with redis-py's default; None for another one.
+
+    Without them kombu (5.7) verifies nothing, and redis-py does.
+    """
+    if not redis_url.startswith("rediss://"):
+        return None
+    named = {name: value for name, value in _parsed(redis_url).items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required"} | named
+
+
+def _parsed(redis_url: str) -> dict[str, Any]:
+    parse: Any = parse_url  # redis-py gives it no types
+    return dict(parse(redis_url))

@@ -21,6 +21,7 @@ import redis
 from redis import exceptions
 
 from workers.append import Full, OutcomeUnknown, Unavailable
+from workers.redis_errors import code_of, is_away
 
 QUIET_SECONDS = 0.05  # without any answer: Redis may have stopped since, so TIME is asked first
 LEARN_SECONDS = 1.0  # after which a connection learns the clock of its Redis anew
@@ -73,6 +74,11 @@ class _Line:
         # Taken at the end of the round trip: a deadline is early by a round trip, and never late.
         self.ahead_us = int(seconds) * _MICROS + int(micros) - round(self.learnt_at * _MICROS)
 
+    def load(self, script: str) -> str:
+        """Load a script; return its digest."""
+        self.connection.send_command("SCRIPT", "LOAD", script, check_health=False)
+        return str(self.connection.read_response().decode())
+
     def hang_up(self) -> None:
         """Close the connection: an answer that still comes must not be taken for the next one."""
         self.connection.disconnect()
@@ -100,8 +106,7 @@ class ScriptCaller:
         except exceptions.RedisError as error:
             if attempt.is_in_doubt:
                 raise OutcomeUnknown from error
-            # Before Redis 7 a script's error has no class of its own.
-            if isinstance(error, exceptions.OutOfMemoryError) or "-OOM " in str(error):
+            if isinstance(error, exceptions.ResponseError) and code_of(error) == "OOM":
                 raise Full from error
             raise Unavailable from error
 
@@ -112,8 +117,12 @@ class ScriptCaller:
                 self._make_ready(line)
                 result = attempt.run(line, self.timeout_seconds)
             except exceptions.NoScriptError:
-                attempt.script.sha = str(self.client.script_load(attempt.script.text))
+                attempt.script.sha = line.load(attempt.script.text)
                 continue
+            except exceptions.ResponseError as error:
+                if is_away(error):
+                    line.hang_up()  # it may be a replica now: its name leads to the next primary
+                raise
             except exceptions.ConnectionError:
                 if nth + 1 == TRIES_MAX:
                     raise

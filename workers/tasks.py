@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 from celery import Celery
 
@@ -11,7 +13,15 @@ from workers import deadlines, deliveries, leaderboards, replays, upkeep
 from workers.context import Context
 from workers.drain import Drain
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
+from workers.redis_errors import brief, is_away
 from workers.stream import Streams
+
+log = logging.getLogger("unbroken.tasks")
+
+T = TypeVar("T")
+
+
+Run = Callable[[Callable[[Context], object]], object]
 
 
 def register(app: Celery, make_context: Callable[[], Context]) -> None:
@@ -20,33 +30,60 @@ def register(app: Celery, make_context: Callable[[], Context]) -> None:
 
     @app.task(name="drain", queue=DRAIN)
     def drain() -> None:
-        if run_drain(context()):
-            app.send_task("drain", queue=DRAIN)  # there was work: stay warm
+        if unless_away(run_drain, context()):
+            _go_on(app, "drain", DRAIN)
 
     @app.task(name="deliver", queue=WEBHOOKS)
     def deliver() -> None:
-        if deliveries.run(context()):
-            app.send_task("deliver", queue=WEBHOOKS)
+        if unless_away(deliveries.run, context()):
+            _go_on(app, "deliver", WEBHOOKS)
 
+    _register_upkeep(app, lambda task: unless_away(task, context()))
+
+
+def _register_upkeep(app: Celery, run: Run) -> None:
     @app.task(name="sweep", queue=UPKEEP)
     def sweep() -> None:
-        upkeep.sweep(context())
+        run(upkeep.sweep)
 
     @app.task(name="deadlines", queue=UPKEEP)
     def tell_deadlines() -> None:
-        deadlines.run(context())
+        run(deadlines.run)
 
     @app.task(name="leaderboards", queue=UPKEEP)
     def follow_with_leaderboards() -> None:
-        leaderboards.run(context())
+        run(leaderboards.run)
 
     @app.task(name="replays", queue=UPKEEP)
     def go_on_with_replays() -> None:
-        replays.run(context())
+        run(replays.run)
 
     @app.task(name="partitions", queue=UPKEEP)
     def partitions() -> None:
-        upkeep.partitions(context())
+        run(upkeep.partitions)
+
+
+def _go_on(app: Celery, task: str, queue: str) -> None:
+    """There was work: stay warm. A message that is lost costs a second: the sweep sends another."""
+    try:
+        app.send_task(task, queue=queue)
+    except Exception as error:  # noqa: BLE001 - kombu's, of many kinds
+        log.warning("%s not asked for again: %s", task, type(error).__name__)
+
+
+def unless_away(task: Callable[[Context], T], context: Context) -> T | None:
+    """Run a task; None when Redis went away meanwhile: the next sweep asks for it again.
+
+    Connections are made anew afterwards: its name may lead to another server by then.
+    """
+    try:
+        return task(context)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        log.warning("redis away, the task ends: %s", brief(error))
+        context.client.connection_pool.disconnect()
+        return None
 
 
 def run_drain(context: Context) -> int:

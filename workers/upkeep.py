@@ -13,7 +13,7 @@ import redis
 from models import clock, erasures, schema
 from models import replays as ranges
 from models.db import Engine, is_away, transaction
-from workers import clocks, deliveries, keys, replays
+from workers import clocks, deliveries, keys, redis_errors, replays
 from workers.context import Context
 from workers.failpoints import failpoint
 from workers.queues import DRAIN, UPKEEP, WEBHOOKS
@@ -115,7 +115,9 @@ def forget_consumers(client: redis.Redis) -> None:
     for stream in STREAMS:
         try:
             consumers: Any = client.xinfo_consumers(stream, keys.GROUP)
-        except redis.exceptions.ResponseError:
+        except redis.exceptions.ResponseError as error:
+            if redis_errors.is_away(error):
+                raise
             continue  # no stream or group yet
         for consumer in consumers:
             if consumer["pending"] == 0 and consumer["idle"] > CONSUMER_IDLE_MS:

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from models import clock
-from workers import keys
+from workers import keys, redis_errors
 from workers.stream import BACKLOG, FRESH, alive
 
 
@@ -69,7 +69,9 @@ def read(client: redis.Redis) -> Vitals:
 def _setting(client: redis.Redis, name: str) -> str | None:
     try:
         found: Any = client.config_get(name)
-    except redis.exceptions.ResponseError:
+    except redis.exceptions.ResponseError as error:
+        if redis_errors.is_away(error):
+            raise
         return None
     value: str | None = found.get(name)
     return value
@@ -90,7 +92,9 @@ def _streams(client: redis.Redis, now_us: int) -> list[StreamVitals]:
 def _pending(client: redis.Redis, name: str) -> int:
     try:
         found: Any = client.xpending(name, keys.GROUP)
-    except redis.exceptions.ResponseError:
+    except redis.exceptions.ResponseError as error:
+        if redis_errors.is_away(error):
+            raise
         return 0  # no group yet: nobody has read
     return int(found["pending"])
 

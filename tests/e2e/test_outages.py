@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -47,6 +49,45 @@ def test_a_server_is_killed_and_started_again(name: str, stack: Stack, load: Loa
         load.wait_for(20)
         load.receiver.wait_for(load.receiver.count + 5, PATIENCE_SECONDS)
     assert load.statuses == ({202} if name == "postgres" else {202, 503})
+
+
+# Redis runs and refuses: as a replica while a failover is under way, or as a primary whose
+# replicas are behind. What begins it, what ends it, what Redis says.
+REFUSALS = {
+    "READONLY": ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", b"read only replica"),
+    "NOREPLICAS": (
+        "CONFIG SET min-replicas-to-write 1",
+        "CONFIG SET min-replicas-to-write 0",
+        b"Not enough good replicas",
+    ),
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_redis_that_refuses_writes_is_waited_for(code: str, stack: Stack, load: Load) -> None:
+    """Ticks are refused meanwhile, and no process has to be started again (`load` sees to it)."""
+    begin, end, words = REFUSALS[code]
+    logs = [stack.folder.log(name) for name in ("drain", "webhooks", "upkeep")]
+    sizes = [log.stat().st_size for log in logs]
+
+    def has_met_it(log: Path, size: int) -> bool:
+        return words in log.read_bytes()[size:]
+
+    with (
+        closing(redis.Redis.from_url(stack.settings.redis_url, protocol=2)) as client,
+        load.going_on(),
+    ):
+        load.receiver.wait_for(3)
+        command: Any = client.execute_command  # redis-py gives it no types
+        command(*begin.split())
+        try:
+            assert wait_until(lambda: 503 in load.statuses, PATIENCE_SECONDS)
+            assert wait_until(lambda: all(map(has_met_it, logs, sizes)), PATIENCE_SECONDS)
+        finally:
+            command(*end.split())
+        load.wait_for(20)
+        load.receiver.wait_for(load.receiver.count + 5, PATIENCE_SECONDS)
+    assert load.statuses == {202, 503}
 
 
 # -- a storm of workers ----------------------------------------------------------------------
