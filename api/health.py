@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from api.answers import answer
 from api.context import app_context
 from api.operations import describe
-from models import schema
+from models import rows, schema
 from models.db import DatabaseError, reading
 from workers.intake import Unavailable
 
@@ -23,11 +23,14 @@ class Alive(TypedDict):
     status: Literal["ok"]
 
 
+Postgres = Literal["ok", "unavailable", "migrations missing", "tenant role not taken"]
+
+
 class Checks(TypedDict):
     """What each server said."""
 
     redis: Literal["ok", "unavailable"]
-    postgres: Literal["ok", "unavailable", "migrations missing"]
+    postgres: Postgres
 
 
 class Readiness(TypedDict):
@@ -47,7 +50,8 @@ def livez() -> Response:
 @blueprint.get("/readyz")
 @describe("Can it serve?", answers={200: Readiness, 503: Readiness})
 def readyz() -> Response:
-    """Redis and Postgres answer and the schema is this release's or a newer one's."""
+    """Redis and Postgres answer, the schema is this release's or a newer one's, and requests run
+    as the role that sees one tenant's rows."""
     checks: Checks = {"redis": _redis(), "postgres": _postgres()}
     is_ready = all(state == "ok" for state in checks.values())
     body: Readiness = {"status": "ok" if is_ready else "unavailable", "checks": checks}
@@ -62,9 +66,11 @@ def _redis() -> Literal["ok", "unavailable"]:
     return "ok"
 
 
-def _postgres() -> Literal["ok", "unavailable", "migrations missing"]:
+def _postgres() -> Postgres:
     try:
         with reading(app_context().engine) as session:
-            return "ok" if schema.is_enough(session) else "migrations missing"
+            if not schema.is_enough(session):
+                return "migrations missing"
+        return "ok" if rows.is_role_taken(app_context().rows) else "tenant role not taken"
     except DatabaseError:
         return "unavailable"

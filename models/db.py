@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any
@@ -30,11 +30,19 @@ CONNECT_SECONDS = 3
 LOCK_SECONDS = 10  # longer than any batch takes; a lock held longer is a fault to report
 
 
-def engine(url: str, *, timeout_ms: int, pool: int = 4, options: str = "") -> Engine:
+def engine(
+    url: str,
+    *,
+    timeout_ms: int,
+    pool: int = 4,
+    options: str = "",
+    check: Callable[[Any], None] = lambda driver: None,
+) -> Engine:
     """An engine for any spelling of a Postgres URL; statements end after `timeout_ms`, or a second
     later when Postgres does not say so itself.
 
-    `options` are more settings of its connections: `-c name=value`.
+    `options` are more settings of its connections: `-c name=value`. `check` is given each new
+    connection, once, and may raise an error of the driver's.
     """
     made = sa.create_engine(
         normalise(url),
@@ -60,10 +68,16 @@ def engine(url: str, *, timeout_ms: int, pool: int = 4, options: str = "") -> En
 
     @event.listens_for(made, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
-        return watch.connect(*args, **kwargs)
+        driver = watch.connect(*args, **kwargs)
+        try:
+            check(driver)
+        except psycopg2.Error:
+            driver.close()
+            raise
+        return driver
 
     @event.listens_for(made, "checkout")
-    def check(driver: Any, record: Any, proxy: Any) -> None:
+    def look(driver: Any, record: Any, proxy: Any) -> None:
         if is_stale(driver):  # Postgres was restarted: so nobody's request has to find out
             raise sa.exc.InvalidatePoolError("the connection has ended")
 

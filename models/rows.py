@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 
 from models import db, prepared
@@ -23,11 +24,43 @@ _SETTING = "unbroken.tenant_id"  # what the policies of migration 0005 compare w
 _NOBODY = -1  # no row has this id; 0 has those that belong to no single tenant
 
 
+class RoleNotTaken(psycopg2.OperationalError):
+    """A connection for requests does not run as their role: it would see every tenant's rows."""
+
+
 def engine(url: str, *, timeout_ms: int, pool: int) -> Engine:
-    """An engine whose connections see no row until they are told a tenant."""
-    return db.engine(
-        url, timeout_ms=timeout_ms, pool=pool, options=f"-c role={ROLE} -c {_SETTING}={_NOBODY}"
-    )
+    """An engine whose connections see no row until they are told a tenant.
+
+    A connection that did not become the role is refused with RoleNotTaken: PgBouncer drops the
+    options of a connection where `ignore_startup_parameters` names them.
+    """
+    options = f"-c role={ROLE} -c {_SETTING}={_NOBODY}"
+    return db.engine(url, timeout_ms=timeout_ms, pool=pool, options=options, check=_check)
+
+
+def _check(driver: Any) -> None:
+    """Whether a new connection runs as the role and sees no tenant yet: one round trip."""
+    driver.autocommit = True
+    with driver.cursor() as cursor:
+        cursor.execute(f"SELECT current_user, current_setting('{_SETTING}', true)")
+        user, tenant = cursor.fetchone()
+    driver.autocommit = False
+    if (user, tenant) != (ROLE, str(_NOBODY)):
+        raise RoleNotTaken(
+            f"requests would run as {user}, not as {ROLE}: a pooler in between drops the options"
+            " of connections (ignore_startup_parameters). Let DATABASE_URL lead to Postgres itself"
+        )
+
+
+def is_role_taken(engine: Engine) -> bool:
+    """Whether connections of this engine run as the role; raises DatabaseError for other faults."""
+    try:
+        with engine.connect():
+            return True
+    except db.DatabaseError as error:
+        if isinstance(getattr(error, "orig", None), RoleNotTaken):
+            return False
+        raise
 
 
 @contextmanager

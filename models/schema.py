@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,11 @@ from models import db, ids, rows
 from models.db import Engine, Session, transaction
 
 DAYS_AHEAD = 14  # upkeep makes them daily; two weeks outlast a holiday with upkeep down
+MIGRATION_SECONDS = 60.0  # it waits so long for others that migrate, and for tables in use
+MIGRATION_LOCK_SECONDS = 2.0  # of one try: writes wait behind it
+PAUSE_SECONDS = 1.0  # before another try: what has waited is let pass
+# Of a partition that is made or dropped: batches wait behind it. In an hour it is tried again.
+PARTITION_LOCK_SECONDS = 0.25
 _MIGRATION_LOCK = 7_301_116  # any number, the same in every release: one migrates at a time
 PARTITION_SECONDS = 60.0  # should a day's rows have to be moved
 _PARTITION_LOCK = 7_301_117  # likewise for day partitions
@@ -35,15 +42,41 @@ def kept(days: Mapping[str, int]) -> list[Kept]:
 
 
 def migrate(engine: Engine) -> None:
-    """Apply the migrations that are missing; several at once wait for one another."""
-    with transaction(engine) as session:
-        db.take_longer(session, 0)
-        session.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-        config = _config()
-        config.attributes["connection"] = session
-        command.upgrade(config, "head")
-        rows.permit(session)
+    """Apply the migrations that are missing; several at once wait for one another.
+
+    A migration that waits for a table holds up everybody who comes after it. It gives up soon, lets
+    them pass, and is tried again, all of it: it is one transaction.
+    """
+    ends = time.monotonic() + MIGRATION_SECONDS
+    while not _is_migrated(engine, ends):
+        time.sleep(PAUSE_SECONDS)
+
+
+def _is_migrated(engine: Engine, ends: float) -> bool:
+    try:
+        with transaction(engine) as session:
+            _migrate(session)
+    except Exception as error:
+        if not db.is_contended(error) or time.monotonic() > ends:
+            raise
+        return False
+    return True
+
+
+def _migrate(session: Session) -> None:
+    db.take_longer(session, 0)
+    _wait_for_locks(session, MIGRATION_SECONDS)
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+    _wait_for_locks(session, MIGRATION_LOCK_SECONDS)
+    config = _config()
+    config.attributes["connection"] = session
+    command.upgrade(config, "head")
+    rows.permit(session)
+
+
+def _wait_for_locks(session: Session, seconds: float) -> None:
+    """How long the statements of this transaction wait for a lock, from now on."""
+    session.execute(sa.text(f"SET LOCAL lock_timeout = {round(seconds * 1_000):d}"))
 
 
 def head() -> str:
@@ -71,12 +104,29 @@ def _config() -> Config:
     return config
 
 
-def ensure_partitions(engine: Engine, kept: list[Kept], now: datetime) -> None:
-    """Make the day partitions from yesterday on that are missing, each in its own transaction."""
+def ensure_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[str]:
+    """Make the day partitions from yesterday on that are missing, each in its own transaction.
+
+    Returns the tables that were in use, of which some are still missing.
+    """
+    left: list[str] = []
     for table in kept:
-        for ahead in range(-1, DAYS_AHEAD + 1):
-            with transaction(engine) as session:
-                _create(session, table.table, now + timedelta(days=ahead))
+        with _unless_in_use(table.table, left):
+            for ahead in range(-1, DAYS_AHEAD + 1):
+                with transaction(engine) as session:
+                    _create(session, table.table, now + timedelta(days=ahead))
+    return left
+
+
+@contextmanager
+def _unless_in_use(table: str, left: list[str]) -> Iterator[None]:
+    """Leave the block when a lock is not to be had soon, and note the table."""
+    try:
+        yield
+    except Exception as error:
+        if not db.is_contended(error):
+            raise
+        left.append(table)
 
 
 def _create(session: Session, table: str, day: datetime) -> None:
@@ -91,6 +141,7 @@ def _create(session: Session, table: str, day: datetime) -> None:
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITION_LOCK})
     if session.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
         return
+    _wait_for_locks(session, PARTITION_LOCK_SECONDS)
     low, high = ids.floor(day), ids.floor(day + timedelta(days=1))
     key = session.execute(sa.text(_PARTITION_KEY), {"table": table}).scalar_one()
     for statement in (
@@ -118,16 +169,26 @@ def now(engine: Engine) -> datetime:
         return found
 
 
-def drop_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[str]:
-    """Drop the days that are past keeping and return their names."""
-    dropped = []
+@dataclass(frozen=True)
+class Dropped:
+    """What became of the days that are past keeping."""
+
+    names: list[str]
+    left: list[str]  # tables that were in use: some of their days are still there
+
+
+def drop_partitions(engine: Engine, kept: list[Kept], now: datetime) -> Dropped:
+    """Drop the days that are past keeping, the oldest first, each in its own transaction."""
+    dropped = Dropped([], [])
     for table in kept:
         oldest = f"{table.table}_{now - timedelta(days=table.days):%Y%m%d}"
-        for name in _days(engine, table.table):
-            if name < oldest:
-                with transaction(engine) as session:
-                    session.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
-                dropped.append(name)
+        with _unless_in_use(table.table, dropped.left):
+            for name in _days(engine, table.table):
+                if name < oldest:
+                    with transaction(engine) as session:
+                        _wait_for_locks(session, PARTITION_LOCK_SECONDS)
+                        session.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
+                    dropped.names.append(name)
     return dropped
 
 

@@ -98,12 +98,15 @@ def partitions(context: Context) -> None:
     """Make the days ahead, drop what is past keeping, forget consumers long gone."""
     settings = context.settings
     kept = schema.kept(settings.retention_days)
-    schema.ensure_partitions(context.engine, kept, clock.now())
+    in_use = schema.ensure_partitions(context.engine, kept, clock.now())
     failpoint("partitions.after_making")
     # Of two clocks the slower: one that was set forward must not drop what is to be kept.
     now = min(clock.now(), schema.now(context.engine))
-    for name in schema.drop_partitions(context.engine, kept, now):
+    dropped = schema.drop_partitions(context.engine, kept, now)
+    for name in dropped.names:
         log.info("dropped %s: past its retention", name)
+    for table in {*in_use, *dropped.left}:
+        log.warning("days of %s are left for the next hour: the table was in use", table)
     with transaction(context.engine) as session:
         erasures.purge(session, clock.now() - timedelta(days=settings.erasures_days))
         ranges.purge(session, clock.now() - timedelta(days=settings.deliveries_days))

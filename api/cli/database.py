@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from api.cli.errors import CannotRun
 from models import clock, db, schema
 from models.errors import RoleMissing
@@ -17,7 +19,9 @@ def bring_up_to_date(settings: Settings) -> str:
     """Apply the missing migrations, make the day partitions; return the revision."""
     with speaking_of_database(), _engine(settings) as engine:
         schema.migrate(engine)
-        schema.ensure_partitions(engine, schema.kept(settings.retention_days), clock.now())
+        in_use = schema.ensure_partitions(engine, schema.kept(settings.retention_days), clock.now())
+    for table in in_use:
+        click.echo(f"{table} was in use: upkeep makes the days that are missing", err=True)
     return schema.head()
 
 
@@ -40,6 +44,11 @@ def speaking_of_database() -> Iterator[None]:
     except RoleMissing as error:
         raise CannotRun(str(error)) from error
     except Exception as error:
+        if db.is_contended(error):
+            raise CannotRun(
+                "the tables are in use by a long transaction, so nothing was changed: end it"
+                " (`unbroken doctor` shows it) and try again"
+            ) from error
         if not db.is_away(error):
             raise
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()

@@ -205,6 +205,19 @@ def guard(seen: Guard) -> Finding:
     return well("postgres", what, "requests see one tenant, workers all")
 
 
+def role_of_requests(*, is_taken: bool) -> Finding:
+    """Whether a connection of the API's becomes the role that sees one tenant."""
+    what = "role of requests"
+    if is_taken:
+        return well("postgres", what, "taken by each connection")
+    found = "not taken: a pooler drops the options of connections, so the API refuses to serve"
+    advice = (
+        "let the API's DATABASE_URL lead to Postgres itself: with ignore_startup_parameters=options"
+        " PgBouncer lets requests see every tenant"
+    )
+    return Finding("postgres", what, "failed", found, advice)
+
+
 def partitions(days: Mapping[str, Sequence[date]], today: date) -> Finding:
     """Whether the coming days have their partitions."""
     wanted = [today + timedelta(days=nth) for nth in range(DAYS_AHEAD_MIN + 1)]

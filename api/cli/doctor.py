@@ -20,7 +20,7 @@ from api.cli.diagnosis import Finding, State, well, worst
 from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
 from api.cli.up import read_settings
-from models import clock, db, schema
+from models import clock, db, rows, schema
 from models import diagnosis as facts
 from models.db import DatabaseError, Session
 from settings import Settings, variables
@@ -160,6 +160,15 @@ def _postgres(settings: Settings, seen: Vitals | None) -> list[Finding]:
         return [_away("postgres", _reason(error))]
 
 
+def _role(settings: Settings) -> Finding:
+    """Whether a connection as the API makes them runs as the role of requests."""
+    engine = rows.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
+    try:
+        return diagnosis.role_of_requests(is_taken=rows.is_role_taken(engine))
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def _session(settings: Settings) -> Iterator[Session]:
     engine = db.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
@@ -180,6 +189,7 @@ def _asked(session: Session, settings: Settings, seen: Vitals | None) -> Iterato
     now, deliverers = clock.now(), None if seen is None else seen.deliverers
     questions: tuple[tuple[str, Callable[[], Finding | list[Finding]]], ...] = (
         ("row-level security", lambda: diagnosis.guard(facts.guard(session))),
+        ("role of requests", lambda: _role(settings)),
         ("partitions", lambda: diagnosis.partitions(_days(session, tables), now.date())),
         ("stray rows", lambda: diagnosis.strays(facts.strays(session, tables))),
         ("long transactions", lambda: _long(session)),
