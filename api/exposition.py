@@ -129,11 +129,15 @@ def of_redis(seen: Vitals | None) -> Iterator[Metric]:
 
 def _of_server(seen: Vitals | None) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
-        "unbroken_workers_alive", "Workers that gave a sign of life lately.", labels=["kind"]
+        "unbroken_workers_alive",
+        "Processes that gave a sign of life lately, idle ones included.",
+        labels=["kind"],
     )
     if seen:
-        workers.add_metric(["drain"], seen.drains)
-        workers.add_metric(["deliverer"], seen.deliverers)
+        workers.add_metric(["drain"], max(seen.alive("drain"), seen.drains))
+        workers.add_metric(["deliverer"], max(seen.alive("webhooks"), seen.deliverers))
+        workers.add_metric(["upkeep"], seen.alive("upkeep"))
+        workers.add_metric(["api"], seen.alive("api"))
     yield workers
     yield _gauge(
         "sweep_age_seconds",

@@ -16,6 +16,7 @@ from flask import Response, g
 
 from api.context import this_request
 from workers import logs, tally
+from workers.heartbeats import Heartbeat, process_name
 from workers.intake import Message, connect
 from workers.meters import REQUESTS
 from workers.tally import TIMEOUT_SECONDS, Flusher
@@ -29,14 +30,18 @@ STATUSES = {nth: f"{nth}xx" for nth in range(1, 6)}
 
 
 def begin(settings: Settings) -> None:
-    """Do in a process that serves what no test wants: log to stderr, add up what is counted."""
+    """Do in a process that serves what no test wants: log to stderr, add up what is counted,
+    say that it runs."""
     logs.configure(settings.log_format)
     logs.show_requests(settings.log_requests)
-    flusher = Flusher(connect(settings.redis_url, TIMEOUT_SECONDS))
+    client = connect(settings.redis_url, TIMEOUT_SECONDS)
+    flusher, heartbeat = Flusher(client), Heartbeat(client, process_name())
     flusher.start()
-    # A forked process ends without `atexit`, another one without `multiprocessing`.
-    atexit.register(flusher.stop)
-    multiprocessing.util.Finalize(None, flusher.stop, exitpriority=0)
+    heartbeat.start(["api"])
+    for stop in (flusher.stop, heartbeat.stop):
+        # A forked process ends without `atexit`, another one without `multiprocessing`.
+        atexit.register(stop)
+        multiprocessing.util.Finalize(None, stop, exitpriority=0)
 
 
 def began() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import gc
-import os
-import socket
 import threading
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from models.db import engine as make_engine
 from settings import Settings, SettingsError
 from webhooks import egress
 from workers import failpoints, logs
 from workers.context import Context
+from workers.heartbeats import Heartbeat, process_name
 from workers.intake import connect
 from workers.queues import UPKEEP, make_celery
 from workers.tally import TIMEOUT_SECONDS, Flusher
@@ -28,7 +33,10 @@ failpoints.arm(settings.failpoints)
 egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
-flusher = Flusher(connect(settings.redis_url, TIMEOUT_SECONDS))
+name = process_name()
+aside = connect(settings.redis_url, TIMEOUT_SECONDS)  # for what no task waits for
+flusher = Flusher(aside)
+heartbeat = Heartbeat(aside, name)
 
 
 def context() -> Context:
@@ -40,7 +48,7 @@ def context() -> Context:
         ),
         client=connect(settings.redis_url, STREAM_SECONDS),
         celery=app,
-        name=f"{socket.gethostname()}:{os.getpid()}",
+        name=name,
         should_stop=stopping.is_set,
     )
 
@@ -73,8 +81,15 @@ def _count(**_: Any) -> None:
     flusher.start()
 
 
+@worker_ready.connect
+def _beat(sender: Any, **_: Any) -> None:
+    """A worker is known by its queues: those of `-Q`."""
+    heartbeat.start(list(sender.app.amqp.queues.consume_from))
+
+
 @worker_shutdown.connect
 def _add_up(**_: Any) -> None:
+    heartbeat.stop()
     flusher.stop()
 
 

@@ -21,6 +21,11 @@ SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
 COUNTERS = "unbroken:{metrics}:counters"  # hash: what all processes have counted (workers/tally.py)
 
 
+def processes(kind: str) -> str:
+    """Sorted set: process → when it last said that it runs, by the clock of Redis, in seconds."""
+    return f"unbroken:{{processes}}:{kind}"
+
+
 def stream_of(tenant_id: int) -> int:
     """The number of a tenant's stream."""
     return tenant_id % STREAMS

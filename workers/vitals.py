@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 
 from models import clock
-from workers import keys, redis_errors
+from workers import heartbeats, keys, redis_errors
+from workers.heartbeats import Processes
 from workers.stream import BACKLOG, FRESH, alive
 
 
@@ -35,9 +36,14 @@ class Vitals:
     aof_bytes: int  # 0 without the file
     is_aof_well: bool  # its last write and rewrite did not fail
     streams: list[StreamVitals]  # those that hold entries
-    drains: int
-    deliverers: int
+    drains: int  # at work: an idle worker runs none
+    deliverers: int  # likewise
     swept_seconds_ago: float | None  # None: no sweep has ever run
+    processes: Mapping[str, Processes] = field(default_factory=dict)  # by kind
+
+    def alive(self, kind: str) -> int:
+        """How many processes of a kind run, idle ones included."""
+        return self.processes.get(kind, Processes()).alive
 
 
 SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
@@ -63,6 +69,7 @@ def read(client: redis.Redis) -> Vitals:
         drains=alive(client, keys.DRAINS),
         deliverers=alive(client, keys.DELIVERERS),
         swept_seconds_ago=None if swept is None else clock.now_us() / 1e6 - int(swept),
+        processes=heartbeats.read(client, now_us),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from click import get_current_context
@@ -78,14 +78,21 @@ def find(path: Path) -> Settings:
 
     Raises CannotRun saying what to start or set.
     """
+    return locate(path)[0]
+
+
+def locate(path: Path) -> tuple[Settings, str]:
+    """Likewise, and from where the two URLs are."""
     settings = read_settings(os.environ)
     if not _is_given() and settings.database_url and settings.redis_url:
-        return settings
+        return settings, "the environment"
     folder = Data(path.absolute().resolve())
     found = data.running(folder)
     if found is None:
         raise CannotRun(f"{data.nothing_runs(folder)}, or set DATABASE_URL and REDIS_URL")
-    return replace(settings, database_url=found["database_url"], redis_url=found["redis_url"])
+    known = {field.name for field in fields(Settings)}
+    own = {name: value for name, value in found.items() if name in known}
+    return replace(settings, **own), f"`up` on {folder.root}"
 
 
 def _is_given() -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import Literal
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from models.diagnosis import COUNTED_MAX, Backlog, Guard, Long, Server
 
@@ -64,6 +65,33 @@ def variables(names: Iterable[str], known: Sequence[str]) -> Finding:
         f"nobody reads {', '.join(said)}",
         "correct the name or unset it: what it says has no effect",
     )
+
+
+def servers(database_url: str, redis_url: str, where: str) -> Finding:
+    """Which servers are looked at, and from where their addresses are."""
+    found = f"{address(database_url)} and {address(redis_url)}, from {where}"
+    return well("settings", "servers", found)
+
+
+_NO_URL = "a URL that cannot be read"
+
+
+def address(url: str) -> str:
+    """Host, port and database of a server's URL, or the path of its socket; nothing else of it."""
+    try:
+        parts = urlsplit(url)
+        named = parse_qs(parts.query)
+    except ValueError:
+        return _NO_URL
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # a part of it may be of a password
+        return _NO_URL
+    at = parts.netloc.rpartition("@")[2] or ",".join(named.get("host", ["localhost"]))
+    if port := named.get("port"):
+        at += f":{port[0]}"
+    if parts.scheme == "unix":
+        return f"redis {unquote(parts.path)} database {named.get('db', ['0'])[0]}"
+    kind = "redis" if parts.scheme.startswith("redis") else "postgres"
+    return f"{kind} {at} database {unquote(parts.path[1:]) or '0'}"
 
 
 def environment(name: str, failpoints: str) -> Finding:

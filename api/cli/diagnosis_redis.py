@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from api.cli.diagnosis import Finding, State, duration, well
+from workers.heartbeats import Processes
 from workers.intake import StreamVitals, Vitals
 
 VERSION_MIN = (6, 2)  # docs/operations.md
@@ -97,9 +98,36 @@ def _memory(used: int, limit: str | None) -> Finding:
 # -- workers ---------------------------------------------------------------------------------
 
 
-def workers(seen: Vitals) -> list[Finding]:
-    """Whether somebody sweeps, and whether somebody drains while something waits."""
-    return [_sweep(seen.swept_seconds_ago), _drains(seen), *map(_stream, seen.streams)]
+def workers(seen: Vitals, wanted: Mapping[str, int]) -> list[Finding]:
+    """Whether what should run does, by kind; whether somebody sweeps and drains."""
+    running = [_processes(kind, count, seen) for kind, count in wanted.items()]
+    sweep = _sweep(seen.swept_seconds_ago)
+    return [*running, sweep, _drains(seen), *map(_stream, seen.streams)]
+
+
+# What a kind of process is called, and the setting that says how many there are.
+_NAMED = {
+    "drain": ("drain workers", "UNBROKEN_DRAIN_PROCESSES"),
+    "webhooks": ("webhook workers", "UNBROKEN_WEBHOOK_PROCESSES"),
+    "upkeep": ("upkeep workers", ""),
+    "api": ("API processes", ""),
+}
+
+
+def _processes(kind: str, wanted: int, seen: Vitals) -> Finding:
+    check, setting = _NAMED[kind]
+    there = seen.processes.get(kind, Processes())
+    if there.alive < wanted:
+        silent = ", ".join(
+            f"{name} has been silent for {duration(age)}" for name, age in there.silent.items()
+        )
+        found = f"{there.alive} of {wanted} run" + (f": {silent}" if silent else "")
+        advice = "start what is missing; one that is silent was killed, is stopped or hangs"
+        return Finding("workers", check, "warning" if there.alive else "failed", found, advice)
+    if setting and there.alive > wanted:
+        found = f"{there.alive} run, {setting} says {wanted}: the others stay idle"
+        return Finding("workers", check, "warning", found, f"set {setting}={there.alive}")
+    return well("workers", check, f"{there.alive} run")
 
 
 def _sweep(seconds: float | None) -> Finding:

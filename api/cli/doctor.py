@@ -15,7 +15,7 @@ import click
 
 from api.app import DIRECTORY_CONNECTIONS
 from api.cli import diagnosis, diagnosis_redis
-from api.cli.connection import find
+from api.cli.connection import locate
 from api.cli.diagnosis import Finding, State, well, worst
 from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
@@ -69,13 +69,14 @@ def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
     findings = [diagnosis.variables(environ, [*variables(), *_OTHERS])]
     try:
         read_settings(environ)
-        settings = find(path)
+        settings, where = locate(path)
     except CannotRun as error:
         advice = "correct it: no process starts with it"
         if "nothing runs" in error.message:
             advice = "nothing can be looked at until it is known where the servers are"
         return [*findings, Finding("settings", "readable", "failed", error.message, advice)]
     findings += _settings(settings, path)
+    findings.append(diagnosis.servers(settings.database_url, settings.redis_url, where))
     seen, of_redis = _redis(settings)
     return [*findings, *of_redis, *_postgres(settings, seen)]
 
@@ -130,8 +131,14 @@ def _redis(settings: Settings) -> tuple[Vitals | None, list[Finding]]:
         return None, [_away("redis", "REDIS_URL cannot be used")]
     except Unavailable as error:
         return None, [_away("redis", f"does not answer: {type(error.__cause__).__name__}")]
+    wanted = {
+        "drain": settings.drain_processes,
+        "webhooks": settings.webhook_processes,
+        "upkeep": 1,
+        "api": 1,
+    }
     findings = [well("redis", "answers", "yes"), *diagnosis_redis.redis(seen)]
-    return seen, [*findings, diagnosis.clock("redis", skew), *diagnosis_redis.workers(seen)]
+    return seen, [*findings, diagnosis.clock("redis", skew), *diagnosis_redis.workers(seen, wanted)]
 
 
 def _away(area: str, found: str) -> Finding:

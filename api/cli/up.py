@@ -164,7 +164,7 @@ def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
     for role in roles.ours(plan, settings.api_threads, folder):
         supervisor.add(role)
     base = base_url(plan.host, plan.port)
-    _record(folder, base, settings)
+    _record(folder, base, settings, plan)
     _wait_ready(supervisor, base)
     say(f"up in {time.monotonic() - began:.1f} s; Ctrl-C stops; logs in {folder.logs}")
     if settings.dashboard:
@@ -213,13 +213,15 @@ def child_environment(
     }
 
 
-def _record(folder: Data, base: str, settings: Settings) -> None:
-    """Leave word for the other commands of where the servers are."""
+def _record(folder: Data, base: str, settings: Settings, plan: Plan) -> None:
+    """Leave word for the other commands of where the servers are, and how many workers run."""
     found = {
         "url": base,
         "pid": os.getpid(),
         "database_url": settings.database_url,
         "redis_url": settings.redis_url,
+        "drain_processes": plan.drain_workers,
+        "webhook_processes": plan.webhook_workers,
     }
     data.write_private(folder.run / "up.json", json.dumps(found))
 

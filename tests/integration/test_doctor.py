@@ -22,7 +22,7 @@ from settings import Settings
 from tests.integration.batches import tick
 from tests.integration.world import World
 from tests.pipeline import Pipeline
-from workers import keys, upkeep
+from workers import heartbeats, keys, upkeep
 from workers.context import Context
 
 CANARY = "gEheim-7hx"
@@ -54,6 +54,7 @@ class Doctor:
 def doctor(settings: Settings, context: Context) -> Doctor:
     """On the test servers, with a sweep that ran just now."""
     upkeep.sweep(context)
+    heartbeats.beat(context.client, "test:1", heartbeats.KINDS)
     return Doctor(
         {
             "DATABASE_URL": settings.database_url,
@@ -249,3 +250,22 @@ def test_it_prints_no_secret(doctor: Doctor, env: dict[str, str]) -> None:
         assert done.exit_code == 1
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         assert CANARY not in done.output
+
+
+def test_it_says_which_servers_it_looks_at_and_why(doctor: Doctor, settings: Settings) -> None:
+    found = doctor.findings()["settings", "servers"]["found"]
+    socket = settings.redis_url.removeprefix("unix://")
+    assert found.startswith("postgres /")
+    assert f"redis {socket} database 0, from the environment" in found
+
+
+def test_it_names_what_is_missing_and_what_is_too_many(
+    doctor: Doctor, redis_client: redis.Redis
+) -> None:
+    redis_client.delete(keys.processes("webhooks"))
+    heartbeats.beat(redis_client, "test:2", ["drain"])
+    assert doctor.state("workers", "webhook workers") == "failed"
+    assert doctor.state("workers", "drain workers") == "warning"
+    assert doctor.findings(UNBROKEN_DRAIN_PROCESSES="2")["workers", "drain workers"]["found"] == (
+        "2 run"
+    )

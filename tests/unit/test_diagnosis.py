@@ -11,6 +11,7 @@ import pytest
 from api.cli import diagnosis, diagnosis_redis
 from api.cli.diagnosis import Finding, State, worst
 from models.diagnosis import Backlog, Guard, Long, Server
+from workers.heartbeats import KINDS, Processes
 from workers.intake import StreamVitals, Vitals
 
 NOW = datetime(2026, 5, 23, 12, tzinfo=UTC)
@@ -40,7 +41,9 @@ VITALS = Vitals(
     drains=0,
     deliverers=0,
     swept_seconds_ago=1.0,
+    processes={kind: Processes(1) for kind in KINDS},
 )
+WANTED = dict.fromkeys(KINDS, 1)
 GUARD = Guard(is_there=True, is_ours=True, ungranted=[], hidden=[])
 BACKLOG = Backlog(due=0, oldest_due=None, disabled=0, failing=0, dead_letters=0)
 
@@ -56,7 +59,7 @@ def test_what_is_well_is_said_to_be_well() -> None:
     findings = [
         *diagnosis.server(SERVER, 0.0, 20),
         *diagnosis_redis.redis(VITALS),
-        *diagnosis_redis.workers(VITALS),
+        *diagnosis_redis.workers(VITALS, WANTED),
         *diagnosis.backlog(BACKLOG, NOW, 0),
         diagnosis.guard(GUARD),
         diagnosis.schema("0005", "0005"),
@@ -135,7 +138,7 @@ STUCK = StreamVitals(3, "fresh", entries=7, pending=2, oldest_age_seconds=90.0)
 def test_workers_that_are_not_there(
     values: dict[str, Any], state: State, checks: list[str]
 ) -> None:
-    assert judge(diagnosis_redis.workers(replace(VITALS, **values))) == (state, checks)
+    assert judge(diagnosis_redis.workers(replace(VITALS, **values), WANTED)) == (state, checks)
 
 
 LATE = {"due": 5, "oldest_due": NOW - timedelta(hours=3)}
@@ -217,3 +220,42 @@ def test_failpoints_are_no_setting_for_anything_worth_keeping() -> None:
 )
 def test_a_duration_is_said_in_its_largest_unit(seconds: float, said: str) -> None:
     assert diagnosis.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "state", "said"),
+    [
+        (Processes(1, {"a:7": 12.0}), 1, "ok", "1 run"),
+        (Processes(0), 1, "failed", "0 of 1 run"),
+        (Processes(0, {"a:7": 12.0}), 1, "failed", "0 of 1 run: a:7 has been silent for 12 s"),
+        (Processes(1, {"a:7": 12.0}), 2, "warning", "1 of 2 run: a:7 has been silent for 12 s"),
+        (Processes(3), 1, "warning", "3 run, UNBROKEN_DRAIN_PROCESSES says 1"),
+    ],
+)
+def test_drains_are_counted_though_they_be_idle(
+    there: Processes, wanted: int, state: str, said: str
+) -> None:
+    seen = replace(VITALS, processes={**VITALS.processes, "drain": there})
+    found = diagnosis_redis.workers(seen, {**WANTED, "drain": wanted})[0]
+    assert (found.check, found.state) == ("drain workers", state)
+    assert said in found.found
+    assert bool(found.advice) == (state != "ok")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:geheim@db:5433/x?password=geheim", "postgres db:5433 database x"),
+        ("postgresql://me@a:1,b:2/x?sslpassword=geheim", "postgres a:1,b:2 database x"),
+        ("postgresql://me@/x?host=%2Frun%2Fpg", "postgres /run/pg database x"),
+        ("rediss://:geheim@cache:6380/2?password=geheim", "redis cache:6380 database 2"),
+        ("redis://:a@geheim@cache", "redis cache database 0"),
+        ("unix://:geheim@/run/r.sock?db=3", "redis /run/r.sock database 3"),
+        ("redis://[geheim", "a URL that cannot be read"),
+        ("redis://:geheim/x@cache", "a URL that cannot be read"),
+        ("redis://:geheim#x@cache", "a URL that cannot be read"),
+        ("redis://:geheim?x@cache", "a URL that cannot be read"),
+    ],
+)
+def test_a_server_is_named_without_its_password(url: str, said: str) -> None:
+    assert diagnosis.address(url) == said
