@@ -9,7 +9,7 @@ ENV PATH=/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # A lock of its own, without the embedded servers: a container has its Postgres and Redis beside it.
 COPY requirements-image.lock ./
 RUN pip install --require-hashes --requirement requirements-image.lock
-COPY pyproject.toml settings.py ./
+COPY pyproject.toml settings.py LICENSE ./
 COPY api api
 COPY workers workers
 COPY webhooks webhooks
@@ -20,6 +20,8 @@ RUN pip install --no-deps --no-build-isolation --editable . \
  && python -m compileall -q /app
 
 FROM python:3.11-slim
+LABEL org.opencontainers.image.title="Unbroken" \
+      org.opencontainers.image.licenses="Apache-2.0"
 # The group as well: Celery takes a process whose group has no name for the superuser's.
 RUN groupadd --system --gid 10001 unbroken \
  && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin unbroken

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response
@@ -11,14 +10,20 @@ from typing_extensions import TypedDict
 
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.definitions import Managed, check_window, tenant_shown
-from api.errors import FieldError, invalid
+from api.definitions import (
+    Managed,
+    active_badges,
+    active_streak,
+    check_window,
+    tenant_shown,
+)
 from api.fields import Bound
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, describe
 from api.rows import reading
 from api.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
-from models import badges, challenges, clock, streaks
+from models import challenges, clock
 from models.challenges import Challenge
+from models.db import Session
 
 blueprint = Blueprint("challenges", __name__)
 
@@ -151,8 +156,8 @@ def create_challenge() -> Response:
     check_window(new.starts_at, new.ends_at)
     values = new.model_dump()
     values["objective"] = new.objective.model_dump(exclude_none=True)
-    _check_codes(values)
     with _CHALLENGES.creating(new.code, new.model_dump(exclude_unset=True)) as session:
+        _check_codes(session, values)
         challenge = challenges.definitions.create(session, tenant().id, values)
     return answer(_definition(challenge), 201)
 
@@ -180,8 +185,10 @@ def change_challenge(challenge_id: str) -> Response:
     before = _CHALLENGES.find(challenge_id)
     values = body(ChallengeChange).model_dump(exclude_unset=True)
     check_window(values.get("starts_at", before.starts_at), values.get("ends_at", before.ends_at))
-    _check_codes(values)
-    return answer(_definition(_CHALLENGES.change(challenge_id, values)))
+    with _CHALLENGES.revising(before, values) as session:
+        _check_codes(session, values)
+        revised = challenges.definitions.revise(session, tenant().id, before.id, values)
+    return answer(_definition(revised))
 
 
 @blueprint.delete("/admin/challenges/<challenge_id>")
@@ -193,28 +200,14 @@ def deactivate_challenge(challenge_id: str) -> Response:
     return answer(Message(message="Challenge deactivated"))
 
 
-def _check_codes(values: dict[str, Any]) -> None:
-    """422 for a code that the tenant has not defined: nothing would ever count."""
-    with reading() as session:
-        streak_codes = {one.code for one in streaks.all_of(session, tenant().id)}
-        badge_codes = {one.code for one in badges.all_of(session, tenant().id)}
-    wrong = list(_unknown(values, streak_codes, badge_codes))
-    if wrong:
-        raise invalid(*wrong)
-
-
-def _unknown(
-    values: dict[str, Any], streak_codes: set[str], badge_codes: set[str]
-) -> Iterator[FieldError]:
+def _check_codes(session: Session, values: dict[str, Any]) -> None:
+    """422 for a code of nothing active: nothing would ever count, or the prize never be given."""
     objective = values.get("objective") or {}
-    if "streak_code" in objective and objective["streak_code"] not in streak_codes:
-        yield FieldError("objective.streak_code", "unknown_streak", "must be a streak's code")
-    for place, code in enumerate(objective.get("badge_codes") or ()):
-        if code not in badge_codes:
-            field = f"objective.badge_codes.{place}"
-            yield FieldError(field, "unknown_badge", "must be a badge's code")
-    if values.get("badge_code") is not None and values["badge_code"] not in badge_codes:
-        yield FieldError("badge_code", "unknown_badge", "must be a badge's code")
+    if "streak_code" in objective:
+        active_streak(session, "objective.streak_code", objective["streak_code"])
+    places = enumerate(objective.get("badge_codes") or ())
+    counted = {f"objective.badge_codes.{place}": code for place, code in places}
+    active_badges(session, counted | {"badge_code": values.get("badge_code")})
 
 
 def _definition(one: Challenge) -> ChallengeDefinition:

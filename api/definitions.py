@@ -14,10 +14,10 @@ from flask import g
 from api import audit
 from api.auth import tenant
 from api.context import app_context
-from api.errors import Problem, invalid_field, not_found
+from api.errors import FieldError, Problem, invalid, invalid_field, not_found
 from api.fields import uuid_in_path
 from api.rows import reading, transaction
-from models import ids
+from models import badges, ids, streaks
 from models.db import Session
 from models.definitions import Definitions
 from models.errors import CodeTaken, NotFound
@@ -104,6 +104,30 @@ class Managed(Generic[D]):
         found = self.find(text)  # whoever has no such thing makes nobody read anything afresh
         with self.revising(found, values) as session:
             return self.definitions.revise(session, tenant().id, found.id, values)
+
+
+def active_badges(session: Session, named: Mapping[str, str | None]) -> None:
+    """422 for fields that name a badge which cannot be awarded: unknown, or deactivated.
+
+    The badges stay locked until the transaction ends, so that none is deactivated meanwhile.
+    """
+    codes = {code for code in named.values() if code is not None}
+    active = badges.hold_active(session, tenant().id, codes)
+    text = "must be the code of an active badge: create or activate it first, or leave it out"
+    wrong = [
+        FieldError(field, "unknown_badge", text)
+        for field, code in named.items()
+        if code is not None and code not in active
+    ]
+    if wrong:
+        raise invalid(*wrong)
+
+
+def active_streak(session: Session, field: str, code: str) -> None:
+    """422 for a field that names a streak which cannot be ticked: unknown, or deactivated."""
+    if not streaks.hold_active(session, tenant().id, code):
+        text = "must be the code of an active streak: create or activate it first"
+        raise invalid_field(field, "unknown_streak", text)
 
 
 def tenant_shown() -> str:

@@ -159,11 +159,17 @@ def to_values(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class Health(TypedDict):
-    """How a destination is doing."""
+    """How a destination is doing: since when it fails, with what, and when it is tried next.
+
+    While it is parked, nothing is sent before `next_probe_at`; then one fact tries it.
+    """
 
     status: Status
     failing_since: Moment | None
     parked_until: Moment | None
+    failures: int
+    last_failure: str | None
+    next_probe_at: Moment | None
 
 
 class Destination(TypedDict):
@@ -186,6 +192,12 @@ class Destination(TypedDict):
     health: Health
     created_at: Moment
     updated_at: Moment
+
+
+class DestinationDetail(Destination):
+    """A destination, and how many facts wait for it: 10,000 means that many or more."""
+
+    pending: int
 
 
 def as_json(webhook: Webhook) -> Destination:
@@ -216,6 +228,9 @@ def _health(webhook: Webhook) -> Health:
         "status": webhook.status,
         "failing_since": _moment(webhook.failing_since),
         "parked_until": _moment(webhook.parked_until),
+        "failures": webhook.failures or 0,
+        "last_failure": webhook.last_failure,
+        "next_probe_at": _moment(webhook.parked_until) if webhook.is_enabled else None,
     }
 
 

@@ -12,7 +12,7 @@ from flask import request
 from pydantic import TypeAdapter
 from pydantic import ValidationError as ModelError
 
-from api.errors import invalid_field, not_found
+from api.errors import Problem, invalid_field, not_found
 from api.operations import Parameter
 from api.validation import Code, Instant, ParticipantId, participant_id_in_path
 from models import clock
@@ -42,8 +42,13 @@ def decode(name: str, size: int) -> bytes | None:
     except ValueError:
         place = b""
     if len(place) != size or encode(place) != text:
-        raise invalid_field(name, "cursor", "must be the next_cursor of a page like this one")
+        raise no_cursor(name)
     return place
+
+
+def no_cursor(name: str) -> Problem:
+    """422: a parameter that is no cursor of ours."""
+    return invalid_field(name, "cursor", "must be the next_cursor of a page like this one")
 
 
 def after_parameter(size: int, more: str = "") -> Parameter:

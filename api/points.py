@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
+from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import Field
 from pydantic_core import from_json
 from typing_extensions import TypedDict
@@ -14,6 +15,7 @@ from api.answers import answer
 from api.auth import tenant
 from api.batches import BATCH_MAX, ItemError
 from api.directory import Principal
+from api.errors import invalid_field
 from api.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.limits import render_refusal
 from api.operations import PAGE, Id, Moment, Parameter, describe
@@ -37,6 +39,8 @@ blueprint = Blueprint("points", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
 
 AMOUNT_MAX = 1_000_000  # contract §6
+_PLACE_BYTES = 24  # a sequence, and a UUID
+_SEQUENCE_MAX = 2**63 - 1  # a bigint
 KINDS: tuple[points.Kind, ...] = tuple(ACCOUNTS)
 
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
@@ -136,12 +140,14 @@ class TransactionEntry(TypedDict):
 
 
 class TransactionPage(TypedDict):
-    """A page of movements, newest first."""
+    """A page of movements in the order in which they were applied, newest first: the balance after
+    the first one is the participant's. `next_cursor` leads on past what is written meanwhile."""
 
     items: list[TransactionEntry]
     total: int
     page: int
     page_size: int
+    next_cursor: str | None
 
 
 # -- writing ---------------------------------------------------------------------------------
@@ -255,6 +261,7 @@ def participant_points(participant_id: str) -> Response:
     answers={200: TransactionPage},
     parameters=(
         *PAGE,
+        feeds.after_parameter(_PLACE_BYTES, " Instead of `page`, with the same `kind`."),
         Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only those of this kind."),
     ),
 )
@@ -262,12 +269,35 @@ def participant_transactions(participant_id: str) -> Response:
     """The ledger of one participant, newest first; empty for one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     page, size = page_window()
-    kind = feeds.query_choice("kind", *KINDS)
+    kind, after = feeds.query_choice("kind", *KINDS), _place()
+    wanted = points.Wanted(kind, size, (page - 1) * size, after)
     with reading() as session:
-        window = (size, (page - 1) * size)
-        found, total = points.page(session, (tenant().id, participant_id), kind, window)
-    items = [_entry(one) for one in found]
-    return answer(TransactionPage(items=items, total=total, page=page, page_size=size))
+        found = points.page(session, (tenant().id, participant_id), wanted)
+    shown: TransactionPage = {
+        "items": [_entry(one) for one in found.items],
+        "total": found.total,
+        "page": page,
+        "page_size": size,
+        "next_cursor": _cursor(found.last),
+    }
+    return answer(shown)
+
+
+def _place() -> points.Place | None:
+    """Where the page before ended; 422 together with another page than the first."""
+    place = feeds.decode("after", _PLACE_BYTES)
+    if place is None:
+        return None
+    if "page" in request.args:
+        raise invalid_field("page", "unexpected", "must not be given with after")
+    sequence = int.from_bytes(place[:8])
+    if sequence > _SEQUENCE_MAX:
+        raise feeds.no_cursor("after")
+    return sequence, UUID(bytes=place[8:])
+
+
+def _cursor(place: points.Place | None) -> str | None:
+    return None if place is None else feeds.encode(place[0].to_bytes(8) + place[1].bytes)
 
 
 def _entry(one: Transaction) -> TransactionEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NotRequired
 
 from flask import Blueprint, Response
@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from api import audit
 from api.answers import answer
 from api.auth import require_admin, tenant
-from api.definitions import changing, some_fields, unique_code
+from api.definitions import active_badges, changing, some_fields, unique_code
 from api.errors import not_found
 from api.operations import IS_ACTIVE, PAGE, Message, Moment, describe
 from api.rows import reading
@@ -27,6 +27,7 @@ from api.validation import (
     query_bool,
 )
 from models import clock, streaks
+from models.db import Session
 from models.errors import NotFound
 from models.rules.periods import Kind
 from models.streaks import Boundary, Streak
@@ -39,16 +40,19 @@ COUNT_MAX = 1_000_000
 POINTS_MAX = 1_000_000  # as of an award
 LEAD_HOURS_MAX = 8_784  # a leap year
 
+Repeat = Literal["once", "each_run"]
 Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
 LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
 
 
 class Milestone(Body):
-    """A count to be reached, and the badge and points that it earns."""
+    """A count to be reached, and the badge and points that it earns: once per participant, or once
+    in each run of the streak."""
 
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
     badge_code: Code | None = None
     points: Annotated[int, Field(ge=1, le=POINTS_MAX)] | None = None
+    repeat: Repeat = "once"
 
 
 Milestones = Annotated[list[Milestone], Field(max_length=MILESTONES_MAX)]
@@ -92,6 +96,7 @@ class MilestoneSet(TypedDict):
     count: int
     badge_code: str | None
     points: NotRequired[int]
+    repeat: Repeat
 
 
 class StreakPage(TypedDict):
@@ -158,7 +163,7 @@ def list_streaks() -> Response:
         "code": "daily_login",
         "name": "Daily Login",
         "grace_periods": 1,
-        "milestones": [{"count": 7, "badge_code": "week_warrior"}],
+        "milestones": [{"count": 7, "points": 50}],
     },
     problems=("streak_code_conflict",),
 )
@@ -166,8 +171,11 @@ def list_streaks() -> Response:
 def create_streak() -> Response:
     """Create a definition."""
     new = body(NewStreak)
+    values = new.model_dump()
+    _mark_recorded(values["milestones"], ())
     with unique_code("streak", new.code), changing() as session:
-        streak = streaks.create(session, tenant().id, new.model_dump())
+        _check_badges(session, values["milestones"])
+        streak = streaks.create(session, tenant().id, values)
         given = new.model_dump(exclude_unset=True)
         audit.note(session, "streak.created", streak.code, **audit.told(given))
     return answer(_definition(streak), 201)
@@ -208,14 +216,38 @@ def deactivate_streak(code: str) -> Response:
 
 
 def _change(code: str, values: dict[str, Any]) -> Streak:
-    streak_in_path(code)
+    before = streak_in_path(code)
+    given = audit.told(values)
+    if "milestones" in values:
+        values = values | {"milestones": [dict(one) for one in values["milestones"]]}
+        _mark_recorded(values["milestones"], before.milestones)
     try:
         with changing() as session:
+            _check_badges(session, values.get("milestones", ()))
             revised = streaks.revise(session, tenant().id, code, values)
-            audit.note(session, audit.changed("streak", values), code, **audit.told(values))
+            audit.note(session, audit.changed("streak", values), code, **given)
             return revised
     except NotFound:
         raise not_found("streak", code) from None
+
+
+def _check_badges(session: Session, milestones: Iterable[dict[str, Any]]) -> None:
+    """422 for a badge that there is none of to award: reaching the count would give nothing."""
+    active_badges(
+        session,
+        {
+            f"milestones.{place}.badge_code": one["badge_code"]
+            for place, one in enumerate(milestones)
+        },
+    )
+
+
+def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> None:
+    """Mark the milestones that all who reach are on record for: those that an earlier release has
+    not defined."""
+    unrecorded = {one["count"] for one in before if not one.get("is_recorded")}
+    for one in given:
+        one["is_recorded"] = one["count"] not in unrecorded
 
 
 def streak_in_path(code: str) -> Streak:
@@ -245,7 +277,9 @@ def _definition(streak: Streak) -> StreakDefinition:
 
 
 def _milestone(stored: dict[str, Any]) -> MilestoneSet:
-    found: MilestoneSet = {"count": stored["count"], "badge_code": stored.get("badge_code")}
-    if stored.get("points"):
-        found["points"] = stored["points"]
-    return found
+    count, badge_code = stored["count"], stored.get("badge_code")
+    repeat: Repeat = stored.get("repeat") or "once"
+    if not stored.get("points"):
+        return {"count": count, "badge_code": badge_code, "repeat": repeat}
+    points = stored["points"]
+    return {"count": count, "badge_code": badge_code, "points": points, "repeat": repeat}

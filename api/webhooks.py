@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
@@ -11,6 +13,7 @@ from api.auth import require_admin, tenant
 from api.definitions import some_fields
 from api.destinations import (
     Destination,
+    DestinationDetail,
     NewWebhook,
     WebhookChange,
     as_json,
@@ -23,7 +26,8 @@ from api.fields import uuid_in_path
 from api.operations import PAGE, Message, describe
 from api.rows import reading, transaction
 from api.validation import body, page_window
-from models import webhooks
+from models import clock, health, webhooks
+from models.db import Session
 from models.errors import NotFound, TooMany
 from models.webhooks import WEBHOOKS_MAX
 from webhooks import secrets
@@ -86,17 +90,45 @@ def list_webhooks() -> Response:
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>")
-@describe("Get a destination", answers={200: Destination}, problems=("webhook_not_found",))
+@describe("Get a destination", answers={200: DestinationDetail}, problems=("webhook_not_found",))
 @require_admin
 def get_webhook(webhook_id: str) -> Response:
-    """One destination, and how it is doing."""
+    """One destination, how it is doing, and how many facts wait for it."""
     its_id = uuid_in_path("webhook", webhook_id)
+    with reading() as session:
+        return answer(_detail(session, its_id))
+
+
+def _detail(session: Session, its_id: UUID) -> DestinationDetail:
     try:
-        with reading() as session:
-            found = webhooks.by_id(session, tenant().id, its_id)
+        found = webhooks.by_id(session, tenant().id, its_id)
     except NotFound:
-        raise not_found("webhook", webhook_id) from None
-    return answer(as_json(found))
+        raise not_found("webhook", str(its_id)) from None
+    return {**as_json(found), "pending": webhooks.pending(session, tenant().id, its_id)}
+
+
+@blueprint.post("/admin/webhooks/<webhook_id>/probe")
+@describe(
+    "Try a parked destination now",
+    answers={200: DestinationDetail},
+    problems=("webhook_not_found", "webhook_disabled"),
+)
+@require_admin
+def probe_webhook(webhook_id: str) -> Response:
+    """Send one of the facts that wait to a parked destination, within a second or two.
+
+    If it arrives, everything that waits follows at once. If it fails, the destination stays parked,
+    twice as long as before, an hour at most. A destination that is not parked is left as it is:
+    what is due there is being sent.
+    """
+    its_id = uuid_in_path("webhook", webhook_id)
+    with transaction() as session:
+        health.probe_now(session, (tenant().id, its_id), clock.now())
+        detail = _detail(session, its_id)
+        if not detail["is_enabled"]:
+            raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
+        audit.note(session, "webhook.probed", str(its_id))
+    return answer(detail)
 
 
 @blueprint.patch("/admin/webhooks/<webhook_id>")
@@ -112,7 +144,8 @@ def change_webhook(webhook_id: str) -> Response:
     """Change what is given.
 
     Disabled, it gets no new facts and those pending for it wait. Enabled again, it starts anew:
-    why it was disabled and how it had been doing is forgotten. Without `v1a` among its signatures
+    why it was disabled and how it had been doing is forgotten. A parked one is tried at once after
+    `is_enabled: true`, and after another `url` or other signatures. Without `v1a` among these
     its ed25519 key is gone for good.
     """
     values = body(WebhookChange).model_dump(exclude_unset=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -116,6 +116,24 @@ def all_of(session: Session, tenant_id: int) -> list[Badge]:
         .order_by(badges.c.display_order, badges.c.code)
     )
     return [_badge(row) for row in rows]
+
+
+def hold_active(session: Session, tenant_id: int, codes: Iterable[str]) -> set[str]:
+    """Those of some codes that are active badges, which stay so until this transaction ends.
+
+    A shared lock: a deactivation that comes later waits for this transaction, and one that came
+    earlier is seen once it is committed.
+    """
+    wanted = sorted(set(codes))
+    if not wanted:
+        return set()
+    statement = (
+        sa.select(badges.c.code)
+        .where(badges.c.tenant_id == tenant_id, badges.c.code.in_(wanted), badges.c.is_active)
+        .order_by(badges.c.id)
+        .with_for_update(read=True)
+    )
+    return set(session.execute(statement).scalars())
 
 
 def revise(session: Session, tenant_id: int, badge_id: UUID, values: dict[str, Any]) -> Badge:

@@ -120,12 +120,12 @@ _SELECT = """
 def of_participant(
     session: Session, key: tuple[int, str], window: tuple[int, int]
 ) -> tuple[list[Found], int]:
-    """A page (limit, offset) of the claims of a participant (tenant, external id), newest first,
-    and how many there are."""
+    """A page (limit, offset) of the claims of a participant (tenant, external id), the latest
+    applied first, and how many there are."""
     limit, offset = window
     values = {"tenant_id": key[0], "external_id": key[1], "limit": limit, "offset": offset}
     rows = session.execute(
-        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY w.id DESC LIMIT :limit OFFSET :offset"), values
+        sa.text(f"{_SELECT} WHERE {_OF_ONE} {_LATEST_FIRST} LIMIT :limit OFFSET :offset"), values
     )
     found = [_found(row) for row in rows]
     total = session.execute(
@@ -137,6 +137,8 @@ def of_participant(
 
 _OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
     WHERE tenant_id = :tenant_id AND external_id = :external_id)"""
+
+_LATEST_FIRST = "ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC"
 
 
 def _found(row: Any) -> Found:

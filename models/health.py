@@ -25,6 +25,7 @@ class Health:
     failing_since: datetime | None = None  # the first of them
     parked_until: datetime | None = None  # not tried before; None: not parked
     is_told: bool = False  # subscribers have heard that it fails
+    last_failure: str | None = None  # what the last failed attempt met with
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def unwell(session: Session, keys: Sequence[LaneKey]) -> set[LaneKey]:
 
 _LOCK = sa.text(f"""
 SELECT h.tenant_id, h.webhook_id, h.failures, h.failing_since, h.parked_until, h.is_told,
-       w.description, w.is_enabled
+       h.last_failure, w.description, w.is_enabled
 FROM webhook_health h
 JOIN {_KEYS} ON h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
 JOIN webhooks w ON w.tenant_id = h.tenant_id AND w.id = h.webhook_id
@@ -137,7 +138,9 @@ def lock(session: Session, keys: Sequence[LaneKey]) -> dict[LaneKey, Standing]:
         (row.tenant_id, row.webhook_id): Standing(
             row.description,
             row.is_enabled,
-            Health(row.failures, row.failing_since, row.parked_until, row.is_told),
+            Health(
+                row.failures, row.failing_since, row.parked_until, row.is_told, row.last_failure
+            ),
         )
         for row in rows
     }
@@ -145,7 +148,7 @@ def lock(session: Session, keys: Sequence[LaneKey]) -> dict[LaneKey, Standing]:
 
 _WRITE = sa.text("""
 UPDATE webhook_health SET failures = :failures, failing_since = :failing_since,
-  parked_until = :parked_until, is_told = :is_told
+  parked_until = :parked_until, is_told = :is_told, last_failure = :last_failure
 WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
 """)
 
@@ -157,8 +160,25 @@ def write(session: Session, key: LaneKey, health: Health) -> None:
         "failing_since": health.failing_since,
         "parked_until": health.parked_until,
         "is_told": health.is_told,
+        "last_failure": health.last_failure,
     }
     session.execute(_WRITE, values | {"tenant_id": key[0], "webhook_id": key[1]})
+
+
+_PROBE_NOW = sa.text("""
+UPDATE webhook_health SET parked_until = :now
+WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND parked_until > :now
+""")
+
+
+def probe_now(session: Session, key: LaneKey, now: datetime) -> bool:
+    """Let one delivery try a parked destination at once; False when it is not parked.
+
+    It stays parked until that delivery arrives: then everything that waits flows, and subscribers
+    hear that it has recovered. To be called before the destination is locked.
+    """
+    values = {"tenant_id": key[0], "webhook_id": key[1], "now": now}
+    return session.execute(_PROBE_NOW, values).rowcount > 0
 
 
 _DISABLE = sa.text("""

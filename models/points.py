@@ -111,7 +111,7 @@ def answer(one: Transaction, external_id: str) -> dict[str, Any]:
 
 _SELECT = """
     SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.kind, w.amount, w.balance_after,
-      w.source, w.reason, w.metadata, p.external_id,
+      w.source, w.reason, w.metadata, p.external_id, COALESCE(w.sequence, 0) AS sequence,
       w.tier_id::text AS tier_id, n.code, n.name, n.level,
       w.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
     FROM point_transactions w
@@ -121,29 +121,58 @@ _SELECT = """
 """
 
 
-def page(
-    session: Session, key: tuple[int, str], kind: Kind | None, window: tuple[int, int]
-) -> tuple[list[Transaction], int]:
-    """A page (limit, offset) of the movements of a participant (tenant, external id), newest first,
-    and how many there are; of one kind only, unless None."""
-    limit, offset = window
+Place = tuple[int, UUID]  # in the order of application: the sequence (0: before there was one), id
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a participant's movements, the latest applied first."""
+
+    items: list[Transaction]
+    total: int
+    last: Place | None  # of the last item, if more follow
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which movements of a participant are listed."""
+
+    kind: Kind | None  # None: any
+    limit: int
+    offset: int = 0
+    after: Place | None = None  # those applied before this one: none is repeated or left out
+
+
+def page(session: Session, key: tuple[int, str], wanted: Wanted) -> Page:
+    """A page of the movements of a participant (tenant, external id), and how many there are.
+
+    The sequence is given out under the participant's lock, so the newest row has the balance.
+    """
     values = {
-        "tenant_id": key[0], "external_id": key[1], "kind": kind, "limit": limit, "offset": offset,
+        "tenant_id": key[0], "external_id": key[1], "kind": wanted.kind,
+        "limit": wanted.limit + 1, "offset": wanted.offset,
+        "sequence": wanted.after[0] if wanted.after else None,
+        "id": wanted.after[1] if wanted.after else None,
     }  # fmt: skip
-    rows = session.execute(
-        sa.text(f"{_SELECT} WHERE {_OF_ONE} ORDER BY w.id DESC LIMIT :limit OFFSET :offset"), values
-    )
-    found = [_found(row).transaction for row in rows]
+    rows = session.execute(sa.text(_PAGE), values).all()
+    shown = rows[: wanted.limit]
     total = session.execute(
         sa.text(f"SELECT count(*) FROM point_transactions w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
         values,
     )
-    return found, total.scalar_one()
+    last = (shown[-1].sequence, UUID(shown[-1].id)) if len(rows) > len(shown) else None
+    return Page([_found(row).transaction for row in shown], total.scalar_one(), last)
 
 
 _OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
     WHERE tenant_id = :tenant_id AND external_id = :external_id)
     AND (CAST(:kind AS text) IS NULL OR w.kind = :kind)"""
+
+_PAGE = f"""
+    {_SELECT} WHERE {_OF_ONE} AND (CAST(:sequence AS bigint) IS NULL
+      OR (COALESCE(w.sequence, 0), w.id) < (CAST(:sequence AS bigint), CAST(:id AS uuid)))
+    ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC LIMIT :limit OFFSET :offset
+"""
 
 
 def _found(row: Any) -> Found:

@@ -105,6 +105,16 @@ def by_code(session: Session, tenant_id: int, code: str) -> Streak:
     return _streak(row)
 
 
+def hold_active(session: Session, tenant_id: int, code: str) -> bool:
+    """Whether a code is that of an active streak, which stays so until this transaction ends."""
+    statement = (
+        sa.select(streaks.c.is_active)
+        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+        .with_for_update(read=True)
+    )
+    return bool(session.execute(statement).scalar_one_or_none())
+
+
 def page(
     session: Session, tenant_id: int, is_active: bool | None, window: tuple[int, int]
 ) -> tuple[list[Streak], int]:

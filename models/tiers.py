@@ -194,11 +194,13 @@ HISTORY_MAX = 100  # of one participant: the latest
 
 
 def history(session: Session, tenant_id: int, participant_id: int) -> list[Change]:
-    """How a participant came into its tiers, the latest ones, oldest first."""
+    """How a participant came into its tiers, the latest ones, in the order in which they
+    were applied: each goes on from the one before."""
     rows = session.execute(
         sa.text(
             f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
-            " AND w.tier_id IS DISTINCT FROM w.previous_tier_id ORDER BY w.id DESC LIMIT :most"
+            " AND w.tier_id IS DISTINCT FROM w.previous_tier_id"
+            " ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC LIMIT :most"
         ),
         {"tenant_id": tenant_id, "participant_id": participant_id, "most": HISTORY_MAX},
     )

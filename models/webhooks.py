@@ -11,11 +11,14 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from models import clock, ids
+from models import clock, health, ids
 from models.db import Session, metadata
 from models.errors import NotFound, TooMany
 
 WEBHOOKS_MAX = 100  # of one side of a tenant: each fact is matched against all of them
+
+MENDS = {"url", "signing_key"}  # changes after which a receiver may accept what it refused
+PENDING_MAX = 10_000  # counted; more is shown as that many
 
 Status = Literal["ok", "failing", "parked", "disabled"]
 DisabledReason = Literal["gone", "asked", "failing"]  # 410; the answer's header; for days
@@ -47,8 +50,10 @@ _health = sa.table(
     "webhook_health",
     sa.column("tenant_id"),
     sa.column("webhook_id"),
+    sa.column("failures"),
     sa.column("failing_since"),
     sa.column("parked_until"),
+    sa.column("last_failure"),
 )
 
 
@@ -76,6 +81,8 @@ class Webhook:
     updated_at: datetime
     failing_since: datetime | None = None
     parked_until: datetime | None = None  # by then at the latest it is tried again
+    failures: int | None = None  # in a row; None: none
+    last_failure: str | None = None  # what the last of them met with
 
     @property
     def status(self) -> Status:
@@ -154,7 +161,18 @@ def _with_health() -> sa.Select[Any]:
         _health.c.tenant_id == webhooks.c.tenant_id, _health.c.webhook_id == webhooks.c.id
     )
     both = webhooks.outerjoin(_health, is_its)
-    return sa.select(webhooks, _health.c.failing_since, _health.c.parked_until).select_from(both)
+    shown = ("failing_since", "parked_until", "failures", "last_failure")
+    return sa.select(webhooks, *(_health.c[name] for name in shown)).select_from(both)
+
+
+def pending(session: Session, tenant_id: int, webhook_id: UUID) -> int:
+    """How many facts wait for a destination, up to PENDING_MAX."""
+    statement = sa.text(
+        "SELECT count(*) FROM (SELECT FROM deliveries_pending WHERE tenant_id = :tenant_id"
+        " AND webhook_id = :webhook_id LIMIT :most) d"
+    )
+    values = {"tenant_id": tenant_id, "webhook_id": webhook_id, "most": PENDING_MAX}
+    return int(session.execute(statement, values).scalar_one())
 
 
 def change(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str, Any]) -> Webhook:
@@ -162,11 +180,14 @@ def change(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str,
 
     A `signing_key` among the values is for a destination that has none: one that has keeps it, and
     None takes it away. Enabled again, a destination starts anew: why it was disabled and how it
-    had been doing is forgotten.
+    had been doing is forgotten. A parked one that is said to be enabled, or whose receiver may be
+    another one now, is tried at once.
     """
     if values.get("is_enabled"):
         _forget_health(session, tenant_id, webhook_id, only_disabled=True)
         values = values | {"disabled_reason": None}
+    if values.get("is_enabled") or values.keys() & MENDS:
+        health.probe_now(session, (tenant_id, webhook_id), clock.now())
     if values.get("signing_key") is not None:
         kept = sa.func.coalesce(webhooks.c.signing_key, values["signing_key"])
         values = values | {"signing_key": kept}
@@ -178,8 +199,9 @@ def rotate(session: Session, tenant_id: int, webhook_id: UUID, renewal: Renewal)
     """Put fresh keys in the place of a destination's; raise NotFound.
 
     The secret that was the newest signs too until the overlap ends; one that was replaced before
-    it no longer does.
+    it no longer does. A parked destination is tried at once: its receiver may accept them now.
     """
+    health.probe_now(session, (tenant_id, webhook_id), clock.now())
     values: dict[str, Any] = {"secret": renewal.secret, "previous_until": renewal.previous_until}
     is_overlapping = renewal.previous_until is not None
     values["previous_secret"] = webhooks.c.secret if is_overlapping else None

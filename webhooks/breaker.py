@@ -28,6 +28,7 @@ class Sign:
     is_success: bool
     is_probe: bool = False
     disables: Reason | None = None  # it said so itself
+    failure: str | None = None  # what it met with
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def judge(health: Health, signs: Iterable[Sign], now: datetime, random: Random) 
     judgement = Judgement(health)
     for sign in signs:
         before = judgement.health
-        after = WELL if sign.is_success else failed(before, now, random, is_probe=sign.is_probe)
+        after = WELL if sign.is_success else failed(before, sign, now, random)
         judgement.health = after
         if before.is_told and not after.is_told:
             judgement.tell(facts.DESTINATION_RECOVERED, before.failing_since)
@@ -70,20 +71,21 @@ def judge(health: Health, signs: Iterable[Sign], now: datetime, random: Random) 
     return judgement
 
 
-def failed(health: Health, now: datetime, random: Random, *, is_probe: bool) -> Health:
+def failed(health: Health, sign: Sign, now: datetime, random: Random) -> Health:
     """Health after one more failure.
 
     While it is parked only probes count: what else ends then was on its way before, and would
     double the time for the same trouble.
     """
-    if health.parked_until is not None and not is_probe:
+    if health.parked_until is not None and not sign.is_probe:
         return health
     failures = health.failures + 1
     since = health.failing_since or now
     if failures < FAILURES_MAX:
-        return Health(failures, since)
+        return Health(failures, since, last_failure=sign.failure)
     seconds = park_seconds(failures, random)
-    return Health(failures, since, now + timedelta(seconds=seconds), is_told=True)
+    until = now + timedelta(seconds=seconds)
+    return Health(failures, since, until, is_told=True, last_failure=sign.failure)
 
 
 def park_seconds(failures: int, random: Random) -> float:

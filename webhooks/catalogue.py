@@ -108,7 +108,12 @@ _PERIOD_KEY = Field(
 )
 _COUNT = Field("count", AT_LEAST_ONE, "The count now.")
 _PREVIOUS = Field("previous_count", COUNT, "The count before; 0 when there was none.")
-_LONGEST = Field("longest_count", AT_LEAST_ONE, "The highest count so far.")
+_LONGEST = Field(
+    "longest_count",
+    AT_LEAST_ONE,
+    "The highest count of the recorded periods as they are now. A late tick may lower it where"
+    " grace is in play (ADR 2).",
+)
 _LEFT = Field("grace_remaining", COUNT, "How many missed periods are still forgiven.")
 _RECORDED_AT = Field("recorded_at", INSTANT, "The tick's own instant, which may be long ago.")
 _TICK = Field("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
@@ -174,20 +179,25 @@ ENTRIES = (
     ),
     Entry(
         facts.STREAK_MILESTONE,
-        "A tick took a count to or past a milestone of the streak: one fact for each that was"
-        " crossed, after the tick's `behavior.streak_recorded` and the `badge.awarded` of its own"
-        " badge. A streak that starts again tells its milestones again.",
+        "A tick reached a milestone of the streak: one fact for each, also for those that the count"
+        " jumped over, after the tick's `behavior.streak_recorded` and the `badge.awarded` of its"
+        " own badge. Sent once per participant, streak and milestone, or once in each run when its"
+        " `repeat` is `each_run`.",
         (
             _STREAK,
-            Field("milestone", AT_LEAST_ONE, "The count that was crossed."),
-            _COUNT,
+            Field("milestone", AT_LEAST_ONE, "The count that was reached."),
+            Field(
+                "count",
+                AT_LEAST_ONE,
+                "The count now. It is below `milestone` when a late tick completed an earlier run.",
+            ),
             _PREVIOUS,
             Field("badge_code", or_null(CODE), "The milestone's badge; null when it has none."),
             Field(
                 "is_badge_new",
                 or_null(FLAG),
-                "Whether it was awarded now, for the first time; null when there was none to"
-                " award.",
+                "Whether it was awarded now, for the first time; null without a badge, and when the"
+                " badge is deactivated: then it is not awarded.",
             ),
             Field("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
             _PERIOD,

@@ -14,13 +14,15 @@ from datetime import datetime
 
 from models import clock, health, ids, tenants, webhooks
 from models.db import Session
-from models.deliveries import LaneKey, Outcome
+from models.deliveries import Attempt, LaneKey, Outcome
 from models.health import Standing
 from webhooks import facts, outbox
 from webhooks.breaker import Judgement, News, Sign, judge
 from webhooks.facts import Stamp, Told
 
 log = logging.getLogger("unbroken.deliveries")
+
+FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
 
 
 def note(session: Session, outcomes: Sequence[Outcome], now: datetime) -> bool:
@@ -63,9 +65,16 @@ def _signs(outcomes: Sequence[Outcome]) -> dict[LaneKey, list[Sign]]:
     for outcome in outcomes:
         if outcome.attempt is not None:
             is_success = outcome.status == "delivered"
-            sign = Sign(is_success, outcome.delivery.is_probe, outcome.disables)
+            failure = None if is_success else _failure(outcome.attempt)
+            sign = Sign(is_success, outcome.delivery.is_probe, outcome.disables, failure)
             signs[outcome.delivery.lane].append(sign)
     return signs
+
+
+def _failure(attempt: Attempt) -> str:
+    """What a failed attempt met with, in few words."""
+    found = attempt.error or f"HTTP {attempt.status_code}"
+    return found[:FAILURE_CHARS_MAX]
 
 
 def _is_plain_success(sign: Sign) -> bool:

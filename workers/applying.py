@@ -38,6 +38,7 @@ from workers.messages import (
     TickV1,
     is_told,
 )
+from workers.milestones import Crossing
 from workers.streaks import Decided, Ticks
 
 Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
@@ -73,11 +74,13 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
     batch = _open(session, messages, configurations)
     unsettled = _leave_out_the_settled(session, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
-    ticks_done, effects = Ticks(), Effects()
+    ticks_done = Ticks()
+    effects = Effects(milestones=ticks_done.milestones)
     ticks_done.read(session, batch, [one for one in accepted if isinstance(one, TickV1)])
     decided = [
         ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
     ]
+    ticks_done.milestones.read(session, _crossings(decided))
     effects.read(session, batch, accepted, _badges_in_question(batch, decided))
     for each in decided:
         _follow(batch, each, effects)
@@ -132,11 +135,16 @@ def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Ite
         if isinstance(each, AwardV1):
             yield badges.key_of(batch, each)
         elif isinstance(each, Decided):
-            for one in each.crossed:
-                badge = one.badge(batch, each.message)
-                if badge:
-                    person = batch.person(each.message)
-                    yield each.message.tenant_id, person.id, str(badge.id)
+            person = batch.person(each.message)
+            for badge in each.badges(batch):
+                yield each.message.tenant_id, person.id, str(badge.id)
+
+
+def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
+    """The milestones that ticks may have reached."""
+    for each in decided:
+        if isinstance(each, Decided):
+            yield from each.crossed
 
 
 def _open(session: Session, messages: Sequence[Message], configurations: Configurations) -> Batch:

@@ -33,8 +33,8 @@ class Configuration:
     ladder: Sequence[Tier] = ()  # those that points lead to
     challenges: Sequence[Challenge] = ()  # those that are active, whether or not they count now
 
-    def badge_to_award(self, code: str) -> Badge | None:
-        """The active badge of a code, or None."""
+    def badge_to_award(self, code: str | None) -> Badge | None:
+        """The active badge of a code; None without one, or when there is none to award."""
         found = (one for one in self.badges.values() if one.code == code and one.is_active)
         return next(found, None)
 

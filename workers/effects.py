@@ -24,6 +24,7 @@ from workers.badges import Asked, Awards, badge_of
 from workers.batch import Batch
 from workers.challenges import Challenges
 from workers.messages import AwardV1, ClaimV1, Message, PointsV1
+from workers.milestones import Milestones
 from workers.points import INSUFFICIENT, Movement, Points, too_few
 from workers.rewards import Claims
 from workers.tiers import Tiers
@@ -43,6 +44,7 @@ class Effects:
     awards: Awards = field(default_factory=Awards)
     tiers: Tiers = field(default_factory=Tiers)
     challenges: Challenges = field(default_factory=Challenges)
+    milestones: Milestones = field(default_factory=Milestones)
     points: Points = field(init=False)
     claims: Claims = field(init=False)
     _events: deque[_Event] = field(default_factory=deque)
@@ -154,6 +156,7 @@ class Effects:
         self.tiers.write(session)
         self.claims.write(session)
         self.challenges.write(session, batch.now_us)
+        self.milestones.write(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +171,4 @@ class Prize:
 
 def _badge(batch: Batch, message: Message, code: str | None) -> Badge | None:
     """The badge of a code; None without one, or when there is none to award."""
-    return batch.configuration(message).badge_to_award(code) if code else None
+    return batch.configuration(message).badge_to_award(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
@@ -13,6 +13,7 @@ from models.badges import Badge
 from models.db import Session
 from models.participants import Participant
 from models.rules.challenges import Happened
+from models.rules.milestones import run_through
 from models.rules.periods import KINDS, Kind, period_at
 from models.rules.streaks import Recorded, record, walk
 from models.streaks import Key, State, Streak
@@ -21,25 +22,7 @@ from webhooks import facts
 from workers.batch import Batch, UnknownDefinition
 from workers.effects import Effects, Prize
 from workers.messages import TickV1
-
-
-@dataclass(frozen=True, slots=True)
-class Milestone:
-    """A threshold of a definition."""
-
-    count: int
-    badge_code: str | None
-    points: int | None
-
-    def badge(self, batch: Batch, message: TickV1) -> Badge | None:
-        """The badge that it earns; None without one, or when there is none to award."""
-        code = self.badge_code
-        return batch.configuration(message).badge_to_award(code) if code else None
-
-    def prize(self, streak: Streak, tick: Tick) -> Prize:
-        """What it gives, and where that came from."""
-        origin = {"streak_code": streak.code, "milestone": self.count, "tick_id": tick.id}
-        return Prize(streak.code, self.badge_code, self.points, json.dumps(origin))
+from workers.milestones import Crossing, Milestone, Milestones
 
 
 class Decided(NamedTuple):
@@ -48,8 +31,16 @@ class Decided(NamedTuple):
     message: TickV1
     streak: Streak
     tick: Tick
-    crossed: Sequence[Milestone]
+    crossed: Sequence[Crossing]
     person: Participant
+    run: int  # the best run that its period belongs to; 0 where it matters to nothing
+
+    def badges(self, batch: Batch) -> Iterator[Badge]:
+        """Those that the milestones earn which it may have reached."""
+        for one in self.crossed:
+            badge = batch.configuration(self.message).badge_to_award(one.milestone.badge_code)
+            if badge:
+                yield badge
 
 
 class Suspect(NamedTuple):
@@ -69,6 +60,7 @@ class Ticks:
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
     suspects: dict[Key, Suspect] = field(default_factory=dict)  # the first tick of each
     current: dict[Kind, int] = field(default_factory=dict)  # by UTC, when the first was accepted
+    milestones: Milestones = field(default_factory=Milestones)
 
     def read(self, session: Session, batch: Batch, messages: Sequence[TickV1]) -> None:
         """Read the states of everybody who ticked, under their participants' locks."""
@@ -89,6 +81,7 @@ class Ticks:
         zone = message.counted_timezone or streak.zone(message.timezone, person.timezone)
         period = period_at(streak.period, message.occurred_us, zone)
         key = (message.tenant_id, person.id, streak.id)
+        before = self.states[key].ranges if key in self.states else ()
         recorded, is_deadline_sure = self._step(key, streak, message, period)
         if not is_deadline_sure and not self._is_long_dead(key, streak.period):
             self.suspects.setdefault(key, Suspect(message.id, streak, person.timezone))
@@ -98,7 +91,10 @@ class Ticks:
             batch.answers[message.id] = ticks.answer(
                 tick, message.participant_id, streak.code, streak.period
             )
-        return Decided(message, streak, tick, crossed(streak, tick), person)
+        crossed = self.milestones.crossings(streak, key, tick, (before, recorded.ranges))
+        is_run_asked = bool(batch.configuration(message).challenges)
+        run = run_through(recorded.ranges, streak.rules, period) if is_run_asked else 0
+        return Decided(message, streak, tick, crossed, person, run)
 
     def _step(
         self, key: Key, streak: Streak, message: TickV1, period: int
@@ -157,32 +153,26 @@ def _accepted_us(tick_id: str) -> int:
     return ids.issued_at_us(UUID(tick_id))
 
 
-def crossed(streak: Streak, tick: Tick) -> Sequence[Milestone]:
-    """The thresholds that a tick has crossed, lowest first: 6 → 8 crosses 7 (contract §4). Pure."""
-    if not streak.milestones or tick.new_count <= tick.previous_count:
-        return ()
-    reached = [
-        Milestone(one["count"], one.get("badge_code"), one.get("points"))
-        for one in streak.milestones
-        if tick.previous_count < one["count"] <= tick.new_count
-    ]
-    return sorted(reached, key=lambda one: one.count)
-
-
 def tell(batch: Batch, decided: Decided, effects: Effects) -> None:
     """The facts of a tick that changed something, and of each milestone with what it gives."""
-    message, streak, tick, _, person = decided
+    message, streak, tick, crossed, person, run = decided
     if tick.outcome == "repeated":
         return
     tenant = batch.configurations[message.tenant_id].tenant
     stamp = batch.stamp(message, tenant, person)
     batch.tell(message, facts.streak_recorded(stamp, streak, tick))
-    effects.happened(message, Happened("tick", streak.code, tick.new_count), tick.occurred_us)
-    for one in decided.crossed:
-        is_new = effects.prize(batch, message, "milestone", one.prize(streak, tick))
+    effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
+    for one in (each.milestone for each in crossed if effects.milestones.reach(each, tick.id)):
+        is_new = effects.prize(batch, message, "milestone", _prize(one, streak, tick))
         reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
         stamp = batch.stamp(message, tenant, person)
         batch.tell(message, facts.streak_milestone(stamp, streak, tick, reached))
+
+
+def _prize(one: Milestone, streak: Streak, tick: Tick) -> Prize:
+    """What a milestone gives, and where that came from."""
+    origin = {"streak_code": streak.code, "milestone": one.count, "tick_id": tick.id}
+    return Prize(streak.code, one.badge_code, one.points, json.dumps(origin))
 
 
 def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:

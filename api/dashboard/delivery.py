@@ -58,6 +58,14 @@ def test(webhook_id: str) -> AnyResponse:
     return page("tried.html", title="A sample was sent", webhook=webhook, answered=answered)
 
 
+@blueprint.post("/webhooks/<webhook_id>/probe")
+def probe(webhook_id: str) -> AnyResponse:
+    """Try a parked destination now."""
+    path = calls.path_of("admin", "webhooks", webhook_id, "probe")
+    told = _told(calls.send("POST", path), "One fact is sent now; the others follow if it arrives")
+    return redirect(f"{PATH}/webhooks/{webhook_id}?told={told}", 303)
+
+
 @blueprint.post("/webhooks/<webhook_id>/rotate")
 def rotate(webhook_id: str) -> AnyResponse:
     """A new secret, shown this once; the old one signs too for a day."""

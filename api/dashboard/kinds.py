@@ -55,7 +55,9 @@ STREAKS = Kind(
               "By UTC, or by the participant's own calendar.",
               choices=("utc", "participant"), default="utc"),
         Input("milestones", "Milestones", "json",
-              'As JSON: [{"count": 7, "badge_code": "week_warrior", "points": 50}]', empty=[]),
+              'As JSON: [{"count": 7, "badge_code": "week_warrior", "points": 50}]. Each is reached'
+              ' once per participant; with "repeat": "each_run", once in each run of the streak.',
+              empty=[]),
         Input("at_risk_lead_hours", "Told at risk", "number",
               "Hours before it breaks; empty: when its last period begins."),
     ),

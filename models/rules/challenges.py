@@ -39,7 +39,7 @@ class Happened:
 
     type: Literal["tick", "badge", "points"]
     code: str | None  # of the streak or badge
-    amount: int  # the count after a tick; the points; 1 for a badge
+    amount: int  # the best run that a tick belongs to; the points; 1 for a badge
 
 
 def advance(objective: Objective, progress: int, happened: Happened) -> int:

@@ -68,11 +68,11 @@ def walk(ranges: Ranges, rules: Rules) -> Standing:
     """
     standing = Standing(None, 0, 0, rules.grace_periods)
     for start, end in ranges:
-        standing = _run_on(_step(standing, start, rules), end - 1 - start)
+        standing = run_on(step(standing, start, rules), end - 1 - start)
     return standing
 
 
-def _step(standing: Standing, period: int, rules: Rules) -> Standing:
+def step(standing: Standing, period: int, rules: Rules) -> Standing:
     """Walk on to one later period."""
     if standing.last is None:
         return Standing(period, 1, 1, rules.grace_periods)
@@ -84,7 +84,7 @@ def _step(standing: Standing, period: int, rules: Rules) -> Standing:
     return Standing(period, count, max(count, standing.longest), left)
 
 
-def _run_on(standing: Standing, periods: int) -> Standing:
+def run_on(standing: Standing, periods: int) -> Standing:
     """Walk on through periods without a gap."""
     if not periods or standing.last is None:
         return standing
@@ -100,11 +100,9 @@ def record(ranges: Ranges, standing: Standing, rules: Rules, period: int) -> Rec
     An on-time tick costs one step however long the history is; only a late one walks it again.
     """
     if standing.last is None:
-        return Recorded(
-            "started", ((period, period + 1),), standing, _step(standing, period, rules)
-        )
+        return Recorded("started", ((period, period + 1),), standing, step(standing, period, rules))
     if period > standing.last:
-        after = _step(standing, period, rules)
+        after = step(standing, period, rules)
         return Recorded(_forward(standing, rules, period), add(ranges, period), standing, after)
     if contains(ranges, period):
         return Recorded("repeated", ranges, standing, standing)
@@ -180,7 +178,7 @@ def explain(ranges: Ranges, rules: Rules, current: int) -> Iterator[Explained]:
     for start, end in ranges:
         yield from _explain_gap(standing, rules, start)
         for period in range(start, end):
-            standing = _step(standing, period, rules)
+            standing = step(standing, period, rules)
             yield Explained(period, "recorded", standing.count, standing.grace_remaining)
     if standing.last is not None:
         yield from _explain_gap(standing, rules, current)

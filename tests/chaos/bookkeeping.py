@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.chaos.books import Books, Change, Claim, Movement
 from tests.chaos.checker import Verdict
-from tests.chaos.found import Found
+from tests.chaos.found import Found, milestones_reached
 from tests.chaos.history import Write
 from tests.chaos.scene import CHALLENGES, DEFINITIONS, REWARDS, Side
 from tests.chaos.trader import ID_FIELDS, REFUSED
@@ -194,18 +194,17 @@ def _happened(objective: dict[str, Any], books: Books, found: Found) -> Counter[
 
 
 def _check_milestones(verdict: Verdict, side: Side, books: Books, found: Found) -> None:
-    """The points of a milestone as often as its count was reached."""
+    """The points of a milestone once for each participant who has reached it."""
     paid = Counter(
         (one.participant, str(one.source), one.signed)
         for one in books.movements
         if one.kind == "milestone"
     )
     owed = Counter(
-        (row.participant, row.code, int(one["points"]))
-        for row in found.ticks
-        if row.outcome != "repeated"
-        for one in DEFINITIONS.get(row.code, {}).get("milestones", ())
-        if "points" in one and row.previous_count < one["count"] <= row.new_count
+        (who, code, int(one["points"]))
+        for who, code, reached in milestones_reached(found)
+        for one in DEFINITIONS[code]["milestones"]
+        if "points" in one and one["count"] == reached
     )
     if paid != owed:
         verdict.add(side, f"milestones and points differ: {list((paid - owed) + (owed - paid))}")

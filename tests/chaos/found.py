@@ -11,7 +11,10 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Engine, reading
-from tests.chaos.scene import Side
+from models.rules.milestones import best_run
+from models.rules.periods import period_at
+from models.rules.streaks import Ranges, Rules, add
+from tests.chaos.scene import DEFINITIONS, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,24 @@ def read(engine: Engine, side: Side) -> Found:
         rows("SELECT count(*) FROM dead_letters WHERE tenant_id IN (0, :id)")[0][0],
         rows(_CHANGES)[0][0],
     )
+
+
+def milestones_reached(found: Found) -> set[tuple[str, str, int]]:
+    """Which (participant, streak, count) the recorded periods have reached: each once."""
+    recorded: dict[tuple[str, str], Ranges] = {}
+    for row in found.ticks:
+        kind = DEFINITIONS.get(row.code, {}).get("period")
+        if kind:
+            period = period_at(kind, row.occurred_us, row.timezone)
+            key = (row.participant, row.code)
+            recorded[key] = add(recorded.get(key, ()), period)
+    return {
+        (who, code, one["count"])
+        for (who, code), ranges in recorded.items()
+        for one in DEFINITIONS[code].get("milestones", ())
+        if one["count"] <= best_run(ranges, _rules(DEFINITIONS[code]))
+    }
+
+
+def _rules(definition: dict[str, Any]) -> Rules:
+    return Rules(definition["grace_periods"], definition.get("reset_on_miss", True))

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from tests.chaos.checker import Verdict
-from tests.chaos.found import FactRow, Found
-from tests.chaos.scene import DEFINITIONS, Destination, Side, wants
+from tests.chaos.found import FactRow, Found, milestones_reached
+from tests.chaos.scene import Destination, Side, wants
 
 RECORDED, MILESTONE = "behavior.streak_recorded", "behavior.streak_milestone"
 AWARDED = "badge.awarded"
@@ -25,7 +25,9 @@ def check_facts(verdict: Verdict, side: Side, found: Found) -> None:
     for _, body in bodies:
         told[body["type"]].append(body)
     _compare(verdict, side, "changes", _changes(found), _recorded(told[RECORDED]))
-    _compare(verdict, side, "milestones", _crossed(found), _reached(told[MILESTONE]))
+    _compare(
+        verdict, side, "milestones", Counter(milestones_reached(found)), _reached(told[MILESTONE])
+    )
     awarded = Counter(
         (one["participant_id"], one["payload"]["badge_code"]) for one in told[AWARDED]
     )
@@ -53,18 +55,11 @@ def _recorded(bodies: list[Any]) -> Counter[Any]:
     return Counter(one["payload"]["tick_id"] for one in bodies)
 
 
-def _crossed(found: Found) -> Counter[Any]:
-    return Counter(
-        (row.id, one["count"])
-        for row in found.ticks
-        if row.outcome != "repeated"
-        for one in DEFINITIONS.get(row.code, {}).get("milestones", ())
-        if row.previous_count < one["count"] <= row.new_count
-    )
-
-
 def _reached(bodies: list[Any]) -> Counter[Any]:
-    return Counter((one["payload"]["tick_id"], one["payload"]["milestone"]) for one in bodies)
+    return Counter(
+        (one["participant_id"], one["payload"]["streak_code"], one["payload"]["milestone"])
+        for one in bodies
+    )
 
 
 def _check_sequences(verdict: Verdict, side: Side, found: Found) -> None:

@@ -48,7 +48,7 @@ def test_a_streak_is_created_changed_paused_and_resumed(admin: Person, client: F
     page = admin.follow(admin.post("/d/streaks/new", **values))
     assert "Streak created" in page
     made = client.get(f"{BASE}/streaks/daily_login").get_json()
-    assert made["milestones"] == [{"count": 7, "badge_code": None, "points": 50}]
+    assert made["milestones"] == [{"count": 7, "badge_code": None, "points": 50, "repeat": "once"}]
     assert "&lt;Login&gt;" in admin.get("/d/streaks").text
     page = admin.follow(
         admin.post("/d/streaks/daily_login", name="Daily", grace_periods="2", boundary="utc")

@@ -124,15 +124,18 @@ def test_a_badge_that_is_there_already_is_not_awarded_again(
     assert [one["type"] for one in facts(engine, tenant)].count("badge.awarded") == 1
 
 
-def test_a_streak_that_starts_again_tells_its_milestones_again(
-    engine: Engine, pipeline: Pipeline, tenant: Tenant, streak: Streak
+def test_a_streak_that_starts_again_reports_only_milestones_that_repeat(
+    engine: Engine, pipeline: Pipeline, tenant: Tenant
 ) -> None:
+    make_badge(engine, tenant.id, "week_warrior")
+    repeated = [{"count": 3}, {"count": 7, "badge_code": "week_warrior", "repeat": "each_run"}]
+    streak = make_streak(engine, tenant.id, DAILY | {"milestones": repeated})
     now = clock.now_us()
     early = [tick(streak, occurred_us=now - (20 - nth) * DAY_US) for nth in range(7)]
     post(pipeline.client, [*early, *days(streak, 7)])
     pipeline.drain()
     told = milestones(engine, tenant)
-    assert [one["milestone"] for one in told] == [3, 7, 3, 7]
+    assert [one["milestone"] for one in told] == [3, 7, 7]
     assert [one["is_badge_new"] for one in told if one["milestone"] == 7] == [True, False]
 
 

@@ -253,15 +253,15 @@ def test_of_one_never_seen_there_is_nothing(client: FlaskClient) -> None:
     assert of_participant(client, "points/transactions", "nobody")["items"] == []
 
 
-def test_a_milestone_gives_points_once_for_each_time_that_it_is_crossed(
+def test_a_milestone_gives_points_when_it_is_reached(
     client: FlaskClient, pipeline: Pipeline, engine: Engine, account: Account
 ) -> None:
     make_badge(client, "warrior")
     milestones = [{"count": 2, "badge_code": "warrior", "points": 50}, {"count": 3, "points": 7}]
     streak = make_streak(client, milestones=milestones)
     assert streak["milestones"] == [
-        {"count": 2, "badge_code": "warrior", "points": 50},
-        {"count": 3, "badge_code": None, "points": 7},
+        {"count": 2, "badge_code": "warrior", "points": 50, "repeat": "once"},
+        {"count": 3, "badge_code": None, "points": 7, "repeat": "once"},
     ]
     for day in (2, 1, 1, 0):
         post_tick(client, timestamp=noon(day))

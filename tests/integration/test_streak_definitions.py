@@ -10,7 +10,17 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.db import Engine
-from tests.calls import count, draining, instant, make_streak, noon, post_json, post_tick, problem
+from tests.calls import (
+    count,
+    draining,
+    instant,
+    make_badge,
+    make_streak,
+    noon,
+    post_json,
+    post_tick,
+    problem,
+)
 from tests.conftest import BASE, Account
 from tests.pipeline import Pipeline
 
@@ -79,10 +89,12 @@ def test_it_creates_reads_changes_and_pauses_a_definition(client: FlaskClient, u
     ],
 )
 def test_it_keeps_what_is_given(client: FlaskClient, values: dict[str, Any]) -> None:
+    make_badge(client, "week_warrior")
     made = make_streak(client, **values)
     expected = dict(values)
     if "milestones" in values:
-        expected["milestones"] = [{"badge_code": None} | one for one in values["milestones"]]
+        plain = {"badge_code": None, "repeat": "once"}
+        expected["milestones"] = [plain | one for one in values["milestones"]]
     assert made == made | expected
     assert client.get(f"{BASE}/streaks/daily_login").get_json() == made
 
@@ -190,6 +202,8 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("milestones.0.count", [{}]),
     ("milestones.1.badge_code", [{"count": 1}, {"count": 2, "badge_code": "a b"}]),
     ("milestones.0", ["7"]),
+    ("milestones.0.repeat", [{"count": 1, "repeat": "always"}]),
+    ("milestones.1.badge_code", [{"count": 1}, {"count": 2, "badge_code": "unknown"}]),
 ]
 BAD_CODES: list[Any] = [
     "",

@@ -64,16 +64,16 @@ class Points:
         return read(Balance, self.transport.call(Call("GET", _at(participant_id))))
 
     def transactions(self, participant_id: str) -> Iterator[Mapping[str, Any]]:
-        """The movements, newest first, page after page. What moves meanwhile may show twice."""
-        number, seen = 1, 0
+        """The movements in the order in which they were applied, newest first. What moves meanwhile
+        is neither shown twice nor left out; it is not shown."""
+        window: dict[str, Any] = {"page_size": 100}
         while True:
-            window = {"page": number, "page_size": 100}
             path = f"{_at(participant_id)}/transactions"
             page = self.transport.call(Call("GET", path, params=window))
             yield from page["items"]
-            number, seen = number + 1, seen + len(page["items"])
-            if seen >= page["total"] or not page["items"]:
+            if page["next_cursor"] is None:
                 return
+            window["after"] = page["next_cursor"]
 
 
 def _at(participant_id: str) -> str:

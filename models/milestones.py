@@ -1,0 +1,59 @@
+"""Milestones: which counts of a streak each participant has reached.
+
+The count and the tick's period are kept, so that a milestone is given once, or once in each run,
+whatever becomes of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.db import Session, array, copy, run
+
+Key = tuple[int, int, int, int]  # tenant, participant, streak, count
+
+UNKNOWN_PERIOD = 0  # of what was taken over from the ledger of points by migration 0008
+
+_SELECT = """
+    SELECT m.tenant_id, m.participant_id, m.streak_id, m.count, m.period
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]), CAST(%(counts)s AS int[]))
+      AS k (tenant_id, participant_id, streak_id, count)
+    JOIN streak_milestones m USING (tenant_id, participant_id, streak_id, count)
+    """
+
+
+def reached(session: Session, keys: Iterable[Key]) -> dict[Key, set[int]]:
+    """The periods by which some counts were reached; a count never reached is missing.
+
+    The caller holds the participants' row locks.
+    """
+    tenants, participants, streaks, counts = zip(*sorted(keys), strict=True)
+    rows = run(
+        session,
+        _SELECT,
+        {
+            "tenants": array(tenants),
+            "participants": array(participants),
+            "streaks": array(streaks),
+            "counts": array(counts),
+        },
+    )
+    found: dict[Key, set[int]] = {}
+    for row in rows:
+        found.setdefault((row[0], row[1], row[2], row[3]), set()).add(row[4])
+    return found
+
+
+_COLUMNS = ("tenant_id", "participant_id", "streak_id", "count", "period", "tick_id")
+
+
+def write(session: Session, fresh: dict[Key, dict[int, str]]) -> None:
+    """Write counts that were reached: by which period, and by which tick."""
+    lines = [
+        f"{key[0]}\t{key[1]}\t{key[2]}\t{key[3]}\t{period}\t{tick_id}\n"
+        for key, periods in sorted(fresh.items())
+        for period, tick_id in sorted(periods.items())
+    ]
+    if lines:
+        copy(session, "streak_milestones", _COLUMNS, lines)

@@ -1,0 +1,97 @@
+"""Milestones: which counts a set of recorded periods has reached (contract §4, ADR 17). Pure.
+
+A late tick may lower the counts of the walk (ADR 2), so they cannot say what was ever reached.
+The best run can: the most recorded periods in a row with no more missed among them than there are
+grace periods. It only grows with the set, and it is never below the longest count.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from models.rules.streaks import Ranges, Rules, run_on, step, walk
+
+_INFINITY = 1 << 40
+
+
+class Run(NamedTuple):
+    """Consecutive periods of a walk, from one break to the next."""
+
+    first: int
+    last: int
+    length: int  # without what was missed
+
+    def overlaps(self, other: Run) -> bool:
+        """Whether the two have a span of time in common."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def best_run(ranges: Ranges, rules: Rules) -> int:
+    """The most recorded periods in a row with at most `grace_periods` missed among them."""
+    if not rules.reset_on_miss:  # the count is never lost: it only grows with the set
+        return walk(ranges, rules).longest
+    best = count = missed = oldest = 0
+    for place, (start, end) in enumerate(ranges):
+        count += end - start
+        missed += start - ranges[place - 1][1] if place else 0
+        while missed > rules.grace_periods:
+            count -= ranges[oldest][1] - ranges[oldest][0]
+            missed -= ranges[oldest + 1][0] - ranges[oldest][1]
+            oldest += 1
+        best = max(best, count)
+    return best
+
+
+def run_through(ranges: Ranges, rules: Rules, period: int) -> int:
+    """The best of the runs that a recorded period belongs to: only these change when it is added.
+
+    1. Take the range of the period, and what lies before it as far as grace reaches.
+    2. Take one later range after the other, and give up earliest ones for it.
+    """
+    if not rules.reset_on_miss:
+        return walk(ranges, rules).longest
+    here = bisect_right(ranges, (period, _INFINITY)) - 1
+    first, missed, count = here, 0, ranges[here][1] - ranges[here][0]
+    while first and missed + _gap(ranges, first) <= rules.grace_periods:
+        missed += _gap(ranges, first)
+        first -= 1
+        count += ranges[first][1] - ranges[first][0]
+    best = count
+    for place in range(here + 1, len(ranges)):
+        missed += _gap(ranges, place)
+        count += ranges[place][1] - ranges[place][0]
+        while missed > rules.grace_periods and first < here:
+            count -= ranges[first][1] - ranges[first][0]
+            first += 1
+            missed -= _gap(ranges, first)
+        if missed > rules.grace_periods:
+            break
+        best = max(best, count)
+    return best
+
+
+def _gap(ranges: Ranges, place: int) -> int:
+    """How many periods are missed just before a range."""
+    return ranges[place][0] - ranges[place - 1][1]
+
+
+def runs(ranges: Ranges, rules: Rules) -> list[Run]:
+    """The runs of the walk, in order."""
+    found: list[Run] = []
+    standing = walk((), rules)
+    for start, end in ranges:
+        standing = run_on(step(standing, start, rules), end - 1 - start)
+        is_new = not found or standing.count == end - start
+        first = start if is_new else found.pop().first
+        found.append(Run(first, end - 1, standing.count))
+    return found
+
+
+def newly_reached(before: Ranges, after: Ranges, rules: Rules, count: int) -> Iterator[Run]:
+    """The runs that have reached a count now, of which no part had reached it before."""
+    had = [run for run in runs(before, rules) if run.length >= count]
+    for run in runs(after, rules):
+        if run.length >= count and not any(run.overlaps(one) for one in had):
+            yield run
