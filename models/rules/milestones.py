@@ -1,4 +1,4 @@
-"""Milestones: which counts a set of recorded periods has reached (contract §4, ADR 17). Pure.
+"""Milestones: which counts a set of recorded periods has reached (contract §4, ADR 18). Pure.
 
 A late tick may lower the counts of the walk (ADR 2), so they cannot say what was ever reached.
 The best run can: the most recorded periods in a row with no more missed among them than there are

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from flask.testing import FlaskClient
 
+from models import clock, ids
 from models.db import Engine
 from tests.calls import problem
 from tests.conftest import BASE, Account
@@ -30,9 +33,18 @@ def page(client: FlaskClient, **query: Any) -> dict[str, Any]:
     return dict(response.get_json())
 
 
+def write_ids() -> Iterator[str]:
+    """Ids of writes that were accepted one after another: those of a millisecond have no order."""
+    now = clock.now_us()
+    return (str(ids.uuid7(now + nth * 1_000)) for nth in itertools.count())
+
+
 def apply_backwards(pipeline: Pipeline, tenant_id: int, amounts: list[int]) -> None:
     """Movements of which the one accepted first is applied last, each by a batch of its own."""
-    for message in reversed([moved(tenant_id, amount) for amount in amounts]):
+    accepted = [
+        moved(tenant_id, one, id=its_id) for one, its_id in zip(amounts, write_ids(), strict=False)
+    ]
+    for message in reversed(accepted):
         post(pipeline.client, [message])
         pipeline.drain()
 
@@ -90,8 +102,11 @@ def test_a_history_of_tiers_goes_on_from_each_to_the_next(
 def test_the_rewards_of_a_participant_are_listed_as_they_were_claimed(
     client: FlaskClient, pipeline: Pipeline, account: Account
 ) -> None:
-    ids = [make_reward(client, code)["id"] for code in ("first", "second")]
-    accepted = [claimed(account.live.id, one) for one in ids]
+    reward_ids = [make_reward(client, code)["id"] for code in ("first", "second")]
+    accepted = [
+        claimed(account.live.id, one, id=its_id)
+        for one, its_id in zip(reward_ids, write_ids(), strict=False)
+    ]
     for message in reversed(accepted):
         post(pipeline.client, [message])
         pipeline.drain()

@@ -40,7 +40,10 @@ JOIN streaks s ON s.tenant_id = w.tenant_id AND s.code = w.source
 WHERE w.kind = 'milestone' AND w.metadata::json ->> 'milestone' IS NOT NULL
 """
 
-# Last, since it waits for whoever writes to participants: held to the commit, which follows.
+# After the scan, since it keeps out every batch until the commit. A batch locks participants before
+# any ledger: without this lock first, it and the changes below could wait for each other.
+ALONE = "LOCK TABLE participants IN EXCLUSIVE MODE"
+
 GUARDED = """
 ALTER TABLE streak_milestones
   ADD FOREIGN KEY (tenant_id, participant_id) REFERENCES participants ON DELETE CASCADE;
@@ -71,7 +74,7 @@ COMMENT ON COLUMN webhook_health.last_failure IS
 
 
 def upgrade() -> None:
-    for statements in (MILESTONES, TAKEN_OVER, SEQUENCES, WHY_PARKED, GUARDED):
+    for statements in (MILESTONES, TAKEN_OVER, ALONE, GUARDED, SEQUENCES, WHY_PARKED):
         op.execute(statements)
 
 
