@@ -62,6 +62,15 @@ class ExportedStreak(TypedDict):
     recorded: list[list[str]]
 
 
+class ExportedMilestone(TypedDict):
+    """A count of a streak that was reached, and the recorded period by which; null: not known."""
+
+    streak_code: str
+    count: int
+    tick_id: Id | None
+    period_key: str | None
+
+
 class ExportedTick(TypedDict):
     """A tick and what it did."""
 
@@ -205,6 +214,7 @@ class PersonalData(TypedDict):
     profile: ExportedProfile
     programs: list[ExportedProgram]
     streaks: list[ExportedStreak]
+    milestones: list[ExportedMilestone]
     ticks: list[ExportedTick]
     badges: list[ExportedBadge]
     awards: list[ExportedAward]

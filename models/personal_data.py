@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from models import clock, ids, streaks
 from models.db import Session
+from models.milestones import UNKNOWN_PERIOD
 from models.rules.periods import key_of
 
 ROWS_AT_ONCE = 1_000  # held in memory, whatever the person's history
@@ -106,6 +107,11 @@ LEFT JOIN streak_deadlines l ON l.tenant_id = s.tenant_id
   AND l.participant_id = s.participant_id AND l.streak_id = s.streak_id
 WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id ORDER BY s.streak_id
 """  # noqa: S608 - a constant of this package
+_MILESTONES = f"""
+SELECT d.code AS streak_code, d.period AS kind, w.count, w.period, w.tick_id::text AS tick_id
+FROM streak_milestones w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
+{_MINE} ORDER BY d.code, w.count, w.period
+"""  # noqa: S608 - a fragment of this file
 _TICKS = f"""
 SELECT w.id AS accepted_at, w.id::text AS tick_id, d.code AS streak_code, d.period AS kind,
   w.period, w.occurred_at AS timestamp, w.timezone, w.metadata, w.outcome, w.new_count,
@@ -130,20 +136,20 @@ SELECT w.id AS accepted_at, w.id::text AS transaction_id, w.kind,
   CASE WHEN w.credit = 'available' THEN w.amount ELSE -w.amount END AS amount, w.balance_after,
   w.debit, w.credit, w.source, w.reason, w.metadata, d.code AS tier_code
 FROM point_transactions w LEFT JOIN tiers d ON d.tenant_id = w.tenant_id AND d.id = w.tier_id
-{_MINE} ORDER BY w.id
+{_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
 """  # noqa: S608 - a fragment of this file
 _TIER_CHANGES = f"""
 SELECT w.id AS achieved_at, d.code AS tier_code, o.code AS previous_code, w.source, w.reason,
   w.metadata
 FROM tier_changes w JOIN tiers d ON d.tenant_id = w.tenant_id AND d.id = w.tier_id
 LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
-{_MINE} ORDER BY w.id
+{_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
 """  # noqa: S608 - a fragment of this file
 _CLAIMS = f"""
 SELECT w.id AS claimed_at, w.id::text AS claim_id, d.code AS reward_code, d.name AS reward_name,
   w.points_deducted, w.balance_after, w.metadata
 FROM reward_claims w JOIN rewards d ON d.tenant_id = w.tenant_id AND d.id = w.reward_id
-{_MINE} ORDER BY w.id
+{_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
 """  # noqa: S608 - a fragment of this file
 _CHALLENGES = f"""
 SELECT d.code AS challenge_code, d.name AS challenge_name, w.progress, d.target, w.completed_at,
@@ -190,6 +196,14 @@ def _states(session: Session, subject: Subject) -> Iterator[Row]:
                 [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges
             ],
         }
+
+
+def _milestones(session: Session, subject: Subject) -> Iterator[Row]:
+    """The counts that were reached, and by which period; null where that was not recorded."""
+    for row in map(_plain, _stream(session, _MILESTONES, subject)):
+        kind, period = row.pop("kind"), row.pop("period")
+        row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
+        yield row
 
 
 def _ticks(session: Session, subject: Subject) -> Iterator[Row]:
@@ -247,6 +261,7 @@ def _sent(row: Any) -> Row:
 SECTIONS = (
     _list("programs", ("participant_programs",), _PROGRAMS),
     Section("streaks", ("streak_states", "streak_deadlines"), _states),
+    Section("milestones", ("streak_milestones",), _milestones),
     Section("ticks", ("ticks",), _ticks),
     _list("badges", ("participant_badges",), _BADGES),
     _list("awards", ("awards",), _AWARDS),

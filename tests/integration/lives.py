@@ -50,7 +50,7 @@ def filled(engine: Engine, tenant: Tenant) -> list[str]:
 
 def define(client: FlaskClient, place: Place, world: World, url: str) -> dict[str, Any]:
     """What a life needs: a definition of every kind, and a destination."""
-    make_streak(client, boundary="participant")
+    make_streak(client, boundary="participant", milestones=[{"count": 1}])
     make_badge(client)
     make_tier(client, "silver", 1, 50)
     make_challenge(client, {"type": "points"}, 10)
