@@ -20,6 +20,8 @@ SWEEP_LOCK = "unbroken:sweep"
 SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
 COUNTERS = "unbroken:{metrics}:counters"  # hash: what all processes have counted (workers/tally.py)
 
+LOG_LINES_DROPPED = "unbroken:{metrics}:log_lines_dropped"  # while some were dropped lately
+
 
 def processes(kind: str) -> str:
     """Sorted set: process → when it last said that it runs, by the clock of Redis, in seconds."""

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 import msgspec
 
+from workers.log_sink import LineSink, SinkHandler
+
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 REQUESTS = logging.getLogger("unbroken.requests")
 _FIELDS = ("request_id", "write_id", "tick_id", "entry_id", "fact_id", "duration_ms", "tries")
@@ -23,7 +25,7 @@ class _Shown:
     """How requests are told of."""
 
     from_status: int = 1_000  # from this status on
-    stream: TextIO | None = None  # as JSON, past `logging`; None: as other records are
+    sink: LineSink | None = None  # as JSON, past `logging`; None: as other records are
 
 
 _shown = _Shown()
@@ -68,20 +70,33 @@ class TextLines(logging.Formatter):
 
 
 def configure(wanted: str, stream: TextIO | None = None) -> None:
-    """Log to stderr: what is a warning, and of ours what is worth knowing."""
+    """Log to stderr: what is a warning, and of ours what is worth knowing.
+
+    Nothing that logs raises or waits from now on: a line that cannot be written is counted.
+    """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    is_json = wanted == "json" or (not wanted and not stream.isatty())
-    _shown.stream = stream if is_json else None
+    sink = LineSink(stream)
+    handler = SinkHandler(sink)
+    is_json = wanted == "json" or (not wanted and not _is_terminal(stream))
+    _shown.sink = sink if is_json else None
     handler.setFormatter(JsonLines() if is_json else TextLines())
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # not shown
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("unbroken").setLevel(logging.INFO)
+    logging.captureWarnings(True)  # else they are printed, and printing may raise
+    logging.raiseExceptions = False  # no library's own handler prints its fault either
     for name in ("_granian", "granian.access"):  # the server has handlers of its own
-        for theirs in logging.getLogger(name).handlers:
-            theirs.setFormatter(handler.formatter)
+        if logging.getLogger(name).handlers:
+            logging.getLogger(name).handlers[:] = [handler]
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False  # closed
 
 
 def show_requests(wanted: str) -> None:
@@ -96,12 +111,12 @@ def shows_request(status: int) -> bool:
 
 def request(line: Mapping[str, Any]) -> None:
     """Tell of a request. A record of `logging` costs four times what the line does."""
-    stream = _shown.stream
-    if stream is None:
+    sink = _shown.sink
+    if sink is None:
         REQUESTS.info("request", extra={"request": line})
     else:
         head = {"time": _time(time.time()), "level": "info", "logger": REQUESTS.name}
-        stream.write(_encoder.encode({**head, "message": "request", **line}).decode() + "\n")
+        sink.write(_encoder.encode({**head, "message": "request", **line}).decode() + "\n")
 
 
 def _time(seconds: float) -> str:

@@ -82,8 +82,14 @@ ATTEMPT_SECONDS = Meter(
     unit=MICROSECOND,
 )
 DEADLINES = Meter("unbroken_deadlines_told", "Facts told because their time had come.", ("type",))
+LOG_LINES_DROPPED = Meter(
+    "unbroken_log_lines_dropped",
+    "Log lines that could not be written, or whose reader did not read.",
+    ("reason",),
+    ("unwritable", "slow"),
+)
 
 METERS = (
     ACCEPTED, REFUSED, ERRORS, REQUESTS, BATCH_ENTRIES, BATCH_SECONDS, APPLIED, REPEATED, REJECTED,
-    DEAD, FACTS, DELIVERIES, ATTEMPTS, ATTEMPT_SECONDS, DEADLINES,
+    DEAD, FACTS, DELIVERIES, ATTEMPTS, ATTEMPT_SECONDS, DEADLINES, LOG_LINES_DROPPED,
 )  # fmt: skip

@@ -76,8 +76,12 @@ class _Line:
 
     def load(self, script: str) -> str:
         """Load a script; return its digest."""
-        self.connection.send_command("SCRIPT", "LOAD", script, check_health=False)
-        return str(self.connection.read_response().decode())
+        try:
+            self.connection.send_command("SCRIPT", "LOAD", script, check_health=False)
+            return str(self.connection.read_response().decode())
+        except BaseException:
+            self.hang_up()
+            raise
 
     def hang_up(self) -> None:
         """Close the connection: an answer that still comes must not be taken for the next one."""

@@ -19,7 +19,7 @@ from typing import Any
 import redis
 
 from workers import keys
-from workers.meters import Meter
+from workers.meters import LOG_LINES_DROPPED, Meter
 
 log = logging.getLogger("unbroken.tally")
 
@@ -27,6 +27,7 @@ FLUSH_SECONDS = 1.0
 TIMEOUT_SECONDS = 1.0  # of a flush: one that fails is repeated, and a stop may have to wait for it
 JOIN_SECONDS = 3.0  # of a stop: a Redis that is away is not waited for any longer
 FLUSHED_SECONDS = 86_400  # the number of a process's last flush is kept: longer than it is repeated
+DROPPED_SECONDS = 3_600  # for so long `unbroken doctor` says that log lines were dropped
 SUM, INF = "sum", "+Inf"  # in the place of an upper bound
 _SEPARATOR = "|"  # in no name, route or code
 
@@ -129,6 +130,8 @@ class Flusher:
         for name, count in self._pending.items():
             argv += (name, count)
         try:
+            if any(name.startswith(LOG_LINES_DROPPED.name) for name in self._pending):
+                self._client.set(keys.LOG_LINES_DROPPED, 1, ex=DROPPED_SECONDS)
             self._client.eval(_ADD, 2, keys.COUNTERS, keys.flushed(self._name), *argv)
         except redis.exceptions.RedisError as error:
             log.debug("counters not added up yet: %s", type(error).__name__)

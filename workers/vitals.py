@@ -9,8 +9,9 @@ from typing import Any
 import redis
 
 from models import clock
-from workers import heartbeats, keys, redis_errors
+from workers import heartbeats, keys, redis_errors, tally
 from workers.heartbeats import Processes
+from workers.meters import LOG_LINES_DROPPED
 from workers.stream import BACKLOG, FRESH, alive
 
 
@@ -40,6 +41,7 @@ class Vitals:
     deliverers: int  # likewise
     swept_seconds_ago: float | None  # None: no sweep has ever run
     processes: Mapping[str, Processes] = field(default_factory=dict)  # by kind
+    log_lines_dropped: int = 0  # ever, by any process; 0 when none was within the last hour
 
     def alive(self, kind: str) -> int:
         """How many processes of a kind run, idle ones included."""
@@ -70,7 +72,14 @@ def read(client: redis.Redis) -> Vitals:
         deliverers=alive(client, keys.DELIVERERS),
         swept_seconds_ago=None if swept is None else clock.now_us() / 1e6 - int(swept),
         processes=heartbeats.read(client, now_us),
+        log_lines_dropped=_log_lines_dropped(client),
     )
+
+
+def _log_lines_dropped(client: redis.Redis) -> int:
+    if not client.exists(keys.LOG_LINES_DROPPED):
+        return 0
+    return sum(tally.read(client).get(LOG_LINES_DROPPED.name, {}).values())
 
 
 def _setting(client: redis.Redis, name: str) -> str | None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.cli import launch, processes
-from api.cli.data import Data, open_log, write_private
+from api.cli.data import Data, write_private
+from api.cli.log_files import open_log
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]  # where api, workers and webhooks import from
 

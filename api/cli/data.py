@@ -17,7 +17,6 @@ from api.cli.errors import CannotRun
 from api.cli.program import program
 
 SOCKET_PATH_BYTES_MAX = 107  # the kernel's sun_path of 108, less its end mark
-LOG_BYTES_MAX = 16 * 1024 * 1024  # a restart puts a longer log aside, as ROLE.log.1
 DEMO = ".demo"  # the folder of `unbroken demo`
 _LONGEST_SOCKET = "run/.s.PGSQL.5432"
 
@@ -194,18 +193,11 @@ def write_private_stream(path: Path, chunks: Iterable[bytes]) -> int:
     return size
 
 
-def open_log(log: Path) -> int:
-    """A descriptor that appends to a log, which starts anew when it has grown too long."""
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        log.replace(log.with_name(f"{log.name}.1"))
-    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-
-
 def log_tail(log: Path, lines: int) -> list[str]:
     """The last lines of a log, for a message about why its role died."""
     if not log.exists():
         return []
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4_096))
-        text = file.read().decode(errors="replace")
+        text = file.read(4_096).decode(errors="replace")
     return [line for line in text.splitlines() if line.strip()][-lines:]

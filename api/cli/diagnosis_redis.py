@@ -102,7 +102,8 @@ def workers(seen: Vitals, wanted: Mapping[str, int]) -> list[Finding]:
     """Whether what should run does, by kind; whether somebody sweeps and drains."""
     running = [_processes(kind, count, seen) for kind, count in wanted.items()]
     sweep = _sweep(seen.swept_seconds_ago)
-    return [*running, sweep, _drains(seen), *map(_stream, seen.streams)]
+    logs = _logs(seen.log_lines_dropped)
+    return [*running, sweep, _drains(seen), logs, *map(_stream, seen.streams)]
 
 
 # What a kind of process is called, and the setting that says how many there are.
@@ -128,6 +129,14 @@ def _processes(kind: str, wanted: int, seen: Vitals) -> Finding:
         found = f"{there.alive} run, {setting} says {wanted}: the others stay idle"
         return Finding("workers", check, "warning", found, f"set {setting}={there.alive}")
     return well("workers", check, f"{there.alive} run")
+
+
+def _logs(dropped: int) -> Finding:
+    if not dropped:
+        return well("workers", "logs", "no line was dropped in the last hour")
+    found = f"lines were dropped in the last hour, {dropped} in all"
+    advice = "make room on the disk of the logs, or see who should read them: requests went on"
+    return Finding("workers", "logs", "warning", found, advice)
 
 
 def _sweep(seconds: float | None) -> Finding:

@@ -15,11 +15,13 @@ import click
 from api.cli import children
 from api.cli.children import Role
 from api.cli.data import Data, log_tail
+from api.cli.log_files import put_all_aside
 
 RESTART_SECONDS_FIRST = 0.1
 RESTART_SECONDS_MAX = 2.5  # with the starting itself a role is back within three
 STEADY_SECONDS = 20.0  # one that ran so long is restarted at once again
 TICK_SECONDS = 0.05
+LOGS_SECONDS = 1.0  # between two looks at how long the logs are
 TAIL_LINES = 5
 
 Start = Callable[[Role, Data, Mapping[str, str]], subprocess.Popen[bytes]]
@@ -48,6 +50,7 @@ class Supervisor:
     data: Data
     environment: Mapping[str, str]
     members: list[Child] = field(default_factory=list)
+    look_at_logs: float = 0.0  # monotonic seconds
 
     def add(self, role: Role, start: Start = children.start) -> Child:
         """Start a role, and keep it running from now on."""
@@ -57,7 +60,10 @@ class Supervisor:
         return child
 
     def tend(self) -> None:
-        """Notice who died, restart who is due."""
+        """Notice who died, restart who is due, keep the logs from growing without end."""
+        if time.monotonic() >= self.look_at_logs:
+            self.look_at_logs = time.monotonic() + LOGS_SECONDS
+            put_all_aside(self.data.logs)
         for child in self.members:
             if child.process is None:
                 if time.monotonic() >= child.due:

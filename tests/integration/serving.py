@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from api.cli.data import Data
+from api.cli.data import Data, log_tail
 from api.cli.processes import wait_until
 from api.cli.roles import Plan, ours
 from settings import Settings
@@ -72,6 +72,7 @@ def serving(settings: Settings, folder: Path) -> Iterator[Served]:
     argv[argv.index("--workers") + 1] = "1"
     environment = {
         "PATH": os.environ["PATH"],
+        "PYTHONUNBUFFERED": "1",
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
         "UNBROKEN_WAIT_SECONDS": "0",
@@ -80,7 +81,7 @@ def serving(settings: Settings, folder: Path) -> Iterator[Served]:
     }
     with started(argv, log, environment) as process:
         served = Served(port, process, log)
-        assert wait_until(lambda: _is_ready(served), PATIENCE_SECONDS), log.read_text()
+        assert wait_until(lambda: _is_ready(served), PATIENCE_SECONDS), log_tail(log, 40)
         try:
             yield served
         finally:  # threads that wait for a body would have it wait as long as it waits for them

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from api.cli import data
+from api.cli import data, log_files
 from api.cli.data import Data
 from api.cli.errors import CannotRun
+from api.cli.supervisor import Supervisor
 from api.cli.unprivileged import bound_places, can_enter, can_read
 
 NOBODY = (65_534, 65_534)
@@ -71,12 +73,53 @@ def test_a_planted_link_is_replaced_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "LOG_BYTES_MAX", 3)
+    monkeypatch.setattr(log_files, "LOG_BYTES_MAX", 3)
     log = tmp_path / "api.log"
     log.write_text("1234")
-    os.close(data.open_log(log))
+    os.close(log_files.open_log(log))
     assert log.read_text() == ""
     assert (tmp_path / "api.log.1").read_text() == "1234"
+
+
+def test_logs_are_bounded_in_size_and_number_while_their_roles_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "LOG_BYTES_MAX", 3)
+    log = tmp_path / "api.log"
+    descriptor = log_files.open_log(log)  # as a role keeps it, from its start to its end
+    for nth in range(7):
+        os.write(descriptor, b"%d...\n" % nth)
+        log_files.put_all_aside(tmp_path)
+    os.write(descriptor, b"7")
+    os.close(descriptor)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    aside = {"api.log.1": "6...\n", "api.log.2": "5...\n", "api.log.3": "4...\n"}
+    assert found == {"api.log": "7"} | aside
+    assert stat.S_IMODE((tmp_path / "api.log.1").stat().st_mode) == 0o600
+
+
+def test_a_log_begins_anew_where_a_full_disk_has_no_room_for_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(log_files, "LOG_BYTES_MAX", 3)
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    (tmp_path / "api.log").write_text("1234")
+    log_files.put_all_aside(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("api.log", "")]
+
+
+def test_the_logs_of_up_are_looked_at_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "LOG_BYTES_MAX", 3)
+    folder = data.Data(tmp_path)
+    folder.logs.mkdir()
+    folder.log("api").write_text("1234")
+    Supervisor(folder, {}).tend()
+    assert folder.log("api").read_text() == ""
 
 
 def test_the_end_of_a_log_leaves_out_empty_lines(tmp_path: Path) -> None:

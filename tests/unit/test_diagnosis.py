@@ -259,3 +259,11 @@ def test_drains_are_counted_though_they_be_idle(
 )
 def test_a_server_is_named_without_its_password(url: str, said: str) -> None:
     assert diagnosis.address(url) == said
+
+
+def test_it_tells_of_log_lines_that_were_dropped() -> None:
+    (found,) = [one for one in diagnosis_redis.workers(VITALS, {}) if one.check == "logs"]
+    assert found.state == "ok"
+    dropping = replace(VITALS, log_lines_dropped=12)
+    (found,) = [one for one in diagnosis_redis.workers(dropping, {}) if one.check == "logs"]
+    assert (found.state, "12 in all" in found.found) == ("warning", True)
