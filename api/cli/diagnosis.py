@@ -321,7 +321,10 @@ def _destinations(seen: Backlog) -> Finding:
     if not seen.disabled and not seen.failing:
         return well("backlog", "destinations", "none disabled, none failing")
     found = f"{seen.disabled} disabled, {seen.failing} failing"
-    advice = "GET /admin/webhooks says which and why; enable them again when they are mended"
+    advice = (
+        "GET /admin/webhooks says which and why; once mended, enable a disabled one again, and"
+        " POST /admin/webhooks/{id}/probe tries a failing one now"
+    )
     return Finding("backlog", "destinations", "warning", found, advice)
 
 
