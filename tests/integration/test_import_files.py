@@ -150,12 +150,12 @@ def test_a_quote_that_swallows_a_large_file_is_found_too(place: Importing) -> No
         ("t.ndjson", '{"participant_id":1.0,"streak_code":"x","timestamp":1}', "must be text"),
         ("t.ndjson", '{"participant_id":"a","streak_code":"x","timestamp":true}', "neither an ISO"),
         ("t.ndjson", '{"participant_id":"a","streak_code":"x","timestamp":1,"x":1}', "'x': unkno"),
-        ("t.ndjson", '{"participant_id":"a","participant_id":"b"}', "named twice in one object"),
+        ("t.ndjson", '{"participant_id":"a","participant_id":"b"}', "twice in one object"),
         ("t.ndjson", '["a"]', "the line is no JSON object"),
         ("t.ndjson", "null", "the line is no JSON object"),
         ("t.ndjson", '{"participant_id":"a"', "the line is no JSON object"),
         ("t.ndjson", '\ufeff{"participant_id":"a"}', "byte order mark"),
-        ("t.ndjson", '{"participant_id":NaN}', "NaN is no JSON"),
+        ("t.ndjson", '{"participant_id":NaN}', "NaN, which is no JSON"),
         ("t.ndjson", '{"m":' * 5_000, "the line is no JSON object"),
     ],
 )
@@ -260,3 +260,36 @@ def test_whatever_a_file_holds_it_is_read_or_refused_and_never_a_fault_of_ours(
     path = place.write("t", "".join(pieces).encode() + tail)
     done = place.run(path, "--format", file_format, "--dry-run")
     assert done.exit_code in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ('{"a": NaN}', "NaN, which is no JSON"),
+        ('{"a": 1e999}', "finite numbers only"),
+        ('{"a": 1, "a": 2}', "'a' twice in one object"),
+        ('{"a": ' * 500 + "1" + "}" * 500, "at most 20 levels deep"),
+        ('{"a": "' + "ä" * 900_000 + '"}', "longer than 1 MB"),
+        ('{"a": "' + "ä" * 300_000 + '"}', "larger than a request may be"),
+        ('["a"]', "metadata must be a JSON object"),
+    ],
+)
+def test_a_row_that_no_request_could_hold_spoils_no_other(
+    place: Importing, metadata: str, why: str
+) -> None:
+    start = f'{{"participant_id":"a","streak_code":"daily_login","timestamp":"{day(3)}"'
+    lines = [f"{start}}}\n", f'{start},"metadata":{metadata}}}\n', f"{start}}}\n"]
+    done = place.run(place.write("t.ndjson", "".join(lines)))
+    assert done.exit_code == 1, done.output
+    assert why in done.stderr
+    if "1 MB" in why:
+        return
+    assert place.sent() == 2
+    cell = metadata.replace('"', '""')
+    text = rows(
+        f"a,daily_login,{day(3)},", f'a,daily_login,{day(3)},"{cell}"', head=f"{HEAD},metadata"
+    )
+    csv = place.run(place.write("t.csv", text))
+    assert csv.exit_code == 1, csv.output
+    if len(metadata) < 100_000:
+        assert (why in csv.stderr, place.sent()) == (True, 3)

@@ -11,6 +11,7 @@ from typing import Any
 from api.cli.importing.errors import BadRow
 from models.rules.periods import zone_info, zone_names
 
+LEVELS_MAX = 20  # as of the API
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
@@ -37,14 +38,48 @@ def zone(value: Any) -> str:
 
 
 def json_object(value: Any) -> Mapping[str, Any]:
-    """An object, or its JSON text."""
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        found = None
+    """An object, or its JSON text. One that is no JSON (NaN, no end of levels) would spoil the
+    request that it is sent in."""
+    found = json_value(value) if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise BadRow("must be a JSON object")
+    if _is_too_deep(found, LEVELS_MAX):
+        raise BadRow(f"must be at most {LEVELS_MAX} levels deep")
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:
+        raise BadRow("must contain finite numbers only") from None
     return found
+
+
+def json_value(text: str) -> Any:
+    """A JSON value, read strictly; raises BadRow."""
+    try:
+        return json.loads(text, object_pairs_hook=_members, parse_constant=_refuse)
+    except BadRow:
+        raise
+    except (ValueError, RecursionError):
+        return None
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise BadRow(f"has {doubled[:60]!r} twice in one object")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise BadRow(f"holds {constant}, which is no JSON")
+
+
+def _is_too_deep(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_too_deep(one, levels - 1) for one in inner)
 
 
 def whole_number(value: Any) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from unbroken_client.many import BYTES_MAX
 
 from api.cli.importing.cells import is_empty
 from api.cli.importing.columns import Naming
@@ -12,6 +15,7 @@ from api.cli.importing.errors import BadRow
 from api.cli.importing.kinds import Item
 from api.cli.importing.source_rows import Raw
 
+_ESCAPED_MAX = 12  # characters of ASCII for one: a surrogate pair
 SHAPES_MAX = 1_000  # sets of names of NDJSON objects that are remembered
 
 
@@ -50,6 +54,7 @@ class Mapper:
         }
         self._refuse_empty(made)
         self.naming.kind.finish(made, self.timezone)
+        _refuse_too_large(raw, made)
         return made
 
     def _cells(self, raw: Raw) -> dict[str, Any]:
@@ -83,3 +88,11 @@ class Mapper:
         ]
         if empty:
             raise BadRow(f"{', '.join(empty)}: empty")
+
+
+def _refuse_too_large(raw: Raw, item: Item) -> None:
+    """Raise BadRow for what no request can hold: it would end the import."""
+    original = raw.original
+    length = len(original) if isinstance(original, str) else sum(map(len, original))
+    if length * _ESCAPED_MAX > BYTES_MAX and len(json.dumps(item)) > BYTES_MAX:
+        raise BadRow("the row is larger than a request may be (950 KB)")

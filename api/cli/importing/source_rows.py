@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from api.cli.importing.columns import Naming, listed
+from api.cli.importing.cells import json_value
+from api.cli.importing.columns import Naming
 from api.cli.importing.errors import BadFile, BadRow
 from api.cli.importing.source import BOM
 
@@ -145,27 +145,12 @@ def _ndjson(lines: Iterable[str]) -> Iterator[Raw]:
 
 def _object(number: int, line: str) -> Raw:
     try:
-        row = json.loads(line, object_pairs_hook=_members, parse_constant=_refuse)
+        row = json_value(line)
     except BadRow as error:
-        return Raw(number, line, why=str(error))
-    except (ValueError, RecursionError):
-        return Raw(number, line, why=_no_json(line))
+        return Raw(number, line, why=f"the line {error}")
     if not isinstance(row, dict):
-        return Raw(number, line, why="the line is no JSON object")
+        return Raw(number, line, why=_no_json(line))
     return Raw(number, line, list(row), list(row.values()))
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        raise BadRow(f"{listed(doubled)}: named twice in one object")
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise BadRow(f"{constant} is no JSON")
 
 
 def _no_json(line: str) -> str:
