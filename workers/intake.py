@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("unbroken.intake")
 
-_ACCEPT = Path(__file__).with_name("accept.lua").read_text()
+_ACCEPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
 _RESUBMIT = """
 local now = redis.call('TIME')
 if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return {'late'} end

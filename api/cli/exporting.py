@@ -6,7 +6,8 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from api.cli.connection import service
 from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
 from api.cli.person import person
+from api.cli.progress import Progress
 from models import exports, tenants
 from models.db import Session, snapshot
 from models.tenants import Mode
@@ -107,14 +109,37 @@ def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -
         tenant_id = tenants.by_slug(session, tenant)[mode].id
         try:
             out: Path | None = given["out"]
-            stream = exits.enter_context(out.open("w", newline="")) if out else sys.stdout
-            rows = _write(stream, what, given["file_format"], WHAT[what](session, tenant_id))
+            stream = exits.enter_context(_opened(out))
+            rows = _write(
+                stream, what, given["file_format"], _counted(out, WHAT[what](session, tenant_id))
+            )
         except BrokenPipeError:
             sys.exit(1)  # whoever read it has enough
         except OSError as error:
             raise CannotRun(f"cannot write: {error.strerror}") from None
     told = {"tenant": tenant, "mode": mode, "what": what, "rows": rows, "not_in_it": NOT_IN_IT}
     click.echo(json.dumps(told) if as_json else f"{rows} {what}. {NOT_IN_IT}", err=True)
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[IO[str]]:
+    """A file or stdout, in UTF-8 whatever the locale, with the line ends that are written."""
+    if out is None:
+        if isinstance(sys.stdout, TextIOWrapper):  # unless a test holds it
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
+        yield sys.stdout
+        return
+    with out.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+def _counted(out: Path | None, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows, and how many they are so far: where stdout does not show them."""
+    with Progress.of("-", 0) if out else Progress.silent() as progress:
+        for count, row in enumerate(rows, 1):
+            yield row
+            if count % exports.ROWS_AT_ONCE == 0:
+                progress.rows(count)
 
 
 def _write(stream: IO[str], what: str, file_format: str, rows: Iterator[dict[str, Any]]) -> int:

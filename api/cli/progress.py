@@ -1,15 +1,19 @@
-"""A progress bar on a terminal, and nothing anywhere else."""
+"""A progress bar on a terminal; a line every half minute in a log."""
 
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+LINE_SECONDS = 30.0  # between two lines of a log
 
 
 @dataclass
@@ -19,6 +23,7 @@ class Progress:
     bar: Bar | None
     task: TaskID | None = None
     bytes_read: int = 0
+    next_line_at: float | None = None  # by the monotonic clock; None: no lines
 
     @staticmethod
     def silent() -> Progress:
@@ -29,7 +34,7 @@ class Progress:
     def of(source: str, rows: int) -> Progress:
         """That of a file, or of stdin, whose length nobody knows."""
         if not sys.stderr.isatty():
-            return Progress.silent()
+            return Progress(None, next_line_at=time.monotonic() + LINE_SECONDS)
         bar = Bar(
             BarColumn(), TextColumn("{task.fields[rows]} rows"), TimeRemainingColumn(),
             console=Console(stderr=True),
@@ -59,3 +64,7 @@ class Progress:
         """So many rows are settled."""
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=self.bytes_read, rows=number)
+        now = time.monotonic()
+        if self.next_line_at is not None and now >= self.next_line_at:
+            click.echo(f"{number} rows so far", err=True)
+            self.next_line_at = now + LINE_SECONDS

@@ -100,7 +100,7 @@ def _wish(given: dict[str, Any]) -> Wish:
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise CannotRun('--metadata must be a JSON object, like \'{"source": "app"}\'')

@@ -88,12 +88,17 @@ def test_with_facts_everybody_is_told(
 def test_killed_again_and_again_it_goes_on_and_no_row_counts_twice(
     service: Service, tmp_path: Path, engine: Engine, account: Account
 ) -> None:
-    path = tmp_path / "history.csv"
+    path, rejects = tmp_path / "history.csv", tmp_path / "rejects.csv"
     write_history(path, 12_000)
+    with path.open("a") as stream:
+        stream.write("somebody,never\r\n")
+    text = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([text[0], *(["x,\r\n", *text[1:6_001], "y,\r\n", *text[6_001:]])]))
     kept, kills = Path(f"{path}.import.json"), 0
     env = environment(UNBROKEN_URL=service.url, UNBROKEN_KEY=service.key)
     for rows in (1, 3_000, 6_000, 9_000):
-        process = subprocess.Popen([*UNBROKEN, *arguments(path)], cwd=ROOT, env=env)
+        command = [*UNBROKEN, *arguments(path, "--rejects", str(rejects))]
+        process = subprocess.Popen(command, cwd=ROOT, env=env)
         ends = time.monotonic() + PATIENCE_SECONDS
         while process.poll() is None and time.monotonic() < ends:
             if kept.exists() and json.loads(kept.read_text())["rows"] >= rows:
@@ -103,9 +108,12 @@ def test_killed_again_and_again_it_goes_on_and_no_row_counts_twice(
             time.sleep(0.002)
         process.wait(PATIENCE_SECONDS)
     assert kills >= 2
-    done = service.run(*arguments(path, "--json"))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["accepted"] == 12_000
+    done = service.run(*arguments(path, "--rejects", str(rejects), "--json"))
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["accepted"], told["refused"]) == (12_000, 3)
+    with rejects.open(newline="") as stream:
+        assert [row["reject_line"] for row in csv.DictReader(stream)] == ["2", "6003", "12004"]
     service.pipeline.drain()
     assert count(engine, "ticks", account.live) == 12_000
 

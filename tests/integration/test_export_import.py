@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
@@ -22,8 +24,9 @@ from models.db import snapshot
 from models.rules.periods import KINDS
 from models.tenants import Mode
 from settings import Settings
-from tests.calls import client_of, make_streak, post_batch, tick
+from tests.calls import client_of, make_streak, noon, post_batch, post_tick, tick
 from tests.conftest import BASE, Account
+from tests.e2e.running import ROOT, UNBROKEN, environment
 from tests.e2e.service import Service, listening
 from tests.pipeline import Pipeline
 
@@ -188,3 +191,41 @@ def test_states_are_the_same_after_export_and_import_whatever_moved_meanwhile(
             assert sides.ledger("test") == sides.ledger("live")
 
         check()
+
+
+def test_an_export_is_utf_8_whatever_the_locale_says(
+    client: FlaskClient, account: Account, pipeline: Pipeline, settings: Settings, tmp_path: Path
+) -> None:
+    make_streak(client)
+    assert post_tick(client, "Zoë", timestamp=noon(1)).status_code == 202
+    pipeline.drain()
+    env = environment(
+        DATABASE_URL=settings.database_url, REDIS_URL=settings.redis_url,
+        LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
+    )  # fmt: skip
+    out = tmp_path / "ticks.csv"
+    export = [*UNBROKEN, "export", account.slug, "ticks", "--format", "csv"]
+    for more in ([], ["--out", str(out)]):
+        done = subprocess.run([*export, *more], cwd=ROOT, env=env, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        assert "Zoë,daily_login," in (out.read_bytes() if more else done.stdout).decode()
+
+
+def test_long_work_says_in_a_log_how_far_it_is(
+    client: FlaskClient,
+    account: Account,
+    pipeline: Pipeline,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.cli.progress.LINE_SECONDS", 0.0)
+    make_streak(client)
+    assert post_batch(client, *(tick(timestamp=noon(1)) for _ in range(1_000))).status_code == 202
+    pipeline.drain()
+    env = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    out = str(tmp_path / "ticks.csv")
+    export = ["export", account.slug, "ticks", "--format", "csv", "--out", out]
+    assert "1000 rows so far" in CliRunner(env=env).invoke(main, export).stderr
+    dry_run = CliRunner(env={"UNBROKEN_KEY": ""}).invoke(main, ["import", out, "--dry-run"])
+    assert (dry_run.exit_code, "1000 rows so far" in dry_run.stderr) == (0, True)

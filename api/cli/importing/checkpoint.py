@@ -29,7 +29,7 @@ def load(path: Path, digest: str) -> Checkpoint | None:
     """What was kept; None without any, or where an import ended with nothing accepted: there is
     nothing to double then. Raises CannotRun for a file that is of something else."""
     try:
-        kept = Checkpoint(**json.loads(path.read_text()))
+        kept = Checkpoint(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
@@ -49,7 +49,7 @@ def load(path: Path, digest: str) -> Checkpoint | None:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Replace the file; on disk when this returns."""
     beside = path.with_name(f"{path.name}.new")
-    with beside.open("w") as stream:
+    with beside.open("w", encoding="utf-8") as stream:
         json.dump(asdict(checkpoint), stream)
         stream.flush()
         os.fsync(stream.fileno())
