@@ -33,11 +33,24 @@ class Checks(TypedDict):
     postgres: Postgres
 
 
+class DatabaseCheck(TypedDict):
+    """What Postgres said."""
+
+    postgres: Literal["ok", "unavailable", "migrations missing"]
+
+
 class Readiness(TypedDict):
     """Whether requests can be served."""
 
     status: Literal["ok", "unavailable"]
     checks: Checks
+
+
+class DatabaseReadiness(TypedDict):
+    """Whether Postgres can be asked."""
+
+    status: Literal["ok", "unavailable"]
+    checks: DatabaseCheck
 
 
 @blueprint.get("/livez")
@@ -56,6 +69,17 @@ def readyz() -> Response:
     is_ready = all(state == "ok" for state in checks.values())
     body: Readiness = {"status": "ok" if is_ready else "unavailable", "checks": checks}
     return answer(body, 200) if is_ready else answer(body, 503, {"Retry-After": "1"})
+
+
+@blueprint.get("/readyz/postgres")
+@describe("Can it answer reads?", answers={200: DatabaseReadiness, 503: DatabaseReadiness})
+def readyz_postgres() -> Response:
+    """Postgres answers and the schema is this release's or a newer one's; Redis is not asked."""
+    state = _postgres()
+    if state == "ok":
+        return answer({"status": "ok", "checks": {"postgres": state}})
+    body: DatabaseReadiness = {"status": "unavailable", "checks": {"postgres": state}}
+    return answer(body, 503, {"Retry-After": "1"})
 
 
 def _redis() -> Literal["ok", "unavailable"]:

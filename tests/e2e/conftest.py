@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from api.cli.processes import wait_until
+from tests.e2e import charts
 from tests.e2e import stack as service
 from tests.e2e.browsing import browser
 from tests.e2e.running import PATIENT, Up, running_up, short_folder
@@ -31,6 +33,12 @@ def chromium() -> Iterator[Browser]:
     """A browser; each page has cookies of its own."""
     with browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """Helm, built once from the Go module proxy."""
+    return charts.build()
 
 
 @pytest.fixture(scope="session")

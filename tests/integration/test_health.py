@@ -67,6 +67,22 @@ def test_it_is_alive_but_not_ready_while_a_server_is_away(
         assert response.headers["Retry-After"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("missing", "status", "state"),
+    [({"redis_url": NO_REDIS}, 200, "ok"), ({"database_url": NO_POSTGRES}, 503, "unavailable")],
+)
+def test_reads_are_possible_while_redis_is_away_and_a_probe_can_ask_for_that(
+    settings: Settings, missing: dict[str, str], status: int, state: str
+) -> None:
+    with another_app(settings, **missing) as app:
+        response = app.test_client().get("/readyz/postgres")
+        assert (response.status_code, response.get_json()["checks"]) == (
+            status,
+            {"postgres": state},
+        )
+        assert response.headers.get("Retry-After") == (None if status == 200 else "1")
+
+
 @contextmanager
 def schema_at(engine: Engine, revision: str) -> Iterator[None]:
     """The schema says that it is of another release."""
@@ -84,6 +100,8 @@ def schema_at(engine: Engine, revision: str) -> Iterator[None]:
 def test_it_is_not_ready_on_an_older_schema(engine: Engine, app: Flask) -> None:
     with schema_at(engine, "0000"):
         response = app.test_client().get("/readyz")
+        of_postgres = app.test_client().get("/readyz/postgres")
+        assert of_postgres.status_code == response.status_code
     assert response.status_code == 503
     assert response.get_json()["checks"]["postgres"] == "migrations missing"
 
@@ -93,6 +111,8 @@ def test_it_stays_ready_on_a_newer_schema_while_an_upgrade_rolls(
 ) -> None:
     with schema_at(engine, "9999"):
         response = app.test_client().get("/readyz")
+        of_postgres = app.test_client().get("/readyz/postgres")
+        assert of_postgres.status_code == response.status_code
     assert (response.status_code, response.get_json()["checks"]["postgres"]) == (200, "ok")
 
 
