@@ -36,7 +36,7 @@ class Checks(TypedDict):
 class DatabaseCheck(TypedDict):
     """What Postgres said."""
 
-    postgres: Literal["ok", "unavailable", "migrations missing"]
+    postgres: Postgres
 
 
 class Readiness(TypedDict):
@@ -74,7 +74,7 @@ def readyz() -> Response:
 @blueprint.get("/readyz/postgres")
 @describe("Can it answer reads?", answers={200: DatabaseReadiness, 503: DatabaseReadiness})
 def readyz_postgres() -> Response:
-    """Postgres answers and the schema is this release's or a newer one's; Redis is not asked."""
+    """As /readyz, without Redis: reads do not need it."""
     state = _postgres()
     if state == "ok":
         return answer({"status": "ok", "checks": {"postgres": state}})
