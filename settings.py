@@ -47,6 +47,7 @@ class Settings:
     api_threads: int = 16  # per process; a waiting request holds one
     api_connections: int = 16  # per process, to Postgres, beside four for keys and definitions
     api_waiters_max: int = 12  # per process: the other threads keep accepting
+    keep_alive_seconds: float = 75.0  # a connection without a request; a balancer's must be shorter
     dashboard: bool = True  # whether /dashboard is served
     dashboard_session_hours: int = 12  # then its admin signs in again
     proxies: int = 0  # how many proxies of yours stand before the API and add X-Forwarded-For

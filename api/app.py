@@ -117,7 +117,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.dashboard:
         app.register_blueprint(dashboard.blueprint)
     _trust_proxies(app, settings.proxies)
-    cast(Any, app).wsgi_app = overload.Gate(app.wsgi_app)  # outermost: it refuses most cheaply
     return app
 
 

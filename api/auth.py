@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from flask import Request, g, request
+from flask import Flask, Request, g, request
 
-from api.context import app_context
+from api.context import _NAME as EXTENSION
+from api.context import AppContext, app_context
 from api.directory import Principal
 from api.errors import Problem, unavailable
 from api.throttle import client_address
 from models import tenants
 from models.tenants import Tenant
 from workers.intake import Stale, Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,15 +57,34 @@ def _load(key: str) -> Principal | None:
 
 def presented_key(here: Request) -> str:
     """The key of this request; both headers may carry it, not two different ones."""
-    header: str | None = here.environ.get("HTTP_X_API_KEY")
-    authorization: str = here.environ.get("HTTP_AUTHORIZATION", "")
-    scheme, _, bearer = authorization.partition(" ")
-    keys = {key.strip() for key in (header, bearer if scheme.lower() == "bearer" else None) if key}
+    keys = _presented(here.environ)
     if len(keys) != 1:
         raise _unauthorized(
             "Two different keys were given." if keys else "Send your key as X-API-Key."
         )
     return keys.pop()
+
+
+def _presented(environ: WSGIEnvironment) -> set[str]:
+    """Every key that is given. A header that came twice stands as one, with a comma."""
+    keys = environ.get("HTTP_X_API_KEY", "").split(",")
+    for one in environ.get("HTTP_AUTHORIZATION", "").split(","):
+        scheme, _, bearer = one.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            keys.append(bearer)
+    return {key.strip() for key in keys} - {""}
+
+
+def knows(app: Flask) -> Callable[[WSGIEnvironment], str | None]:
+    """What names the caller of an environ whose key this process has read, and was valid then."""
+    context: AppContext = app.extensions[EXTENSION]
+
+    def name(environ: WSGIEnvironment) -> str | None:
+        keys = _presented(environ)
+        found = context.directory.cached(keys.pop()) if len(keys) == 1 else None
+        return str(found.key.id) if found and found.is_valid else None
+
+    return name
 
 
 def _usable(principal: Principal | None) -> Principal:

@@ -101,7 +101,7 @@ def _check_caps() -> None:
     try:
         under_current_configuration(refuse_spent)
     except Problem:
-        overload.take_in(principal())
+        overload.take_in()
         raise
 
 

@@ -184,17 +184,23 @@ def render(problem: Problem) -> Response:
     """The problem document of a problem."""
     g.code = problem.code
     tally.add(ERRORS, 1, problem.code)
-    document: dict[str, Any] = {
+    told = document(problem, g.get("request_id"))
+    return answer(told, problem.status, problem.headers, "application/problem+json")
+
+
+def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
+    """What a problem is answered with (RFC 9457)."""
+    found: dict[str, Any] = {
         "type": f"urn:unbroken:error:{problem.code}",
         "title": TITLES.get(problem.status, "Error"),
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
-        "request_id": g.get("request_id"),
+        "request_id": request_id,
     }
     if problem.errors:
-        document["errors"] = [error.as_json() for error in problem.errors]
-    return answer(document, problem.status, problem.headers, "application/problem+json")
+        found["errors"] = [error.as_json() for error in problem.errors]
+    return found
 
 
 _CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}

@@ -1,40 +1,33 @@
 """Refusing cheaply: what is certain to be refused costs neither parsing nor a question to Redis.
 
-Two places. `Gate` stands before the application and bounds how many requests wait in a process: by
-its connections, since each has at most one request under way. `Memory` remembers for a moment what
-the door was told: that the intake is full, or that Redis does not answer. Both refuse with 503
-and `Retry-After`, and accept nothing. docs/decisions/0012-overload.md has the figures.
+Two places. The loop (api/asgi.py) bounds how many requests wait for a thread of a process. `Memory`
+remembers for a moment what the door was told: that the intake is full, or that Redis does not
+answer. Both refuse with 503 and `Retry-After`, and accept nothing. docs/decisions/0012-overload.md
+has the figures.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 import time
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from api import bodies
 from api.context import app_context, this_request
+from api.errors import Problem
 from api.validation import BODY_BYTES_MAX
-from workers import tally
 from workers.intake import Full, IntakeError, Unavailable
-from workers.meters import ERRORS
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
     from api.directory import Principal
 
-# Per process. At 1,500 requests/s the last of them is answered after 0.7 s: later than a second,
-# a caller may have gone, and its answer would be work for nobody.
-CONNECTIONS_MAX = 1_024
+# Requests of a process that wait for a thread. At 1,500 a second the last of them is answered after
+# 0.7 s: later than a second, a caller may have gone, and its answer would be work in vain.
+REQUESTS_MAX = 1_024
 OPEN_FILES_MAX = 65_536  # asked for where the system sets no bound
 ALIVE = "/livez"  # never refused: who restarts an overloaded process makes it worse
-LOOK_SECONDS = 0.02  # counting costs 0.1 µs a connection
 FULL_SECONDS = 0.1  # a drain applies a thousand entries meanwhile; a caller comes back after 1 s
 AWAY_SECONDS = 0.1  # between two questions to a Redis that lets us wait in vain
 SLOW_SECONDS = 0.1  # of vain waiting: a thread for each request, and then there are none left
@@ -50,34 +43,6 @@ def retry_after() -> str:
 # -- too many requests in this process -------------------------------------------------------
 
 
-class Gate:
-    """A WSGI application before the application: as many requests as there are too many
-    connections are refused, and these connections closed, which ends the excess."""
-
-    def __init__(
-        self, app: WSGIApplication, connections_max: int = 0, count: Callable[[], int] | None = None
-    ) -> None:
-        self._app, self._count = app, count or open_files
-        self._max = connections_max or min(CONNECTIONS_MAX, allow_open_files() // 2)
-        self._excess, self._look_at = 0, 0.0
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Refuse at once, or hand on."""
-        now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            self._excess = self._count() - self._max
-        if self._excess <= 0 or environ["PATH_INFO"] == ALIVE:
-            return self._app(environ, start_response)
-        self._excess -= 1  # threads may race: one more or one less is refused
-        return _refuse(environ, start_response)
-
-
-def open_files() -> int:
-    """How many connections (and other files) this process has open."""
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - names are enough to count
-
-
 def allow_open_files() -> int:
     """Let this process open as many files as it may; returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -87,29 +52,11 @@ def allow_open_files() -> int:
     return max(soft, wanted)
 
 
-def _refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """503, without the application. What was sent is read first: a connection that is closed with
-    bytes unread is reset, and its caller may never see the answer."""
-    _take_in(environ, environ.get("REMOTE_ADDR"))
-    request_id = os.urandom(16).hex()
-    body = _REFUSAL % request_id.encode()
-    headers = [
-        ("Content-Type", "application/problem+json"),
-        ("Content-Length", str(len(body))),
-        ("Retry-After", retry_after()),
-        ("X-Request-Id", request_id),
-        ("Connection", "close"),
-    ]
-    start_response("503 Service Unavailable", headers)
-    tally.add(ERRORS, 1, "overloaded")
-    return [body]
-
-
-_REFUSAL = (
-    b'{"type":"urn:unbroken:error:overloaded","title":"Service Unavailable","status":503,'
-    b'"detail":"Too many requests at once. Nothing was accepted; try again.",'
-    b'"code":"overloaded","request_id":"%s"}\n'
-)
+def too_many_requests() -> Problem:
+    """503: more requests wait in this process than it answers soon."""
+    detail = "Too many requests at once. Nothing was accepted; try again."
+    headers = {"Retry-After": retry_after(), "Connection": "close"}
+    return Problem(503, "overloaded", detail, (), headers)
 
 
 # -- what the door was told ------------------------------------------------------------------
@@ -171,22 +118,18 @@ class Memory:
 
 def check_write(who: Principal) -> None:
     """Raise Full or Unavailable when this request's write is certain to be refused: before its body
-    is parsed, but not before it is read, as in `_refuse`."""
+    is parsed, but not before it is read."""
     memory = app_context().memory
     if memory.is_empty:
         return
     try:
         memory.check(who.tenant.id, this_request().content_length or 0)
     except IntakeError:
-        take_in(who)
+        take_in()
         raise
 
 
-def take_in(who: Principal) -> None:
-    """Read what the caller of this request still sends, so that it reads our refusal."""
-    _take_in(this_request().environ, who.key.id)
-
-
-def _take_in(environ: WSGIEnvironment, caller: Hashable) -> None:
-    with suppress(bodies.TooSlow, bodies.TooMany):
-        bodies.take(environ["wsgi.input"], BODY_BYTES_MAX, caller)
+def take_in() -> None:
+    """Read what the caller of this request still sends, so that it reads our refusal: a connection
+    that is closed with bytes unread is reset."""
+    this_request().stream.read(BODY_BYTES_MAX)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
-from flask import Request, g, request
+from flask import request
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,9 +24,8 @@ from pydantic import (
 from pydantic import ValidationError as ModelError
 from pydantic_core import PydanticCustomError, from_json
 
-from api import bodies
 from api.context import this_request
-from api.errors import RETRY_SECONDS, FieldError, Problem, invalid, invalid_field
+from api.errors import FieldError, Problem, invalid, invalid_field
 from models import clock
 from models.rules.periods import zone_names
 
@@ -36,8 +35,6 @@ FREE_FORM_DEPTH_MAX = 20
 _EPOCH = date(1970, 1, 1)
 NUMBER_MAX = int(sys.float_info.max)  # beyond it a JSON reader with floats sees infinity
 PAGE_SIZE_MAX = 100
-_END = {"Connection": "close"}  # what is still to come would be taken for the next request
-_LATER = {"Retry-After": str(RETRY_SECONDS)} | _END
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -191,25 +188,12 @@ def read_body() -> bytes:
     here = this_request()
     if (here.content_length or 0) > BODY_BYTES_MAX:
         raise _too_large()  # before waiting for all that
-    raw = _bounded(_take(here))
+    raw = _bounded(here.stream.read(BODY_BYTES_MAX + 1))
     encoding = here.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding == "gzip":
         return _inflate(raw)
     if encoding not in ("", "identity"):
         raise Problem(415, "unsupported_media_type", "Send Content-Encoding: gzip or none")
-    return raw
-
-
-def _take(here: Request) -> bytes:
-    who = g.get("principal")
-    try:
-        raw = bodies.take(here.stream, BODY_BYTES_MAX + 1, who and who.key.id)
-    except bodies.TooSlow:
-        raise Problem(408, "body_too_slow", "The body did not come within 10 s", (), _END) from None
-    except bodies.TooMany:
-        raise Problem(503, "overloaded", "Too many bodies come slowly.", (), _LATER) from None
-    if len(raw) < (here.content_length or 0):
-        raise Problem(400, "bad_request", "The body is shorter than its Content-Length", (), _END)
     return raw
 
 

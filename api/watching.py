@@ -18,10 +18,11 @@ from api.context import this_request
 from workers import logs, tally
 from workers.heartbeats import Heartbeat, process_name
 from workers.intake import Message, connect
-from workers.meters import REQUESTS
+from workers.meters import ERRORS, REQUESTS
 from workers.tally import TIMEOUT_SECONDS, Flusher
 
 if TYPE_CHECKING:
+    from api.errors import Problem
     from settings import Settings
 
 NO_ROUTE, OTHER = "none", "OTHER"
@@ -63,6 +64,17 @@ def ended(response: Response) -> None:
     tally.observe(REQUESTS, seconds, method, route, STATUSES.get(status // 100, OTHER))
     if logs.shows_request(status):
         logs.request(_line(method, route, status, seconds))
+
+
+def refused(method: str, problem: Problem, request_id: str, began: float) -> None:
+    """Count and tell of a request that the application never saw; `began` is monotonic."""
+    seconds, status = time.monotonic() - began, problem.status
+    method = method if method in METHODS else OTHER
+    tally.add(ERRORS, 1, problem.code)
+    tally.observe(REQUESTS, seconds, method, NO_ROUTE, STATUSES[status // 100])
+    if logs.shows_request(status):
+        line = {"method": method, "route": NO_ROUTE, "status": status, "code": problem.code}
+        logs.request(line | {"duration_ms": round(seconds * 1_000, 3), "request_id": request_id})
 
 
 def _line(method: str, route: str, status: int, seconds: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ COMMANDS = {  # name → module of api.cli and what is in it
     "up": "up:up",
     "demo": "demo:demo",
     "migrate": "migrate:migrate",
+    "serve": "serve:serve",
     "tenant": "tenants:tenant",
     "key": "keys:key",
     "secrets": "secrets:secrets",

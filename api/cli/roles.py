@@ -8,13 +8,6 @@ from dataclasses import dataclass
 from api.cli.children import Role
 from api.cli.data import Data
 
-API_PROCESSES = 2  # the design measured 4,000 requests/s with two on two cores, 3,400 with one
-# Connections a process takes (granian calls it backpressure). On those beyond its bound
-# api/overload.py refuses; one that is not taken waits in the kernel, unanswered, while others stay.
-CONNECTIONS_TAKEN_MAX = 4_096
-BACKLOG = 4_096  # not taken yet: as many as Linux allows by default
-BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64 KB, and its body
-HEAD_MS_MAX = 10_000  # for the head of a request; api/bodies.py bounds its body
 API_KILL_SECONDS = 12  # a request may wait 10 s (contract §2)
 WORKER_STOP_SECONDS = 15.0  # a batch in its transaction, and the soft shutdown of 5 s
 METRICS_PORT = 9464  # by convention, that of exporters inside applications
@@ -32,12 +25,12 @@ class Plan:
     metrics_port: int = 0  # 0: no exporter
 
 
-def ours(plan: Plan, api_threads: int, data: Data) -> list[Role]:
+def ours(plan: Plan, data: Data) -> list[Role]:
     """Every role of ours, in the order of starting."""
     queues = {"drain": plan.drain_workers, "webhooks": plan.webhook_workers, "upkeep": 1}
     workers = [_worker(queue, nth) for queue, count in queues.items() for nth in range(count)]
     exporter = [_metrics(plan)] if plan.metrics_port else []
-    return [*workers, *exporter, _beat(data), _api(plan, api_threads)]
+    return [*workers, *exporter, _beat(data), _api(plan)]
 
 
 def _worker(queue: str, nth: int) -> Role:
@@ -82,26 +75,11 @@ def _beat(data: Data) -> Role:
     )
 
 
-def _api(plan: Plan, threads: int) -> Role:
-    options = {
-        "--interface": "wsgi",
-        "--host": plan.host,
-        "--port": plan.port,
-        "--workers": API_PROCESSES,
-        "--blocking-threads": threads,
-        "--backlog": BACKLOG,
-        "--backpressure": CONNECTIONS_TAKEN_MAX,
-        "--http": "1",
-        "--http1-buffer-size": BUFFER_BYTES_MAX,
-        "--http1-header-read-timeout": HEAD_MS_MAX,
-        "--workers-kill-timeout": API_KILL_SECONDS,
-        "--log-level": "warning",
-    }
-    flags = ["--factory", "--no-ws", "--respawn-failed-workers"]
-    pairs = [text for key, value in options.items() for text in (key, str(value))]
+def _api(plan: Plan) -> Role:
+    address = ["--host", plan.host, "--port", str(plan.port)]
     return Role(
         name="api",
-        argv=[sys.executable, "-m", "granian", *pairs, *flags, "api.cli.serve:create_app"],
+        argv=[sys.executable, "-m", "api.cli", "serve", *address],
         stage=_API,
         stop_seconds=API_KILL_SECONDS + 2,
     )

@@ -161,7 +161,7 @@ def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
     settings = _start_servers(supervisor, settings)
     say(f"database at revision {bring_up_to_date(settings)}")
     supervisor.environment = child_environment(supervisor.environment, settings, plan, folder)
-    for role in roles.ours(plan, settings.api_threads, folder):
+    for role in roles.ours(plan, folder):
         supervisor.add(role)
     base = base_url(plan.host, plan.port)
     _record(folder, base, settings, plan)

@@ -166,8 +166,8 @@ def _cpu(found: Figures, what: str, ticks: int, pids: Callable[[], list[int]]) -
 
 
 def _serving() -> list[int]:
-    """The API: granian, whose processes are found below."""
-    return [pid for pid in _children(os.getpid()) if b"granian" in _cmdline(pid)]
+    """The API, whose processes are found below."""
+    return [pid for pid in _children(os.getpid()) if b"serve" in _cmdline(pid)]
 
 
 def _server(stack: Stack, name: str) -> int:

@@ -53,11 +53,11 @@ class Stack:
             yield process
 
     @contextmanager
-    def api(self, factory: str = "api.cli.serve:create_app") -> Iterator[int]:
-        """Serve a WSGI factory with the settings of `unbroken up`; yields the port."""
+    def api(self, factory: str = "") -> Iterator[int]:
+        """Serve the API as `unbroken up` does, or a peer's Flask factory in the same way."""
         port = free_port()
-        argv = [*self._command("api", port)[:-1], factory]
-        with self.process("api", argv):
+        peer = [sys.executable, "-m", "tests.bench.peer_server", factory, str(port)]
+        with self.process("api", peer if factory else self._command("api", port)):
             wait_until(lambda: answers(port), START_SECONDS)
             yield port
 
@@ -87,7 +87,7 @@ class Stack:
     def _command(self, role: str, port: int = 0) -> list[str]:
         """How `unbroken up` starts a role."""
         plan = roles.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
-        started = roles.ours(plan, self.settings.api_threads, self.folder)
+        started = roles.ours(plan, self.folder)
         return next(one.argv for one in started if one.name == role)
 
     def wait_drained(self) -> None:

@@ -155,7 +155,7 @@ def make_stack(path: Path, exits: ExitStack) -> Stack:
 def start_roles(stack: Stack, exits: ExitStack, *names: str) -> None:
     """Start roles; none waits for what it needs."""
     plan = roles.Plan("127.0.0.1", stack.port, drain_workers=1, webhook_workers=1)
-    for role in roles.ours(plan, 16, stack.folder):
+    for role in roles.ours(plan, stack.folder):
         if role.name in names:
             log = stack.folder.log(role.name)
             process = started(role.argv, log, stack.environment(role.name))

@@ -32,7 +32,7 @@ def server(settings: Settings, engine: Engine, tmp_path: Path) -> Iterator[int]:
     """The API as `unbroken up` starts it, on the servers of the tests."""
     port = free_port()
     plan = roles.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
-    argv = next(one.argv for one in roles.ours(plan, 2, Data(tmp_path)) if one.name == "api")
+    argv = next(one.argv for one in roles.ours(plan, Data(tmp_path)) if one.name == "api")
     environment = {
         "PATH": os.defpath,
         "DATABASE_URL": settings.database_url,

@@ -67,9 +67,8 @@ def hear(one: socket.socket) -> bytes:
 def serving(settings: Settings, folder: Path) -> Iterator[Served]:
     """One process of the API, with the options that `unbroken up` gives it."""
     port, log = free_port(), folder / "api.log"
-    role = ours(Plan("127.0.0.1", port, 1, 1), THREADS, Data(folder))[-1]
-    argv = list(role.argv)
-    argv[argv.index("--workers") + 1] = "1"
+    role = ours(Plan("127.0.0.1", port, 1, 1), Data(folder))[-1]
+    argv = [*role.argv, "--processes", "1"]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONUNBUFFERED": "1",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import socket
-from collections import Counter
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import overload
-from api.overload import AWAY_SECONDS, FULL_SECONDS, Gate, Memory
+from api.asgi import Api
+from api.overload import AWAY_SECONDS, FULL_SECONDS, Memory
 from settings import Settings
 from tests.calls import (
     another_app,
@@ -254,55 +256,71 @@ def test_a_redis_without_memory_refuses_every_write_and_loses_none_that_it_took(
     assert count(pipeline.engine, "ticks", account.live) == 2
 
 
-# -- too many connections --------------------------------------------------------------------
+# -- too many requests -----------------------------------------------------------------------
 
 
-def _serve(environ: Any, start_response: Any) -> Iterable[bytes]:
-    start_response("200 OK", [])
-    return [b"served"]
-
-
-def ask(gate: Gate) -> tuple[str, dict[str, str], bytes]:
-    """The status, headers and body of one request."""
-    told: list[Any] = []
-    environ = {"PATH_INFO": "/", "wsgi.input": open("/dev/null", "rb"), "REMOTE_ADDR": "192.0.2.1"}  # noqa: SIM115, PTH123
-    with environ["wsgi.input"]:  # type: ignore[attr-defined] # an open file
-        body = b"".join(gate(environ, lambda *given: told.extend(given)))  # type: ignore[arg-type]
-    return told[0], dict(told[1]), body
-
-
-def test_it_refuses_as_many_requests_as_there_are_too_many_connections(
+def test_it_refuses_the_requests_beyond_those_that_may_wait_for_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(overload, "LOOK_SECONDS", 60)
-    gate = Gate(_serve, connections_max=2, count=lambda: 5)
-    refused, served = [ask(gate) for _ in range(3)], ask(gate)
-    assert served[2] == b"served"
+    monkeypatch.setattr(overload, "REQUESTS_MAX", 2)
+    may_go = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        may_go.wait()
+        start_response("200 OK", [("Content-Length", "6")])
+        return [b"served"]
+
+    async def scene() -> list[tuple[int, dict[str, str], bytes]]:
+        api = Api(app, lambda environ: None, 1)
+        served = [asyncio.create_task(ask(api)) for _ in range(2)]
+        await asyncio.sleep(0)
+        refused = [await ask(api), await ask(api, method="POST")]
+        alive = asyncio.create_task(ask(api, "/livez"))
+        await asyncio.sleep(0)
+        may_go.set()
+        return [*refused, *[await one for one in (*served, alive)]]
+
+    *refused, first, second, alive = asyncio.run(scene())
+    assert {one[2] for one in (first, second, alive)} == {b"served"}
     for status, headers, body in refused:
-        assert (status, headers["Connection"]) == ("503 Service Unavailable", "close")
-        assert 1 <= int(headers["Retry-After"]) <= 3
+        assert (status, headers["connection"]) == (503, "close")
+        assert 1 <= int(headers["retry-after"]) <= 3
         document = json.loads(body)
         assert (document["code"], document["status"]) == ("overloaded", 503)
-        assert document["request_id"] == headers["X-Request-Id"]
-        assert headers["Content-Length"] == str(len(body))
+        assert document["request_id"] == headers["x-request-id"]
+        assert headers["content-length"] == str(len(body))
 
 
-def test_it_answers_on_more_connections_than_it_serves_at_once(served: Served) -> None:
+async def ask(api: Api, path: str = "/", method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    """The status, headers and body of one request, as its server is told them."""
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    def send(message: dict[str, Any]) -> Any:
+        told.append(message)
+
+    scope = {
+        "type": "http", "method": method, "raw_path": path.encode(), "query_string": b"",
+        "server": ("127.0.0.1", 80), "client": ("192.0.2.1", 1), "http_version": "1.1",
+        "scheme": "http", "headers": [(b"content-length", b"2")] if method == "POST" else [],
+    }  # fmt: skip
+    await api(scope, receive, send)
+    start, body = told
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], headers, body["body"]
+
+
+def test_idle_connections_keep_nobody_out(served: Served) -> None:
     overload.allow_open_files()
-    wanted = 2 * overload.CONNECTIONS_MAX
+    wanted = 2 * overload.REQUESTS_MAX
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft > wanted + 100, "raise the limit of open files (ulimit -n) for this test"
     with ExitStack() as stack:
         lines = [stack.enter_context(served.connect()) for _ in range(wanted)]
         assert all(answer_on(line, b"/livez").startswith(b"HTTP/1.1 200") for line in lines)
-        heard = [answer_on(line) for line in lines]
-        statuses = Counter(one[:12] for one in heard)
-        assert statuses[b"HTTP/1.1 401"] + statuses[b"HTTP/1.1 503"] == wanted, statuses
-        assert statuses[b"HTTP/1.1 503"]
-        for one in heard:
-            assert not one.startswith(b"HTTP/1.1 503") or b"\r\nretry-after: " in one
-    with served.connect() as line:
-        assert answer_on(line).startswith(b"HTTP/1.1 401")
+        assert all(answer_on(line).startswith(b"HTTP/1.1 401") for line in lines)
 
 
 def answer_on(line: socket.socket, path: bytes = b"/v1/participants") -> bytes:

@@ -42,7 +42,7 @@ def test_other_lifetimes_are_refused(text: str) -> None:
 
 
 def test_roles_start_with_who_is_needed_and_stop_the_other_way_round() -> None:
-    planned = roles.ours(PLAN, 16, Data(Path("/d")))
+    planned = roles.ours(PLAN, Data(Path("/d")))
     names = [role.name for role in planned]
     assert names == ["drain", "drain-2", "webhooks", "upkeep", "beat", "api"]
     stages = [role.stage for role in planned]

@@ -1,0 +1,304 @@
+"""The API before its server: an event loop takes requests in, threads answer whole ones.
+
+A thread that waits for a body cannot be taken back, so none ever does (docs/decisions, ADR 18):
+
+1. The loop makes an environ of the head (api/heads.py), and refuses what may not be.
+2. Where the key is known, it awaits the body under a deadline, and within its room: that costs no
+   thread. Then a thread runs the application, and sends what it answers.
+3. Where the key is not known, a thread runs the application on the head alone. Most are refused by
+   then. An application that goes on to read raises NotRead, and the loop does step 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import to_json
+
+from api import heads, overload, sockets, watching
+from api.errors import Problem, document
+from api.room import STRANGERS, Room
+from api.validation import BODY_BYTES_MAX
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("unbroken.api")
+
+BODY_SECONDS_MAX = 10.0  # as long as a request may wait for the worker (contract §2)
+REFUSAL_SECONDS_MAX = 1.0  # for what is still on its way when there are too many requests
+FREE_BYTES_MAX = 16_384  # bodies up to this need no room: every connection may have one
+
+END = {"Connection": "close"}  # what is still to come would be taken for the next request
+
+Headers = list[tuple[str, str]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Knows = Callable[["WSGIEnvironment"], str | None]
+_BASE: dict[str, Any] = {
+    "SERVER_SOFTWARE": "granian",
+    "wsgi.version": (1, 0),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.input_terminated": True,  # what it holds is the body, however it was sent
+}
+
+
+class NotRead(BaseException):
+    """The application wants a body that was not awaited yet. No Exception: none may answer it."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
+
+class Unread:
+    """The body of a request whose key is not known: to read it is to ask for it."""
+
+    def read(self, size: int = BODY_BYTES_MAX) -> bytes:
+        """Raise NotRead."""
+        raise NotRead(size)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and where its answer goes."""
+
+    environ: WSGIEnvironment
+    receive: Receive
+    send: Send
+    wanted: int | None = None  # as many bytes the application asked for, and did not have
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def length(self) -> int:
+        """How long the body is; 0 when that is not said."""
+        return int(self.environ.get("CONTENT_LENGTH", 0))
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body comes after the head."""
+        return "HTTP_TRANSFER_ENCODING" in self.environ or self.length > 0
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the body is refused for its length, whoever sends it."""
+        return self.length > BODY_BYTES_MAX
+
+
+class Api:
+    """An ASGI application of a WSGI application.
+
+    `knows` names the caller of an environ whose key is known, and gives None for all others.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        knows: Knows,
+        threads: int,
+        *,
+        room: Room | None = None,
+        seconds_max: float = BODY_SECONDS_MAX,
+    ) -> None:
+        self._app, self._knows, self._threads = app, knows, threads
+        self._room, self._seconds_max = room or Room(), seconds_max
+        self._line: SimpleQueue[tuple[Exchange, asyncio.Future[None]]] = SimpleQueue()
+        self._waiting = 0  # in the line, or with a thread
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._is_woken = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __call__(self, scope: heads.Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        if self._loop is None:
+            self._start()
+        one = Exchange({}, receive, send)
+        try:
+            one.environ = _BASE | heads.environ(scope)
+            await self._serve(one)
+        except Problem as problem:
+            _refuse(one, problem)
+
+    def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        overload.allow_open_files()
+        sockets.notice_the_dead()  # there is nothing to set it on before the server listens
+        for _ in range(self._threads):
+            Thread(target=self._work, name="request", daemon=True).start()
+
+    # -- in the loop -------------------------------------------------------------------------
+
+    async def _serve(self, one: Exchange) -> None:
+        if self._waiting >= overload.REQUESTS_MAX and one.environ["PATH_INFO"] != overload.ALIVE:
+            await self._turn_away(one)
+        elif not one.has_body:
+            await self._answered(one, BytesIO())
+        else:
+            caller = None if one.is_too_long else self._knows(one.environ)
+            if caller is not None:
+                await self._with_body(one, caller, BODY_BYTES_MAX + 1)
+                return
+            await self._answered(one, Unread())
+            if one.wanted is not None:
+                await self._with_body(one, STRANGERS, one.wanted)
+
+    async def _turn_away(self, one: Exchange) -> None:
+        """503. What was sent is read first: a connection that is closed with bytes unread is
+        reset, and its caller may never see the answer."""
+        with suppress(Problem):
+            if one.has_body:
+                await _body(one, BODY_BYTES_MAX, REFUSAL_SECONDS_MAX)
+        raise overload.too_many_requests()
+
+    async def _with_body(self, one: Exchange, caller: str, bytes_max: int) -> None:
+        length = min(one.length or bytes_max, bytes_max)
+        if length <= FREE_BYTES_MAX:
+            body = await _body(one, bytes_max, self._seconds_max)
+            await self._answered(one, BytesIO(body))
+            return
+        async with self._room.of(caller, length, self._seconds_max):
+            body = await _body(one, bytes_max, self._seconds_max)
+            await self._answered(one, BytesIO(body))
+
+    async def _answered(self, one: Exchange, body: BytesIO | Unread) -> None:
+        """Have a thread answer, and wait until it has."""
+        one.environ["wsgi.input"] = body
+        answered = asyncio.get_running_loop().create_future()
+        self._waiting += 1
+        self._line.put((one, answered))
+        try:
+            await answered
+        finally:
+            self._waiting -= 1
+
+    def _tell_answered(self) -> None:
+        self._is_woken = False
+        while self._done:
+            self._done.popleft().set_result(None)
+
+    # -- in a thread -------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            one, answered = self._line.get()
+            try:
+                self._answer(one)
+            except NotRead as asked:
+                one.wanted = asked.bytes_max
+            except Exception:
+                log.exception("a request ended without an answer")
+                _refuse(one, Problem(500, "internal_error", "Something failed on our side."))
+            self._done.append(answered)
+            if not self._is_woken:  # one call wakes the loop for all that are done by then
+                self._is_woken = True
+                with suppress(RuntimeError):  # the loop has ended
+                    cast(asyncio.AbstractEventLoop, self._loop).call_soon_threadsafe(
+                        self._tell_answered
+                    )
+
+    def _answer(self, one: Exchange) -> None:
+        said: list[Any] = []
+
+        def start_response(status: str, headers: Headers, exc_info: Any = None) -> Any:
+            said[:] = int(status[:3]), headers
+
+        parts = self._app(dict(one.environ), cast("StartResponse", start_response))
+        try:
+            _start(one, *said)
+            if _is_whole(one, *said):
+                _ = one.send({"type": "http.response.body", "body": b"".join(parts)})
+            else:
+                self._stream(one, parts)
+        finally:
+            if (close := getattr(parts, "close", None)) is not None:
+                close()
+
+    def _stream(self, one: Exchange, parts: Iterable[bytes]) -> None:
+        """Send a long answer part by part, as fast as its caller reads, while the caller is there.
+
+        A caller who stops reading has its connection ended (api/sockets.py).
+        """
+        loop = cast(asyncio.AbstractEventLoop, self._loop)
+        gone = asyncio.run_coroutine_threadsafe(_gone(one), loop)
+        try:
+            for part in parts:
+                if gone.done():
+                    return
+                message = {"type": "http.response.body", "body": part, "more_body": True}
+                asyncio.run_coroutine_threadsafe(_sent(one, message), loop).result()
+            _ = one.send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+
+
+async def _gone(one: Exchange) -> None:
+    """Return when the caller has hung up."""
+    while (await one.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _sent(one: Exchange, message: dict[str, Any]) -> None:
+    await one.send(message)
+
+
+def _is_whole(one: Exchange, status: int, headers: Headers) -> bool:
+    """Whether an answer is all there: it has a length, or no body."""
+    if status in (204, 304) or one.environ["REQUEST_METHOD"] == "HEAD":
+        return True
+    return any(name.lower() == "content-length" for name, _ in headers)
+
+
+def _start(one: Exchange, status: int, headers: Headers) -> None:
+    lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    _ = one.send({"type": "http.response.start", "status": status, "headers": lines})
+
+
+async def _body(one: Exchange, bytes_max: int, seconds_max: float) -> bytes:
+    """What a caller sends after the head, at most so much and not for longer; raises Problem."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(seconds_max):
+            while True:
+                message = await one.receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem(400, "bad_request", "The body broke off.", (), END)
+                parts.append(message["body"])
+                size += len(message["body"])
+                if size == one.length or size >= bytes_max or not message["more_body"]:
+                    return b"".join(parts)
+    except TimeoutError:
+        detail = f"The body did not come within {seconds_max:.0f} s"
+        raise Problem(408, "body_too_slow", detail, (), END) from None
+
+
+def _refuse(one: Exchange, problem: Problem) -> None:
+    request_id = os.urandom(16).hex()
+    body = to_json(document(problem, request_id)) + b"\n"
+    headers = {
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "X-Request-Id": request_id,
+        **problem.headers,
+    }
+    _start(one, problem.status, list(headers.items()))
+    _ = one.send({"type": "http.response.body", "body": body})
+    watching.refused(one.environ.get("REQUEST_METHOD", ""), problem, request_id, one.began)
