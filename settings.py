@@ -126,8 +126,9 @@ class Settings:
                 "REDIS_URL cannot be read as a URL: percent-encode what is special in its password,"
                 " or give the password apart, in REDIS_PASSWORD or REDIS_PASSWORD_FILE"
             )
-        if not self.api_connections:
-            raise SettingsError("UNBROKEN_API_CONNECTIONS must be at least 1")
+        for name in ("api_connections", "api_threads", "keep_alive_seconds"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{variable(name)} must be at least 1")
         return self
 
     @property

@@ -143,6 +143,10 @@ class Api:
         for _ in range(self._threads):
             Thread(target=self._work, name="request", daemon=True).start()
 
+    @property
+    def _running(self) -> asyncio.AbstractEventLoop:
+        return cast(asyncio.AbstractEventLoop, self._loop)
+
     # -- in the loop -------------------------------------------------------------------------
 
     async def _serve(self, one: Exchange) -> None:
@@ -157,30 +161,30 @@ class Api:
                 return
             await self._answered(one, Unread())
             if one.wanted is not None:
-                await self._with_body(one, STRANGERS, one.wanted)
+                caller = self._knows(one.environ) or STRANGERS
+                await self._with_body(one, caller, one.wanted)
 
     async def _turn_away(self, one: Exchange) -> None:
         """503. What was sent is read first: a connection that is closed with bytes unread is
         reset, and its caller may never see the answer."""
         with suppress(Problem):
             if one.has_body:
-                await _body(one, BODY_BYTES_MAX, REFUSAL_SECONDS_MAX)
+                await _body(one, BODY_BYTES_MAX, self._running.time() + REFUSAL_SECONDS_MAX)
         raise overload.too_many_requests()
 
     async def _with_body(self, one: Exchange, caller: str, bytes_max: int) -> None:
         length = min(one.length or bytes_max, bytes_max)
+        until = self._running.time() + self._seconds_max
         if length <= FREE_BYTES_MAX:
-            body = await _body(one, bytes_max, self._seconds_max)
-            await self._answered(one, BytesIO(body))
+            await self._answered(one, BytesIO(await _body(one, bytes_max, until)))
             return
-        async with self._room.of(caller, length, self._seconds_max):
-            body = await _body(one, bytes_max, self._seconds_max)
-            await self._answered(one, BytesIO(body))
+        async with self._room.of(caller, length, until):
+            await self._answered(one, BytesIO(await _body(one, bytes_max, until)))
 
     async def _answered(self, one: Exchange, body: BytesIO | Unread) -> None:
         """Have a thread answer, and wait until it has."""
         one.environ["wsgi.input"] = body
-        answered = asyncio.get_running_loop().create_future()
+        answered = self._running.create_future()
         self._waiting += 1
         self._line.put((one, answered))
         try:
@@ -191,27 +195,33 @@ class Api:
     def _tell_answered(self) -> None:
         self._is_woken = False
         while self._done:
-            self._done.popleft().set_result(None)
+            answered = self._done.popleft()
+            if not answered.done():  # its caller may have gone
+                answered.set_result(None)
 
     # -- in a thread -------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
-            one, answered = self._line.get()
-            try:
-                self._answer(one)
-            except NotRead as asked:
-                one.wanted = asked.bytes_max
-            except Exception:
-                log.exception("a request ended without an answer")
+            self._take_turn(*self._line.get())
+
+    def _take_turn(self, one: Exchange, answered: asyncio.Future[None]) -> None:
+        """Answer one request. Nothing holds on to it afterwards: for as long as an unread body is
+        referred to, the server keeps its connection open."""
+        try:
+            self._answer(one)
+        except NotRead as asked:
+            one.wanted = asked.bytes_max
+            asked.with_traceback(None)  # its frames refer to it, and to the request
+        except Exception:
+            log.exception("a request ended without an answer")
+            with suppress(Exception):  # half of one may be on its way
                 _refuse(one, Problem(500, "internal_error", "Something failed on our side."))
-            self._done.append(answered)
-            if not self._is_woken:  # one call wakes the loop for all that are done by then
-                self._is_woken = True
-                with suppress(RuntimeError):  # the loop has ended
-                    cast(asyncio.AbstractEventLoop, self._loop).call_soon_threadsafe(
-                        self._tell_answered
-                    )
+        self._done.append(answered)
+        if not self._is_woken:  # one call wakes the loop for all that are done by then
+            self._is_woken = True
+            with suppress(RuntimeError):  # the loop has ended
+                self._running.call_soon_threadsafe(self._tell_answered)
 
     def _answer(self, one: Exchange) -> None:
         said: list[Any] = []
@@ -235,14 +245,13 @@ class Api:
 
         A caller who stops reading has its connection ended (api/sockets.py).
         """
-        loop = cast(asyncio.AbstractEventLoop, self._loop)
-        gone = asyncio.run_coroutine_threadsafe(_gone(one), loop)
+        gone = asyncio.run_coroutine_threadsafe(_gone(one), self._running)
         try:
             for part in parts:
                 if gone.done():
                     return
                 message = {"type": "http.response.body", "body": part, "more_body": True}
-                asyncio.run_coroutine_threadsafe(_sent(one, message), loop).result()
+                asyncio.run_coroutine_threadsafe(_sent(one, message), self._running).result()
             _ = one.send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
@@ -270,11 +279,11 @@ def _start(one: Exchange, status: int, headers: Headers) -> None:
     _ = one.send({"type": "http.response.start", "status": status, "headers": lines})
 
 
-async def _body(one: Exchange, bytes_max: int, seconds_max: float) -> bytes:
-    """What a caller sends after the head, at most so much and not for longer; raises Problem."""
+async def _body(one: Exchange, bytes_max: int, until: float) -> bytes:
+    """What a caller sends after the head, at most so much, and until then; raises Problem."""
     parts, size = [], 0
     try:
-        async with asyncio.timeout(seconds_max):
+        async with asyncio.timeout_at(until):
             while True:
                 message = await one.receive()
                 if message["type"] == "http.disconnect":
@@ -284,7 +293,7 @@ async def _body(one: Exchange, bytes_max: int, seconds_max: float) -> bytes:
                 if size == one.length or size >= bytes_max or not message["more_body"]:
                     return b"".join(parts)
     except TimeoutError:
-        detail = f"The body did not come within {seconds_max:.0f} s"
+        detail = f"The body did not come within {BODY_SECONDS_MAX:.0f} s"
         raise Problem(408, "body_too_slow", detail, (), END) from None
 
 

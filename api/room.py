@@ -28,10 +28,10 @@ class Room:
         self._waiting: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
-    async def of(self, caller: str, size: int, seconds_max: float) -> AsyncIterator[None]:
-        """Room for a body, once there is some; 503 when there is none for so long."""
+    async def of(self, caller: str, size: int, until: float) -> AsyncIterator[None]:
+        """Room for a body, once there is some; 503 when there is none until then (loop time)."""
         try:
-            async with asyncio.timeout(seconds_max):
+            async with asyncio.timeout_at(until):
                 while not self._fits(caller, size):
                     await self._change()
         except TimeoutError:

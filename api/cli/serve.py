@@ -74,7 +74,7 @@ def server(
         port=port,
         workers=processes,
         interface=Interfaces.ASGINL,
-        loop=Loops.asyncio,
+        loop=Loops.auto,  # uvloop, where it is installed
         http=HTTPModes.http1,
         # One timer of the server's: for the head of a request, and for the next request.
         http1_settings=HTTP1Settings(

@@ -190,16 +190,20 @@ def loop() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-async def use(room: Room, caller: str, size: int, seconds_max: float, until: asyncio.Event) -> None:
-    async with room.of(caller, size, seconds_max):
-        await until.wait()
+async def use(room: Room, caller: str, size: int, seconds: float, done: asyncio.Event) -> None:
+    async with room.of(caller, size, soon(seconds)):
+        await done.wait()
+
+
+def soon(seconds: float = 0.01) -> float:
+    return asyncio.get_running_loop().time() + seconds
 
 
 def test_one_caller_waits_for_room_of_its_own_and_others_do_not(loop: asyncio.Runner) -> None:
     async def scene() -> None:
         room, done = Room(100, 40), asyncio.Event()
-        async with room.of("long", 40, 0.01):
-            async with room.of("other", 40, 0.01):
+        async with room.of("long", 40, soon()):
+            async with room.of("other", 40, soon()):
                 pass
             waits = asyncio.create_task(use(room, "long", 1, 60, done))
             with pytest.raises(Problem) as refused:
@@ -215,7 +219,7 @@ def test_one_caller_waits_for_room_of_its_own_and_others_do_not(loop: asyncio.Ru
 def test_all_callers_together_have_bounded_room(loop: asyncio.Runner) -> None:
     async def scene() -> None:
         room, done = Room(100, 60), asyncio.Event()
-        async with room.of("a", 60, 0.01), room.of("b", 40, 0.01):
+        async with room.of("a", 60, soon()), room.of("b", 40, soon()):
             with pytest.raises(Problem):
                 await use(room, "c", 1, 0.01, done)
 
