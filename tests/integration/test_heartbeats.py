@@ -28,7 +28,7 @@ def drain(
     settings: Settings, engine: Engine, redis_client: redis.Redis, tmp_path: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the queue `drain`, as `unbroken up` starts it; it has nothing to do."""
-    role = ours(Plan("127.0.0.1", 0, 1, 1), 1, Data(tmp_path))[0]
+    role = ours(Plan("127.0.0.1", 0, 1, 1), Data(tmp_path))[0]
     env = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
