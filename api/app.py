@@ -25,6 +25,7 @@ from api import (
     errors,
     facts,
     health,
+    imports,
     leaderboards,
     overload,
     participant_challenges,
@@ -110,7 +111,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
         tier_assignments, rewards, claims, challenges, participant_challenges, leaderboards,
         participants, personal_data, erasures, people, programs, webhooks, webhook_secrets,
-        webhook_trials, deliveries, replays, facts, dead_letters, audit,
+        webhook_trials, deliveries, replays, facts, dead_letters, audit, imports,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

@@ -14,7 +14,7 @@ from api.directory import Principal
 from api.limits import render_refusal
 from api.operations import describe
 from api.outcomes import Ledger
-from api.validation import Body, Code, FreeForm, ParticipantId
+from api.validation import Body, Code, FreeForm, ParticipantId, Past
 from api.writes import Kind, NoSuchDefinition, Stamp
 from models import awards
 from models.badges import Rarity
@@ -30,6 +30,9 @@ class AwardBody(Body):
     participant_id: ParticipantId
     badge_code: Code
     metadata: FreeForm | None = None
+    earned_at: Annotated[
+        Past | None, Field(description="When it was earned, if not now: of a history.")
+    ] = None
 
 
 class AwardBatch(Body):
@@ -111,7 +114,7 @@ def award() -> Response:
     answers={202: AwardsAccepted},
     body=AwardBatch,
     problems=batches.PROBLEMS,
-    parameters=batches.PARAMETERS,
+    parameters=(*batches.PARAMETERS, batches.EFFECTS),
     example={"awards": [_EXAMPLE]},
     content_types=(batches.JSON, batches.LINES),
 )
@@ -137,11 +140,14 @@ def _message(who: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
         stamp.id,
         posted.participant_id,
         str(badge.id),
-        stamp.received_us,
+        stamp.received_us if posted.earned_at is None else posted.earned_at,
         posted.metadata,
         stamp.is_awaited,
         stamp.is_silent,
+        stamp.is_alone,
     )
 
 
-AWARD = Kind(Ledger("award", "awards", awards.find, salt=b"award"), AwardBody, _message)
+AWARD = Kind(
+    Ledger("award", "awards", awards.find, salt=b"award"), AwardBody, _message, may_be_alone=True
+)

@@ -43,6 +43,12 @@ PARAMETERS = (
         " writes or of what follows from them. To bring a history along.",
     ),
 )
+EFFECTS = Parameter(
+    "effects",
+    {"type": "boolean", "default": True},
+    "`false`, with `facts=false`: no milestone and no challenge counts these writes. For a history"
+    " whose badges, points and progress are brought along as they are.",
+)
 JSON, LINES = "application/json", "application/x-ndjson"
 
 Outcome = Message | Problem
@@ -69,6 +75,7 @@ class _Posted:
     kind: Kind
     name: str
     is_silent: bool
+    is_alone: bool
     items: Sequence[Any]
 
 
@@ -79,7 +86,8 @@ def post(kind: Kind, name: str) -> Response:
     """
     overload.check_write(principal())
     _check_caps()
-    posted = _Posted(kind, name, _is_silent(), _items(name))
+    is_silent = _is_silent()
+    posted = _Posted(kind, name, is_silent, _is_alone(kind, is_silent), items(name))
     outcomes, accepted = under_current_configuration(lambda who: _accept(who, posted))
     results = list(_results(kind, outcomes, accepted))
     codes = Counter(result["error"]["code"] for result in results if "error" in result)
@@ -97,6 +105,14 @@ def _is_silent() -> bool:
     return True
 
 
+def _is_alone(kind: Kind, is_silent: bool) -> bool:
+    if not kind.may_be_alone or query_bool("effects") is not False:
+        return False
+    if not is_silent:
+        raise invalid_field("effects", "silent", "may be false only together with facts=false")
+    return True
+
+
 def _check_caps() -> None:
     try:
         under_current_configuration(refuse_spent)
@@ -105,7 +121,7 @@ def _check_caps() -> None:
         raise
 
 
-def _items(name: str) -> list[Any]:
+def items(name: str) -> list[Any]:
     """Each a value to validate, or the Problem of a line that could not be read."""
     media_type = require_type(JSON, LINES)
     raw = read_body()
@@ -133,17 +149,20 @@ def _line(line: bytes) -> Any:
 
 
 def _accept(who: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
-    received_us, kind, is_silent = clock.now_us(), posted.kind, posted.is_silent
+    received_us, kind = clock.now_us(), posted.kind
+    how = (posted.is_silent, posted.is_alone)
     issued = ids.issue(received_us, kind.ledger.secret(who.tenant), len(posted.items))
     outcomes = [
-        _outcome(who, kind, value, Stamp(str(write_id), received_us, False, is_silent))
+        _outcome(who, kind, value, Stamp(str(write_id), received_us, False, *how))
         for value, write_id in zip(posted.items, issued, strict=True)
     ]
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
         confirm(who)
     messages = [one for one in outcomes if not isinstance(one, Problem)]
     places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
-    operation = f"{posted.name} of {kind.ledger.noun}, silent {is_silent}"
+    operation = f"{posted.name} of {kind.ledger.noun}, silent {posted.is_silent}"
+    if posted.is_alone:
+        operation += ", alone"
     key = batch_idempotency(operation, places, posted.items)
     if not messages:
         show_standing()

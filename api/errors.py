@@ -79,6 +79,7 @@ CODES: dict[str, tuple[int, str]] = {
     "claim_not_found": (404, "No claim was accepted under this id."),
     "method_not_allowed": (405, "The path exists; `Allow` lists what can be done with it."),
     "body_too_slow": (408, "The body did not come within 10 s."),
+    "balance_conflict": (409, "This participant's balance was opened before, with other totals."),
     "idempotency_conflict": (409, "This Idempotency-Key was first used with another body."),
     "webhook_disabled": (409, "The destination is disabled: nothing is sent there."),
     "replay_limit_reached": (409, "The tenant has as many replays running as it may have."),

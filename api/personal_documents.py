@@ -30,6 +30,8 @@ class ExportedProfile(TypedDict):
     total_earned: int
     total_spent: int
     balance: int
+    opening_earned: int | None  # brought along from elsewhere
+    opening_spent: int | None
     rewards_claimed: int
     tier_code: str | None
     tier_achieved_at: Moment | None

@@ -43,6 +43,7 @@ CHAPTERS = {
     "replays": "Webhooks",
     "facts": "Facts",
     "dead_letters": "Dead letters",
+    "imports": "Import",
     "audit": "Audit",
     "health": "Service",
     "reference": "Service",
@@ -63,6 +64,7 @@ CHAPTER_TEXTS = {
     "Webhooks": "Where facts are sent.",
     "Facts": "What happened, to be fetched at your own pace.",
     "Dead letters": "Accepted writes that could not be applied: to be replayed or discarded.",
+    "Import": "Bring along what participants had elsewhere; silent, and idempotent by row.",
     "Audit": "Who changed what: written with each change of an admin or the operator.",
     "Service": "Health, and this documentation. No key is needed.",
 }

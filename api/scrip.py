@@ -123,7 +123,7 @@ def put_participant() -> Response:
         profile, is_new = _write(session, mine, posted)
         enrolled = programs.of_participant(session, mine.id, profile.id)
     if posted.status is not None:
-        _mark(mine, posted.external_id, is_active=posted.status == "ACTIVE")
+        mark(mine, posted.external_id, is_active=posted.status == "ACTIVE")
     return answer(_as_json(mine, profile, enrolled), 201 if is_new else 200)
 
 
@@ -152,7 +152,7 @@ def _check_program(session: Session, mine: Tenant, program_id: str) -> None:
         raise not_found("program", program_id)
 
 
-def _mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
+def mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
     """Tell the door, after the commit, whether it takes this participant's writes.
 
     Two who change a status at once may come here in another order than they committed in. Each

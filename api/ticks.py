@@ -128,7 +128,7 @@ def record() -> Response:
     body=TickBatch,
     example={"ticks": [_EXAMPLE]},
     problems=batches.PROBLEMS,
-    parameters=batches.PARAMETERS,
+    parameters=(*batches.PARAMETERS, batches.EFFECTS),
     content_types=(batches.JSON, batches.LINES),
 )
 def record_batch() -> Response:
@@ -159,6 +159,7 @@ def _message(who: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
         stamp.is_awaited,
         stamp.is_silent,
         posted.counted_timezone,
+        stamp.is_alone,
     )
 
 
@@ -182,4 +183,4 @@ def _check_range(occurred_us: int, now_us: int) -> None:
         raise Problem(422, "timestamp_out_of_range", detail, [error])
 
 
-TICK = Kind(Ledger("tick", "ticks", ticks.find, salt=b""), TickBody, _message)
+TICK = Kind(Ledger("tick", "ticks", ticks.find, salt=b""), TickBody, _message, may_be_alone=True)

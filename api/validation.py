@@ -99,6 +99,18 @@ Instant = Annotated[
 ]
 
 
+AHEAD_US_MAX = 60_000_000  # by which another machine's clock may be ahead
+
+
+def _past(instant_us: int) -> int:
+    if not 0 <= instant_us <= clock.now_us() + AHEAD_US_MAX:
+        raise PydanticCustomError("past", "must be from 1970 on, and not in the future")
+    return instant_us
+
+
+Past = Annotated[Instant, AfterValidator(_past)]
+
+
 def _free_form(value: Any) -> str:
     """An object's JSON text; free form, but bounded (contract §1)."""
     if not isinstance(value, dict):

@@ -53,6 +53,7 @@ class Stamp:
     received_us: int
     is_awaited: bool
     is_silent: bool = False
+    is_alone: bool = False  # nothing follows from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Kind:
     body: type[Body]
     # Raises Problem; NoSuchDefinition where a cached definition is the reason.
     message: Callable[[Principal, Any, Stamp], Message]
+    may_be_alone: bool = False  # whether a batch may ask that nothing follows
 
 
 class NoSuchDefinition(Problem):

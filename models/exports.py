@@ -10,14 +10,54 @@ import sqlalchemy as sa
 
 from models import clock, streaks
 from models.db import Session
+from models.personal_data import plain
 from models.rules.periods import key_of, period_at
 
 ROWS_AT_ONCE = 1_000  # held in memory
 
 _PARTICIPANTS = """
     SELECT p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone, p.status, p.tags,
-      p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at, p.created_at
+      p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at,
+      p.created_at,
+      (SELECT json_agg(json_build_object('name', d.name, 'enrolled_at',
+         to_char(e.enrolled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+         ORDER BY e.enrolled_at, d.id)
+       FROM participant_programs e
+       JOIN programs d ON d.tenant_id = e.tenant_id AND d.id = e.program_id
+       WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id) AS programs
     FROM participants p WHERE p.tenant_id = :tenant_id ORDER BY p.id
+"""
+_BALANCES = """
+    SELECT p.external_id AS participant_id, p.points_earned AS total_earned,
+      p.points_spent AS total_spent, p.points_earned - p.points_spent AS balance,
+      t.code AS tier_code, p.tier_achieved_at
+    FROM participants p LEFT JOIN tiers t ON t.tenant_id = p.tenant_id AND t.id = p.tier_id
+    WHERE p.tenant_id = :tenant_id AND (p.points_earned > 0 OR p.tier_id IS NOT NULL)
+    ORDER BY p.id
+"""
+_AWARDS = """
+    SELECT p.external_id AS participant_id, d.code AS badge_code, e.earned_at, e.metadata,
+      e.award_id::text AS award_id
+    FROM participant_badges e
+    JOIN participants p ON p.tenant_id = e.tenant_id AND p.id = e.participant_id
+    JOIN badges d ON d.tenant_id = e.tenant_id AND d.id = e.badge_id
+    WHERE e.tenant_id = :tenant_id ORDER BY e.participant_id, e.badge_id
+"""
+_CLAIMS = """
+    SELECT p.external_id AS participant_id, d.code AS reward_code, c.id AS claimed_at,
+      c.points_deducted, c.balance_after, c.metadata, c.id::text AS claim_id
+    FROM reward_claims c
+    JOIN participants p ON p.tenant_id = c.tenant_id AND p.id = c.participant_id
+    JOIN rewards d ON d.tenant_id = c.tenant_id AND d.id = c.reward_id
+    WHERE c.tenant_id = :tenant_id ORDER BY c.id
+"""
+_CHALLENGES = """
+    SELECT p.external_id AS participant_id, d.code AS challenge_code, g.progress, g.completed_at,
+      d.target, g.updated_at
+    FROM challenge_progress g
+    JOIN participants p ON p.tenant_id = g.tenant_id AND p.id = g.participant_id
+    JOIN challenges d ON d.tenant_id = g.tenant_id AND d.id = g.challenge_id
+    WHERE g.tenant_id = :tenant_id ORDER BY g.participant_id, g.challenge_id
 """
 _STATES = f"""
     SELECT {streaks.STATE_COLUMNS}, p.external_id
@@ -46,6 +86,7 @@ def participants(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
             "timezone": row.timezone,
             "status": row.status,
             "tags": list(row.tags),
+            "programs": row.programs or [],
             "total_events": row.total_events,
             "points_earned": row.points_earned,
             "points_spent": row.points_spent,
@@ -53,6 +94,26 @@ def participants(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
             "last_seen_at": _instant(row.last_seen_at),
             "created_at": _instant(row.created_at),
         }
+
+
+def balances(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Who has or ever had points, or is in a tier."""
+    return map(plain, _stream(session, _BALANCES, tenant_id))
+
+
+def awards(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Who has which badge, since when."""
+    return map(plain, _stream(session, _AWARDS, tenant_id))
+
+
+def claims(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Who claimed which reward, in the order of acceptance."""
+    return map(plain, _stream(session, _CLAIMS, tenant_id))
+
+
+def challenges(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """How far everybody is in what they have begun."""
+    return map(plain, _stream(session, _CHALLENGES, tenant_id))
 
 
 def states(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:

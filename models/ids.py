@@ -42,6 +42,12 @@ def issue(now_us: int, secret: bytes, count: int = 1) -> Iterator[UUID]:
         yield _compose(milliseconds, (bits << _TAG_BITS) | tag)
 
 
+def derived(now_us: int, secret: bytes, text: str) -> UUID:
+    """A UUIDv7 of an instant that is the same for the same text, and not to be guessed."""
+    bits = int.from_bytes(blake2b(text.encode(), key=secret, digest_size=16).digest())
+    return _compose(now_us // 1_000, bits)
+
+
 def sibling(value: UUID, nth: int, secret: bytes) -> UUID:
     """The id that `issue` gave so many places after another one in the same call."""
     milliseconds, bits = value.int >> 80, (_random_of(value) >> _TAG_BITS) + nth

@@ -69,7 +69,8 @@ _BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
 _PROFILE = sa.text("""
 SELECT p.display_name, p.avatar_url, p.attributes, p.timezone, p.status, p.tags, p.inactive_since,
   p.total_events, p.points_earned AS total_earned, p.points_spent AS total_spent,
-  p.points_earned - p.points_spent AS balance, p.rewards_claimed, t.code AS tier_code,
+  p.points_earned - p.points_spent AS balance, p.opening_earned, p.opening_spent,
+  p.rewards_claimed, t.code AS tier_code,
   p.tier_achieved_at, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at
 FROM participants p
 LEFT JOIN tiers t ON t.tenant_id = p.tenant_id AND t.id = p.tier_id
@@ -79,7 +80,7 @@ WHERE p.tenant_id = :tenant_id AND p.id = :participant_id
 
 def profile(session: Session, subject: Subject) -> Row:
     """The participant's own row."""
-    return _plain(session.execute(_PROFILE, _values(subject)).one())
+    return plain(session.execute(_PROFILE, _values(subject)).one())
 
 
 # -- lists -----------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def _list(name: str, tables: tuple[str, ...], statement: str) -> Section:
     """A section that one statement reads, with the names of its columns."""
 
     def rows(session: Session, subject: Subject) -> Iterator[Row]:
-        return map(_plain, _stream(session, statement, subject))
+        return map(plain, _stream(session, statement, subject))
 
     return Section(name, tables, rows)
 
@@ -207,7 +208,7 @@ def _milestones(session: Session, subject: Subject) -> Iterator[Row]:
 
 
 def _ticks(session: Session, subject: Subject) -> Iterator[Row]:
-    for row in map(_plain, _stream(session, _TICKS, subject)):
+    for row in map(plain, _stream(session, _TICKS, subject)):
         row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
         yield row
 
@@ -250,7 +251,7 @@ def _of_facts(statement: sa.TextClause) -> Callable[[Session, Subject], Iterator
 
 def _sent(row: Any) -> Row:
     """A URL may hold a password: the destination is its scheme and host."""
-    made = _plain(row)
+    made = plain(row)
     made["fact_id"] = f"evt_{row.fact_id.hex}"
     url = made.pop("url")
     parts = urlsplit(url or "")
@@ -293,7 +294,8 @@ def _stream(session: Session, statement: str, subject: Subject) -> Iterator[Any]
     )
 
 
-def _plain(row: Any) -> Row:
+def plain(row: Any) -> Row:
+    """A row as JSON has it, by the names of its columns."""
     values: Mapping[str, Any] = row._asdict()
     return {name: _value(name, value) for name, value in values.items()}
 

@@ -20,7 +20,7 @@ from models.db import Session, copy, copy_text, run
 from models.ledgers import Ledger
 from models.tiers import Upgrade
 
-Kind = Literal["award", "deduct", "claim", "milestone", "challenge"]
+Kind = Literal["award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent"]
 Account = Literal["issued", "available", "deducted", "redeemed"]
 
 ACCOUNTS: dict[Kind, tuple[Account, Account]] = {  # debited, credited
@@ -29,6 +29,8 @@ ACCOUNTS: dict[Kind, tuple[Account, Account]] = {  # debited, credited
     "challenge": ("issued", "available"),
     "deduct": ("available", "deducted"),
     "claim": ("available", "redeemed"),
+    "opening": ("issued", "available"),  # what was earned elsewhere, and what was spent there
+    "opening_spent": ("available", "deducted"),
 }
 
 

@@ -162,7 +162,8 @@ def active(session: Session, tenant_id: int, participant_ids: Sequence[int]) -> 
 def points_by_day(
     session: Session, tenant_id: int, participant_ids: Sequence[int], first_day: int
 ) -> dict[int, dict[int, int]]:
-    """The points that some participants earned from a day on, by day.
+    """The points that some participants earned from a day on, by day; opening balances were earned
+    elsewhere, on no day that is known.
 
     Ids are UUIDv7, so the time is a range of the ledger's index, and the day stands in their
     first 48 bits.
@@ -176,7 +177,7 @@ def points_by_day(
         FROM unnest(CAST(%(ids)s AS bigint[])) AS k (participant_id)
         JOIN point_transactions t ON t.tenant_id = %(tenant_id)s
           AND t.participant_id = k.participant_id AND t.id >= %(first)s
-        WHERE t.credit = 'available' GROUP BY 1, 2
+        WHERE t.credit = 'available' AND t.kind <> 'opening' GROUP BY 1, 2
         """,
         {
             "tenant_id": tenant_id,

@@ -23,7 +23,7 @@ from webhooks import facts
 from workers.badges import Asked, Awards, badge_of
 from workers.batch import Batch
 from workers.challenges import Challenges
-from workers.messages import AwardV1, ClaimV1, Message, PointsV1
+from workers.messages import AwardV1, ClaimV1, Message, PointsV1, is_alone
 from workers.milestones import Milestones
 from workers.points import INSUFFICIENT, Movement, Points, too_few
 from workers.rewards import Claims
@@ -104,6 +104,8 @@ class Effects:
 
     def happened(self, message: Message, what: Happened, at_us: int) -> None:
         """Something that challenges may count happened at an instant."""
+        if is_alone(message):
+            return
         self._events.append(_Event(message, what, at_us))
 
     def _award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
@@ -119,6 +121,8 @@ class Effects:
 
     def prize(self, batch: Batch, message: Message, kind: Kind, prize: Prize) -> bool | None:
         """Give what a milestone or a challenge gives; whether its badge is new, if it has one."""
+        if is_alone(message):
+            return None
         is_new, badge = None, _badge(batch, message, prize.badge_code)
         if badge:
             asked = Asked(str(ids.uuid7(batch.now_us)), batch.now_us, prize.metadata)

@@ -22,6 +22,7 @@ class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
     is_silent: bool = False  # no fact tells of it, nor of what follows from it
     # IANA: the calendar that counts, whatever the tick and its streak say; of an export
     counted_timezone: str | None = None
+    is_alone: bool = False  # no milestone and no challenge counts it: of an export
 
 
 class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
@@ -35,6 +36,7 @@ class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
     metadata: str | None = None  # JSON as sent
     is_awaited: bool = False  # somebody waits for the answer
     is_silent: bool = False  # no fact tells of it, nor of what follows from it
+    is_alone: bool = False  # no challenge counts it: of an export
 
 
 class PointsV1(msgspec.Struct, frozen=True, array_like=True, tag="points.1"):
@@ -93,6 +95,11 @@ def noun(message: Message) -> str:
 def is_told(message: Message) -> bool:
     """Whether facts tell of a write. A worker one release older tells of all."""
     return not (isinstance(message, (TickV1, AwardV1, PointsV1)) and message.is_silent)
+
+
+def is_alone(message: Message) -> bool:
+    """Whether nothing follows from a write: what did has been brought along with it."""
+    return isinstance(message, (TickV1, AwardV1)) and message.is_alone
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -1,4 +1,4 @@
-"""`unbroken export`: participants, states and ticks of a tenant, streamed from one snapshot."""
+"""`unbroken export`: what a tenant holds, kind by kind, streamed from one snapshot."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ WHAT: dict[str, Callable[[Session, int], Iterator[dict[str, Any]]]] = {
     "participants": exports.participants,
     "states": exports.states,
     "ticks": exports.ticks,
+    "awards": exports.awards,
+    "balances": exports.balances,
+    "claims": exports.claims,
+    "challenges": exports.challenges,
 }
 COLUMNS = {
     "participants": (
         "participant_id", "display_name", "avatar_url", "attributes", "timezone", "status", "tags",
-        "total_events", "points_earned", "points_spent", "first_seen_at", "last_seen_at",
-        "created_at",
+        "programs", "total_events", "points_earned", "points_spent", "first_seen_at",
+        "last_seen_at", "created_at",
     ),
     "states": (
         "participant_id", "streak_code", "period", "count", "longest_count", "grace_remaining",
@@ -41,10 +45,22 @@ COLUMNS = {
         "participant_id", "streak_code", "timestamp", "timezone", "counted_timezone", "metadata",
         "tick_id", "period_key", "outcome", "new_count",
     ),
+    "awards": ("participant_id", "badge_code", "earned_at", "metadata", "award_id"),
+    "balances": (
+        "participant_id", "total_earned", "total_spent", "balance", "tier_code",
+        "tier_achieved_at",
+    ),
+    "claims": (
+        "participant_id", "reward_code", "claimed_at", "points_deducted", "balance_after",
+        "metadata", "claim_id",
+    ),
+    "challenges": (
+        "participant_id", "challenge_code", "progress", "completed_at", "target", "updated_at",
+    ),
 }  # fmt: skip
 NOT_IN_IT = (
-    "Not in it: definitions, badges, movements of points, tiers, rewards, challenges, facts, keys,"
-    " ticks older than the ledger keeps, and writes that no worker has applied yet."
+    "Not in it: definitions, single movements of points, facts, keys, ticks older than the ledger"
+    " keeps, and writes that no worker has applied yet."
 )
 
 
@@ -89,14 +105,14 @@ export.add_command(person)
 @data_option
 @json_option
 def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -> None:
-    """Write the participants, states or ticks of a TENANT, as one moment saw them. The word
-    `tenant` may be left out.
+    """Write one kind of what a TENANT holds, as one moment saw it. The word `tenant` may be left
+    out.
 
     Reads the database, as operators do, in one snapshot and with little memory however much there
-    is. Exported ticks can be read by `unbroken import`. With --json the count on stderr is JSON.
+    is. All but states can be read by `unbroken import`. With --json the count on stderr is JSON.
 
-    Not in it: definitions, badges, movements of points, tiers, rewards, challenges, facts, keys,
-    ticks older than the ledger keeps, and writes that no worker has applied yet.
+    Not in it: definitions, single movements of points, facts, keys, ticks older than the ledger
+    keeps, and writes that no worker has applied yet.
 
     \b
     Example:

@@ -253,3 +253,4 @@ def test_every_command_of_the_document_does_what_it_says(
         assert done.returncode == 0, f"{block}\n{done.stderr}"
     service.pipeline.drain()
     assert count(engine, "ticks", account.live) == 9  # 3 + 2 + 2 + 2
+    assert count(engine, "point_transactions", account.live) == 3

@@ -143,7 +143,7 @@ def test_an_export_holds_everybody_and_its_ticks_can_be_imported(
     people = operator(service, settings, "export", account.slug, "participants")
     rows = [json.loads(line) for line in people.stdout.splitlines()]
     assert len({row["participant_id"] for row in rows}) == 600
-    assert "600 participants. Not in it: definitions, badges" in people.stderr
+    assert "600 participants. Not in it: definitions, single" in people.stderr
     states = operator(service, settings, "export", account.slug, "states", "--json")
     first = json.loads(states.stdout.splitlines()[0])
     assert first["recorded"] == [[noon(3)[:10], noon(2)[:10]]]

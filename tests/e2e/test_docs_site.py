@@ -69,6 +69,7 @@ RUN_BY = {  # who runs, or compares with the code, the blocks of each page
     "docs/errors.md": "e2e/test_docs_site.py",
     "docs/facts.md": "integration/test_fact_catalogue.py",
     "docs/import.md": "e2e/test_cli_import.py",
+    "docs/moving.md": "e2e/test_moving.py",
     "docs/operations.md": "e2e/test_backup.py",
     "docs/points.md": "e2e/test_points_page.py",
     "docs/quickstart.md": "e2e/test_docs_site.py",

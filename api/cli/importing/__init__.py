@@ -1,8 +1,8 @@
 """`unbroken import`: files of histories, read strictly, sent in batches, resumable.
 
-A *kind* of row (ticks, awards, ...) is one declaration, a `Kind` in `KINDS` (kinds.py): its fields
-in order, which of them are needed, how each is read, where the items go, and which columns of
-`unbroken export` it passes over. A new kind needs nothing else in this folder. Conventions:
+A *kind* of row (ticks, awards, ...) is one declaration, a `Kind` in `KINDS` (registry.py): its
+fields in order, which of them are needed, how each is read, where the items go, and which columns
+of `unbroken export` it passes over. A new kind needs nothing else in this folder. Conventions:
 
 1. A field has the name of the API's field. `Field.read` turns a cell (text of a CSV, any value of
    NDJSON; never empty) into the item's value, or raises BadRow with a sentence. cells.py has the

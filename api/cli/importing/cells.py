@@ -82,6 +82,12 @@ def _is_too_deep(value: Any, levels: int) -> bool:
     return levels == 0 or any(_is_too_deep(one, levels - 1) for one in inner)
 
 
+def json_list(value: Any) -> list[Any]:
+    """A list, or its JSON text."""
+    found = json_value(value) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise BadRow("must be a JSON list")
+    return found
 def whole_number(value: Any) -> int:
     """A whole number in plain digits."""
     if not _WHOLE.fullmatch(text(value).strip()):

@@ -15,8 +15,9 @@ from api.cli.errors import CannotRun
 from api.cli.importing import preview, sending, source
 from api.cli.importing.columns import Naming, plain
 from api.cli.importing.job import Job
-from api.cli.importing.kinds import KINDS, Kind
+from api.cli.importing.kinds import Kind
 from api.cli.importing.mapping import Mapper
+from api.cli.importing.registry import KINDS
 from api.cli.importing.source_rows import DELIMITERS
 from api.cli.options import data_option, json_option
 from api.cli.remote import key_option, url_option
@@ -31,7 +32,7 @@ _FORMATS = {
 _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timezone"}
 
 
-@click.command("import", short_help="Import a history of ticks or awards; resumable.")
+@click.command("import", short_help="Import a history, participants, balances and more; resumable.")
 @click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option("--kind", type=click.Choice(list(KINDS)), default="ticks", show_default=True)
 @click.option(
@@ -64,6 +65,11 @@ _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timez
     default=False,
     help="Whether webhooks and the feed tell of it.  [default: --no-facts]",
 )
+@click.option(
+    "--effects/--no-effects",
+    default=True,
+    help="Whether milestones and challenges count ticks and awards.  [default: --effects]",
+)
 @click.option("--checkpoint", "kept", type=click.Path(dir_okay=False, path_type=Path),
               help="Where to keep how far it came.  [default: FILE.import.json]")  # fmt: skip
 @click.option("--afresh", is_flag=True, help="Ignore the checkpoint: rows may then count twice.")
@@ -75,7 +81,7 @@ _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timez
 @data_option
 @json_option
 def import_(source: str, as_json: bool, **given: Any) -> None:
-    """Import a history of ticks or awards from FILE (- for stdin), CSV with a head or NDJSON.
+    """Import ticks, or another --kind of rows, from FILE (- for stdin), CSV with a head or NDJSON.
 
     Nothing is guessed. A file whose columns or quotes are not understood is refused before
     anything is sent; a row without an instant, with an unknown zone or of another shape is refused
@@ -84,12 +90,14 @@ def import_(source: str, as_json: bool, **given: Any) -> None:
     Start it again after whatever stopped it, also kill -9: it goes on, and no row counts twice
     within the day for which the service remembers keys. By default nobody is told of a history
     (--no-facts needs an admin key): states, badges and points are there, without facts.
-    Exits with 1 when rows or the file were refused.
+    Participants, balances, claims and challenges are silent always, and known again by what a row
+    says: read twice they change nothing. Exits with 1 when rows or the file were refused.
 
     \b
     Example:
       unbroken import history.csv --streak daily_login --map participant_id=user --dry-run
       unbroken import history.csv --streak daily_login --map participant_id=user
+      unbroken import balances.csv --kind balances
       zcat ticks.ndjson.gz | unbroken import - --checkpoint ticks.json
     """
     job = _job(source, given)
@@ -119,11 +127,15 @@ def _job(file: str, given: Mapping[str, Any]) -> Job:
         raise CannotRun("--timezone must be an IANA time zone such as Australia/Sydney")
     naming = Naming(kind, _mapped(kind, given["columns"]), _constants(kind, given),
                     frozenset(plain(name) for name in given["ignored"]))  # fmt: skip
+    if not kind.is_queued and (given["facts"] or not given["effects"]):
+        raise CannotRun(f"no fact tells of imported {kind.name}, and nothing follows from them")
+    if given["facts"] and not given["effects"]:
+        raise CannotRun("--no-effects goes only with --no-facts")
     kept = given["kept"] or (None if file == source.STDIN else Path(f"{file}.import.json"))
     return Job(
         file, given["file_format"] or _format(file), _delimiter(given["delimiter"]),
         Mapper(naming, zone), given["facts"], kept, given["afresh"], given["rejects"],
-        given["key"] or "",
+        given["key"] or "", given["effects"],
     )  # fmt: skip
 
 
@@ -172,10 +184,12 @@ def _summary(job: Job, done: Mapping[str, Any]) -> str:
         return preview.in_words(done, job.mapper.naming.kind)
     told = "facts tell of them" if job.facts else "no facts"
     again = f" (from row {done['resumed_at'] + 1} on, this time)" if done["resumed_at"] else ""
+    is_queued = job.mapper.naming.kind.is_queued
+    now = _NOW if done["accepted"] and is_queued else ""
     kept = f" Refused rows: {job.rejects}." if done["refused"] and job.rejects else ""
     return (
         f"{done['rows']} rows{again}: {done['accepted']} accepted, {done['refused']} refused;"
-        f" {told}.{_NOW if done['accepted'] else ''}{kept}"
+        f" {told}.{now}{kept}"
     )
 
 

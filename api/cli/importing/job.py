@@ -37,6 +37,7 @@ class Job:
     is_afresh: bool
     rejects: Path | None
     key: str
+    effects: bool = True
     shown: int = field(default=0)
 
     @contextmanager
@@ -71,6 +72,7 @@ class Job:
         told += [naming.kind.name, repr(sorted(naming.mapped.items()))]
         told += [repr(sorted(naming.constants.items())), repr(sorted(naming.ignored))]
         told += [str(self.mapper.timezone), str(self.facts)]
+        told += [] if self.effects else ["no effects"]
         found = hashlib.sha256("\n".join(told).encode())
         if self.source != source.STDIN:
             try:

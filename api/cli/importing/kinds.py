@@ -43,9 +43,10 @@ class Kind:
     noun: str = ""  # of a definition, as the API calls it
     # The calendar day for which an item counts, given its zone; None where a kind has no days.
     day: Callable[[Item, str | None], str] | None = None
+    is_queued: bool = True  # workers apply it; else it is written at once, and never told of
 
 
-_PEOPLE = (
+PEOPLE = (
     "user_id",
     "userid",
     "user",
@@ -70,6 +71,11 @@ def _finish_tick(item: Item, zone: str | None) -> None:
         item["counted_timezone"] = "UTC"
 
 
+def _finish_award(item: Item, zone: str | None) -> None:
+    if "earned_at" in item:
+        item["earned_at"], _ = instant(item["earned_at"], zone)
+
+
 def _day_of_tick(item: Item, zone: str | None) -> str:
     at = datetime.fromisoformat(item["timestamp"])
     return cells.on_calendar(at, item.get("counted_timezone") or item.get("timezone") or zone)
@@ -78,7 +84,7 @@ def _day_of_tick(item: Item, zone: str | None) -> str:
 TICKS = Kind(
     name="ticks",
     fields={
-        "participant_id": Field(is_needed=True, hints=_PEOPLE),
+        "participant_id": Field(is_needed=True, hints=PEOPLE),
         "streak_code": Field(is_needed=True, hints=("streak", "habit", "metric", "event_type")),
         "timestamp": Field(cells.as_it_is, is_needed=True, hints=_TIMES),
         "timezone": Field(cells.zone, hints=("time_zone", "tz", "zone")),
@@ -97,14 +103,15 @@ TICKS = Kind(
 AWARDS = Kind(
     name="awards",
     fields={
-        "participant_id": Field(is_needed=True, hints=_PEOPLE),
+        "participant_id": Field(is_needed=True, hints=PEOPLE),
         "badge_code": Field(is_needed=True, hints=("badge", "achievement", "code")),
         "metadata": Field(cells.json_object, hints=("properties", "payload", "data")),
+        "earned_at": Field(cells.as_it_is, hints=("earned", "awarded_at", *_TIMES)),
     },
     send=lambda transport, batch, keyed: many.send(transport, many.AWARDS, batch, keyed),
+    ignored=frozenset({"award_id"}),
+    finish=_finish_award,
     code_field="badge_code",
     definitions="/admin/badges",
     noun="Badge",
 )
-
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (TICKS, AWARDS)}

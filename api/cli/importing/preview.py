@@ -57,7 +57,8 @@ class Known:
             return
         code = item[self.kind.code_field]
         found = self.definitions.get(code)
-        if found is None or not found.get("is_active", True):
+        is_open = found is not None and (found.get("is_active", True) or not self.kind.is_queued)
+        if not is_open:  # what is no new write may be of a definition that is no longer active
             raise BadRow(f"{self.kind.noun} '{code}' not found")
 
     def zone(self, item: Item) -> str | None:

@@ -81,7 +81,8 @@ def _send(api: Unbroken, job: Job, state: Checkpoint, window: list[Row]) -> list
     it is; return what was refused, in the order of the file."""
     good = [row for row in window if row.item is not None]
     refused = [(row, row.why) for row in window if row.item is None]
-    sending, place = Sending(job.facts, patience_seconds=PATIENCE_SECONDS), 0
+    sending = Sending(job.facts, patience_seconds=PATIENCE_SECONDS, effects=job.effects)
+    place = 0
     for batch in many.batches(row.item for row in good if row.item is not None):
         key = f"import:{state.run}:{state.rows}:{place}"
         results = job.mapper.naming.kind.send(api.transport, batch, (key, sending))

@@ -48,6 +48,14 @@ class Sending:
     items_max: int = ITEMS_MAX
     # How long items over a cap are tried again; 0: their results say so at once.
     patience_seconds: float = 0.0
+    # False, with facts=False: no milestone and no challenge counts ticks and awards.
+    effects: bool = True
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """As the query says it."""
+        wishes = {"facts": self.facts, "effects": self.effects}
+        return {name: "false" for name, is_wanted in wishes.items() if not is_wanted}
 
 
 def batches(
@@ -90,7 +98,7 @@ def send(
     """
     key, how = keyed
     ends = time.monotonic() + how.patience_seconds
-    results = _post(transport, kind, batch, (key, how.facts))
+    results = _post(transport, kind, batch, (key, how))
     for nth in count(1):
         limited = [one.index for one in results if _kept_nothing(one.error)]
         pause = min(REFUSED_SECONDS_FIRST * 2 ** (nth - 1), REFUSED_SECONDS_MAX)
@@ -98,7 +106,7 @@ def send(
             break
         transport.sleep(pause)
         again = [batch[index] for index in limited]
-        told = _post(transport, kind, again, (f"{key}:{nth}", how.facts))
+        told = _post(transport, kind, again, (f"{key}:{nth}", how))
         for index, one in zip(limited, told, strict=True):
             results[index] = replace(one, index=index)
     return results
@@ -111,14 +119,14 @@ def _kept_nothing(error: ApiError | None) -> bool:
 
 
 def _post(
-    transport: Transport, kind: Kind, items: Sequence[Mapping[str, Any]], how: tuple[str, bool]
+    transport: Transport, kind: Kind, items: Sequence[Mapping[str, Any]], keyed: tuple[str, Sending]
 ) -> list[ItemResult]:
-    key, facts = how
+    key, how = keyed
     call = Call(
         "POST",
         kind.path,
         {kind.name: list(items)},
-        {} if facts else {"facts": "false"},
+        how.params,
         {"Idempotency-Key": key},
     )
     return [_result(kind, one) for one in transport.call(call)["results"]]

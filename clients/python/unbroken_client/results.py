@@ -39,6 +39,7 @@ class AwardInput(TypedDict):
     participant_id: str
     badge_code: str
     metadata: NotRequired[Mapping[str, Any]]
+    earned_at: NotRequired[str]
 
 
 class PointsDetails(TypedDict, total=False):

@@ -1,0 +1,123 @@
+"""Kinds of rows beside ticks and awards: participants, balances, claims, challenges.
+
+They are written at once, not through the queue, and each row is known again by what it says: the
+same rows sent again change nothing (models/imports.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from unbroken_client.errors import problem_error
+from unbroken_client.many import Sending
+from unbroken_client.results import ItemResult
+from unbroken_client.transport import Call, Transport
+
+from api.cli.importing import cells
+from api.cli.importing.instants import instant
+from api.cli.importing.kinds import PEOPLE, Field, Item, Kind, Send
+
+
+def _to(name: str) -> Send:
+    """Send rows to the route of a kind; its name is also that of the list in the body."""
+
+    def send(
+        transport: Transport, batch: Sequence[Mapping[str, Any]], keyed: tuple[str, Sending]
+    ) -> list[ItemResult]:
+        call = Call("POST", f"/admin/import/{name}", {name: list(batch)})
+        return [_result(one) for one in transport.call(call)["results"]]
+
+    return send
+
+
+def _result(one: Mapping[str, Any]) -> ItemResult:
+    if "error" in one:
+        return ItemResult(one["index"], error=problem_error(one["error"]))
+    return ItemResult(one["index"], id=one["participant_id"])
+
+
+def instants(*names: str) -> Callable[[Item, str | None], None]:
+    """Read the instants of some fields, where a row has them, by the zone of --timezone."""
+
+    def finish(item: Item, zone: str | None) -> None:
+        for name in names:
+            if name in item:
+                item[name], _ = instant(item[name], zone)
+
+    return finish
+
+
+_WHO = Field(is_needed=True, hints=PEOPLE)
+_INSTANT = Field(cells.as_it_is)
+_NUMBER = Field(cells.whole_number)
+_DATA = Field(cells.json_object, hints=("properties", "payload", "data"))
+
+PARTICIPANTS = Kind(
+    name="participants",
+    fields={
+        "participant_id": _WHO,
+        "display_name": Field(hints=("name", "full_name", "username")),
+        "avatar_url": Field(hints=("avatar", "image", "picture")),
+        "attributes": Field(cells.json_object, hints=("properties", "traits")),
+        "timezone": Field(cells.zone, hints=("time_zone", "tz", "zone")),
+        "status": Field(),
+        "tags": Field(cells.json_list, hints=("labels",)),
+        "programs": Field(cells.json_list),
+        "created_at": _INSTANT,
+        "first_seen_at": _INSTANT,
+        "last_seen_at": _INSTANT,
+    },
+    send=_to("participants"),
+    ignored=frozenset({"total_events", "points_earned", "points_spent"}),
+    finish=instants("created_at", "first_seen_at", "last_seen_at"),
+    is_queued=False,
+)
+BALANCES = Kind(
+    name="balances",
+    fields={
+        "participant_id": _WHO,
+        "total_earned": Field(cells.whole_number, is_needed=True, hints=("points", "earned")),
+        "total_spent": Field(cells.whole_number, hints=("spent", "redeemed")),
+        "tier_code": Field(hints=("tier", "level")),
+        "tier_achieved_at": _INSTANT,
+    },
+    send=_to("balances"),
+    ignored=frozenset({"balance"}),
+    finish=instants("tier_achieved_at"),
+    is_queued=False,
+)
+CLAIMS = Kind(
+    name="claims",
+    fields={
+        "participant_id": _WHO,
+        "reward_code": Field(is_needed=True, hints=("reward", "code")),
+        "claimed_at": Field(cells.as_it_is, is_needed=True, hints=("date", "created_at", "at")),
+        "points_deducted": Field(cells.whole_number, hints=("points", "cost", "price")),
+        "balance_after": _NUMBER,
+        "metadata": _DATA,
+        "claim_id": Field(hints=("id", "redemption_id", "order_id")),
+    },
+    send=_to("claims"),
+    finish=instants("claimed_at"),
+    code_field="reward_code",
+    definitions="/admin/rewards",
+    noun="Reward",
+    is_queued=False,
+)
+CHALLENGES = Kind(
+    name="challenges",
+    fields={
+        "participant_id": _WHO,
+        "challenge_code": Field(is_needed=True, hints=("challenge", "code")),
+        "progress": Field(cells.whole_number, is_needed=True, hints=("count", "value")),
+        "completed_at": _INSTANT,
+    },
+    send=_to("challenges"),
+    ignored=frozenset({"target", "updated_at"}),
+    finish=instants("completed_at"),
+    code_field="challenge_code",
+    definitions="/admin/challenges",
+    noun="Challenge",
+    is_queued=False,
+)

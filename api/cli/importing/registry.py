@@ -1,0 +1,12 @@
+"""Every kind of row that `unbroken import` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from api.cli.importing.holdings import BALANCES, CHALLENGES, CLAIMS, PARTICIPANTS
+from api.cli.importing.kinds import AWARDS, TICKS, Kind
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (TICKS, AWARDS, PARTICIPANTS, BALANCES, CLAIMS, CHALLENGES)
+}

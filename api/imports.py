@@ -1,0 +1,221 @@
+"""What `unbroken import` brings along beside ticks and awards: written at once, idempotent by row.
+
+Each row stands alone: one that is refused spoils no other. The same rows sent again change nothing
+(models/imports.py), so a request that was not answered is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired
+
+from flask import Blueprint, Response
+from pydantic import ValidationError as ModelError
+from typing_extensions import TypedDict
+
+from api import audit, batches, scrip
+from api.answers import answer
+from api.auth import current_tenant, require_admin
+from api.batches import ItemError
+from api.errors import CODES, Problem, invalid, unavailable
+from api.import_bodies import (
+    BalanceImport,
+    BalanceImports,
+    ChallengeImport,
+    ChallengeImports,
+    ClaimImport,
+    ClaimImports,
+    ParticipantImport,
+    ParticipantImports,
+)
+from api.operations import describe
+from api.rows import transaction
+from api.validation import Body, field_errors
+from models import imports, profile_imports
+from models.db import Session, is_contended
+from models.imports import Refusal, Result
+from models.tenants import Tenant
+
+blueprint = Blueprint("imports", __name__)
+
+TRIES_MAX = 3  # against batches that change the same participants at that moment
+
+
+class ImportItem(TypedDict):
+    """What became of one row."""
+
+    index: int
+    participant_id: NotRequired[str]
+    outcome: NotRequired[Literal["imported", "unchanged"]]
+    error: NotRequired[ItemError]
+
+
+class Imported(TypedDict):
+    """One entry per row in order, and how many were imported, are there already, or refused."""
+
+    results: list[ImportItem]
+    imported: int
+    unchanged: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A kind of row."""
+
+    name: str  # of the list in the body
+    action: str  # in the audit log
+    body: type[Body]
+    write: Callable[[Session, Tenant, Sequence[Any]], list[Result]]
+
+
+PARTICIPANTS = Import(
+    "participants", "participants.imported", ParticipantImport, profile_imports.write
+)
+BALANCES = Import("balances", "balances.imported", BalanceImport, imports.open_balances)
+CLAIMS = Import("claims", "claims.imported", ClaimImport, imports.add_claims)
+CHALLENGES = Import("challenges", "challenges.imported", ChallengeImport, imports.raise_progress)
+_TYPES = (batches.JSON, batches.LINES)
+
+
+@blueprint.post("/admin/import/participants")
+@describe(
+    "Import up to 1,000 participants",
+    answers={200: Imported},
+    body=ParticipantImports,
+    example={"participants": [{"participant_id": "user_123", "timezone": "Australia/Sydney"}]},
+    content_types=_TYPES,
+)
+@require_admin
+def import_participants() -> Response:
+    """Create or change participants: profile, tags, status, programs by name, and since when they
+    are known. What is not given stays. No fact tells of it."""
+    posted, results = _post(PARTICIPANTS)
+    for row, result in zip(posted, results, strict=True):
+        if isinstance(row, ParticipantImport) and row.status and not isinstance(result, Problem):
+            scrip.mark(current_tenant(), row.participant_id, is_active=row.status == "ACTIVE")
+    return _answer(posted, results)
+
+
+@blueprint.post("/admin/import/balances")
+@describe(
+    "Import up to 1,000 opening balances",
+    answers={200: Imported},
+    body=BalanceImports,
+    example={
+        "balances": [{"participant_id": "user_123", "total_earned": 1250, "total_spent": 250}]
+    },
+    content_types=_TYPES,
+)
+@require_admin
+def import_balances() -> Response:
+    """Add what participants had elsewhere to what they have, once each: movements `opening` and
+    `opening_spent` in the ledger, and the tier that is named or that the points lead to. No fact
+    tells of it, no challenge and no leaderboard counts it. Other totals for a participant whose
+    balance was opened before are refused with `balance_conflict`."""
+    return _answer(*_post(BALANCES))
+
+
+@blueprint.post("/admin/import/claims")
+@describe(
+    "Import up to 1,000 claims",
+    answers={200: Imported},
+    body=ClaimImports,
+    example={
+        "claims": [
+            {
+                "participant_id": "user_123",
+                "reward_code": "mug",
+                "claimed_at": "2026-05-23T08:15:00Z",
+                "points_deducted": 500,
+            }
+        ]
+    },
+    content_types=_TYPES,
+)
+@require_admin
+def import_claims() -> Response:
+    """Add claims to the history. They count for each participant's limit; no points are taken (an
+    opening balance has them as spent) and no stock is. A claim is known again by `claim_id`, or by
+    participant, reward and instant."""
+    return _answer(*_post(CLAIMS))
+
+
+@blueprint.post("/admin/import/challenges")
+@describe(
+    "Import up to 1,000 rows of challenge progress",
+    answers={200: Imported},
+    body=ChallengeImports,
+    example={
+        "challenges": [
+            {"participant_id": "user_123", "challenge_code": "earn_5000", "progress": 1250}
+        ]
+    },
+    content_types=_TYPES,
+)
+@require_admin
+def import_challenges() -> Response:
+    """Raise progress to what it was, and note completions. Nothing is lowered, and no prize is
+    given for what was completed elsewhere."""
+    return _answer(*_post(CHALLENGES))
+
+
+# -- one request -----------------------------------------------------------------------------
+
+
+def _post(kind: Import) -> tuple[list[Body | Problem], list[Result | Problem]]:
+    """The rows of a request and what became of each, in their order."""
+    posted = [_validated(kind, value) for value in batches.items(kind.name)]
+    good = [one for one in posted if not isinstance(one, Problem)]
+    written = iter(_written(kind, [one.row() for one in good]) if good else ())
+    return posted, [one if isinstance(one, Problem) else _result(next(written)) for one in posted]
+
+
+def _validated(kind: Import, value: Any) -> Any:
+    if isinstance(value, Problem):
+        return value
+    try:
+        return kind.body.model_validate(value)
+    except ModelError as error:
+        return invalid(*field_errors(error))
+
+
+def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
+    mine = current_tenant()
+    for _ in range(TRIES_MAX):
+        try:
+            with transaction() as session:
+                results = kind.write(session, mine, rows)
+                audit.note(session, kind.action, rows=len(rows))  # whose, the log does not say
+        except Exception as error:
+            if not is_contended(error):
+                raise
+        else:
+            return results
+    raise unavailable()
+
+
+def _result(result: Result) -> Result | Problem:
+    if isinstance(result, Refusal):
+        return Problem(CODES[result.code][0], result.code, result.detail)
+    return result
+
+
+def _answer(posted: Sequence[Any], results: Sequence[Result | Problem]) -> Response:
+    items = [_item(index, *pair) for index, pair in enumerate(zip(posted, results, strict=True))]
+    outcomes = [one.get("outcome", "rejected") for one in items]
+    return answer(
+        {
+            "results": items,
+            "imported": outcomes.count("imported"),
+            "unchanged": outcomes.count("unchanged"),
+            "rejected": outcomes.count("rejected"),
+        }
+    )
+
+
+def _item(index: int, posted: Any, result: Result | Problem) -> dict[str, Any]:
+    if isinstance(result, Problem):
+        return {"index": index, "error": result.as_item()}
+    return {"index": index, "participant_id": posted.participant_id, "outcome": result}
