@@ -19,7 +19,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models import challenges, clock, erasures, ids, participants, rewards, standings, tiers
+from models import challenges, clock, erasures, ids, participants, rewards, tiers
 from models.challenges import Progress
 from models.db import Session, array, run
 from models.participants import Participant
@@ -384,7 +384,6 @@ def widen(session: Session, tenant_id: int, seen: Sequence[Seen]) -> None:
         for one in seen
     ]  # fmt: skip
     session.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
-    standings.note(session, tenant_id, sorted(one.id for one in seen))
 
 
 def _text(instant_us: int | None) -> str | None:
