@@ -76,6 +76,13 @@ PARTICIPANTS = Import(
 BALANCES = Import("balances", "balances.imported", BalanceImport, imports.open_balances)
 CLAIMS = Import("claims", "claims.imported", ClaimImport, imports.add_claims)
 CHALLENGES = Import("challenges", "challenges.imported", ChallengeImport, imports.raise_progress)
+_STATUS_OF = {  # of what refuses a row
+    code: CODES[code][0]
+    for code in (
+        "balance_conflict", "challenge_not_found", "participant_inactive", "program_not_found",
+        "reward_not_found", "tier_not_found",
+    )
+}  # fmt: skip
 _TYPES = (batches.JSON, batches.LINES)
 
 
@@ -126,7 +133,7 @@ def import_balances() -> Response:
         "claims": [
             {
                 "participant_id": "user_123",
-                "reward_code": "mug",
+                "reward_code": "ten_percent_off",
                 "claimed_at": "2026-05-23T08:15:00Z",
                 "points_deducted": 500,
             }
@@ -149,7 +156,7 @@ def import_claims() -> Response:
     body=ChallengeImports,
     example={
         "challenges": [
-            {"participant_id": "user_123", "challenge_code": "earn_5000", "progress": 1250}
+            {"participant_id": "user_123", "challenge_code": "big_spender", "progress": 1250}
         ]
     },
     content_types=_TYPES,
@@ -187,7 +194,8 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
         try:
             with transaction() as session:
                 results = kind.write(session, mine, rows)
-                audit.note(session, kind.action, rows=len(rows))  # whose, the log does not say
+                if imported := results.count("imported"):
+                    audit.note(session, kind.action, rows=imported)  # whose, the log does not say
         except Exception as error:
             if not is_contended(error):
                 raise
@@ -198,7 +206,7 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
 
 def _result(result: Result) -> Result | Problem:
     if isinstance(result, Refusal):
-        return Problem(CODES[result.code][0], result.code, result.detail)
+        return Problem(_STATUS_OF[result.code], result.code, result.detail)
     return result
 
 
