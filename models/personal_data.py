@@ -201,7 +201,7 @@ def _states(session: Session, subject: Subject) -> Iterator[Row]:
 
 def _milestones(session: Session, subject: Subject) -> Iterator[Row]:
     """The counts that were reached, and by which period; null where that was not recorded."""
-    for row in map(_plain, _stream(session, _MILESTONES, subject)):
+    for row in map(plain, _stream(session, _MILESTONES, subject)):
         kind, period = row.pop("kind"), row.pop("period")
         row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
         yield row

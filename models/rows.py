@@ -131,6 +131,8 @@ def permit(session: Session) -> None:
     for table in [row.relname for row in session.execute(sa.text(_GUARDED))]:
         rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE, DELETE")
         session.execute(sa.text(f"GRANT {rights} ON {table} TO {ROLE}"))
+    for sequence in session.execute(sa.text(_SEQUENCES)).scalars():
+        session.execute(sa.text(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}"))
 
 
 # Another database of the same server may be migrated at this moment.
@@ -146,6 +148,14 @@ _ASK = (
     "then migrate again"
 )
 _RIGHTS = {"audit_log": "SELECT, INSERT"}  # what was done stays written
+
+# Those of defaults; an identity column needs none.
+_SEQUENCES = """
+    SELECT c.relname FROM pg_class c
+    WHERE c.relkind = 'S' AND c.relnamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'i')
+    ORDER BY 1
+"""
 
 # A partition is reached through its table alone: the policies are there. Keys are nobody's.
 _GUARDED = """

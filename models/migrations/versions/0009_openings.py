@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 # NOT VALID first: to validate reads the table under a lock that lets writes through.
 COLUMNS = """
