@@ -43,12 +43,7 @@ def json_object(value: Any) -> Mapping[str, Any]:
     found = json_value(value) if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise BadRow("must be a JSON object")
-    if _is_too_deep(found, LEVELS_MAX):
-        raise BadRow(f"must be at most {LEVELS_MAX} levels deep")
-    try:
-        json.dumps(found, allow_nan=False)
-    except ValueError:
-        raise BadRow("must contain finite numbers only") from None
+    _check_json(found)
     return found
 
 
@@ -87,7 +82,20 @@ def json_list(value: Any) -> list[Any]:
     found = json_value(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise BadRow("must be a JSON list")
+    _check_json(found)
     return found
+
+
+def _check_json(value: Any) -> None:
+    """Raise BadRow for what cannot be sent."""
+    if _is_too_deep(value, LEVELS_MAX):
+        raise BadRow(f"must be at most {LEVELS_MAX} levels deep")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise BadRow("must contain finite numbers only") from None
+
+
 def whole_number(value: Any) -> int:
     """A whole number in plain digits."""
     if not _WHOLE.fullmatch(text(value).strip()):
