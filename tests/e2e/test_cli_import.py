@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from api.cli.importing.checkpoint import Checkpoint
 from api.cli.importing.errors import BadRow
 from api.cli.importing.instants import instant
+from api.cli.importing.source_rows import Raw
 from models.db import Engine
 from tests.calls import client_of, count, make_badge, make_streak, noon
 from tests.conftest import Account
@@ -126,7 +128,11 @@ def test_a_batch_accepted_just_before_the_kill_is_not_accepted_twice(
     assert service.run(*arguments(path)).returncode == 0
     state = json.loads(kept.read_text())
     # As a kill leaves it between the answer to the second batch and the checkpoint after it.
-    kept.write_text(json.dumps(state | {"rows": 1_000, "accepted": 1_000, "is_done": False}))
+    first = Checkpoint(state["digest"], state["run"])
+    with path.open(newline="") as stream:
+        first.follow([Raw(0, cells) for cells in list(csv.reader(stream))[1:1_001]])
+    before = {"rows": 1_000, "accepted": 1_000, "is_done": False, "settled": first.settled}
+    kept.write_text(json.dumps(state | before))
     done = service.run(*arguments(path, "--json"))
     assert json.loads(done.stdout)["resumed_at"] == 1_000
     service.pipeline.drain()

@@ -44,10 +44,10 @@ class Importing:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def run(self, path: Path | str, *options: str) -> Result:
-        """Import a file; what raises is a fault of ours."""
+    def run(self, path: Path | str, *options: str, given: str | None = None) -> Result:
+        """Import a file, or what stdin is given; what raises is a fault of ours."""
         env = {"UNBROKEN_URL": self.service.url, "UNBROKEN_KEY": self.service.key}
-        done = CliRunner(env=env).invoke(main, ["import", str(path), *options])
+        done = CliRunner(env=env).invoke(main, ["import", str(path), *options], given)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return done

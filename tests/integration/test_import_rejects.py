@@ -1,9 +1,11 @@
-"""`unbroken import`: refused rows that can be mended and imported, and what --dry-run foretells."""
+"""`unbroken import`: refused rows that can be mended, what --dry-run foretells, what is resumed."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from flask import Flask
 
 from api.cli.importing import checkpoint
+from api.cli.importing.source_rows import Raw
 from tests.calls import client_of, make_badge, make_key, make_streak
 from tests.conftest import BASE, Account
 from tests.integration.importing import Importing, day, importing
@@ -116,11 +119,13 @@ def test_a_window_that_is_sent_again_leaves_its_refused_rows_once(place: Importi
     assert place.run(path, *MAPPED, "--rejects", str(rejects)).exit_code == 1
     whole, kept = rejects.read_text(), Path(f"{path}.import.json")
     state = json.loads(kept.read_text())
+    first = checkpoint.Checkpoint(state["digest"], state["run"])
+    first.follow([Raw(0, row.split(",")) for row in rows[:1_000]])
     header_and_two = sum(len(line) + 2 for line in lines_of(rejects)[:3])
     # As a kill leaves it after the rejects of the second window and before its checkpoint.
     kept.write_text(json.dumps(state | {
         "rows": 1_000, "accepted": 998, "refused": 2, "is_done": False,
-        "rejects_bytes": header_and_two,
+        "rejects_bytes": header_and_two, "settled": first.settled,
     }))  # fmt: skip
     done = place.told(path, *MAPPED, "--rejects", str(rejects))
     assert (done["rows"], done["refused"], done["resumed_at"]) == (3_000, 6, 1_000)
@@ -184,3 +189,54 @@ def test_a_dry_run_says_what_it_could_not_check(place: Importing, account: Accou
         done = place.run(path, "--dry-run")
         assert (done.exit_code, "codes were not checked" in done.stdout) == (0, True), done.output
         assert place.told(path, "--dry-run")["codes_checked"] is False
+
+
+# -- what is resumed -----------------------------------------------------------------------------
+
+
+def ndjson(name: str, count: int) -> str:
+    return "".join(
+        f'{{"participant_id":"{name}{nth}","streak_code":"daily_login","timestamp":"{day(3)}"}}\n'
+        for nth in range(count)
+    )
+
+
+def test_a_pipe_with_other_rows_does_not_go_on_where_the_first_one_stopped(
+    place: Importing,
+) -> None:
+    kept = place.folder / "kept.json"
+    piped = ("--checkpoint", str(kept), "--json")
+
+    def run(text: str) -> tuple[int, int]:
+        done = place.run("-", *piped, given=text)
+        return done.exit_code, place.sent()
+
+    assert run(ndjson("a", 2_500)) == (0, 2_500)
+    assert run(ndjson("a", 2_500)) == (0, 2_500)  # the same again: nothing is left to do
+    for other in (ndjson("b", 2_500), ndjson("a", 2_501), ndjson("a", 2_499), ""):
+        assert run(other) == (2, 2_500), "of another import"
+    state = json.loads(kept.read_text())
+    second = "x" * 64
+    kept.write_text(json.dumps(state | {"rows": 1_000, "is_done": False, "settled": second}))
+    assert run(ndjson("a", 2_500)) == (2, 2_500)
+
+
+def test_a_file_that_was_mended_is_not_taken_for_the_one_that_is_done(place: Importing) -> None:
+    text = ndjson("a", 2_000)
+    path = place.write("t.ndjson", text.replace("a1999", "b1999"))
+    assert place.run(path).exit_code == 0
+    place.write("t.ndjson", text)
+    done = place.run(path)
+    assert (done.exit_code, "of another import" in done.stderr) == (2, True)
+
+
+def test_a_pipe_under_another_name_loses_no_row(place: Importing) -> None:
+    pipe = place.folder / "pipe.ndjson"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text(ndjson("a", 3_000)))
+    writer.start()
+    try:
+        told = place.told(pipe)
+    finally:
+        writer.join()
+    assert (told["rows"], told["accepted"], told["refused"]) == (3_000, 3_000, 0)

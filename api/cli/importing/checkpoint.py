@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from api.cli.errors import CannotRun
+from api.cli.importing.source_rows import Raw
 
 
 @dataclass
@@ -23,6 +26,22 @@ class Checkpoint:
     is_done: bool = False
     rejects: str | None = None  # the file of refused rows, and its length when they were settled
     rejects_bytes: int = 0
+    settled: str = ""  # a digest of the rows so far: of a pipe nothing else is known
+
+    def follow(self, window: Sequence[Raw]) -> None:
+        """Take the next rows of the source into the digest."""
+        text = repr([self.settled, [row.original for row in window]])
+        self.settled = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+class OfAnother(CannotRun):
+    """A checkpoint of another import: to go on by it would leave out rows, or double them."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(
+            f"{path} is of another import (file, URL, key or options differ): go on as it began,"
+            " name another --checkpoint, or begin again with --afresh"
+        )
 
 
 def load(path: Path, digest: str) -> Checkpoint | None:
@@ -39,10 +58,7 @@ def load(path: Path, digest: str) -> Checkpoint | None:
     if kept.is_done and not kept.accepted:
         return None
     if kept.digest != digest:
-        raise CannotRun(
-            f"{path} is of another import (file, URL, key or options differ): go on as it began,"
-            " name another --checkpoint, or begin again with --afresh"
-        )
+        raise OfAnother(path)
     return kept
 
 

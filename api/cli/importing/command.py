@@ -131,7 +131,7 @@ def _job(file: str, given: Mapping[str, Any]) -> Job:
         raise CannotRun(f"no fact tells of imported {kind.name}, and nothing follows from them")
     if given["facts"] and not given["effects"]:
         raise CannotRun("--no-effects goes only with --no-facts")
-    kept = given["kept"] or (None if file == source.STDIN else Path(f"{file}.import.json"))
+    kept = given["kept"] or (Path(f"{file}.import.json") if Path(file).is_file() else None)
     return Job(
         file, given["file_format"] or _format(file), _delimiter(given["delimiter"]),
         Mapper(naming, zone), given["facts"], kept, given["afresh"], given["rejects"],

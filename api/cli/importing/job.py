@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from api.cli.errors import CannotRun
 from api.cli.importing import source
 from api.cli.importing.mapping import Mapper, Row
 from api.cli.importing.source_rows import Table, table
@@ -20,7 +19,7 @@ from api.cli.progress import Progress
 
 WINDOW_ROWS = 1_000  # between two checkpoints; the API takes as many at once
 SHOWN_MAX = 10  # refused rows on the screen; all of them are in --rejects
-HEAD_BYTES = 65_536  # of a file, in the digest that knows it again
+DIGEST_BYTES = 1_000_000  # read at once
 REASON_CHARS_MAX = 300
 
 
@@ -47,16 +46,21 @@ class Job:
             lines = source.lines(stream, progress.read)
             yield table(lines, self.file_format, self.delimiter, self.mapper.naming)
 
-    def windows(self, found: Table, skipped: int) -> Iterator[list[Row]]:
-        """Rows by the thousand, behind the first `skipped`."""
-        rows = self.mapper.rows(islice(found.rows, skipped, None))
+    @property
+    def is_file(self) -> bool:
+        """Whether it can be read twice. A pipe has other names than `-`, such as /dev/fd/63."""
+        return self.source != source.STDIN and Path(self.source).is_file()
+
+    def windows(self, found: Table) -> Iterator[list[Row]]:
+        """Rows by the thousand."""
+        rows = self.mapper.rows(found.rows)
         while window := list(islice(rows, WINDOW_ROWS)):
             yield window
 
     def check(self) -> int:
         """How many rows a file has; raises BadFile for one that cannot be read to its end, before
         anything of it is sent. Of a pipe nothing is known."""
-        if not Path(self.source).is_file():
+        if not self.is_file:
             return 0
         with Progress.of(self.source, 0) as progress, self.table(progress) as found:
             count = 0
@@ -66,7 +70,8 @@ class Job:
             return count
 
     def digest(self, url: str) -> str:
-        """What makes an import the same one; a regular file is known by its size and its head."""
+        """What makes an import the same one: a file with all that it holds. To read of a pipe would
+        take its rows away."""
         told = [url, self.key, self.source, self.file_format, str(self.delimiter)]
         naming = self.mapper.naming
         told += [naming.kind.name, repr(sorted(naming.mapped.items()))]
@@ -74,13 +79,10 @@ class Job:
         told += [str(self.mapper.timezone), str(self.facts)]
         told += [] if self.effects else ["no effects"]
         found = hashlib.sha256("\n".join(told).encode())
-        if self.source != source.STDIN:
-            try:
-                with Path(self.source).open("rb") as stream:
-                    found.update(stream.read(HEAD_BYTES))
-                found.update(str(Path(self.source).stat().st_size).encode())
-            except OSError as error:
-                raise CannotRun(f"{self.source}: {error.strerror}") from None
+        if self.is_file:
+            with source.opened(self.source) as stream:
+                while block := stream.read(DIGEST_BYTES):
+                    found.update(block)
         return found.hexdigest()
 
     def tell(self, line: int, why: str) -> None:

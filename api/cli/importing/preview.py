@@ -123,7 +123,7 @@ def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
     known.read()
     told: dict[str, Any] = {"rows": 0, "refused": 0, "first": []}
     with Progress.of(job.source, 0) as progress, job.table(progress) as found:
-        for window in job.windows(found, 0):
+        for window in job.windows(found):
             for row in window:
                 told["rows"] += 1
                 why = row.why if row.item is None else _refusal(known, row.item)

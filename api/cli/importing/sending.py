@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from itertools import islice
 from typing import Any
 
 from unbroken_client import many
@@ -13,8 +14,8 @@ from unbroken_client.transport import Retries
 
 from api.cli.errors import CannotRun
 from api.cli.importing import checkpoint
-from api.cli.importing.checkpoint import Checkpoint
-from api.cli.importing.job import Job
+from api.cli.importing.checkpoint import Checkpoint, OfAnother
+from api.cli.importing.job import WINDOW_ROWS, Job
 from api.cli.importing.mapping import Row
 from api.cli.importing.rejects import Rejects
 from api.cli.importing.source_rows import Table
@@ -30,7 +31,7 @@ def run(api: Unbroken, job: Job) -> dict[str, Any]:
     state = checkpoint.load(job.kept, digest) if job.kept and not job.is_afresh else None
     began = state.rows if state else 0
     state = state or Checkpoint(digest, uuid.uuid4().hex)
-    if not state.is_done:
+    if not state.is_done or not job.is_file:
         job.check()
         _import(api, job, state)
     return {
@@ -41,10 +42,14 @@ def run(api: Unbroken, job: Job) -> dict[str, Any]:
 
 def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
     with Progress.of(job.source, state.rows) as progress, job.table(progress) as found:
+        _skip(job, state, found)
         rejects = _rejects(job, found, state)
         _keep(job, state)  # its run, before anything is sent under it
-        for window in job.windows(found, state.rows):
+        for window in job.windows(found):
+            if state.is_done:
+                raise OfAnother(job.kept)
             refused = _send(api, job, state, window)
+            state.follow([row.raw for row in window])
             if refused and rejects:
                 state.rejects_bytes = rejects.add(refused)
             state.rows += len(window)
@@ -54,6 +59,16 @@ def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
             progress.rows(state.rows)
     state.is_done = True
     _keep(job, state)
+
+
+def _skip(job: Job, state: Checkpoint, found: Table) -> None:
+    """Pass over the rows that are settled; raise CannotRun when they are others than then."""
+    passed, left = Checkpoint(state.digest, state.run), state.rows
+    while left > 0 and (window := list(islice(found.rows, min(left, WINDOW_ROWS)))):
+        passed.follow(window)
+        left -= len(window)
+    if left > 0 or passed.settled != state.settled:
+        raise OfAnother(job.kept)
 
 
 def _rejects(job: Job, found: Table, state: Checkpoint) -> Rejects | None:
