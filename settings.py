@@ -51,6 +51,7 @@ class Settings:
     dashboard: bool = True  # whether /dashboard is served
     dashboard_session_hours: int = 12  # then its admin signs in again
     proxies: int = 0  # how many proxies of yours stand before the API and add X-Forwarded-For
+    data_folder: str = ""  # set by `unbroken up`: /readyz looks at the room on its disk
     failed_keys_per_minute: int = 30  # per address; then its unknown keys are refused with 429
 
     # -- the intake ------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NotRequired
 
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
+from api import disk
 from api.answers import answer
 from api.context import app_context
 from api.operations import describe
@@ -27,10 +29,11 @@ Postgres = Literal["ok", "unavailable", "migrations missing", "tenant role not t
 
 
 class Checks(TypedDict):
-    """What each server said."""
+    """What each server said; under `unbroken up` also whether its disk has room."""
 
     redis: Literal["ok", "unavailable"]
     postgres: Postgres
+    disk: NotRequired[Literal["ok", "full"]]
 
 
 class DatabaseCheck(TypedDict):
@@ -66,6 +69,8 @@ def readyz() -> Response:
     """Redis and Postgres answer, the schema is this release's or a newer one's, and requests run
     as the role that sees one tenant's rows."""
     checks: Checks = {"redis": _redis(), "postgres": _postgres()}
+    if folder := app_context().settings.data_folder:
+        checks["disk"] = "full" if disk.is_full(Path(folder)) else "ok"
     is_ready = all(state == "ok" for state in checks.values())
     body: Readiness = {"status": "ok" if is_ready else "unavailable", "checks": checks}
     return answer(body, 200) if is_ready else answer(body, 503, {"Retry-After": "1"})

@@ -33,10 +33,9 @@ failpoints.arm(settings.failpoints)
 egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
-name = process_name()
 aside = connect(settings.redis_url, TIMEOUT_SECONDS)  # for what no task waits for
 flusher = Flusher(aside)
-heartbeat = Heartbeat(aside, name)
+heartbeat = Heartbeat(aside, process_name())
 
 
 def context() -> Context:
@@ -48,7 +47,7 @@ def context() -> Context:
         ),
         client=connect(settings.redis_url, STREAM_SECONDS),
         celery=app,
-        name=name,
+        name=process_name(),
         should_stop=stopping.is_set,
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
+
+import psutil
 
 from api.cli.errors import CannotRun
 
@@ -28,7 +31,26 @@ def free_port(host: str, port: int) -> int:
             return int(probe.getsockname()[1])
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CannotRun(
-                f"port {port} on {host} is taken: stop what listens there, or choose another --port"
-            ) from error
+            raise taken(host, port) from error
         raise CannotRun(f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def taken(host: str, port: int) -> CannotRun:
+    """A port is taken, and by which process."""
+    by = listener(port)
+    return CannotRun(f"port {port} on {host} is taken by {by}: stop it, or choose another --port")
+
+
+def listener(port: int) -> str:
+    """The process that listens at a port, for a message: its name and its number."""
+    try:
+        found = psutil.net_connections("tcp")
+        pids = {one.pid for one in found if one.status == psutil.CONN_LISTEN and _is_at(one, port)}
+        named = [f"{psutil.Process(pid).name()} (pid {pid})" for pid in sorted(filter(None, pids))]
+    except psutil.Error:
+        named = []
+    return ", ".join(named) or "a process of another user"
+
+
+def _is_at(connection: Any, port: int) -> bool:
+    return bool(connection.laddr) and connection.laddr.port == port

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def start(role: Role, data: Data, environment: Mapping[str, str]) -> subprocess.
         )
     finally:
         os.close(log)
-    write_private(data.pid_file(role.name), f"{child.pid}\n")
+    with suppress(OSError):  # for people: on a full disk it is missing, and the child runs
+        write_private(data.pid_file(role.name), f"{child.pid}\n")
     return child
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from api.cli import launch
 from api.cli.address import free_port
 from api.cli.data import DEMO
 from api.cli.errors import CannotRun
@@ -68,7 +71,7 @@ def demo(once: bool, port: int | None, data: Path) -> None:
       unbroken demo --once
     """
     console = Console(highlight=False, soft_wrap=True)
-    with _up(console, data, _port() if port is None else port) as url:
+    with _stopped_in_order(), _up(console, data, _port() if port is None else port) as url:
         play = Play(console, url, _tenant(data))
         with Subscriber(play.seen) as subscriber:
             is_right = play.run(subscriber)
@@ -87,12 +90,35 @@ def _port() -> int:
 
 
 @contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """End what was started on SIGTERM and when the terminal is closed, as on Ctrl-C."""
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in wanted:  # the stopping itself is not interrupted
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    for each in wanted:
+        signal.signal(each, stop)
+    yield
+
+
+@contextmanager
 def _up(console: Console, data: Path, port: int) -> Iterator[str]:
     """`unbroken up` as a child; the URL it says is ready."""
     console.print("[bold]Starting Postgres, Redis, the API and the workers …[/]")
     command = [sys.executable, "-m", "api.cli", "up", "--data", str(data), "--port", str(port)]
+    # Told to stop when this process is killed, too.
+    started = launch.Launch(argv=command, parent=os.getpid(), death_signal=signal.SIGTERM)
     child = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        launch.command(started),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     said: list[str] = []
     threading.Thread(target=lambda: said.extend(child.stderr or ()), daemon=True).start()
@@ -109,8 +135,10 @@ def _up(console: Console, data: Path, port: int) -> Iterator[str]:
 def _ready_url(child: subprocess.Popen[str], said: list[str]) -> str:
     timer = threading.Timer(START_SECONDS, child.kill)
     timer.start()
-    line = child.stdout.readline() if child.stdout else ""
-    timer.cancel()
+    try:
+        line = child.stdout.readline() if child.stdout else ""
+    finally:
+        timer.cancel()  # the process would not end before it
     if not line.startswith("ready "):
         child.wait(STOP_SECONDS)
         raise click.ClickException("`unbroken up` did not start:\n" + "".join(said[-10:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.address import reachable
+from api.cli.address import reachable, taken
 from api.cli.errors import CannotRun
 from api.cli.lines import fact_line, printable
 from api.cli.options import data_option
@@ -127,6 +128,8 @@ def _subscriber(show: Show, host: str, port: int) -> Subscriber:
     try:
         return Subscriber(show.reply, host, port)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise taken(host, port) from error
         raise CannotRun(f"cannot listen on {host} port {port}: {error.strerror}") from error
 
 

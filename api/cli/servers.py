@@ -59,11 +59,19 @@ def start(role: Role, folder: Data, environment: Mapping[str, str]) -> subproces
     return children.start(role, folder, environment)
 
 
+def is_ready(role: Role, folder: Data) -> bool:
+    """Whether a server answers, or one that died had answered."""
+    return (postgres.is_ready if role.name == "postgres" else redis_server.is_ready)(folder)
+
+
 def wait_ready(role: Role, folder: Data, is_running: Condition) -> None:
     """Wait until a server answers; raise CannotRun with the end of its log when it does not."""
-    is_ready = postgres.is_ready if role.name == "postgres" else redis_server.is_ready
-    if not wait_until(lambda: is_ready(folder) or not is_running(), READY_SECONDS) or (
-        not is_ready(folder)
-    ):
-        tail = " / ".join(data.log_tail(folder.log(role.name), 3))
-        raise CannotRun(f"{role.name} did not start: {tail or 'it said nothing'}")
+    is_over = wait_until(lambda: is_ready(role, folder) or not is_running(), READY_SECONDS)
+    if not is_over or not is_ready(role, folder):
+        raise did_not_start(role, folder)
+
+
+def did_not_start(role: Role, folder: Data) -> CannotRun:
+    """Why a server did not start: the end of its log."""
+    tail = " / ".join(data.log_tail(folder.log(role.name), 3))
+    return CannotRun(f"{role.name} did not start: {tail or 'it said nothing'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from itertools import groupby
 
 import click
 
+from api import disk
 from api.cli import children
 from api.cli.children import Role
 from api.cli.data import Data, log_tail
@@ -21,8 +23,11 @@ RESTART_SECONDS_FIRST = 0.1
 RESTART_SECONDS_MAX = 2.5  # with the starting itself a role is back within three
 STEADY_SECONDS = 20.0  # one that ran so long is restarted at once again
 TICK_SECONDS = 0.05
-LOGS_SECONDS = 1.0  # between two looks at how long the logs are
+LOOK_SECONDS = 1.0  # between two looks at the disk, and at how long the logs are
 TAIL_LINES = 5
+
+# What keeps a process from being started for a while, and not for good.
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 Start = Callable[[Role, Data, Mapping[str, str]], subprocess.Popen[bytes]]
 
@@ -37,6 +42,7 @@ class Child:
     started: float = 0.0  # monotonic seconds
     due: float = 0.0
     delay: float = RESTART_SECONDS_FIRST
+    deaths: int = 0
 
     def is_running(self) -> bool:
         """Whether its process runs."""
@@ -50,7 +56,8 @@ class Supervisor:
     data: Data
     environment: Mapping[str, str]
     members: list[Child] = field(default_factory=list)
-    look_at_logs: float = 0.0  # monotonic seconds
+    is_full: bool = False  # the disk of the data folder
+    _look_at: float = 0.0
 
     def add(self, role: Role, start: Start = children.start) -> Child:
         """Start a role, and keep it running from now on."""
@@ -60,9 +67,10 @@ class Supervisor:
         return child
 
     def tend(self) -> None:
-        """Notice who died, restart who is due, keep the logs from growing without end."""
-        if time.monotonic() >= self.look_at_logs:
-            self.look_at_logs = time.monotonic() + LOGS_SECONDS
+        """Notice who died, restart who is due; look at the disk and at the logs."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_SECONDS
+            self._look()
             put_all_aside(self.data.logs)
         for child in self.members:
             if child.process is None:
@@ -71,22 +79,40 @@ class Supervisor:
             elif child.process.poll() is not None:
                 self._bury(child, child.process.returncode)
 
+    def _look(self) -> None:
+        """Say when the disk is full, and when it has room again."""
+        was_full, self.is_full = self.is_full, disk.is_full(self.data.root)
+        if self.is_full and not was_full:
+            room = disk.FREE_BYTES_MIN // 2**20
+            say(f"the disk of {self.data.root} is full (under {room} MB free): make room")
+        elif was_full and not self.is_full:
+            say(f"the disk of {self.data.root} has room again")
+
     def _start(self, child: Child) -> None:
-        child.process = child.start(child.role, self.data, self.environment)
+        try:
+            child.process = child.start(child.role, self.data, self.environment)
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            self._postpone(child, f"cannot start {child.role.name}: {error.strerror}; trying again")
         child.started = time.monotonic()
+
+    def _postpone(self, child: Child, why: str) -> None:
+        say(f"{why} in {child.delay:.1f} s")
+        child.due = time.monotonic() + child.delay
+        child.delay = min(child.delay * 2, RESTART_SECONDS_MAX)
 
     def _bury(self, child: Child, code: int) -> None:
         child.process = None
+        child.deaths += 1
         self.data.pid_file(child.role.name).unlink(missing_ok=True)
         if time.monotonic() - child.started > STEADY_SECONDS:
             child.delay = RESTART_SECONDS_FIRST
-        say(f"{child.role.name} {describe(code)}; restarting in {child.delay:.1f} s")
         # Of one that keeps dying the last line is enough: it says the same each time.
         lines = TAIL_LINES if child.delay == RESTART_SECONDS_FIRST else 1
+        self._postpone(child, f"{child.role.name} {describe(code)}; restarting")
         for line in log_tail(self.data.log(child.role.name), lines):
             say(f"  {child.role.name}| {line}")
-        child.due = time.monotonic() + child.delay
-        child.delay = min(child.delay * 2, RESTART_SECONDS_MAX)
         children.clear(child.role, self.data)
 
     def stop(self) -> None:

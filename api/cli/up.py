@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import click
 import requests
@@ -19,7 +21,7 @@ from api.cli import children, data, postgres, redis_server, roles, servers
 from api.cli.address import base_url, free_port, reachable
 from api.cli.children import Role
 from api.cli.data import Data
-from api.cli.database import bring_up_to_date
+from api.cli.database import bring_up_to_date, speaking_of_database
 from api.cli.errors import CannotRun
 from api.cli.options import data_option
 from api.cli.program import program
@@ -30,6 +32,9 @@ from settings import Settings, SettingsError, variable, without_secrets
 METRICS_HOST = "127.0.0.1"  # nobody is asked for a key there
 HINT_SECONDS = 30.0  # a start takes five; after so long the person is told what is missing
 _PROBE_SECONDS = 5.0
+DEATHS_MAX = 5  # of a server while everything starts: then its log says what is to be mended
+PAUSE_SECONDS = 0.5
+T = TypeVar("T")
 
 # What a first try on one's own machine needs, and a service on the internet must not have.
 LOCAL_WEBHOOKS = {
@@ -159,12 +164,13 @@ def _metrics_port(wanted: int) -> int:
 def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
     folder, began = supervisor.data, time.monotonic()
     settings = _start_servers(supervisor, settings)
-    say(f"database at revision {bring_up_to_date(settings)}")
+    revision = _patiently(supervisor, lambda: bring_up_to_date(settings))
+    say(f"database at revision {revision}")
     supervisor.environment = child_environment(supervisor.environment, settings, plan, folder)
     for role in roles.ours(plan, folder):
         supervisor.add(role)
     base = base_url(plan.host, plan.port)
-    _record(folder, base, settings, plan)
+    _when_there_is_room(supervisor, lambda: _record(folder, base, settings, plan))
     _wait_ready(supervisor, base)
     say(f"up in {time.monotonic() - began:.1f} s; Ctrl-C stops; logs in {folder.logs}")
     if settings.dashboard:
@@ -186,11 +192,52 @@ def _start_servers(supervisor: Supervisor, settings: Settings) -> Settings:
     for role in wanted:
         say(f"starting {role.name}")
         supervisor.add(role, servers.start)
-    for child in supervisor.members:
-        servers.wait_ready(child.role, folder, child.is_running)
-        if child.role.name == "postgres":
-            postgres.ensure_database(folder)
+    _await_servers(supervisor)
+    if any(role.name == "postgres" for role in wanted):
+        _patiently(supervisor, lambda: _ensure_database(folder))
     return settings
+
+
+def _ensure_database(folder: Data) -> None:
+    with speaking_of_database():
+        postgres.ensure_database(folder)
+
+
+def _await_servers(supervisor: Supervisor) -> None:
+    """Wait until the servers that we started answer; one that dies is started again."""
+    ends = time.monotonic() + servers.READY_SECONDS
+    for child in supervisor.members:
+        while not (child.is_running() and servers.is_ready(child.role, supervisor.data)):
+            supervisor.tend()
+            is_hopeless = child.deaths >= DEATHS_MAX and not supervisor.is_full
+            if is_hopeless or time.monotonic() > ends:
+                raise servers.did_not_start(child.role, supervisor.data)
+            time.sleep(TICK_SECONDS)
+
+
+def _patiently(supervisor: Supervisor, work: Callable[[], T]) -> T:
+    """Work on the database; again when a server of ours went away meanwhile."""
+    for _ in range(DEATHS_MAX if supervisor.members else 0):
+        try:
+            return work()
+        except CannotRun as error:
+            say(f"{error.message}; trying again")
+            time.sleep(PAUSE_SECONDS)
+            supervisor.tend()
+            _await_servers(supervisor)
+    return work()
+
+
+def _when_there_is_room(supervisor: Supervisor, write: Callable[[], None]) -> None:
+    """Write a file; while the disk is full, go on with what runs and try again."""
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            supervisor.tend()
+            time.sleep(PAUSE_SECONDS)
 
 
 def child_environment(
@@ -208,6 +255,7 @@ def child_environment(
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
         variable("secret_keys"): settings.secret_keys or data.secret_key(folder),
+        variable("data_folder"): str(folder.root),
         variable("drain_processes"): str(plan.drain_workers),
         variable("webhook_processes"): str(plan.webhook_workers),
     }
