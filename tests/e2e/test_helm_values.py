@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from api.app import DIRECTORY_CONNECTIONS
+from api.cli.serve import API_PROCESSES
 from tests.e2e.charts import (
     CHART,
     ROLES,
@@ -187,7 +188,8 @@ def test_where_no_cluster_is_asked_a_revision_restarts_every_pod(helm: Path) -> 
 def processes(objects: Objects) -> int:
     """How many processes an API pod has."""
     command = pods(objects)["api"]["containers"][0]["command"]
-    return int(command[command.index("--workers") + 1])
+    assert "--processes" not in command
+    return API_PROCESSES
 
 
 def most(objects: Objects) -> int:

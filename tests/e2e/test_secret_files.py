@@ -35,7 +35,7 @@ def test_a_worker_without_a_database_ends_before_its_first_task(role: str) -> No
     assert done.stderr.splitlines()[-1].startswith("DATABASE_URL is not set.")
 
 
-@pytest.mark.parametrize("role", ["migrate", "drain", "beat", "metrics"])
+@pytest.mark.parametrize("role", ["migrate", "api", "drain", "beat", "metrics"])
 def test_a_secret_that_cannot_be_read_ends_the_role_and_its_file_is_named(role: str) -> None:
     done = ended(role, **BOTH, DATABASE_PASSWORD_FILE="/nowhere/password")
     assert done.returncode != 0
