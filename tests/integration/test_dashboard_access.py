@@ -178,6 +178,15 @@ def test_pages_hold_no_script_and_no_style_of_their_own(
         assert not re.search(r'(?:src|href)="(?:https?:)?//', text), path
 
 
+def test_the_name_of_a_participant_becomes_no_script(admin: Person, client: FlaskClient) -> None:
+    name = "<script>alert(1)</script>"
+    body = {"participant_id": "eve", "display_name": name}
+    assert client.post("/api/v1/gamify/participants", json=body).status_code == 201
+    text = admin.get("/participants/eve").text
+    assert name not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
 def test_it_can_be_switched_off(settings: Settings) -> None:
     with another_app(settings, dashboard=False) as app:
         assert app.test_client().get(PATH).status_code == 404
