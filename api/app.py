@@ -9,7 +9,6 @@ from typing import Any, cast
 from flask import Flask, Response, g
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import BaseConverter
 from werkzeug.wrappers import Response as AnyResponse
 
 from api import (
@@ -31,6 +30,7 @@ from api import (
     participant_challenges,
     participant_streaks,
     participants,
+    paths,
     people,
     personal_data,
     points,
@@ -83,13 +83,6 @@ DIRECTORY_TIMEOUT_MS_MAX = 1_000
 _OPEN = frozenset({health.blueprint.name, reference.blueprint.name, dashboard.blueprint.name})
 
 
-class ParticipantConverter(BaseConverter):
-    """A participant id in a path: any text, slashes included (contract §1)."""
-
-    part_isolating = False
-    regex = ".+"
-
-
 def create_app(settings: Settings | None = None) -> Flask:
     """The Flask application; reads the environment when it is given no settings."""
     settings = (settings or Settings.from_env()).require_urls()
@@ -100,7 +93,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.session_interface = NoSessions()
     app.url_map.merge_slashes = False  # an id may hold //
     app.url_map.strict_slashes = True
-    app.url_map.converters["participant"] = ParticipantConverter
+    for name in ("default", "string", "participant"):
+        app.url_map.converters[name] = paths.Segment
+    app.url_map.converters["path"] = paths.Rest
     app.extensions[_NAME] = open_context(settings)
     errors.register(app)
     app.before_request(_before)
@@ -155,6 +150,8 @@ def _before() -> AnyResponse | None:
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     path = here.environ["PATH_INFO"]
     _check_path(path)
+    if here.url_rule is not None and not paths.is_spelled_as(here.url_rule.rule, here.environ):
+        raise NotFound
     if here.blueprint in _OPEN:
         return None
     if path.startswith("//"):

@@ -1,6 +1,6 @@
 """The API before its server: an event loop takes requests in, threads answer whole ones.
 
-A thread that waits for a body cannot be taken back, so none ever does (docs/decisions, ADR 21):
+A thread that waits for a body cannot be taken back, so none ever does (docs/decisions, ADR 22):
 
 1. The loop makes an environ of the head (api/heads.py), and refuses what may not be.
 2. Where the key is known, it awaits the body under a deadline, and within its room: that costs no

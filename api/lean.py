@@ -7,6 +7,8 @@ from typing import Any
 from flask import Flask, Request
 from werkzeug.routing import MapAdapter
 
+from api import paths
+
 
 class Application(Flask):
     """No view is a coroutine, and no route depends on the host that was asked: not to look for
@@ -26,6 +28,6 @@ class Application(Flask):
             script_name="/",
             subdomain="",
             url_scheme="http",
-            path_info=request.path,
+            path_info=paths.to_route(request.environ),
             default_method=request.method,
         )

@@ -60,11 +60,6 @@ class ParticipantBody(Body):
 
 # -- routes ----------------------------------------------------------------------------------
 
-# The server hands paths over decoded, so a path may be read in two ways: `x/streaks` is the
-# participant `x/streaks`, or the streaks of `x`. The longest rule wins: it is always the latter.
-# An id that ends like a sub-resource is read by the query, and changed and erased by its path,
-# since no sub-resource has these methods.
-
 
 @blueprint.post("/participants")
 @describe(
@@ -110,13 +105,13 @@ def get_participant(participant_id: str) -> Response:
         Parameter(
             "participant_id",
             {"type": "string", "minLength": 1, "maxLength": 255},
-            "The one way to read an id that ends like a path below participants: `x/streaks`.",
+            "Any id. In a path, a slash of an id is percent-encoded: `x%2Fstreaks`.",
             is_required=True,
         ),
     ),
 )
 def find_participant() -> Response:
-    """As get_participant, for ids that a path would take for something else."""
+    """As get_participant, for callers whose proxy decodes paths."""
     return _read(participant_id_in_path(_participant_id_in_query()))
 
 

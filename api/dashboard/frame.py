@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth
+from api import auth, paths
 from api.context import DASHBOARD_PATH as PATH
 from api.context import own_url, this_request
 from api.dashboard import session, text
@@ -92,7 +92,8 @@ def to_sign_in() -> AnyResponse:
     here = this_request()
     to = PATH
     if here.method == "GET":
-        to = f"{quote(here.path)}?{here.query_string.decode('latin-1')}".rstrip("?")
+        path = quote(paths.as_sent(here.environ), safe="/%")
+        to = f"{path}?{here.query_string.decode('latin-1')}".rstrip("?")
     if here.headers.get("HX-Request"):  # a part of a page: the whole page has to go
         return Response(status=204, headers={"HX-Redirect": f"{PATH}/sign-in"})
     return redirect(f"{PATH}/sign-in?{urlencode({'next': to})}", 303)

@@ -9,7 +9,7 @@ from api.context import DASHBOARD_PATH as PATH
 from api.dashboard.frame import blueprint
 
 
-@blueprint.route("/<participant:rest>", methods=["GET", "POST"])
+@blueprint.route("/<path:rest>", methods=["GET", "POST"])
 def nowhere(rest: str) -> AnyResponse:
     """A page that says so: what is no route of ours would be answered as the API answers."""
     abort(404, "There is no such page.")

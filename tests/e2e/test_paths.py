@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -22,14 +21,21 @@ from tests.e2e.running import PATIENCE_SECONDS
 
 IDS = [
     "user_42", "a/b", "x/streaks", "a/streaks/b/history", "/", "//", "streaks", "état/ü", "a?b",
-    "a#b", "a%2Fb", "a%252Fb", "a+b", "a b", "..", "../x", "a//b/", "👩‍🚀", "{a}", "a;b=c", "%",
+    "a#b", "x/badges", "x/state", "x/points/transactions",
+    "a%2Fb", "a%252Fb", "a+b", "a b", "..", "../x", "a//b/", "👩‍🚀", "{a}", "a;b=c", "%",
 ]  # fmt: skip
-SUB_RESOURCES = {"x/streaks": "x", "a/streaks/b/history": "a"}  # longest rule first
+BELOW = [
+    "state", "badges", "streaks", "streaks/b/history", "points", "points/transactions", "tier",
+    "rewards", "challenges",
+]  # fmt: skip
 
 
-@pytest.fixture
-def server(settings: Settings, engine: Engine, tmp_path: Path) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def server(
+    settings: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """The API as `unbroken up` starts it, on the servers of the tests."""
+    tmp_path = tmp_path_factory.mktemp("paths")
     port = free_port()
     plan = roles.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
     argv = next(one.argv for one in roles.ours(plan, Data(tmp_path)) if one.name == "api")
@@ -68,8 +74,47 @@ def test_an_id_in_a_path_is_decoded_exactly_once(server: int, account: Account) 
         assert (status, changed["participant_id"]) == (200, one)
         by_query = f"{people}?participant_id={quote(one, safe='')}"
         assert send(server, key, "GET", by_query) == (200, changed)
-        assert send(server, key, "GET", f"{path}/state")[1]["participant_id"] == one
-        assert send(server, key, "GET", f"{path}/streaks/b/history")[1]["participant_id"] == one
-        status, found = send(server, key, "GET", path)
-        assert (status, found["participant_id"]) == (200, SUB_RESOURCES.get(one, one))
-        assert ("display_name" in found) is (one not in SUB_RESOURCES)
+        assert send(server, key, "GET", path) == (200, changed)
+        for below in BELOW:
+            status, found = send(server, key, "GET", f"{path}/{below}")
+            assert status == 200, (one, below, found)
+            assert found.get("participant_id", one) == one, (one, below, found)
+
+
+@pytest.mark.parametrize("path", [
+    "/dashboard%2fkeys", "/%64ashboard/keys", "/dashboard/key%73", "/dashboard/%2e%2e/livez",
+    f"{BASE}/admin%2fwebhooks", f"{BASE}/%61dmin/webhooks", f"{BASE}%2Fadmin/webhooks",
+    f"{BASE}/admin/%77ebhooks", f"{BASE}/participants/x%2Fbadges/%62adges", "/%6civez", "/livez%2f",
+])  # fmt: skip
+def test_a_path_has_one_spelling_for_those_who_guard_it(
+    server: int, account: Account, path: str
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server, timeout=PATIENCE_SECONDS)
+    connection.request("GET", path, headers={"X-API-Key": account.keys["live"]})
+    response = connection.getresponse()
+    assert response.status == 404 or response.headers["Location"].startswith("/dashboard/sign-in")
+    assert response.status == 404 or "%2e" in path, "nothing is there, signed in or not"
+    connection.close()
+
+
+def test_a_header_with_an_underscore_is_no_other_header(server: int, account: Account) -> None:
+    key, other = account.keys["live"], account.keys["test"]
+    asked = {
+        (("X-API-Key", key), ("X_API_Key", other)): 200,
+        (("X-API-Key", key), ("Authorization_", f"Bearer {other}")): 200,
+        (("X_API_Key", key),): 401,
+        (("X-API-Key", key), ("x-api-key", other)): 401,
+        (("X-API-Key", key), ("x-api-key", key)): 200,
+        (("X-API-Key", key), ("authorization", f"bearer {other}")): 401,
+        (("Authorization", f"Bearer {key}"), ("Authorization", f"Bearer {other}")): 401,
+        (("Authorization", f"Bearer {key}"), ("X-API-Key", key)): 200,
+        (("X-API-Key", key), ("Host", "other")): 400,
+    }
+    for headers, status in asked.items():
+        connection = http.client.HTTPConnection("127.0.0.1", server, timeout=PATIENCE_SECONDS)
+        connection.putrequest("GET", f"{BASE}/streaks")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        assert connection.getresponse().status == status, headers
+        connection.close()

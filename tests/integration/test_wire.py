@@ -236,7 +236,9 @@ def ask_raw(client: FlaskClient, target: str) -> dict[str, Any]:
     """GET with the very bytes of a target: the client would tidy dots away."""
     path, _, query = target.partition("?")
     raw = quoted_bytes(path)
-    response = client.get("/", environ_overrides={"PATH_INFO": raw, "QUERY_STRING": query})
+    response = client.get(
+        "/", environ_overrides={"PATH_INFO": raw, "REQUEST_URI": path, "QUERY_STRING": query}
+    )
     assert response.status_code == 200, (target, response.text)
     return dict(response.get_json())
 

@@ -19,7 +19,9 @@ from api.cli.data import Data, prepare
 from api.cli.errors import CannotRun
 from api.cli.keys import lifetime
 from api.cli.processes import end, is_alive, wait_until, writing_to
+from api.cli.serve import server
 from api.cli.supervisor import Supervisor, describe
+from settings import Settings
 
 PLAN = roles.Plan("127.0.0.1", 8000, drain_workers=2, webhook_workers=1)
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -166,3 +168,13 @@ def test_a_launch_refuses_a_parent_that_is_gone() -> None:
 
 def test_ending_nothing_is_no_work() -> None:
     end(list, signal.SIGTERM, 0.0)
+
+
+@pytest.mark.parametrize(("settings", "kept_ms"), [
+    (Settings(), 75_000), (Settings(keep_alive_seconds=400), 400_000),
+])  # fmt: skip
+def test_the_api_keeps_an_idle_connection_for_longer_than_a_balancer_does(
+    settings: Settings, kept_ms: int
+) -> None:
+    served = server(settings, "127.0.0.1", 8000, 2).http1_settings
+    assert served and served.header_read_timeout == kept_ms

@@ -125,7 +125,7 @@ class Unbroken:
 
     def profile(self, participant_id: str) -> Profile:
         """Everything about a participant; raises NotFound for one never seen."""
-        # By the query: the one way to read an id that ends like a path (`x/streaks`).
+        # By the query: it works behind a proxy that decodes paths, too.
         return read(Profile, self._get("/participants", participant_id=participant_id))
 
     def participant(self, participant_id: str, **fields: Any) -> Profile:
