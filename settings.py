@@ -85,6 +85,9 @@ class Settings:
     webhook_allow_cidrs: str = ""  # addresses that may be called although not public
     webhook_allow_http: bool = False
     webhook_ports: str = "80,443,8443"  # "*" for any
+    webhook_allow_ports: str = (
+        ""  # of the addresses in webhook_allow_cidrs; empty: as webhook_ports
+    )
     webhook_proxy: str = ""  # http://host:port; it then resolves and has to vet the names
     webhook_processes: int = 1
     deliver_idle_seconds: float = 10.0  # a deliverer stays this long: connections stay warm

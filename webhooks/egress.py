@@ -49,7 +49,8 @@ class Policy:
 
     allow: tuple[Network, ...] = ()  # addresses that may be called although not public
     allow_http: bool = False
-    ports: frozenset[int] | None = frozenset({443})  # None: any
+    ports: frozenset[int] | None = frozenset({443})  # of public addresses; None: any
+    allow_ports: frozenset[int] | None = frozenset({443})  # of the addresses in `allow`; None: any
     # Through which everything goes, https alone: it could read the rest. It resolves the names, so
     # it has to vet what they lead to; we vet what is spelled, and connect to the proxy alone.
     proxy: URL | None = field(default=None, repr=False)  # it may hold a password
@@ -60,13 +61,19 @@ class Policy:
         return ("https", "http") if self.allow_http and self.proxy is None else ("https",)
 
 
-def policy(allow_cidrs: str, allow_http: bool, ports: str, proxy: str = "") -> Policy:
-    """The policy of four settings; raise ValueError naming what cannot be read."""
+def policy(
+    allow_cidrs: str, allow_http: bool, ports: str, proxy: str = "", allow_ports: str = ""
+) -> Policy:
+    """The policy of five settings; raise ValueError naming what cannot be read.
+
+    Without `allow_ports` the addresses that are allowed have the ports of all others.
+    """
     return Policy(
-        tuple(_network(text.strip()) for text in allow_cidrs.split(",") if text.strip()),
-        allow_http,
-        None if ports.strip() == "*" else frozenset(_port(text) for text in ports.split(",")),
-        _proxy(proxy.strip()) if proxy.strip() else None,
+        allow=tuple(_network(text.strip()) for text in allow_cidrs.split(",") if text.strip()),
+        allow_http=allow_http,
+        ports=_ports(ports, "UNBROKEN_WEBHOOK_PORTS"),
+        allow_ports=_ports(allow_ports.strip() or ports, "UNBROKEN_WEBHOOK_ALLOW_PORTS"),
+        proxy=_proxy(proxy.strip()) if proxy.strip() else None,
     )
 
 
@@ -77,6 +84,7 @@ def policy_of(settings: Settings) -> Policy:
         settings.webhook_allow_http,
         settings.webhook_ports,
         settings.webhook_proxy,
+        settings.webhook_allow_ports,
     )
 
 
@@ -87,10 +95,16 @@ def _network(text: str) -> Network:
         raise ValueError(f"UNBROKEN_WEBHOOK_ALLOW_CIDRS: {error}") from None
 
 
-def _port(text: str) -> int:
+def _ports(text: str, variable: str) -> frozenset[int] | None:
+    if text.strip() == "*":
+        return None
+    return frozenset(_port(one, variable) for one in text.split(","))
+
+
+def _port(text: str, variable: str) -> int:
     number = int(text) if text.strip().isdecimal() else 0
     if not 1 <= number <= 65_535:
-        raise ValueError(f"UNBROKEN_WEBHOOK_PORTS: {text.strip()!r} is not a port")
+        raise ValueError(f"{variable}: {text.strip()!r} is not a port")
     return number
 
 
@@ -122,8 +136,10 @@ def parse(text: str, policy: Policy) -> URL:
         host, port = url.raw_host, url.explicit_port
     except ValueError:
         raise Refused("is not a URL") from None
-    _check_host(host, _check_spelling(text, url, policy), policy)
-    _check_port(_DEFAULT_PORTS[url.scheme] if port is None else port, policy)
+    spelled = _check_spelling(text, url, policy)
+    port = _DEFAULT_PORTS[url.scheme] if port is None else port
+    _check_host(host, spelled, policy, port)
+    _check_port(host, port, policy)
     return url
 
 
@@ -139,23 +155,38 @@ def _check_spelling(text: str, url: URL, policy: Policy) -> str:
     return found[1]
 
 
-def _check_host(host: str | None, spelled: str, policy: Policy) -> None:
+def _check_host(host: str | None, spelled: str, policy: Policy, port: int) -> None:
     if not host:
         raise Refused("must name a host")
     address = _literal(host)
     if address is not None:
-        vet([address], policy)
+        vet([address], policy, port)
     if _ends_in_number(host) and (address is None or host != spelled):
         raise Refused("must spell an IPv4 address as four decimal numbers")
     if address is None and not _NAME.fullmatch(host):
         raise Refused("must name a host by letters, digits, hyphens and dots")
 
 
-def _check_port(port: int, policy: Policy) -> None:
-    if policy.ports is not None and port not in policy.ports:
-        raise Refused(f"must use port {', '.join(map(str, sorted(policy.ports)))}")
+def _check_port(host: str | None, port: int, policy: Policy) -> None:
+    """Those of addresses are vetted with them; a name may lead to an address that is allowed."""
     if port == 0:
         raise Refused("must use a port from 1 to 65535")
+    if policy.proxy is None and (_literal(host or "") or _may_be_allowed(port, policy)):
+        return
+    if not _is_open(port, policy.ports):
+        raise _wrong_port(policy.ports)
+
+
+def _may_be_allowed(port: int, policy: Policy) -> bool:
+    return bool(policy.allow) and _is_open(port, policy.allow_ports)
+
+
+def _is_open(port: int, ports: frozenset[int] | None) -> bool:
+    return ports is None or port in ports
+
+
+def _wrong_port(ports: frozenset[int] | None) -> Refused:
+    return Refused(f"must use port {', '.join(map(str, sorted(ports or ())))}")
 
 
 def _literal(host: str) -> Address | None:
@@ -174,11 +205,15 @@ def _ends_in_number(host: str) -> bool:
 # -- addresses -------------------------------------------------------------------------------
 
 
-def vet(addresses: Iterable[Address], policy: Policy) -> None:
+def vet(addresses: Iterable[Address], policy: Policy, port: int) -> None:
     """Raise Refused unless every address may be called: one bad answer spoils them all."""
     for address in addresses:
-        if not is_public(address) and not any(address in network for network in policy.allow):
+        is_allowed = any(address in network for network in policy.allow)
+        if not is_allowed and not is_public(address):
             raise Refused("must not lead to a private or reserved address")
+        ports = policy.allow_ports if is_allowed else policy.ports
+        if policy.proxy is None and not _is_open(port, ports):
+            raise _wrong_port(ports)
 
 
 def system_lookup(host: str, port: int) -> list[str]:
@@ -187,14 +222,14 @@ def system_lookup(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-def vetted(host: str, answers: Sequence[str], policy: Policy) -> list[str]:
+def vetted(host: str, answers: Sequence[str], policy: Policy, port: int) -> list[str]:
     """The answers of a name service, every one of them vetted; raise Refused."""
     if len(answers) > ADDRESSES_MAX:
         raise Refused("must not have so many addresses")
     addresses = [_literal(answer) for answer in answers]
     if not addresses or None in addresses:
         raise Refused(f"'{host}' has no address")
-    vet([address for address in addresses if address is not None], policy)
+    vet([address for address in addresses if address is not None], policy, port)
     return list(answers)
 
 
@@ -215,7 +250,7 @@ def check(text: str, policy: Policy, lookup: Lookup = system_lookup) -> None:
         answers = _lookups.submit(lookup, host, url.port or 0).result(CHECK_SECONDS)
     except (OSError, UnicodeError):  # among them TimeoutError
         return
-    vetted(host, answers, policy)
+    vetted(host, answers, policy, url.port or 0)
 
 
 # -- connections -----------------------------------------------------------------------------
@@ -247,7 +282,7 @@ class Resolver(AbstractResolver):
             # Whatever it was, it says nothing about a receiver: as if nobody had answered.
             raise socket.gaierror(socket.EAI_AGAIN, "the proxy has no address") from None
         if proxy is None:
-            answers = vetted(host, answers, self._policy)
+            answers = vetted(host, answers, self._policy, port)
         return [_result(host, answer, port) for answer in answers]
 
     async def close(self) -> None:
@@ -274,7 +309,7 @@ def socket_opener(policy: Policy) -> Callable[[AddrInfoType], socket.socket]:
         sockaddr_any: Any = sockaddr
         address = ip_address(sockaddr_any[0])
         if policy.proxy is None:
-            vet([address], policy)
+            vet([address], policy, sockaddr_any[1])
         elif not _is_proxy(policy.proxy, address, sockaddr_any[1]):
             raise Refused("must be reached through the proxy")
         return socket.socket(family, kind, protocol)

@@ -110,16 +110,29 @@ def test_the_examples_of_concepts_are_what_the_engine_says(example: tuple[str, .
     )  # fmt: skip
 
 
+def in_the_background(block: str) -> str:
+    """What runs until Ctrl-C goes on beside the rest, once it listens, until it has heard a fact.
+
+    It does so at any port: another test may have the usual one.
+    """
+    if " listen " not in block:
+        return block
+    command = block.strip().replace("listen --create", "listen --create --port 0 --count 1")
+    is_listening = "grep -q Listening listen.err 2>/dev/null"
+    return f"{command} >heard 2>listen.err & until {is_listening}; do sleep 0.1; done\n"
+
+
 def test_the_quickstart_works_as_it_is_written() -> None:
     folder = short_folder()
     try:
         with running_up(folder / "data", **PATIENT) as up:
             blocks = re.findall(r"```sh\n(.*?)```", QUICKSTART, re.DOTALL)
+            blocks = list(map(in_the_background, blocks))
             script = 'set -euo pipefail\nunbroken() { python3 -m api.cli "$@"; }\n'
-            script += "\necho\n".join(blocks)
+            script += "\necho\n".join(blocks) + "\nwait\n"
             script = (
                 script.replace("http://127.0.0.1:8000", up.url)
-                .replace(".venv/bin/unbroken tenant", "unbroken tenant")
+                .replace(".venv/bin/unbroken", "unbroken")
                 .replace("--json |", f"--data {up.data.root} --json |")
             )
             path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -134,5 +147,7 @@ def test_the_quickstart_works_as_it_is_written() -> None:
         assert [one["already_recorded"] for one in ticks] == [False, True, False]
         assert any(one.get("secret", "").startswith("whsec_") for one in answers)
         assert not any("request_id" in one for one in answers)
+        assert "user_43" in (folder / "heard").read_text()
+        assert "✓" in (folder / "heard").read_text()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import PATIENT, ROOT, Up, environment, running_up, short_folder
+from tests.e2e.test_docs_site import in_the_background
 from tests.receiver import Receiver
 
 README = (ROOT / "README.md").read_text()
@@ -38,15 +39,15 @@ def _here(script: str, up: Up, receiver: Receiver) -> str:
     """The script with this test's addresses and interpreter in place of the reader's."""
     return (
         script.replace("http://127.0.0.1:8000", up.url)
-        .replace("http://127.0.0.1:9000/facts", receiver.url)
-        .replace(".venv/bin/unbroken tenant", "unbroken tenant")
+        .replace("http://127.0.0.1:9001/facts", receiver.url)
+        .replace(".venv/bin/unbroken", "unbroken")
         .replace("--json |", f"--data {up.data.root} --json |")
     )
 
 
 def test_every_shell_block_works_in_order_and_ends_in_a_verified_fact(up: Up, folder: Path) -> None:
     with Receiver() as receiver:
-        blocks = [block for block in SHELL if block not in RUNNING]
+        blocks = [in_the_background(block) for block in SHELL if block not in RUNNING]
         script = 'set -euo pipefail\nunbroken() { python3 -m api.cli "$@"; }\n'
         script += "\n".join(f"{block}\necho; echo '--'" for block in blocks)
         env = environment(PYTHONPATH=str(ROOT))
@@ -59,9 +60,12 @@ def test_every_shell_block_works_in_order_and_ends_in_a_verified_fact(up: Up, fo
         answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         secret = next(answer["secret"] for answer in answers if "secret" in answer)
         receiver.trust(secret)
-        receiver.wait_for(2)
+        receiver.wait_for(1)
         recorded = next(answer for answer in answers if "new_count" in answer)
     assert not receiver.invalid
+    heard = (folder / "heard").read_text()
+    assert "user_42" in heard
+    assert "✓" in heard
     shown = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
     assert list(recorded) == list(shown)
     varying = {"tick_id", "period_key"}

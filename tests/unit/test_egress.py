@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import create_app
+from api.cli.up import LOCAL_WEBHOOKS
 from settings import Settings
 from tests.e2e.running import ROOT
 from tests.unit.egress_corpus import BLOCKS, PLAIN_URLS, Case, cases, disguises, refused_urls
@@ -56,7 +57,7 @@ def test_it_knows_each_special_block_to_its_last_address(case: Case) -> None:
     doors = (
         lambda: egress.parse(f"https://{case.host}/", STRICT),
         lambda: egress.check("https://x.example/", STRICT, _answers(str(case.address))),
-        lambda: egress.vetted("x.example", [str(case.address)], STRICT),
+        lambda: egress.vetted("x.example", [str(case.address)], STRICT, 443),
         lambda: _open(STRICT, str(case.address)),
     )
     for door in doors:
@@ -241,3 +242,28 @@ def test_what_a_url_may_begin_with_is_said_as_it_is() -> None:
     for allow_http, said in ((False, "must begin with https://$"), (True, "https:// or http://$")):
         with pytest.raises(Refused, match=said):
             egress.check("ftp://example.com/", egress.policy("", allow_http, "*"))
+
+
+UP = egress.policy_of(Settings.from_env(LOCAL_WEBHOOKS))  # what `unbroken up` allows
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000/", "https://93.184.216.34/"])
+def test_ports_of_allowed_addresses_are_their_own(url: str) -> None:
+    egress.check(url, UP)
+
+
+def test_a_public_address_keeps_its_ports_though_allowed_ones_have_all() -> None:
+    with pytest.raises(Refused, match="must use port 80, 443, 8443"):
+        egress.check("http://93.184.216.34:6379/", UP)
+    with pytest.raises(Refused, match="must use port 80, 443, 8443"):
+        egress.check("http://x.example:22/", UP, lambda host, port: ["93.184.216.34"])
+    egress.check("http://x.example:22/", UP, lambda host, port: ["127.0.0.1"])
+    with pytest.raises(Refused, match="must use port 443, 8443"):
+        egress.check("https://x.example:22/", STRICT, lambda host, port: ["93.184.216.34"])
+
+
+def test_a_connection_to_a_public_address_keeps_its_ports() -> None:
+    open_socket = egress.socket_opener(UP)
+    with pytest.raises(Refused, match="must use port"):
+        open_socket((2, 1, 6, "", ("93.184.216.34", 22)))
+    open_socket((2, 1, 6, "", ("127.0.0.1", 22))).close()
