@@ -10,8 +10,7 @@ from models import milestones
 from models.db import Session
 from models.milestones import Key
 from models.rules.milestones import Run, best_run, newly_reached, run_through
-from models.rules.streaks import Ranges
-from models.streaks import Key as StateKey
+from models.rules.streaks import Ranges, Recorded, Rules
 from models.streaks import Streak
 from models.ticks import Tick
 
@@ -59,35 +58,31 @@ class Moved(NamedTuple):
     """What a tick has made of the recorded periods of a state."""
 
     before: Ranges
-    after: Ranges
-    best_before: int  # the best run
-    best_after: int
+    recorded: Recorded
+    rules: Rules
+    run: int  # the best run that its period belongs to
+
+    def is_first(self, count: int) -> bool:
+        """Whether no run had a count before and one has it now. The longest count, which is never
+        above the best run, mostly spares the look at all of them."""
+        if count > self.run or count <= self.recorded.before.longest:
+            return False
+        return best_run(self.before, self.rules) < count
+
+
+def moved(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> Moved:
+    """What recording a period has made of a state's recorded periods."""
+    if rules.reset_on_miss:
+        return Moved(before, recorded, rules, run_through(recorded.ranges, rules, period))
+    return Moved(before, recorded, rules, recorded.after.longest)
 
 
 @dataclass
 class Milestones:
     """Who has reached what, read once and written once a batch."""
 
-    best: dict[StateKey, int] = field(default_factory=dict)  # the best runs of states
     reached: dict[Key, set[int]] = field(default_factory=dict)  # before this batch
     fresh: dict[Key, dict[int, str]] = field(default_factory=dict)  # to the tick, by period
-
-    def crossings(
-        self, streak: Streak, key: StateKey, tick: Tick, ranges: tuple[Ranges, Ranges]
-    ) -> Sequence[Crossing]:
-        """The thresholds that a tick may have reached, lowest first: 6 → 8 reaches 7."""
-        if not streak.milestones or tick.outcome == "repeated":
-            return ()
-        before, after = ranges
-        best_before = self.best[key] if key in self.best else best_run(before, streak.rules)
-        self.best[key] = max(best_before, run_through(after, streak.rules, tick.period))
-        moved = Moved(before, after, best_before, self.best[key])
-        found = [
-            Crossing(one, (*key, one.count), _period(tick, run), run)
-            for one in map(Milestone.of, streak.milestones)
-            for run in _runs(one, streak, tick, moved)
-        ]
-        return sorted(found, key=lambda one: one.milestone.count)
 
     def read(self, session: Session, crossings: Iterable[Crossing]) -> None:
         """Read who has reached what, under their participants' locks."""
@@ -109,18 +104,28 @@ class Milestones:
         milestones.write(session, self.fresh)
 
 
-def _runs(one: Milestone, streak: Streak, tick: Tick, moved: Moved) -> Iterator[Run | None]:
+def crossings(streak: Streak, tick: Tick, change: Moved) -> Sequence[Crossing]:
+    """The thresholds that a tick may have reached, lowest first: 6 → 8 reaches 7. Pure."""
+    key = (tick.tenant_id, tick.participant_id, tick.streak_id)
+    found = [
+        Crossing(one, (*key, one.count), _period(tick, run), run)
+        for one in map(Milestone.of, streak.milestones)
+        for run in _runs(one, tick, change)
+    ]
+    return sorted(found, key=lambda one: one.milestone.count)
+
+
+def _runs(one: Milestone, tick: Tick, change: Moved) -> Iterator[Run | None]:
     """The runs in which a milestone is reached; None: in the set as a whole.
 
     A count that is never lost has one run. A milestone that was defined later than its count was
     first passed is reached when a count passes it again, which is safe where all is on record.
     """
-    if one.repeat == "each_run" and streak.rules.reset_on_miss:
-        yield from newly_reached(moved.before, moved.after, streak.rules, one.count)
+    if one.repeat == "each_run" and change.rules.reset_on_miss:
+        yield from newly_reached(change.before, change.recorded.ranges, change.rules, one.count)
         return
-    is_first = moved.best_before < one.count <= moved.best_after
     is_again = one.is_recorded and tick.previous_count < one.count <= tick.new_count
-    if is_first or is_again:
+    if is_again or change.is_first(one.count):
         yield None
 
 

@@ -13,7 +13,6 @@ from models.badges import Badge
 from models.db import Session
 from models.participants import Participant
 from models.rules.challenges import Happened
-from models.rules.milestones import run_through
 from models.rules.periods import KINDS, Kind, period_at
 from models.rules.streaks import Recorded, record, walk
 from models.streaks import Key, State, Streak
@@ -22,7 +21,7 @@ from webhooks import facts
 from workers.batch import Batch, UnknownDefinition
 from workers.effects import Effects, Prize
 from workers.messages import TickV1
-from workers.milestones import Crossing, Milestone, Milestones
+from workers.milestones import Crossing, Milestone, Milestones, crossings, moved
 
 
 class Decided(NamedTuple):
@@ -91,10 +90,12 @@ class Ticks:
             batch.answers[message.id] = ticks.answer(
                 tick, message.participant_id, streak.code, streak.period
             )
-        crossed = self.milestones.crossings(streak, key, tick, (before, recorded.ranges))
-        is_run_asked = bool(batch.configuration(message).challenges)
-        run = run_through(recorded.ranges, streak.rules, period) if is_run_asked else 0
-        return Decided(message, streak, tick, crossed, person, run)
+        is_run_asked = streak.milestones or batch.configuration(message).challenges
+        if recorded.outcome == "repeated" or not is_run_asked:
+            return Decided(message, streak, tick, (), person, 0)
+        change = moved(before, recorded, streak.rules, period)
+        crossed = crossings(streak, tick, change) if streak.milestones else ()
+        return Decided(message, streak, tick, crossed, person, change.run)
 
     def _step(
         self, key: Key, streak: Streak, message: TickV1, period: int

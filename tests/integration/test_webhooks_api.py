@@ -68,7 +68,14 @@ def test_it_shows_the_secret_once_and_never_again(client: FlaskClient) -> None:
         "signatures": ["v1"],
         "public_key": None,
         "previous_secret_until": None,
-        "health": {"status": "ok", "failing_since": None, "parked_until": None},
+        "health": {
+            "status": "ok",
+            "failing_since": None,
+            "parked_until": None,
+            "failures": 0,
+            "last_failure": None,
+            "next_probe_at": None,
+        },
         "created_at": created["created_at"],
         "updated_at": created["updated_at"],
     }
@@ -76,7 +83,7 @@ def test_it_shows_the_secret_once_and_never_again(client: FlaskClient) -> None:
     one = client.get(f"{PATH}/{created['id']}")
     listed = client.get(PATH)
     changed = client.patch(f"{PATH}/{created['id']}", json={"description": None})
-    assert one.json == shown
+    assert one.json == shown | {"pending": 0}
     assert created["secret"] not in one.text + listed.text + changed.text
     assert '"secret"' not in listed.text
 
@@ -252,7 +259,7 @@ def test_it_refuses_changes_that_cannot_be_made(
     path = f"{PATH}/{created['id']}"
     assert [name for name, _ in _fields(client.patch(path, json=changes))] == [field]
     del created["secret"]
-    assert client.get(path).json == created
+    assert client.get(path).json == created | {"pending": 0}
 
 
 def test_it_refuses_a_change_of_nothing(client: FlaskClient) -> None:
