@@ -20,8 +20,9 @@ from api.errors import Problem, invalid, invalid_field
 from api.idempotency import IDEMPOTENCY_KEY, batch_idempotency
 from api.limits import RATE_LIMIT_CODES, refuse_spent, show_standing
 from api.operations import Parameter
+from api.outcomes import erased_since
 from api.validation import field_errors, parse_json, query_bool, read_body, require_type
-from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused
+from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused, rejected
 from models import clock, ids
 from workers import tally
 from workers.intake import Accepted, Message
@@ -187,17 +188,29 @@ def _results(
     """One entry per item in order: its id, or what was wrong with it."""
     place = 0  # among those that were handed over
     write_ids = _ids(kind, outcomes, accepted)
+    erased = _erased(outcomes, accepted)
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Problem):
             yield {"index": index, "error": outcome.as_item()}
             continue
         refusal = accepted.refused.get(place)
         place += 1
-        if refusal is None:
+        if refusal is None and outcome.participant_id in erased:
+            problem = rejected("participant_erased", outcome.participant_id)
+            yield {"index": index, "error": problem.as_item()}
+        elif refusal is None:
             yield {"index": index, kind.ledger.id_field: write_ids.get(index, outcome.id)}
         else:
             problem = refused(refusal, principal().caps, outcome.participant_id)
             yield {"index": index, "error": problem.as_item()}
+
+
+def _erased(outcomes: Sequence[Outcome], accepted: Accepted) -> set[str]:
+    """Whose writes, first accepted under this Idempotency-Key, went with their participant."""
+    if accepted.known_id is None:
+        return set()
+    names = {one.participant_id for one in outcomes if not isinstance(one, Problem)}
+    return erased_since(accepted.known_id, names)
 
 
 def _ids(kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted) -> dict[int, str]:

@@ -121,7 +121,7 @@ def claim_reward(reward_id: str) -> Response:
     number = str(uuid_in_path("reward", reward_id))
     posted = writes.read(ClaimBody)
     wanted = _Wanted(posted.participant_id, number, posted.metadata)
-    return writes.post(CLAIM, wanted, idempotency("rewards/claim", wanted))
+    return writes.post(CLAIM, wanted, idempotency("rewards/claim", wanted, reward_id=number))
 
 
 @blueprint.get("/claims/<claim_id>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol
 from uuid import UUID
@@ -16,7 +16,7 @@ from api.auth import tenant
 from api.context import app_context
 from api.errors import not_found
 from api.rows import reading
-from models import clock, dead_letters, ids, rejections
+from models import clock, dead_letters, erasures, ids, rejections
 from models.db import Session, is_away
 from models.rejections import Refused
 from models.tenants import Tenant
@@ -91,6 +91,21 @@ def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
         if (outcome and outcome["status"] != "accepted") or time.monotonic() >= ends:
             return outcome and outcome["result"]
         time.sleep(POLL_SECONDS)
+
+
+def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
+    """Who of some participants was erased after a write was accepted, as far as is known now."""
+    mine = tenant()
+    keys = {(mine.id, erasures.digest(mine.tick_secret, one)): one for one in participant_ids}
+    try:
+        with reading() as session:
+            erased_us = erasures.since(session, list(keys))
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return set()  # its status will tell
+    accepted_us = ids.issued_at_us(UUID(write_id))
+    return {keys[key] for key, at_us in erased_us.items() if accepted_us < at_us}
 
 
 def _outcome(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:

@@ -181,7 +181,8 @@ def body(model: type[M]) -> M:
     """The request's JSON body as a model; 400, 413, 415 or 422 otherwise."""
     require_type("application/json")
     try:
-        return model.model_validate(parse_json(read_body()))
+        g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
+        return model.model_validate(g.sent_json)
     except ModelError as error:
         raise invalid(*field_errors(error)) from None
 

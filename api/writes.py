@@ -100,6 +100,8 @@ def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> 
         wish = wish if may_wait else wish.without_wait()
         write = _Write(kind, posted, idempotency, wish.wait_seconds > 0)
         message, accepted = under_current_configuration(lambda who: _accept(who, write))
+        if accepted.known_id:
+            refuse_erased(accepted.known_id, posted.participant_id)
         result = _result(kind, message.id, accepted, wish.wait_seconds)
     if result is not None and "rejected" in result:
         raise rejected(result["rejected"], posted.participant_id, result.get("detail"))
@@ -118,6 +120,12 @@ def _accept(who: Principal, write: _Write) -> tuple[Message, Accepted]:
     if accepted.refused:
         raise refused(accepted.refused[0], who.caps, message.participant_id)
     return message, accepted
+
+
+def refuse_erased(known_id: str, participant_id: str) -> None:
+    """409 where the write of this Idempotency-Key went with its participant: nothing is to come."""
+    if outcomes.erased_since(known_id, [participant_id]):
+        raise rejected("participant_erased", participant_id)
 
 
 def confirm(who: Principal) -> None:

@@ -3,7 +3,8 @@
 -- KEYS  intake, backlog, waiting, config, awake, inactive participants, idempotency (absent
 --       without a key)
 -- ARGV  tenant, version, writes per participant and minute (0: no cap), entries both streams
---       may hold, prefix of the participants' counters, idempotency seconds, fingerprint of the body,
+--       may hold, prefix of the participants' counters, idempotency seconds, fingerprint of the body (and
+--       after a space the one that the release before would have written),
 --       id of the first write, the caps that all these writes share ('reason cap counter …' in
 --       the order in which they refuse; mostly ''), writes of one tenant that may wait before
 --       more of them go to the backlog,
@@ -75,11 +76,15 @@ if KNOWN then
   if known then
     if cap > 0 then see(standing(prefix .. ARGV[FIRST])) end
     -- id, fingerprint, and of each write of a batch that was refused: index, reason, reset ms
-    local after = 38 + #ARGV[7]
-    local separator = string.sub(known, after, after)
-    if string.sub(known, 38, after - 1) ~= ARGV[7] or (separator ~= '' and separator ~= ' ') then
-      return rate({'conflict'})
+    local after
+    for fingerprint in string.gmatch(ARGV[7], '%S+') do
+      local ends = 38 + #fingerprint
+      local separator = string.sub(known, ends, ends)
+      if string.sub(known, 38, ends - 1) == fingerprint and (separator == '' or separator == ' ') then
+        after = ends
+      end
     end
+    if not after then return rate({'conflict'}) end
     local result = rate({'known', string.sub(known, 1, 36)})
     for index, reason, reset in string.gmatch(string.sub(known, after), '(%d+) (%l+) (%d+)') do
       result[#result + 1] = tonumber(index)
@@ -146,7 +151,7 @@ if appended > 0 then
     end
   end
   if KNOWN then
-    local told = ARGV[8] .. ' ' .. ARGV[7]
+    local told = ARGV[8] .. ' ' .. string.match(ARGV[7], '%S+')
     if #refused > 0 then told = told .. ' ' .. table.concat(refused, ' ') end
     redis.call('SET', KNOWN, told, 'EX', ARGV[6])
   end

@@ -83,10 +83,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """An Idempotency-Key and the fingerprint of the body that came with it."""
+    """An Idempotency-Key and the fingerprint of the body that came with it.
+
+    `before` is how the release before would have written it, "" where it would not.
+    """
 
     key: str
     fingerprint: str
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def arguments(number: int, request: Append, bounds: Bounds) -> list[Any]:
         bounds.entries_max,
         keys.rate(number, request.tenant_id),
         bounds.idempotency_seconds,
-        idempotency.fingerprint if idempotency else "",
+        f"{idempotency.fingerprint} {idempotency.before}".strip() if idempotency else "",
         request.messages[0].id,
         _shared_caps(number, request),
         bounds.fresh_max,

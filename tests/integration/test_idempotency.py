@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import create_model
 
+from api import ticks
 from models import tenants
 from models.db import Engine
 from settings import Settings
@@ -25,10 +29,12 @@ from tests.calls import (
     post_tick,
     problem,
 )
-from tests.conftest import Account
+from tests.conftest import BASE, Account
 from tests.pipeline import Pipeline
+from workers import keys
 
 KEY = {"Idempotency-Key": "order-1"}
+RECORD = f"{BASE}/streaks/record"
 
 
 def test_it_answers_the_first_result_to_the_same_request_again(
@@ -97,11 +103,126 @@ def test_it_compares_what_a_body_says_and_not_how_it_is_written(
     client: FlaskClient, pipeline: Pipeline
 ) -> None:
     make_streak(client)
-    day = noon(1)[:10]
-    first = post_tick(client, headers=KEY, timestamp=f"{day}T12:00:00Z").get_json()
-    again = post_tick(client, headers=KEY, timestamp=f"{day}T14:00:00.000+02:00", x=1).get_json()
-    assert again == first
+    first = client.post(
+        RECORD,
+        data='{"participant_id":"ann","streak_code":"daily_login","metadata":{"a":1,"b":2.5}}',
+        content_type="application/json",
+        headers=KEY,
+    )
+    again = client.post(
+        RECORD,
+        data=' {"metadata": {"b": 25e-1, "a": 1.0},\n "streak_code": "daily_\\u006cogin",'
+        ' "participant_id": "ann"}',
+        content_type="application/json",
+        headers=KEY,
+    )
+    assert first.status_code == 202
+    assert again.get_json() == first.get_json()
     pipeline.drain()
+
+
+def test_a_body_that_is_nested_too_deeply_to_be_compared_is_refused(client: FlaskClient) -> None:
+    make_streak(client)
+    deep = "[" * 900 + "]" * 900
+    body = f'{{"participant_id":"ann","streak_code":"daily_login","x":{deep}}}'
+    headers = KEY | {"Content-Type": "application/json"}
+    assert client.post(RECORD, data=body, headers=headers).status_code in (202, 400, 422)
+
+
+# -- across an upgrade -----------------------------------------------------------------------
+
+
+def test_a_release_with_one_more_optional_field_knows_an_honest_retry(
+    client: FlaskClient, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_streak(client)
+    first = post_tick(client, headers=KEY, metadata={"order": 7}).get_json()
+    newer = create_model("TickBody", __base__=ticks.TickBody, added=(int | None, None))
+    monkeypatch.setattr(ticks, "TickBody", newer)
+    again = post_tick(client, headers=KEY, metadata={"order": 7})
+    assert (again.status_code, again.get_json()) == (202, first)
+    problem(post_tick(client, headers=KEY, metadata={"order": 8}), 409, "idempotency_conflict")
+    pipeline.drain()
+
+
+BEFORE = {
+    "/streaks/record": (
+        {"participant_id": "ann", "streak_code": "daily_login"},
+        "TickBody(participant_id='ann', streak_code='daily_login', timestamp=None, timezone=None,"
+        " metadata=None)",
+    ),
+    "/points/award": (
+        {"participant_id": "ann", "amount": 5, "metadata": {"a": 1}},
+        "points/awardPointsBody(participant_id='ann', amount=5, reason=None,"
+        """ metadata='{"a":1}')""",
+    ),
+    "/streaks/record/batch": (
+        {"ticks": [{"participant_id": "ann", "streak_code": "daily_login"}]},
+        "ticks of tick, silent False"
+        "([0], [{'participant_id': 'ann', 'streak_code': 'daily_login'}])",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", BEFORE)
+def test_a_key_that_the_release_before_has_stored_is_known(
+    path: str,
+    client: FlaskClient,
+    account: Account,
+    redis_client: redis.Redis,
+    pipeline: Pipeline,
+) -> None:
+    make_streak(client)
+    body, text = BEFORE[path]
+    headers = {"Prefer": "respond-async"}
+    first = client.post(BASE + path, json=body, headers=headers).get_json()
+    (write_id,) = re.findall(r"[0-9a-f-]{36}", str(first))[:1]
+    number = keys.stream_of(account.live.id)
+    stored = f"{write_id} {hashlib.sha256(text.encode()).hexdigest()}"
+    redis_client.set(keys.idempotency(number, account.live.id, "order-1"), stored)
+    again = client.post(BASE + path, json=body, headers=headers | KEY)
+    assert (again.status_code, again.get_json()) == (202, first)
+    assert entries(redis_client, account.live) == 1
+    pipeline.drain()
+
+
+# -- after an erasure ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_applied", [True, False])
+def test_the_same_key_after_an_erasure_says_that_its_write_went_with_the_participant(
+    is_applied: bool, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    first = post_tick(client, "ann", KEY).get_json()
+    if is_applied:
+        pipeline.drain()
+    client.delete(f"{BASE}/participants/ann")
+    post_tick(client, "ann")  # a new one, of the same name
+    refused = problem(post_tick(client, "ann", KEY), 409, "participant_erased")
+    assert "'ann' was erased after this write was accepted" in refused["detail"]
+    pipeline.drain()
+    problem(post_tick(client, "ann", KEY), 409, "participant_erased")
+    problem(client.get(first["status_url"]), 404, "tick_not_found")
+    assert post_tick(client, "ann", {"Idempotency-Key": "fresh"}).status_code == 202
+    pipeline.drain()
+
+
+def test_a_batch_under_the_same_key_after_an_erasure_refuses_the_items_that_are_gone(
+    client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    body = {"ticks": [{"participant_id": one, "streak_code": "daily_login"} for one in "ab"]}
+    first = client.post(f"{RECORD}/batch", json=body, headers=KEY).get_json()
+    pipeline.drain()
+    assert client.delete(f"{BASE}/participants/a").status_code < 300
+    again = client.post(f"{RECORD}/batch", json=body, headers=KEY).get_json()
+    assert (again["accepted"], again["rejected"]) == (1, 1)
+    assert again["results"][0]["error"]["code"] == "participant_erased"
+    assert again["results"][1] == first["results"][1]
+
+
+# -- side by side ----------------------------------------------------------------------------
 
 
 def test_it_makes_one_tick_of_requests_at_the_same_moment(
