@@ -61,6 +61,7 @@ from api.context import (
 from api.dashboard import registry as dashboard
 from api.directory import Directory
 from api.errors import Problem
+from api.key_list import KeyList
 from api.lean import Application
 from api.query import Asked
 from api.throttle import Throttle
@@ -138,6 +139,7 @@ def open_context(settings: Settings) -> AppContext:
         waiters=Waiters(settings.api_waiters_max),
         memory=overload.Memory(probe_seconds=settings.redis_timeout_ms / 1_000),
         throttle=Throttle(settings.failed_keys_per_minute),
+        key_list=KeyList(engine),
         policy=egress.policy_of(settings),
     )
 

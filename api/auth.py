@@ -39,13 +39,18 @@ def authenticate(here: Request) -> None:
 
 
 def _found(here: Request, key: str) -> Principal:
-    """Who shows a key that is not known to be valid; 429 when too many failed from that address."""
-    throttle, address = app_context().throttle, client_address(here)
-    if not app_context().directory.was_valid(key):
-        throttle.check(address)
+    """Who shows a key that is not known to be valid; 429 for a guess when too many failed from that
+    address."""
+    context, address = app_context(), client_address(here)
+    is_spent = context.throttle.is_spent(address) and not context.directory.was_valid(key)
+    if is_spent and not context.key_list.may_hold(key):
+        context.throttle.check(address)
     loaded = _load(key)
     if loaded is None or not loaded.is_valid:
-        throttle.failed(address)
+        context.throttle.failed(address)
+        context.key_list.drop(key)
+        if is_spent:
+            context.throttle.check(address)
     return _usable(loaded)
 
 

@@ -13,6 +13,7 @@ from webhooks.egress import Policy
 from workers.intake import Intake
 
 if TYPE_CHECKING:
+    from api.key_list import KeyList
     from api.overload import Memory
     from api.throttle import Throttle
     from api.waiting import Waiters
@@ -36,6 +37,7 @@ class AppContext:
     waiters: Waiters
     memory: Memory  # of what the door was told a moment ago
     throttle: Throttle  # of guessers of keys
+    key_list: KeyList  # of keys that no throttle refuses
     policy: Policy  # which URLs destinations may have
 
     def close(self) -> None:

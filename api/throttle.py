@@ -1,8 +1,8 @@
 """Guessing keys, slowed: how many look-ups of keys may fail a minute for one client address.
 
-In process and bounded. A key that was valid when this process last read it is never refused
-(api/auth.py): a guesser behind the same address cannot lock out those who work. A key that it has
-not seen yet waits with the guesses, for a minute at most.
+In process and bounded. A valid key is never refused (api/auth.py): not one that was valid when this
+process last read it, and not one that it has not read yet, which it finds in a list of all keys
+(api/key_list.py). A guesser behind the same address cannot lock out those who work.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ class Throttle:
         self._limit, self._most, self._now = failures_per_minute, addresses_max, now
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._lock = Lock()
+
+    def is_spent(self, address: str | None) -> bool:
+        """Whether too many look-ups failed for this address."""
+        with self._lock:
+            found = self._current(network(address))
+        return bool(self._limit and found and found.count >= self._limit)
 
     def check(self, address: str | None) -> None:
         """429 when too many look-ups failed for this address."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
-from flask import request
+from flask import g, request
 from pydantic import (
     AfterValidator,
     BaseModel,

@@ -227,6 +227,19 @@ def find_key(session: Session, key: str) -> ApiKey | None:
     return None if row is None else _api_key(row)
 
 
+def hashes_not_revoked(session: Session) -> frozenset[bytes]:
+    """The hashes of all keys, of every tenant, that are neither revoked nor expired."""
+    return frozenset(
+        bytes(one)
+        for one in session.execute(
+            sa.select(api_keys.c.sha256).where(
+                api_keys.c.revoked_at.is_(None),
+                sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > sa.func.now()),
+            )
+        ).scalars()
+    )
+
+
 def list_keys(session: Session, tenant_ids: Sequence[int]) -> list[ApiKey]:
     """The keys of some tenants, oldest first."""
     rows = session.execute(
