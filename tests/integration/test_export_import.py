@@ -24,7 +24,16 @@ from models.db import snapshot
 from models.rules.periods import KINDS
 from models.tenants import Mode
 from settings import Settings
-from tests.calls import client_of, make_streak, noon, post_batch, post_tick, tick
+from tests.calls import (
+    client_of,
+    make_streak,
+    noon,
+    post_batch,
+    post_json,
+    post_tick,
+    problem,
+    tick,
+)
 from tests.conftest import BASE, Account
 from tests.e2e.running import ROOT, UNBROKEN, environment
 from tests.e2e.service import Service, listening
@@ -229,3 +238,22 @@ def test_long_work_says_in_a_log_how_far_it_is(
     assert "1000 rows so far" in CliRunner(env=env).invoke(main, export).stderr
     dry_run = CliRunner(env={"UNBROKEN_KEY": ""}).invoke(main, ["import", out, "--dry-run"])
     assert (dry_run.exit_code, "1000 rows so far" in dry_run.stderr) == (0, True)
+
+
+def test_a_counted_zone_goes_before_the_ticks_own_and_decides_nothing_else(
+    client: FlaskClient, account: Account, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    midday = noon(2)  # the next day in Kiritimati, the same one in Tokyo
+    body = tick(timestamp=midday, timezone="Asia/Tokyo", counted_timezone="Pacific/Kiritimati")
+    assert post_json(client, f"{BASE}/streaks/record", body).status_code == 202
+    pipeline.drain()
+    with snapshot(pipeline.engine) as session:
+        (found,) = exports.ticks(session, account.live.id)
+        (state,) = exports.states(session, account.live.id)
+    assert (found["timezone"], found["period_key"]) == ("Asia/Tokyo", noon(1)[:10])
+    assert found["counted_timezone"] == "Etc/GMT-14"
+    assert state["recorded"] == [[noon(1)[:10], noon(1)[:10]]]
+    unknown = tick(counted_timezone="Mars/Base")
+    answer = post_json(client, f"{BASE}/streaks/record", unknown)
+    problem(answer, 422, "validation_error", "counted_timezone")

@@ -10,6 +10,7 @@ from api.cli.importing.errors import BadRow
 from models.rules.periods import zone_info
 
 NOON = time(12)  # of a day without a time
+_DAY_CHARS_MAX = 10  # 2026-05-20, 2026-W21-3
 _NUMBER = re.compile(r"-?\d{9,16}(\.\d+)?", re.ASCII)
 _SECONDS_MAX = 100_000_000_000  # beyond it a number is milliseconds: in seconds, the year 5138
 
@@ -45,6 +46,8 @@ def _of_number(number: float) -> datetime:
 
 
 def _day(text: str) -> date | None:
+    if len(text) > _DAY_CHARS_MAX:
+        return None
     try:
         return date.fromisoformat(text)
     except ValueError:
