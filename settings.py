@@ -88,6 +88,7 @@ class Settings:
     webhook_allow_ports: str = (
         ""  # of the addresses in webhook_allow_cidrs; empty: as webhook_ports
     )
+    webhook_ca_file: str = ""  # PEM: CAs of receivers that are trusted beside the system's
     webhook_proxy: str = ""  # http://host:port; it then resolves and has to vet the names
     webhook_processes: int = 1
     deliver_idle_seconds: float = 10.0  # a deliverer stays this long: connections stay warm

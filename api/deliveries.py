@@ -32,7 +32,7 @@ from models.delivery_log import (
 from models.errors import NotFound
 from models.requeue import Target
 from models.webhooks import Webhook
-from webhooks import facts
+from webhooks import facts, sender
 
 blueprint = Blueprint("deliveries", __name__)
 
@@ -80,6 +80,7 @@ class AttemptEntry(TypedDict):
     outcome: OutcomeKind
     status_code: int | None
     error: str | None
+    error_detail: str | None
     duration_ms: int
     remote_address: str | None
     response: str | None
@@ -309,6 +310,7 @@ def _attempt(one: Logged) -> AttemptEntry:
         "outcome": one.outcome,
         "status_code": one.status_code,
         "error": one.error,
+        "error_detail": sender.DETAILS.get(one.error or ""),
         "duration_ms": one.duration_ms,
         "remote_address": one.remote_address,
         "response": one.response,

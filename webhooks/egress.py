@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ class Policy:
     # Through which everything goes, https alone: it could read the rest. It resolves the names, so
     # it has to vet what they lead to; we vet what is spelled, and connect to the proxy alone.
     proxy: URL | None = field(default=None, repr=False)  # it may hold a password
+    trust: ssl.SSLContext | None = field(default=None, compare=False)  # None: the system's
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -79,13 +81,27 @@ def policy(
 
 def policy_of(settings: Settings) -> Policy:
     """The operator's policy; ValueError as above. To be asked for once, when a process starts."""
-    return policy(
+    read = policy(
         settings.webhook_allow_cidrs,
         settings.webhook_allow_http,
         settings.webhook_ports,
         settings.webhook_proxy,
         settings.webhook_allow_ports,
     )
+    return replace(read, trust=_trust(settings.webhook_ca_file))
+
+
+def _trust(ca_file: str) -> ssl.SSLContext | None:
+    """The CAs of a file beside the system's."""
+    if not ca_file:
+        return None
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except OSError as error:  # among them ssl.SSLError: no certificate in it
+        reason = error.strerror or "no certificate can be read from it"
+        raise ValueError(f"UNBROKEN_WEBHOOK_CA_FILE: {ca_file}: {reason}") from None
+    return context
 
 
 def _network(text: str) -> Network:

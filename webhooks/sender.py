@@ -53,6 +53,11 @@ TLS = "tls"  # no trustworthy certificate for the name
 TIMEOUT = "timeout"  # connected, but not done within the total
 DISCONNECTED = "disconnected"  # connected, but cut off before the end
 UNREADABLE = "unreadable"  # the answer is not HTTP
+# What is said beside a word that does not say what to do.
+DETAILS = {
+    TLS: "the receiver's certificate is of no trusted CA, has expired or is for another name; the"
+    " operator names a CA of their own in UNBROKEN_WEBHOOK_CA_FILE"
+}
 
 # Our machine's trouble, not the receiver's: no sockets, ports or memory left.
 _OUR_ERRNOS = frozenset(
@@ -114,8 +119,9 @@ def open_session(
 ) -> ClientSession:
     """A session that keeps connections alive and reaches only what the policy allows.
 
-    To be opened and closed in the event loop that sends. `tls` replaces the system's trust.
+    To be opened and closed in the event loop that sends. `tls` replaces the policy's trust.
     """
+    tls = tls or policy.trust
     connector = TCPConnector(
         limit=0,  # the caller bounds what is in flight
         resolver=egress.Resolver(policy, lookup),

@@ -298,3 +298,31 @@ def test_it_demands_a_certificate_for_the_name(
         world.deliver(lookup=names({name: ["127.0.0.1"]}), tls=client)
         assert world.attempts(fact)[0].error == error
         assert receiver.count == (0 if error else 1)
+
+
+def test_it_trusts_a_ca_of_the_operators_own_and_names_the_setting_where_it_does_not(
+    world: World, settings: Settings, tmp_path: Path, client: FlaskClient
+) -> None:
+    server, _ = certificates.contexts("hooks.example", tmp_path)
+    own = replace(settings, webhook_ca_file=str(tmp_path / "server.pem"))
+    with Receiver(tls=server) as receiver:
+        url = f"https://hooks.example:{receiver.port}/"
+        webhook_id, _ = world.subscribe(url, ["behavior.*"])
+        lookup = names({"hooks.example": ["127.0.0.1"]})
+        (fact,) = world.publish()
+        world.deliver(lookup=lookup, policy=egress.policy_of(settings))
+        (attempt,) = client.get(f"{PATH}/{webhook_id}/attempts").get_json()["items"]
+        assert attempt["error"] == "tls"
+        assert "UNBROKEN_WEBHOOK_CA_FILE" in attempt["error_detail"]
+        (fact,) = world.publish()
+        world.deliver(lookup=lookup, policy=egress.policy_of(own))
+        assert [one.error for one in world.attempts(fact)] == [None]
+
+
+def test_a_ca_file_that_cannot_be_read_is_said_at_the_start(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for path in (tmp_path / "missing.pem", tmp_path / "empty.pem"):
+        (tmp_path / "empty.pem").touch()
+        with pytest.raises(ValueError, match=f"UNBROKEN_WEBHOOK_CA_FILE: {path}"):
+            egress.policy_of(replace(settings, webhook_ca_file=str(path)))
