@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any, cast
 
-from flask import Flask, Response, g
+from flask import Flask, Request, Response, current_app, g
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
@@ -35,6 +35,7 @@ from api import (
     personal_data,
     points,
     programs,
+    query,
     reference,
     replays,
     rewards,
@@ -43,13 +44,14 @@ from api import (
     ticks,
     tier_assignments,
     tiers,
+    validation,
     watching,
     webhook_secrets,
     webhook_trials,
     webhooks,
 )
 from api.answers import Answer, NoSessions
-from api.auth import authenticate
+from api.auth import authenticate, principal
 from api.context import (
     _NAME,
     BASE_PATH,
@@ -63,7 +65,7 @@ from api.directory import Directory
 from api.errors import Problem
 from api.key_list import KeyList
 from api.lean import Application
-from api.query import Asked
+from api.operations import Operation
 from api.throttle import Throttle
 from api.waiting import Waiters
 from models import rows
@@ -84,12 +86,15 @@ DIRECTORY_TIMEOUT_MS_MAX = 1_000
 _OPEN = frozenset({health.blueprint.name, reference.blueprint.name, dashboard.blueprint.name})
 
 
+_NOT_DESCRIBED = Operation("", {})
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The Flask application; reads the environment when it is given no settings."""
     settings = (settings or Settings.from_env()).require_urls()
     failpoints.arm(settings.failpoints)
     app = Application("unbroken", static_folder=None)
-    app.request_class = Asked
+    app.request_class = query.Asked
     app.response_class = Answer
     app.session_interface = NoSessions()
     app.url_map.merge_slashes = False  # an id may hold //
@@ -168,7 +173,20 @@ def _before() -> AnyResponse | None:
         raise here.routing_exception
     if here.blueprint is None:
         raise NotFound
+    _check_names(here)
     return None
+
+
+def _check_names(here: Request) -> None:
+    """Refuse what the route does not know, where the view would not see it. One that nobody
+    described knows nothing."""
+    view = current_app.view_functions[here.endpoint or ""]
+    if getattr(view, "is_for_admins", False) and not principal().key.is_admin:
+        return  # the view refuses whatever is asked
+    operation = getattr(view, "operation", _NOT_DESCRIBED)
+    query.check(here, operation)
+    if operation.body is None and here.method not in ("GET", "HEAD", "OPTIONS"):
+        validation.check_no_body()
 
 
 def _check_path(path: str) -> None:

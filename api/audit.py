@@ -8,17 +8,16 @@ from uuid import UUID
 
 from flask import Blueprint, Response, g, request
 from pydantic import StringConstraints, TypeAdapter
-from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
 from api import feeds
 from api.answers import answer
 from api.auth import principal, require_admin, tenant
-from api.errors import invalid_field
+from api.field_messages import ACTION, PRINTABLE, checked
 from api.operations import Id, Moment, Parameter, describe
 from api.rows import reading
 from api.throttle import client_address
-from api.validation import PAGE_SIZE_MAX, PRINTABLE, query_int
+from api.validation import PAGE_SIZE_MAX, query_int
 from models import audit, clock, ids
 from models.audit import Act, Actor, Line, Wanted
 from models.db import Session
@@ -28,7 +27,7 @@ blueprint = Blueprint("audit", __name__)
 
 told = audit.told
 _CURSOR_BYTES = 16
-_Action = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z_]+\.[a-z_]+$")]
+_Action = Annotated[str, StringConstraints(max_length=64, pattern=ACTION)]
 _Target = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
 _ACTION: TypeAdapter[str] = TypeAdapter(_Action)
 _TARGET: TypeAdapter[str] = TypeAdapter(_Target)
@@ -113,11 +112,7 @@ def _wanted() -> Wanted:
 
 def _query(name: str, kind: TypeAdapter[str]) -> str | None:
     text = request.args.get(name)
-    try:
-        return None if text is None else kind.validate_python(text)
-    except ModelError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise invalid_field(name, found["type"], found["msg"]) from None
+    return None if text is None else checked(name, kind, text)
 
 
 def _page(found: list[Line], place: UUID | None) -> AuditPage:

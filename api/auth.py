@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from flask import Flask, Request, g, request
 
@@ -125,6 +125,7 @@ def require_admin(view: Callable[P, T]) -> Callable[P, T]:
             raise Problem(403, "forbidden", "This needs a key with the admin scope.")
         return view(*args, **kwargs)
 
+    cast(Any, guarded).is_for_admins = True
     return guarded
 
 
@@ -150,6 +151,17 @@ def _confirmed(who: Principal) -> Tenant:
     if not is_current(who):
         raise Stale
     return who.tenant
+
+
+def tolerates_unknown() -> bool:
+    """Whether the tenant may send fields and parameters that we do not know. A write asks whether
+    that is still so: neither a refusal nor the opposite is given from memory."""
+    if request.method in _READS:
+        return tenant().allows_unknown_fields
+    if "allows_unknown_fields" not in g:
+        g.allows_unknown_fields = current_tenant().allows_unknown_fields
+    found: bool = g.allows_unknown_fields
+    return found
 
 
 def is_current(checked: Principal) -> bool:

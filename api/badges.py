@@ -8,7 +8,6 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 from pydantic import Field, StringConstraints, TypeAdapter
-from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
 from api import audit
@@ -16,6 +15,7 @@ from api.answers import answer
 from api.auth import require_admin, tenant
 from api.definitions import changing, some_fields, unique_code
 from api.errors import invalid_field, not_found
+from api.field_messages import COLOR, checked
 from api.fields import uuid_in_path, web_url
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
 from api.rows import reading
@@ -48,7 +48,7 @@ Color = Annotated[
     StringConstraints(
         strict=True,
         max_length=20,
-        pattern=r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})$",
+        pattern=COLOR,
     ),
 ]
 Category = Annotated[Name, StringConstraints(max_length=50)]
@@ -203,13 +203,7 @@ def deactivate_badge(badge_id: str) -> Response:
 
 def _category() -> str | None:
     text = request.args.get("category")
-    if text is None:
-        return None
-    try:
-        return _CATEGORY.validate_python(text)
-    except ModelError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise invalid_field("category", found["type"], found["msg"]) from None
+    return None if text is None else checked("category", _CATEGORY, text)
 
 
 def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:

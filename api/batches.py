@@ -9,19 +9,20 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response
-from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
 from api import door, overload
 from api.answers import answer
-from api.auth import principal, under_current_configuration
+from api.auth import principal, tolerates_unknown, under_current_configuration
 from api.directory import Principal
-from api.errors import Problem, invalid, invalid_field
+from api.errors import FieldError, Problem, invalid, invalid_field
 from api.idempotency import IDEMPOTENCY_KEY, batch_idempotency
+from api.json_text import check_encoding, parse_json
 from api.limits import RATE_LIMIT_CODES, refuse_spent, show_standing
 from api.operations import Parameter
 from api.outcomes import erased_since
-from api.validation import field_errors, parse_json, query_bool, read_body, require_type
+from api.unknown_fields import unknown, unknown_in
+from api.validation import query_bool, read_body, require_type, validated
 from api.writes import Kind, NoSuchDefinition, Stamp, confirm, refused, rejected
 from models import clock, ids
 from workers import tally
@@ -110,7 +111,7 @@ def _is_alone(kind: Kind, is_silent: bool) -> bool:
     if not kind.may_be_alone or query_bool("effects") is not False:
         return False
     if not is_silent:
-        raise invalid_field("effects", "silent", "may be false only together with facts=false")
+        raise invalid_field("effects", "silent", "must be true unless facts=false is given")
     return True
 
 
@@ -127,24 +128,29 @@ def items(name: str) -> list[Any]:
     media_type = require_type(JSON, LINES)
     raw = read_body()
     if media_type == LINES:
+        check_encoding(raw)
         values = [_line(line) for line in raw.splitlines() if line.strip()]
     else:
         values = _list(parse_json(raw), name)
     if not 1 <= len(values) <= BATCH_MAX:
-        raise invalid_field(name, "list_length", f"must hold 1 to {BATCH_MAX} {name}")
+        field, noun = (name, name) if media_type == JSON else ("body", "lines")
+        raise invalid_field(field, "list_length", f"must hold 1 to {BATCH_MAX:,} {noun}")
     return values
 
 
 def _list(document: Any, name: str) -> list[Any]:
-    values = document.get(name) if isinstance(document, dict) else None
+    whole = document if isinstance(document, dict) else {}
+    values, others = whole.get(name), unknown_in((name,), whole)
     if not isinstance(values, list):
-        raise invalid_field(name, "list_type", f"must be a list of {name}")
+        raise invalid(FieldError(name, "list_type", f"must be a list of {name}"), *others)
+    if others and not tolerates_unknown():
+        raise unknown(others, len(whole) - 1)
     return values
 
 
 def _line(line: bytes) -> Any:
     try:
-        return parse_json(line)
+        return parse_json(line, "line")
     except Problem as problem:
         return problem
 
@@ -175,9 +181,7 @@ def _outcome(who: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:
     if isinstance(value, Problem):
         return value
     try:
-        return kind.message(who, kind.body.model_validate(value), stamp)
-    except ModelError as error:
-        return invalid(*field_errors(error))
+        return kind.message(who, validated(kind.body, value), stamp)
     except Problem as problem:
         return problem
 

@@ -15,6 +15,7 @@ from api.definitions import (
     active_badges,
     active_streak,
     check_window,
+    check_window_change,
     tenant_shown,
 )
 from api.fields import Bound
@@ -153,7 +154,7 @@ def create_challenge() -> Response:
     """Create a challenge. What happened before it counts only as far as it is still to be
     applied."""
     new = body(NewChallenge)
-    check_window(new.starts_at, new.ends_at)
+    check_window(new)
     values = new.model_dump()
     values["objective"] = new.objective.model_dump(exclude_none=True)
     with _CHALLENGES.creating(new.code, new.model_dump(exclude_unset=True)) as session:
@@ -184,7 +185,7 @@ def change_challenge(challenge_id: str) -> Response:
     step."""
     before = _CHALLENGES.find(challenge_id)
     values = body(ChallengeChange).model_dump(exclude_unset=True)
-    check_window(values.get("starts_at", before.starts_at), values.get("ends_at", before.ends_at))
+    check_window_change(before, values)
     with _CHALLENGES.revising(before, values) as session:
         _check_codes(session, values)
         revised = challenges.definitions.revise(session, tenant().id, before.id, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +49,12 @@ def unique_code(noun: str, code: str) -> Iterator[None]:
 def some_fields(change: Mapping[str, Any]) -> None:
     """400 unless there is something to change."""
     if not change:
-        raise Problem(400, "no_fields_to_update", "Give at least one field to change")
+        raise no_fields()
+
+
+def no_fields(errors: Sequence[FieldError] = ()) -> Problem:
+    """400: there is nothing to change."""
+    return Problem(400, "no_fields_to_update", "Give at least one field to change", errors)
 
 
 class Defined(Protocol):
@@ -135,7 +140,32 @@ def tenant_shown() -> str:
     return str(ids.opaque(tenant().tick_secret, "tenant", tenant().id))
 
 
-def check_window(starts_at: datetime | None, ends_at: datetime | None) -> None:
+class Window(Protocol):
+    """What has a beginning and an end, if any."""
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """From when on."""
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """Until when."""
+
+
+def check_window(window: Window) -> None:
     """422 unless a window ends after it starts."""
-    if starts_at is not None and ends_at is not None and ends_at <= starts_at:
+    if _is_backwards(window.starts_at, window.ends_at):
         raise invalid_field("ends_at", "range", "must be after starts_at")
+
+
+def check_window_change(window: Window, given: Mapping[str, Any]) -> None:
+    """422, of a field that was given, unless a changed window ends after it starts."""
+    starts_at = given.get("starts_at", window.starts_at)
+    if _is_backwards(starts_at, given.get("ends_at", window.ends_at)):
+        if "ends_at" in given:
+            raise invalid_field("ends_at", "range", "must be after starts_at")
+        raise invalid_field("starts_at", "range", "must be before ends_at, which stays as it is")
+
+
+def _is_backwards(starts_at: datetime | None, ends_at: datetime | None) -> bool:
+    return starts_at is not None and ends_at is not None and ends_at <= starts_at

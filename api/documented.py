@@ -29,7 +29,10 @@ is closed and codes are never renamed. Invalid input names each field in `errors
 once in effect, and to be asked after at `status_url`.
 
 **Strings** hold no U+0000 and no lone surrogates. Instants are RFC 3339 in UTC with `Z`. Bodies are
-at most 1 MB, also after `Content-Encoding: gzip`. Unknown fields are ignored."""
+at most 1 MB, also after `Content-Encoding: gzip`.
+
+**Unknown names.** A field of a body or a parameter of a query that is not known is refused with 422
+`unknown_field`, which names the closest one that is known."""
 
 PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, example, description
     "participant_id": (

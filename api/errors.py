@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from api.answers import answer
+from api.nearest_path import is_known, nearest_path
 from models.db import CommitUnknown, is_away
 from workers import tally
 from workers.intake import Full, IdempotencyConflict, OutcomeUnknown, Unavailable
@@ -94,6 +95,7 @@ CODES: dict[str, tuple[int, str]] = {
     "body_too_large": (413, "The body is larger than 1 MB, perhaps once inflated."),
     "unsupported_media_type": (415, "Send the content type and encoding that the detail names."),
     "validation_error": (422, "A field or parameter cannot be used: `errors` says which and why."),
+    "unknown_field": (422, "The request has fields or parameters that are not known here."),
     "timestamp_out_of_range": (422, "The tick lies too far ahead or too long ago."),
     "RATE_LIMIT_PARTICIPANT_EXCEEDED": (429, "Too many writes a minute for this participant."),
     "RATE_LIMIT_KEY_EXCEEDED": (429, "Too many writes a minute with this key."),
@@ -204,7 +206,8 @@ def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
     return found
 
 
-_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {413: "body_too_large"}
+_OURS = "Something failed on our side: report it with the request_id."
 
 
 def translate(error: Exception) -> Problem:
@@ -219,7 +222,7 @@ def translate(error: Exception) -> Problem:
         case Full():
             return _retry("overloaded", "The intake is full. Nothing was accepted; try again.")
         case IdempotencyConflict():
-            detail = "This Idempotency-Key was first used with another body."
+            detail = "This Idempotency-Key was first used with another body: use a new one."
             return Problem(409, "idempotency_conflict", detail)
         case HTTPException(code=int(status)):
             return _of_http(error, status)
@@ -227,17 +230,33 @@ def translate(error: Exception) -> Problem:
             return unavailable()
         case _:
             log.exception("unexpected error in request %s", g.get("request_id"), exc_info=error)
-            return Problem(500, "internal_error", "Something failed on our side.")
+            return Problem(500, "internal_error", _OURS)
 
 
 def _of_http(error: HTTPException, status: int) -> Problem:
-    headers = {}
-    methods = getattr(error, "valid_methods", None)
-    if methods:
-        headers["Allow"] = ", ".join(sorted(methods))
-    return Problem(
-        status, _CODES.get(status, "bad_request"), TITLES.get(status, "Error"), (), headers
-    )
+    """What Flask and the router refuse, and what failed in answering."""
+    if status == 404:
+        return _no_such_path()
+    if status == 405:
+        return _other_method(getattr(error, "valid_methods", None) or ())
+    if status >= 500:  # logged where it was raised
+        return Problem(status, "internal_error", _OURS)
+    return Problem(status, _CODES.get(status, "bad_request"), TITLES.get(status, "Error"))
+
+
+def _no_such_path() -> Problem:
+    meant = nearest_path()
+    detail = f"did you mean {meant}?" if meant else "GET /openapi.json lists those there are."
+    return Problem(404, "route_not_found", f"There is no such path: {detail}")
+
+
+def _other_method(methods: Iterable[str]) -> Problem:
+    """405; or 404 for what only looks like a code or an id, and was to be another path."""
+    if not is_known(request.path) and nearest_path():
+        return _no_such_path()
+    allowed = ", ".join(sorted(methods))
+    detail = f"{request.method} cannot be used here: use one of {allowed}."
+    return Problem(405, "method_not_allowed", detail, (), {"Allow": allowed} if allowed else {})
 
 
 def register(app: Flask) -> None:

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from flask import request
 from pydantic import TypeAdapter
-from pydantic import ValidationError as ModelError
 
 from api.errors import Problem, invalid_field, not_found
+from api.field_messages import checked
 from api.operations import Parameter
 from api.validation import Code, Instant, ParticipantId, participant_id_in_path
 from models import clock
@@ -67,19 +67,13 @@ def after_parameter(size: int, more: str = "") -> Parameter:
 def query_instant(name: str) -> int | None:
     """An RFC 3339 timestamp in microseconds; None when not given."""
     text = request.args.get(name)
-    try:
-        return None if text is None else _INSTANT.validate_python(text)
-    except ModelError as error:
-        raise _invalid(name, error) from None
+    return None if text is None else checked(name, _INSTANT, text)
 
 
 def query_code(name: str) -> str | None:
     """A code; None when not given."""
     text = request.args.get(name)
-    try:
-        return None if text is None else _CODE.validate_python(text)
-    except ModelError as error:
-        raise _invalid(name, error) from None
+    return None if text is None else checked(name, _CODE, text)
 
 
 def query_participant() -> str | None:
@@ -110,11 +104,6 @@ def query_types(name: str) -> list[str] | None:
         known = ", ".join((*facts.TYPES, "behavior.*", "*"))
         raise invalid_field(name, "event_type", f"must be some of {known}, separated by commas")
     return [kind for kind in facts.TYPES if facts.matches(patterns, kind)]
-
-
-def _invalid(name: str, error: ModelError) -> Exception:
-    found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return invalid_field(name, found["type"], found["msg"])
 
 
 def fact_id_in_path(text: str) -> UUID:

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from api.errors import not_found
+from api.errors import Problem, not_found
 from api.validation import parse_instant
 from models import clock
 
@@ -90,7 +90,13 @@ def uuid_in_path(noun: str, text: str) -> UUID:
     try:
         parsed = UUID(text)
     except ValueError:
-        raise not_found(noun, text) from None
+        raise _no_id(noun, text) from None
     if str(parsed) != text.lower():  # UUID() also takes braces, urn: and no hyphens
-        raise not_found(noun, text)
+        raise _no_id(noun, text)
     return parsed
+
+
+def _no_id(noun: str, text: str) -> Problem:
+    """404 of a code, say, where an id is meant: that one exists helps nobody."""
+    found = not_found(noun, text)
+    return Problem(404, found.code, f"{found.detail}: its id is a UUID, as it was answered")

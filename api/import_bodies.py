@@ -71,7 +71,7 @@ class BalanceImport(Body):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.total_spent > self.total_earned:
-            raise PydanticCustomError("balance", "total_spent must be at most total_earned")
+            raise PydanticCustomError("balance", "must have a total_spent of at most total_earned")
         return self
 
     def row(self) -> Balance:

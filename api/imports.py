@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, NotRequired
 
 from flask import Blueprint, Response
-from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
 from api import audit, batches, scrip
 from api.answers import answer
 from api.auth import current_tenant, require_admin
 from api.batches import ItemError
-from api.errors import CODES, Problem, invalid, unavailable
+from api.errors import CODES, Problem, unavailable
 from api.import_bodies import (
     BalanceImport,
     BalanceImports,
@@ -31,7 +30,7 @@ from api.import_bodies import (
 )
 from api.operations import describe
 from api.rows import transaction
-from api.validation import Body, field_errors
+from api.validation import Body, validated
 from models import imports, profile_imports
 from models.db import Session, is_contended
 from models.imports import Refusal, Result
@@ -183,9 +182,9 @@ def _validated(kind: Import, value: Any) -> Any:
     if isinstance(value, Problem):
         return value
     try:
-        return kind.body.model_validate(value)
-    except ModelError as error:
-        return invalid(*field_errors(error))
+        return validated(kind.body, value)
+    except Problem as problem:
+        return problem
 
 
 def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:

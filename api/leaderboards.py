@@ -192,7 +192,7 @@ def _check_metric(new: NewLeaderboard) -> None:
 
 
 def _limit_reached() -> Problem:
-    detail = f"A tenant may have {ACTIVE_MAX} active leaderboards"
+    detail = f"A tenant may have {ACTIVE_MAX} active leaderboards: deactivate one first"
     return Problem(400, "leaderboard_limit_reached", detail)
 
 

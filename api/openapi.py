@@ -256,14 +256,16 @@ def _common(route: Route, operation: Operation) -> set[str]:
     codes: set[str] = set()
     if not route.is_public:
         codes |= {"unauthorized", "forbidden", "too_many_failed_keys", "unavailable"}
-        if route.method not in ("get", "head"):
+        codes.add("unknown_field")  # of the query
+        if route.method != "GET":
             codes.add("outcome_unknown")
     if route.rule.arguments:
         codes |= {"invalid_path", "route_not_found", "method_not_allowed"}
-    if operation.body:
+    if route.method != "GET":  # one that takes no body reads what was sent, to refuse it
         codes |= {"invalid_json", "invalid_encoding", "body_too_large", "unsupported_media_type"}
         codes |= {"bad_request", "body_too_slow", "overloaded"}
-    if operation.body or operation.parameters or "participant_id" in route.rule.arguments:
+    is_read = route.method == "GET" and not operation.parameters
+    if not is_read or "participant_id" in route.rule.arguments:
         codes.add("validation_error")
     if 202 in operation.answers:
         codes.add("overloaded")

@@ -35,6 +35,7 @@ class Parameter:
     description: str
     where: str = "query"  # or "header"
     is_required: bool = False
+    may_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

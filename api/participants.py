@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, request
@@ -10,21 +10,26 @@ from pydantic import StringConstraints
 
 from api.answers import answer
 from api.auth import current_tenant, tenant
-from api.context import app_context, this_request
-from api.definitions import some_fields
+from api.context import app_context
+from api.definitions import no_fields, some_fields
 from api.errors import FieldError, Problem, invalid_field, not_found
+from api.field_messages import PRINTABLE
 from api.fields import web_url
+from api.nearest_path import nearest_path
 from api.operations import Parameter, describe
 from api.profiles import SECTIONS, ParticipantProfile, ParticipantState, as_profile, as_state
 from api.rows import transaction
+from api.unknown_fields import unknown_in
 from api.validation import (
-    PRINTABLE,
     Body,
     FreeForm,
     ParticipantId,
     Zone,
     body,
+    has_no_body,
+    json_body,
     participant_id_in_path,
+    validated,
 )
 from api.writes import rejected
 from models import profiles
@@ -129,7 +134,7 @@ def find_participant() -> Response:
 def change_participant(participant_id: str) -> Response:
     """Change what is given; attributes are replaced whole."""
     participant_id = participant_id_in_path(participant_id)
-    change = {} if _has_no_body() else body(ParticipantChange).model_dump(exclude_unset=True)
+    change = {} if has_no_body() else _change()
     some_fields(change)
     mine = current_tenant()
     with transaction() as session:
@@ -152,6 +157,7 @@ def change_participant(participant_id: str) -> Response:
             "include",
             {"type": "string"},
             f"Sections separated by commas: {', '.join(SECTIONS)}. All by default.",
+            may_repeat=True,
         ),
     ),
 )
@@ -177,10 +183,12 @@ def _participant_id_in_query() -> str:
     return pairs["participant_id"]
 
 
-def _has_no_body() -> bool:
-    """Whether nothing at all was sent: a change of nothing, whatever its content type."""
-    here = this_request()
-    return not here.content_length and "HTTP_TRANSFER_ENCODING" not in here.environ
+def _change() -> dict[str, Any]:
+    """What is to be changed. The documents answer 400 to a body without any known field."""
+    value = json_body()
+    if isinstance(value, dict) and not value.keys() & ParticipantChange.model_fields.keys():
+        raise no_fields(unknown_in(ParticipantChange.model_fields, value))
+    return validated(ParticipantChange, value).model_dump(exclude_unset=True)
 
 
 def _sections() -> tuple[str, ...]:
@@ -199,7 +207,10 @@ def _sections() -> tuple[str, ...]:
 
 
 def _not_found(participant_id: str) -> Problem:
-    return not_found("participant", participant_id)
+    """404; an id with `/` that is close to a path below participants may have been meant as one."""
+    found = not_found("participant", participant_id)
+    meant = nearest_path() if "/" in participant_id else None
+    return Problem(404, found.code, f"{found.detail}: did you mean {meant}?") if meant else found
 
 
 def _read(participant_id: str) -> Response:

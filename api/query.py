@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from flask import Request
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
-from api.errors import invalid_field
+from api.auth import tolerates_unknown
+from api.errors import FieldError, Problem, invalid, invalid_field
+from api.operations import Operation, Parameter
+from api.unknown_fields import unknown_parameters
 
 _NAME = re.compile(rb"[a-z_]{1,40}")
 
@@ -26,6 +30,27 @@ class Asked(Request):
         except UnicodeDecodeError:
             raise invalid_field(_culprit(self.query_string), "text", "must be UTF-8") from None
         return ImmutableMultiDict(pairs)
+
+
+def check(here: Request, operation: Operation) -> None:
+    """422 for a query with a name that its route does not describe, or with one of them twice: the
+    answer would be another than the one that was asked for."""
+    if not here.query_string:
+        return
+    known = {one.name: one for one in operation.parameters if one.where == "query"}
+    refusal = unknown_parameters(here.args, known) or _repeated(here.args, known)
+    if refusal is not None and not tolerates_unknown():
+        raise refusal
+
+
+def _repeated(given: MultiDict[str, str], known: Mapping[str, Parameter]) -> Problem | None:
+    names = [name for name, texts in given.lists() if len(texts) > 1]
+    once = [
+        FieldError(name, "repeated", "must be given once")
+        for name in names
+        if not known[name].may_repeat
+    ]
+    return invalid(*once) if once else None
 
 
 def _culprit(query: bytes) -> str:

@@ -95,7 +95,7 @@ def create_replay(webhook_id: str) -> Response:
             made = replays.create(session, tenant().id, wanted, now)
             audit.note(session, "replay.started", str(made.id), webhook_id=str(webhook.id))
     except TooMany:
-        detail = f"A tenant has at most {RUNNING_MAX} replays running"
+        detail = f"A tenant has at most {RUNNING_MAX} replays running: wait for one, or delete it"
         raise Problem(409, "replay_limit_reached", detail) from None
     return answer(_entry(made), 202)
 

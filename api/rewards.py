@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from api.answers import answer
 from api.auth import require_admin, tenant
 from api.badges import IconUrl
-from api.definitions import Managed, check_window, tenant_shown
+from api.definitions import Managed, check_window, check_window_change, tenant_shown
 from api.errors import Problem, invalid_field
 from api.fields import Bound
 from api.operations import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
@@ -138,7 +138,7 @@ def list_rewards() -> Response:
 def create_reward() -> Response:
     """Create a reward. Without `stock` there is no end to it."""
     new = body(NewReward)
-    check_window(new.starts_at, new.ends_at)
+    check_window(new)
     values = new.model_dump()
     stock = values.pop("stock")
     with _REWARDS.creating(new.code, new.model_dump(exclude_unset=True)) as session:
@@ -169,7 +169,7 @@ def change_reward(reward_id: str) -> Response:
     """Change what is given; `stock` is how many there are in all, the claimed ones included."""
     before = _REWARDS.find(reward_id)
     given = body(RewardChange).model_dump(exclude_unset=True)
-    check_window(given.get("starts_at", before.starts_at), given.get("ends_at", before.ends_at))
+    check_window_change(before, given)
     try:
         reward = _change(before, given)
     except OutOfStock:

@@ -15,10 +15,11 @@ from api.answers import answer
 from api.auth import current_tenant
 from api.context import app_context
 from api.errors import Problem, not_found, outcome_unknown
+from api.field_messages import PRINTABLE, UUID_TEXT
 from api.operations import Id, Moment, describe
 from api.placement import placement
 from api.rows import reading, transaction
-from api.validation import PRINTABLE, Body, FreeForm, ParticipantId, body
+from api.validation import Body, FreeForm, ParticipantId, body
 from api.writes import rejected
 from models import clock, ids, profiles, programs
 from models.db import Session
@@ -55,7 +56,7 @@ ProgramId = Annotated[
     str,
     StringConstraints(
         strict=True,
-        pattern=r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$",
+        pattern=UUID_TEXT,
     ),
     Field(json_schema_extra={"format": "uuid"}),
 ]

@@ -192,7 +192,11 @@ def _check(award_type: AwardType, min_points: int | None) -> None:
 
 
 def _level_taken(level: int) -> Problem:
-    return Problem(400, "tier_level_conflict", f"Another active tier has the level {level}")
+    return Problem(
+        400,
+        "tier_level_conflict",
+        f"Another active tier has the level {level}: give this one another",
+    )
 
 
 def _definition(tier: Tier) -> TierDefinition:

@@ -6,9 +6,8 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from flask import g, request
 from pydantic import (
@@ -22,10 +21,14 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic import ValidationError as ModelError
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError
 
+from api.auth import tolerates_unknown
 from api.context import this_request
-from api.errors import FieldError, Problem, invalid, invalid_field
+from api.errors import Problem, invalid_field
+from api.field_messages import CODE_CHARS, NO_NUL, PRINTABLE, checked, errors_of
+from api.json_text import parse_json
+from api.unknown_fields import has_unknown, refusal, unknown, unknown_in
 from models import clock
 from models.rules.periods import zone_names
 
@@ -36,29 +39,22 @@ _EPOCH = date(1970, 1, 1)
 NUMBER_MAX = int(sys.float_info.max)  # beyond it a JSON reader with floats sees infinity
 PAGE_SIZE_MAX = 100
 
-M = TypeVar("M", bound=BaseModel)
 
 # -- types of fields -------------------------------------------------------------------------
-
-# Any printable text: no control characters, no line or paragraph separators. Lone surrogates,
-# which JSON can spell, pydantic refuses in every string.
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 
 ParticipantId = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=PRINTABLE)
 ]
 Code = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9_.:-]+$")
+    str, StringConstraints(strict=True, min_length=1, max_length=50, pattern=CODE_CHARS)
 ]
 Name = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=PRINTABLE)
 ]
-Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=NO_NUL)]
 
 REASON_CHARS_MAX = 500
-Reason = Annotated[
-    str, StringConstraints(strict=True, max_length=REASON_CHARS_MAX, pattern=r"^[^\x00]*$")
-]
+Reason = Annotated[str, StringConstraints(strict=True, max_length=REASON_CHARS_MAX, pattern=NO_NUL)]
 
 
 def _zone(name: str) -> str:
@@ -169,22 +165,60 @@ Fixed = Annotated[
 
 
 class Body(BaseModel):
-    """A request's JSON object. Fields that we do not know are ignored, as the documents do."""
+    """A request's JSON object. Fields that it does not know are refused, at every depth, unless
+    the operator lets its tenant send them; then they are ignored."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    is_always_strict: ClassVar[bool] = False  # whatever the operator allows
 
+
+B = TypeVar("B", bound=Body)
 
 # -- reading ---------------------------------------------------------------------------------
 
 
-def body(model: type[M]) -> M:
+def body(model: type[B]) -> B:
     """The request's JSON body as a model; 400, 413, 415 or 422 otherwise."""
+    return validated(model, json_body())
+
+
+def json_body() -> Any:
+    """The request's JSON body as it was sent; 400, 413 or 415 otherwise."""
     require_type("application/json")
+    g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
+    return g.sent_json
+
+
+def validated(model: type[B], value: Any) -> B:
+    """A value as a model; 422 otherwise."""
     try:
-        g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
-        return model.model_validate(g.sent_json)
+        return model.model_validate(value)
     except ModelError as error:
-        raise invalid(*field_errors(error)) from None
+        found = errors_of(error)
+        if model.is_always_strict or not has_unknown(found) or not tolerates_unknown():
+            raise refusal(model, found) from None
+    try:
+        return model.model_validate(value, extra="ignore")
+    except ModelError as error:
+        raise refusal(model, errors_of(error)) from None
+
+
+def has_no_body() -> bool:
+    """Whether nothing at all was sent, whatever its content type."""
+    here = this_request()
+    return not here.content_length and "HTTP_TRANSFER_ENCODING" not in here.environ
+
+
+def check_no_body() -> None:
+    """422 for a body where none is taken: who sends `{"dry_run": true}` wants something else."""
+    text = b"" if has_no_body() else read_body().strip()
+    if text in (b"", b"{}", b"null") or tolerates_unknown():
+        return
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise invalid_field("body", "unexpected", "must be empty: this request takes none")
+    if value:
+        raise unknown(unknown_in((), value), len(value))
 
 
 def require_type(*allowed: str) -> str:
@@ -231,48 +265,6 @@ def _inflate(raw: bytes) -> bytes:
     return inflated
 
 
-def parse_json(text: bytes) -> Any:
-    """A JSON value; 400 `invalid_json` for what is none (NaN included)."""
-    try:
-        return from_json(text, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:
-        return _parse_slowly(text)
-
-
-def _parse_slowly(text: bytes) -> Any:
-    """As the standard library reads it: strings may hold lone surrogates, as JavaScript spells
-    half an emoji, so that the field that holds one is named and the others are not spoilt."""
-    try:
-        return json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_members)
-    except (ValueError, RecursionError):
-        raise Problem(400, "invalid_json", "The body is not valid JSON in UTF-8") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for name, _ in pairs:
-        name.encode()  # raises ValueError: a name that is no text cannot be named in an answer
-    return dict(pairs)
-
-
-def field_errors(error: ModelError) -> Sequence[FieldError]:
-    """What a model found wrong: each field by its path, without the input."""
-    return [
-        FieldError(_path(one["loc"]) or "body", one["type"], one["msg"])
-        for one in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-
-
-def _path(steps: Sequence[int | str]) -> str:
-    """Where a field stands. Below an `objective` the model's path names its type too, which is no
-    step of the body's."""
-    at = steps.index("objective") if "objective" in steps else len(steps)
-    return ".".join(str(step) for nth, step in enumerate(steps) if nth != at + 1 or len(steps) <= 2)
-
-
 # -- parameters ------------------------------------------------------------------------
 
 
@@ -281,11 +273,8 @@ _PARTICIPANT_ID = TypeAdapter(ParticipantId)
 
 def participant_id_in_path(text: str) -> str:
     """The participant id of a path, under the same rules as in a body."""
-    try:
-        return _PARTICIPANT_ID.validate_python(text)
-    except ModelError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise invalid_field("participant_id", found["type"], found["msg"]) from None
+    found: str = checked("participant_id", _PARTICIPANT_ID, text)
+    return found
 
 
 def query_int(name: str, default: int, low: int, high: int) -> int:

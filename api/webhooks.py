@@ -71,7 +71,7 @@ def create_webhook() -> Response:
             given = new.model_dump(exclude_unset=True)
             audit.note(session, "webhook.created", str(webhook.id), **audit.told(given))
     except TooMany:
-        detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode"
+        detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode: delete one first"
         raise Problem(400, "webhook_limit_reached", detail) from None
     made: NewDestination = {**as_json(webhook), "secret": secret}
     return answer(made, 201)

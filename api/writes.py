@@ -146,7 +146,7 @@ def refused(refusal: Refusal, caps: Caps, participant_id: str) -> Problem:
 
 
 _REJECTED = {
-    "participant_inactive": "is not active",
+    "participant_inactive": "is not active: writes are taken once its status is ACTIVE",
     "participant_erased": "was erased after this write was accepted",
 }
 

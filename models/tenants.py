@@ -39,6 +39,7 @@ tenants = sa.Table(
     sa.Column("config_version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("writes_per_minute", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("allows_unknown_fields", sa.Boolean, nullable=False, server_default="false"),
 )
 
 api_keys = sa.Table(
@@ -67,6 +68,7 @@ class Tenant:
     participant_writes_per_minute: int  # 0: no cap
     tick_secret: bytes
     writes_per_minute: int = 0  # of all its keys together; 0: no cap
+    allows_unknown_fields: bool = False  # ignored as before, or refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def all_ids(session: Session) -> list[int]:
 
 def change(session: Session, slug: str, **values: bool | int) -> dict[Mode, Tenant]:
     """Change both sides of a tenant: `is_enabled`, `participant_writes_per_minute`,
-    `writes_per_minute`."""
+    `writes_per_minute`, `allows_unknown_fields`."""
     session.execute(sa.update(tenants).where(tenants.c.slug == slug).values(**values))
     return by_slug(session, slug)
 
@@ -286,6 +288,7 @@ def _tenant(row: Any) -> Tenant:
         row.participant_writes_per_minute,
         bytes(row.tick_secret),
         row.writes_per_minute,
+        row.allows_unknown_fields,
     )
 
 

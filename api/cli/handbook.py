@@ -33,6 +33,12 @@ Send such a request again only where a second one has no second effect: with the
 `Idempotency-Key`, an award of a badge, a participant, or any method but POST. Otherwise read first
 whether it is there.
 
+A field of a body and a parameter of a query that the reference does not list is refused with 422
+`unknown_field`; its message names the closest one that is listed: "did you mean `timezone`?". Where
+something else is wrong too, the whole is a `validation_error` and `errors` has both. Nothing inside
+`attributes` and `metadata` is looked at. `unbroken tenant set TENANT --unknown-fields allow` has
+unknown names ignored for one tenant, as releases before did.
+
 ```json
 {
   "type": "urn:unbroken:error:validation_error",
@@ -45,7 +51,7 @@ whether it is there.
     {
       "field": "amount",
       "code": "greater_than_equal",
-      "message": "Input should be greater than or equal to 1"
+      "message": "must be at least 1"
     }
   ]
 }

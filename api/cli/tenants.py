@@ -18,7 +18,13 @@ from models.tenants import MODES, Tenant
 
 WRITES_PER_MINUTE = 120  # contract §2
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_COLUMNS = ("tenant", "enabled", "participant_writes_per_minute", "writes_per_minute")
+_COLUMNS = (
+    "tenant",
+    "enabled",
+    "participant_writes_per_minute",
+    "writes_per_minute",
+    "unknown_fields",
+)
 
 participant_option = cap_option(
     "participant-writes-per-minute", "a participant", str(WRITES_PER_MINUTE)
@@ -96,27 +102,41 @@ def list_(path: Path, as_json: bool) -> None:
 @click.argument("slug")
 @participant_option
 @tenant_option
+@click.option(
+    "--unknown-fields",
+    type=click.Choice(["allow", "refuse"]),
+    help="Fields and query parameters that are not known: ignore them, or answer 422."
+    "  [default: refuse]",
+)
 @data_option
 @json_option
-def set_(slug: str, path: Path, as_json: bool, **caps: int | None) -> None:
-    """Change the caps of a tenant; they hold from the next write on, in every process.
+def set_(
+    slug: str, path: Path, as_json: bool, unknown_fields: str | None, **caps: int | None
+) -> None:
+    """Change the caps of a tenant, and whether unknown fields are refused.
 
-    The live and the test side are counted apart. What is not given stays.
+    The change holds from the next write on, in every process. The live and the test side are
+    counted apart. What is not given stays.
 
     \b
     Example:
       unbroken tenant set acme --participant-writes-per-minute 600
       unbroken tenant set acme --writes-per-minute 60000
+      unbroken tenant set acme --unknown-fields allow
     """
-    given = _given(caps)
+    given: dict[str, bool | int] = dict(_given(caps))
+    if unknown_fields is not None:
+        given["allows_unknown_fields"] = unknown_fields == "allow"
     if not given:
         raise CannotRun(
-            "nothing to set: give --participant-writes-per-minute N or --writes-per-minute N"
+            "nothing to set: give --participant-writes-per-minute N, --writes-per-minute N"
+            " or --unknown-fields allow|refuse"
         )
     row = _change(path, slug, **given)
     text = (
         f"Tenant {slug}: {cap_in_words(row['participant_writes_per_minute'])} per participant,"
-        f" {cap_in_words(row['writes_per_minute'])} in all."
+        f" {cap_in_words(row['writes_per_minute'])} in all;"
+        f" unknown fields are {'ignored' if row['unknown_fields'] == 'allow' else 'refused'}."
     )
     output.show(row, text, as_json=as_json)
 
@@ -171,4 +191,5 @@ def _row(side: Tenant) -> dict[str, Any]:
         "enabled": side.is_enabled,
         "participant_writes_per_minute": side.participant_writes_per_minute,
         "writes_per_minute": side.writes_per_minute,
+        "unknown_fields": "allow" if side.allows_unknown_fields else "refuse",
     }

@@ -113,27 +113,6 @@ def _text(one: Input, value: Any) -> str:
 
 # -- what is wrong ---------------------------------------------------------------------------
 
-# What the validator says, and what a person is told instead. What is not here is shown as it is.
-_NEEDED = "This is needed"
-_PLAIN = tuple(
-    (re.compile(pattern), told)
-    for pattern, told in (
-        (r"Field required|String should have at least 1 character", _NEEDED),
-        (r"String should match pattern '\^\[A-Za-z0-9_\.:-\]\+\$'",
-         "Letters, digits and _ . : - only, no spaces"),
-        (r"String should match pattern '\^\[\^\\x00-.*",
-         "No control characters, such as line breaks"),
-        (r"String should have at most (\d+) characters?", r"At most \1 characters"),
-        (r"Input should be a valid (?:integer|number)(?:, .*)?", "Type a whole number"),
-        (r"Input should be greater than or equal to (\S+)", r"At least \1"),
-        (r"Input should be less than or equal to (\S+)", r"At most \1"),
-        (r"Input should be a valid string", "Type a text"),
-        (r"Input should be a valid list", "This has to be a list: [ … ]"),
-        (r"Input should be (?:a valid dictionary.*|an object.*)",
-         "This has to be an object: { … }"),
-    )
-)  # fmt: skip
-
 
 def told(
     inputs: Sequence[Input], errors: Mapping[str, str], form: Mapping[str, str]
@@ -150,7 +129,7 @@ def _told(one: Input, errors: Mapping[str, str], text: str) -> str:
         return "This is not valid JSON"
     inside = found.removeprefix(one.name).strip(".")
     where = ", ".join(_step(step) for step in inside.split(".")) + ": " if inside else ""
-    return where + _plain(errors[found])
+    return where + errors[found] if where else _sentence(errors[found])
 
 
 def _is_in(field: str, name: str) -> bool:
@@ -161,18 +140,16 @@ def _step(step: str) -> str:
     return f"entry {int(step) + 1}" if step.isdecimal() else step
 
 
-def _plain(message: str) -> str:
-    for pattern, plain in _PLAIN:
-        if found := pattern.fullmatch(message):
-            return found.expand(plain)
-    return message
+def _sentence(text: str) -> str:
+    """What the API says of a field goes on from the field's name: alone it begins anew."""
+    return text[:1].upper() + text[1:]
 
 
 def summary(inputs: Sequence[Input], errors: Mapping[str, str], detail: str) -> str:
     """What is said above a form that was refused: its labels, not the names of the API."""
     labels = [one.label for one in inputs if any(_is_in(field, one.name) for field in errors)]
     others = [
-        f"{field}: {_plain(text)}"
+        f"{field}: {text}"
         for field, text in errors.items()
         if not any(_is_in(field, one.name) for one in inputs)
     ]

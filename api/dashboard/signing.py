@@ -70,6 +70,11 @@ def _is_let_in(key: str) -> bool:
 
 def _to(text: str | None) -> str:
     """Where to go on: a page of ours, whatever was asked for."""
-    if text and (text == PATH or text.startswith((f"{PATH}/", f"{PATH}?"))) and "\\" not in text:
+    if text and (text == PATH or text.startswith((f"{PATH}/", f"{PATH}?"))) and _is_plain(text):
         return text
     return PATH
+
+
+def _is_plain(text: str) -> bool:
+    """No line break, which no header may hold, and nothing that browsers drop or turn round."""
+    return text.isprintable() and "\\" not in text

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -135,6 +136,11 @@ def test_refusals_are_classes_with_fields(api: Unbroken, service: Service) -> No
     with pytest.raises(Invalid) as caught:
         api.record("ann", "daily_login", timezone="Mars/Base")
     assert [one.field for one in caught.value.fields] == ["timezone"]
+    assert str(caught.value) == (
+        "Invalid: timezone (validation_error):"
+        " timezone must be an IANA time zone such as Australia/Sydney"
+    )
+    assert str(copy(caught.value)) == str(caught.value)
     assert caught.value.request_id
     with Unbroken(service.url, "bq_live_wrong") as other, pytest.raises(Unauthorized) as refused:
         other.streaks("ann")

@@ -175,7 +175,9 @@ def test_it_takes_a_thousand_awards_and_not_one_more(
     posted = [award(f"user_{nth}") for nth in range(1_001)]
     problem(post_awards(client, *posted), 422, "validation_error", "awards")
     url = f"{BASE}/badges/award/batch"
-    problem(post_json(client, url, {"ticks": posted[:1]}), 422, "validation_error", "awards")
+    problem(
+        post_json(client, url, {"ticks": posted[:1]}), 422, "validation_error", "awards", "ticks"
+    )
     assert entries(redis_client, account.live) == 0
     assert post_awards(client, *posted[:1_000]).get_json()["accepted"] == 1_000
     pipeline.drain()
@@ -263,7 +265,7 @@ def test_it_tells_whoever_waits_that_the_worker_rejected_the_write(
     with draining(pipeline):
         for answer in (post_award(client, "gone", WAIT), post_tick(client, "gone", WAIT)):
             document = problem(answer, 409, "participant_inactive")
-            assert document["detail"] == "Participant 'gone' is not active"
+            assert document["detail"].startswith("Participant 'gone' is not active: ")
         key = WAIT | {"Idempotency-Key": "same"}
         answers = [post_tick(client, "gone", key) for _ in range(2)]
     assert [one.status_code for one in answers] == [409, 409]

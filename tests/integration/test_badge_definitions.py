@@ -281,7 +281,8 @@ def test_it_does_not_change_the_code(client: FlaskClient) -> None:
     assert client.get(f"{PATH}/{made['id']}").get_json() == made
 
 
-@pytest.mark.parametrize("body", [{}, {"tenant_id": "x", "created_at": "2026-01-01T00:00:00Z"}])
-def test_it_asks_for_something_to_change(client: FlaskClient, body: dict[str, Any]) -> None:
+def test_it_asks_for_something_to_change(client: FlaskClient) -> None:
     url = f"{PATH}/{make(client)['id']}"
-    problem(client.patch(url, json=body), 400, "no_fields_to_update")
+    problem(client.patch(url, json={}), 400, "no_fields_to_update")
+    body = {"tenant_id": "x", "created_at": "2026-01-01T00:00:00Z"}
+    problem(client.patch(url, json=body), 422, "unknown_field", *body)

@@ -80,7 +80,7 @@ def test_it_takes_a_thousand_items_and_not_one_more(
     ticks = [tick(f"user_{nth}") for nth in range(1_001)]
     problem(post_batch(client, *ticks), 422, "validation_error", "ticks")
     lines = "\n".join(json.dumps(one) for one in ticks).encode()
-    problem(post_lines(client, lines), 422, "validation_error", "ticks")
+    problem(post_lines(client, lines), 422, "validation_error", "body")
     assert entries(redis_client, account.live) == 0
     assert told(post_batch(client, *ticks[:1_000])) == ["ok"] * 1_000
     assert entries(redis_client, account.live) == 1_000
@@ -171,7 +171,7 @@ def test_it_refuses_a_batch_that_is_none(
 
 @pytest.mark.parametrize("lines", [b"", b"\n \r\n", b"\r"])
 def test_it_refuses_no_lines(client: FlaskClient, lines: bytes) -> None:
-    problem(post_lines(client, lines), 422, "validation_error", "ticks")
+    problem(post_lines(client, lines), 422, "validation_error", "body")
 
 
 def test_it_knows_a_definition_that_was_made_a_moment_ago_elsewhere(

@@ -75,9 +75,9 @@ def test_what_is_wrong_stands_beside_its_field(admin: Person, client: FlaskClien
     assert 'value="a b"' in page
     for told in (
         "Nothing was saved. Look at: Code, Name, Grace.",
-        "Letters, digits and _ . : - only, no spaces.",
-        "This is needed.",
-        "Type a whole number.",
+        "Must consist of letters, digits and _ . : - only.",
+        "Must be given.",
+        "Must be a whole number, without quotes.",
     ):
         assert told in page
     assert "String should" not in page

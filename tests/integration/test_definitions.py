@@ -206,8 +206,9 @@ def _fields(response: Any) -> list[str]:
 @every
 def test_it_asks_for_something_to_change(client: FlaskClient, noun: Noun) -> None:
     url = f"{noun.path}/{make(client, noun)['id']}"
-    for body in ({}, {"tenant_id": "x", "claimed": 7, "created_at": "2026-01-01T00:00:00Z"}):
-        problem(client.patch(url, json=body), 400, "no_fields_to_update")
+    problem(client.patch(url, json={}), 400, "no_fields_to_update")
+    body = {"tenant_id": "x", "claimed": 7, "created_at": "2026-01-01T00:00:00Z"}
+    problem(client.patch(url, json=body), 422, "unknown_field", *body)
 
 
 @every
@@ -245,7 +246,7 @@ def test_no_two_active_tiers_have_one_level(client: FlaskClient) -> None:
     first = make(client, TIER)
     body = {"code": "other", "name": "Other"} | TIER.new
     document = problem(client.post(TIER.path, json=body), 400, "tier_level_conflict")
-    assert document["detail"] == "Another active tier has the level 3"
+    assert document["detail"] == "Another active tier has the level 3: give this one another"
     second = make(client, TIER, "other", level=4)
     url = f"{TIER.path}/{second['id']}"
     problem(client.patch(url, json={"level": 3}), 400, "tier_level_conflict")
@@ -261,12 +262,12 @@ def test_a_window_ends_after_it_starts(client: FlaskClient, noun: Noun) -> None:
     made = make(client, noun, starts_at=start, ends_at=end)
     assert (made["starts_at"], made["ends_at"]) == (start, "2026-05-31T22:00:00Z")
     url = f"{noun.path}/{made['id']}"
-    for change in (
-        {"ends_at": start},
-        {"starts_at": "2026-07-01T00:00:00Z"},
-        {"starts_at": end, "ends_at": start},
+    for change, named in (
+        ({"ends_at": start}, "ends_at"),
+        ({"starts_at": "2026-07-01T00:00:00Z"}, "starts_at"),
+        ({"starts_at": end, "ends_at": start}, "ends_at"),
     ):
-        problem(client.patch(url, json=change), 422, "validation_error", "ends_at")
+        problem(client.patch(url, json=change), 422, "validation_error", named)
     assert client.patch(url, json={"starts_at": None}).get_json()["starts_at"] is None
     body = {"code": "x", "name": "X", "starts_at": end, "ends_at": start} | noun.new
     problem(client.post(noun.path, json=body), 422, "validation_error", "ends_at")

@@ -309,7 +309,7 @@ def test_it_refuses_the_writes_of_an_inactive_participant_and_charges_nothing(
     for post in (post_tick, post_award):
         refused = post(client, "user_42")
         document = problem(refused, 409, "participant_inactive")
-        assert document["detail"] == "Participant 'user_42' is not active"
+        assert document["detail"].startswith("Participant 'user_42' is not active: ")
         assert rate(refused) == (5, 4)
     results = post_batch(client, tick("user_42"), tick("b")).get_json()["results"]
     assert results[0]["error"]["code"] == "participant_inactive"

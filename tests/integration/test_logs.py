@@ -54,7 +54,7 @@ def test_a_request_is_one_line_that_says_who_asked_for_what(
     assert post["write_id"] == answered.json["tick_id"]
     assert (post["tenant_id"], post["level"]) == (account.live.id, "info")
     assert post["duration_ms"] > 0 and post["time"].endswith("Z") and len(post["key_id"]) == 36
-    assert get["status"] == 404 and get["code"] == "participant_not_found"
+    assert get["status"] == 422 and get["code"] == "unknown_field"
     assert (refused["status"], refused["code"], "key_id" in refused) == (401, "unauthorized", False)
     text = written.getvalue()
     assert "canary" not in text and account.keys["live"] not in text

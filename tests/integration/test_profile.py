@@ -71,7 +71,7 @@ def test_a_change_touches_only_what_is_given_and_null_clears(
 ) -> None:
     first = create(client, **FULL)
     for value in (None, FULL[name]):
-        response = client.patch(url_of("user_42"), json={name: value, "unknown": 1})
+        response = client.patch(url_of("user_42"), json={name: value})
         assert (response.status_code, response.get_json()) == (200, first | {name: value})
         assert read(client) == first | {name: value}
 
@@ -108,7 +108,7 @@ def test_a_change_needs_a_field(client: FlaskClient, kwargs: dict[str, Any]) -> 
     create(client)
     for participant_id in ("user_42", "nobody"):
         response = client.patch(url_of(participant_id), **kwargs)
-        problem(response, 400, "no_fields_to_update")
+        problem(response, 400, "no_fields_to_update", *kwargs.get("json", {}))
 
 
 def test_it_does_not_find_whom_nobody_has_seen(
@@ -227,7 +227,7 @@ def test_whoever_is_not_active_is_read_but_not_changed(
         client.patch(url_of("user_42"), json={"display_name": "x"}),
     ):
         document = problem(response, 409, "participant_inactive")
-        assert document["detail"] == "Participant 'user_42' is not active"
+        assert document["detail"].startswith("Participant 'user_42' is not active: ")
     assert read(client) == before | {"is_active": False}
     assert state(client)["participant_id"] == "user_42"
 
@@ -288,7 +288,7 @@ def test_a_path_that_may_be_read_in_two_ways_is_a_sub_resource(client: FlaskClie
 
 def test_the_query_names_exactly_one_id(client: FlaskClient) -> None:
     create(client, "\ufffd")
-    for query in ("", "participant_id=", "participant_id=%ff", "participant_id=%C3", "x=1"):
+    for query in ("", "participant_id=", "participant_id=%ff", "participant_id=%C3"):
         problem(client.get(f"{PEOPLE}?{query}"), 422, "validation_error", "participant_id")
     problem(
         client.get(PEOPLE, query_string={"participant_id": "x" * 256}),

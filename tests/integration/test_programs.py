@@ -216,7 +216,7 @@ def test_whoever_is_not_active_takes_nothing_but_a_status(
     for values in (*refused, {"program_id": program_id}):
         response = post_json(client, SCRIP, {"external_id": "user_42"} | values)
         document = problem(response, 409, "participant_inactive")
-        assert document["detail"] == "Participant 'user_42' is not active"
+        assert document["detail"].startswith("Participant 'user_42' is not active: ")
     closed = put(client, status="CLOSED", program_id=program_id)
     assert closed == before | {
         "status": "CLOSED", "program_ids": [program_id], "updated_at": closed["updated_at"],
@@ -234,7 +234,7 @@ def test_a_status_holds_for_the_next_write_at_the_door(client: FlaskClient, stat
     assert post_tick(client).status_code == 202
     put(client, status=status)
     document = problem(post_tick(client), 409, "participant_inactive")
-    assert document["detail"] == "Participant 'user_42' is not active"
+    assert document["detail"].startswith("Participant 'user_42' is not active: ")
     assert post_tick(client, "other").status_code == 202
     put(client, status="ACTIVE")
     assert post_tick(client).status_code == 202

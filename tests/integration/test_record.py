@@ -236,12 +236,6 @@ def test_it_counts_the_day_of_the_ticks_own_zone(client: FlaskClient, pipeline: 
     assert answer["period_key"] == noon(2)[:10]
 
 
-def test_it_ignores_fields_that_it_does_not_know(client: FlaskClient, pipeline: Pipeline) -> None:
-    make_streak(client)
-    assert post_tick(client, unknown={"deep": [1]}).status_code == 202
-    pipeline.drain()
-
-
 # -- refusals --------------------------------------------------------------------------------
 
 

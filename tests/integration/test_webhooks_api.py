@@ -42,7 +42,7 @@ def _problem(response: Any) -> tuple[int, str]:
 
 
 def _fields(response: Any) -> list[tuple[str, str]]:
-    assert _problem(response) == (422, "validation_error"), response.text
+    assert _problem(response) in [(422, "validation_error"), (422, "unknown_field")], response.text
     return [(error["field"], error["code"]) for error in response.json["errors"]]
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from flask import Flask
 from pydantic import Field, ValidationError
 
 from api.dashboard import fields, frame
 from api.dashboard.calendar import CELL, calendar, why
 from api.dashboard.fields import Input
 from api.dashboard.kinds import KINDS
-from api.validation import Body, Code, Name, field_errors
+from api.field_messages import errors_of
+from api.unknown_fields import refusal
+from api.validation import Body, Code, Name
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Ranges, Rules, add, explain
 
@@ -169,6 +172,15 @@ def test_examples_of_codes_fit_their_kind() -> None:
     assert len(set(examples)) == len(examples) == 6
 
 
+WHOLE = "must be a whole number, without quotes"
+
+
+class Objective(Body):
+    """A field inside a field."""
+
+    count: int = 1
+
+
 class Values(Body):
     """Fields as the API has them."""
 
@@ -176,37 +188,44 @@ class Values(Body):
     name: Name = "x"
     level: Annotated[int, Field(ge=1, le=9)] = 1
     milestones: list[dict[str, int]] | None = None
-    objective: dict[str, int] | None = None
+    objective: Objective | None = None
 
 
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("code", "a b", "Letters, digits and _ . : - only, no spaces"),
-        ("code", "", "This is needed"),
-        ("code", "x" * 51, "At most 50 characters"),
-        ("name", "a\nb", "No control characters, such as line breaks"),
-        ("level", "many", "Type a whole number"),
-        ("level", 0, "At least 1"),
-        ("level", 10, "At most 9"),
-        ("milestones", {}, "This has to be a list: [ … ]"),
-        ("objective", [], "This has to be an object: { … }"),
-        ("milestones", [{}, {"count": "x"}], "entry 2, count: Type a whole number"),
+        ("code", "a b", "Must consist of letters, digits and _ . : - only"),
+        ("code", "", "Must not be empty"),
+        ("code", "x" * 51, "Must have at most 50 characters"),
+        ("name", "a\nb", "Must not contain control characters or line breaks"),
+        ("level", "many", "Must be a whole number, without quotes"),
+        ("level", 0, "Must be at least 1"),
+        ("level", 10, "Must be at most 9"),
+        ("milestones", {}, "Must be a list"),
+        ("objective", [], "Must be a JSON object"),
+        (
+            "milestones",
+            [{}, {"count": "x"}],
+            f"entry 2, count: {WHOLE}",
+        ),
     ],
 )
-def test_what_the_validator_says_is_told_in_plain_words(field: str, value: Any, told: str) -> None:
+def test_what_the_api_says_of_a_field_is_a_sentence(field: str, value: Any, told: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Values.model_validate({field: value})
-    errors = {one.field: one.message for one in field_errors(refused.value)}
+    with Flask("unbroken").app_context():
+        errors = {
+            one.field: one.message for one in refusal(Values, errors_of(refused.value)).errors
+        }
     assert fields.told([Input(field, "A label")], errors, {}) == {field: told}
     assert fields.summary([Input(field, "A label")], errors, "") == (
         "Nothing was saved. Look at: A label."
     )
 
 
-def test_what_is_not_known_is_said_as_it_is() -> None:
+def test_what_is_of_no_field_of_the_form_is_said_above_it() -> None:
     errors = {"level": "must be odd", "body": "must be short"}
-    assert fields.told(INPUTS, errors, {})["level"] == "must be odd"
+    assert fields.told(INPUTS, errors, {})["level"] == "Must be odd"
     assert fields.told(INPUTS, errors, {})["code"] == ""
     assert fields.summary(INPUTS, errors, "Invalid: level, body") == (
         "Nothing was saved. Look at: Level; body: must be short."
@@ -218,7 +237,7 @@ def test_what_is_not_known_is_said_as_it_is() -> None:
 
 @pytest.mark.parametrize("text", ["[nope", "[" * 100_000])
 def test_what_is_no_json_is_said_to_be_none(text: str) -> None:
-    errors = {"milestones": "Input should be a valid list"}
+    errors = {"milestones": "must be a list"}
     assert fields.told(INPUTS, errors, {"milestones": text})["milestones"] == (
         "This is not valid JSON"
     )

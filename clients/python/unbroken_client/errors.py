@@ -33,10 +33,12 @@ class FieldError:
 
 
 class ApiError(UnbrokenError):
-    """The API refused: `status`, its stable `code`, `detail`, `fields` and `request_id`."""
+    """The API refused: `status`, its stable `code`, `detail`, `fields` and `request_id`.
+
+    `str()` says the detail, the code, and of each field why it cannot be used.
+    """
 
     def __init__(self, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
-        super().__init__(f"{problem.get('detail', '')} ({problem.get('code', '')})")
         self.status = int(problem.get("status") or 0)  # 0: of one item of a batch
         self.code = str(problem.get("code", ""))
         self.detail = str(problem.get("detail", ""))
@@ -46,6 +48,11 @@ class ApiError(UnbrokenError):
             FieldError(str(one.get("field")), str(one.get("code")), str(one.get("message")))
             for one in problem.get("errors") or ()
         )
+        super().__init__(problem, retry_after)  # as given, so that it can be pickled
+
+    def __str__(self) -> str:
+        fields = "; ".join(f"{one.field} {one.message}" for one in self.fields)
+        return f"{self.detail} ({self.code})" + (f": {fields}" if fields else "")
 
 
 class BadRequest(ApiError):
@@ -104,6 +111,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "participant_inactive": ParticipantRefused,
     "participant_erased": ParticipantRefused,
     "timestamp_out_of_range": Invalid,
+    "unknown_field": Invalid,
     "validation_error": Invalid,
     "too_many_failed_keys": RateLimited,
     "overloaded": Unavailable,

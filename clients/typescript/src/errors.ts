@@ -2,6 +2,7 @@
 
 import type { ErrorCode, Problem } from "./types.js";
 
+/** Its `message` says the detail, the code, and of each field why it cannot be used. */
 export class UnbrokenError extends Error {
   override readonly name = "UnbrokenError";
 
@@ -17,7 +18,7 @@ export class UnbrokenError extends Error {
     readonly retryAfterSeconds: number | null = null,
     cause?: unknown,
   ) {
-    super(detail, cause === undefined ? undefined : { cause });
+    super(told(code, detail, problem), cause === undefined ? undefined : { cause });
   }
 
   /** Which fields could not be used, and why. */
@@ -29,6 +30,11 @@ export class UnbrokenError extends Error {
   get requestId(): string | null {
     return this.problem?.request_id ?? null;
   }
+}
+
+function told(code: ErrorCode, detail: string, problem: Problem | null): string {
+  const fields = (problem?.errors ?? []).map((one) => `${one.field} ${one.message}`).join("; ");
+  return `${detail} (${code})${fields && ": "}${fields}`;
 }
 
 /** The error of an answer that is not 2xx; reads its body. */

@@ -151,6 +151,10 @@ test("an error is typed and says which field", async () => {
     assert.equal(error.code, "validation_error");
     assert.equal(error.status, 422);
     assert.equal(error.errors[0]?.field, "participant_id");
+    assert.equal(
+      String(error),
+      "UnbrokenError: Invalid: participant_id (validation_error): participant_id must not be empty",
+    );
     assert.ok(error.requestId);
     return true;
   });
