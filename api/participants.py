@@ -15,7 +15,6 @@ from api.definitions import no_fields, some_fields
 from api.errors import FieldError, Problem, invalid_field, not_found
 from api.field_messages import PRINTABLE
 from api.fields import web_url
-from api.nearest_path import nearest_path
 from api.operations import Parameter, describe
 from api.profiles import SECTIONS, ParticipantProfile, ParticipantState, as_profile, as_state
 from api.rows import transaction
@@ -207,10 +206,7 @@ def _sections() -> tuple[str, ...]:
 
 
 def _not_found(participant_id: str) -> Problem:
-    """404; an id with `/` that is close to a path below participants may have been meant as one."""
-    found = not_found("participant", participant_id)
-    meant = nearest_path() if "/" in participant_id else None
-    return Problem(404, found.code, f"{found.detail}: did you mean {meant}?") if meant else found
+    return not_found("participant", participant_id)
 
 
 def _read(participant_id: str) -> Response:

@@ -118,14 +118,6 @@ def test_a_code_where_an_id_is_meant_is_told_from_an_id_that_is_not_there(
     assert found["detail"] == "Badge 'power_user' not found: its id is a UUID, as it was answered"
 
 
-def test_a_mistyped_path_below_a_participant_is_told_from_an_id(client: FlaskClient) -> None:
-    found = problem(client.get(f"{BASE}/participants/x/bagdes"), 404, "participant_not_found")
-    meant = f"{BASE}/participants/{{participant_id}}/badges"
-    assert found["detail"] == f"Participant 'x/bagdes' not found: did you mean {meant}?"
-    found = problem(client.get(f"{BASE}/participants/x/y"), 404, "participant_not_found")
-    assert found["detail"] == "Participant 'x/y' not found"
-
-
 # -- bodies in other encodings ---------------------------------------------------------------
 
 ENCODED = [
@@ -201,6 +193,7 @@ def not_there(response: TestResponse) -> str:
         ("GET", "/leaderboards/x/rank", None),
         ("GET", "/fact", "/facts"),
         ("GET", "/streaks/x/at_risk", "/streaks/{code}/at-risk"),
+        ("GET", "/participants/x/bagdes", "/participants/{participant_id}/badges"),
         ("PATCH", "/admin/badge/x", "/admin/badges/{badge_id}"),
     ],
 )
