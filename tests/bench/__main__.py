@@ -1,4 +1,4 @@
-"""The benchmark: every figure of the README in one run, each beside what it is compared with.
+"""The benchmark: every figure in one run, beside what it is compared with.
 
 `python -m tests.bench [--only NAME …] [--quick]` prints a table and writes build/bench.json.
 """
