@@ -92,14 +92,6 @@ def test_every_make_target_that_it_names_exists(target: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(set(re.findall(r"`((?:tests|docs|api|workers|models|webhooks)/[\w/.]+)`", README))),
-)
-def test_every_file_that_it_names_exists(path: str) -> None:
-    assert (ROOT / path).exists()
-
-
 def test_it_is_one_screen() -> None:
     assert len(README.splitlines()) <= LINES_MAX
 
