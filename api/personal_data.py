@@ -74,7 +74,8 @@ def _write_once(file: IO[bytes], participant_id: str) -> None:
         subject = personal_data.hold(session, tenant().id, participant_id)
         if subject is None:
             raise not_found("participant", participant_id)
-        file.writelines(_parts(session, subject))
+        for part in _parts(session, subject):
+            file.write(part)  # `writelines` would move to the disk only after the last one
         audit.note(session, "participant.exported")  # whose, the log does not say
 
 

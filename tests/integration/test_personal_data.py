@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from html import unescape
+from tempfile import SpooledTemporaryFile
 from typing import Any
 from urllib.parse import quote
 
@@ -115,6 +117,25 @@ def test_a_history_of_more_rows_than_are_held_in_memory_is_whole_and_in_order(
     assert [one["timestamp"] for one in found["ticks"]] == [noon(day) for day in range(30, 0, -1)]
     assert [one["sequence"] for one in found["facts"]] == list(range(1, 31))
     assert found["streaks"][0]["longest_count"] == 30
+
+
+def test_a_document_goes_to_the_disk_while_it_is_written(
+    lived: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[Any] = []
+
+    def spooled(bytes_max: int) -> Any:
+        files.append(SpooledTemporaryFile(1_000))  # noqa: SIM115 - the route closes it
+        return files[-1]
+
+    def parts(*given: Any) -> Iterator[bytes]:
+        yield b"x" * 1_001
+        assert files[-1]._rolled
+        yield b"y"
+
+    monkeypatch.setattr(route, "SpooledTemporaryFile", spooled)
+    monkeypatch.setattr(route, "_parts", parts)
+    assert len(client.get(f"{url_of()}/export").data) == 1_002
 
 
 def test_only_an_admin_key_may_and_each_export_leaves_a_line_that_names_nobody(
