@@ -58,7 +58,9 @@ class Segment(UnicodeConverter):
 
 
 class Rest(PathConverter):
-    """All that is left of a path."""
+    """All that is left of a path, a slash at its beginning included."""
+
+    regex = ".+"
 
     def to_python(self, value: str) -> str:
         """The text."""
