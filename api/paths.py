@@ -60,6 +60,7 @@ class Segment(UnicodeConverter):
 class Rest(PathConverter):
     """All that is left of a path, a slash at its beginning included."""
 
+    part_isolating = False
     regex = ".+"
 
     def to_python(self, value: str) -> str:
