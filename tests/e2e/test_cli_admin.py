@@ -70,11 +70,14 @@ def test_a_tenant_is_changed_disabled_and_enabled(env: dict[str, str]) -> None:
     unbroken_json("tenant", "create", "changed", **env)
     cap = ("--participant-writes-per-minute", "600")
     row = {"tenant": "changed", "enabled": True, "participant_writes_per_minute": 600}
+    row["unknown_fields"] = "refuse"
     assert unbroken_json("tenant", "set", "changed", *cap, **env) == row | {"writes_per_minute": 0}
     cap = ("--writes-per-minute", "9000")
     assert unbroken_json("tenant", "set", "changed", *cap, **env) == row | {
         "writes_per_minute": 9_000
     }
+    allowed = unbroken_json("tenant", "set", "changed", "--unknown-fields", "allow", **env)
+    assert allowed == row | {"writes_per_minute": 9_000, "unknown_fields": "allow"}
     assert unbroken_json("tenant", "disable", "changed", **env)["enabled"] is False
     assert unbroken_json("tenant", "enable", "changed", **env)["enabled"] is True
 
@@ -100,6 +103,7 @@ def test_a_tenant_may_be_created_with_caps(env: dict[str, str]) -> None:
         "enabled": True,
         "participant_writes_per_minute": 7,
         "writes_per_minute": 70,
+        "unknown_fields": "refuse",
     }
 
 
