@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("unbroken.api")
 
 BODY_SECONDS_MAX = 10.0  # as long as a request may wait for the worker (contract §2)
+LATE_SECONDS_MAX = 0.25  # after its deadline until a body that did not come is refused
 REFUSAL_SECONDS_MAX = 1.0  # for what is still on its way when there are too many requests
 FREE_BYTES_MAX = 16_384  # bodies up to this need no room: every connection may have one
 
@@ -46,7 +47,8 @@ END = {"Connection": "close"}  # what is still to come would be taken for the ne
 Headers = list[tuple[str, str]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Knows = Callable[["WSGIEnvironment"], str | None]
+Knows = Callable[["WSGIEnvironment"], Hashable | None]
+Late = Callable[[], Problem]
 _BASE: dict[str, Any] = {
     "SERVER_SOFTWARE": "granian",
     "wsgi.version": (1, 0),
@@ -74,7 +76,7 @@ class Unread:
         raise NotRead(size)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """A request and where its answer goes."""
 
@@ -82,12 +84,9 @@ class Exchange:
     receive: Receive
     send: Send
     wanted: int | None = None  # as many bytes the application asked for, and did not have
+    length: int = 0  # of the body; 0 when that is not said
+    is_late: bool = False  # its body did not come in time
     began: float = field(default_factory=time.monotonic)
-
-    @property
-    def length(self) -> int:
-        """How long the body is; 0 when that is not said."""
-        return int(self.environ.get("CONTENT_LENGTH", 0))
 
     @property
     def has_body(self) -> bool:
@@ -101,7 +100,7 @@ class Exchange:
 
 
 class Api:
-    """An ASGI application of a WSGI application.
+    """An ASGI application of a WSGI application; it belongs to the loop of its first request.
 
     `knows` names the caller of an environ whose key is known, and gives None for all others.
     """
@@ -121,31 +120,31 @@ class Api:
         self._waiting = 0  # in the line, or with a thread
         self._done: deque[asyncio.Future[None]] = deque()
         self._is_woken = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_started = False
+        self._awaited: dict[Exchange, tuple[float, asyncio.Task[None]]] = {}  # bodies, until when
 
     async def __call__(self, scope: heads.Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        if self._loop is None:
+        if not self._is_started:
             self._start()
         one = Exchange({}, receive, send)
         try:
             one.environ = _BASE | heads.environ(scope)
+            one.length = int(one.environ.get("CONTENT_LENGTH", 0))
             await self._serve(one)
         except Problem as problem:
             _refuse(one, problem)
 
     def _start(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._running = asyncio.get_running_loop()
+        self._is_started = True
         overload.allow_open_files()
         sockets.notice_the_dead()  # there is nothing to set it on before the server listens
         for _ in range(self._threads):
             Thread(target=self._work, name="request", daemon=True).start()
-
-    @property
-    def _running(self) -> asyncio.AbstractEventLoop:
-        return cast(asyncio.AbstractEventLoop, self._loop)
+        self._end_late_bodies()
 
     # -- in the loop -------------------------------------------------------------------------
 
@@ -169,17 +168,46 @@ class Api:
         reset, and its caller may never see the answer."""
         with suppress(Problem):
             if one.has_body:
-                await _body(one, BODY_BYTES_MAX, self._running.time() + REFUSAL_SECONDS_MAX)
+                until = self._running.time() + REFUSAL_SECONDS_MAX
+                await self._body(one, BODY_BYTES_MAX, until, overload.too_many_requests)
         raise overload.too_many_requests()
 
-    async def _with_body(self, one: Exchange, caller: str, bytes_max: int) -> None:
+    async def _with_body(self, one: Exchange, caller: Hashable, bytes_max: int) -> None:
         length = min(one.length or bytes_max, bytes_max)
         until = self._running.time() + self._seconds_max
         if length <= FREE_BYTES_MAX:
-            await self._answered(one, BytesIO(await _body(one, bytes_max, until)))
+            await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
             return
         async with self._room.of(caller, length, until):
-            await self._answered(one, BytesIO(await _body(one, bytes_max, until)))
+            await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
+
+    async def _body(self, one: Exchange, bytes_max: int, until: float, late: Late) -> bytes:
+        """What a caller sends after the head, at most so much; `late` is its answer after `until`.
+
+        Raises Problem. One timer looks at all bodies: `asyncio.timeout` made one a request, which
+        cost a tenth of a single `record`.
+        """
+        task = cast("asyncio.Task[None]", asyncio.current_task(self._running))
+        self._awaited[one] = until, task
+        try:
+            return await _received(one, bytes_max)
+        except asyncio.CancelledError:
+            if not one.is_late:
+                raise
+            task.uncancel()
+            raise late() from None
+        finally:
+            del self._awaited[one]
+
+    def _end_late_bodies(self) -> None:
+        """Cancel the wait for each body that did not come in time: nothing refers to the body
+        then, so the server closes its connection with the answer."""
+        now = self._running.time()
+        for one, (until, task) in self._awaited.items():
+            if until <= now and not one.is_late:
+                one.is_late = True
+                task.cancel()
+        self._running.call_later(LATE_SECONDS_MAX, self._end_late_bodies)
 
     async def _answered(self, one: Exchange, body: BytesIO | Unread) -> None:
         """Have a thread answer, and wait until it has."""
@@ -279,22 +307,22 @@ def _start(one: Exchange, status: int, headers: Headers) -> None:
     _ = one.send({"type": "http.response.start", "status": status, "headers": lines})
 
 
-async def _body(one: Exchange, bytes_max: int, until: float) -> bytes:
-    """What a caller sends after the head, at most so much, and until then; raises Problem."""
+async def _received(one: Exchange, bytes_max: int) -> bytes:
     parts, size = [], 0
-    try:
-        async with asyncio.timeout_at(until):
-            while True:
-                message = await one.receive()
-                if message["type"] == "http.disconnect":
-                    raise Problem(400, "bad_request", "The body broke off.", (), END)
-                parts.append(message["body"])
-                size += len(message["body"])
-                if size == one.length or size >= bytes_max or not message["more_body"]:
-                    return b"".join(parts)
-    except TimeoutError:
-        detail = f"The body did not come within {BODY_SECONDS_MAX:.0f} s"
-        raise Problem(408, "body_too_slow", detail, (), END) from None
+    while True:
+        message = await one.receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "bad_request", "The body broke off.", (), END)
+        parts.append(message["body"])
+        size += len(message["body"])
+        if size == one.length or size >= bytes_max or not message["more_body"]:
+            return b"".join(parts)
+
+
+def too_slow() -> Problem:
+    """The answer to a body that did not come in time."""
+    detail = f"The body did not come within {BODY_SECONDS_MAX:.0f} s"
+    return Problem(408, "body_too_slow", detail, (), END)
 
 
 def _refuse(one: Exchange, problem: Problem) -> None:

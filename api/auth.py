@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -25,12 +25,17 @@ T = TypeVar("T")
 
 STALE_TRIES_MAX = 5  # each loses only to a change of configuration at that very moment
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})  # no version is checked for them
+# In an environ: a key and its principal, as they were found before a thread was taken.
+KNOWN = "unbroken.known"
+_NOT_ASKED: tuple[None, None] = None, None
 
 
 def authenticate(here: Request) -> None:
     """Find out who asks; 401 or 403 otherwise. Reads may use what was true seconds ago."""
     key = g.key = presented_key(here)
-    principal = app_context().directory.cached(key)
+    asked, principal = here.environ.get(KNOWN, _NOT_ASKED)
+    if asked != key:
+        principal = app_context().directory.cached(key)
     if principal is None or not principal.is_valid:
         principal = _found(here, key)
     elif not principal.tenant.is_enabled or (here.method in _READS and not principal.is_fresh):
@@ -72,6 +77,10 @@ def presented_key(here: Request) -> str:
 
 def _presented(environ: WSGIEnvironment) -> set[str]:
     """Every key that is given. A header that came twice stands as one, with a comma."""
+    if "HTTP_AUTHORIZATION" not in environ and "," not in (
+        key := environ.get("HTTP_X_API_KEY", "")
+    ):
+        return {key.strip()} - {""}  # nearly every request
     keys = environ.get("HTTP_X_API_KEY", "").split(",")
     for one in environ.get("HTTP_AUTHORIZATION", "").split(","):
         scheme, _, bearer = one.strip().partition(" ")
@@ -80,14 +89,18 @@ def _presented(environ: WSGIEnvironment) -> set[str]:
     return {key.strip() for key in keys} - {""}
 
 
-def knows(app: Flask) -> Callable[[WSGIEnvironment], str | None]:
+def knows(app: Flask) -> Callable[[WSGIEnvironment], Hashable | None]:
     """What names the caller of an environ whose key this process has read, and was valid then."""
     context: AppContext = app.extensions[EXTENSION]
 
-    def name(environ: WSGIEnvironment) -> str | None:
+    def name(environ: WSGIEnvironment) -> Hashable | None:
         keys = _presented(environ)
-        found = context.directory.cached(keys.pop()) if len(keys) == 1 else None
-        return str(found.key.id) if found and found.is_valid else None
+        if len(keys) != 1:
+            return None
+        key = keys.pop()
+        found = context.directory.cached(key)
+        environ[KNOWN] = key, found
+        return found.key.id if found and found.is_valid else None
 
     return name
 

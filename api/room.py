@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 from api.errors import RETRY_SECONDS, Problem
@@ -24,11 +24,11 @@ class Room:
         self, bytes_max: int = ROOM_BYTES_MAX, share_bytes_max: int = SHARE_BYTES_MAX
     ) -> None:
         self._left, self._share = bytes_max, share_bytes_max
-        self._taken: Counter[str] = Counter()
+        self._taken: Counter[Hashable] = Counter()
         self._waiting: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
-    async def of(self, caller: str, size: int, until: float) -> AsyncIterator[None]:
+    async def of(self, caller: Hashable, size: int, until: float) -> AsyncIterator[None]:
         """Room for a body, once there is some; 503 when there is none until then (loop time)."""
         try:
             async with asyncio.timeout_at(until):
@@ -44,7 +44,7 @@ class Room:
         finally:
             self._take(caller, -size)
 
-    def _fits(self, caller: str, size: int) -> bool:
+    def _fits(self, caller: Hashable, size: int) -> bool:
         return size <= self._left and self._taken[caller] + size <= self._share
 
     async def _change(self) -> None:
@@ -55,7 +55,7 @@ class Room:
         finally:
             self._waiting.discard(changed)
 
-    def _take(self, caller: str, size: int) -> None:
+    def _take(self, caller: Hashable, size: int) -> None:
         self._left -= size
         self._taken[caller] += size
         if not self._taken[caller]:
