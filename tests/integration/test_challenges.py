@@ -197,8 +197,8 @@ def test_of_one_never_seen_nothing_is_begun(client: FlaskClient) -> None:
         ({"type": "count", "streak_code": 7}, "objective.streak_code"),
         ({"type": "badges", "badge_codes": []}, "objective.badge_codes"),
         ({"type": "badges", "badge_codes": ["nope"]}, "objective.badge_codes.0"),
-        ({"type": "wishes"}, "objective"),
-        ({}, "objective"),
+        ({"type": "wishes"}, "objective.type"),
+        ({}, "objective.type"),
         (None, "objective"),
     ],
 )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from models import db
-from models.db import Engine, is_away, reading, transaction
+from models.db import CommitUnknown, Engine, is_away, reading, transaction
 from settings import Settings
 from tests.links import Link, target_of, through
 
@@ -80,7 +80,7 @@ def test_a_commit_that_is_not_answered_is_ended(
     link: Link, engine_of: Callable[[float], Engine]
 ) -> None:
     engine = engine_of(0.2)
-    with pytest.raises(OperationalError) as caught, transaction(engine) as session:
+    with pytest.raises(CommitUnknown) as caught, transaction(engine) as session:
         session.execute(ANSWER)
         link.stall()
     assert is_away(caught.value)

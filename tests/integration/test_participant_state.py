@@ -183,8 +183,9 @@ def test_a_change_and_its_answer_are_one_statement(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create(client)
-    for method, url in (("POST", PEOPLE), ("PATCH", url_of("user_42"))):
-        body = {"participant_id": "user_42", "display_name": method}
+    named = {"participant_id": "user_42"}
+    for method, url, names in (("POST", PEOPLE, named), ("PATCH", url_of("user_42"), {})):
+        body = {**names, "display_name": method}
         with statements(monkeypatch) as sent:
             assert client.open(url, method=method, json=body).status_code < 300
         about = [one for one in sent if "participants" in one]

@@ -92,7 +92,7 @@ def test_the_api_is_not_ready_and_serves_nothing(
     assert answer.status_code == 503
     assert answer.get_json()["checks"] == {"redis": "ok", "postgres": "tenant role not taken"}
     headers = {"X-API-Key": account.keys["live"]}
-    for path in ("/streaks", "/participants/x/profile", "/participants/x/streaks"):
+    for path in ("/streaks", "/participants/x", "/participants/x/streaks"):
         answer = client.get(BASE + path, headers=headers)
         assert (answer.status_code, answer.get_json()["code"]) == (503, "unavailable"), path
 

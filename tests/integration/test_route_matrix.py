@@ -271,7 +271,7 @@ def feeds() -> Iterator[str]:
     """The paths of what is read by cursors."""
     for route in CLOSED:
         parameters = route.operation.parameters if route.operation else ()
-        if any(one.name == "after" for one in parameters):
+        if {"after", "limit"} <= {one.name for one in parameters}:
             yield route.path
 
 

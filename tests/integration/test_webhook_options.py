@@ -142,15 +142,32 @@ def _set_health(engine: Engine, webhook_id: str, **values: Any) -> None:
         )
 
 
+HEALTHY = {
+    "status": "ok",
+    "failing_since": None,
+    "parked_until": None,
+    "failures": 0,
+    "last_failure": None,
+    "next_probe_at": None,
+}
+
+
 def test_it_says_how_a_destination_is_doing(client: FlaskClient, engine: Engine) -> None:
     failing, parked = _create(client)["id"], _create(client)["id"]
     since = datetime(2026, 5, 23, 8, tzinfo=UTC)
     _set_health(engine, failing, failing_since=since)
     _set_health(engine, parked, failing_since=since, parked_until=since + timedelta(hours=1))
     said = "2026-05-23T08:00:00Z"
+    until = "2026-05-23T09:00:00Z"
     expected = [
-        {"status": "failing", "failing_since": said, "parked_until": None},
-        {"status": "parked", "failing_since": said, "parked_until": "2026-05-23T09:00:00Z"},
+        HEALTHY | {"status": "failing", "failing_since": said},
+        HEALTHY
+        | {
+            "status": "parked",
+            "failing_since": said,
+            "parked_until": until,
+            "next_probe_at": until,
+        },
     ]
     assert [(client.get(f"{PATH}/{one}").json or {})["health"] for one in (failing, parked)] == (
         expected
@@ -175,7 +192,7 @@ def test_enabled_again_it_starts_anew(client: FlaskClient, engine: Engine) -> No
     assert (found["disabled_reason"], found["health"]["status"]) == ("gone", "disabled")
     enabled = client.patch(path, json={"is_enabled": True}).json or {}
     assert (enabled["is_enabled"], enabled["disabled_reason"]) == (True, None)
-    assert enabled["health"] == {"status": "ok", "failing_since": None, "parked_until": None}
+    assert enabled["health"] == HEALTHY
 
 
 def test_one_that_was_failing_can_be_deleted(client: FlaskClient, engine: Engine) -> None:

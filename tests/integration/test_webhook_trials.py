@@ -76,6 +76,7 @@ def test_a_disabled_destination_may_be_tried_and_stays_disabled(
     created = _create(client, receiver.url, is_enabled=False)
     assert _try(client, created)["delivered"]
     found = client.get(f"{PATH}/{created['id']}").json or {}
+    assert found.pop("pending") == 0
     assert {**found, "secret": created["secret"]} == created
 
 
