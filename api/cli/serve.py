@@ -47,7 +47,7 @@ BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64
     help="Processes of the API: two a pair of cores.",
 )
 def serve(host: str, port: int, processes: int) -> None:
-    """Serve the API, and nothing else: one role of the service, as containers run them.
+    """Serve the API alone: one role, as containers run it.
 
     DATABASE_URL and REDIS_URL say where its servers are. `unbroken up` runs every role.
 

@@ -315,7 +315,7 @@ def test_what_cannot_be_done_is_said_in_one_line(service: Service, tmp_path: Pat
     assert "hush" not in said
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "cannot listen on" in refused("listen", "--port", port)
+        assert f"port {port} on 127.0.0.1 is taken by" in refused("listen", "--port", port)
     create = ("listen", "--port", "0", "--create", "--type", "badge.stolen")
     assert "(validation_error)" in refused(*create, **service.env)
 

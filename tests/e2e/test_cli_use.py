@@ -251,8 +251,11 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 
 
 # What these print is a document or a stream of its own, or a person watches them.
-_WITHOUT_JSON = {"up", "migrate", "demo", "openapi", "metrics"}
-_WITHOUT_JSON_EITHER = {("secrets", "new-key")}  # one line, to be put into the environment
+_WITHOUT_JSON = {"up", "serve", "migrate", "demo", "openapi", "metrics"}
+_WITHOUT_JSON_EITHER = {
+    ("secrets", "new-key"),  # one line, to be put into the environment
+    ("export", "person"),  # it is JSON
+}
 
 
 @pytest.mark.parametrize("path", list(commands(main)), ids=" ".join)
