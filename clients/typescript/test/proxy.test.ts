@@ -32,7 +32,8 @@ test("every read of a participant passes, and nothing else of the API", async ()
   const page = readFileSync(new URL("../../../docs/openapi.json", import.meta.url), "utf8");
   for (const [path, operations] of Object.entries<any>(JSON.parse(page).paths)) {
     const short = path.replace("/api/v1/gamify", "");
-    const isRead = short.startsWith("/participants/{participant_id}");
+    // The export is for admins: everything about a participant is not for a browser.
+    const isRead = short.startsWith("/participants/{participant_id}") && !short.endsWith("/export");
     const code = (await unbroken.streaksOf(id))[0]!.code;
     const real = short.replace("{participant_id}", id).replace(/\{\w+\}/, code);
     const { status } = await get(real);
