@@ -95,7 +95,7 @@ class Exchange:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the body is refused for its length, whoever sends it."""
+        """Whether the body is refused for its length, with any key."""
         return self.length > BODY_BYTES_MAX
 
 
@@ -126,7 +126,7 @@ class Api:
     async def __call__(self, scope: heads.Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            raise NotImplementedError(scope["type"])
+            raise RuntimeError(scope["type"])  # the server has websockets and lifespan switched off
         if not self._is_started:
             self._start()
         one = Exchange({}, receive, send)

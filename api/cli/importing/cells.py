@@ -40,10 +40,7 @@ def zone(value: Any) -> str:
 def json_object(value: Any) -> Mapping[str, Any]:
     """An object, or its JSON text. One that is no JSON (NaN, no end of levels) would spoil the
     request that it is sent in."""
-    found = json_value(value) if isinstance(value, str) else value
-    if not isinstance(found, dict):
-        raise BadRow("must be a JSON object")
-    _check_json(found)
+    found: dict[str, Any] = _json_of(dict, "object", value)
     return found
 
 
@@ -79,9 +76,14 @@ def _is_too_deep(value: Any, levels: int) -> bool:
 
 def json_list(value: Any) -> list[Any]:
     """A list, or its JSON text."""
+    found: list[Any] = _json_of(list, "list", value)
+    return found
+
+
+def _json_of(kind: type, noun: str, value: Any) -> Any:
     found = json_value(value) if isinstance(value, str) else value
-    if not isinstance(found, list):
-        raise BadRow("must be a JSON list")
+    if not isinstance(found, kind):
+        raise BadRow(f"must be a JSON {noun}")
     _check_json(found)
     return found
 
