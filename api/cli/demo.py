@@ -30,7 +30,7 @@ from api.cli.data import DEMO
 from api.cli.errors import CannotRun
 from api.cli.lines import fact_line
 from api.cli.program import program
-from api.cli.story import SCENES, STREAK, Scene, crowd, facts_expected
+from api.cli.story import FACT_TYPE, SCENES, STREAK, Scene, crowd, facts_expected
 from api.cli.subscriber import Arrival, Subscriber
 
 START_SECONDS, STOP_SECONDS, FACTS_SECONDS = 120, 30, 30
@@ -200,7 +200,7 @@ class Play:
 
     def _set_up(self, subscriber: Subscriber) -> None:
         self._post("/streaks", STREAK, 201)
-        hook = {"url": subscriber.url, "event_types": ["behavior.*"], "description": "the demo"}
+        hook = {"url": subscriber.url, "event_types": [FACT_TYPE], "description": "the demo"}
         made = self._post("/admin/webhooks", hook, 201)
         self.webhook_id = made["id"]
         subscriber.trust(made["secret"])

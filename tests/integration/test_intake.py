@@ -135,7 +135,7 @@ def test_a_redis_out_of_memory_refuses_and_is_drained_all_the_same(
     intake = make_intake()
     pipeline.make_drain().streams.create_groups()
     intake.append(request_of(streak, 4))
-    pipeline.client.config_set("maxmemory", "1mb")
+    pipeline.client.config_set("maxmemory", "1")
     try:
         with pytest.raises(Full):
             intake.append(request_of(streak, 1))

@@ -214,7 +214,7 @@ def results(client: FlaskClient, *people: str) -> list[dict[str, Any]]:
 @contextmanager
 def no_memory_left(client: redis.Redis) -> Iterator[None]:
     """A Redis at its `maxmemory`."""
-    client.config_set("maxmemory", "1mb")
+    client.config_set("maxmemory", "1")  # byte: an idle Redis holds less than 1 MB
     try:
         yield
     finally:

@@ -114,7 +114,11 @@ def test_a_history_of_more_rows_than_are_held_in_memory_is_whole_and_in_order(
         post_tick(client, WHO, timestamp=noon(day))
     pipeline.drain()
     found = export(client)
-    assert [one["timestamp"] for one in found["ticks"]] == [noon(day) for day in range(30, 0, -1)]
+    ids = [one["tick_id"] for one in found["ticks"]]
+    assert ids == sorted(ids), "in order of acceptance, to the millisecond"
+    assert sorted(one["timestamp"] for one in found["ticks"]) == [
+        noon(day) for day in range(30, 0, -1)
+    ]
     assert [one["sequence"] for one in found["facts"]] == list(range(1, 31))
     assert found["streaks"][0]["longest_count"] == 30
 
