@@ -41,7 +41,7 @@ up: $(READY) ## Run everything on this machine (options: ARGS="--port 8080")
 	@exec .venv/bin/unbroken up $(ARGS)
 
 demo: $(READY) ## Show it: ticks in, verified facts out (ONCE=1 stops by itself)
-	@exec .venv/bin/python -m api.cli.demo $(if $(filter-out 0,$(ONCE)),--once)
+	@exec .venv/bin/python -m api.cli.demo.command $(if $(filter-out 0,$(ONCE)),--once)
 
 # The tests of the dashboard need it; asked for only where it is missing.
 browser: ## Install the browser of the tests (Debian's Chromium), unless it is there
@@ -118,13 +118,13 @@ format: setup ## Format the code and fix what can be fixed
 
 openapi: $(READY) ## Write docs/openapi.json anew from the routes and models
 	@.venv/bin/unbroken openapi > docs/openapi.json
-	@.venv/bin/python -m api.cli.handbook
+	@.venv/bin/python -m docs.generate.errors_page
 
 client: ## Build the TypeScript client (needs Node and npm)
 	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
 
 cli: $(READY) ## Write docs/cli.md anew from the commands' --help
-	@.venv/bin/python -m api.cli.reference > docs/cli.md
+	@.venv/bin/python -m docs.generate.cli_page > docs/cli.md
 
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links

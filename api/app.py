@@ -11,48 +11,17 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import (
-    at_risk,
-    audit,
-    awards,
-    badges,
-    challenges,
-    claims,
-    dead_letters,
-    deliveries,
-    erasures,
-    errors,
-    facts,
-    health,
-    imports,
-    leaderboards,
-    overload,
-    participant_challenges,
-    participant_streaks,
-    participants,
-    paths,
-    people,
-    personal_data,
-    points,
-    programs,
-    query,
-    reference,
-    replays,
-    rewards,
-    scrip,
-    streaks,
-    ticks,
-    tier_assignments,
-    tiers,
-    validation,
-    watching,
-    webhook_secrets,
-    webhook_trials,
-    webhooks,
-)
-from api.answers import Answer, NoSessions
-from api.auth import authenticate, principal
-from api.context import (
+from api.dashboard import pages as dashboard
+from api.http import access_log, load_shedding, paths, problems, request
+from api.http.auth import authenticate, principal
+from api.http.describe import Operation
+from api.http.failed_key_throttle import Throttle
+from api.http.flask_tuning import Application
+from api.http.key_cache import Directory
+from api.http.key_list import KeyList
+from api.http.prefer import Waiters
+from api.http.problems import Problem
+from api.http.request_context import (
     _NAME,
     BASE_PATH,
     SCRIP_PATH,
@@ -60,20 +29,38 @@ from api.context import (
     app_context,
     this_request,
 )
-from api.dashboard import registry as dashboard
-from api.directory import Directory
-from api.errors import Problem
-from api.key_list import KeyList
-from api.lean import Application
-from api.operations import Operation
-from api.throttle import Throttle
-from api.waiting import Waiters
-from models import rows
+from api.http.responses import Answer, NoSessions
+from api.input import validation
+from api.openapi import views
+from api.resources.activity import awards, points, redemptions, ticks, tier_assignments
+from api.resources.definitions import (
+    badges,
+    challenges,
+    leaderboards,
+    programs,
+    rewards,
+    streaks,
+    tiers,
+)
+from api.resources.operator import audit_log, dead_letters, health
+from api.resources.participants import (
+    at_risk,
+    erasures,
+    imports,
+    participants,
+    personal_data,
+    scrip,
+    search,
+)
+from api.resources.participants import challenges as participant_challenges
+from api.resources.participants import streaks as participant_streaks
+from api.resources.webhooks import deliveries, destinations, facts, replays, secrets, test_sends
 from models.db import engine as make_engine
+from models.db import tenant_isolation
 from settings import Settings
 from webhooks import egress
-from workers import failpoints
-from workers.intake import open_intake
+from workers.intake.client import open_intake
+from workers.runtime import failpoints
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
 
@@ -83,7 +70,7 @@ DIRECTORY_CONNECTIONS = 4  # a key is looked up once in seconds, not once a requ
 # does not answer: after this, a second for the way and 3 s for a new connection.
 DIRECTORY_TIMEOUT_MS_MAX = 1_000
 # No key is asked for; the dashboard asks for its session.
-_OPEN = frozenset({health.blueprint.name, reference.blueprint.name, dashboard.blueprint.name})
+_OPEN = frozenset({health.blueprint.name, views.blueprint.name, dashboard.blueprint.name})
 
 
 _NOT_DESCRIBED = Operation("", {})
@@ -94,7 +81,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = (settings or Settings.from_env()).require_urls()
     failpoints.arm(settings.failpoints)
     app = Application("unbroken", static_folder=None)
-    app.request_class = query.Asked
+    app.request_class = request.Asked
     app.response_class = Answer
     app.session_interface = NoSessions()
     app.url_map.merge_slashes = False  # an id may hold //
@@ -103,16 +90,16 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.url_map.converters[name] = paths.Segment
     app.url_map.converters["path"] = paths.Rest
     app.extensions[_NAME] = open_context(settings)
-    errors.register(app)
+    problems.register(app)
     app.before_request(_before)
     app.after_request(_after)
-    for open_to_all in (health, reference):
+    for open_to_all in (health, views):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
         ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
-        tier_assignments, rewards, claims, challenges, participant_challenges, leaderboards,
-        participants, personal_data, erasures, people, programs, webhooks, webhook_secrets,
-        webhook_trials, deliveries, replays, facts, dead_letters, audit, imports,
+        tier_assignments, rewards, redemptions, challenges, participant_challenges, leaderboards,
+        participants, personal_data, erasures, search, programs, destinations, secrets,
+        test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)
@@ -138,11 +125,11 @@ def open_context(settings: Settings) -> AppContext:
     return AppContext(
         settings=settings,
         engine=engine,
-        rows=rows.engine(url, timeout_ms=timeout_ms, pool=settings.api_connections),
+        rows=tenant_isolation.engine(url, timeout_ms=timeout_ms, pool=settings.api_connections),
         intake=intake,
         directory=Directory(engine, intake),
         waiters=Waiters(settings.api_waiters_max),
-        memory=overload.Memory(probe_seconds=settings.redis_timeout_ms / 1_000),
+        memory=load_shedding.Memory(probe_seconds=settings.redis_timeout_ms / 1_000),
         throttle=Throttle(settings.failed_keys_per_minute),
         key_list=KeyList(engine),
         policy=egress.policy_of(settings),
@@ -151,7 +138,7 @@ def open_context(settings: Settings) -> AppContext:
 
 def _before() -> AnyResponse | None:
     """Name the request, refuse what cannot be a path, find out who asks."""
-    watching.began()
+    access_log.began()
     here = this_request()
     given = here.environ.get("HTTP_X_REQUEST_ID")
     g.request_id = given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
@@ -184,7 +171,7 @@ def _check_names(here: Request) -> None:
     if getattr(view, "is_for_admins", False) and not principal().key.is_admin:
         return  # the view refuses whatever is asked
     operation = getattr(view, "operation", _NOT_DESCRIBED)
-    query.check(here, operation)
+    request.check(here, operation)
     if operation.body is None and here.method not in ("GET", "HEAD", "OPTIONS"):
         validation.check_no_body()
 
@@ -208,5 +195,5 @@ def _after(response: Response) -> Response:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     for name, value in g.pop("rate_headers", {}).items():
         headers.add(name, value)
-    watching.ended(response)
+    access_log.ended(response)
     return response

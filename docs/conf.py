@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from api.cli.handbook import write_reference  # noqa: E402 - found by the line above
+from docs.generate.errors_page import write_reference  # noqa: E402 - found by the line above
 
 REFERENCE = ROOT / "build" / "reference"
 write_reference(REFERENCE)

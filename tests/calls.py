@@ -17,14 +17,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from models import clock, tenants
+from models import clock
 from models.db import Engine, reading, transaction
-from models.tenants import Tenant
+from models.identity import tenants
+from models.identity.tenants import Tenant
 from settings import Settings
 from tests.conftest import BASE, Account
 from tests.pipeline import Pipeline
-from workers import keys
-from workers.intake import Intake
+from workers.intake import redis_keys
+from workers.intake.client import Intake
 
 PROBLEM_FIELDS = ["type", "title", "status", "detail", "code", "request_id"]
 
@@ -183,8 +184,10 @@ def operator_changes(app: Flask, *sides: Tenant) -> Iterator[sa.Connection]:
 
 def entries(client: redis.Redis, tenant: Tenant) -> int:
     """How many accepted writes wait in a tenant's streams."""
-    number = keys.stream_of(tenant.id)
-    return sum(int(client.xlen(name)) for name in (keys.stream(number), keys.backlog(number)))
+    number = redis_keys.stream_of(tenant.id)
+    return sum(
+        int(client.xlen(name)) for name in (redis_keys.stream(number), redis_keys.backlog(number))
+    )
 
 
 def instant(text: str) -> int:

@@ -15,11 +15,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app, open_context
-from api.cli.servers import Urls, embedded
-from models import clock, schema, tenants
-from models.db import Engine, transaction
+from api.cli.local.embedded import Urls, embedded
+from models import clock
+from models.db import Engine, schema, transaction
 from models.db import engine as make_engine
-from models.tenants import Mode, Tenant
+from models.identity import tenants
+from models.identity.tenants import Mode, Tenant
 from settings import Settings
 from tests.pipeline import Pipeline
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 
 ROOT = Path(__file__).parents[1]
 UNPACKED = ROOT / "build" / "servers"

@@ -10,12 +10,12 @@ import redis
 import sqlalchemy as sa
 
 from models.db import Engine, transaction
-from models.deliveries import Outcome
+from models.delivery.deliveries import Outcome
 from settings import Settings
-from webhooks import deliveries as delivery
+from webhooks import dispatcher as delivery
 from webhooks import egress, secrets
-from workers.drain import Drain
-from workers.stream import Streams, depth
+from workers.apply.drain import Drain
+from workers.intake.stream import Streams, depth
 
 
 @dataclass

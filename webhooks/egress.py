@@ -22,8 +22,8 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from webhooks.addresses import Address, Network, is_public
 from webhooks.errors import Refused
+from webhooks.ip_ranges import Address, Network, is_public
 
 if TYPE_CHECKING:
     from settings import Settings

@@ -10,17 +10,17 @@ from uuid import UUID
 import msgspec
 
 from models import clock
-from models.awards import Earned
-from models.badges import Badge
-from models.challenges import Challenge
-from models.claims import Claim
-from models.points import Transaction
-from models.rewards import Reward
+from models.definitions.badges import Badge
+from models.definitions.challenges import Challenge
+from models.definitions.rewards import Reward
+from models.identity.tenants import Tenant
+from models.ledgers.awards import Earned
+from models.ledgers.points import Transaction
+from models.ledgers.redemptions import Claim
+from models.ledgers.ticks import Tick
+from models.ledgers.tier_changes import Change
 from models.rules.periods import key_of
-from models.streaks import Streak
-from models.tenants import Tenant
-from models.ticks import Tick
-from models.tiers import Change
+from models.streaks.states import Streak
 
 STREAK_RECORDED = "behavior.streak_recorded"
 STREAK_MILESTONE = "behavior.streak_milestone"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from models import clock
 from models.db import Session, copy, copy_text
-from models.webhooks import Subscription
+from models.delivery.destinations import Subscription
 from webhooks.facts import Fact, matches
 
 _FACT_COLUMNS = (

@@ -17,13 +17,13 @@ from celery.signals import (
 from models.db import engine as make_engine
 from settings import Settings, SettingsError
 from webhooks import egress
-from workers import failpoints, logs
-from workers.context import Context
-from workers.heartbeats import Heartbeat, process_name
-from workers.intake import connect
-from workers.queues import UPKEEP, make_celery
-from workers.tally import TIMEOUT_SECONDS, Flusher
+from workers.intake.client import connect
+from workers.runtime import failpoints, logs
+from workers.runtime.celery_config import UPKEEP, make_celery
+from workers.runtime.context import Context
 from workers.tasks import register
+from workers.telemetry.heartbeats import Heartbeat, process_name
+from workers.telemetry.metrics_store import TIMEOUT_SECONDS, Flusher
 
 STATEMENT_SECONDS = 30.0  # a batch takes one; a Postgres silent for longer is gone
 STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is gone

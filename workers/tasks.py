@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from celery import Celery
 
-from workers import deadlines, deliveries, leaderboards, replays, upkeep
-from workers.context import Context
-from workers.drain import Drain
-from workers.queues import DRAIN, UPKEEP, WEBHOOKS
-from workers.redis_errors import brief, is_away
-from workers.stream import Streams
+from workers.apply.drain import Drain
+from workers.intake.stream import Streams
+from workers.maintenance import dispatch, leaderboards, replays, streak_deadlines
+from workers.maintenance import sweep as upkeep
+from workers.runtime.celery_config import DRAIN, UPKEEP, WEBHOOKS
+from workers.runtime.context import Context
+from workers.runtime.redis_errors import brief, is_away
 
 log = logging.getLogger("unbroken.tasks")
 
@@ -35,7 +36,7 @@ def register(app: Celery, make_context: Callable[[], Context]) -> None:
 
     @app.task(name="deliver", queue=WEBHOOKS)
     def deliver() -> None:
-        if unless_away(deliveries.run, context()):
+        if unless_away(dispatch.run, context()):
             _go_on(app, "deliver", WEBHOOKS)
 
     _register_upkeep(app, lambda task: unless_away(task, context()))
@@ -48,7 +49,7 @@ def _register_upkeep(app: Celery, run: Run) -> None:
 
     @app.task(name="deadlines", queue=UPKEEP)
     def tell_deadlines() -> None:
-        run(deadlines.run)
+        run(streak_deadlines.run)
 
     @app.task(name="leaderboards", queue=UPKEEP)
     def follow_with_leaderboards() -> None:
@@ -94,7 +95,7 @@ def run_drain(context: Context) -> int:
         streams=Streams(context.client, context.name, settings.takeover_idle_ms),
         batch_max=settings.drain_batch_max,
         entry_tries_max=settings.entry_tries_max,
-        on_deliveries=lambda: deliveries.wake(context.client, context.celery),
+        on_deliveries=lambda: dispatch.wake(context.client, context.celery),
         should_stop=context.should_stop,
     )
     return drain.run(settings.drain_run_seconds)

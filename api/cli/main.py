@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import click
 
-from api.cli.tour import Tour
+from api.cli.lazy_group import Tour
 
 COMMANDS = {  # name → module of api.cli and what is in it
-    "up": "up:up",
-    "demo": "demo:demo",
-    "migrate": "migrate:migrate",
+    "up": "local.up:up",
+    "demo": "demo.command:demo",
+    "migrate": "commands.migrate:migrate",
     "serve": "serve:serve",
-    "tenant": "tenants:tenant",
-    "key": "keys:key",
-    "secrets": "secrets:secrets",
-    "listen": "listen:listen",
-    "trigger": "trigger:trigger",
-    "facts": "facts:facts",
-    "audit": "audit:audit",
-    "openapi": "openapi:openapi",
-    "doctor": "doctor:doctor",
-    "dead-letters": "dead_letters:group",
-    "restored": "restored:restored",
-    "metrics": "metrics:metrics",
-    "trace": "trace:trace",
-    "tick": "write:tick",
-    "award": "write:award",
-    "profile": "profile:profile",
+    "tenant": "commands.tenants:tenant",
+    "key": "commands.keys:key",
+    "secrets": "commands.secrets:secrets",
+    "listen": "commands.listen:listen",
+    "trigger": "commands.trigger:trigger",
+    "facts": "commands.facts:facts",
+    "audit": "commands.audit:audit",
+    "openapi": "commands.openapi:openapi",
+    "doctor": "doctor.command:doctor",
+    "dead-letters": "commands.dead_letters:group",
+    "restored": "commands.after_restore:restored",
+    "metrics": "commands.metrics:metrics",
+    "trace": "commands.trace:trace",
+    "tick": "commands.record:tick",
+    "award": "commands.record:award",
+    "profile": "commands.profile:profile",
     "import": "importing.command:import_",
-    "export": "exporting:export",
-    "loadtest": "loadtest:loadtest",
-    "completion": "completion:completion",
+    "export": "commands.export:export",
+    "loadtest": "loadtest.command:loadtest",
+    "completion": "commands.completion:completion",
 }
 
 

@@ -14,17 +14,18 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from api.cli.errors import CannotRun
-from api.cli.roles import API_KILL_SECONDS
-from api.cli.up import read_settings
+from api.cli.local.process_specs import API_KILL_SECONDS
+from api.cli.local.up import read_settings
 from settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from api.asgi import Api
+    from api.server.asgi import Api
 
 FACTORY = "api.cli.serve:create_app"
 API_PROCESSES = 2  # the design measured 4,000 requests/s with two on two cores, 3,400 with one
 # Connections a process takes (the server calls it backpressure). Of their requests those beyond the
-# bound of api/overload.py are refused; a connection that is not taken waits in the kernel.
+# bound of api/http/load_shedding.py are refused; a connection that is not taken waits in the
+# kernel.
 CONNECTIONS_TAKEN_MAX = 4_096
 BACKLOG = 4_096  # not taken yet: as many as Linux allows by default
 BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64 KB, and its body
@@ -101,7 +102,7 @@ def create_app() -> Api:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     app = import_module("api.app").create_app()
     settings = app.extensions["unbroken"].settings
-    import_module("api.watching").begin(settings)
-    knows = import_module("api.auth").knows(app)
-    served: Api = import_module("api.asgi").Api(app.wsgi_app, knows, settings.api_threads)
+    import_module("api.http.access_log").begin(settings)
+    knows = import_module("api.http.auth").knows(app)
+    served: Api = import_module("api.server.asgi").Api(app.wsgi_app, knows, settings.api_threads)
     return served

@@ -9,12 +9,12 @@ from urllib.parse import quote
 from flask import abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.context import DASHBOARD_PATH as PATH
-from api.dashboard import calls, fields, shown_once
-from api.dashboard.calls import Answered
-from api.dashboard.forms import form
-from api.dashboard.frame import blueprint, page
-from api.dashboard.kinds import KINDS, Kind
+from api.dashboard import api_client, form_fields, one_time_secret
+from api.dashboard.api_client import Answered
+from api.dashboard.definition_types import KINDS, Kind
+from api.dashboard.form_body import form
+from api.dashboard.layout import blueprint, page
+from api.http.request_context import DASHBOARD_PATH as PATH
 
 PAGE_SIZE = 50
 
@@ -30,7 +30,7 @@ def listed(kind: str) -> AnyResponse:
     """The definitions of a kind."""
     of = _kind(kind)
     number = request.args.get("page", 1, int)
-    found = calls.get(*of.path, page=number, page_size=PAGE_SIZE)
+    found = api_client.get(*of.path, page=number, page_size=PAGE_SIZE)
     return page("listed.html", title=of.title, kind=of, name=kind, found=found, get=_get)
 
 
@@ -46,13 +46,13 @@ def new(kind: str) -> AnyResponse:
 def create(kind: str) -> AnyResponse:
     """Create what a form says, or show the form again with what is wrong."""
     of, given = _kind(kind), form()
-    body = fields.body_of(of.inputs, given, is_new=True)
-    answered = calls.send("POST", calls.path_of(*of.path), body)
+    body = form_fields.body_of(of.inputs, given, is_new=True)
+    answered = api_client.send("POST", api_client.path_of(*of.path), body)
     if not answered.is_ok:
         return _form(kind, None, given, answered)
     if "secret" in answered.body:  # shown this once
         made = answered.body
-        return shown_once.lead_to(made["id"], made["secret"], "A new destination")
+        return one_time_secret.lead_to(made["id"], made["secret"], "A new destination")
     return _to(kind, answered.body, f"{of.noun.capitalize()} created")
 
 
@@ -60,18 +60,18 @@ def create(kind: str) -> AnyResponse:
 def edit(kind: str, item: str) -> AnyResponse:
     """A definition's form."""
     of = _kind(kind)
-    found = calls.get(*of.path, item)
-    return _form(kind, found, fields.shown(of.inputs, found), Answered(200, {}))
+    found = api_client.get(*of.path, item)
+    return _form(kind, found, form_fields.shown(of.inputs, found), Answered(200, {}))
 
 
 @blueprint.post("/d/<kind>/<item>")
 def change(kind: str, item: str) -> AnyResponse:
     """Change what a form says of a definition."""
     of, given = _kind(kind), form()
-    body = fields.body_of(of.inputs, given, is_new=False)
-    answered = calls.send("PATCH", calls.path_of(*of.path, item), body)
+    body = form_fields.body_of(of.inputs, given, is_new=False)
+    answered = api_client.send("PATCH", api_client.path_of(*of.path, item), body)
     if not answered.is_ok:
-        return _form(kind, calls.get(*of.path, item), given, answered)
+        return _form(kind, api_client.get(*of.path, item), given, answered)
     return _to(kind, answered.body, "Saved")
 
 
@@ -79,7 +79,7 @@ def change(kind: str, item: str) -> AnyResponse:
 def pause(kind: str, item: str) -> AnyResponse:
     """Pause a definition, or delete a destination."""
     of = _kind(kind)
-    _done(calls.send("DELETE", calls.path_of(*of.path, item)))
+    _done(api_client.send("DELETE", api_client.path_of(*of.path, item)))
     told = f"{of.noun.capitalize()} {'deleted' if of.can_be_deleted else 'paused'}"
     return redirect(f"{PATH}/d/{kind}?told={quote(told)}", 303)
 
@@ -88,7 +88,7 @@ def pause(kind: str, item: str) -> AnyResponse:
 def resume(kind: str, item: str) -> AnyResponse:
     """Make a definition active again."""
     of = _kind(kind)
-    answered = calls.send("PATCH", calls.path_of(*of.path, item), {"is_active": True})
+    answered = api_client.send("PATCH", api_client.path_of(*of.path, item), {"is_active": True})
     _done(answered)
     return _to(kind, answered.body, f"{of.noun.capitalize()} resumed")
 
@@ -116,13 +116,13 @@ def _form(
         item=item,
         values=values,
         code=values.get("code", ""),
-        errors=fields.told(of.inputs, answered.errors, values),
+        errors=form_fields.told(of.inputs, answered.errors, values),
         problem="" if answered.is_ok else _problem(of, answered),
     )
 
 
 def _problem(of: Kind, answered: Answered) -> str:
-    return fields.summary(of.inputs, answered.errors, answered.detail)
+    return form_fields.summary(of.inputs, answered.errors, answered.detail)
 
 
 def _get(item: Mapping[str, Any], path: str) -> Any:

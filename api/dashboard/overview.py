@@ -9,16 +9,16 @@ from typing import Any
 from flask import redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.auth import tenant
-from api.context import DASHBOARD_PATH as PATH
-from api.context import app_context
-from api.dashboard import calls
-from api.dashboard.frame import blueprint, page
-from api.rows import reading
+from api.dashboard import api_client
+from api.dashboard.layout import blueprint, page
+from api.http.auth import tenant
+from api.http.request_context import DASHBOARD_PATH as PATH
+from api.http.request_context import app_context
+from api.http.tenant_session import reading
 from models import clock
-from models import overview as figures
-from workers import keys
-from workers.intake import Unavailable
+from models.operator import overview as figures
+from workers.intake import redis_keys
+from workers.intake.client import Unavailable
 
 WIDTH, HEIGHT = 600, 96  # of the curve
 
@@ -55,7 +55,7 @@ def overview() -> AnyResponse:
 
 def _newest_streak() -> dict[str, Any]:
     """What the example names: the streak that was just made, while there is one."""
-    found = calls.get("streaks", page_size=100, is_active="true")["items"]
+    found = api_client.get("streaks", page_size=100, is_active="true")["items"]
     newest = max(found, key=lambda one: str(one["created_at"]), default={"code": "daily_login"})
     return {"code": newest["code"], "has_streak": bool(found)}
 
@@ -67,7 +67,7 @@ def with_a_slash() -> AnyResponse:
 
 
 def _intake() -> Intake:
-    intake, number = app_context().intake, keys.stream_of(tenant().id)
+    intake, number = app_context().intake, redis_keys.stream_of(tenant().id)
     try:
         entries, vitals = intake.unapplied(tenant().id), intake.vitals()
     except Unavailable:

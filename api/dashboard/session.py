@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from flask import Request
 from werkzeug.wrappers import Response
 
-from api import destinations
-from api.context import app_context, is_https
+from api.http.request_context import app_context, is_https
+from api.resources.webhooks import schemas
 from models import clock
 from webhooks import secrets
 from webhooks.errors import SecretsError
@@ -62,7 +62,7 @@ def read(here: Request) -> Signed | None:
 def write(response: Response, here: Request, signed: Signed) -> None:
     """Set the cookie; over https it is never sent without. 503 without the operator's key ring."""
     values = {"key": signed.key, "token": signed.token, "ends_us": signed.ends_us}
-    text = secrets.encrypt(destinations.ring(), json.dumps(values))
+    text = secrets.encrypt(schemas.ring(), json.dumps(values))
     hours = app_context().settings.dashboard_session_hours
     response.set_cookie(
         COOKIE,

@@ -1,4 +1,4 @@
-"""How alembic reaches the database: over the connection that `models.schema` hands it."""
+"""How alembic reaches the database: over the connection that `models.db.schema` hands it."""
 
 from __future__ import annotations
 

@@ -12,19 +12,22 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from models import participants, streaks, tenants, ticks, webhooks
 from models.db import Engine, Session, reading, transaction
-from models.participants import Participant
-from models.streaks import State
-from models.ticks import Tick
-from models.webhooks import Subscription
+from models.delivery import destinations
+from models.delivery.destinations import Subscription
+from models.identity import participants, tenants
+from models.identity.participants import Participant
+from models.ledgers import ticks
+from models.ledgers.ticks import Tick
+from models.streaks import states as streaks
+from models.streaks.states import State
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
-from workers.batch import Batch
-from workers.configuration import Configuration
-from workers.effects import Effects
-from workers.streaks import Ticks, tell
+from workers.apply.batch import Batch
+from workers.apply.config_cache import Configuration
+from workers.apply.effects import Effects
+from workers.apply.streaks import Ticks, tell
 
 BATCH_TICKS = 1_000  # as the drain's
 
@@ -106,11 +109,11 @@ def _decide(
 def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[Subscription]:
     """Kept by a drain for as long as the tenant's version stands."""
     with reading(engine) as session:
-        return webhooks.subscriptions(session, [crowd.tenant.id])
+        return destinations.subscriptions(session, [crowd.tenant.id])
 
 
 def _write(session: Session, crowd: Crowd, batch: Prepared, wanted: Sequence[Subscription]) -> None:
-    """The statements of workers.applying.apply, in its order."""
+    """The statements of workers.apply.apply_batch.apply, in its order."""
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
     tenants.versions(session, [tenant_id])
     people = participants.lock(session, set(batch.people))

@@ -25,7 +25,7 @@ from tests.bench.process import Process, wait_until
 from tests.bench.sink import listening
 from tests.bench.stack import IDLE_SECONDS_MAX, Stack, running
 from tests.bench.workload import Crowd
-from workers import deliveries
+from workers.maintenance import dispatch
 
 PROJECT_ROOT = Path(__file__).parents[2]
 PEOPLE = 20_000
@@ -118,7 +118,7 @@ def _delivered(stack: Stack, facts: int) -> Figures:
         _cpu(found, "webhooks, delivering", facts, lambda: [process.popen.pid]),
         _cpu(found, "Postgres, delivering", facts, lambda: [_server(stack, "postgres")]),
     ):
-        deliveries.wake(stack.intake.client, stack.intake.celery)
+        dispatch.wake(stack.intake.client, stack.intake.celery)
         wait_until(lambda: not is_any_pending(stack), IDLE_SECONDS_MAX)
     return found
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
-from models import badges, tenants
 from models.db import Engine, transaction
+from models.definitions import badges
+from models.identity import tenants
 from tests.bench import load, workload
 from tests.bench.measure_apply import BATCH_TICKS, NOWHERE, posted, seconds
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers.intake import Intake
+from workers.intake.client import Intake
 
 AWARD_BATCH = "/api/v1/gamify/badges/award/batch"
 

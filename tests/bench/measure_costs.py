@@ -21,7 +21,7 @@ from tests.bench.results import Row
 from tests.bench.sink import Sink, listening
 from tests.bench.stack import IDLE_SECONDS_MAX, Stack
 from tests.bench.workload import Crowd
-from workers import deliveries
+from workers.maintenance import dispatch
 
 VERSIONS_MAX = 2.0  # of a delivery beyond its insert: claimed, settled
 COMMITS_MAX = 20.0  # per 1,000 deliveries
@@ -103,7 +103,7 @@ def _ours(stack: Stack, sink: Sink, crowd: Crowd) -> Bill:
     pile_up(stack, crowd, bill.deliveries)
     expected = sink.count() + bill.deliveries
     with _counted(stack, bill), stack.worker("webhooks"):
-        deliveries.wake(stack.intake.client, stack.intake.celery)
+        dispatch.wake(stack.intake.client, stack.intake.celery)
         wait_until(lambda: sink.count() >= expected, DELIVERED_SECONDS_MAX)
         wait_until(lambda: _is_settled(stack, bill), DELIVERED_SECONDS_MAX)
     return bill

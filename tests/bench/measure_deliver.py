@@ -18,9 +18,10 @@ from tests.bench.sink import Sink, listening
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
 from webhooks import facts, signing
-from webhooks.lanes import Limits
-from workers import applying, deliveries
-from workers.configuration import Configurations
+from webhooks.destination_queues import Limits
+from workers.apply import apply_batch
+from workers.apply.config_cache import Configurations
+from workers.maintenance import dispatch
 
 DELIVERED_SECONDS_MAX = 120.0
 BATCH_TICKS = 1_000
@@ -81,7 +82,7 @@ def _delivered(stack: Stack, process: Process, crowd: Crowd, count: int) -> floa
     pile_up(stack, crowd, count)
     started = time.perf_counter()
     process.resume()
-    deliveries.wake(stack.intake.client, stack.intake.celery)
+    dispatch.wake(stack.intake.client, stack.intake.celery)
     wait_until(lambda: not is_any_pending(stack), DELIVERED_SECONDS_MAX)
     return count / (time.perf_counter() - started)
 
@@ -92,7 +93,7 @@ def pile_up(stack: Stack, crowd: Crowd, count: int) -> None:
     for start in range(0, count, BATCH_TICKS):
         with transaction(stack.engine) as session:
             messages = crowd.messages(min(BATCH_TICKS, count - start))
-            applying.apply(session, messages, configurations)
+            apply_batch.apply(session, messages, configurations)
 
 
 def is_any_pending(stack: Stack) -> bool:

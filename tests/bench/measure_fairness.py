@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from models import clock, ids, tenants, webhooks
+from models import clock, ids
 from models.db import transaction
-from models.tenants import Tenant
+from models.delivery import destinations
+from models.identity import tenants
+from models.identity.tenants import Tenant
 from tests.bench import load
 from tests.bench.peers import fact_body
 from tests.bench.process import wait_until
@@ -19,7 +21,7 @@ from tests.bench.stack import Stack
 from tests.receiver import OK, Answer, Receiver, Request
 from webhooks import facts, outbox, secrets
 from webhooks.facts import Fact
-from workers import deliveries
+from workers.maintenance import dispatch
 
 WELL = 7
 FACTS_PER_SECOND = 30  # to ten destinations each: 300 deliveries a second, far from saturation
@@ -83,11 +85,11 @@ def _tenant(stack: Stack, urls: list[str]) -> Iterator[Tenant]:
     ring = secrets.ring(stack.settings.secret_keys)
     with transaction(stack.engine) as session:
         tenant = tenants.create(session, f"fairness-{next(_slugs)}", 0)["live"]
-        made = [webhooks.create(session, tenant.id, _destination(url, ring)).id for url in urls]
+        made = [destinations.create(session, tenant.id, _destination(url, ring)).id for url in urls]
     yield tenant
     with transaction(stack.engine) as session:
         for webhook_id in made:
-            webhooks.delete(session, tenant.id, webhook_id)
+            destinations.delete(session, tenant.id, webhook_id)
 
 
 def _destination(url: str, ring: secrets.Ring) -> dict[str, object]:
@@ -103,7 +105,7 @@ def _destination(url: str, ring: secrets.Ring) -> dict[str, object]:
 def _publish(stack: Stack, tenant: Tenant, count: int) -> dict[str, float]:
     """Publish facts at a steady pace; when each was begun to be, by its id."""
     with transaction(stack.engine) as session:
-        wanted = webhooks.subscriptions(session, [tenant.id])
+        wanted = destinations.subscriptions(session, [tenant.id])
     published = {}
     for nth, now in enumerate(_beats(count), start=1):
         fact_id, name = ids.uuid7(clock.now_us()), f"user_{nth % 100}"
@@ -112,7 +114,7 @@ def _publish(stack: Stack, tenant: Tenant, count: int) -> dict[str, float]:
         published[facts.public_id(fact_id)] = now
         with transaction(stack.engine) as session:
             outbox.publish(session, [fact], wanted)
-        deliveries.wake(stack.intake.client, stack.intake.celery)
+        dispatch.wake(stack.intake.client, stack.intake.celery)
     return published
 
 

@@ -12,8 +12,8 @@ from tests.bench.process import Process, wait_until
 from tests.bench.results import Row
 from tests.bench.stack import START_SECONDS, Stack
 from tests.bench.workload import APPEND_TICKS, Crowd
-from workers import keys, stream
-from workers.intake import Append, Caps, TickV1
+from workers.intake import redis_keys, stream
+from workers.intake.client import Append, Caps, TickV1
 
 DRAINS = 2  # each holds the participant's row while it applies a batch: they take turns
 DAY_US = 86_400_000_000
@@ -27,7 +27,9 @@ def hot(stack: Stack) -> list[Row]:
     rates: dict[int, list[float]] = {number: [] for number in people}
     with stack.drain() as one, stack.worker("drain") as other:
         stack.intake.kick()
-        wait_until(lambda: stream.alive(stack.intake.client, keys.DRAINS) == DRAINS, START_SECONDS)
+        wait_until(
+            lambda: stream.alive(stack.intake.client, redis_keys.DRAINS) == DRAINS, START_SECONDS
+        )
         for crowd in people.values():
             _rate(stack, [one, other], crowd, 4_000)  # everybody is known, every state exists
         for _ in stack.rounds(3):

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from models import leaderboards, standings
 from models.db import reading, transaction
-from models.leaderboards import Leaderboard
+from models.leaderboards import definitions, entries
+from models.leaderboards.definitions import Leaderboard
 from models.rules.leaderboards import Score
 from tests.bench import workload
 from tests.bench.measure_apply import seconds, seed
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers.leaderboards import RUN_SECONDS, Follower
+from workers.maintenance.leaderboards import RUN_SECONDS, Follower
 
 FEW, MANY = 10_000, 1_000_000
 PORTION = 10_000
@@ -60,7 +60,7 @@ def _filled(stack: Stack, name: str, count: int) -> Leaderboard:
     crowd = workload.gather(stack.engine, f"boards-{name}", 1)
     chance, tenant_id = random.Random(count), crowd.tenant.id
     with transaction(stack.engine) as session:
-        board = leaderboards.create(session, tenant_id, dict(BOARD))
+        board = definitions.create(session, tenant_id, dict(BOARD))
         session.execute(
             sa.text(
                 "INSERT INTO participants (tenant_id, external_id)"
@@ -71,11 +71,11 @@ def _filled(stack: Stack, name: str, count: int) -> Leaderboard:
     after = 0
     while True:
         with transaction(stack.engine) as session:
-            some = standings.after(session, tenant_id, after, PORTION)
+            some = entries.after(session, tenant_id, after, PORTION)
             if not some:
                 break
             scores = {who: Score(chance.randrange(1, 2_000_000), 99_999) for who in some}
-            standings.write(session, board, scores)
+            entries.write(session, board, scores)
             after = some[-1]
     with stack.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
         session.execute(sa.text("VACUUM ANALYZE leaderboard_entries, leaderboard_counts"))
@@ -86,7 +86,7 @@ def _tops(stack: Stack, board: Leaderboard) -> float:
     with reading(stack.engine) as session:
         started = time.perf_counter()
         for _ in range(READS):
-            leaderboards.top(session, board, 20)
+            definitions.top(session, board, 20)
         return READS / (time.perf_counter() - started)
 
 
@@ -95,7 +95,7 @@ def _ranks(stack: Stack, board: Leaderboard) -> float:
     with reading(stack.engine) as session:
         started = time.perf_counter()
         for _ in range(READS):
-            leaderboards.rank(session, board, chance.randrange(1, 2_000_000))
+            definitions.rank(session, board, chance.randrange(1, 2_000_000))
         return READS / (time.perf_counter() - started)
 
 
@@ -116,7 +116,7 @@ def _drained(stack: Stack) -> Followed:
     for nth in stack.rounds(4):
         found.alone.append(_paced(stack, crowd))
         with transaction(stack.engine) as session:
-            leaderboards.create(session, crowd.tenant.id, values | {"code": f"board_{nth}"})
+            definitions.create(session, crowd.tenant.id, values | {"code": f"board_{nth}"})
         follower = Follower(stack.engine, facts_days=90)
         follower.run(60)  # built
         with _following(follower, found):

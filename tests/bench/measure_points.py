@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from models import clock, ids, rewards, tiers
+from models import clock, ids
 from models.db import transaction
+from models.definitions import rewards
+from models.ledgers import tier_changes
 from tests.bench import load, workload
 from tests.bench.measure_apply import BATCH_TICKS, NOWHERE, posted, seconds
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers.intake import Append, Caps, ClaimV1, Message
+from workers.intake.client import Append, Caps, ClaimV1, Message
 
 POINTS_BATCH = "/api/v1/gamify/points/award-batch"
 TIERS = (("silver", 1, 150), ("gold", 2, 450), ("platinum", 3, 1_000_000))
@@ -64,7 +66,7 @@ def _define(stack: Stack, crowd: Crowd) -> str:
     with stack.intake.changing([tenant_id]), transaction(stack.engine) as session:
         for code, level, min_points in TIERS:
             values = {"code": code, "name": code, "level": level, "min_points": min_points}
-            tiers.definitions.create(session, tenant_id, values | _TIER)
+            tier_changes.definitions.create(session, tenant_id, values | _TIER)
         reward = rewards.definitions.create(session, tenant_id, _REWARD)
         rewards.set_stock(session, tenant_id, reward.id, 10**9)
         session.execute(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from models import badges
 from models.db import transaction
+from models.definitions import badges
 from tests.bench import load, workload
 from tests.bench.measure_apply import seed
 from tests.bench.measure_award import definition

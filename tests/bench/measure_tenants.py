@@ -11,7 +11,7 @@ from tests.bench.peers import RECORD
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers import keys, stream
+from workers.intake import redis_keys, stream
 
 TICKS_PER_SECOND = 20
 TICKS = 120  # six seconds
@@ -75,9 +75,9 @@ def tenants(stack: Stack) -> list[Row]:
 def _neighbours(stack: Stack) -> tuple[Crowd, Crowd]:
     """Two tenants that share their streams."""
     first = workload.gather(stack.engine, "fresh", 20_000)
-    for number in range(keys.STREAMS):
+    for number in range(redis_keys.STREAMS):
         other = workload.gather(stack.engine, f"flooding-{number}", 20_000)
-        if keys.stream_of(other.tenant.id) == keys.stream_of(first.tenant.id):
+        if redis_keys.stream_of(other.tenant.id) == redis_keys.stream_of(first.tenant.id):
             return first, other
     raise RuntimeError("no two tenants share a stream")
 

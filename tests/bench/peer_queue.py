@@ -12,7 +12,7 @@ from celery import Celery
 from models.db import reading, transaction
 from tests.bench.process import Process, wait_until
 from tests.bench.stack import Stack
-from workers.queues import broker_url
+from workers.runtime.celery_config import broker_url
 
 TICKS, DELIVERIES = "peer-ticks", "peer-deliveries"
 WARM_CALLS = 200  # connections are made, code is loaded

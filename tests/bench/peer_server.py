@@ -9,8 +9,8 @@ import os
 import sys
 from importlib import import_module
 
-from api.asgi import Api
 from api.cli.serve import API_PROCESSES, server
+from api.server.asgi import Api
 from settings import Settings
 
 _FACTORY = "UNBROKEN_BENCH_FACTORY"

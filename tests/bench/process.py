@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.cli import launch
+from api.cli.local import exec_child
 
 PROJECT_ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 20.0
@@ -54,7 +54,7 @@ def started(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> I
     """Run a process that dies with the benchmark; its output is appended to a log."""
     with log.open("ab") as output:
         popen = subprocess.Popen(
-            launch.command(_launch(argv)),
+            exec_child.command(_launch(argv)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -69,9 +69,9 @@ def started(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> I
         process.stop()
 
 
-def _launch(argv: Sequence[str]) -> launch.Launch:
+def _launch(argv: Sequence[str]) -> exec_child.Launch:
     """A process that dies with the benchmark."""
-    return launch.Launch(
+    return exec_child.Launch(
         argv=list(argv), parent=os.getpid(), death_signal=signal.SIGKILL, user=None,
         binds={}, copies={},
     )  # fmt: skip

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.cli import data, database, postgres, roles, servers
+from api.cli.local import data_dir, database, embedded, postgres, process_specs
 from models import db
 from settings import Settings
 from tests.bench import peers
 from tests.bench.process import Process, answers, free_port, started, wait_until
-from workers import keys, stream
-from workers.intake import Intake, open_intake
+from workers.intake import redis_keys, stream
+from workers.intake.client import Intake, open_intake
 
 START_SECONDS = 60.0
 IDLE_SECONDS_MAX = 400.0  # a million ticks, on a machine that does other things too
@@ -26,7 +26,7 @@ IDLE_SECONDS_MAX = 400.0  # a million ticks, on a machine that does other things
 class Stack:
     """The servers, and how to reach them."""
 
-    folder: data.Data
+    folder: data_dir.Data
     settings: Settings
     environment: Mapping[str, str]
     engine: db.Engine
@@ -72,7 +72,7 @@ class Stack:
         """Run a drain that is awake and waiting for work."""
         with self.worker("drain", variables) as process:
             self.intake.kick()
-            wait_until(lambda: stream.alive(self.intake.client, keys.DRAINS), START_SECONDS)
+            wait_until(lambda: stream.alive(self.intake.client, redis_keys.DRAINS), START_SECONDS)
             yield process
 
     @contextmanager
@@ -86,8 +86,8 @@ class Stack:
 
     def _command(self, role: str, port: int = 0) -> list[str]:
         """How `unbroken up` starts a role."""
-        plan = roles.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
-        started = roles.ours(plan, self.folder)
+        plan = process_specs.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
+        started = process_specs.ours(plan, self.folder)
         return next(one.argv for one in started if one.name == role)
 
     def wait_drained(self) -> None:
@@ -99,12 +99,12 @@ class Stack:
 def running(root: Path, *, is_quick: bool) -> Iterator[Stack]:
     """Start the servers on fresh data and remove it afterwards."""
     shutil.rmtree(root, ignore_errors=True)
-    with servers.embedded(root) as urls:
-        folder = data.prepare(root)
+    with embedded.embedded(root) as urls:
+        folder = data_dir.prepare(root)
         settings = Settings(
             database_url=urls.database_url,
             redis_url=urls.redis_url,
-            secret_keys=data.secret_key(folder),
+            secret_keys=data_dir.secret_key(folder),
             webhook_allow_cidrs="127.0.0.0/8",
             webhook_allow_http=True,
             webhook_ports="*",

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from models import clock, ids, streaks, tenants, webhooks
+from models import clock, ids
 from models.db import Engine, transaction
-from models.streaks import Streak
-from models.tenants import Tenant
+from models.delivery import destinations
+from models.identity import tenants
+from models.identity.tenants import Tenant
+from models.streaks import states
+from models.streaks.states import Streak
 from webhooks import secrets
-from workers.intake import Append, Caps, Intake, TickV1
+from workers.intake.client import Append, Caps, Intake, TickV1
 
 CODE = "daily_login"
 DAYS_BACK = 390  # the oldest tick that the API takes is 400 days old
@@ -76,9 +79,9 @@ def gather(engine: Engine, slug: str, participants: int, *, url: str = "", ring:
     with transaction(engine) as session:
         tenant = tenants.create(session, slug, 120)["live"]
         _, key = tenants.create_key(session, tenant, ["admin"])
-        streak = streaks.create(session, tenant.id, _definition())
+        streak = states.create(session, tenant.id, _definition())
         if url:
-            webhooks.create(session, tenant.id, _destination(url, ring))
+            destinations.create(session, tenant.id, _destination(url, ring))
     names = [f"user_{number:07d}" for number in range(participants)]
     random.Random(slug).shuffle(names)
     noon = clock.now().astimezone(UTC).replace(hour=12, minute=0, second=0, microsecond=0)

@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from api.cli.supervisor import say
+from api.cli.local.supervisor import say
 from tests.chaos.run import Plan, StuckError, run
 
 SEED_MAX = 2**31

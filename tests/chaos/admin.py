@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from models import clock, tenants
+from models import clock
 from models.db import DatabaseError, Engine, transaction
+from models.identity import tenants
 from tests.chaos.client import PATHS, Answer, Client, body_of
 from tests.chaos.history import Write
 from tests.chaos.scene import BASE, DEFINITIONS, SWITCHED, Side
-from workers.intake import Intake, IntakeError
+from workers.intake.client import Intake, IntakeError
 
 BETWEEN_SECONDS = (0.2, 1.0)
 SURE_SECONDS = 90.0  # until a change must have been answered: longer than any outage

@@ -19,7 +19,7 @@ from tests.chaos.history import History, Kind, Write
 from tests.chaos.scene import BADGES, BASE, DEFINITIONS, ZONES, Side
 from tests.chaos.stack import Stack
 from tests.chaos.trader import Trader
-from workers.intake import open_intake
+from workers.intake.client import open_intake
 
 CALLERS = 4
 TRADERS = 4

@@ -14,7 +14,7 @@ from settings import variable
 from tests.chaos.scene import Side
 from tests.chaos.stack import SERVERS, Stack
 from tests.receiver import OK, Answer
-from workers.failpoints import FAILPOINTS
+from workers.runtime.failpoints import FAILPOINTS
 
 DOING_BADLY = (Answer(status=500), Answer(hangs=True), Answer(cuts=True), Answer(drips=True))
 BETWEEN_SECONDS = (2.0, 6.0)

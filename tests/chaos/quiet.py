@@ -11,8 +11,8 @@ import redis
 import sqlalchemy as sa
 
 from models.db import DatabaseError, Engine, reading, transaction
-from workers import keys
-from workers.stream import STREAMS, depth
+from workers.intake import redis_keys
+from workers.intake.stream import STREAMS, depth
 
 LOOK_SECONDS = 0.5
 LEASE_SECONDS_MAX = 40  # a longer one was taken by a clock that was wrong
@@ -76,7 +76,7 @@ def look(engine: Engine, client: redis.Redis) -> Left:
 
 
 def _pending(client: redis.Redis, stream: str) -> int:
-    found: Any = client.xpending(stream, keys.GROUP)
+    found: Any = client.xpending(stream, redis_keys.GROUP)
     return int(found["pending"])
 
 

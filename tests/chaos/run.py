@@ -14,7 +14,7 @@ from random import Random
 
 import redis
 
-from api.cli.supervisor import TICK_SECONDS, say
+from api.cli.local.supervisor import TICK_SECONDS, say
 from tests.chaos import (
     bookkeeping,
     books,

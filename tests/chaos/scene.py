@@ -11,9 +11,9 @@ from typing import Any
 
 import requests
 
-from models import tenants
 from models.db import Session, transaction
-from models.tenants import Tenant
+from models.identity import tenants
+from models.identity.tenants import Tenant
 from tests.chaos.stack import Stack
 from tests.receiver import Receiver
 from webhooks import facts

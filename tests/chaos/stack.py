@@ -15,12 +15,21 @@ from subprocess import Popen
 
 import requests
 
-from api.cli import children, data, database, postgres, processes, redis_server, roles, servers
-from api.cli.address import free_port
-from api.cli.children import PROJECT_ROOT, Role
-from api.cli.data import Data
-from api.cli.supervisor import Child, Start, Supervisor
-from api.cli.up import LOCAL_WEBHOOKS
+from api.cli.local import (
+    child_process,
+    data_dir,
+    database,
+    embedded,
+    postgres,
+    proc,
+    process_specs,
+    redis,
+)
+from api.cli.local.child_process import PROJECT_ROOT, Role
+from api.cli.local.data_dir import Data
+from api.cli.local.supervisor import Child, Start, Supervisor
+from api.cli.local.up import LOCAL_WEBHOOKS
+from api.cli.ports import free_port
 from models import db
 from settings import Settings, variable
 from tests.links import Link, target_of, through
@@ -104,9 +113,9 @@ class Stack:
         if child.process is None or child.process.poll() is not None:
             return []
         if name == "postgres":
-            found = processes.named("postgres", self.folder.mark)
+            found = proc.named("postgres", self.folder.mark)
         else:
-            found = processes.writing_to([self.folder.log(name)])
+            found = proc.writing_to([self.folder.log(name)])
         return list(dict.fromkeys([child.process.pid, *sorted(found)]))
 
     def skew(self, role: str, seconds: int) -> None:
@@ -118,8 +127,8 @@ class Stack:
 @contextmanager
 def running(path: Path, random: Random, more: Mapping[str, str]) -> Iterator[Stack]:
     """The service on a fresh folder, its roles started in any order; all ended with the block."""
-    folder = data.prepare(path)
-    with data.locked(folder), ExitStack() as ending:
+    folder = data_dir.prepare(path)
+    with data_dir.locked(folder), ExitStack() as ending:
         supervisor = Supervisor(folder, os.environ)
         ending.callback(_stop, supervisor)
         settings = _start_servers(supervisor)
@@ -138,21 +147,21 @@ def running(path: Path, random: Random, more: Mapping[str, str]) -> Iterator[Sta
 
 def _start_servers(supervisor: Supervisor) -> Settings:
     folder = supervisor.data
-    for prepare in (postgres.prepare, redis_server.prepare):
-        child = supervisor.add(prepare(folder), servers.start)
-        servers.wait_ready(child.role, folder, child.is_running)
+    for prepare in (postgres.prepare, redis.prepare):
+        child = supervisor.add(prepare(folder), embedded.start)
+        embedded.wait_ready(child.role, folder, child.is_running)
     postgres.ensure_database(folder)
     return Settings(
         database_url=postgres.url(folder),
-        redis_url=redis_server.url(folder),
-        secret_keys=data.secret_key(folder),
+        redis_url=redis.url(folder),
+        secret_keys=data_dir.secret_key(folder),
     )
 
 
 def _start_roles(stack: Stack, random: Random) -> None:
     """Start our roles in any order; every other time before they can reach the servers."""
-    plan = roles.Plan("127.0.0.1", stack.port, drain_workers=2, webhook_workers=2)
-    wanted = roles.ours(plan, stack.folder)
+    plan = process_specs.Plan("127.0.0.1", stack.port, drain_workers=2, webhook_workers=2)
+    wanted = process_specs.ours(plan, stack.folder)
     wanted.append(_second(next(one for one in wanted if one.name == "beat"), stack.folder))
     random.shuffle(wanted)
     for role in wanted:
@@ -196,7 +205,7 @@ def _starter(stack: Stack) -> Start:
             "CHAOS_SKEW_FILE": str(_skew_file(folder, role.name)),
         }
         once = stack.next_start.pop(role.name, {})
-        return children.start(role, folder, {**stack.environment, **mine, **once})
+        return child_process.start(role, folder, {**stack.environment, **mine, **once})
 
     return start
 

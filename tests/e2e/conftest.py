@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from tests.e2e import charts
 from tests.e2e import stack as service
 from tests.e2e.browsing import browser

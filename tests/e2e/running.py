@@ -16,8 +16,8 @@ from typing import Any
 
 import requests
 
-from api.cli.data import Data
-from api.cli.processes import is_alive, named, wait_until, writing_to
+from api.cli.local.data_dir import Data
+from api.cli.local.proc import is_alive, named, wait_until, writing_to
 
 PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
 ROOT = Path(__file__).resolve().parents[2]

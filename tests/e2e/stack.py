@@ -17,14 +17,16 @@ import redis
 import requests
 from cryptography.fernet import Fernet
 
-from api.cli import children, data, postgres, redis_server, roles, servers
-from api.cli.children import Role
-from api.cli.data import Data
-from api.cli.database import bring_up_to_date
-from api.cli.processes import wait_until
-from models import clock, tenants
+from api.cli.local import child_process, data_dir, embedded, postgres, process_specs
+from api.cli.local import redis as redis_server
+from api.cli.local.child_process import Role
+from api.cli.local.data_dir import Data
+from api.cli.local.database import bring_up_to_date
+from api.cli.local.proc import wait_until
+from models import clock
 from models.db import engine as make_engine
 from models.db import transaction
+from models.identity import tenants
 from settings import Settings
 from tests.bench.process import Process, free_port, started
 from tests.e2e.test_kill import left, stored_bodies, undelivered
@@ -38,7 +40,7 @@ from tests.integration.batches import (
 )
 from tests.links import Link, target_of, through
 from tests.receiver import Receiver
-from workers.stream import depth
+from workers.intake.stream import depth
 
 PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
 PACE_SECONDS = 0.03  # between two ticks of the load
@@ -57,21 +59,21 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self.child = child = servers.start(self.role, self.folder, os.environ)
-        servers.wait_ready(self.role, self.folder, lambda: child.poll() is None)
+        self.child = child = embedded.start(self.role, self.folder, os.environ)
+        embedded.wait_ready(self.role, self.folder, lambda: child.poll() is None)
 
     def kill(self) -> None:
         """Kill it as `kill -9` does, and what it has started."""
         assert self.child
         self.child.kill()
         self.child.wait()
-        children.clear(self.role, self.folder)
+        child_process.clear(self.role, self.folder)
 
     def stop(self) -> None:
         """Stop it, should it run."""
         if self.child and self.child.poll() is None:
             self.child.send_signal(self.role.stop_signal)
-            children.stop(self.role, self.folder, self.child)
+            child_process.stop(self.role, self.folder, self.child)
 
 
 @dataclass
@@ -128,8 +130,8 @@ class Stack:
 
 def make_stack(path: Path, exits: ExitStack) -> Stack:
     """Links to servers that do not run yet."""
-    folder = data.prepare(path)
-    exits.enter_context(data.locked(folder))
+    folder = data_dir.prepare(path)
+    exits.enter_context(data_dir.locked(folder))
     found = {each.prepare(folder).name: Server(each.prepare(folder), folder)
              for each in (postgres, redis_server)}  # fmt: skip
     settings = Settings(
@@ -154,8 +156,8 @@ def make_stack(path: Path, exits: ExitStack) -> Stack:
 
 def start_roles(stack: Stack, exits: ExitStack, *names: str) -> None:
     """Start roles; none waits for what it needs."""
-    plan = roles.Plan("127.0.0.1", stack.port, drain_workers=1, webhook_workers=1)
-    for role in roles.ours(plan, stack.folder):
+    plan = process_specs.Plan("127.0.0.1", stack.port, drain_workers=1, webhook_workers=1)
+    for role in process_specs.ours(plan, stack.folder):
         if role.name in names:
             log = stack.folder.log(role.name)
             process = started(role.argv, log, stack.environment(role.name))

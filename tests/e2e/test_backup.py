@@ -20,13 +20,13 @@ import requests
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from api.cli import redis_server
-from api.cli.address import free_port
-from api.cli.processes import wait_until
-from api.cli.servers import embedded
-from models import tenants
+from api.cli.local import redis as redis_server
+from api.cli.local.embedded import embedded
+from api.cli.local.proc import wait_until
+from api.cli.ports import free_port
 from models.db import Engine, reading, transaction
 from models.db import engine as make_engine
+from models.identity import tenants
 from settings import Settings
 from tests.calls import another_app, client_of, make_streak, noon, post_tick, problem
 from tests.conftest import BASE

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from api.cli.program import program
-from api.cli.servers import Urls, embedded
-from models.tenants import is_well_formed
+from api.cli.local.embedded import Urls, embedded
+from api.cli.program_name import program
+from models.identity.tenants import is_well_formed
 from tests.e2e.running import short_folder, unbroken, unbroken_json
 
 

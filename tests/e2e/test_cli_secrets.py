@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api.cli.secrets import BATCH
-from api.cli.servers import Urls, embedded
-from models import tenants
+from api.cli.commands.secrets import BATCH
+from api.cli.local.embedded import Urls, embedded
 from models.db import Engine, engine, reading, transaction
+from models.identity import tenants
 from tests.e2e.running import short_folder, unbroken, unbroken_json
 from webhooks import secrets
 

@@ -17,10 +17,11 @@ import click
 import pytest
 from unbroken_client import Unbroken
 
-from api.cli import loadtest_check, reference
-from api.cli.loadtest_run import Plan, pair_of, percentile, run
+from api.cli.lazy_group import REST, SECTIONS
+from api.cli.loadtest import verify
+from api.cli.loadtest.load import Plan, pair_of, percentile, run
 from api.cli.main import COMMANDS, main
-from api.cli.tour import REST, SECTIONS
+from docs.generate import cli_page
 from models.db import Engine
 from settings import Settings
 from tests.calls import another_app, client_of, count, draining, make_badge, make_streak, noon
@@ -203,15 +204,15 @@ def test_a_load_test_ends_by_itself_and_finds_everything_right(
 
 
 def test_a_load_test_finds_what_was_lost(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loadtest_check, "QUIET_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(verify, "QUIET_SECONDS_MAX", 1.0)
     plan = Plan.fresh(1, 20, 1, 3, batch=1)
     with Unbroken(service.url, service.key) as api, draining(service.pipeline):
-        cursor = loadtest_check.prepare(api, plan)
+        cursor = verify.prepare(api, plan)
         tally = run(api, plan)
-        assert loadtest_check.check(api, plan, tally, cursor)["is_right"]
+        assert verify.check(api, plan, tally, cursor)["is_right"]
         tally.accepted["nobody", "2026-01-01"] += 1
-        told = loadtest_check.check(api, plan, tally, cursor)
-        loadtest_check.clean_up(api, plan)
+        told = verify.check(api, plan, tally, cursor)
+        verify.clean_up(api, plan)
     assert (told["facts_missing"], told["is_right"]) == (1, False)
 
 
@@ -226,7 +227,7 @@ def test_the_ticks_of_a_load_test_are_all_others_until_its_days_are_used_up() ->
 
 
 def test_the_reference_is_what_the_commands_say_of_themselves() -> None:
-    assert (ROOT / "docs" / "cli.md").read_text() == reference.text(), "run `make cli`"
+    assert (ROOT / "docs" / "cli.md").read_text() == cli_page.text(), "run `make cli`"
 
 
 def test_the_tour_shows_every_command_once_in_its_section() -> None:

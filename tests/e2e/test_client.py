@@ -46,7 +46,7 @@ from unbroken_client.many import BYTES_MAX, batches
 from unbroken_client.results import Awarded, Moved, TickInput
 from unbroken_client.transport import Call
 
-from api.errors import CODES
+from api.http.problems import CODES
 from models.db import Engine
 from tests.calls import client_of, count, draining, make_badge, make_streak, noon
 from tests.conftest import Account

@@ -18,15 +18,15 @@ import requests
 import yaml
 from cryptography.fernet import Fernet
 
-from api.cli.address import free_port
-from api.cli.processes import wait_until
-from api.cli.redis_server import OPTIONS
-from api.cli.servers import Urls, embedded
+from api.cli.local.embedded import Urls, embedded
+from api.cli.local.proc import wait_until
+from api.cli.local.redis import OPTIONS
+from api.cli.ports import free_port
 from models import db
 from settings import variables
 from tests.e2e.running import PATIENCE_SECONDS, ROOT, environment, short_folder
 from tests.receiver import Receiver
-from workers.intake import connect
+from workers.intake.client import connect
 
 OURS = ("migrate", "api", "drain", "webhooks", "upkeep", "beat", "metrics")
 SERVERS = ("postgres", "redis")

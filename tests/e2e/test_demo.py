@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import story
-from api.cli.subscriber import Arrival, Subscriber
+from api.cli.demo import script
+from api.cli.receiver import Arrival, Subscriber
 from tests.e2e.running import ROOT, environment, short_folder
 from tests.receiver import Receiver
 
@@ -25,20 +25,20 @@ def folder() -> Iterator[Path]:
 
 def test_it_ends_well_when_every_answer_fact_and_count_was_right(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "api.cli.demo", "--once", "--data", str(folder / "data")],
+        [sys.executable, "-m", "api.cli.demo.command", "--once", "--data", str(folder / "data")],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Every answer, fact, signature and count was right." in done.stdout
-    assert done.stdout.count("✓ signature") == len(story.facts_expected())
+    assert done.stdout.count("✓ signature") == len(script.facts_expected())
     assert "late tick joins the chains" in done.stdout
 
 
 def test_it_ends_badly_when_an_expectation_does_not_hold(folder: Path) -> None:
     broken = (
-        "import api.cli.story as s, dataclasses as d;"
+        "import api.cli.demo.script as s, dataclasses as d;"
         "s.SCENES = (d.replace(s.SCENES[0], count=2), *s.SCENES[1:]);"
-        "from api.cli.demo import demo; demo()"
+        "from api.cli.demo.command import demo; demo()"
     )
     done = subprocess.run(
         [sys.executable, "-c", broken, "--once", "--data", str(folder / "data")],

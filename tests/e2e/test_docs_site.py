@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import handbook
+from docs.generate import errors_page
 from models.rules.streaks import Ranges, Rules, add, walk
 from tests.e2e.running import PATIENT, ROOT, environment, running_up, short_folder
 
@@ -59,7 +59,7 @@ def test_it_can_be_searched_offline(site: Path) -> None:
 
 
 def test_the_page_of_errors_is_that_of_the_code() -> None:
-    assert handbook.ERRORS.read_text() == handbook.errors_page()
+    assert errors_page.ERRORS.read_text() == errors_page.errors_page()
 
 
 BLOCK = re.compile(r"^```\w", re.MULTILINE)  # one with a language
@@ -67,14 +67,14 @@ RUN_BY = {  # who runs, or compares with the code, the blocks of each page
     "README.md": "e2e/test_readme.py",
     "docs/cli.md": "e2e/test_cli_use.py",
     "docs/errors.md": "e2e/test_docs_site.py",
-    "docs/facts.md": "integration/test_fact_catalogue.py",
+    "docs/facts.md": "integration/documents/test_fact_catalogue.py",
     "docs/import.md": "e2e/test_cli_import.py",
     "docs/moving.md": "e2e/test_moving.py",
     "docs/operations.md": "e2e/test_backup.py",
     "docs/points.md": "e2e/test_points_page.py",
     "docs/quickstart.md": "e2e/test_docs_site.py",
     "docs/recipes.md": "e2e/test_examples.py",
-    "docs/time-zones.md": "integration/test_time_zones.py",
+    "docs/time-zones.md": "integration/documents/test_time_zones.py",
     "docs/webhooks.md": "e2e/test_webhook_snippets.py",
     "clients/python/README.md": "e2e/test_client.py",
     "clients/typescript/README.md": "e2e/test_typescript_client.py",

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from tests.calls import noon, tick
 from tests.e2e.running import (
     PATIENCE_SECONDS,

@@ -18,8 +18,8 @@ from flask.testing import FlaskClient
 
 from models import clock
 from models.db import Engine, transaction
-from models.streaks import Streak
-from models.streaks import all_of as all_streaks_of
+from models.streaks.states import Streak
+from models.streaks.states import all_of as all_streaks_of
 from settings import Settings, SettingsError
 from tests.calls import client_of, make_streak
 from tests.conftest import BASE, Account
@@ -40,34 +40,28 @@ from tests.integration.batches import (
 from tests.integration.telling import of_noon
 from tests.pipeline import Pipeline
 from tests.receiver import Receiver
-from workers import (
-    deadlines,
-    deliveries,
-    failpoints,
-    keys,
-    leaderboards,
-    replays,
-    upkeep,
-)
-from workers.context import Context
-from workers.failpoints import FAILPOINTS
-from workers.queues import DRAIN, make_celery
-from workers.stream import depth
+from workers.intake import redis_keys
+from workers.intake.stream import depth
+from workers.maintenance import dispatch, leaderboards, replays, streak_deadlines, sweep
+from workers.runtime import failpoints
+from workers.runtime.celery_config import DRAIN, make_celery
+from workers.runtime.context import Context
+from workers.runtime.failpoints import FAILPOINTS
 
 NAMED = re.compile(r"""failpoint\(["']([\w.]+)["']\)""")
 PEOPLE = 8
 
 # What a process of a role does, by what comes before the dot in a failpoint's name.
-_WORK = "from workers.app import context; from workers import {0}; {0}.{1}(context())"
+_WORK = "from workers.app import context; from workers.maintenance import {0}; {0}.{1}(context())"
 WORK = {
     "drain": "from workers.app import context; from workers.tasks import run_drain;"
     " run_drain(context())",
-    "deliver": _WORK.format("deliveries", "run"),
-    "deadlines": _WORK.format("deadlines", "run"),
+    "deliver": _WORK.format("dispatch", "run"),
+    "deadlines": _WORK.format("streak_deadlines", "run"),
     "leaderboards": _WORK.format("leaderboards", "run"),
     "replay": _WORK.format("replays", "run"),
-    "sweep": _WORK.format("upkeep", "sweep"),
-    "partitions": _WORK.format("upkeep", "partitions"),
+    "sweep": _WORK.format("sweep", "sweep"),
+    "partitions": _WORK.format("sweep", "partitions"),
     "api": "import json, sys; from api.app import create_app;"
     " create_app().test_client().open(**json.loads(sys.argv[1]))",
 }
@@ -194,7 +188,7 @@ class Story:
         )
         with transaction(self.engine) as session:
             session.execute(sa.text(statement))
-        deliveries.run(self.context)
+        dispatch.run(self.context)
 
     def assert_right(self) -> None:
         """Each tick once in the ledger, states as the oracle's, each fact once and delivered."""
@@ -283,9 +277,9 @@ def dies_at(failpoint: str) -> Callable[[Story], None]:
 def after_lock(story: Story) -> None:
     """Who died with the lock holds nobody up for longer than the time between two sweeps."""
     assert story.start("sweep.after_lock") == DIED
-    assert int(story.context.client.pttl(keys.SWEEP_LOCK)) <= upkeep.SWEEP_LOCK_MS
-    story.context.client.delete(keys.SWEEP_LOCK)
-    upkeep.sweep(story.context)
+    assert int(story.context.client.pttl(redis_keys.SWEEP_LOCK)) <= sweep.SWEEP_LOCK_MS
+    story.context.client.delete(redis_keys.SWEEP_LOCK)
+    sweep.sweep(story.context)
     assert int(story.context.client.llen(DRAIN)) >= 1
 
 
@@ -303,13 +297,13 @@ def test_a_death_loses_and_doubles_nothing(failpoint: str, story: Story) -> None
     doing = failpoint.partition(".")[0]
     work: dict[str, Callable[[], object]] = {
         "api": lambda: None,
-        "sweep": lambda: upkeep.sweep(story.context),
+        "sweep": lambda: sweep.sweep(story.context),
         "drain": story.pipeline.drain,
-        "deadlines": lambda: deadlines.run(story.context),
+        "deadlines": lambda: streak_deadlines.run(story.context),
         "leaderboards": lambda: leaderboards.run(story.context),
         "replay": lambda: replays.run(story.context),
         "deliver": story.deliver,
-        "partitions": lambda: upkeep.partitions(story.context),
+        "partitions": lambda: sweep.partitions(story.context),
     }
     for name, do in work.items():
         if name == doing:

@@ -19,8 +19,8 @@ from tests.conftest import BASE, Account
 from tests.e2e.charts import CHART, ROLES, SCALED, Objects, environment_of, pods, rendered
 from tests.e2e.running import ROOT
 from tests.pipeline import Pipeline, forget_deliveries
-from workers.stream import STREAMS
-from workers.upkeep import ENTRIES_PER_DRAIN
+from workers.intake.stream import STREAMS
+from workers.maintenance.sweep import ENTRIES_PER_DRAIN
 
 VERSIONS = ("1.29", "1.33", "1.37")  # the oldest that Chart.yaml admits, one between, the newest
 WATCHED = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prom")

@@ -201,7 +201,7 @@ def most(objects: Objects) -> int:
         r"timeout_ms=int\(STATEMENT_SECONDS.*?pool=(\d)", _text("workers/app.py"), re.S
     )
     assert pool and int(pool[1]) == each["drain"]
-    assert "pool=1)" in _text("api/cli/metrics.py")
+    assert "pool=1)" in _text("api/cli/commands/metrics.py")
     total = 2  # the migration, and one more: KEDA or a command
     for role, connections in each.items():
         spec = objects["Deployment", f"prod-{role}"]["spec"]

@@ -16,8 +16,9 @@ import pytest
 import redis
 import requests
 
-from api.cli import postgres, redis_server
-from api.cli.processes import wait_until
+from api.cli.local import postgres
+from api.cli.local import redis as redis_server
+from api.cli.local.proc import wait_until
 from models import clock
 from models.db import Engine
 from models.db import engine as make_engine
@@ -33,7 +34,7 @@ from tests.integration.batches import (
     scalar,
 )
 from tests.receiver import Receiver
-from workers.stream import depth
+from workers.intake.stream import depth
 
 TICKS = 50_000
 BATCH = 500

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from models import clock
 from tests.e2e.stack import BASE, PATIENCE_SECONDS, Load, Stack, tick
 from tests.integration.batches import Planned

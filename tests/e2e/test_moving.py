@@ -23,7 +23,7 @@ from tests.conftest import Account
 from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment
 from tests.e2e.service import Service, listening
 from tests.integration.earning import assert_the_books_balance, award_points, claim, ledger
-from tests.integration.test_tenant_moves import define, shown
+from tests.integration.moving.test_tenant_moves import define, shown
 from tests.pipeline import Pipeline
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "moving.md").read_text(), re.DOTALL)

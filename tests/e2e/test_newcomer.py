@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from api.cli.demo import CODE
-from api.cli.processes import wait_until
+from api.cli.demo.command import CODE
+from api.cli.local.proc import wait_until
 from tests.e2e.browsing import WAIT_MS, browser, sign_in
 from tests.e2e.running import PATIENT, ROOT, environment, short_folder
 
@@ -51,7 +51,8 @@ class Demo:
 def demo() -> Iterator[Demo]:
     folder = short_folder()
     process = subprocess.Popen(
-        [sys.executable, "-m", "api.cli.demo", "--data", str(folder / "data"), "--port", "0"],
+        [sys.executable, "-m", "api.cli.demo.command", "--data", str(folder / "data"),
+         "--port", "0"],
         cwd=ROOT, env=environment(COLUMNS="200", **PATIENT), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     demo = Demo(process)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import redis
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from models.db import Engine
-from models.streaks import Streak
+from models.streaks.states import Streak
 from settings import Settings
 from tests.conftest import Account
 from tests.e2e.stack import PATIENCE_SECONDS, Load, Stack
@@ -28,7 +28,7 @@ from tests.integration.batches import (
     make_streak,
     post,
 )
-from workers.stream import depth
+from workers.intake.stream import depth
 
 
 @pytest.mark.parametrize("name", ["redis", "postgres"])

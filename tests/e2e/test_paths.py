@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from api.cli import roles
-from api.cli.data import Data
+from api.cli.local import process_specs
+from api.cli.local.data_dir import Data
 from models.db import Engine
 from settings import Settings
 from tests.bench.process import answers, free_port, started, wait_until
@@ -37,8 +37,8 @@ def server(
     """The API as `unbroken up` starts it, on the servers of the tests."""
     tmp_path = tmp_path_factory.mktemp("paths")
     port = free_port()
-    plan = roles.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
-    argv = next(one.argv for one in roles.ours(plan, Data(tmp_path)) if one.name == "api")
+    plan = process_specs.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
+    argv = next(one.argv for one in process_specs.ours(plan, Data(tmp_path)) if one.name == "api")
     environment = {
         "PATH": os.defpath,
         "DATABASE_URL": settings.database_url,

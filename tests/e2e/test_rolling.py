@@ -13,8 +13,8 @@ import redis
 import requests
 from flask.testing import FlaskClient
 
-from api.cli.address import free_port
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
+from api.cli.ports import free_port
 from models.db import Engine
 from settings import Settings
 from tests.conftest import BASE, Account
@@ -24,7 +24,7 @@ from tests.e2e.test_kill import stored_bodies
 from tests.integration.batches import count, rows
 from tests.pipeline import forget_deliveries
 from tests.receiver import Receiver
-from workers.stream import depth
+from workers.intake.stream import depth
 
 ORDER = ("drain", "webhooks", "upkeep", "beat", "api")  # docs/operations.md, Upgrade
 OVERLAP_SECONDS = 2.0  # old and new side by side

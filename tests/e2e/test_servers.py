@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import postgres
-from api.cli.data import Data
 from api.cli.errors import CannotRun
-from api.cli.processes import is_alive
-from api.cli.servers import Urls, embedded
+from api.cli.local import postgres
+from api.cli.local.data_dir import Data
+from api.cli.local.embedded import Urls, embedded
+from api.cli.local.proc import is_alive
 from models import db
 from tests.e2e.running import short_folder
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from tests.e2e import stack as service
 from tests.e2e.running import short_folder
 from tests.e2e.stack import PATIENCE_SECONDS, WORKERS, Load, Stack

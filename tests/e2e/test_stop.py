@@ -14,10 +14,10 @@ import requests
 from celery import Celery
 from flask.testing import FlaskClient
 
-from api.cli.address import free_port
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
+from api.cli.ports import free_port
 from models.db import Engine
-from models.streaks import Streak
+from models.streaks.states import Streak
 from settings import Settings
 from tests.conftest import BASE, Account
 from tests.e2e.composed import GRACE_SECONDS, is_ready, running
@@ -25,8 +25,8 @@ from tests.e2e.running import PATIENCE_SECONDS
 from tests.integration.batches import assert_applied_once, count, days, make_streak, post
 from tests.pipeline import Pipeline, forget_deliveries
 from tests.receiver import Answer, Receiver
-from workers.queues import make_celery
-from workers.stream import depth
+from workers.intake.stream import depth
+from workers.runtime.celery_config import make_celery
 
 PEOPLE, DAYS = 400, 60  # more than a drain applies, and a deliverer sends, before it is stopped
 

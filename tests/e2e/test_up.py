@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.postgres import MAJOR
-from api.cli.processes import is_alive, wait_until
-from api.cli.servers import embedded
+from api.cli.local.embedded import embedded
+from api.cli.local.postgres import MAJOR
+from api.cli.local.proc import is_alive, wait_until
 from tests.e2e.running import (
     PATIENCE_SECONDS,
     ROLES,

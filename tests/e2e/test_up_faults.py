@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from api.cli.data import Data
-from api.cli.processes import is_alive, named, wait_until, writing_to
+from api.cli.local.data_dir import Data
+from api.cli.local.proc import is_alive, named, wait_until, writing_to
 from tests.e2e.running import (
     PATIENCE_SECONDS,
     ROOT,

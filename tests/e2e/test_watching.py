@@ -16,9 +16,9 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from tests.e2e.running import PATIENCE_SECONDS, Up, running_up, short_folder, unbroken_json
-from workers.tally import FLUSH_SECONDS
+from workers.telemetry.metrics_store import FLUSH_SECONDS
 
 BASE = "/api/v1/gamify"
 BATCHES, TICKS = 40, 50

@@ -18,7 +18,7 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api.cli.processes import wait_until
+from api.cli.local.proc import wait_until
 from tests.calls import make_streak, noon, post_tick
 from tests.conftest import BASE
 from tests.e2e.running import PATIENCE_SECONDS, ROOT

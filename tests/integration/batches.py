@@ -17,14 +17,16 @@ from zoneinfo import ZoneInfo
 import redis
 import sqlalchemy as sa
 
-from models import badges, clock, ids, streaks
+from models import clock, ids
 from models.db import Engine, reading, transaction
-from models.streaks import Streak, parse_ranges
+from models.definitions import badges
+from models.streaks import states as streaks
+from models.streaks.states import Streak, parse_ranges
 from settings import Settings
 from tests.oracle import replay
-from workers import keys
-from workers.messages import AwardV1, ClaimV1, Message, PointsV1, TickV1, encode
-from workers.stream import STREAMS
+from workers.intake import redis_keys
+from workers.intake.messages import AwardV1, ClaimV1, Message, PointsV1, TickV1, encode
+from workers.intake.stream import STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY_US = 86_400_000_000
@@ -84,13 +86,13 @@ def post(client: redis.Redis, messages: Iterable[Message | bytes], tenant_id: in
     for message in messages:
         text = message if isinstance(message, bytes) else encode(message)
         owner = tenant_id if isinstance(message, bytes) else message.tenant_id
-        pipeline.xadd(keys.stream(keys.stream_of(owner)), {"m": text})
+        pipeline.xadd(redis_keys.stream(redis_keys.stream_of(owner)), {"m": text})
     pipeline.execute()
 
 
 def pending(client: redis.Redis) -> int:
     """Entries that a drain was given and has not acknowledged."""
-    found: list[dict[str, Any]] = [client.xpending(stream, keys.GROUP) for stream in STREAMS]
+    found: list[dict[str, Any]] = [client.xpending(stream, redis_keys.GROUP) for stream in STREAMS]
     return sum(one["pending"] for one in found)
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models.db import Engine, transaction
-from models.streaks import Streak
+from models.streaks.states import Streak
 from settings import Settings
 from tests.conftest import Account
 from tests.integration.batches import make_streak, sequences
@@ -23,9 +23,9 @@ from tests.integration.world import World
 from tests.pipeline import Pipeline, forget_deliveries
 from tests.receiver import Receiver
 from webhooks import egress, secrets
-from webhooks.deliveries import Terms
-from workers.context import Context
-from workers.queues import make_celery
+from webhooks.dispatcher import Terms
+from workers.runtime.celery_config import make_celery
+from workers.runtime.context import Context
 
 
 @pytest.fixture

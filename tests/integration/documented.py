@@ -11,14 +11,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from api.cli.openapi import NOWHERE
-from api.openapi import document
-from models import dead_letters, tenants
+from api.cli.commands.openapi import NOWHERE
+from api.openapi.document import document
 from models.db import transaction
-from models.dead_letters import DeadLetter
+from models.identity import tenants
+from models.ledgers import dead_letters
+from models.ledgers.dead_letters import DeadLetter
 from tests.integration.batches import award
 from tests.pipeline import Pipeline
-from workers.messages import encode
+from workers.intake.messages import encode
 
 APP = create_app(NOWHERE)  # answers what needs no server: its own description
 DOCUMENT: dict[str, Any] = document(APP)

@@ -18,7 +18,7 @@ from tests.calls import another_app, client_of, draining, post_json
 from tests.conftest import BASE, Account
 from tests.integration.batches import replace_message
 from tests.pipeline import Pipeline
-from workers.messages import ClaimV1, PointsV1
+from workers.intake.messages import ClaimV1, PointsV1
 
 WAIT = {"Prefer": "wait=10"}
 ASYNC = {"Prefer": "respond-async"}

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from api.cli.main import main
-from models import exports
 from models.db import Engine, snapshot
+from models.people import export
 from tests.calls import client_of, entries, make_streak
 from tests.conftest import Account
 from tests.e2e.service import Service, listening
@@ -64,7 +64,7 @@ class Importing:
         """The recorded periods of every participant and streak, once all is applied."""
         self.service.pipeline.drain()
         with snapshot(self.engine) as session:
-            found = list(exports.states(session, self.account.live.id))
+            found = list(export.states(session, self.account.live.id))
         return {f"{one['participant_id']} {one['streak_code']}": one["recorded"] for one in found}
 
 

@@ -7,15 +7,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models import dead_letters
 from models.db import Engine, reading, transaction
-from models.dead_letters import DeadLetter
-from models.streaks import Streak
+from models.ledgers import dead_letters
+from models.ledgers.dead_letters import DeadLetter
+from models.streaks.states import Streak
 from settings import Settings
 from tests.integration.batches import pending, tick
 from tests.pipeline import Pipeline
-from workers.messages import encode
-from workers.stream import depth
+from workers.intake.messages import encode
+from workers.intake.stream import depth
 
 
 def fail_every_try(pipeline: Pipeline, settings: Settings) -> None:

@@ -8,18 +8,19 @@ from uuid import uuid4
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from models import clock, dead_letters, ids, rejections
+from models import clock, ids
 from models.db import Engine, reading, transaction
-from models.dead_letters import DeadLetter
-from models.rejections import Rejection
-from models.tenants import Tenant
+from models.identity.tenants import Tenant
+from models.ledgers import dead_letters, rejections
+from models.ledgers.dead_letters import DeadLetter
+from models.ledgers.rejections import Rejection
 from tests.calls import make_badge, make_streak, noon, post_award, post_json, post_tick
 from tests.conftest import BASE
 from tests.integration.earning import award_points, claim, make_challenge, make_reward, make_tier
 from tests.integration.ranking import Place
 from tests.integration.world import World
 from tests.pipeline import Pipeline
-from workers.messages import TickV1, encode
+from workers.intake.messages import TickV1, encode
 
 # A row about a participant names it, or a fact that is about it. Partitions go with their tables.
 _TABLES = sa.text("""

@@ -13,7 +13,7 @@ from tests.conftest import BASE
 from tests.integration.batches import post
 from tests.integration.earning import moved
 from tests.pipeline import Pipeline
-from workers.leaderboards import Follower
+from workers.maintenance.leaderboards import Follower
 
 PATH = f"{BASE}/admin/leaderboards"
 

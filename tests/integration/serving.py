@@ -12,9 +12,9 @@ from pathlib import Path
 
 import requests
 
-from api.cli.data import Data, log_tail
-from api.cli.processes import wait_until
-from api.cli.roles import Plan, ours
+from api.cli.local.data_dir import Data, log_tail
+from api.cli.local.proc import wait_until
+from api.cli.local.process_specs import Plan, ours
 from settings import Settings
 from tests.bench.process import Process, free_port, started
 

@@ -13,16 +13,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from models import clock, dead_letters, ids, participants, standings
+from models import clock, ids
 from models.db import Engine, reading, transaction
-from models.dead_letters import DeadLetter
-from models.tenants import Tenant
+from models.identity import participants
+from models.identity.tenants import Tenant
+from models.leaderboards import entries
+from models.ledgers import dead_letters
+from models.ledgers.dead_letters import DeadLetter
 from tests.calls import client_of, make_streak, noon, post_tick
 from tests.conftest import BASE, Account
 from tests.integration.documented import make_world
 from tests.pipeline import Pipeline
-from workers.leaderboards import Follower
-from workers.messages import TickV1, encode
+from workers.intake.messages import TickV1, encode
+from workers.maintenance.leaderboards import Follower
 
 SCRIP = "/v1"
 NOBODY = "01920000-0000-7000-8000-000000000000"
@@ -234,7 +237,7 @@ def whole_world(client: FlaskClient, pipeline: Pipeline, tenant_id: int) -> dict
     with transaction(pipeline.engine) as session:
         person = participants.find(session, tenant_id, values["participant_id"])
         assert person is not None
-        standings.note(session, tenant_id, [person.id])
+        entries.note(session, tenant_id, [person.id])
     bury(pipeline.engine, tenant_id)  # the kind that the example of replaying many names
     return values
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from models import clock, ids
 from models.db import Engine, reading, transaction
-from models.streaks import Streak
+from models.streaks.states import Streak
 from tests.integration.batches import DAILY, post, tick
 from tests.pipeline import Pipeline
-from workers.deadlines import Sweep
-from workers.messages import TickV1
+from workers.intake.messages import TickV1
+from workers.maintenance.streak_deadlines import Sweep
 
 STRICT = DAILY | {"grace_periods": 0}
 AT_RISK, BROKEN = "behavior.streak_at_risk", "behavior.streak_broken"

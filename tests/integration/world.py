@@ -15,18 +15,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models import clock, ids, webhooks
-from models import deliveries as table
+from models import clock, ids
 from models.db import Engine, reading, transaction
-from models.deliveries import Attempt
+from models.delivery import deliveries as table
+from models.delivery import destinations
+from models.delivery.deliveries import Attempt
+from models.delivery.destinations import Webhook
 from models.errors import NotFound
-from models.tenants import Tenant
-from models.webhooks import Webhook
+from models.identity.tenants import Tenant
 from tests.receiver import Answer, Request
-from webhooks import deliveries, egress, facts, outbox, secrets
-from webhooks.deliveries import Terms
+from webhooks import dispatcher, egress, facts, outbox, secrets
+from webhooks.dispatcher import Terms
 from webhooks.facts import Fact
-from webhooks.sender import Timeouts
+from webhooks.http_client import Timeouts
 
 SHORT = Timeouts(connect_seconds=0.5, total_seconds=0.5)
 
@@ -63,12 +64,12 @@ class World:
             **terms,
         }
         with transaction(self.engine) as session:
-            return webhooks.create(session, self.tenant.id, values).id, secret
+            return destinations.create(session, self.tenant.id, values).id, secret
 
     def change(self, webhook_id: uuid.UUID, **values: Any) -> None:
         """Change a destination."""
         with transaction(self.engine) as session:
-            webhooks.change(session, self.tenant.id, webhook_id, values)
+            destinations.change(session, self.tenant.id, webhook_id, values)
 
     def publish(
         self, count: int = 1, kind: str = facts.STREAK_RECORDED, participant: int = 1
@@ -78,7 +79,7 @@ class World:
         self.told[participant] += count
         made = [self._fact(nth, kind, participant) for nth in range(first, first + count)]
         with transaction(self.engine) as session:
-            wanted = webhooks.subscriptions(session, [self.tenant.id])
+            wanted = destinations.subscriptions(session, [self.tenant.id])
             outbox.publish(session, made, wanted)
         return made
 
@@ -98,7 +99,7 @@ class World:
 
     def deliver(self, wait: Callable[[float], object] = _briefly, **terms: Any) -> int:
         """Run a deliverer until nothing is due."""
-        return deliveries.deliver(self.engine, replace(self.terms, **terms), lambda: False, wait)
+        return dispatcher.deliver(self.engine, replace(self.terms, **terms), lambda: False, wait)
 
     def rows(self) -> list[Any]:
         """The tenant's deliveries."""
@@ -130,7 +131,7 @@ class World:
     def destination(self, webhook_id: uuid.UUID) -> Webhook:
         """A destination as it is now."""
         with reading(self.engine) as session:
-            return webhooks.by_id(session, self.tenant.id, webhook_id)
+            return destinations.by_id(session, self.tenant.id, webhook_id)
 
     def told_of(self, kind: str) -> list[dict[str, Any]]:
         """The tenant's facts of a kind, in order."""
@@ -185,7 +186,7 @@ class World:
     def delete(self, webhook_id: uuid.UUID) -> None:
         """Delete a destination; once is enough."""
         with contextlib.suppress(NotFound), transaction(self.engine) as session:
-            webhooks.delete(session, self.tenant.id, webhook_id)
+            destinations.delete(session, self.tenant.id, webhook_id)
 
     def cut_connections(self) -> None:
         """End every other connection to the database."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from webhooks.addresses import Address
+from webhooks.ip_ranges import Address
 
 OPEN, CLOSED, NONE = "open", "closed", "none"  # none: there is no such address
 

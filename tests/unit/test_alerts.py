@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from api.exposition import family, of_postgres, of_redis
+from api.prometheus import family, of_postgres, of_redis
 from tests.promtool import promtool
-from workers.meters import METERS
+from workers.telemetry.metrics import METERS
 
 ROOT = Path(__file__).parents[2]
 OPS = ROOT / "ops"

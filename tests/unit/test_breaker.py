@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.health import Health
-from webhooks import breaker, gates
-from webhooks.breaker import WELL, Sign, judge
+from models.delivery.destination_health import Health
+from webhooks import circuit_breaker, rate_limits
+from webhooks.circuit_breaker import WELL, Sign, judge
 
 NOW = datetime(2026, 5, 23, 8, 15, tzinfo=UTC)
 OK, FAILURE = Sign(is_success=True), Sign(is_success=False)
@@ -25,7 +25,7 @@ def low() -> float:
     return 0.0  # no jitter
 
 
-def _kinds(judgement: breaker.Judgement) -> list[str]:
+def _kinds(judgement: circuit_breaker.Judgement) -> list[str]:
     return [news.kind for news in judgement.news]
 
 
@@ -53,9 +53,9 @@ def test_it_lets_only_probes_lengthen_the_time() -> None:
 
 
 def test_it_doubles_the_time_up_to_an_hour_and_never_passes_it() -> None:
-    seconds = [breaker.park_seconds(failures, low) for failures in range(5, 15)]
+    seconds = [circuit_breaker.park_seconds(failures, low) for failures in range(5, 15)]
     assert seconds == [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600]
-    assert breaker.park_seconds(2_000_000, lambda: 0.999) > 0.8 * 3_600 - 1
+    assert circuit_breaker.park_seconds(2_000_000, lambda: 0.999) > 0.8 * 3_600 - 1
 
 
 def test_it_is_well_again_with_the_first_success_and_says_so() -> None:
@@ -101,11 +101,11 @@ def test_it_never_lets_more_through_than_the_rate_and_one_burst(
     now, free, taken = NOW, None, []
     for pause_us, wanted in claims:
         now += timedelta(microseconds=pause_us)
-        count = min(wanted, gates.allowance(free, rate, now))
+        count = min(wanted, rate_limits.allowance(free, rate, now))
         if count:
-            free = gates.spent(free, rate, count, now)
+            free = rate_limits.spent(free, rate, count, now)
             taken.append((now, count))
-    burst = max(1.0, rate * gates.BURST_SECONDS)
+    burst = max(1.0, rate * rate_limits.BURST_SECONDS)
     for first, (start, _) in enumerate(taken):
         sent = 0
         for end, count in taken[first:]:
@@ -114,9 +114,9 @@ def test_it_never_lets_more_through_than_the_rate_and_one_burst(
 
 
 def test_it_saves_up_no_more_than_a_burst_but_always_one() -> None:
-    assert gates.allowance(None, 100, NOW) == 50
-    assert gates.allowance(NOW - timedelta(days=1), 100, NOW) == 50
-    assert gates.allowance(None, 1, NOW) == 1
-    free = gates.spent(None, 1, 1, NOW)
-    assert gates.allowance(free, 1, NOW + timedelta(milliseconds=990)) == 0
-    assert gates.allowance(free, 1, NOW + timedelta(seconds=1)) == 1
+    assert rate_limits.allowance(None, 100, NOW) == 50
+    assert rate_limits.allowance(NOW - timedelta(days=1), 100, NOW) == 50
+    assert rate_limits.allowance(None, 1, NOW) == 1
+    free = rate_limits.spent(None, 1, 1, NOW)
+    assert rate_limits.allowance(free, 1, NOW + timedelta(milliseconds=990)) == 0
+    assert rate_limits.allowance(free, 1, NOW + timedelta(seconds=1)) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.tenants import Tenant
+from models.identity.tenants import Tenant
 from tests.chaos import bookkeeping
 from tests.chaos.books import Books, Change, Claim, Movement, Sums
 from tests.chaos.checker import Verdict

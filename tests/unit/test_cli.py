@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import children, launch, output, roles
-from api.cli.address import base_url, free_port
-from api.cli.children import Role
-from api.cli.data import Data, prepare
+from api.cli import output
+from api.cli.commands.keys import lifetime
 from api.cli.errors import CannotRun
-from api.cli.keys import lifetime
-from api.cli.processes import end, is_alive, wait_until, writing_to
+from api.cli.local import child_process, exec_child, process_specs
+from api.cli.local.child_process import Role
+from api.cli.local.data_dir import Data, prepare
+from api.cli.local.proc import end, is_alive, wait_until, writing_to
+from api.cli.local.supervisor import Supervisor, describe
+from api.cli.ports import base_url, free_port
 from api.cli.serve import server
-from api.cli.supervisor import Supervisor, describe
 from settings import Settings
 
-PLAN = roles.Plan("127.0.0.1", 8000, drain_workers=2, webhook_workers=1)
+PLAN = process_specs.Plan("127.0.0.1", 8000, drain_workers=2, webhook_workers=1)
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
@@ -44,7 +45,7 @@ def test_other_lifetimes_are_refused(text: str) -> None:
 
 
 def test_roles_start_with_who_is_needed_and_stop_the_other_way_round() -> None:
-    planned = roles.ours(PLAN, Data(Path("/d")))
+    planned = process_specs.ours(PLAN, Data(Path("/d")))
     names = [role.name for role in planned]
     assert names == ["drain", "drain-2", "webhooks", "upkeep", "beat", "api"]
     stages = [role.stage for role in planned]
@@ -91,11 +92,11 @@ def test_rows_are_json_or_a_table_that_is_not_cut(capsys: pytest.CaptureFixture[
 
 def test_a_child_is_the_process_of_its_pid_file(tmp_path: Path) -> None:
     folder, role = prepare(tmp_path / "d"), Role("sleeper", SLEEP)
-    child = children.start(role, folder, {})
+    child = child_process.start(role, folder, {})
     assert int(folder.pid_file("sleeper").read_text()) == child.pid
     assert wait_until(lambda: writing_to([folder.log("sleeper")]) == [child.pid], 10)
     child.send_signal(signal.SIGTERM)
-    children.stop(role, folder, child)
+    child_process.stop(role, folder, child)
     assert child.returncode == -signal.SIGTERM
     assert not folder.pid_file("sleeper").exists()
 
@@ -106,10 +107,10 @@ def test_a_child_that_will_not_stop_is_killed(tmp_path: Path) -> None:
     )
     folder = prepare(tmp_path / "d")
     role = Role("stubborn", [sys.executable, "-c", stubborn], stop_seconds=0.1)
-    child = children.start(role, folder, {})
+    child = child_process.start(role, folder, {})
     assert wait_until(lambda: folder.log("stubborn").stat().st_size > 0, 10)
     child.send_signal(signal.SIGTERM)
-    children.stop(role, folder, child)
+    child_process.stop(role, folder, child)
     assert child.returncode == -signal.SIGKILL
 
 
@@ -140,9 +141,9 @@ def is_running_again(supervisor: Supervisor) -> bool:
 def test_a_child_dies_with_its_supervisor(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "d")
     script = (
-        "import sys; from pathlib import Path; from api.cli import children, data;"
-        "folder = data.prepare(Path(sys.argv[1]));"
-        f"children.start(children.Role('sleeper', {SLEEP!r}), folder, {{}}); input()"
+        "import sys; from pathlib import Path; from api.cli.local import child_process, data_dir;"
+        "folder = data_dir.prepare(Path(sys.argv[1]));"
+        f"child_process.start(child_process.Role('sleeper', {SLEEP!r}), folder, {{}}); input()"
     )
     supervisor = subprocess.Popen(
         [sys.executable, "-c", script, folder.root], stdin=subprocess.PIPE
@@ -157,12 +158,12 @@ def test_a_child_dies_with_its_supervisor(tmp_path: Path) -> None:
 
 def is_sleeper(pid: int) -> bool:
     """Whether a launched process has become what it was to be."""
-    return b"launch.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"exec_child.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_launch_refuses_a_parent_that_is_gone() -> None:
-    gone = launch.Launch(argv=["/bin/echo", "alive"], parent=1, death_signal=signal.SIGTERM)
-    done = subprocess.run(launch.command(gone), capture_output=True, check=False)
+    gone = exec_child.Launch(argv=["/bin/echo", "alive"], parent=1, death_signal=signal.SIGTERM)
+    done = subprocess.run(exec_child.command(gone), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
 
 

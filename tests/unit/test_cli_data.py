@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import data, log_files
-from api.cli.data import Data
 from api.cli.errors import CannotRun
-from api.cli.supervisor import Supervisor
-from api.cli.unprivileged import bound_places, can_enter, can_read
+from api.cli.local import data_dir, log_files
+from api.cli.local.data_dir import Data
+from api.cli.local.run_as import bound_places, can_enter, can_read
+from api.cli.local.supervisor import Supervisor
 
 NOBODY = (65_534, 65_534)
 
 
 def test_it_is_made_once_and_only_its_owner_may_look_in(tmp_path: Path) -> None:
-    folder = data.prepare(tmp_path / "d")
-    assert data.prepare(tmp_path / "d") == folder
+    folder = data_dir.prepare(tmp_path / "d")
+    assert data_dir.prepare(tmp_path / "d") == folder
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o755
     for part in folder.own_folders:
         assert stat.S_IMODE(part.stat().st_mode) == 0o700
@@ -28,36 +28,36 @@ def test_it_is_made_once_and_only_its_owner_may_look_in(tmp_path: Path) -> None:
 
 def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir(mode=0o700)
-    folder = data.prepare(tmp_path / "d")
+    folder = data_dir.prepare(tmp_path / "d")
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
 
 
 def test_the_longest_path_leaves_room_for_the_socket() -> None:
     longest = Path("/" + "x" * 88)
-    assert len(os.fsencode(Data(longest).run / ".s.PGSQL.5432")) == data.SOCKET_PATH_BYTES_MAX
+    assert len(os.fsencode(Data(longest).run / ".s.PGSQL.5432")) == data_dir.SOCKET_PATH_BYTES_MAX
     with pytest.raises(CannotRun, match="90 bytes, at most 89"):
-        data.prepare(Path("/" + "x" * 89))
+        data_dir.prepare(Path("/" + "x" * 89))
 
 
 def test_the_length_counts_bytes_not_characters() -> None:
     with pytest.raises(CannotRun, match="too long"):
-        data.prepare(Path("/" + "ä" * 50))
+        data_dir.prepare(Path("/" + "ä" * 50))
 
 
 def test_it_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    folder = data.prepare(tmp_path / "d")
-    assert not data.is_locked(folder)
-    with data.locked(folder):
-        assert data.is_locked(folder)
-        with pytest.raises(CannotRun, match="another `unbroken up`"), data.locked(folder):
+    folder = data_dir.prepare(tmp_path / "d")
+    assert not data_dir.is_locked(folder)
+    with data_dir.locked(folder):
+        assert data_dir.is_locked(folder)
+        with pytest.raises(CannotRun, match="another `unbroken up`"), data_dir.locked(folder):
             pass
-    assert not data.is_locked(folder)
+    assert not data_dir.is_locked(folder)
 
 
 def test_its_key_is_made_once_and_private(tmp_path: Path) -> None:
-    folder = data.prepare(tmp_path / "d")
-    key = data.secret_key(folder)
-    assert data.secret_key(folder) == key
+    folder = data_dir.prepare(tmp_path / "d")
+    key = data_dir.secret_key(folder)
+    assert data_dir.secret_key(folder) == key
     assert len(key) == 44
     assert stat.S_IMODE((folder.root / "secret.key").stat().st_mode) == 0o600
 
@@ -67,7 +67,7 @@ def test_a_planted_link_is_replaced_not_followed(tmp_path: Path) -> None:
     precious.write_text("kept")
     for name in ("api.pid", ".api.pid.new"):
         (tmp_path / name).symlink_to(precious)
-    data.write_private(tmp_path / "api.pid", "1\n")
+    data_dir.write_private(tmp_path / "api.pid", "1\n")
     assert precious.read_text() == "kept"
     assert (tmp_path / "api.pid").read_text() == "1\n"
 
@@ -115,7 +115,7 @@ def test_the_logs_of_up_are_looked_at_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_files, "LOG_BYTES_MAX", 3)
-    folder = data.Data(tmp_path)
+    folder = data_dir.Data(tmp_path)
     folder.logs.mkdir()
     folder.log("api").write_text("1234")
     Supervisor(folder, {}).tend()
@@ -125,8 +125,8 @@ def test_the_logs_of_up_are_looked_at_while_it_runs(
 def test_the_end_of_a_log_leaves_out_empty_lines(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     log.write_text("one\n\ntwo\n\nthree\n\n")
-    assert data.log_tail(log, 2) == ["two", "three"]
-    assert data.log_tail(tmp_path / "none.log", 2) == []
+    assert data_dir.log_tail(log, 2) == ["two", "three"]
+    assert data_dir.log_tail(tmp_path / "none.log", 2) == []
 
 
 def test_a_closed_folder_above_keeps_an_ordinary_user_out(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from api.cli.lines import fact_line, printable
+from api.cli.fact_line import fact_line, printable
 from models import clock, ids
-from models.tenants import Tenant
-from webhooks import facts, samples
+from models.identity.tenants import Tenant
+from webhooks import fact_samples, facts
 
 
 def test_a_line_says_what_happened_to_whom_in_which_order() -> None:
@@ -28,7 +28,7 @@ def test_a_line_says_what_happened_to_whom_in_which_order() -> None:
 @pytest.mark.parametrize("kind", facts.TYPES)
 def test_of_every_type_more_than_the_type_is_said(kind: str) -> None:
     tenant = Tenant(1, "acme", "live", True, 0, b"")
-    body = samples.body(kind, tenant, clock.now_us(), ids.uuid7(clock.now_us()))
+    body = fact_samples.body(kind, tenant, clock.now_us(), ids.uuid7(clock.now_us()))
     line = fact_line(json.loads(body))
     assert line.startswith(kind)
     assert "=" in line

@@ -11,13 +11,13 @@ import pytest
 from flask import Flask
 from pydantic import Field, ValidationError
 
-from api.dashboard import fields, frame
-from api.dashboard.calendar import CELL, calendar, why
-from api.dashboard.fields import Input
-from api.dashboard.kinds import KINDS
-from api.field_messages import errors_of
-from api.unknown_fields import refusal
-from api.validation import Body, Code, Name
+from api.dashboard import form_fields, layout
+from api.dashboard.definition_types import KINDS
+from api.dashboard.form_fields import Input
+from api.dashboard.streak_calendar import CELL, calendar, why
+from api.input.field_messages import errors_of
+from api.input.unknown_fields import refusal
+from api.input.validation import Body, Code, Name
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Ranges, Rules, add, explain
 
@@ -123,7 +123,7 @@ INPUTS = (
 
 def test_a_new_ones_body_leaves_out_what_is_empty() -> None:
     form = {"code": "gold", "level": "3", "ends_at": "2026-12-01T10:00", "event_types": "a.*, b"}
-    assert fields.body_of(INPUTS, form, is_new=True) == {
+    assert form_fields.body_of(INPUTS, form, is_new=True) == {
         "code": "gold",
         "level": 3,
         "is_hidden": False,
@@ -134,7 +134,7 @@ def test_a_new_ones_body_leaves_out_what_is_empty() -> None:
 
 def test_a_changes_body_clears_what_is_empty_and_leaves_what_is_fixed() -> None:
     form = {"criteria_config.min_points": "many", "is_hidden": "on", "milestones": ""}
-    assert fields.body_of(INPUTS, form, is_new=False) == {
+    assert form_fields.body_of(INPUTS, form, is_new=False) == {
         "level": None,
         "criteria_config": {"min_points": "many"},  # the API says what is wrong with it
         "is_hidden": True,
@@ -154,8 +154,8 @@ def test_a_form_shows_what_its_body_would_say() -> None:
         "event_types": ["a.*", "b"],
         "milestones": [{"count": 7}],
     }
-    form = fields.shown(INPUTS, body)
-    assert fields.body_of(INPUTS, form, is_new=True) == body
+    form = form_fields.shown(INPUTS, body)
+    assert form_fields.body_of(INPUTS, form, is_new=True) == body
 
 
 def test_every_kind_has_what_its_list_and_form_need() -> None:
@@ -217,20 +217,20 @@ def test_what_the_api_says_of_a_field_is_a_sentence(field: str, value: Any, told
         errors = {
             one.field: one.message for one in refusal(Values, errors_of(refused.value)).errors
         }
-    assert fields.told([Input(field, "A label")], errors, {}) == {field: told}
-    assert fields.summary([Input(field, "A label")], errors, "") == (
+    assert form_fields.told([Input(field, "A label")], errors, {}) == {field: told}
+    assert form_fields.summary([Input(field, "A label")], errors, "") == (
         "Nothing was saved. Look at: A label."
     )
 
 
 def test_what_is_of_no_field_of_the_form_is_said_above_it() -> None:
     errors = {"level": "must be odd", "body": "must be short"}
-    assert fields.told(INPUTS, errors, {})["level"] == "Must be odd"
-    assert fields.told(INPUTS, errors, {})["code"] == ""
-    assert fields.summary(INPUTS, errors, "Invalid: level, body") == (
+    assert form_fields.told(INPUTS, errors, {})["level"] == "Must be odd"
+    assert form_fields.told(INPUTS, errors, {})["code"] == ""
+    assert form_fields.summary(INPUTS, errors, "Invalid: level, body") == (
         "Nothing was saved. Look at: Level; body: must be short."
     )
-    assert fields.summary(INPUTS, {}, "A badge with this code exists") == (
+    assert form_fields.summary(INPUTS, {}, "A badge with this code exists") == (
         "A badge with this code exists"
     )
 
@@ -238,10 +238,10 @@ def test_what_is_of_no_field_of_the_form_is_said_above_it() -> None:
 @pytest.mark.parametrize("text", ["[nope", "[" * 100_000])
 def test_what_is_no_json_is_said_to_be_none(text: str) -> None:
     errors = {"milestones": "must be a list"}
-    assert fields.told(INPUTS, errors, {"milestones": text})["milestones"] == (
+    assert form_fields.told(INPUTS, errors, {"milestones": text})["milestones"] == (
         "This is not valid JSON"
     )
-    assert fields.body_of(INPUTS, {"milestones": text}, is_new=False)["milestones"] == text
+    assert form_fields.body_of(INPUTS, {"milestones": text}, is_new=False)["milestones"] == text
 
 
 # -- colours ---------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_inputs_have_borders_that_can_be_seen() -> None:
-    sheet = (Path(frame.__file__).parent / "static" / "dashboard.css").read_text()
+    sheet = (Path(layout.__file__).parent / "static" / "dashboard.css").read_text()
     assert re.search(
         r"^input, select, textarea \{[^}]*border: 1px solid var\(--edge\)", sheet, re.M
     )

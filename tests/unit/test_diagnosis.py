@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from api.cli import diagnosis, diagnosis_redis
-from api.cli.diagnosis import Finding, State, worst
-from models.diagnosis import Backlog, Guard, Long, Server
-from workers.heartbeats import KINDS, Processes
-from workers.intake import StreamVitals, Vitals
+from api.cli.doctor import checks as diagnosis
+from api.cli.doctor import redis_checks
+from api.cli.doctor.checks import Finding, State, worst
+from models.operator.diagnosis import Backlog, Guard, Long, Server
+from workers.intake.client import StreamVitals, Vitals
+from workers.telemetry.heartbeats import KINDS, Processes
 
 NOW = datetime(2026, 5, 23, 12, tzinfo=UTC)
 SERVER = Server(
@@ -58,8 +59,8 @@ def judge(findings: list[Finding]) -> tuple[State, list[str]]:
 def test_what_is_well_is_said_to_be_well() -> None:
     findings = [
         *diagnosis.server(SERVER, 0.0, 20),
-        *diagnosis_redis.redis(VITALS),
-        *diagnosis_redis.workers(VITALS, WANTED),
+        *redis_checks.redis(VITALS),
+        *redis_checks.workers(VITALS, WANTED),
         *diagnosis.backlog(BACKLOG, NOW, 0),
         diagnosis.guard(GUARD),
         diagnosis.schema("0005", "0005"),
@@ -119,7 +120,7 @@ def test_a_redis_that_is_not_as_it_should_be(
 ) -> None:
     settings = {name: values.pop(name) for name in list(values) if name in VITALS.settings}
     seen = replace(VITALS, settings={**VITALS.settings, **settings}, **values)
-    assert judge(diagnosis_redis.redis(seen)) == (state, checks)
+    assert judge(redis_checks.redis(seen)) == (state, checks)
 
 
 STUCK = StreamVitals(3, "fresh", entries=7, pending=2, oldest_age_seconds=90.0)
@@ -138,7 +139,7 @@ STUCK = StreamVitals(3, "fresh", entries=7, pending=2, oldest_age_seconds=90.0)
 def test_workers_that_are_not_there(
     values: dict[str, Any], state: State, checks: list[str]
 ) -> None:
-    assert judge(diagnosis_redis.workers(replace(VITALS, **values), WANTED)) == (state, checks)
+    assert judge(redis_checks.workers(replace(VITALS, **values), WANTED)) == (state, checks)
 
 
 LATE = {"due": 5, "oldest_due": NOW - timedelta(hours=3)}
@@ -236,7 +237,7 @@ def test_drains_are_counted_though_they_be_idle(
     there: Processes, wanted: int, state: str, said: str
 ) -> None:
     seen = replace(VITALS, processes={**VITALS.processes, "drain": there})
-    found = diagnosis_redis.workers(seen, {**WANTED, "drain": wanted})[0]
+    found = redis_checks.workers(seen, {**WANTED, "drain": wanted})[0]
     assert (found.check, found.state) == ("drain workers", state)
     assert said in found.found
     assert bool(found.advice) == (state != "ok")
@@ -262,8 +263,8 @@ def test_a_server_is_named_without_its_password(url: str, said: str) -> None:
 
 
 def test_it_tells_of_log_lines_that_were_dropped() -> None:
-    (found,) = [one for one in diagnosis_redis.workers(VITALS, {}) if one.check == "logs"]
+    (found,) = [one for one in redis_checks.workers(VITALS, {}) if one.check == "logs"]
     assert found.state == "ok"
     dropping = replace(VITALS, log_lines_dropped=12)
-    (found,) = [one for one in diagnosis_redis.workers(dropping, {}) if one.check == "logs"]
+    (found,) = [one for one in redis_checks.workers(dropping, {}) if one.check == "logs"]
     assert (found.state, "12 in all" in found.found) == ("warning", True)

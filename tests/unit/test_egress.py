@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import create_app
-from api.cli.up import LOCAL_WEBHOOKS
+from api.cli.local.up import LOCAL_WEBHOOKS
 from settings import Settings
 from tests.e2e.running import ROOT
 from tests.unit.egress_corpus import BLOCKS, PLAIN_URLS, Case, cases, disguises, refused_urls
 from webhooks import egress
-from webhooks.addresses import CLOSED_V4, CLOSED_V6, Address, is_public
 from webhooks.egress import Policy
 from webhooks.errors import Refused
+from webhooks.ip_ranges import CLOSED_V4, CLOSED_V6, Address, is_public
 
 STRICT = egress.policy("", False, "443,8443")
 LOCAL = egress.policy("127.0.0.0/8, ::1/128", True, "*")

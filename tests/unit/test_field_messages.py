@@ -14,10 +14,10 @@ from flask import Flask
 from pydantic import ValidationError
 
 import api.app  # every model is imported with it
-from api.errors import FieldError
-from api.field_messages import MESSAGES, PATTERNS, errors_of, is_ours
-from api.unknown_fields import _models_in, closest, refusal
-from api.validation import Body
+from api.http.problems import FieldError
+from api.input.field_messages import MESSAGES, PATTERNS, errors_of, is_ours
+from api.input.unknown_fields import _models_in, closest, refusal
+from api.input.validation import Body
 from tests.corpus.values import WRONG
 
 FLASK = Flask("unbroken")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import clock, ids
-from models.deliveries import Claimed, LaneKey, Outcome, Slots
-from models.lanes import Lane
-from webhooks.attempts import OUR_FAULT_DAYS_MAX, decide
-from webhooks.lanes import Limits, kinds, lane_cap, shares
-from webhooks.sender import Result
+from models.delivery.deliveries import Claimed, LaneKey, Outcome, Slots
+from models.delivery.destination_queues import Lane
+from webhooks.attempt import OUR_FAULT_DAYS_MAX, decide
+from webhooks.destination_queues import Limits, kinds, lane_cap, shares
+from webhooks.http_client import Result
 
 NOW = datetime(2026, 5, 23, 8, 15, tzinfo=UTC)
 LIMITS = Limits()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workers.rounds import FLOWING_SECONDS, SHORT_ROUND, Rounds, split
-from workers.stream import BACKLOG, FRESH, Entry
+from workers.apply.read_budget import FLOWING_SECONDS, SHORT_ROUND, Rounds, split
+from workers.intake.stream import BACKLOG, FRESH, Entry
 
 BATCH = 1_000
 

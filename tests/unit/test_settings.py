@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from models import db
 from settings import SECRETS, Settings, SettingsError, variable, variables, without_secrets
-from workers.intake import connect
-from workers.queues import make_celery
+from workers.intake.client import connect
+from workers.runtime.celery_config import make_celery
 
 ROOT = Path(__file__).parent.parent.parent
 READS_ENVIRONMENT = re.compile(r"os\.environ\b|os\.getenv\b")

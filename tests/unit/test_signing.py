@@ -13,8 +13,8 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from models.sealed import Sealed
-from webhooks import resealing, secrets, signing
+from models.delivery.destination_keys import Sealed
+from webhooks import key_rotation, secrets, signing
 from webhooks.errors import SecretsError
 
 BODY = '{"id":"evt_1","note":"grüße"}'.encode()
@@ -233,9 +233,9 @@ def test_secrets_are_encrypted_anew_with_the_newest_key_alone() -> None:
         secrets.encrypt(elsewhere, "whsec_lost"),
         secrets.encrypt(secrets.ring(new), "whsk_x"),
     )
-    assert list(resealing.places(both, [found])) == [1, None, 0]
-    renewed = resealing.resealed(both, found)
+    assert list(key_rotation.places(both, [found])) == [1, None, 0]
+    renewed = key_rotation.resealed(both, found)
     assert secrets.decrypt(secrets.ring(new), renewed.secret) == "whsec_x"
     assert renewed.previous_secret == found.previous_secret  # no key opens it: left as it is
     assert renewed.signing_key == found.signing_key  # it was under the newest key already
-    assert resealing.resealed(both, renewed) == renewed
+    assert key_rotation.resealed(both, renewed) == renewed

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from api.cli import output
-from api.cli.client import Where, client
+from api.cli.connect.api_client import Where, client
+from api.cli.connect.api_session import key_option, url_option
 from api.cli.errors import CannotRun
 from api.cli.importing import preview, sending, source
 from api.cli.importing.columns import Naming, plain
@@ -20,7 +21,6 @@ from api.cli.importing.mapping import Mapper
 from api.cli.importing.registry import KINDS
 from api.cli.importing.source_rows import DELIMITERS
 from api.cli.options import data_option, json_option
-from api.cli.remote import key_option, url_option
 from models.rules.periods import zone_names
 
 _FIELDS = "; ".join(f"{kind.name}: {', '.join(kind.fields)}" for kind in KINDS.values())

@@ -1,7 +1,7 @@
 """Kinds of rows beside ticks and awards: participants, balances, claims, challenges.
 
 They are written at once, not through the queue, and each row is known again by what it says: the
-same rows sent again change nothing (models/imports.py).
+same rows sent again change nothing (models/people/imports.py).
 """
 
 from __future__ import annotations

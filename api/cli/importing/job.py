@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
+from api.cli.fact_line import printable
 from api.cli.importing import source
 from api.cli.importing.mapping import Mapper, Row
 from api.cli.importing.source_rows import Table, table
-from api.cli.lines import printable
 from api.cli.progress import Progress
 
 WINDOW_ROWS = 1_000  # between two checkpoints; the API takes as many at once

@@ -37,7 +37,7 @@ def _skew(path: Path) -> None:
 
 def _acknowledge_before_the_commit() -> None:
     """What the drain must never do: the entries are gone before their batch is applied."""
-    drain = import_module("workers.drain").Drain
+    drain = import_module("workers.apply.drain").Drain
     apply = drain._apply
 
     def sabotaged(self: Any, entries: Sequence[Any]) -> Any:
@@ -49,7 +49,7 @@ def _acknowledge_before_the_commit() -> None:
 
 def _forget_refusals() -> None:
     """What the drain must never do: decide a second time on what it has refused."""
-    rejections = import_module("models.rejections")
+    rejections = import_module("models.ledgers.rejections")
     some, append = rejections.some, rejections.append
 
     def known(session: Any, keys: Sequence[Any]) -> dict[Any, Any]:
@@ -65,7 +65,7 @@ def _forget_refusals() -> None:
 
 def _hand_out_twice() -> None:
     """What any death may lead to, of every entry: it is acknowledged at its second turn only."""
-    streams = import_module("workers.stream").Streams
+    streams = import_module("workers.intake.stream").Streams
     finish = streams.finish
 
     def sabotaged(self: Any, entries: Iterable[Any], answers: Any) -> None:

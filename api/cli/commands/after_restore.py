@@ -1,0 +1,54 @@
+"""`unbroken restored`: put right what a backup cannot hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from api.cli import output
+from api.cli.connect.service import find
+from api.cli.local.database import bring_up_to_date, speaking_of_database
+from api.cli.local.up import read_settings
+from api.cli.options import data_option, json_option
+from models import db
+from models.operator import audit_log, diagnosis
+from models.operator.audit_log import NO_TENANT, Act
+
+TIMEOUT_MS = 60_000  # a renumbering lifts it for itself
+
+
+@click.command(short_help="Put right what a backup of the database cannot hold.")
+@data_option
+@json_option
+def restored(path: Path, as_json: bool) -> None:
+    """Put right what a backup of the database cannot hold; run it once after `pg_restore`.
+
+    The role under which requests see one tenant belongs to the server, not to the database: it is
+    made and let at the tables, as `unbroken migrate` does. Facts carry the numbers of transactions
+    of the old server: where the new one has not come to those, they are numbered anew, or they
+    would not show in GET /facts. Its readers then begin again. Running it twice does no harm.
+
+    \b
+    Example:
+      pg_restore --no-owner --no-privileges --dbname="$DATABASE_URL" unbroken.dump
+      unbroken restored
+    """
+    settings = read_settings(os.environ)
+    if not settings.database_url:  # before anything runs, nobody has to say where Redis is
+        settings = find(path)
+    revision = bring_up_to_date(settings)
+    with speaking_of_database():
+        engine = db.engine(settings.database_url, timeout_ms=TIMEOUT_MS, pool=1)
+        try:
+            with db.transaction(engine) as session:
+                count = diagnosis.tenants_ahead(session) and diagnosis.renumber_facts(session)
+                detail = {"revision": revision, "renumbered": count}
+                audit_log.note(session, Act(NO_TENANT, "database.restored", detail=detail))
+        finally:
+            engine.dispose()
+    text = f"database at revision {revision}; {count} facts numbered anew."
+    if count:
+        text += " Readers of GET /facts begin again, without a cursor."
+    output.show(detail, text, as_json=as_json)

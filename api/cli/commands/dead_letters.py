@@ -1,0 +1,316 @@
+"""`unbroken dead-letters`: look at writes that could not be applied; replay or discard them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import click
+
+from api.cli import output
+from api.cli.connect.service import Service, service
+from api.cli.errors import CannotRun, NotThere
+from api.cli.fact_line import printable
+from api.cli.options import data_option, json_option
+from api.resources.operator import dead_letter_actions
+from api.resources.operator.dead_letter_actions import REPLAYED_MAX, Settled
+from models import clock
+from models.db import Session
+from models.identity import tenants
+from models.identity.tenants import MODES
+from models.ledgers import dead_letters
+from models.ledgers.dead_letters import STATUSES, UNKNOWN_TENANT, DeadLetter, Status, Wanted
+from models.operator import audit_log
+from models.operator.audit_log import Act
+from workers.intake.client import NOUNS, Full, Unreadable
+
+F = TypeVar("F", bound=Callable[..., Any])
+LISTED = 50  # unless more are asked for
+LISTED_MAX = 10_000
+ERROR_CHARS = 60  # in a table; `show` has all of it
+VALUE_CHARS = 20_000  # of one value: a message is shown whole
+_COLUMNS = ("id", "tenant", "mode", "kind", "participant_id", "status", "tries", "error")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which letters a command is about."""
+
+    tenant: str | None
+    mode: str | None
+    kind: str | None
+
+
+def _choosing(command: F) -> F:
+    """The options that choose letters."""
+    for option in (
+        click.option("--kind", type=click.Choice(NOUNS), help="Only this kind."),
+        click.option("--mode", type=click.Choice(MODES), help="Only this side of the tenant."),
+        click.option("--tenant", metavar="SLUG", help="Only this tenant's.  [default: all]"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("dead-letters")
+def group() -> None:
+    """Look at accepted writes that could not be applied; replay or discard them.
+
+    A write becomes a dead letter when every try to apply it has failed. Mend the cause, then
+    replay: it is applied once, however often it is replayed.
+
+    \b
+    Example:
+      unbroken dead-letters list
+      unbroken dead-letters show 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
+      unbroken dead-letters replay --all --tenant acme
+    """
+
+
+# -- looking ---------------------------------------------------------------------------------
+
+
+@group.command("list")
+@_choosing
+@click.option(
+    "--status",
+    type=click.Choice([*STATUSES, "any"]),
+    default="dead",
+    show_default=True,
+    help="Only those that wait for you, were replayed, or were given up.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LISTED_MAX),
+    default=LISTED,
+    show_default=True,
+    help="How many, the newest writes first.",
+)
+@data_option
+@json_option
+def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | None) -> None:
+    """List dead letters, the newest writes first. Those too broken to name a tenant have none.
+
+    \b
+    Example:
+      unbroken dead-letters list --tenant acme --mode live
+    """
+    with service(path) as found, found.reading() as session:
+        wanted = _wanted(session, Chosen(**chosen), limit)
+        wanted = replace(wanted, status=None if status == "any" else cast(Status, status))
+        names = _names(session)
+        rows = [_row(one, names) for one in dead_letters.page(session, wanted)]
+        count = dead_letters.count(session, wanted)
+    if not as_json:
+        rows = [row | {"error": _short(row["error"])} for row in rows]
+    output.show_rows(rows, _COLUMNS, as_json=as_json)
+    if count > len(rows):
+        click.echo(f"{len(rows)} of {count}; --limit shows more", err=True)
+
+
+@group.command()
+@click.argument("letter_id", metavar="ID", type=click.UUID)
+@data_option
+@json_option
+def show(letter_id: UUID, path: Path, as_json: bool) -> None:
+    """Show a dead letter: its message as it was accepted, and why it could not be applied.
+
+    \b
+    Example:
+      unbroken dead-letters show 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
+    """
+    with service(path) as found, found.reading() as session:
+        letter = dead_letters.find(session, dead_letters.owner(session, letter_id), letter_id)
+        if letter is None:
+            raise NotThere(f"Dead letter '{letter_id}' not found")
+        row = _row(letter, _names(session)) | {"message": letter.message}
+    lines = [f"{name.replace('_', ' '):14}  {_said(value)}" for name, value in row.items()]
+    output.show(row, "\n".join(lines), as_json=as_json)
+
+
+# -- settling --------------------------------------------------------------------------------
+
+
+@group.command()
+@click.argument("letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="All that are dead, the oldest first.")
+@_choosing
+@data_option
+@json_option
+def replay(
+    letter_ids: Sequence[UUID], is_all: bool, path: Path, as_json: bool, **chosen: str | None
+) -> None:
+    """Have dead letters tried once more; what fails every try is dead again.
+
+    \b
+    Example:
+      unbroken dead-letters replay 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
+      unbroken dead-letters replay --all --tenant acme --mode live
+    """
+    _check(letter_ids, is_all, chosen)
+    with service(path) as found:
+        count = _replay_all(found, Chosen(**chosen)) if is_all else len(letter_ids)
+        for letter_id in letter_ids:
+            _replay(found, letter_id)
+    output.show({"replayed": count}, f"{count} replayed.", as_json=as_json)
+
+
+@group.command()
+@click.argument("letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="All that are dead.")
+@_choosing
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@data_option
+@json_option
+def discard(
+    letter_ids: Sequence[UUID],
+    is_all: bool,
+    yes: bool,
+    path: Path,
+    as_json: bool,
+    **chosen: str | None,
+) -> None:
+    """Give dead letters up: they are kept, and never tried again.
+
+    \b
+    Example:
+      unbroken dead-letters discard 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
+    """
+    _check(letter_ids, is_all, chosen)
+    with service(path) as found:
+        if not yes:
+            what = f"{_count(found, Chosen(**chosen)) if is_all else len(letter_ids)} dead letters"
+            click.confirm(f"Give {what} up? What they say will never count.", abort=True, err=True)
+        count = _discard_all(found, Chosen(**chosen)) if is_all else len(letter_ids)
+        for letter_id in letter_ids:
+            _discard(found, letter_id)
+    output.show({"discarded": count}, f"{count} discarded.", as_json=as_json)
+
+
+def _check(letter_ids: Sequence[UUID], is_all: bool, chosen: dict[str, str | None]) -> None:
+    if bool(letter_ids) == is_all:
+        raise CannotRun("name dead letters by their ids, or say --all")
+    if letter_ids and any(chosen.values()):
+        raise CannotRun("--tenant, --mode and --kind choose among --all")
+
+
+def _replay(found: Service, letter_id: UUID) -> None:
+    with _speaking(letter_id), found.reading() as session:
+        letter = dead_letters.lock(session, dead_letters.owner(session, letter_id), letter_id)
+        dead_letter_actions.replay(session, found.intake, letter)
+        _note(session, letter, "replayed")
+
+
+def _replay_all(found: Service, chosen: Chosen) -> int:
+    """All that are dead, some in a transaction; those that cannot be read are passed over."""
+    with found.reading() as session:
+        wanted = _wanted(session, chosen, REPLAYED_MAX)
+    count = 0
+    while True:
+        with _speaking(None), found.reading() as session:
+            done = dead_letter_actions.replay_some(session, found.intake, wanted)
+            for letter in done:
+                _note(session, letter, "replayed")
+        if not done:
+            return count
+        count += len(done)
+        wanted = replace(wanted, after=done[-1].id)  # what dies anew meanwhile has had its turn
+
+
+def _discard(found: Service, letter_id: UUID) -> None:
+    with _speaking(letter_id), found.reading() as session:
+        letter = dead_letters.lock(session, dead_letters.owner(session, letter_id), letter_id)
+        _give_up(session, letter)
+
+
+def _discard_all(found: Service, chosen: Chosen) -> int:
+    with found.reading() as session:
+        wanted = replace(_wanted(session, chosen, REPLAYED_MAX), status="dead")
+    count = 0
+    while True:
+        with found.reading() as session:
+            some = dead_letters.lock_some(session, wanted)
+            for letter in some:
+                _give_up(session, letter)
+        count += len(some)
+        if not some:
+            return count
+
+
+def _give_up(session: Session, letter: DeadLetter) -> None:
+    dead_letter_actions.discard(session, letter)
+    if letter.status != "discarded":
+        _note(session, letter, "discarded")
+
+
+@contextmanager
+def _speaking(letter_id: UUID | None) -> Iterator[None]:
+    """Turn what replaying may raise into one line."""
+    try:
+        yield
+    except Settled as error:
+        raise CannotRun(f"{letter_id}: {error}") from error
+    except Unreadable as error:
+        raise CannotRun(f"{letter_id}: this release cannot read it; discard it") from error
+    except Full as error:
+        raise CannotRun("the intake is full: try again when less is waiting") from error
+
+
+# -- in common -------------------------------------------------------------------------------
+
+
+def _wanted(session: Session, chosen: Chosen, limit: int) -> Wanted:
+    if chosen.tenant is None:
+        if chosen.mode is not None:
+            raise CannotRun("--mode needs --tenant")
+        return Wanted(limit, None, kind=chosen.kind)
+    sides = tenants.by_slug(session, chosen.tenant).values()
+    found = [side.id for side in sides if chosen.mode in (None, side.mode)]
+    return Wanted(limit, found, kind=chosen.kind)
+
+
+def _count(found: Service, chosen: Chosen) -> int:
+    with found.reading() as session:
+        return dead_letters.count(session, replace(_wanted(session, chosen, 0), status="dead"))
+
+
+def _note(session: Session, letter: DeadLetter, what: str) -> None:
+    """One line in the audit log: a tenant's own, or nobody's."""
+    audit_log.note(session, Act(letter.tenant_id, f"dead_letter.{what}", str(letter.id)))
+
+
+Names = dict[int, tuple[str, str]]  # tenant id → slug and mode
+
+
+def _names(session: Session) -> Names:
+    sides = [tenants.by_id(session, tenant_id) for tenant_id in tenants.all_ids(session)]
+    return {side.id: (side.slug, side.mode) for side in sides}
+
+
+def _row(letter: DeadLetter, names: Names) -> dict[str, Any]:
+    slug, mode = names.get(letter.tenant_id, (None, None))
+    return {
+        "id": str(letter.id),
+        "tenant": slug,
+        "mode": mode,
+        "kind": letter.kind if letter.tenant_id != UNKNOWN_TENANT else None,
+        "participant_id": letter.participant_id,
+        "status": letter.status,
+        "tries": letter.tries,
+        "dead_since": clock.isoformat(letter.dead_since),
+        "settled_at": None if letter.settled_at is None else clock.isoformat(letter.settled_at),
+        "error": letter.error,
+    }
+
+
+def _short(error: str) -> str:
+    return printable(error.partition("\n")[0], ERROR_CHARS)
+
+
+def _said(value: Any) -> str:
+    """A value on one line of its own; what was sent to us must not move the cursor."""
+    return "-" if value is None else printable(value, VALUE_CHARS)

@@ -1,0 +1,127 @@
+"""`unbroken metrics`: serve what Prometheus scrapes, on a port of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from socketserver import TCPServer
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import click
+
+from api.cli.connect import service
+from api.cli.errors import CannotRun
+from api.cli.local.database import speaking_of_database
+from api.cli.local.process_specs import METRICS_PORT
+from api.cli.options import data_option
+from api.cli.ports import base_url
+from api.prometheus import Exposition
+from models.db import engine as make_engine
+from workers.intake.client import open_intake
+from workers.runtime import logs
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from settings import Settings
+
+log = logging.getLogger("unbroken.metrics")
+
+DATABASE_TIMEOUT_MS = 2_000  # of a statement: a monitor gives up after ten seconds
+CALLER_SECONDS = 2.0  # for a caller to ask and to listen: they are served in turn
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=METRICS_PORT,
+    show_default=True,
+    help="Port to listen on; 0 takes any free one.",
+)
+@click.option("--once", is_flag=True, help="Print the metrics once and end.")
+@data_option
+def metrics(host: str, port: int, once: bool, path: Path) -> None:
+    """Serve metrics at /metrics for Prometheus. Keep the port private: nobody is asked for a key.
+
+    One of these is enough, however many API and worker processes there are: they add up what they
+    count in Redis. `unbroken up` starts one.
+
+    \b
+    Example:
+      unbroken metrics --host 0.0.0.0 --port 9464
+    """
+    settings = service.find(path)
+    exposition = open_exposition(settings)
+    if once:
+        click.echo(exposition.text(), nl=False)
+        return
+    logs.configure(settings.log_format)
+    try:
+        server = serve(exposition, host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise CannotRun(f"cannot listen on {host}:{port}: {reason}") from error
+    click.echo(f"metrics {base_url(host, server.server_port)}/metrics", err=True)
+    signal.signal(signal.SIGTERM, _end)
+    with server:
+        server.serve_forever()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Whoever asks us to stop gets no error for it: there is nothing to finish."""
+    sys.exit(0)
+
+
+def open_exposition(settings: Settings) -> Exposition:
+    """What is exported of a service; nothing is asked before the first scrape."""
+    with speaking_of_database():
+        engine = make_engine(settings.database_url, timeout_ms=DATABASE_TIMEOUT_MS, pool=1)
+    return Exposition(engine, open_intake(settings))
+
+
+def serve(exposition: Exposition, host: str, port: int) -> WSGIServer:
+    """A server that answers one caller after the other: two monitors need no more."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] not in ("/metrics", "/"):
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"Metrics are at /metrics\n"]
+        text = exposition.text()
+        start_response("200 OK", [("Content-Type", TEXT), ("Content-Length", str(len(text)))])
+        return [text]
+
+    server = _Server((host, port), _Handler)
+    server.set_app(answer)
+    return server
+
+
+class _Server(WSGIServer):
+    """One that looks up no names, and tells of a caller's fault in one line."""
+
+    request_queue_size = 16
+
+    def server_bind(self) -> None:
+        """Bind; the standard way asks the name service who we are."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Callers come and go."""
+        log.info("a caller was not served", exc_info=True)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = CALLER_SECONDS
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        """A scrape every few seconds is no news."""

@@ -1,0 +1,27 @@
+"""`unbroken openapi`: the API's description, without a server."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from settings import Settings
+
+# A description needs no connection, and making an application opens none.
+NOWHERE = Settings(
+    database_url="postgresql://nowhere.invalid/x", redis_url="redis://nowhere.invalid"
+)
+
+
+@click.command(short_help="Print the OpenAPI 3.1 document of the API.")
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document of the API, as a server answers it at /openapi.json.
+
+    \b
+    Example:
+      unbroken openapi > openapi.json
+    """
+    # Imported here: the API is as much to load as all the other commands together.
+    app = import_module("api.app").create_app(NOWHERE)
+    click.echo(import_module("api.openapi.document").text_of(app), nl=False)

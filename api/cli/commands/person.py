@@ -1,0 +1,49 @@
+"""`unbroken export person`: everything about one participant, as one JSON document."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from api.cli.connect.api_session import key_option, remote, url_option
+from api.cli.errors import CannotRun
+from api.cli.fact_line import printable
+from api.cli.local.data_dir import write_private_stream
+from api.cli.options import data_option
+
+
+@click.command(short_help="Write everything about one participant.")
+@click.argument("participant_id", metavar="ID")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
+@url_option
+@key_option
+@data_option
+def person(
+    participant_id: str, out: Path | None, url: str | None, key: str | None, path: Path
+) -> None:
+    """Write everything about a participant as JSON: all that erasing the participant would delete.
+
+    Needs an admin key. The file of --out is readable by its owner only, and is there whole or not
+    at all. Each export leaves a line in the audit log, which does not name the participant.
+
+    \b
+    Example:
+      unbroken export person user_42 --out user_42.json
+    """
+    with remote(url, key, path) as api:
+        chunks = api.download(f"/participants/{quote(participant_id, safe='')}/export")
+        try:
+            if out is None:
+                for chunk in chunks:
+                    sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+                return
+            size = write_private_stream(out, chunks)
+        except BrokenPipeError:
+            sys.exit(1)  # the reader has enough
+        except OSError as error:
+            raise CannotRun(f"cannot write: {error.strerror}") from None
+    click.echo(f"{size} bytes about {printable(participant_id, 255)} in {out}", err=True)

@@ -1,0 +1,107 @@
+"""`unbroken profile`: one participant at a glance, with a calendar of each streak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.text import Text
+from unbroken_client.results import History, Period, Profile, StreakOf
+
+from api.cli import output
+from api.cli.connect.api_client import Where, client
+from api.cli.connect.api_session import key_option, url_option
+from api.cli.fact_line import printable
+from api.cli.options import data_option, json_option
+
+STRIP_PERIODS = 28  # four weeks of days
+LABEL_COLUMNS = 14
+_MARKS = {
+    "recorded": ("█", "green"),
+    "grace": ("▒", "yellow"),
+    "missed": ("·", "red"),
+    "pending": ("_", "cyan"),
+}
+_STYLES = {"active": "green", "at_risk": "yellow", "broken": "red", "paused": "cyan"}
+
+Shown = Sequence[tuple[StreakOf, History]]
+
+
+@click.command(short_help="Show a participant, with a calendar of each streak.")
+@click.argument("participant_id", metavar="PARTICIPANT")
+@url_option
+@key_option
+@data_option
+@json_option
+def profile(
+    participant_id: str, url: str | None, key: str | None, path: Path, as_json: bool
+) -> None:
+    """Show a participant: points, tier, badges, and each streak with its last 28 periods.
+
+    \b
+    In the calendar:  █ recorded   ▒ a grace credit   · missed   _ not over yet
+    \b
+    Example:
+      unbroken profile user_42
+      unbroken profile user_42 --json
+    """
+    with client(Where(url, key, path)) as api:
+        found = api.profile(participant_id)
+        streaks = [
+            (one, api.history(participant_id, one.code)) for one in api.streaks(participant_id)
+        ]
+    if as_json:
+        told = [asdict(one) | {"history": asdict(past)["periods"]} for one, past in streaks]
+        output.show({"profile": asdict(found), "streaks": told}, "", as_json=True)
+        return
+    for line in _lines(found, streaks):
+        output.show_line(line)
+
+
+def _lines(found: Profile, streaks: Shown) -> Iterator[Text]:
+    name = printable(found.participant_id, 255)
+    if found.display_name:
+        name = f"{printable(found.display_name)}  ({name})"
+    yield Text(name, "bold")
+    if not found.is_active:
+        yield _row("status", "not active: writes are refused")
+    points, tier = found.points, found.tier
+    earned, spent = points["total_earned"], points["total_spent"]
+    yield _row("points", f"{points['balance']}  (earned {earned}, spent {spent})")
+    yield _row("tier", printable(tier["name"]) if tier else "-")
+    yield _row("badges", ", ".join(printable(one["name"]) for one in found.badges) or "-")
+    yield _row("events", f"{found.total_events}, the last {found.last_seen_at or 'never'}")
+    for one, past in streaks:
+        yield Text("")
+        yield from _streak(one, past)
+
+
+def _streak(one: StreakOf, past: History) -> Iterator[Text]:
+    head = Text(f"{printable(one.code):{LABEL_COLUMNS - 2}}  ", "bold")
+    head.append(f"{one.current_count} {_unit(one)}  longest {one.longest_count}  ", "default")
+    yield head.append(one.status.replace("_", " "), _STYLES.get(one.status, "default"))
+    yield Text(" " * LABEL_COLUMNS) + strip(past.periods)
+    if one.expires_at:
+        yield _row("", f"breaks {one.expires_at}, grace left {one.grace_remaining}")
+
+
+def _unit(one: StreakOf) -> str:
+    noun = {"daily": "day", "weekly": "week", "monthly": "month"}.get(one.period, one.period)
+    return noun if one.current_count == 1 else f"{noun}s"
+
+
+def strip(periods: Sequence[Period]) -> Text:
+    """The last periods, a mark each, between the keys of the first and the last."""
+    last = periods[-STRIP_PERIODS:]
+    if not last:
+        return Text("-")
+    made = Text(f"{last[0].period_key} ")
+    for one in last:
+        made.append(*_MARKS.get(one.status, ("?", "default")))
+    return made.append(f" {last[-1].period_key}", "default")
+
+
+def _row(label: str, value: str) -> Text:
+    return Text(f"{label:{LABEL_COLUMNS}}", "dim") + Text(value, "not dim")

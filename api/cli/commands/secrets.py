@@ -1,0 +1,210 @@
+"""`unbroken secrets`: the key ring under which webhook secrets are stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli import output
+from api.cli.connect.service import Service, find, service
+from api.cli.errors import CannotRun, NotThere
+from api.cli.options import data_option, json_option
+from models.db import Session
+from models.delivery import destination_keys
+from models.delivery.destination_keys import Sealed
+from models.operator import audit_log
+from models.operator.audit_log import NO_TENANT, Act
+from settings import variable
+from webhooks import key_rotation
+from webhooks import secrets as sealing
+from webhooks.errors import SecretsError
+from webhooks.secrets import Ring
+
+BATCH = 200  # destinations a transaction: it holds their rows for some 50 ms
+_COLUMNS = ("key", "secrets", "verdict")
+
+
+@click.group()
+def secrets() -> None:
+    """Rotate the key ring under which webhook secrets are stored.
+
+    \b
+    UNBROKEN_SECRET_KEYS (or the file secret.key in the folder of `unbroken up`) lists keys, newest
+    first, separated by commas: the first encrypts, all decrypt. To rotate:
+      1. put a key of `unbroken secrets new-key` in front, keep the old one, restart every process
+      2. unbroken secrets rotate-key
+      3. unbroken secrets check         says whether the old key may go
+      4. take it out of the list, restart every process
+    Backups made before step 2 need the old key for as long as they are kept.
+
+    \b
+    Example:
+      unbroken secrets check
+    """
+
+
+@secrets.command("new-key")
+def new_key() -> None:
+    """Print a fresh key for the ring. It is stored nowhere.
+
+    \b
+    Example:
+      export UNBROKEN_SECRET_KEYS="$(unbroken secrets new-key),$UNBROKEN_SECRET_KEYS"
+    """
+    click.echo(sealing.new_ring_key())
+
+
+@secrets.command()
+@data_option
+@json_option
+def check(path: Path, as_json: bool) -> None:
+    """Say how many secrets are stored under which key, and which keys may be dropped.
+
+    Exits with 1 when a secret is under none of them.
+
+    \b
+    Example:
+      unbroken secrets check --data ./data
+    """
+    with _opened(path) as (found, ring):
+        counts: Counter[int | None] = Counter()
+        for batch in _batches(found, ring, writes=False):
+            counts.update(key_rotation.places(ring, batch))
+    rows = [_row(place, counts[place]) for place in range(len(ring.keys))]
+    rows += [_unreadable_row(counts[None])] if counts[None] else []
+    output.show_rows(rows, _COLUMNS, as_json=as_json)
+    _exit_unless_all_are_readable(counts[None])
+
+
+@secrets.command("rotate-key")
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be changed.")
+@data_option
+@json_option
+def rotate_key(path: Path, as_json: bool, dry_run: bool) -> None:
+    """Encrypt every stored secret anew with the newest key of the ring.
+
+    Nothing has to be stopped. Interrupted, it may be run again: what is under the newest key
+    already is left as it is. Exits with 1 when a secret is under none of the keys.
+
+    \b
+    Example:
+      unbroken secrets rotate-key --dry-run
+      unbroken secrets rotate-key
+    """
+    counts: Counter[str] = Counter()
+    with _opened(path) as (found, ring):
+        total = _total(found)
+        for batch in _batches(found, ring, writes=not dry_run):
+            counts.update(_counted(ring, batch))
+            click.echo(f"{counts['destinations']} of {total} destinations", err=True)
+    row: dict[str, Any] = {
+        "destinations": counts["destinations"],
+        "secrets": counts["secrets"],
+        "reencrypted": counts["stale"],
+        "unreadable": counts["unreadable"],
+        "dry_run": dry_run,
+    }
+    said = "would be encrypted anew" if dry_run else "encrypted anew"
+    human = f"{counts['stale']} of {counts['secrets']} secrets {said} with the newest key."
+    output.show(row, human, as_json=as_json)
+    _exit_unless_all_are_readable(counts["unreadable"])
+
+
+# -- reading and writing ---------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Service, Ring]]:
+    """The running service and its key ring."""
+    ring = _ring(path)
+    with service(path) as found:
+        yield found, ring
+
+
+def _ring(path: Path) -> Ring:
+    """The ring of the environment, else of the data folder, as `unbroken up` takes it."""
+    settings = find(path)
+    try:
+        return sealing.ring(settings.secret_keys or _folder_key(path))
+    except SecretsError as error:
+        raise CannotRun(str(error)) from None
+
+
+def _folder_key(path: Path) -> str:
+    """What stands in the folder's secret.key; empty when there is no such file."""
+    file = path / "secret.key"
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise CannotRun(f"cannot read {file}: {error.strerror}") from error
+
+
+def _total(found: Service) -> int:
+    with found.reading() as session:
+        return destination_keys.count(session)
+
+
+def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Sealed]]:
+    """All destinations as they were; with `writes`, each batch is encrypted anew and committed
+    before it is given."""
+    place = destination_keys.FIRST
+    while True:
+        with found.reading() as session:
+            batch = destination_keys.after(session, place, BATCH, lock=writes)
+            if writes:
+                _store(session, ring, batch)
+        if not batch:
+            return
+        yield batch
+        place = batch[-1].place
+
+
+def _store(session: Session, ring: Ring, batch: list[Sealed]) -> None:
+    """Encrypt a batch anew; its transaction notes how many destinations that changed, if any."""
+    renewed = [(one, key_rotation.resealed(ring, one)) for one in batch]
+    changed = [new for one, new in renewed if new != one]
+    for new in changed:
+        destination_keys.replace(session, new)
+    if changed:
+        detail = {"destinations": len(changed)}
+        audit_log.note(session, Act(NO_TENANT, "secrets.resealed", None, detail))
+
+
+def _counted(ring: Ring, batch: list[Sealed]) -> Counter[str]:
+    places = list(key_rotation.places(ring, batch))
+    return Counter(
+        destinations=len(batch),
+        secrets=len(places),
+        stale=sum(bool(place) for place in places),
+        unreadable=places.count(None),
+    )
+
+
+# -- saying ----------------------------------------------------------------------------------
+
+
+def _row(place: int, count: int) -> dict[str, Any]:
+    if place == 0:
+        verdict = "newest: encrypts"
+    else:
+        verdict = "still needed: run `unbroken secrets rotate-key`" if count else "may be dropped"
+    return {"key": place + 1, "secrets": count, "verdict": verdict}
+
+
+def _unreadable_row(count: int) -> dict[str, Any]:
+    return {"key": None, "secrets": count, "verdict": "under none of these keys"}
+
+
+def _exit_unless_all_are_readable(unreadable: int) -> None:
+    if unreadable:
+        raise NotThere(
+            f"{unreadable} secrets are under none of the keys: is one missing in"
+            f" {variable('secret_keys')}?"
+        )

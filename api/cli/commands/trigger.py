@@ -1,0 +1,105 @@
+"""`unbroken trigger`: have a signed sample of a fact sent now, and see what comes of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.connect.api_session import Refusal, Remote, key_option, remote, url_option
+from api.cli.errors import CannotRun
+from api.cli.fact_line import printable
+from api.cli.options import data_option, json_option
+from webhooks import facts
+
+PAGE_SIZE = 100  # the most the API gives at once
+TOLD_CHARS_MAX = 200  # of what a receiver said
+URL_CHARS_MAX = 2_048  # of a destination
+
+
+@click.command(short_help="Send a sample fact now, signed, to who subscribes to its type.")
+@click.argument("kind", metavar="TYPE")
+@click.option(
+    "--webhook",
+    "webhook_id",
+    type=click.UUID,
+    metavar="ID",
+    help="Only to this destination, whatever it subscribes to.",
+)
+@url_option
+@key_option
+@data_option
+@json_option
+def trigger(kind: str, webhook_id: object, path: Path, as_json: bool, **where: str | None) -> None:
+    """Send a sample fact of a TYPE now, signed, to every destination that subscribes to it.
+
+    Prints what each answered; exits with 1 unless all took it. Nothing is stored: neither the
+    fact nor the attempt. A name that is no type lists the types.
+
+    \b
+    Example:
+      unbroken trigger behavior.streak_recorded --key bq_test_…
+      unbroken trigger badge.awarded --webhook 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
+    """
+    if kind not in facts.TYPES:
+        raise CannotRun(
+            f"{kind!r} is not a type of fact. There are:\n  " + "\n  ".join(facts.TYPES)
+        )
+    outcomes = []
+    with remote(where["url"], where["key"], path) as api:
+        for destination in _destinations(api, kind, webhook_id):
+            outcomes.append(_send(api, kind, destination))
+            if not as_json:
+                click.echo(_line(outcomes[-1]))
+    if as_json:
+        click.echo(json.dumps(outcomes))
+    sys.exit(0 if all(outcome["delivered"] for outcome in outcomes) else 1)
+
+
+def _destinations(api: Remote, kind: str, webhook_id: object) -> list[dict[str, Any]]:
+    """The one that is named, or those that would be sent such a fact; Refusal without any."""
+    if webhook_id is not None:
+        return [api.call("GET", f"/admin/webhooks/{webhook_id}")]
+    found = [
+        one for one in _all(api) if one["is_enabled"] and facts.matches(one["event_types"], kind)
+    ]
+    if not found:
+        raise Refusal(f"no destination that is enabled subscribes to {kind}: name one --webhook")
+    return found
+
+
+def _all(api: Remote) -> Iterator[dict[str, Any]]:
+    number, total = 1, 1
+    while (number - 1) * PAGE_SIZE < total:
+        page = {"page": number, "page_size": PAGE_SIZE}
+        answer = api.call("GET", "/admin/webhooks", params=page)
+        yield from answer["items"]
+        number, total = number + 1, answer["total"]
+
+
+def _send(api: Remote, kind: str, destination: dict[str, Any]) -> dict[str, Any]:
+    """What came of it; a refusal by the API is an outcome too: others may still be tried."""
+    named = {"webhook_id": destination["id"], "url": destination["url"]}
+    try:
+        outcome = api.call("POST", f"/admin/webhooks/{destination['id']}/test", json={"type": kind})
+    except Refusal as refusal:
+        nothing = dict.fromkeys(("status_code", "duration_ms", "response"))
+        return {**named, "delivered": False, "error": refusal.message, **nothing}
+    return {**named, **outcome}
+
+
+def _line(outcome: dict[str, Any]) -> str:
+    """An outcome in a line, and in a second one what the receiver said of a failure."""
+    mark, word = ("✓", "taken") if outcome["delivered"] else ("✗", "not taken")
+    told = [str(outcome[name]) for name in ("status_code", "error") if outcome[name] is not None]
+    if outcome["duration_ms"] is not None:
+        told.append(f"in {outcome['duration_ms']} ms")
+    where = printable(outcome["url"], URL_CHARS_MAX)
+    line = f"{mark} {where}  {word}: {printable(' '.join(told), TOLD_CHARS_MAX)}"
+    if outcome["delivered"] or not outcome["response"]:
+        return line
+    return f"{line}\n    {printable(outcome['response'].strip(), TOLD_CHARS_MAX)}"

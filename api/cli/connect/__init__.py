@@ -1,0 +1,1 @@
+"""How a command reaches the service: through the API or the database."""

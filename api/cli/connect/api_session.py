@@ -1,0 +1,142 @@
+"""The API as the commands for subscribers speak to it: over HTTP, with a key, from any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+import requests
+from requests import PreparedRequest
+
+from api.cli.errors import CannotRun
+from api.cli.fact_line import printable
+from api.cli.local import data_dir
+from api.cli.local.data_dir import Data
+from api.cli.ports import reachable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BASE = "/api/v1/gamify"
+# Longer than the API takes for any answer: a test of a destination waits 15 s for the receiver.
+ANSWER_SECONDS = 30.0
+DOWNLOAD_SECONDS = 300.0  # until the first byte, and between two: a long history is read first
+CHUNK_BYTES = 65_536
+LINE_CHARS_MAX = 400  # of what the API says; it is said to people
+_HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+
+url_option = click.option(
+    "--url",
+    envvar="UNBROKEN_URL",
+    show_envvar=True,
+    help="Where the API is.  [default: of the `unbroken up` that runs on --data]",
+)
+key_option = click.option(
+    "--key",
+    envvar="UNBROKEN_KEY",
+    show_envvar=True,
+    help="An API key; better in the environment, where `ps` does not show it.",
+)
+
+
+class Refusal(click.ClickException):
+    """The API does not do what it was asked for; the message is what it says."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code  # of the problem document
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An API to call."""
+
+    url: str  # without a path
+    http: requests.Session
+
+    def call(self, method: str, path: str, **details: Any) -> Any:
+        """The answer's JSON; `details` are what `requests` takes (`json=`, `params=`).
+
+        Raises Refusal when the API refuses, CannotRun when it cannot be reached.
+        """
+        try:
+            answer = self.http.request(
+                method, f"{self.url}{BASE}{path}",
+                timeout=ANSWER_SECONDS, allow_redirects=False, **details,
+            )  # fmt: skip
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise CannotRun(f"the API at {self.url} does not answer ({reason})") from error
+        if answer.status_code >= 300:
+            raise _refusal(answer)
+        return _json(answer)
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """The answer's body in chunks. Raises Refusal or CannotRun before the first one, and
+        CannotRun where it is cut off."""
+        try:
+            answer = self.http.get(
+                f"{self.url}{BASE}{path}",
+                timeout=DOWNLOAD_SECONDS, allow_redirects=False, stream=True,
+            )  # fmt: skip
+            if answer.status_code >= 300:
+                raise _refusal(answer)
+            yield from answer.iter_content(CHUNK_BYTES)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise CannotRun(f"the API at {self.url} does not answer ({reason})") from error
+
+
+@contextmanager
+def remote(url: str | None, key: str | None, path: Path) -> Iterator[Remote]:
+    """The API of `--url`, or of the `unbroken up` on a data folder; CannotRun without a key."""
+    base = url or url_of(path)
+    parts = urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CannotRun("--url must be like http://127.0.0.1:8000")
+    if not key:
+        raise CannotRun("no API key: give --key, or set UNBROKEN_KEY")
+    if not (key.isascii() and key.isprintable()):
+        raise CannotRun("that is no API key: they are like bq_live_…")
+    with requests.Session() as http:
+        http.headers["X-API-Key"] = key
+        http.auth = _as_it_is  # otherwise a .netrc would add a second key
+        http.trust_env = parts.hostname not in _HERE  # no proxy stands between us and ourselves
+        yield Remote(base.rstrip("/").removesuffix(BASE), http)
+
+
+def _as_it_is(request: PreparedRequest) -> PreparedRequest:
+    return request
+
+
+def url_of(path: Path) -> str:
+    """The URL of the `unbroken up` on a data folder; raises CannotRun when none runs."""
+    folder = Data(path.absolute().resolve())
+    found = data_dir.running(folder)
+    if found is None:
+        raise CannotRun(f"{data_dir.nothing_runs(folder)}, or the API with --url or UNBROKEN_URL")
+    return reachable(str(found["url"]))
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise CannotRun(f"{answer.url} does not answer as an API does: check --url") from error
+
+
+def _refusal(answer: requests.Response) -> Refusal:
+    """A problem document, in one line and one more for each field."""
+    problem = _json(answer)
+    if not isinstance(problem, dict) or "detail" not in problem:
+        return Refusal(f"the API at {answer.url} answered {answer.status_code}")
+    code = str(problem.get("code"))
+    said = [f"{problem['detail']} ({code})"]
+    said += [f"{one.get('field')} {one.get('message')}" for one in problem.get("errors", [])]
+    return Refusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), code)

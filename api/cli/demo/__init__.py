@@ -1,0 +1,1 @@
+"""`unbroken demo`: ticks in, verified facts out."""

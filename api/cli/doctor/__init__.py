@@ -1,0 +1,1 @@
+"""`unbroken doctor`: what is wrong, and what to do."""

@@ -1,0 +1,259 @@
+"""`unbroken doctor`: is everything well, and if not, what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.app import DIRECTORY_CONNECTIONS
+from api.cli.connect.service import locate
+from api.cli.doctor import checks as diagnosis
+from api.cli.doctor import redis_checks
+from api.cli.doctor.checks import Finding, State, well, worst
+from api.cli.errors import CannotRun
+from api.cli.local.up import read_settings
+from api.cli.options import data_option, json_option
+from models import clock, db
+from models.db import DatabaseError, Session, schema, tenant_isolation
+from models.operator import diagnosis as facts
+from settings import Settings, variables
+from webhooks import egress, secrets
+from webhooks.errors import SecretsError
+from workers.intake.client import Unavailable, Vitals, open_intake
+
+PATIENCE_MS = 15_000  # of one question to a server
+# Read by commands and by docker-compose.yml, not by a process of ours.
+_OTHERS = ("UNBROKEN_KEY", "UNBROKEN_URL", "UNBROKEN_PORT", "UNBROKEN_WEBHOOK_SECRET")
+_MARKS: dict[State, tuple[str, str]] = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "failed": ("✗", "red"),
+}
+_CHECK_CHARS = 24
+
+
+@click.command()
+@data_option
+@json_option
+@click.pass_context
+def doctor(context: click.Context, path: Path, as_json: bool) -> None:
+    """Look at settings, servers, workers and what waits; say what to do.
+
+    It changes nothing and prints no secret. Exits with 1 when a check has failed; warnings are no
+    failure. Settings are those of this shell: run it where a worker would run.
+
+    \b
+    Example:
+      unbroken doctor
+      unbroken doctor --json
+    """
+    findings = examine(path, os.environ)
+    state = worst(findings)
+    if as_json:
+        checks = [asdict(one) for one in findings]
+        click.echo(json.dumps({"state": state, "checks": checks}))
+    else:
+        _print(findings)
+    context.exit(1 if state == "failed" else 0)
+
+
+def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
+    """Every check that can be made; where a server is away, those of the others."""
+    findings = [diagnosis.variables(environ, [*variables(), *_OTHERS])]
+    try:
+        read_settings(environ)
+        settings, where = locate(path)
+    except CannotRun as error:
+        advice = "correct it: no process starts with it"
+        if "nothing runs" in error.message:
+            advice = "nothing can be looked at until it is known where the servers are"
+        return [*findings, Finding("settings", "readable", "failed", error.message, advice)]
+    findings += _settings(settings, path)
+    findings.append(diagnosis.servers(settings.database_url, settings.redis_url, where))
+    seen, of_redis = _redis(settings)
+    return [*findings, *of_redis, *_postgres(settings, seen)]
+
+
+# -- settings --------------------------------------------------------------------------------
+
+
+def _settings(settings: Settings, path: Path) -> Iterator[Finding]:
+    yield well("settings", "readable", "every value can be used")
+    yield diagnosis.environment(settings.environment, settings.failpoints)
+    yield _ring(settings, path)
+    yield _policy(settings)
+
+
+def _ring(settings: Settings, path: Path) -> Finding:
+    try:
+        ring = secrets.ring(settings.secret_keys or _folder_key(path))
+    except SecretsError as error:
+        advice = "set UNBROKEN_SECRET_KEYS as the workers have it; `unbroken secrets check`"
+        return Finding("settings", "secret ring", "failed", str(error), advice)
+    except OSError as error:
+        found = f"secret.key cannot be read: {error.strerror}"
+        return Finding("settings", "secret ring", "failed", found, "run as the user of `up`")
+    return well("settings", "secret ring", f"holds {len(ring.keys)}")
+
+
+def _folder_key(path: Path) -> str:
+    file = path / "secret.key"
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _policy(settings: Settings) -> Finding:
+    try:
+        egress.policy_of(settings)
+    except ValueError as error:
+        advice = "correct it: no process starts with it"
+        return Finding("settings", "webhook addresses", "failed", str(error), advice)
+    return well("settings", "webhook addresses", "can be read")
+
+
+# -- Redis and the workers -------------------------------------------------------------------
+
+
+def _redis(settings: Settings) -> tuple[Vitals | None, list[Finding]]:
+    patient = replace(settings, redis_timeout_ms=PATIENCE_MS)
+    try:
+        with closing(open_intake(patient)) as intake:
+            before = clock.now_us()
+            seen = intake.vitals()
+            skew = _outside(before, seen.time_us, clock.now_us())
+    except ValueError:  # its text may hold a piece of the URL, and that a password
+        return None, [_away("redis", "REDIS_URL cannot be used")]
+    except Unavailable as error:
+        return None, [_away("redis", f"does not answer: {type(error.__cause__).__name__}")]
+    wanted = {
+        "drain": settings.drain_processes,
+        "webhooks": settings.webhook_processes,
+        "upkeep": 1,
+        "api": 1,
+    }
+    findings = [well("redis", "answers", "yes"), *redis_checks.redis(seen)]
+    return seen, [*findings, diagnosis.clock("redis", skew), *redis_checks.workers(seen, wanted)]
+
+
+def _away(area: str, found: str) -> Finding:
+    name = "DATABASE_URL" if area == "postgres" else "REDIS_URL"
+    advice = f"is it running, and does {name} name it, as the API and the workers have it?"
+    return Finding(area, "answers", "failed", found, advice)
+
+
+def _outside(before_us: int, theirs_us: int, after_us: int) -> float:
+    """Seconds by which an instant, told between two of ours, lies outside of them."""
+    if theirs_us < before_us:
+        return (theirs_us - before_us) / 1e6
+    return max(0, theirs_us - after_us) / 1e6
+
+
+# -- Postgres --------------------------------------------------------------------------------
+
+
+def _postgres(settings: Settings, seen: Vitals | None) -> list[Finding]:
+    try:
+        with _session(settings) as session:
+            return [well("postgres", "answers", "yes"), *_asked(session, settings, seen)]
+    except ValueError:  # as above
+        return [_away("postgres", "DATABASE_URL cannot be used")]
+    except DatabaseError as error:
+        return [_away("postgres", _reason(error))]
+
+
+def _role(settings: Settings) -> Finding:
+    """Whether a connection as the API makes them runs as the role of requests."""
+    engine = tenant_isolation.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
+    try:
+        return diagnosis.role_of_requests(is_taken=tenant_isolation.is_role_taken(engine))
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Session]:
+    engine = db.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
+    try:
+        with db.reading(engine) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def _asked(session: Session, settings: Settings, seen: Vitals | None) -> Iterator[Finding]:
+    yield from _server(session, settings)
+    revision = schema.revision(session)
+    yield diagnosis.schema(revision, schema.head())
+    if revision != schema.head():
+        return  # the tables may not be there to be asked
+    tables = list(settings.retention_days)
+    now, deliverers = clock.now(), None if seen is None else seen.deliverers
+    questions: tuple[tuple[str, Callable[[], Finding | list[Finding]]], ...] = (
+        ("row-level security", lambda: diagnosis.guard(facts.guard(session))),
+        ("role of requests", lambda: _role(settings)),
+        ("partitions", lambda: diagnosis.partitions(_days(session, tables), now.date())),
+        ("stray rows", lambda: diagnosis.strays(facts.strays(session, tables))),
+        ("long transactions", lambda: _long(session)),
+        ("feed", lambda: diagnosis.feed(facts.tenants_ahead(session))),
+        ("backlog", lambda: diagnosis.backlog(facts.backlog(session, now), now, deliverers)),
+    )
+    for check, ask in questions:
+        yield from _answered(check, ask)
+
+
+def _answered(check: str, ask: Callable[[], Finding | list[Finding]]) -> list[Finding]:
+    """What a question came to; one that fails keeps none of the others from being asked."""
+    try:
+        found = ask()
+    except DatabaseError as error:
+        advice = "ask again; if it takes too long each time, this is a sign of its own"
+        return [Finding("postgres", check, "failed", f"not answered: {_reason(error)}", advice)]
+    return [found] if isinstance(found, Finding) else found
+
+
+def _server(session: Session, settings: Settings) -> list[Finding]:
+    before = clock.now_us()
+    seen = facts.server(session)
+    skew = _outside(before, clock.to_us(seen.now), clock.now_us())
+    return diagnosis.server(seen, skew, settings.api_connections + DIRECTORY_CONNECTIONS)
+
+
+def _days(session: Session, tables: list[str]) -> dict[str, Any]:
+    return {table: facts.days(session, table) for table in tables}
+
+
+def _long(session: Session) -> Finding:
+    return diagnosis.long_transactions(facts.long_transactions(session, diagnosis.LONG_SECONDS))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the driver's words: it names host and user, never the password."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+# -- saying ----------------------------------------------------------------------------------
+
+
+def _print(findings: list[Finding]) -> None:
+    """For people: by area, each with its mark; what to do stands below what is not well."""
+    order = {area: nth for nth, area in enumerate(diagnosis.AREAS)}
+    for area, some in groupby(
+        sorted(findings, key=lambda one: order[one.area]), key=lambda one: one.area
+    ):
+        click.secho(area, bold=True)
+        for one in some:
+            mark, colour = _MARKS[one.state]
+            click.echo(f"  {click.style(mark, fg=colour)} {one.check:{_CHECK_CHARS}} {one.found}")
+            if one.advice:
+                click.echo(f"    {'':{_CHECK_CHARS}} → {one.advice}")
+    counts = [sum(one.state == state for one in findings) for state in ("failed", "warning")]
+    said = f"{counts[0]} failed, {counts[1]} warnings" if any(counts) else "all is well"
+    click.secho(f"{len(findings)} checks: {said}", bold=True)

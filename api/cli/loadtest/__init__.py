@@ -1,0 +1,1 @@
+"""`unbroken loadtest`: load, then a check of every state and fact."""

@@ -1,0 +1,86 @@
+"""What `unbroken loadtest` checks: states are those of the days accepted, each day has its fact."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from datetime import date
+from typing import Any
+
+from unbroken_client.client import Unbroken
+from unbroken_client.transport import Call
+
+from api.cli.loadtest.load import Pair, Plan, Tally
+from models.rules.streaks import Rules, walk
+
+QUIET_SECONDS_MAX = 120.0  # for the workers to apply what was accepted
+POLL_SECONDS = 0.5
+RECORDED = "behavior.streak_recorded"
+
+
+def prepare(api: Unbroken, plan: Plan) -> str:
+    """Make the streak; where the feed stood before."""
+    body = {"code": plan.mark, "name": "Load test", "period": "daily"}
+    api.transport.call(Call("POST", "/streaks", body, is_safe=False))
+    return str(api.facts_page("latest")["next_cursor"])
+
+
+def check(api: Unbroken, plan: Plan, tally: Tally, cursor: str) -> dict[str, Any]:
+    """Wait until a fact of every accepted day is there, then compare all of it."""
+    sure, unsure = set(tally.accepted), set(tally.unsure)
+    told, waited = _facts(api, plan, cursor, sure)
+    doubled = sum(count - 1 for count in told.values())
+    wrong = _wrong_states(api, plan, set(told))
+    missing, unknown = sure - told.keys(), told.keys() - sure - unsure
+    return {
+        "applied_after_seconds": round(waited, 2),
+        "days_accepted": len(sure),
+        "facts": told.total(),
+        "facts_missing": len(missing),
+        "facts_doubled": doubled,
+        "facts_unknown": len(unknown),
+        "states_checked": len({person for person, _ in told}),
+        "states_wrong": wrong,
+        "is_right": not (missing or unknown or doubled or wrong),
+    }
+
+
+def _facts(api: Unbroken, plan: Plan, cursor: str, sure: set[Pair]) -> tuple[Counter[Pair], float]:
+    """The facts of the streak, as soon as they are all there, or when the time is over."""
+    told: Counter[Pair] = Counter()
+    began = time.monotonic()
+    while True:
+        page = api.facts_page(cursor, streak_code=plan.mark, types=RECORDED)
+        for fact in page["items"]:
+            told[fact["participant_id"], fact["payload"]["period_key"]] += 1
+        is_end = page["next_cursor"] == cursor
+        cursor = page["next_cursor"]
+        waited = time.monotonic() - began
+        if is_end and (sure <= told.keys() or waited > QUIET_SECONDS_MAX):
+            return told, waited
+        if is_end:
+            time.sleep(POLL_SECONDS)
+
+
+def _wrong_states(api: Unbroken, plan: Plan, days: set[Pair]) -> int:
+    """How many participants have other days, or another longest count, than they should."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for person, day in days:
+        wanted[person].add(day)
+    return sum(not _is_right(api, plan, person, found) for person, found in wanted.items())
+
+
+def _is_right(api: Unbroken, plan: Plan, person: str, days: set[str]) -> bool:
+    past = api.history(person, plan.mark)
+    recorded = {one.period_key for one in past.periods if one.status == "recorded"}
+    (streak,) = [one for one in api.streaks(person) if one.code == plan.mark]
+    numbers = sorted(date.fromisoformat(day).toordinal() for day in days)
+    expected = walk(tuple((number, number + 1) for number in numbers), Rules(0, True))
+    return recorded == days and streak.longest_count == expected.longest
+
+
+def clean_up(api: Unbroken, plan: Plan) -> None:
+    """Erase the participants, and deactivate the streak: a definition is never deleted."""
+    for person in [one["participant_id"] for one in api.participants(search=plan.mark)]:
+        api.transport.call(Call("DELETE", f"/participants/{person}"))
+    api.transport.call(Call("DELETE", f"/streaks/{plan.mark}"))

@@ -1,0 +1,1 @@
+"""`unbroken up`: servers and workers as child processes on one machine."""

@@ -1,0 +1,129 @@
+"""A child process of `unbroken up`: how it is started, known again and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from api.cli.local import exec_child, proc
+from api.cli.local.data_dir import Data, write_private
+from api.cli.local.log_files import open_log
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]  # where api, workers and webhooks import from
+
+LEFTOVER_SECONDS = 1.0  # a role must be back within three
+STALE_SECONDS = 15.0  # for what a killed supervisor left; longer than a request or a batch
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a child is; `name` is that of its pid file and its log."""
+
+    name: str
+    argv: list[str]
+    stage: int = 0  # a later stage is started later and stopped earlier
+    stop_signal: int = signal.SIGTERM
+    stop_seconds: float = 10.0  # then it is killed
+    death_signal: int = signal.SIGTERM  # what it gets when the supervisor is killed
+    cwd: Path = PROJECT_ROOT
+    user: tuple[int, int] | None = None
+    binds: Mapping[str, Path] = field(default_factory=dict)
+    copies: Mapping[str, Path] = field(default_factory=dict)
+
+
+def start(role: Role, data: Data, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a role and write its pid file.
+
+    Call it from the main thread: the kernel's notice of a dead parent is one of a dead thread.
+    """
+    log = open_log(data.log(role.name))
+    try:
+        child = subprocess.Popen(  # noqa: S603  # the argv is our own
+            exec_child.command(_launch(role)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=role.cwd,
+            env=dict(environment),
+            start_new_session=True,  # Ctrl-C is for the supervisor, which stops in order
+        )
+    finally:
+        os.close(log)
+    with suppress(OSError):  # for people: on a full disk it is missing, and the child runs
+        write_private(data.pid_file(role.name), f"{child.pid}\n")
+    return child
+
+
+def _launch(role: Role) -> exec_child.Launch:
+    return exec_child.Launch(
+        argv=role.argv,
+        parent=os.getpid(),
+        death_signal=role.death_signal,
+        user=role.user,
+        binds={name: str(path) for name, path in role.binds.items()},
+        copies={name: str(path) for name, path in role.copies.items()},
+    )
+
+
+def stop(role: Role, data: Data, child: subprocess.Popen[bytes]) -> None:
+    """Wait for a child that was asked to stop, kill it when it takes too long, and clear up."""
+    try:
+        child.wait(role.stop_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    clear(role, data)
+    data.pid_file(role.name).unlink(missing_ok=True)
+
+
+def clear(role: Role, data: Data) -> None:
+    """End what a dead child has left behind: workers of a server, backends of a database."""
+    if role.name == "postgres":
+        _end_postgres(data, LEFTOVER_SECONDS)
+    else:
+        _end_writers([data.log(role.name)], LEFTOVER_SECONDS)
+
+
+def _end_writers(logs: list[Path], seconds: float) -> None:
+    """End the processes that write to some logs; a worker is asked by its master if it has one.
+
+    Asked twice, a worker of granian forgets to end.
+    """
+
+    def find() -> list[int]:
+        return proc.writing_to(logs)
+
+    proc.end(find, signal.SIGTERM, seconds, lambda: proc.leading(find()) or find())
+
+
+def _end_postgres(data: Data, seconds: float) -> None:
+    """End Postgres, found by the mark on its command lines.
+
+    It gave up root, so that a root without privileges (in a container) may not look further into
+    it. Only the postmaster is asked: to others the signal means something else, and without a
+    postmaster they end by themselves.
+    """
+    proc.end(
+        lambda: proc.named("postgres", data.mark),
+        signal.SIGINT,
+        seconds,
+        leaders=lambda: proc.named("postgres", f"cluster_name={data.mark}"),
+    )
+
+
+def clear_all(data: Data) -> None:
+    """End everything that a killed supervisor of this folder may have left, servers last."""
+    servers = {data.log("redis"), data.log("postgres")}
+    others = [log for log in data.logs.glob("*.log") if log not in servers]
+    # The kernel has asked them already, and some take a second asking badly.
+    proc.wait_until(lambda: not proc.leading(proc.writing_to(others)), STALE_SECONDS)
+    _end_writers(others, LEFTOVER_SECONDS)
+    _end_writers([data.log("redis")], STALE_SECONDS)
+    _end_postgres(data, STALE_SECONDS)
+    for pid_file in data.run.glob("*.pid"):
+        pid_file.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""Keys of the tenant's side, and the audit log."""
+
+from __future__ import annotations
+
+from flask import request
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.dashboard import api_client
+from api.dashboard.layout import blueprint, page
+from api.http.auth import principal, tenant
+from api.http.request_context import app_context
+from models import clock
+from models.db import reading
+from models.identity import tenants
+
+ROWS = 50
+
+
+@blueprint.get("/keys")
+def keys() -> AnyResponse:
+    """Every key of this side: never a key itself, which nobody has. They are made and revoked on
+    the operator's command line."""
+    with reading(app_context().engine) as session:  # requests of the API may not see keys at all
+        found = tenants.list_keys(session, [tenant().id])
+    return page("keys.html", title="Keys", found=found, mine=principal().key.id, now=clock.now())
+
+
+@blueprint.get("/audit-log")
+def audit_log() -> AnyResponse:
+    """Who changed what."""
+    wanted = {name: request.args.get(name, "") for name in ("action", "target", "after")}
+    found = api_client.get("admin", "audit-log", limit=ROWS, **wanted)
+    return page("audit_log.html", title="Audit log", found=found, wanted=wanted)

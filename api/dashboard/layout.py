@@ -1,0 +1,158 @@
+"""The frame around every page: who may see it, forged forms, headers, navigation, error pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.dashboard import filters, session
+from api.dashboard.form_body import form
+from api.http import auth, paths
+from api.http.problems import RETRY_SECONDS, Problem
+from api.http.request_context import DASHBOARD_PATH as PATH
+from api.http.request_context import own_url, this_request
+from models.db import is_away
+
+blueprint = Blueprint(
+    "dashboard",
+    __name__,
+    url_prefix=PATH,
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/static",
+)
+filters.register(blueprint)
+
+OPEN = {"dashboard.sign_in", "dashboard.signing_in", "dashboard.static"}
+# Nothing from anywhere else, nothing inline: what a participant is called cannot become a script.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+# Section → its pages: endpoint and name.
+NAVIGATION: dict[str, list[tuple[str, str, dict[str, str]]]] = {
+    "": [("dashboard.overview", "Overview", {})],
+    "Progression": [
+        ("dashboard.listed", "Streaks", {"kind": "streaks"}),
+        ("dashboard.listed", "Badges", {"kind": "badges"}),
+        ("dashboard.listed", "Tiers", {"kind": "tiers"}),
+        ("dashboard.listed", "Rewards", {"kind": "rewards"}),
+        ("dashboard.listed", "Challenges", {"kind": "challenges"}),
+        ("dashboard.listed", "Leaderboards", {"kind": "leaderboards"}),
+    ],
+    "People": [
+        ("dashboard.participants", "Participants", {}),
+        ("dashboard.at_risk", "At risk", {}),
+    ],
+    "Delivery": [
+        ("dashboard.listed", "Webhooks", {"kind": "webhooks"}),
+        ("dashboard.dead_letters", "Dead letters", {}),
+    ],
+    "Access": [
+        ("dashboard.keys", "Keys", {}),
+        ("dashboard.audit_log", "Audit log", {}),
+    ],
+}
+
+
+@blueprint.before_request
+def guard() -> AnyResponse | None:
+    """Ask for a session, and of every form for its token."""
+    here = this_request()
+    if here.endpoint in OPEN:
+        return None
+    signed = session.read(here)
+    if signed is None:
+        return to_sign_in()
+    g.signed = signed
+    here.environ["HTTP_X_API_KEY"] = signed.key
+    here.environ.pop("HTTP_AUTHORIZATION", None)
+    try:
+        auth.authenticate(here)
+    except Problem as problem:
+        if problem.status == 401:
+            return to_sign_in()
+        raise
+    if not auth.principal().key.is_admin:
+        return to_sign_in()
+    if here.method != "GET" and not signed.is_from_a_form_of_ours(form().get("token")):
+        return error_page(400, "This form has expired. Go back, load the page again, and repeat.")
+    return None
+
+
+def to_sign_in() -> AnyResponse:
+    """Ask who it is, and go on to this page then."""
+    here = this_request()
+    to = PATH
+    if here.method == "GET":
+        path = quote(paths.as_sent(here.environ), safe="/%")
+        to = f"{path}?{here.query_string.decode('latin-1')}".rstrip("?")
+    if here.headers.get("HX-Request"):  # a part of a page: the whole page has to go
+        return Response(status=204, headers={"HX-Redirect": f"{PATH}/sign-in"})
+    return redirect(f"{PATH}/sign-in?{urlencode({'next': to})}", 303)
+
+
+def page(template: str, status: int = 200, **values: Any) -> Response:
+    """A page in the frame."""
+    who = g.get("principal")
+    html = render_template(
+        f"dashboard/{template}",
+        navigation=NAVIGATION if who else {},
+        tenant=who.tenant if who else None,
+        token=g.signed.token if "signed" in g else "",
+        told=_told(),
+        url=own_url(),
+        **values,
+    )
+    return make_response(html, status)
+
+
+def _told() -> str:
+    with suppress(Problem):  # a query that is no text has a page of its error, too
+        return request.args.get("told", "")[:200]
+    return ""
+
+
+def error_page(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A page that says what went wrong."""
+    response = page("error.html", status, code=status, detail=detail, title=f"Error {status}")
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    response.headers.update(headers or {})
+    return response
+
+
+@blueprint.errorhandler(Exception)
+def show_error(error: Exception) -> AnyResponse:
+    """The page of an error: never a problem document, never a stack."""
+    if isinstance(error, Problem):
+        return _of(error.status, error.detail, error.headers)
+    if isinstance(error, HTTPException):
+        return _of(error.code or 500, error.description or "")
+    if is_away(error):
+        return _of(503, "The database does not answer. Try again in a moment.")
+    raise error
+
+
+def _of(status: int, detail: str, headers: Mapping[str, str] | None = None) -> AnyResponse:
+    if status == 401:
+        return to_sign_in()
+    return error_page(status, detail, headers)
+
+
+@blueprint.after_request
+def protect(response: Response) -> Response:
+    """Headers of every page; static files may be kept for a while."""
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["X-Frame-Options"] = "DENY"
+    if this_request().endpoint == "dashboard.static":
+        response.headers["Cache-Control"] = "public, max-age=300"
+    return response

@@ -1,0 +1,19 @@
+"""Every page of the dashboard: what the application registers."""
+
+from __future__ import annotations
+
+from api.dashboard import (
+    definitions,
+    deliveries,
+    fallback,
+    keys_and_audit,
+    overview,
+    participants,
+    sign_in,
+)
+from api.dashboard.layout import blueprint
+
+MODULES = (sign_in, overview, definitions, participants, deliveries, keys_and_audit, fallback)
+to_overview = fallback.to_overview
+
+__all__ = ["MODULES", "blueprint", "to_overview"]

@@ -1,0 +1,71 @@
+"""Documentation of a route: written beside its view, read by api/openapi/document.py.
+
+A description is an attribute of the view: a request never sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import BaseModel, WithJsonSchema
+from typing_extensions import TypedDict
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+# What answers are made of: text that a schema says more of.
+Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]  # UTC, `Z`
+Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+class Message(TypedDict):
+    """What was done, in words."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query or a request header."""
+
+    name: str
+    schema: Mapping[str, Any]  # JSON Schema
+    description: str
+    where: str = "query"  # or "header"
+    is_required: bool = False
+    may_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One documented operation."""
+
+    summary: str
+    answers: Mapping[int, Any]  # status → the TypedDict of its body
+    body: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None  # of the body: sent by a test
+    problems: Sequence[str] = ()  # codes beyond those that every route may answer
+    parameters: Sequence[Parameter] = ()
+    content_types: Sequence[str] = field(default=("application/json",))
+    answer_type: str = "application/json"
+
+
+def describe(summary: str, **details: Any) -> Callable[[View], View]:
+    """Describe a view; the fields are those of Operation."""
+
+    def attach(view: View) -> View:
+        cast(Any, view).operation = Operation(summary, **details)
+        return view
+
+    return attach
+
+
+PAGE = (
+    Parameter("page", {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1},
+              "Which page, from 1."),
+    Parameter("page_size", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
+              "Items on a page."),
+)  # fmt: skip
+IS_ACTIVE = Parameter("is_active", {"type": "boolean"}, "Only the active ones, or only the others.")

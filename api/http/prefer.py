@@ -1,0 +1,71 @@
+"""Waiting for the worker, within bounds (contract §2, RFC 7240)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import BoundedSemaphore
+
+from api.http.request_context import this_request
+from workers.intake.client import WAIT_SECONDS_MAX
+
+
+class Waiters:
+    """How many requests of this process may wait at once; the others are answered 202."""
+
+    def __init__(self, most: int) -> None:
+        self._places = BoundedSemaphore(most)
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """A place to wait in, or False when all are taken."""
+        taken = self._places.acquire(blocking=False)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._places.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What the caller prefers."""
+
+    wait_seconds: float
+    is_async: bool = False
+    is_wait_named: bool = False
+
+    def without_wait(self) -> Preference:
+        """The same when no place to wait in is free."""
+        return Preference(0, self.is_async)
+
+    def applied(self, is_answered: bool) -> str | None:
+        """What `Preference-Applied` says: only ever what was done."""
+        if self.is_async and not is_answered:
+            return "respond-async"
+        return f"wait={self.wait_seconds:.0f}" if self.is_wait_named else None
+
+
+_WAIT = re.compile(r"wait\s*=\s*(\"?)(\d{1,6})\1", re.ASCII)
+
+
+def preference(default_seconds: float) -> Preference:
+    """Read `Prefer: respond-async` and `Prefer: wait=N`; what cannot be read is no preference.
+
+    Both together: wait so long, then answer 202 (RFC 7240 §4.1).
+    """
+    return _read(this_request().environ.get("HTTP_PREFER", ""), default_seconds)
+
+
+@lru_cache(maxsize=256)  # callers write one or two of them, again and again
+def _read(header: str, default_seconds: float) -> Preference:
+    wishes = [wish.partition(";")[0].strip() for wish in header.lower().split(",")]
+    is_async = "respond-async" in wishes
+    for wish in wishes:
+        if match := _WAIT.fullmatch(wish):
+            seconds = min(int(match[2]), WAIT_SECONDS_MAX)
+            return Preference(seconds, is_async, is_wait_named=True)
+    return Preference(0 if is_async else default_seconds, is_async)

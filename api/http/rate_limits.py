@@ -1,0 +1,92 @@
+"""Caps on writes, and the headers that tell how much is left."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from flask import Response, g, request
+
+from api.http import load_shedding
+from api.http.auth import is_current, principal
+from api.http.key_cache import Principal
+from api.http.problems import Problem, render, translate
+from api.http.request_context import app_context
+from workers.intake.client import Caps, Rate, Reason, Refusal, Stale, Unavailable, Writer
+
+RATE_LIMIT_CODES = (
+    "RATE_LIMIT_TENANT_EXCEEDED",
+    "RATE_LIMIT_KEY_EXCEEDED",
+    "RATE_LIMIT_PARTICIPANT_EXCEEDED",
+)
+_WHOSE = {"tenant": "for the tenant", "key": "with this key", "participant": "per participant"}
+
+
+def rate_exceeded(caps: Caps, refusal: Refusal) -> Problem:
+    """429 with the documented code: one more write would be over the cap that is named."""
+    seconds, reason = _seconds(refusal.reset_ms), refusal.reason
+    return Problem(
+        429,
+        f"RATE_LIMIT_{reason.upper()}_EXCEEDED",
+        f"At most {getattr(caps, reason)} writes a minute {_WHOSE[reason]}."
+        f" Try again in {seconds} s.",
+        headers={"Retry-After": seconds},
+    )
+
+
+def show_rate(rate: Rate | None) -> None:
+    """Put on this request's response, whatever it will be, how the tightest cap stands.
+
+    Limit and remaining in writes, reset in seconds from now; nothing where no cap applies.
+    """
+    if rate is not None:
+        g.rate_headers = {
+            "X-RateLimit-Limit": str(rate.limit),
+            "X-RateLimit-Remaining": str(rate.remaining),
+            "X-RateLimit-Reset": _seconds(rate.reset_ms),
+        }
+
+
+def show_standing() -> None:
+    """Show how the caps stand for a write that did not come to the door: it took no token."""
+    if "rate_headers" in g or "principal" not in g:
+        return
+    who = principal()
+    writer = Writer(who.tenant.id, who.key.id, g.get("participant_id"))
+    with suppress(Unavailable):  # then the answer stands without
+        show_rate(app_context().intake.standing(writer, who.caps))
+
+
+def refuse_spent(who: Principal) -> None:
+    """Refuse a batch before it is read: when a cap that all of it shares is used up, nothing of it
+    can be accepted.
+
+    Raises Problem, Unavailable, or Stale when the cap may have been changed.
+    """
+    writer = Writer(who.tenant.id, who.key.id, None)
+    shared: tuple[tuple[Reason, Caps], ...] = (
+        ("tenant", Caps(tenant=who.caps.tenant)),
+        ("key", Caps(key=who.caps.key)),
+    )
+    for reason, cap in shared:
+        rate = app_context().intake.standing(writer, cap)
+        if rate is None or rate.remaining:
+            continue
+        if not is_current(who):
+            raise Stale
+        show_rate(rate)
+        raise rate_exceeded(who.caps, Refusal(reason, rate.reset_ms))
+
+
+def render_refusal(error: Exception) -> Response:
+    """The error handler of writes: a refusal tells how the caps stand, too, and those who found the
+    intake full are not sent back all at once."""
+    problem = translate(error)
+    if problem.code == "overloaded":
+        problem.headers["Retry-After"] = load_shedding.retry_after()
+    if request.method == "POST" and problem.status < 500:
+        show_standing()
+    return render(problem)
+
+
+def _seconds(milliseconds: int) -> str:
+    return str(max(1, -(-milliseconds // 1_000)))

@@ -1,0 +1,64 @@
+"""The query of a URL as text: read strictly, since read loosely two ids could become one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from flask import Request
+from werkzeug.datastructures import ImmutableMultiDict, MultiDict
+
+from api.http.auth import tolerates_unknown
+from api.http.describe import Operation, Parameter
+from api.http.problems import FieldError, Problem, invalid, invalid_field
+from api.input.unknown_fields import unknown_parameters
+
+_NAME = re.compile(rb"[a-z_]{1,40}")
+
+
+class Asked(Request):
+    """A request whose parameters are all UTF-8; 422 names the one that is not, once it is read."""
+
+    @cached_property
+    def args(self) -> MultiDict[str, str]:
+        """The parameters, in their order."""
+        try:
+            text = self.query_string.decode()
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError:
+            raise invalid_field(_culprit(self.query_string), "text", "must be UTF-8") from None
+        return ImmutableMultiDict(pairs)
+
+
+def check(here: Request, operation: Operation) -> None:
+    """422 for a query with a name that its route does not describe, or with one of them twice: the
+    answer would be another than the one that was asked for."""
+    if not here.query_string:
+        return
+    known = {one.name: one for one in operation.parameters if one.where == "query"}
+    refusal = unknown_parameters(here.args, known) or _repeated(here.args, known)
+    if refusal is not None and not tolerates_unknown():
+        raise refusal
+
+
+def _repeated(given: MultiDict[str, str], known: Mapping[str, Parameter]) -> Problem | None:
+    names = [name for name, texts in given.lists() if len(texts) > 1]
+    once = [
+        FieldError(name, "repeated", "must be given once")
+        for name in names
+        if not known[name].may_repeat
+    ]
+    return invalid(*once) if once else None
+
+
+def _culprit(query: bytes) -> str:
+    """The name of the first parameter that is no text; `query` where that is no name of ours."""
+    for part in query.split(b"&"):
+        try:
+            unquote_to_bytes(part).decode()
+        except UnicodeDecodeError:
+            name = part.partition(b"=")[0]
+            return name.decode() if _NAME.fullmatch(name) else "query"
+    return "query"

@@ -1,0 +1,70 @@
+"""What a request is given to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import Request, current_app, request
+
+from api.http.key_cache import Directory
+from models.db import Engine
+from webhooks.egress import Policy
+from workers.intake.client import Intake
+
+if TYPE_CHECKING:
+    from api.http.failed_key_throttle import Throttle
+    from api.http.key_list import KeyList
+    from api.http.load_shedding import Memory
+    from api.http.prefer import Waiters
+    from settings import Settings
+
+_NAME = "unbroken"
+BASE_PATH = "/api/v1/gamify"  # contract §1
+SCRIP_PATH = "/v1"  # contract §1
+DASHBOARD_PATH = "/dashboard"  # pages for people
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """The connections of one API process."""
+
+    settings: Settings
+    engine: Engine  # sees every tenant: to find out who asks, and whether we can serve
+    rows: Engine  # sees the rows of one tenant at a time (api/http/tenant_session.py)
+    intake: Intake
+    directory: Directory
+    waiters: Waiters
+    memory: Memory  # of what the door was told a moment ago
+    throttle: Throttle  # of guessers of keys
+    key_list: KeyList  # of keys that no throttle refuses
+    policy: Policy  # which URLs destinations may have
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+        self.rows.dispose()
+        self.intake.close()
+
+
+def app_context() -> AppContext:
+    """The context of the application that serves this request."""
+    return cast(AppContext, current_app.extensions[_NAME])
+
+
+def this_request() -> Request:
+    """The request itself: Flask's `request` looks it up anew at every use."""
+    return cast(Request, cast(Any, request)._get_current_object())
+
+
+def is_https(here: Request) -> bool:
+    """Whether the caller speaks https, to us or to a proxy of the operator's."""
+    behind_proxies = app_context().settings.proxies > 0
+    forwarded = here.headers.get("X-Forwarded-Proto", "") if behind_proxies else ""
+    return here.is_secure or forwarded.rpartition(",")[2].strip() == "https"
+
+
+def own_url() -> str:
+    """Where this service is, as the caller reaches it."""
+    here = this_request()
+    return f"{'https' if is_https(here) else 'http'}://{here.host}"

@@ -1,0 +1,33 @@
+"""The rows that a request may see: those of the tenant that asks, and Postgres sees to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.http.auth import tenant
+from api.http.request_context import app_context
+from models.db import Session, tenant_isolation
+from workers.runtime.failpoints import failpoint
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A connection that reads without a transaction: one round trip a statement."""
+    with tenant_isolation.reading(app_context().rows, tenant().id) as session:
+        yield session
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A transaction: committed when the block ends, rolled back when it raises."""
+    with tenant_isolation.transaction(app_context().rows, tenant().id) as session:
+        yield session
+    failpoint("api.after_commit")
+
+
+@contextmanager
+def snapshot() -> Iterator[Session]:
+    """A transaction that reads what one moment saw, however many statements it takes."""
+    with tenant_isolation.snapshot(app_context().rows, tenant().id) as session:
+        yield session

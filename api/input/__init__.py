@@ -1,0 +1,1 @@
+"""What callers send: read, checked, and named where it is wrong."""

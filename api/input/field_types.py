@@ -1,0 +1,102 @@
+"""Fields and parameters that more than one page of the documentation has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from api.http.problems import Problem, not_found
+from api.input.validation import parse_instant
+from models import clock
+
+# No white space, no control characters, and none of those that end an attribute in HTML: they
+# stand in no URL. The host is not empty and nobody is named before it.
+_WEB_URL = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x1f\x7f-\x9f\x22<>\\/?#@:\[\]]+)"
+    r"(:[0-9]{1,5})?([/?#][^\s\x00-\x1f\x7f-\x9f\x22<>\\]*)?$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _WebUrl:
+    """What pydantic is told of a URL: how to check it, and how a schema says so."""
+
+    chars_max: int
+
+    def __get_pydantic_core_schema__(
+        self, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        text = core_schema.str_schema(strict=True, min_length=1, max_length=self.chars_max)
+        return core_schema.no_info_after_validator_function(_checked, text)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"format": "uri", "pattern": _WEB_URL}
+
+
+def web_url(chars_max: int) -> _WebUrl:
+    """An http(s) URL with a host and without credentials, kept as given.
+
+    To be used as `AvatarUrl = Annotated[str, web_url(500)]`.
+    """
+    return _WebUrl(chars_max)
+
+
+def _checked(url: str) -> str:
+    if not re.fullmatch(_WEB_URL, url) or not _is_readable(url):
+        raise PydanticCustomError(
+            "url", "must be an http or https URL such as https://cdn.example.com/a.png"
+        )
+    return url
+
+
+def _is_readable(url: str) -> bool:
+    """Whether the standard library can take it apart: it knows which addresses and ports exist."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # far enough, and every clock and library can say it
+
+
+def _bound(instant_us: int) -> datetime:
+    """An instant of a window, as a row holds it."""
+    if not 0 <= instant_us <= clock.to_us(_LATEST):
+        raise PydanticCustomError("timestamp", "must lie between 1970 and 2200")
+    return clock.from_us(instant_us)
+
+
+# When something starts or ends.
+Bound = Annotated[
+    datetime,
+    PlainValidator(lambda value: _bound(parse_instant(value))),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+def uuid_in_path(noun: str, text: str) -> UUID:
+    """The id in a path; 404 `{noun}_not_found` for what cannot be one: it is nobody's."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        raise _no_id(noun, text) from None
+    if str(parsed) != text.lower():  # UUID() also takes braces, urn: and no hyphens
+        raise _no_id(noun, text)
+    return parsed
+
+
+def _no_id(noun: str, text: str) -> Problem:
+    """404 of a code, say, where an id is meant: that one exists helps nobody."""
+    found = not_found(noun, text)
+    return Problem(404, found.code, f"{found.detail}: its id is a UUID, as it was answered")

@@ -1,0 +1,128 @@
+"""Fields and parameters that no description knows: refused, with the closest name that it does."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from flask import g
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from api.http.problems import FieldError, Problem, invalid
+from api.input.field_messages import EXTRA, FIELD_CHARS_MAX, field_error, path_of, shown
+
+UNKNOWN_FIELD = "unknown_field"
+NAMED_MAX = 10  # enough to see the mistake; a megabyte of names is not sent back
+LISTED_MAX = 20
+LOOKED_FOR_MAX = 100  # different names of one request; each takes a tenth of a millisecond
+_CLOSE = 0.6  # difflib's own default: `timestmp` is close to `timestamp`, `offset` to nothing
+
+# No request in the documents has a field or a parameter that we do not know. Where one is found,
+# its model takes it as a field, and it is listed here with its source.
+#
+# One rule of theirs differs: PATCH /participants/{id} answers 400 `no_fields_to_update` to a body
+# that "contained no recognised fields" (Participants API, PATCH, Errors).
+
+
+def has_unknown(found: Sequence[ErrorDetails]) -> bool:
+    """Whether a model found a field that it does not know."""
+    return any(one["type"] == EXTRA for one in found)
+
+
+def refusal(model: type[BaseModel], found: Sequence[ErrorDetails]) -> Problem:
+    """422: the fields that cannot be used, and those that are not known."""
+    others = [field_error(one) for one in found if one["type"] != EXTRA]
+    extra = [one for one in found if one["type"] == EXTRA]
+    named = [_unknown(model, one) for one in extra[:NAMED_MAX]]
+    return invalid(*others, *named) if others else unknown(named, len(extra))
+
+
+def unknown_in(known: Iterable[str], value: Iterable[str]) -> list[FieldError]:
+    """The names in an object that are not among those known, the first of them."""
+    return _named("field", value, tuple(known))
+
+
+def unknown(named: Sequence[FieldError], count: int) -> Problem:
+    """422 `unknown_field`: some of however many names that are not known."""
+    names = ", ".join(one.field for one in named)
+    more = f" and {count - len(named):,} more" if count > len(named) else ""
+    return Problem(422, UNKNOWN_FIELD, f"Unknown: {names}{more}", named)
+
+
+def unknown_parameters(given: Iterable[str], known: Collection[str]) -> Problem | None:
+    """422 for the names in a query that its route does not know; None where it knows them all."""
+    names = [name for name in dict.fromkeys(given) if name not in known]
+    return unknown(_named("parameter", names, tuple(known)), len(names)) if names else None
+
+
+def _unknown(model: type[BaseModel], found: ErrorDetails) -> FieldError:
+    message = _message("field", str(found["loc"][-1]), _known(model, found["loc"]))
+    return FieldError(path_of(found), UNKNOWN_FIELD, message)
+
+
+def _named(noun: str, names: Iterable[str], known: tuple[str, ...]) -> list[FieldError]:
+    others = [name for name in names if name not in known][:NAMED_MAX]
+    return [FieldError(shown(name), UNKNOWN_FIELD, _message(noun, name, known)) for name in others]
+
+
+# -- what is meant ---------------------------------------------------------------------------
+
+
+def _message(noun: str, name: str, known: tuple[str, ...]) -> str:
+    close = _meant(name[:FIELD_CHARS_MAX], known)
+    if close is not None:
+        return f"is not a {noun} of this request: did you mean `{close}`?"
+    listed = ", ".join(f"`{one}`" for one in known[:LISTED_MAX])
+    return f"is not a {noun} of this request: it takes {listed or 'none'}"
+
+
+def _meant(name: str, known: tuple[str, ...]) -> str | None:
+    """As `closest`, for the first names of a request: a batch repeats its mistakes in each item,
+    and a thousand times ten names would take a second."""
+    meant: dict[tuple[str, tuple[str, ...]], str | None] = g.setdefault("meant", {})
+    key = (name, known)
+    if key not in meant and len(meant) < LOOKED_FOR_MAX:
+        meant[key] = closest(name, known)
+    return meant.get(key)
+
+
+def closest(name: str, known: tuple[str, ...]) -> str | None:
+    """The known name that an unknown one is closest to; None when none is close. Pure."""
+    words, plain = {_plain(one): one for one in known}, _plain(name)
+    close = difflib.get_close_matches(plain, words, n=1, cutoff=_CLOSE)
+    if close:
+        return words[close[0]]
+    parts = (one for one in known if plain in one.split("_"))  # `grace` of `grace_periods`
+    return next(parts, None)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _known(model: type[BaseModel], steps: Sequence[int | str]) -> tuple[str, ...]:
+    """The fields of the model that holds the last step of a path."""
+    here = [model]
+    for step in steps[:-1]:
+        if isinstance(step, str):  # a field, or the tag of the model that is meant in a union
+            here = _below(here, step) or [one for one in here if _has_tag(one, step)]
+    return tuple(name for one in here for name in one.model_fields)
+
+
+def _below(models: Iterable[type[BaseModel]], name: str) -> list[type[BaseModel]]:
+    fields = [one.model_fields[name] for one in models if name in one.model_fields]
+    return [inner for field in fields for inner in _models_in(field.annotation)]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _has_tag(model: type[BaseModel], tag: str) -> bool:
+    kinds = (one.annotation for one in model.model_fields.values())
+    return any(tag in get_args(one) for one in kinds if get_origin(one) is Literal)

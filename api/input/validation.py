@@ -1,0 +1,315 @@
+"""Bodies and parameters: read within bounds, checked by models, refused with the field named."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import zlib
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from flask import g, request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+)
+from pydantic import ValidationError as ModelError
+from pydantic_core import PydanticCustomError
+
+from api.http.auth import tolerates_unknown
+from api.http.problems import Problem, invalid_field
+from api.http.request_context import this_request
+from api.input.field_messages import CODE_CHARS, NO_NUL, PRINTABLE, checked, errors_of
+from api.input.json_text import parse_json
+from api.input.unknown_fields import has_unknown, refusal, unknown, unknown_in
+from models import clock
+from models.rules.periods import zone_names
+
+BODY_BYTES_MAX = 1_000_000  # contract §1: 1 MB, also after inflating
+FREE_FORM_BYTES_MAX = 16 * 1024
+FREE_FORM_DEPTH_MAX = 20
+_EPOCH = date(1970, 1, 1)
+NUMBER_MAX = int(sys.float_info.max)  # beyond it a JSON reader with floats sees infinity
+PAGE_SIZE_MAX = 100
+
+
+# -- types of fields -------------------------------------------------------------------------
+
+ParticipantId = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=PRINTABLE)
+]
+Code = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=50, pattern=CODE_CHARS)
+]
+Name = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=PRINTABLE)
+]
+Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=NO_NUL)]
+
+REASON_CHARS_MAX = 500
+Reason = Annotated[str, StringConstraints(strict=True, max_length=REASON_CHARS_MAX, pattern=NO_NUL)]
+
+
+def _zone(name: str) -> str:
+    if name not in zone_names():
+        raise PydanticCustomError("timezone", "must be an IANA time zone such as Australia/Sydney")
+    return name
+
+
+Zone = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=64),
+    AfterValidator(_zone),
+    Field(description="An IANA time zone, such as `Australia/Sydney`."),
+]
+
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+
+
+def parse_instant(value: Any) -> int:
+    """Microseconds since 1970 of an RFC 3339 timestamp."""
+    if isinstance(value, str) and _RFC3339.fullmatch(value):
+        try:
+            return clock.to_us(datetime.fromisoformat(value.upper()))
+        except ValueError:
+            pass  # the 30th of February, a leap second: well formed, but no instant we can keep
+    raise PydanticCustomError(
+        "timestamp", "must be an RFC 3339 timestamp with a zone, such as 2026-05-23T08:15:00Z"
+    )
+
+
+Instant = Annotated[
+    int,
+    PlainValidator(parse_instant),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+AHEAD_US_MAX = 60_000_000  # by which another machine's clock may be ahead
+
+
+def _past(instant_us: int) -> int:
+    if not 0 <= instant_us <= clock.now_us() + AHEAD_US_MAX:
+        raise PydanticCustomError("past", "must be from 1970 on, and not in the future")
+    return instant_us
+
+
+Past = Annotated[Instant, AfterValidator(_past)]
+
+
+def _free_form(value: Any) -> str:
+    """An object's JSON text; free form, but bounded (contract §1)."""
+    if not isinstance(value, dict):
+        raise PydanticCustomError("object", "must be an object")
+    _check_free_form(value, 1)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > FREE_FORM_BYTES_MAX:
+        raise PydanticCustomError("too_large", "must be at most 16 KB as JSON")
+    return text
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _check_free_form(value: Any, depth: int) -> None:
+    match value:
+        case dict() | list() if depth > FREE_FORM_DEPTH_MAX:
+            raise PydanticCustomError("too_deep", "must be at most 20 levels deep")
+        case str():
+            if "\x00" in value or _SURROGATE.search(value):
+                raise PydanticCustomError("text", "must not contain U+0000 or lone surrogates")
+        case int() | float():
+            if not abs(value) <= NUMBER_MAX:  # false for NaN too
+                raise PydanticCustomError("number", "must contain finite numbers only")
+        case dict():
+            for key, inner in value.items():
+                _check_free_form(key, depth)
+                _check_free_form(inner, depth + 1)
+        case list():
+            for inner in value:
+                _check_free_form(inner, depth + 1)
+
+
+FreeForm = Annotated[
+    str,
+    PlainValidator(_free_form),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Any object: at most 16 KB as JSON and 20 levels deep, finite numbers.",
+        }
+    ),
+]
+
+
+def _unchangeable(value: Any) -> None:
+    raise PydanticCustomError("fixed", "cannot be changed")
+
+
+# In a change: what was set once stays. No value satisfies its schema.
+Fixed = Annotated[
+    None,
+    PlainValidator(_unchangeable),
+    WithJsonSchema({"not": {}, "description": "Cannot be changed."}),
+]
+
+
+class Body(BaseModel):
+    """A request's JSON object. Fields that it does not know are refused, at every depth, unless
+    the operator lets its tenant send them; then they are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    is_always_strict: ClassVar[bool] = False  # whatever the operator allows
+
+
+B = TypeVar("B", bound=Body)
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def body(model: type[B]) -> B:
+    """The request's JSON body as a model; 400, 413, 415 or 422 otherwise."""
+    return validated(model, json_body())
+
+
+def json_body() -> Any:
+    """The request's JSON body as it was sent; 400, 413 or 415 otherwise."""
+    require_type("application/json")
+    g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
+    return g.sent_json
+
+
+def validated(model: type[B], value: Any) -> B:
+    """A value as a model; 422 otherwise."""
+    try:
+        return model.model_validate(value)
+    except ModelError as error:
+        found = errors_of(error)
+        if model.is_always_strict or not has_unknown(found) or not tolerates_unknown():
+            raise refusal(model, found) from None
+    try:
+        return model.model_validate(value, extra="ignore")
+    except ModelError as error:
+        raise refusal(model, errors_of(error)) from None
+
+
+def has_no_body() -> bool:
+    """Whether nothing at all was sent, whatever its content type."""
+    here = this_request()
+    return not here.content_length and "HTTP_TRANSFER_ENCODING" not in here.environ
+
+
+def check_no_body() -> None:
+    """422 for a body where none is taken: who sends `{"dry_run": true}` wants something else."""
+    text = b"" if has_no_body() else read_body().strip()
+    if text in (b"", b"{}", b"null") or tolerates_unknown():
+        return
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise invalid_field("body", "unexpected", "must be empty: this request takes none")
+    if value:
+        raise unknown(unknown_in((), value), len(value))
+
+
+def require_type(*allowed: str) -> str:
+    """The request's media type, which must be one of those allowed."""
+    if request.environ.get("CONTENT_TYPE") == allowed[0]:
+        return allowed[0]  # as nearly everybody writes it: nothing to parse
+    if request.mimetype not in allowed:
+        raise Problem(415, "unsupported_media_type", f"Send Content-Type: {' or '.join(allowed)}")
+    return request.mimetype
+
+
+def read_body() -> bytes:
+    """The body, inflated, at most 1 MB of it."""
+    here = this_request()
+    if (here.content_length or 0) > BODY_BYTES_MAX:
+        raise _too_large()  # before waiting for all that
+    raw = _bounded(here.stream.read(BODY_BYTES_MAX + 1))
+    encoding = here.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if encoding == "gzip":
+        return _inflate(raw)
+    if encoding not in ("", "identity"):
+        raise Problem(415, "unsupported_media_type", "Send Content-Encoding: gzip or none")
+    return raw
+
+
+def _bounded(text: bytes) -> bytes:
+    if len(text) > BODY_BYTES_MAX:
+        raise _too_large()
+    return text
+
+
+def _too_large() -> Problem:
+    return Problem(413, "body_too_large", "The body may be at most 1 MB")
+
+
+def _inflate(raw: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        inflated = _bounded(inflater.decompress(raw, BODY_BYTES_MAX + 1))
+    except zlib.error:
+        raise Problem(400, "invalid_encoding", "The body is not valid gzip") from None
+    if not inflater.eof or inflater.unused_data:
+        raise Problem(400, "invalid_encoding", "The body is not one whole gzip member")
+    return inflated
+
+
+# -- parameters ------------------------------------------------------------------------
+
+
+_PARTICIPANT_ID = TypeAdapter(ParticipantId)
+
+
+def participant_id_in_path(text: str) -> str:
+    """The participant id of a path, under the same rules as in a body."""
+    found: str = checked("participant_id", _PARTICIPANT_ID, text)
+    return found
+
+
+def query_int(name: str, default: int, low: int, high: int) -> int:
+    """A whole number in plain ASCII digits within bounds."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+        raise invalid_field(name, "int_range", f"must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def query_day(name: str) -> int | None:
+    """A calendar date, `2026-05-23`, in days since 1970-01-01; None when not given."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            raise ValueError  # noqa: TRY301 - fromisoformat reads week dates too
+        return (date.fromisoformat(text) - _EPOCH).days
+    except ValueError:
+        raise invalid_field(name, "date", "must be a date such as 2026-05-23") from None
+
+
+def query_bool(name: str) -> bool | None:
+    """`true` or `false`; None when not given."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if text not in ("true", "false"):
+        raise invalid_field(name, "bool", "must be true or false")
+    return text == "true"
+
+
+def page_window() -> tuple[int, int]:
+    """`page` and `page_size` (contract §1)."""
+    return query_int("page", 1, 1, 1_000_000), query_int("page_size", 50, 1, PAGE_SIZE_MAX)

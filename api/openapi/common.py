@@ -1,0 +1,94 @@
+"""What the OpenAPI document says that no route says: keys, headers, problems, path parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from api.input.validation import Code, ParticipantId
+
+Json = dict[str, Any]
+
+VERSION = "1"  # of the API, as its base path says; the software counts its own
+SCHEMAS = "#/components/schemas/{model}"
+EXAMPLE_ID = "01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f"
+
+ABOUT = """\
+Streaks, badges and points as a backend you run yourself.
+
+**Keys.** Send your key as `X-API-Key: …` or as `Authorization: Bearer …`. `bq_live_…` keys see
+production, `bq_test_…` keys the sandbox: the same tenant, fully separate data. Operations that
+manage need a key with the `admin` scope.
+
+**Errors** are problem documents (RFC 9457, `application/problem+json`). Switch on `code`: the list
+is closed and codes are never renamed. Invalid input names each field in `errors`.
+
+**Writes** are queued and applied by a worker. The answer waits for that, two seconds unless
+`Prefer: wait=N` says otherwise, and is 200 with the result, or 202: accepted, to be applied exactly
+once in effect, and to be asked after at `status_url`.
+
+**Strings** hold no U+0000 and no lone surrogates. Instants are RFC 3339 in UTC with `Z`. Bodies are
+at most 1 MB, also after `Content-Encoding: gzip`.
+
+**Unknown names.** A field of a body or a parameter of a query that is not known is refused with 422
+`unknown_field`, which names the closest one that is known."""
+
+PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, example, description
+    "participant_id": (
+        TypeAdapter(ParticipantId).json_schema(),
+        "user_42",
+        "Your own id of the participant. Percent-encode what a path cannot hold, `/` included.",
+    ),
+    "fact_id": (
+        {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
+        "evt_01939c7e6a1b7c3d9e4f0a1b2c3d4e5f",
+        "The id of the fact.",
+    ),
+    "leaderboard_code": (
+        TypeAdapter(Code).json_schema(),
+        "best_month",
+        "The code of an active leaderboard.",
+    ),
+    "code": (TypeAdapter(Code).json_schema(), "daily_login", "The code of the definition."),
+}
+ANY_ID = ({"type": "string", "format": "uuid"}, EXAMPLE_ID, "An id that was answered.")
+
+PROBLEM: Json = {
+    "title": "Problem",
+    "description": "Why a request was refused (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "For people; it may change."},
+        "code": {"type": "string", "description": "For programs; it is never renamed."},
+        "request_id": {"type": "string", "description": "As in `X-Request-Id`."},
+        "errors": {"type": "array", "items": {"$ref": SCHEMAS.format(model="FieldError")}},
+    },
+}
+FIELD_ERROR: Json = {
+    "title": "FieldError",
+    "description": "One invalid field or parameter. The input is not echoed.",
+    "type": "object",
+    "required": ["field", "code", "message"],
+    "properties": {
+        "field": {"type": "string", "description": "Its path: `milestones.0.count`."},
+        "code": {"type": "string"},
+        "message": {"type": "string"},
+    },
+}
+_TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
+HEADERS: dict[str, tuple[Json, str]] = {
+    "X-Request-Id": (_TEXT, "Yours, when you sent one that is sane, or a new one."),
+    "X-RateLimit-Limit": (_COUNT, "Writes a minute under the tightest cap that applies, if any."),
+    "X-RateLimit-Remaining": (_COUNT, "How many of them are left."),
+    "X-RateLimit-Reset": (_COUNT, "Seconds until all are free again."),
+    "Retry-After": (_COUNT, "Seconds to wait before another try."),
+    "Location": (_TEXT, "Where to ask what became of the write."),
+    "Preference-Applied": (_TEXT, "What of `Prefer` was done."),
+    "WWW-Authenticate": (_TEXT, "`Bearer`"),
+    "Allow": (_TEXT, "The methods of this path."),
+}

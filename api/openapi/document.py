@@ -1,0 +1,274 @@
+"""The OpenAPI 3.1 document: made from the routes, their descriptions and the models that validate.
+
+It is made when it is first asked for; a request to any other route never comes here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from api.http.describe import Operation, Parameter
+from api.http.problems import CODES, TITLES
+from api.openapi.common import (
+    ABOUT,
+    ANY_ID,
+    FIELD_ERROR,
+    HEADERS,
+    PATH_PARAMETERS,
+    PROBLEM,
+    SCHEMAS,
+    VERSION,
+    Json,
+)
+from api.openapi.routes import CHAPTER_TEXTS, Route, routes
+
+NDJSON = "application/x-ndjson"
+
+
+def text_of(app: Flask) -> str:
+    """The document as it is served, printed and committed: the same bytes every time."""
+    return json.dumps(document(app), indent=1, ensure_ascii=False) + "\n"
+
+
+def document(app: Flask) -> Json:
+    """The whole document. A route that nobody described is left out."""
+    described = [(one, one.operation) for one in routes(app) if one.operation]
+    schemas, definitions = _schemas([operation for _, operation in described])
+    definitions |= {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
+    _loosen_changes(described, definitions)
+    _loosen_batches(described, definitions)
+    maker = _Maker(schemas, {})
+    paths: dict[str, Json] = {}
+    for route, operation in described:
+        entry = paths.setdefault(route.path, {})
+        entry[route.method.lower()] = maker.operation(route, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Unbroken",
+            "version": VERSION,
+            "summary": "Streaks, badges and points",
+            "description": ABOUT,
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"apiKey": []}, {"bearer": []}],
+        "tags": [
+            {"name": name, "description": CHAPTER_TEXTS.get(name, "")}
+            for name in dict.fromkeys(route.chapter for route, _ in described)
+        ],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "headers": {
+                name: {"schema": schema, "description": text}
+                for name, (schema, text) in HEADERS.items()
+            },
+            "responses": dict(sorted(maker.refusals.items())),
+            "schemas": dict(sorted(definitions.items())),
+        },
+    }
+
+
+# -- schemas ---------------------------------------------------------------------------------
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """A property's title would only repeat its name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def _schemas(operations: Sequence[Operation]) -> tuple[dict[Any, Json], dict[str, Json]]:
+    """The schema of every body and answer, and the definitions that they refer to."""
+    bodies = [(one.body, "validation") for one in operations if one.body]
+    answers = [(kind, "serialization") for one in operations for kind in one.answers.values()]
+    kinds = dict.fromkeys([*bodies, *answers])
+    inputs: list[Any] = [(kind, mode, TypeAdapter(kind)) for kind, mode in kinds]
+    found, rest = TypeAdapter.json_schemas(
+        inputs, ref_template=SCHEMAS, schema_generator=_WithoutTitles
+    )
+    return {kind: schema for (kind, _), schema in found.items()}, rest.get("$defs", {})
+
+
+def _loosen_changes(
+    described: Sequence[tuple[Route, Operation]], definitions: dict[str, Json]
+) -> None:
+    """What a change leaves out stays as it is: nothing has a default, and something is given."""
+    for route, operation in described:
+        if route.method == "PATCH" and operation.body:
+            schema = definitions[operation.body.__name__]
+            schema["minProperties"] = 1
+            for one in schema["properties"].values():
+                one.pop("default", None)
+
+
+def _loosen_batches(
+    described: Sequence[tuple[Route, Operation]], definitions: dict[str, Json]
+) -> None:
+    """An item that is not as it should be does not spoil the others: the request is accepted."""
+    anything = {"description": "Anything else is refused by itself, in its place in `results`."}
+    for _, operation in described:
+        if operation.body and NDJSON in operation.content_types:
+            for one in definitions[operation.body.__name__]["properties"].values():
+                one["items"] = {"anyOf": [one["items"], anything]}
+
+
+# -- operations ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Writes operations; keeps the refusals that they share."""
+
+    schemas: Mapping[Any, Json]
+    refusals: dict[str, Json]
+
+    def operation(self, route: Route, operation: Operation) -> Json:
+        """One operation of the document."""
+        made: Json = {
+            "operationId": route.name,
+            "tags": [route.chapter],
+            "summary": operation.summary,
+            "description": _description(route),
+        }
+        if route.is_public:
+            made["security"] = []
+        elif route.is_for_admins:
+            made["security"] = [{"apiKey": ["admin"]}, {"bearer": ["admin"]}]
+        if parameters := [*_path_parameters(route), *map(_parameter, operation.parameters)]:
+            made["parameters"] = parameters
+        if operation.body:
+            made["requestBody"] = self._body(operation)
+        made["responses"] = self._answers(operation) | self._refusals(route, operation)
+        return made
+
+    def _body(self, operation: Operation) -> Json:
+        content: Json = {}
+        for kind in operation.content_types:
+            if kind == "application/json":
+                content[kind] = {"schema": self.schemas[operation.body]}
+                if operation.example is not None:
+                    content[kind]["example"] = operation.example
+            else:
+                text = "One item a line, each a JSON object."
+                content[kind] = {"schema": {"description": text}}  # no JSON value: no type
+        return {"required": True, "content": content}
+
+    def _answers(self, operation: Operation) -> Json:
+        names = ["X-Request-Id"]
+        if 202 in operation.answers:  # it goes through the queue: caps apply
+            names += [name for name in HEADERS if name.startswith("X-RateLimit")]
+        if any(one.name == "Prefer" for one in operation.parameters):
+            names.append("Preference-Applied")
+        made = {}
+        for status, kind in operation.answers.items():
+            queued = ["Location"] if status == 202 and "Preference-Applied" in names else []
+            later = ["Retry-After"] if status == 503 else []
+            made[str(status)] = {
+                "description": HTTPStatus(status).phrase,
+                "headers": _headers(*names, *queued, *later),
+                "content": {operation.answer_type: {"schema": self.schemas[kind]}},
+            }
+        return made
+
+    def _refusals(self, route: Route, operation: Operation) -> Json:
+        by_status: dict[int, list[str]] = {}
+        for code in CODES:  # in their order
+            if code in operation.problems or code in _common(route, operation):
+                by_status.setdefault(CODES[code][0], []).append(code)
+        return {
+            str(status): {"$ref": f"#/components/responses/{self._refusal(status, codes)}"}
+            for status, codes in by_status.items()
+            if status not in operation.answers
+        }
+
+    def _refusal(self, status: int, codes: Sequence[str]) -> str:
+        """The name of a refusal among the shared ones: its codes."""
+        name = ".".join(codes)
+        schema = {
+            "allOf": [{"$ref": SCHEMAS.format(model="Problem")}],
+            "properties": {"status": {"const": status}, "code": {"enum": list(codes)}},
+        }
+        headers = {401: ["WWW-Authenticate"], 405: ["Allow"]}.get(status, [])
+        if status in (429, 503):
+            headers = ["Retry-After"]
+        if status == 429:
+            headers += [name for name in HEADERS if name.startswith("X-RateLimit")]
+        self.refusals[name] = {
+            "description": "\n".join(
+                [TITLES[status] + ".", *(f"- `{code}`: {CODES[code][1]}" for code in codes)]
+            ),
+            "headers": _headers("X-Request-Id", *headers),
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        return name
+
+
+def _description(route: Route) -> str:
+    """What the view's docstring says, without the sources that it names."""
+    text = re.sub(r"\s*\((?:contract|seed)[^)]*\)", "", inspect.getdoc(route.view) or "")
+    return text + ("\n\nNeeds a key with the `admin` scope." if route.is_for_admins else "")
+
+
+def _path_parameters(route: Route) -> Iterator[Json]:
+    for name in re.findall(r"{(\w+)}", route.path):
+        schema, example, text = PATH_PARAMETERS.get(name, ANY_ID)
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": text,
+            "schema": schema,
+            "example": example,
+        }
+
+
+def _parameter(one: Parameter) -> Json:
+    return {
+        "name": one.name,
+        "in": one.where,
+        "required": one.is_required,
+        "description": one.description,
+        "schema": dict(one.schema),
+    }
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _common(route: Route, operation: Operation) -> set[str]:
+    """The codes that no description needs to name."""
+    codes: set[str] = set()
+    if not route.is_public:
+        codes |= {"unauthorized", "forbidden", "too_many_failed_keys", "unavailable"}
+        codes.add("unknown_field")  # of the query
+        if route.method != "GET":
+            codes.add("outcome_unknown")
+    if route.rule.arguments:
+        codes |= {"invalid_path", "route_not_found", "method_not_allowed"}
+    if route.method != "GET":  # one that takes no body reads what was sent, to refuse it
+        codes |= {"invalid_json", "invalid_encoding", "body_too_large", "unsupported_media_type"}
+        codes |= {"bad_request", "body_too_slow", "overloaded"}
+    is_read = route.method == "GET" and not operation.parameters
+    if not is_read or "participant_id" in route.rule.arguments:
+        codes.add("validation_error")
+    if 202 in operation.answers:
+        codes.add("overloaded")
+    if operation.body and "timestamp" in operation.body.model_fields:
+        codes.add("timestamp_out_of_range")
+    return codes

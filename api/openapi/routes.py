@@ -1,0 +1,142 @@
+"""The routes of an application, as its documentation lists them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from api.http.auth import require_admin
+from api.http.describe import Operation
+from api.http.request_context import BASE_PATH, DASHBOARD_PATH, SCRIP_PATH
+
+# Blueprint → its chapter. The order is that of the reference.
+CHAPTERS = {
+    "ticks": "Ticks",
+    "streaks": "Streaks",
+    "participant_streaks": "Streaks",
+    "at_risk": "Streaks",
+    "awards": "Badges",
+    "badges": "Badges",
+    "points": "Points",
+    "tiers": "Tiers",
+    "tier_assignments": "Tiers",
+    "rewards": "Rewards",
+    "claims": "Rewards",
+    "challenges": "Challenges",
+    "participant_challenges": "Challenges",
+    "leaderboards": "Leaderboards",
+    "participants": "Participants",
+    "personal_data": "Participants",
+    "erasures": "Participants",
+    "people": "Participants",
+    "scrip": "Scrip",
+    "programs": "Programs",
+    "webhooks": "Webhooks",
+    "webhook_secrets": "Webhooks",
+    "webhook_trials": "Webhooks",
+    "deliveries": "Webhooks",
+    "replays": "Webhooks",
+    "facts": "Facts",
+    "dead_letters": "Dead letters",
+    "imports": "Import",
+    "audit": "Audit",
+    "health": "Service",
+    "reference": "Service",
+}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+CHAPTER_TEXTS = {
+    "Ticks": "Record that somebody did something, and ask what became of it.",
+    "Streaks": "Define what is counted; read who stands where, and why.",
+    "Badges": "Define badges, award them, and list who earned which.",
+    "Points": "Award and deduct points, and read the ledger that keeps every movement.",
+    "Tiers": "Define tiers, assign one, and read who is in which.",
+    "Rewards": "Define what points buy, claim it, and list who claimed what.",
+    "Challenges": "Define targets, and read how far everybody is.",
+    "Leaderboards": "Rank by longest streak or points in a rolling window, at any size.",
+    "Participants": "The people your application tells about.",
+    "Scrip": "The same participants, as Scrip's API names them.",
+    "Programs": "What participants can be enrolled in through Scrip's API.",
+    "Webhooks": "Where facts are sent.",
+    "Facts": "What happened, to be fetched at your own pace.",
+    "Dead letters": "Accepted writes that could not be applied: to be replayed or discarded.",
+    "Import": "Bring along what participants had elsewhere; silent, and idempotent by row.",
+    "Audit": "Who changed what: written with each change of an admin or the operator.",
+    "Service": "Health, and this documentation. No key is needed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    rule: Rule
+    view: Callable[..., Any]
+    operation: Operation | None
+
+    @property
+    def path(self) -> str:
+        """The path as a template of the document."""
+        return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(self.rule.rule))
+
+    @property
+    def name(self) -> str:
+        """A name for programs, unlike any other."""
+        name = str(self.view.__name__)
+        if self.is_second_spelling:
+            return f"admin_{name}"
+        return f"scrip_{name}" if self.path.startswith(SCRIP_PATH) else name
+
+    @property
+    def is_second_spelling(self) -> bool:
+        """Whether the same view is also found at a shorter path."""
+        return self.path.startswith(f"{BASE_PATH}/admin/streaks")
+
+    @property
+    def chapter(self) -> str:
+        """Which part of the reference it belongs to."""
+        blueprint = str(self.rule.endpoint).rpartition(".")[0].rpartition(".")[2]
+        return CHAPTERS.get(blueprint, blueprint.capitalize())
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it asks for no key."""
+        return not self.path.startswith((BASE_PATH, SCRIP_PATH))
+
+    @property
+    def is_for_admins(self) -> bool:
+        """Whether `require_admin` guards it."""
+        return any(one.__code__ is _GUARD for one in _layers(self.view))
+
+
+def _layers(view: Any) -> Iterator[Any]:
+    while view is not None:
+        yield view
+        view = getattr(view, "__wrapped__", None)
+
+
+_GUARD = require_admin(lambda: None).__code__
+
+
+def routes(app: Flask) -> list[Route]:
+    """Every method of every path, in the order of the reference."""
+    found = [
+        Route(method, rule, view, getattr(view, "operation", None))
+        for rule in app.url_map.iter_rules()
+        if not rule.rule.startswith(DASHBOARD_PATH)
+        for view in [app.view_functions[rule.endpoint]]
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+    order = list(dict.fromkeys(CHAPTERS.values()))
+    order += sorted({one.chapter for one in found} - set(order))
+
+    def place(one: Route) -> tuple[Any, ...]:
+        here = (one.is_second_spelling, one.path, METHODS.index(one.method))
+        return order.index(one.chapter), *here
+
+    return sorted(found, key=place)

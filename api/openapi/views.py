@@ -1,0 +1,69 @@
+"""The documentation that the API serves of itself: its OpenAPI document and a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template
+from markupsafe import escape
+
+from api.http.describe import describe
+from api.http.request_context import own_url
+from api.http.responses import Answer
+from api.openapi import document, html
+
+blueprint = Blueprint("reference", __name__, template_folder="templates")
+
+ANYWHERE = "http://127.0.0.1:8000"  # in the page as it is made; as it is served: its own address
+_STYLE = Path(__file__).parent / "templates" / "reference.css"
+_NOTHING_FOREIGN = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Cache-Control": "public, max-age=300",  # seconds; it changes with a release only
+    "Content-Security-Policy": _NOTHING_FOREIGN,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@blueprint.get("/openapi.json")
+@describe("This API as an OpenAPI 3.1 document", answers={200: dict[str, Any]})
+def openapi_json() -> Response:
+    """What clients and tools can be generated from."""
+    return _kept("application/json", lambda: document.text_of(current_app))
+
+
+@blueprint.get("/reference")
+@describe("This API as a page to read", answers={200: str}, answer_type="text/html")
+def reference() -> Response:
+    """Every operation with its fields, answers, errors and an example; it needs no network."""
+    served = _kept("text/html", _page)
+    own = escape(own_url()).encode()
+    served.data = served.data.replace(ANYWHERE.encode(), own)
+    # By the browser alone: the address is as the caller has it, and no cache gives it to others.
+    served.headers["Cache-Control"] = "private, max-age=300"
+    return served
+
+
+@blueprint.get("/reference.css")
+@describe("How that page looks", answers={200: str}, answer_type="text/css")
+def reference_style() -> Response:
+    """The page's style sheet, from here: the page loads nothing from anywhere else."""
+    return _kept("text/css", _STYLE.read_text)
+
+
+def _page() -> str:
+    return render_template("reference.html", **html.contents(document.document(current_app)))
+
+
+def _kept(kind: str, make: Callable[[], str]) -> Response:
+    """A text made once; two threads that make it at once make the same."""
+    kept = current_app.extensions.setdefault("unbroken.reference", {})
+    if kind not in kept:
+        kept[kind] = make().encode()
+    content_type = kind if kind == "application/json" else f"{kind}; charset=utf-8"
+    return Answer(kept[kind], 200, _HEADERS, content_type=content_type)

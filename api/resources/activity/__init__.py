@@ -1,0 +1,1 @@
+"""Writes that go through the queue, and what became of them."""

@@ -1,0 +1,154 @@
+"""Awards: award a badge, award many, ask what became of one (seed 001, contract §2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from flask import Blueprint, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.http.describe import describe
+from api.http.key_cache import Principal
+from api.http.rate_limits import render_refusal
+from api.input.validation import Body, Code, FreeForm, ParticipantId, Past
+from api.writes import batch, submit
+from api.writes import status as outcomes
+from api.writes.batch import BATCH_MAX, ItemError
+from api.writes.status import Ledger
+from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from models.definitions.badges import Rarity
+from models.ledgers import awards
+from workers.intake.client import AwardV1
+
+blueprint = Blueprint("awards", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+
+class AwardBody(Body):
+    """One award as it is posted."""
+
+    participant_id: ParticipantId
+    badge_code: Code
+    metadata: FreeForm | None = None
+    earned_at: Annotated[
+        Past | None, Field(description="When it was earned, if not now: of a history.")
+    ] = None
+
+
+class AwardBatch(Body):
+    """Awards as they are posted together; each is validated by itself."""
+
+    awards: Annotated[list[AwardBody], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class Awarded(TypedDict):
+    """What an award did: the seven documented fields (seed 001), then its id."""
+
+    participant_id: str
+    badge_code: str
+    badge_name: str
+    icon: str | None
+    rarity: Rarity
+    earned_at: str
+    already_earned: bool
+    award_id: str
+
+
+class AwardAccepted(TypedDict):
+    """An award that will be applied, and where to ask what became of it."""
+
+    award_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class AwardItem(TypedDict):
+    """What became of one item of a batch."""
+
+    index: int
+    award_id: NotRequired[str]
+    error: NotRequired[ItemError]
+
+
+class AwardsAccepted(TypedDict):
+    """One entry per item in order, and how many were accepted."""
+
+    results: list[AwardItem]
+    accepted: int
+    rejected: int
+
+
+class AwardOutcome(TypedDict):
+    """What became of an award."""
+
+    award_id: str
+    status: outcomes.Status
+    result: Awarded | None
+    code: NotRequired[str]
+
+
+_EXAMPLE = {
+    "participant_id": "user_123",
+    "badge_code": "power_user",
+    "metadata": {"trigger": "10th_login"},
+}
+
+
+@blueprint.post("/badges/award")
+@describe(
+    "Award a badge",
+    answers={200: Awarded, 202: AwardAccepted},
+    body=AwardBody,
+    example=_EXAMPLE,
+    problems=("badge_not_found", *submit.PROBLEMS),
+    parameters=(submit.PREFER,),
+)
+def award() -> Response:
+    """Award one badge and wait for the worker, as far as the caller prefers."""
+    return submit.post(AWARD, submit.read(AwardBody))
+
+
+@blueprint.post("/badges/award/batch")
+@describe(
+    "Award up to 1,000 badges",
+    answers={202: AwardsAccepted},
+    body=AwardBatch,
+    problems=batch.PROBLEMS,
+    parameters=(*batch.PARAMETERS, batch.EFFECTS),
+    example={"awards": [_EXAMPLE]},
+    content_types=(batch.JSON, batch.LINES),
+)
+def award_batch() -> Response:
+    """Accept up to 1,000 awards; each stands for itself."""
+    return batch.post(AWARD, "awards")
+
+
+@blueprint.get("/awards/<award_id>")
+@describe("Ask what became of an award", answers={200: AwardOutcome}, problems=("award_not_found",))
+def get_award(award_id: str) -> Response:
+    """Whether an award is on its way, or what it did."""
+    return outcomes.tell(AWARD.ledger, award_id)
+
+
+def _message(who: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
+    """The message of an award of an active badge."""
+    badge = who.badges.get(posted.badge_code)
+    if badge is None or not badge.is_active:
+        raise NoSuchDefinition("badge", posted.badge_code)
+    return AwardV1(
+        who.tenant.id,
+        stamp.id,
+        posted.participant_id,
+        str(badge.id),
+        stamp.received_us if posted.earned_at is None else posted.earned_at,
+        posted.metadata,
+        stamp.is_awaited,
+        stamp.is_silent,
+        stamp.is_alone,
+    )
+
+
+AWARD = Kind(
+    Ledger("award", "awards", awards.find, salt=b"award"), AwardBody, _message, may_be_alone=True
+)

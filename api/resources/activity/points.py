@@ -1,0 +1,319 @@
+"""Points: award, deduct, balance, and the ledger of both (contract §6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+from pydantic import Field
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from api.http import cursors
+from api.http.auth import tenant
+from api.http.describe import PAGE, Id, Moment, Parameter, describe
+from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
+from api.http.key_cache import Principal
+from api.http.problems import invalid_field
+from api.http.rate_limits import render_refusal
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import (
+    Body,
+    FreeForm,
+    ParticipantId,
+    Reason,
+    page_window,
+    participant_id_in_path,
+)
+from api.resources.participants.view import as_points
+from api.writes import batch, submit
+from api.writes import status as outcomes
+from api.writes.batch import BATCH_MAX, ItemError
+from api.writes.status import Ledger
+from api.writes.submit import Kind, Stamp
+from models import clock
+from models.ledgers import points
+from models.ledgers.points import ACCOUNTS, Account, Transaction
+from workers.intake.client import PointsV1
+
+blueprint = Blueprint("points", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+AMOUNT_MAX = 1_000_000  # contract §6
+_PLACE_BYTES = 24  # a sequence, and a UUID
+_SEQUENCE_MAX = 2**63 - 1  # a bigint
+KINDS: tuple[points.Kind, ...] = tuple(ACCOUNTS)
+
+Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+
+
+class PointsBody(Body):
+    """Points to award or to deduct."""
+
+    participant_id: ParticipantId
+    amount: Amount
+    reason: Reason | None = None
+    metadata: FreeForm | None = None
+
+
+class PointsBatch(Body):
+    """Awards as they are posted together; each is validated by itself."""
+
+    awards: Annotated[list[PointsBody], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class TierUpgrade(TypedDict):
+    """The tier that points led to, and the one before."""
+
+    code: str
+    name: str
+    level: int
+    previous_code: str | None
+    previous_level: int | None
+
+
+class Moved(TypedDict):
+    """What an award or a deduction did."""
+
+    transaction_id: str
+    participant_id: str
+    amount: int
+    new_balance: int
+    tier_upgrade: TierUpgrade | None
+
+
+class MoveAccepted(TypedDict):
+    """Points that will be moved, and where to ask what became of them."""
+
+    transaction_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class MoveItem(TypedDict):
+    """What became of one item of a batch."""
+
+    index: int
+    transaction_id: NotRequired[str]
+    error: NotRequired[ItemError]
+
+
+class MovesAccepted(TypedDict):
+    """One entry per item in order, and how many were accepted."""
+
+    results: list[MoveItem]
+    accepted: int
+    rejected: int
+
+
+class MoveOutcome(TypedDict):
+    """What became of an award or a deduction."""
+
+    transaction_id: str
+    status: outcomes.Status
+    result: Moved | None
+    code: NotRequired[str]
+    detail: NotRequired[str]
+
+
+class ParticipantPoints(TypedDict):
+    """The points of a participant."""
+
+    participant_id: str
+    balance: int
+    total_earned: int
+    total_spent: int
+
+
+class TransactionEntry(TypedDict):
+    """One movement of the ledger."""
+
+    id: Id
+    kind: points.Kind
+    amount: int  # below zero when the participant has less afterwards
+    balance_after: int
+    debit: Account
+    credit: Account
+    source: str | None
+    reason: str | None
+    metadata: dict[str, Any] | None
+    created_at: Moment
+
+
+class TransactionPage(TypedDict):
+    """A page of movements in the order in which they were applied, newest first: the balance after
+    the first one is the participant's. `next_cursor` leads on past what is written meanwhile."""
+
+    items: list[TransactionEntry]
+    total: int
+    page: int
+    page_size: int
+    next_cursor: str | None
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+_AWARD = {
+    "participant_id": "user_123",
+    "amount": 100,
+    "reason": "Purchase completed",
+    "metadata": {"order_id": "ord_abc"},
+}
+_DEDUCT = {"participant_id": "user_123", "amount": 50, "reason": "Reward redemption"}
+
+
+@blueprint.post("/points/award")
+@describe(
+    "Award points",
+    answers={200: Moved, 202: MoveAccepted},
+    body=PointsBody,
+    example=_AWARD,
+    problems=("idempotency_conflict", *submit.PROBLEMS),
+    parameters=(submit.PREFER, IDEMPOTENCY_KEY),
+)
+def award_points() -> Response:
+    """Award points and the tier that they lead to, and wait for the worker."""
+    posted = submit.read(PointsBody)
+    return submit.post(AWARD, posted, idempotency("points/award", posted))
+
+
+@blueprint.post("/points/deduct")
+@describe(
+    "Deduct points",
+    answers={200: Moved, 202: MoveAccepted},
+    body=PointsBody,
+    example=_DEDUCT,
+    problems=("insufficient_points", "idempotency_conflict", *submit.PROBLEMS),
+    parameters=(submit.PREFER, IDEMPOTENCY_KEY),
+)
+def deduct_points() -> Response:
+    """Deduct points, if there are enough, and wait for the worker."""
+    posted = submit.read(PointsBody)
+    return submit.post(DEDUCT, posted, idempotency("points/deduct", posted))
+
+
+@blueprint.post("/points/award-batch")
+@describe(
+    "Award points up to 1,000 times",
+    answers={202: MovesAccepted},
+    body=PointsBatch,
+    example={"awards": [_AWARD]},
+    problems=batch.PROBLEMS,
+    parameters=batch.PARAMETERS,
+    content_types=(batch.JSON, batch.LINES),
+)
+def award_points_batch() -> Response:
+    """Accept up to 1,000 awards; each stands for itself."""
+    return batch.post(AWARD, "awards")
+
+
+@blueprint.get("/points/transactions/<transaction_id>")
+@describe(
+    "Ask what became of an award or a deduction",
+    answers={200: MoveOutcome},
+    problems=("transaction_not_found",),
+)
+def get_transaction(transaction_id: str) -> Response:
+    """Whether points are on their way, were moved, or were refused."""
+    return outcomes.tell(AWARD.ledger, transaction_id)
+
+
+def _award(who: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+    return _message(who, posted, stamp, posted.amount)
+
+
+def _deduct(who: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+    return _message(who, posted, stamp, -posted.amount)
+
+
+def _message(who: Principal, posted: PointsBody, stamp: Stamp, amount: int) -> PointsV1:
+    return PointsV1(
+        who.tenant.id,
+        stamp.id,
+        posted.participant_id,
+        amount,
+        posted.reason,
+        posted.metadata,
+        stamp.is_awaited,
+        stamp.is_silent,
+    )
+
+
+_LEDGER = Ledger("transaction", "points/transactions", points.find, salt=b"points")
+AWARD = Kind(_LEDGER, PointsBody, _award)
+DEDUCT = Kind(_LEDGER, PointsBody, _deduct)
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+@blueprint.get("/participants/<participant:participant_id>/points")
+@describe("Get a participant's points", answers={200: ParticipantPoints})
+def participant_points(participant_id: str) -> Response:
+    """What a participant has, ever had and has spent; nothing of one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    with reading() as session:
+        found = points.standing(session, tenant().id, participant_id)
+    return answer({"participant_id": participant_id, **as_points(found)})
+
+
+@blueprint.get("/participants/<participant:participant_id>/points/transactions")
+@describe(
+    "List the movements of a participant's points",
+    answers={200: TransactionPage},
+    parameters=(
+        *PAGE,
+        cursors.after_parameter(_PLACE_BYTES, " Instead of `page`, with the same `kind`."),
+        Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only those of this kind."),
+    ),
+)
+def participant_transactions(participant_id: str) -> Response:
+    """The ledger of one participant, newest first; empty for one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    page, size = page_window()
+    kind, after = cursors.query_choice("kind", *KINDS), _place()
+    wanted = points.Wanted(kind, size, (page - 1) * size, after)
+    with reading() as session:
+        found = points.page(session, (tenant().id, participant_id), wanted)
+    shown: TransactionPage = {
+        "items": [_entry(one) for one in found.items],
+        "total": found.total,
+        "page": page,
+        "page_size": size,
+        "next_cursor": _cursor(found.last),
+    }
+    return answer(shown)
+
+
+def _place() -> points.Place | None:
+    """Where the page before ended; 422 together with another page than the first."""
+    place = cursors.decode("after", _PLACE_BYTES)
+    if place is None:
+        return None
+    if "page" in request.args:
+        raise invalid_field("page", "unexpected", "must not be given with after")
+    sequence = int.from_bytes(place[:8])
+    if sequence > _SEQUENCE_MAX:
+        raise cursors.no_cursor("after")
+    return sequence, UUID(bytes=place[8:])
+
+
+def _cursor(place: points.Place | None) -> str | None:
+    return None if place is None else cursors.encode(place[0].to_bytes(8) + place[1].bytes)
+
+
+def _entry(one: Transaction) -> TransactionEntry:
+    debit, credit = ACCOUNTS[one.kind]
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "amount": one.amount if one.is_credit else -one.amount,
+        "balance_after": one.balance_after,
+        "debit": debit,
+        "credit": credit,
+        "source": one.source,
+        "reason": one.reason,
+        "metadata": from_json(one.metadata) if one.metadata else None,
+        "created_at": clock.to_text(one.created_us),
+    }

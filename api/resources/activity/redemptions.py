@@ -1,0 +1,184 @@
+"""Claims: claim a reward, ask what became of that, list who claimed what (contract §6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NotRequired
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.auth import tenant
+from api.http.describe import PAGE, Id, Moment, describe
+from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
+from api.http.key_cache import Principal
+from api.http.problems import Problem
+from api.http.rate_limits import render_refusal
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.field_types import uuid_in_path
+from api.input.validation import Body, FreeForm, ParticipantId, page_window, participant_id_in_path
+from api.writes import status as outcomes
+from api.writes import submit
+from api.writes.status import Ledger
+from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from models import clock
+from models.ledgers import redemptions
+from models.ledgers.redemptions import Found
+from workers.intake.client import ClaimV1
+
+blueprint = Blueprint("claims", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+
+class ClaimBody(Body):
+    """Who claims a reward."""
+
+    participant_id: ParticipantId
+    metadata: FreeForm | None = None
+
+
+class Claimed(TypedDict):
+    """What a claim did."""
+
+    claim_id: str
+    participant_id: str
+    reward_id: Id
+    reward_code: str
+    reward_name: str
+    reward_type: str
+    points_deducted: int
+    new_balance: int
+    transaction_id: str | None
+    claimed_at: Moment
+
+
+class ClaimAccepted(TypedDict):
+    """A claim that will be decided on, and where to ask what became of it."""
+
+    claim_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class ClaimOutcome(TypedDict):
+    """What became of a claim."""
+
+    claim_id: str
+    status: outcomes.Status
+    result: Claimed | None
+    code: NotRequired[str]
+    detail: NotRequired[str]
+
+
+class ClaimEntry(TypedDict):
+    """A reward that a participant has claimed."""
+
+    claim_id: str
+    reward_id: Id
+    reward_code: str
+    reward_name: str
+    reward_type: str
+    points_deducted: int
+    claimed_at: Moment
+
+
+class ParticipantClaims(TypedDict):
+    """A page of what a participant has claimed, newest first."""
+
+    items: list[ClaimEntry]
+    total: int
+    page: int
+    page_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A body with the reward that its path names."""
+
+    participant_id: str
+    reward_id: str
+    metadata: str | None
+
+
+@blueprint.post("/rewards/<reward_id>/claim")
+@describe(
+    "Claim a reward",
+    answers={200: Claimed, 202: ClaimAccepted},
+    body=ClaimBody,
+    example={"participant_id": "user_123"},
+    problems=(
+        "reward_not_found",
+        "reward_not_open",
+        "reward_out_of_stock",
+        "reward_limit_reached",
+        "insufficient_points",
+        "idempotency_conflict",
+        *submit.PROBLEMS,
+    ),
+    parameters=(submit.PREFER, IDEMPOTENCY_KEY),
+)
+def claim_reward(reward_id: str) -> Response:
+    """Claim a reward for its cost in points, if there is one left, and wait for the worker."""
+    number = str(uuid_in_path("reward", reward_id))
+    posted = submit.read(ClaimBody)
+    wanted = _Wanted(posted.participant_id, number, posted.metadata)
+    return submit.post(CLAIM, wanted, idempotency("rewards/claim", wanted, reward_id=number))
+
+
+@blueprint.get("/claims/<claim_id>")
+@describe("Ask what became of a claim", answers={200: ClaimOutcome}, problems=("claim_not_found",))
+def get_claim(claim_id: str) -> Response:
+    """Whether a claim is on its way, what it gave, or why it was refused."""
+    return outcomes.tell(CLAIM.ledger, claim_id)
+
+
+@blueprint.get("/participants/<participant:participant_id>/rewards")
+@describe(
+    "List the rewards that a participant has claimed",
+    answers={200: ParticipantClaims},
+    parameters=PAGE,
+)
+def participant_rewards(participant_id: str) -> Response:
+    """What a participant has claimed, newest first; nothing of one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    page, size = page_window()
+    with reading() as session:
+        window = (size, (page - 1) * size)
+        found, total = redemptions.of_participant(session, (tenant().id, participant_id), window)
+    items = [_entry(one) for one in found]
+    return answer(ParticipantClaims(items=items, total=total, page=page, page_size=size))
+
+
+def _message(who: Principal, wanted: _Wanted, stamp: Stamp) -> ClaimV1:
+    """The message of a claim of an active reward, inside its window."""
+    reward = who.rewards.get(wanted.reward_id)
+    if reward is None or not reward.is_active:
+        raise NoSuchDefinition("reward", wanted.reward_id)
+    if not reward.is_open_at(clock.from_us(stamp.received_us)):
+        detail = f"Reward '{reward.code}' cannot be claimed now: see starts_at and ends_at"
+        raise Problem(409, "reward_not_open", detail)
+    return ClaimV1(
+        who.tenant.id,
+        stamp.id,
+        wanted.participant_id,
+        wanted.reward_id,
+        wanted.metadata,
+        stamp.is_awaited,
+    )
+
+
+CLAIM = Kind(Ledger("claim", "claims", redemptions.find, salt=b"claim"), ClaimBody, _message)
+
+
+def _entry(found: Found) -> ClaimEntry:
+    one = found.claim
+    return {
+        "claim_id": one.id,
+        "reward_id": one.reward_id,
+        "reward_code": found.code,
+        "reward_name": found.name,
+        "reward_type": found.type,
+        "points_deducted": one.points_deducted,
+        "claimed_at": clock.to_text(one.claimed_us),
+    }

@@ -1,0 +1,187 @@
+"""Ticks: record one, record many, ask what became of one (seed 004, contract §2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from flask import Blueprint, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.http.describe import describe
+from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
+from api.http.key_cache import Principal
+from api.http.problems import FieldError, Problem
+from api.http.rate_limits import render_refusal
+from api.http.request_context import app_context
+from api.input.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone
+from api.writes import batch, submit
+from api.writes import status as outcomes
+from api.writes.batch import BATCH_MAX, ItemError
+from api.writes.status import Ledger
+from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from models.ledgers import ticks
+from models.rules.streaks import Outcome
+from models.streaks.states import Streak
+from workers.intake.client import TickV1
+
+blueprint = Blueprint("ticks", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
+
+
+class TickBody(Body):
+    """One tick as it is posted."""
+
+    participant_id: ParticipantId
+    streak_code: Code
+    timestamp: Instant | None = None
+    timezone: Zone | None = None
+    metadata: FreeForm | None = None
+    counted_timezone: Annotated[
+        Zone | None,
+        Field(
+            description="The IANA time zone by whose calendar this tick counts, instead of"
+            " `timezone` and the streak's boundary. As `unbroken export` writes it: a day stays the"
+            " day that it was. What follows (at risk, broken) goes by the other two."
+        ),
+    ] = None
+
+
+class TickBatch(Body):
+    """Ticks as they are posted together; each is validated by itself."""
+
+    ticks: Annotated[list[TickBody], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class Recorded(TypedDict):
+    """What a tick did: the five documented fields, then the others (contract §3.3)."""
+
+    streak_code: str
+    new_count: int
+    longest_count: int
+    is_new_record: bool
+    already_recorded: bool
+    participant_id: str
+    tick_id: str
+    outcome: Outcome
+    previous_count: int
+    grace_remaining: int
+    period_key: str
+
+
+class TickAccepted(TypedDict):
+    """A tick that will be applied, and where to ask what became of it."""
+
+    tick_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class TickItem(TypedDict):
+    """What became of one item of a batch."""
+
+    index: int
+    tick_id: NotRequired[str]
+    error: NotRequired[ItemError]
+
+
+class TicksAccepted(TypedDict):
+    """One entry per item in order, and how many were accepted."""
+
+    results: list[TickItem]
+    accepted: int
+    rejected: int
+
+
+class TickOutcome(TypedDict):
+    """What became of a tick."""
+
+    tick_id: str
+    status: outcomes.Status
+    result: Recorded | None
+    code: NotRequired[str]
+
+
+_EXAMPLE = {"participant_id": "user_42", "streak_code": "daily_login"}
+
+
+@blueprint.post("/streaks/record")
+@describe(
+    "Record a tick",
+    answers={200: Recorded, 202: TickAccepted},
+    body=TickBody,
+    example=_EXAMPLE,
+    problems=("streak_not_found", "idempotency_conflict", *submit.PROBLEMS),
+    parameters=(submit.PREFER, IDEMPOTENCY_KEY),
+)
+def record() -> Response:
+    """Record one tick and wait for the worker, as far as the caller prefers."""
+    posted = submit.read(TickBody)
+    return submit.post(TICK, posted, idempotency("", posted))
+
+
+@blueprint.post("/streaks/record/batch")
+@describe(
+    "Record up to 1,000 ticks",
+    answers={202: TicksAccepted},
+    body=TickBatch,
+    example={"ticks": [_EXAMPLE]},
+    problems=batch.PROBLEMS,
+    parameters=(*batch.PARAMETERS, batch.EFFECTS),
+    content_types=(batch.JSON, batch.LINES),
+)
+def record_batch() -> Response:
+    """Accept up to 1,000 ticks; each stands for itself."""
+    return batch.post(TICK, "ticks")
+
+
+@blueprint.get("/ticks/<tick_id>")
+@describe("Ask what became of a tick", answers={200: TickOutcome}, problems=("tick_not_found",))
+def get_tick(tick_id: str) -> Response:
+    """Whether a tick is on its way, or what it did."""
+    return outcomes.tell(TICK.ledger, tick_id)
+
+
+def _message(who: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
+    """The message of a tick, checked against the definition and the clock."""
+    streak = _streak(who, posted.streak_code)
+    occurred_us = stamp.received_us if posted.timestamp is None else posted.timestamp
+    _check_range(occurred_us, stamp.received_us)
+    return TickV1(
+        who.tenant.id,
+        stamp.id,
+        posted.participant_id,
+        streak.id,
+        occurred_us,
+        posted.timezone,
+        posted.metadata,
+        stamp.is_awaited,
+        stamp.is_silent,
+        posted.counted_timezone,
+        stamp.is_alone,
+    )
+
+
+def _streak(who: Principal, code: str) -> Streak:
+    streak = who.streaks.get(code)
+    if streak is None or not streak.is_active:
+        raise NoSuchDefinition("streak", code)
+    return streak
+
+
+def _check_range(occurred_us: int, now_us: int) -> None:
+    settings = app_context().settings
+    newest = now_us + settings.tick_ahead_hours_max * HOUR_US
+    oldest = now_us - settings.tick_age_days_max * DAY_US
+    if not oldest <= occurred_us <= newest:
+        detail = (
+            f"timestamp must lie between {settings.tick_age_days_max} days ago"
+            f" and {settings.tick_ahead_hours_max} hours ahead"
+        )
+        error = FieldError("timestamp", "timestamp_out_of_range", detail)
+        raise Problem(422, "timestamp_out_of_range", detail, [error])
+
+
+TICK = Kind(Ledger("tick", "ticks", ticks.find, salt=b""), TickBody, _message, may_be_alone=True)

@@ -1,0 +1,193 @@
+"""Tiers of a participant: assign one, ask what became of that, read where somebody is
+(contract §6)."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.auth import tenant
+from api.http.describe import Moment, describe
+from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
+from api.http.key_cache import Principal
+from api.http.rate_limits import render_refusal
+from api.http.request_context import app_context
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import Body, Code, FreeForm, ParticipantId, Reason, participant_id_in_path
+from api.resources.participants.tier_progress import first, placement
+from api.resources.participants.view import NextTierState, TierState, as_next_tier, as_tier
+from api.writes import status as outcomes
+from api.writes import submit
+from api.writes.status import Ledger
+from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from models import clock
+from models.identity import participants
+from models.ledgers import tier_changes
+from models.ledgers.points import Standing
+from models.ledgers.tier_changes import Change, Tier
+from models.people import profile
+from workers.intake.client import AssignmentV1
+
+blueprint = Blueprint("tier_assignments", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+# -- assigning -------------------------------------------------------------------------------
+
+
+class AssignmentBody(Body):
+    """A tier to assign to somebody, higher or lower than theirs."""
+
+    participant_id: ParticipantId
+    tier_code: Code
+    reason: Reason | None = None
+    metadata: FreeForm | None = None
+
+
+class Assigned(TypedDict):
+    """What an assignment did."""
+
+    assignment_id: str
+    participant_id: str
+    tier_code: str
+    tier_name: str
+    level: int
+    previous_code: str | None
+    previous_level: int | None
+    already_assigned: bool
+    assigned_at: Moment
+
+
+class AssignmentAccepted(TypedDict):
+    """An assignment that will be applied, and where to ask what became of it."""
+
+    assignment_id: str
+    status: Literal["accepted"]
+    status_url: str
+
+
+class AssignmentOutcome(TypedDict):
+    """What became of an assignment."""
+
+    assignment_id: str
+    status: outcomes.Status
+    result: Assigned | None
+    code: NotRequired[str]
+
+
+@blueprint.post("/tiers/assign")
+@describe(
+    "Assign a tier",
+    answers={200: Assigned, 202: AssignmentAccepted},
+    body=AssignmentBody,
+    example={"participant_id": "user_123", "tier_code": "platinum", "reason": "VIP promotion"},
+    problems=("tier_not_found", "idempotency_conflict", *submit.PROBLEMS),
+    parameters=(submit.PREFER, IDEMPOTENCY_KEY),
+)
+def assign_tier() -> Response:
+    """Put somebody into a tier, whatever their points, and wait for the worker."""
+    posted = submit.read(AssignmentBody)
+    return submit.post(ASSIGNMENT, posted, idempotency("tiers/assign", posted))
+
+
+@blueprint.get("/tiers/assignments/<assignment_id>")
+@describe(
+    "Ask what became of an assignment",
+    answers={200: AssignmentOutcome},
+    problems=("assignment_not_found",),
+)
+def get_assignment(assignment_id: str) -> Response:
+    """Whether an assignment is on its way, or what it did."""
+    return outcomes.tell(ASSIGNMENT.ledger, assignment_id)
+
+
+def _message(who: Principal, posted: AssignmentBody, stamp: Stamp) -> AssignmentV1:
+    """The message of an assignment of an active tier."""
+    tier = who.tiers.get(posted.tier_code)
+    if tier is None or not tier.is_active:
+        raise NoSuchDefinition("tier", posted.tier_code)
+    return AssignmentV1(
+        who.tenant.id,
+        stamp.id,
+        posted.participant_id,
+        str(tier.id),
+        posted.reason,
+        posted.metadata,
+        stamp.is_awaited,
+    )
+
+
+ASSIGNMENT = Kind(
+    Ledger("assignment", "tiers/assignments", tier_changes.find, salt=b"assignment"),
+    AssignmentBody,
+    _message,
+)
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+class NextTierProgress(NextTierState):
+    """The tier above, and what is really missing: tiers follow all the points ever earned."""
+
+    earned_remaining: int
+
+
+class TierHistoryEntry(TypedDict):
+    """How somebody came into a tier."""
+
+    code: str
+    name: str
+    level: int
+    previous_code: str | None
+    source: tier_changes.Source
+    reason: str | None
+    achieved_at: Moment
+
+
+class ParticipantTier(TypedDict):
+    """Where a participant is, where next, and how they came there."""
+
+    participant_id: str
+    current_tier: TierState | None
+    next_tier: NextTierProgress | None
+    tier_history: list[TierHistoryEntry]
+
+
+@blueprint.get("/participants/<participant:participant_id>/tier")
+@describe("Get a participant's tier", answers={200: ParticipantTier})
+def participant_tier(participant_id: str) -> Response:
+    """The tier, the next one and the history; of one never seen the first tier is next."""
+    participant_id = participant_id_in_path(participant_id)
+    found = profile.state(app_context().rows, tenant().id, participant_id, ("tier",))
+    mine = placement(found.placed)
+    with reading() as session:
+        person = participants.find(session, tenant().id, participant_id)
+        history = tier_changes.history(session, tenant().id, person.id) if person else []
+    shown: ParticipantTier = {
+        "participant_id": participant_id,
+        "current_tier": as_tier(mine, found.points),
+        "next_tier": _next(mine.above if mine else first(), found.points),
+        "tier_history": [_entry(one) for one in history],
+    }
+    return answer(shown)
+
+
+def _next(above: Tier | None, points: Standing) -> NextTierProgress | None:
+    shown = as_next_tier(above, points)
+    if above is None or shown is None:
+        return None
+    return {**shown, "earned_remaining": max(0, shown["points_required"] - points.earned)}
+
+
+def _entry(one: Change) -> TierHistoryEntry:
+    return {
+        "code": one.upgrade.code,
+        "name": one.upgrade.name,
+        "level": one.upgrade.level,
+        "previous_code": one.upgrade.previous_code,
+        "source": one.source,
+        "reason": one.reason,
+        "achieved_at": clock.to_text(one.achieved_us),
+    }

@@ -1,0 +1,161 @@
+"""The way of one write, step by step, from what is kept: accepted, queued, applied, told, sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from api.resources.activity import points, tier_assignments
+from api.resources.activity.awards import AWARD
+from api.resources.activity.redemptions import CLAIM
+from api.resources.activity.ticks import TICK
+from api.writes.status import DAY_US, Ledger
+from models import clock, ids
+from models.db import Session
+from models.identity import participants, tenants
+from models.identity.tenants import Tenant
+from models.ledgers import dead_letters, rejections
+from models.operator import trace
+from webhooks.facts import public_id
+from workers.intake.client import Intake, Queued
+
+LEDGERS = tuple(
+    kind.ledger for kind in (TICK, AWARD, points.AWARD, tier_assignments.ASSIGNMENT, CLAIM)
+)
+PREFIX_CHARS = 18  # of an id: its millisecond and 12 bits of chance, those of one batch share them
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened to a write."""
+
+    what: str  # accepted | queued | applied | rejected | dead_letter | fact | attempt | delivery …
+    said: str
+    at: datetime | None = None  # None: not kept
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        at = None if self.at is None else clock.isoformat(self.at)
+        return {"at": at, "step": self.what, "detail": self.said}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All that is known of a write."""
+
+    write_id: UUID
+    kind: str
+    tenant: Tenant
+    status: str  # queued | applied | rejected | dead | replayed | discarded | past_retention | gone
+    steps: list[Step]
+
+
+def follow(session: Session, intake: Intake, write_id: UUID) -> Trace | None:
+    """What is known of a write; None when no tenant was given this id. Raises Unavailable."""
+    for tenant, ledger in _issuers(session, write_id):
+        waiting = intake.queued(tenant.id, write_id)  # first: it may be applied meanwhile
+        status, steps = _ended(session, tenant, ledger, write_id)
+        if status is None and waiting is not None:
+            status, steps = "queued", [_waits(waiting)]
+        if status is None:
+            status, steps = _missing(write_id, intake.settings.ticks_days)
+        return Trace(write_id, ledger.noun, tenant, status, [_accepted(write_id), *steps])
+    return None
+
+
+def _issuers(session: Session, write_id: UUID) -> Iterator[tuple[Tenant, Ledger]]:
+    """Who was given this id, told by the tag in it (models/ids.py)."""
+    for tenant_id in tenants.all_ids(session):
+        tenant = tenants.by_id(session, tenant_id)
+        for ledger in LEDGERS:
+            if ids.is_issued(write_id, ledger.secret(tenant)):
+                yield tenant, ledger
+
+
+def _accepted(write_id: UUID) -> Step:
+    said = f"by the API; its request is in the log: grep {str(write_id)[:PREFIX_CHARS]}"
+    return Step("accepted", said, clock.from_us(ids.issued_at_us(write_id)))
+
+
+def _waits(waiting: Queued) -> Step:
+    drain = waiting.drain
+    by = f"read by drain {drain}, try {waiting.tries}" if drain else "not read by a drain yet"
+    return Step("queued", f"in {waiting.stream}, {by}", clock.from_us(waiting.appended_us))
+
+
+def _missing(write_id: UUID, days: int) -> tuple[str, list[Step]]:
+    if clock.now_us() - ids.issued_at_us(write_id) > days * DAY_US:
+        return "past_retention", [Step("unknown", f"older than {days} days: no longer kept")]
+    said = "neither waiting nor in a ledger: erased with its participant, or never accepted"
+    return "gone", [Step("unknown", said)]
+
+
+def _ended(
+    session: Session, tenant: Tenant, ledger: Ledger, write_id: UUID
+) -> tuple[str | None, list[Step]]:
+    """Where a write has ended, and what followed; None while it has not."""
+    found = ledger.find(session, tenant.id, write_id)
+    if found is not None:
+        return "applied", list(_followed(session, tenant, write_id, found.answer()))
+    refused = rejections.find(session, tenant.id, write_id)
+    if refused is not None:
+        said = f"{refused.code}: {refused.detail}" if refused.detail else refused.code
+        return "rejected", [Step("rejected", said)]
+    letter = dead_letters.find(session, tenant.id, write_id)
+    if letter is None:
+        return None, []
+    said = f"after {letter.tries} tries; unbroken dead-letters show {write_id}"
+    steps = [Step("dead_letter", said, letter.dead_since)]
+    if letter.settled_at is not None:
+        steps.append(Step(letter.status, "by whoever looks after dead letters", letter.settled_at))
+    return letter.status, steps
+
+
+# -- what followed ---------------------------------------------------------------------------
+
+
+def _followed(
+    session: Session, tenant: Tenant, write_id: UUID, answer: dict[str, Any]
+) -> Iterator[Step]:
+    person = participants.find(session, tenant.id, str(answer.get("participant_id")))
+    told = trace.facts(session, (tenant.id, person.id), write_id) if person else []
+    yield Step("applied", _said(answer), _at(told[0].id) if told else None)
+    for fact in told:
+        said = f"{fact.type} {public_id(fact.id)}, the participant's number {fact.sequence}"
+        yield Step("fact", said, _at(fact.id))
+    if not told:
+        yield Step("unknown", "no fact names it: it told nothing new, or its facts are past theirs")
+    fact_ids = [fact.id for fact in told]
+    yield from sorted(_sent(session, tenant.id, fact_ids), key=_order)
+
+
+def _sent(session: Session, tenant_id: int, fact_ids: list[UUID]) -> Iterator[Step]:
+    for one in trace.attempts(session, tenant_id, fact_ids):
+        what = one.error or str(one.status_code)
+        said = f"{what} in {one.duration_ms} ms, number {one.number}, to {one.webhook_id}"
+        yield Step("attempt", said, _at(one.id))
+    for each in trace.deliveries(session, tenant_id, fact_ids):
+        said = f"{each.status} after {each.attempts} attempts, to {each.webhook_id}"
+        if each.status == "pending":
+            said += f"; next at {clock.isoformat(each.next_attempt_at)}, or once it is well"
+        yield Step("delivery", said)
+
+
+def _order(step: Step) -> tuple[bool, datetime]:
+    return step.at is None, step.at or clock.from_us(0)
+
+
+def _at(number: UUID) -> datetime:
+    return clock.from_us(ids.issued_at_us(number))
+
+
+_TOLD = ("streak_code", "badge_code", "tier_code", "reward_code", "outcome", "previous_count")
+_MORE = ("new_count", "amount", "balance", "period_key", "status")
+
+
+def _said(answer: dict[str, Any]) -> str:
+    """The telling part of an answer; whom it is about is not among it."""
+    return ", ".join(f"{name} {answer[name]}" for name in (*_TOLD, *_MORE) if name in answer)

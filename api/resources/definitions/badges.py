@@ -1,0 +1,335 @@
+"""Badges: definitions for admins, and which of them a participant has (seed 001)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+from pydantic import Field, StringConstraints, TypeAdapter
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.http.problems import invalid_field, not_found
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.field_messages import COLOR, checked
+from api.input.field_types import uuid_in_path, web_url
+from api.input.validation import (
+    Body,
+    Code,
+    Fixed,
+    Name,
+    Text,
+    body,
+    page_window,
+    participant_id_in_path,
+    query_bool,
+)
+from api.resources.definitions.crud import changing, some_fields, unique_code
+from api.resources.operator import audit_log
+from models import clock, ids
+from models.definitions import badges
+from models.definitions.badges import Badge, Entry, Filter, Rarity
+from models.errors import NotFound
+
+blueprint = Blueprint("badges", __name__)
+
+ICON_URL_CHARS_MAX = 2_048  # what browsers and content networks all take
+CODES_MAX = 100  # of one request: a page of badges
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,50}", re.ASCII)
+
+# -- definitions -----------------------------------------------------------------------------
+
+IconUrl = Annotated[str, web_url(ICON_URL_CHARS_MAX)]
+Color = Annotated[
+    str,
+    StringConstraints(
+        strict=True,
+        max_length=20,
+        pattern=COLOR,
+    ),
+]
+Category = Annotated[Name, StringConstraints(max_length=50)]
+_CATEGORY: TypeAdapter[str] = TypeAdapter(Category)
+Order = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]  # Postgres' integer
+
+
+class NewBadge(Body):
+    """A definition to create."""
+
+    code: Code
+    name: Name
+    description: Text | None = None
+    icon_url: IconUrl | None = None
+    badge_color: Color | None = None
+    rarity: Rarity = "common"
+    category: Category | None = None
+    is_active: bool = True
+    is_hidden: bool = False
+    display_order: Order = 0
+
+
+class BadgeChange(Body):
+    """What may be changed of a definition; what is not given stays."""
+
+    code: Fixed = None  # awards refer to it
+    name: Name = ""
+    description: Text | None = None
+    icon_url: IconUrl | None = None
+    badge_color: Color | None = None
+    rarity: Rarity = "common"
+    category: Category | None = None
+    is_hidden: bool = False
+    is_active: bool = True
+    display_order: Order = 0
+
+
+class BadgeDefinition(TypedDict):
+    """A definition as admins see it."""
+
+    id: Id
+    tenant_id: Id
+    code: str
+    name: str
+    description: str | None
+    icon_url: str | None
+    badge_color: str | None
+    rarity: Rarity
+    category: str | None
+    is_active: bool
+    is_hidden: bool
+    display_order: int
+    created_at: Moment
+    updated_at: Moment
+
+
+class BadgePage(TypedDict):
+    """A page of definitions."""
+
+    items: list[BadgeDefinition]
+    total: int
+    page: int
+    page_size: int
+
+
+@blueprint.get("/admin/badges")
+@describe(
+    "List badge definitions",
+    answers={200: BadgePage},
+    parameters=(
+        *PAGE,
+        IS_ACTIVE,
+        Parameter("category", _CATEGORY.json_schema(), "Only those of this category."),
+    ),
+)
+@require_admin
+def list_badges() -> Response:
+    """A page of the tenant's definitions in display order."""
+    page, size = page_window()
+    wanted = Filter(_category(), query_bool("is_active"))
+    with reading() as session:
+        found, total = badges.page(session, tenant().id, wanted, (size, (page - 1) * size))
+    items = [_definition(badge) for badge in found]
+    return answer(BadgePage(items=items, total=total, page=page, page_size=size))
+
+
+@blueprint.post("/admin/badges")
+@describe(
+    "Create a badge definition",
+    answers={201: BadgeDefinition},
+    body=NewBadge,
+    example={
+        "code": "power_user",
+        "name": "Power User",
+        "description": "Log in 10 times.",
+        "icon_url": "https://cdn.example.com/badges/power.png",
+        "badge_color": "#7C3AED",
+        "rarity": "rare",
+        "category": "engagement",
+        "display_order": 10,
+    },
+    problems=("badge_code_conflict",),
+)
+@require_admin
+def create_badge() -> Response:
+    """Create a definition."""
+    new = body(NewBadge)
+    with unique_code("badge", new.code), changing() as session:
+        badge = badges.create(session, tenant().id, new.model_dump())
+        given = new.model_dump(exclude_unset=True)
+        audit_log.note(session, "badge.created", badge.code, **audit_log.told(given))
+    return answer(_definition(badge), 201)
+
+
+@blueprint.get("/admin/badges/<badge_id>")
+@describe("Get a badge definition", answers={200: BadgeDefinition}, problems=("badge_not_found",))
+@require_admin
+def get_badge(badge_id: str) -> Response:
+    """One definition."""
+    return answer(_definition(_badge(uuid_in_path("badge", badge_id))))
+
+
+@blueprint.patch("/admin/badges/<badge_id>")
+@describe(
+    "Change a badge definition",
+    answers={200: BadgeDefinition},
+    body=BadgeChange,
+    example={"is_hidden": True, "display_order": 20},
+    problems=("badge_not_found", "no_fields_to_update"),
+)
+@require_admin
+def change_badge(badge_id: str) -> Response:
+    """Change what is given of a definition."""
+    number = uuid_in_path("badge", badge_id)
+    change = body(BadgeChange).model_dump(exclude_unset=True)
+    some_fields(change)
+    return answer(_definition(_change(number, change)))
+
+
+@blueprint.delete("/admin/badges/<badge_id>")
+@describe(
+    "Deactivate a badge definition",
+    answers={200: Message},
+    problems=("badge_not_found",),
+)
+@require_admin
+def deactivate_badge(badge_id: str) -> Response:
+    """Stop new awards; those that were earned stay."""
+    _change(uuid_in_path("badge", badge_id), {"is_active": False})
+    return answer(Message(message="Badge deactivated"))
+
+
+def _category() -> str | None:
+    text = request.args.get("category")
+    return None if text is None else checked("category", _CATEGORY, text)
+
+
+def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
+    _badge(badge_id)  # whoever has no such badge makes nobody read anything afresh
+    try:
+        with changing() as session:
+            badge = badges.revise(session, tenant().id, badge_id, values)
+            action = audit_log.changed("badge", values)
+            audit_log.note(session, action, badge.code, **audit_log.told(values))
+            return badge
+    except NotFound:
+        raise not_found("badge", str(badge_id)) from None
+
+
+def _badge(badge_id: UUID) -> Badge:
+    with reading() as session:
+        try:
+            return badges.by_id(session, tenant().id, badge_id)
+        except NotFound:
+            raise not_found("badge", str(badge_id)) from None
+
+
+def _definition(badge: Badge) -> BadgeDefinition:
+    return {
+        "id": str(badge.id),
+        "tenant_id": str(ids.opaque(tenant().tick_secret, "tenant", badge.tenant_id)),
+        "code": badge.code,
+        "name": badge.name,
+        "description": badge.description,
+        "icon_url": badge.icon_url,
+        "badge_color": badge.badge_color,
+        "rarity": badge.rarity,
+        "category": badge.category,
+        "is_active": badge.is_active,
+        "is_hidden": badge.is_hidden,
+        "display_order": badge.display_order,
+        "created_at": clock.isoformat(badge.created_at),
+        "updated_at": clock.isoformat(badge.updated_at),
+    }
+
+
+# -- one participant's -----------------------------------------------------------------------
+
+
+class BadgeSummary(TypedDict):
+    """A badge in a participant's profile and state."""
+
+    code: str
+    name: str
+    icon: str | None
+    rarity: Rarity
+    earned: bool
+    earned_at: Moment | None
+
+
+class ParticipantBadge(TypedDict):
+    """A badge as one participant sees it."""
+
+    code: str
+    name: str
+    description: str | None
+    icon: str | None
+    rarity: Rarity
+    category: str | None
+    earned: bool
+    earned_at: Moment | None
+
+
+class ParticipantBadges(TypedDict):
+    """The badges of a participant."""
+
+    participant_id: str
+    badges: list[ParticipantBadge]
+    total: int
+    earned_count: int
+
+
+@blueprint.get("/participants/<participant:participant_id>/badges")
+@describe(
+    "List the badges of a participant",
+    answers={200: ParticipantBadges},
+    parameters=(
+        Parameter("earned_only", {"type": "boolean", "default": False}, "Only what was earned."),
+        Parameter(
+            "badge_codes",
+            {"type": "string"},
+            f"Only the badges with these codes, separated by commas; at most {CODES_MAX}.",
+        ),
+    ),
+)
+def participant_badges(participant_id: str) -> Response:
+    """Every badge with whether it was earned; of one never seen none was (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    codes, earned_only = _codes(), query_bool("earned_only") or False
+    with reading() as session:
+        key = (tenant().id, participant_id)
+        found = badges.of_participant(session, key, codes, earned_only=earned_only)
+    entries = [_entry(one) for one in found]
+    return answer(
+        ParticipantBadges(
+            participant_id=participant_id,
+            badges=entries,
+            total=len(entries),
+            earned_count=sum(one["earned"] for one in entries),
+        )
+    )
+
+
+def _codes() -> list[str] | None:
+    """The codes asked for, without those that no badge can have; None when none were named."""
+    given = [code.strip() for code in request.args.get("badge_codes", "").split(",")]
+    named = [code for code in given if code]
+    if len(named) > CODES_MAX:
+        raise invalid_field("badge_codes", "too_long", f"must name at most {CODES_MAX} codes")
+    return [code for code in named if _CODE.fullmatch(code)] if named else None
+
+
+def _entry(one: Entry) -> ParticipantBadge:
+    return {
+        "code": one.code,
+        "name": one.name,
+        "description": one.description,
+        "icon": one.icon_url,
+        "rarity": one.rarity,
+        "category": one.category,
+        "earned": one.earned_at is not None,
+        "earned_at": None if one.earned_at is None else clock.isoformat(one.earned_at),
+    }

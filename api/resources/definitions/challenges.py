@@ -1,0 +1,231 @@
+"""Challenges: the definitions, as admins manage them (contract §6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, describe
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.field_types import Bound
+from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
+from api.resources.definitions.crud import (
+    Managed,
+    active_badges,
+    active_streak,
+    check_window,
+    check_window_change,
+    tenant_shown,
+)
+from models import clock
+from models.db import Session
+from models.definitions import challenges
+from models.definitions.challenges import Challenge
+
+blueprint = Blueprint("challenges", __name__)
+
+CODES_MAX = 100  # of one objective
+TARGET_MAX = 1_000_000_000
+POINTS_MAX = 1_000_000  # as of an award
+
+
+class OfStreak(Body):
+    """Ticks of a streak that were no repetition, or the count that a tick leads it to."""
+
+    type: Literal["ticks", "count"]
+    streak_code: Code
+
+
+class OfBadges(Body):
+    """Badges earned for the first time: of some codes, or any."""
+
+    type: Literal["badges"]
+    badge_codes: Annotated[list[Code], Field(min_length=1, max_length=CODES_MAX)] | None = None
+
+
+class OfPoints(Body):
+    """Points earned, whatever they are spent on later."""
+
+    type: Literal["points"]
+
+
+Objective = Annotated[OfStreak | OfBadges | OfPoints, Field(discriminator="type")]
+Target = Annotated[int, Field(ge=1, le=TARGET_MAX)]
+Points = Annotated[int, Field(ge=1, le=POINTS_MAX)]
+
+
+class NewChallenge(Body):
+    """A definition to create."""
+
+    code: Code
+    name: Name
+    description: Text | None = None
+    objective: Objective
+    target: Target
+    points: Points | None = None
+    badge_code: Code | None = None
+    starts_at: Bound | None = None
+    ends_at: Bound | None = None
+    is_active: bool = True
+
+
+class ChallengeChange(Body):
+    """What may be changed of a definition; what is not given stays."""
+
+    code: Fixed = None
+    objective: Fixed = None  # progress refers to it
+    name: Name = ""
+    description: Text | None = None
+    target: Target = 1
+    points: Points | None = None
+    badge_code: Code | None = None
+    starts_at: Bound | None = None
+    ends_at: Bound | None = None
+    is_active: bool = True
+
+
+class ChallengeDefinition(TypedDict):
+    """A definition as admins see it."""
+
+    id: Id
+    tenant_id: Id
+    code: str
+    name: str
+    description: str | None
+    objective: dict[str, Any]
+    target: int
+    points: int | None
+    badge_code: str | None
+    starts_at: Moment | None
+    ends_at: Moment | None
+    is_active: bool
+    created_at: Moment
+    updated_at: Moment
+
+
+class ChallengePage(TypedDict):
+    """A page of definitions."""
+
+    items: list[ChallengeDefinition]
+    total: int
+    page: int
+    page_size: int
+
+
+_CHALLENGES = Managed("challenge", challenges.definitions)
+
+
+@blueprint.get("/admin/challenges")
+@describe("List challenges", answers={200: ChallengePage}, parameters=(*PAGE, IS_ACTIVE))
+@require_admin
+def list_challenges() -> Response:
+    """A page of the tenant's challenges by code."""
+    page, size = page_window()
+    is_active = query_bool("is_active")
+    with reading() as session:
+        window = (size, (page - 1) * size)
+        found, total = challenges.definitions.page(session, tenant().id, is_active, window)
+    items = [_definition(one) for one in found]
+    return answer(ChallengePage(items=items, total=total, page=page, page_size=size))
+
+
+@blueprint.post("/admin/challenges")
+@describe(
+    "Create a challenge",
+    answers={201: ChallengeDefinition},
+    body=NewChallenge,
+    example={
+        "code": "big_spender",
+        "name": "Earn 5,000 points",
+        "objective": {"type": "points"},
+        "target": 5000,
+        "points": 500,
+        "starts_at": "2026-01-01T00:00:00Z",
+        "ends_at": "2100-01-01T00:00:00Z",
+    },
+    problems=("challenge_code_conflict",),
+)
+@require_admin
+def create_challenge() -> Response:
+    """Create a challenge. What happened before it counts only as far as it is still to be
+    applied."""
+    new = body(NewChallenge)
+    check_window(new)
+    values = new.model_dump()
+    values["objective"] = new.objective.model_dump(exclude_none=True)
+    with _CHALLENGES.creating(new.code, new.model_dump(exclude_unset=True)) as session:
+        _check_codes(session, values)
+        challenge = challenges.definitions.create(session, tenant().id, values)
+    return answer(_definition(challenge), 201)
+
+
+@blueprint.get("/admin/challenges/<challenge_id>")
+@describe("Get a challenge", answers={200: ChallengeDefinition}, problems=("challenge_not_found",))
+@require_admin
+def get_challenge(challenge_id: str) -> Response:
+    """One definition."""
+    return answer(_definition(_CHALLENGES.find(challenge_id)))
+
+
+@blueprint.patch("/admin/challenges/<challenge_id>")
+@describe(
+    "Change a challenge",
+    answers={200: ChallengeDefinition},
+    body=ChallengeChange,
+    example={"name": "Earn 4,000 points", "target": 4000},
+    problems=("challenge_not_found", "no_fields_to_update"),
+)
+@require_admin
+def change_challenge(challenge_id: str) -> Response:
+    """Change what is given. Who has completed it stays so; a lower target is noticed with the next
+    step."""
+    before = _CHALLENGES.find(challenge_id)
+    values = body(ChallengeChange).model_dump(exclude_unset=True)
+    check_window_change(before, values)
+    with _CHALLENGES.revising(before, values) as session:
+        _check_codes(session, values)
+        revised = challenges.definitions.revise(session, tenant().id, before.id, values)
+    return answer(_definition(revised))
+
+
+@blueprint.delete("/admin/challenges/<challenge_id>")
+@describe("Deactivate a challenge", answers={200: Message}, problems=("challenge_not_found",))
+@require_admin
+def deactivate_challenge(challenge_id: str) -> Response:
+    """Let nothing count for it any more; what was completed stays."""
+    _CHALLENGES.change(challenge_id, {"is_active": False})
+    return answer(Message(message="Challenge deactivated"))
+
+
+def _check_codes(session: Session, values: dict[str, Any]) -> None:
+    """422 for a code of nothing active: nothing would ever count, or the prize never be given."""
+    objective = values.get("objective") or {}
+    if "streak_code" in objective:
+        active_streak(session, "objective.streak_code", objective["streak_code"])
+    places = enumerate(objective.get("badge_codes") or ())
+    counted = {f"objective.badge_codes.{place}": code for place, code in places}
+    active_badges(session, counted | {"badge_code": values.get("badge_code")})
+
+
+def _definition(one: Challenge) -> ChallengeDefinition:
+    return {
+        "id": str(one.id),
+        "tenant_id": tenant_shown(),
+        "code": one.code,
+        "name": one.name,
+        "description": one.description,
+        "objective": one.objective.as_json(),
+        "target": one.target,
+        "points": one.points,
+        "badge_code": one.badge_code,
+        "starts_at": clock.isoformat(one.starts_at) if one.starts_at else None,
+        "ends_at": clock.isoformat(one.ends_at) if one.ends_at else None,
+        "is_active": one.is_active,
+        "created_at": clock.isoformat(one.created_at),
+        "updated_at": clock.isoformat(one.updated_at),
+    }

@@ -1,0 +1,173 @@
+"""What managing definitions of every kind has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from flask import g
+
+from api.http.auth import tenant
+from api.http.problems import FieldError, Problem, invalid, invalid_field, not_found
+from api.http.request_context import app_context
+from api.http.tenant_session import reading, transaction
+from api.input.field_types import uuid_in_path
+from api.resources.operator import audit_log
+from models import ids
+from models.db import Session
+from models.definitions import badges
+from models.definitions.base import Definitions
+from models.errors import CodeTaken, NotFound
+from models.streaks import states
+
+
+@contextmanager
+def changing() -> Iterator[Session]:
+    """A transaction that changes the tenant's configuration: it holds for the next write, in every
+    process, and for whatever this key asks of this one next. Raises Unavailable when Redis does not
+    answer: then nothing was changed."""
+    mine = [tenant().id]
+    try:
+        with app_context().intake.changing(mine), transaction() as session:
+            yield session
+    finally:
+        app_context().directory.forget(g.key)
+
+
+@contextmanager
+def unique_code(noun: str, code: str) -> Iterator[None]:
+    """400 with the documented detail when another definition has that code already."""
+    try:
+        yield
+    except CodeTaken:
+        detail = f"{noun.capitalize()} with code '{code}' already exists"
+        raise Problem(400, f"{noun}_code_conflict", detail) from None
+
+
+def some_fields(change: Mapping[str, Any]) -> None:
+    """400 unless there is something to change."""
+    if not change:
+        raise no_fields()
+
+
+def no_fields(errors: Sequence[FieldError] = ()) -> Problem:
+    """400: there is nothing to change."""
+    return Problem(400, "no_fields_to_update", "Give at least one field to change", errors)
+
+
+class Defined(Protocol):
+    """A definition of any kind."""
+
+    @property
+    def id(self) -> UUID:
+        """Under which it is asked for."""
+
+    @property
+    def code(self) -> str:
+        """What its tenant calls it."""
+
+
+D = TypeVar("D", bound=Defined)
+
+
+@dataclass(frozen=True, slots=True)
+class Managed(Generic[D]):
+    """Definitions of one kind as admins manage them."""
+
+    noun: str  # in errors and in the audit log: tier → tier_not_found, tier.created
+    definitions: Definitions[D]
+
+    def find(self, text: str) -> D:
+        """The one that a path names; 404."""
+        number = uuid_in_path(self.noun, text)
+        with reading() as session:
+            try:
+                return self.definitions.by_id(session, tenant().id, number)
+            except NotFound:
+                raise not_found(self.noun, text) from None
+
+    @contextmanager
+    def creating(self, code: str, given: Mapping[str, Any]) -> Iterator[Session]:
+        """A transaction that creates one, and says so in the audit log."""
+        with unique_code(self.noun, code), changing() as session:
+            yield session
+            audit_log.note(session, f"{self.noun}.created", code, **audit_log.told(given))
+
+    @contextmanager
+    def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Session]:
+        """A transaction that changes one, and says so in the audit log."""
+        some_fields(values)
+        with changing() as session:
+            yield session
+            action = audit_log.changed(self.noun, values)
+            audit_log.note(session, action, definition.code, **audit_log.told(values))
+
+    def change(self, text: str, values: Mapping[str, Any]) -> D:
+        """Change the one that a path names; 404, 400."""
+        found = self.find(text)  # whoever has no such thing makes nobody read anything afresh
+        with self.revising(found, values) as session:
+            return self.definitions.revise(session, tenant().id, found.id, values)
+
+
+def active_badges(session: Session, named: Mapping[str, str | None]) -> None:
+    """422 for fields that name a badge which cannot be awarded: unknown, or deactivated.
+
+    The badges stay locked until the transaction ends, so that none is deactivated meanwhile.
+    """
+    codes = {code for code in named.values() if code is not None}
+    active = badges.hold_active(session, tenant().id, codes)
+    text = "must be the code of an active badge: create or activate it first, or leave it out"
+    wrong = [
+        FieldError(field, "unknown_badge", text)
+        for field, code in named.items()
+        if code is not None and code not in active
+    ]
+    if wrong:
+        raise invalid(*wrong)
+
+
+def active_streak(session: Session, field: str, code: str) -> None:
+    """422 for a field that names a streak which cannot be ticked: unknown, or deactivated."""
+    if not states.hold_active(session, tenant().id, code):
+        text = "must be the code of an active streak: create or activate it first"
+        raise invalid_field(field, "unknown_streak", text)
+
+
+def tenant_shown() -> str:
+    """The id under which a tenant is shown to itself."""
+    return str(ids.opaque(tenant().tick_secret, "tenant", tenant().id))
+
+
+class Window(Protocol):
+    """What has a beginning and an end, if any."""
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """From when on."""
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """Until when."""
+
+
+def check_window(window: Window) -> None:
+    """422 unless a window ends after it starts."""
+    if _is_backwards(window.starts_at, window.ends_at):
+        raise invalid_field("ends_at", "range", "must be after starts_at")
+
+
+def check_window_change(window: Window, given: Mapping[str, Any]) -> None:
+    """422, of a field that was given, unless a changed window ends after it starts."""
+    starts_at = given.get("starts_at", window.starts_at)
+    if _is_backwards(starts_at, given.get("ends_at", window.ends_at)):
+        if "ends_at" in given:
+            raise invalid_field("ends_at", "range", "must be after starts_at")
+        raise invalid_field("starts_at", "range", "must be before ends_at, which stays as it is")
+
+
+def _is_backwards(starts_at: datetime | None, ends_at: datetime | None) -> bool:
+    return starts_at is not None and ends_at is not None and ends_at <= starts_at

@@ -1,0 +1,333 @@
+"""Leaderboards: definitions for admins; the top and one participant's rank for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from flask import Blueprint, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.http.problems import FieldError, Problem, invalid, not_found
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import (
+    Body,
+    Code,
+    Fixed,
+    Name,
+    Text,
+    body,
+    page_window,
+    participant_id_in_path,
+    query_bool,
+    query_int,
+)
+from api.resources.definitions.crud import Managed, tenant_shown
+from models import clock
+from models.errors import NotFound, TooMany
+from models.leaderboards import definitions
+from models.leaderboards.definitions import ACTIVE_MAX, Entry, Leaderboard, Metric
+from models.streaks import states
+
+blueprint = Blueprint("leaderboards", __name__)
+
+TOP_MAX = 100
+
+Days = Annotated[int, Field(ge=1, le=366)]
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+class NewLeaderboard(Body):
+    """A definition to create."""
+
+    code: Code
+    name: Name
+    description: Text | None = None
+    metric: Metric
+    streak_code: Code | None = None
+    window_days: Days = 30
+    is_active: bool = True
+
+
+class LeaderboardChange(Body):
+    """What may be changed of a definition; what is not given stays."""
+
+    code: Fixed = None
+    metric: Fixed = None  # what stands on it was worked out by these
+    streak_code: Fixed = None
+    window_days: Fixed = None
+    name: Name = ""
+    description: Text | None = None
+    is_active: bool = True
+
+
+class LeaderboardDefinition(TypedDict):
+    """A definition as admins see it."""
+
+    id: Id
+    tenant_id: Id
+    code: str
+    name: str
+    description: str | None
+    metric: Metric
+    streak_code: str | None
+    window_days: int
+    is_active: bool
+    created_at: Moment
+    updated_at: Moment
+
+
+class LeaderboardPage(TypedDict):
+    """A page of definitions."""
+
+    items: list[LeaderboardDefinition]
+    total: int
+    page: int
+    page_size: int
+
+
+_LEADERBOARDS = Managed("leaderboard", definitions.definitions)
+
+
+@blueprint.get("/admin/leaderboards")
+@describe("List leaderboards", answers={200: LeaderboardPage}, parameters=(*PAGE, IS_ACTIVE))
+@require_admin
+def list_leaderboards() -> Response:
+    """A page of the tenant's leaderboards by code."""
+    page, size = page_window()
+    is_active = query_bool("is_active")
+    with reading() as session:
+        window = (size, (page - 1) * size)
+        found, total = definitions.definitions.page(session, tenant().id, is_active, window)
+    items = [_definition(one) for one in found]
+    return answer(LeaderboardPage(items=items, total=total, page=page, page_size=size))
+
+
+@blueprint.post("/admin/leaderboards")
+@describe(
+    "Create a leaderboard",
+    answers={201: LeaderboardDefinition},
+    body=NewLeaderboard,
+    example={
+        "code": "best_month",
+        "name": "Most points of the last 30 days",
+        "metric": "points",
+        "window_days": 30,
+    },
+    problems=("leaderboard_code_conflict", "leaderboard_limit_reached"),
+)
+@require_admin
+def create_leaderboard() -> Response:
+    """Create a leaderboard; what there was before is taken in within seconds, or minutes for
+    millions."""
+    new = body(NewLeaderboard)
+    _check_metric(new)
+    try:
+        with _LEADERBOARDS.creating(new.code, new.model_dump(exclude_unset=True)) as session:
+            board = definitions.create(session, tenant().id, new.model_dump())
+    except TooMany:
+        raise _limit_reached() from None
+    return answer(_definition(board), 201)
+
+
+@blueprint.get("/admin/leaderboards/<leaderboard_id>")
+@describe(
+    "Get a leaderboard's definition",
+    answers={200: LeaderboardDefinition},
+    problems=("leaderboard_not_found",),
+)
+@require_admin
+def get_leaderboard(leaderboard_id: str) -> Response:
+    """One definition."""
+    return answer(_definition(_LEADERBOARDS.find(leaderboard_id)))
+
+
+@blueprint.patch("/admin/leaderboards/<leaderboard_id>")
+@describe(
+    "Change a leaderboard",
+    answers={200: LeaderboardDefinition},
+    body=LeaderboardChange,
+    example={"name": "Streaks of the month"},
+    problems=("leaderboard_not_found", "leaderboard_limit_reached", "no_fields_to_update"),
+)
+@require_admin
+def change_leaderboard(leaderboard_id: str) -> Response:
+    """Change what is given; one that is made active again is built anew."""
+    board = _LEADERBOARDS.find(leaderboard_id)
+    values = body(LeaderboardChange).model_dump(exclude_unset=True)
+    try:
+        with _LEADERBOARDS.revising(board, values) as session:
+            revised = definitions.revise(session, board, values)
+    except TooMany:
+        raise _limit_reached() from None
+    return answer(_definition(revised))
+
+
+@blueprint.delete("/admin/leaderboards/<leaderboard_id>")
+@describe("Deactivate a leaderboard", answers={200: Message}, problems=("leaderboard_not_found",))
+@require_admin
+def deactivate_leaderboard(leaderboard_id: str) -> Response:
+    """Follow nothing any more, and show it to nobody."""
+    _LEADERBOARDS.change(leaderboard_id, {"is_active": False})
+    return answer(Message(message="Leaderboard deactivated"))
+
+
+def _check_metric(new: NewLeaderboard) -> None:
+    """422 unless a streak's leaderboard names one that there is, and that of points none."""
+    field = "streak_code"
+    if new.metric == "points" and new.streak_code is not None:
+        raise invalid(FieldError(field, "unexpected", "must not be given for points"))
+    if new.metric == "streak":
+        if new.streak_code is None:
+            raise invalid(FieldError(field, "missing", "must be given for a streak"))
+        with reading() as session:
+            try:
+                states.by_code(session, tenant().id, new.streak_code)
+            except NotFound:
+                text = "must be a streak's code"
+                raise invalid(FieldError(field, "unknown_streak", text)) from None
+
+
+def _limit_reached() -> Problem:
+    detail = f"A tenant may have {ACTIVE_MAX} active leaderboards: deactivate one first"
+    return Problem(400, "leaderboard_limit_reached", detail)
+
+
+def _definition(board: Leaderboard) -> LeaderboardDefinition:
+    return {
+        "id": str(board.id),
+        "tenant_id": tenant_shown(),
+        "code": board.code,
+        "name": board.name,
+        "description": board.description,
+        "metric": board.metric,
+        "streak_code": board.streak_code,
+        "window_days": board.window_days,
+        "is_active": board.is_active,
+        "created_at": clock.isoformat(board.created_at),
+        "updated_at": clock.isoformat(board.updated_at),
+    }
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+class LeaderboardEntry(TypedDict):
+    """Somebody on a leaderboard; who are equal share a rank."""
+
+    rank: int
+    participant_id: str
+    display_name: str | None
+    avatar_url: str | None
+    score: int
+
+
+class LeaderboardTop(TypedDict):
+    """The top of a leaderboard, and as of when."""
+
+    leaderboard_code: str
+    name: str
+    metric: Metric
+    window_days: int
+    as_of: Moment
+    is_ready: bool
+    entries: list[LeaderboardEntry]
+    total_participants: int
+
+
+class LeaderboardRank(TypedDict):
+    """Where one participant is; without a rank when it is not on it."""
+
+    leaderboard_code: str
+    participant_id: str
+    rank: int | None
+    score: int
+    total_participants: int
+    percentile: float | None
+
+
+@blueprint.get("/leaderboards/<leaderboard_code>")
+@describe(
+    "Get the top of a leaderboard",
+    answers={200: LeaderboardTop},
+    problems=("leaderboard_not_found",),
+    parameters=(
+        Parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": 20},
+            "How many of the best.",
+        ),
+    ),
+)
+def leaderboard_top(leaderboard_code: str) -> Response:
+    """The best of the window, who came there first before those of equal score."""
+    limit = query_int("limit", 20, 1, TOP_MAX)
+    board = _board(leaderboard_code)
+    with reading() as session:
+        found = definitions.top(session, board, limit)
+        followed = definitions.followed(session, board)
+    shown: LeaderboardTop = {
+        "leaderboard_code": board.code,
+        "name": board.name,
+        "metric": board.metric,
+        "window_days": board.window_days,
+        "as_of": clock.isoformat(followed.at),
+        "is_ready": followed.is_ready,
+        "entries": _ranked(found),
+        "total_participants": followed.total,
+    }
+    return answer(shown)
+
+
+@blueprint.get("/leaderboards/<leaderboard_code>/rank/<participant:participant_id>")
+@describe(
+    "Get a participant's rank",
+    answers={200: LeaderboardRank},
+    problems=("leaderboard_not_found",),
+)
+def leaderboard_rank(leaderboard_code: str, participant_id: str) -> Response:
+    """Where one participant is, and how many of a hundred are behind."""
+    participant_id = participant_id_in_path(participant_id)
+    board = _board(leaderboard_code)
+    with reading() as session:
+        score = definitions.score_of(session, board, participant_id)
+        rank = definitions.rank(session, board, score) if score else None
+        total = definitions.followed(session, board).total
+    shown: LeaderboardRank = {
+        "leaderboard_code": board.code,
+        "participant_id": participant_id,
+        "rank": rank,
+        "score": score,
+        "total_participants": total,
+        "percentile": None if rank is None else round(100 * (total - rank) / max(total, 1), 1),
+    }
+    return answer(shown)
+
+
+def _board(code: str) -> Leaderboard:
+    with reading() as session:
+        try:
+            return definitions.by_code(session, tenant().id, code)
+        except NotFound:
+            raise not_found("leaderboard", code) from None
+
+
+def _ranked(found: Sequence[Entry]) -> list[LeaderboardEntry]:
+    shown: list[LeaderboardEntry] = []
+    for place, one in enumerate(found, start=1):
+        is_equal = bool(shown) and shown[-1]["score"] == one.score
+        shown.append(
+            {
+                "rank": shown[-1]["rank"] if is_equal else place,
+                "participant_id": one.external_id,
+                "display_name": one.display_name,
+                "avatar_url": one.avatar_url,
+                "score": one.score,
+            }
+        )
+    return shown

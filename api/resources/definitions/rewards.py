@@ -1,0 +1,309 @@
+"""Rewards: the definitions, as admins manage them, and what can be claimed now (contract §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+from pydantic import Field, StringConstraints
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.http.problems import Problem, invalid_field
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.field_types import Bound
+from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
+from api.resources.definitions.badges import IconUrl
+from api.resources.definitions.crud import Managed, check_window, check_window_change, tenant_shown
+from models import clock
+from models.definitions import rewards
+from models.definitions.rewards import Reward, Stock
+from models.errors import OutOfStock
+
+blueprint = Blueprint("rewards", __name__)
+
+COST_MAX = 1_000_000_000
+TYPE_CHARS_MAX = 50
+
+Cost = Annotated[int, Field(ge=0, le=COST_MAX)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Limit = Annotated[int, Field(ge=1, le=1_000_000)]
+Type = Annotated[Name, StringConstraints(max_length=TYPE_CHARS_MAX)]
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+class NewReward(Body):
+    """A definition to create."""
+
+    code: Code
+    name: Name
+    description: Text | None = None
+    image_url: IconUrl | None = None
+    type: Type = "digital"
+    points_cost: Cost = 0
+    stock: Count | None = None
+    max_claims_per_user: Limit | None = 1
+    starts_at: Bound | None = None
+    ends_at: Bound | None = None
+    is_active: bool = True
+
+
+class RewardChange(Body):
+    """What may be changed of a definition; what is not given stays."""
+
+    code: Fixed = None  # the ledger refers to it
+    name: Name = ""
+    description: Text | None = None
+    image_url: IconUrl | None = None
+    type: Type = ""
+    points_cost: Cost = 0
+    stock: Count | None = None
+    max_claims_per_user: Limit | None = None
+    starts_at: Bound | None = None
+    ends_at: Bound | None = None
+    is_active: bool = True
+
+
+class RewardDefinition(TypedDict):
+    """A definition as admins see it, with what is left."""
+
+    id: Id
+    tenant_id: Id
+    code: str
+    name: str
+    description: str | None
+    image_url: str | None
+    type: str
+    points_cost: int
+    stock: int | None
+    claimed: int
+    available: int | None
+    max_claims_per_user: int | None
+    starts_at: Moment | None
+    ends_at: Moment | None
+    is_active: bool
+    created_at: Moment
+    updated_at: Moment
+
+
+class RewardPage(TypedDict):
+    """A page of definitions."""
+
+    items: list[RewardDefinition]
+    total: int
+    page: int
+    page_size: int
+
+
+_REWARDS = Managed("reward", rewards.definitions)
+_NO_STOCK = Stock(None, 0)
+
+
+@blueprint.get("/admin/rewards")
+@describe("List rewards", answers={200: RewardPage}, parameters=(*PAGE, IS_ACTIVE))
+@require_admin
+def list_rewards() -> Response:
+    """A page of the tenant's rewards by code."""
+    page, size = page_window()
+    is_active = query_bool("is_active")
+    with reading() as session:
+        window = (size, (page - 1) * size)
+        found, total = rewards.definitions.page(session, tenant().id, is_active, window)
+        stocks = rewards.stocks(session, tenant().id, [one.id for one in found])
+    items = [_definition(one, stocks.get(one.id, _NO_STOCK)) for one in found]
+    return answer(RewardPage(items=items, total=total, page=page, page_size=size))
+
+
+@blueprint.post("/admin/rewards")
+@describe(
+    "Create a reward",
+    answers={201: RewardDefinition},
+    body=NewReward,
+    example={
+        "code": "ten_percent_off",
+        "name": "10% Off Coupon",
+        "description": "10% discount on the next purchase",
+        "type": "coupon",
+        "points_cost": 50,
+        "stock": 45,
+        "max_claims_per_user": 3,
+    },
+    problems=("reward_code_conflict",),
+)
+@require_admin
+def create_reward() -> Response:
+    """Create a reward. Without `stock` there is no end to it."""
+    new = body(NewReward)
+    check_window(new)
+    values = new.model_dump()
+    stock = values.pop("stock")
+    with _REWARDS.creating(new.code, new.model_dump(exclude_unset=True)) as session:
+        reward = rewards.definitions.create(session, tenant().id, values)
+        rewards.set_stock(session, tenant().id, reward.id, stock)
+    return answer(_definition(reward, Stock(stock, 0)), 201)
+
+
+@blueprint.get("/admin/rewards/<reward_id>")
+@describe("Get a reward", answers={200: RewardDefinition}, problems=("reward_not_found",))
+@require_admin
+def get_reward(reward_id: str) -> Response:
+    """One definition, and what is left."""
+    reward = _REWARDS.find(reward_id)
+    return answer(_definition(reward, _stock(reward.id)))
+
+
+@blueprint.patch("/admin/rewards/<reward_id>")
+@describe(
+    "Change a reward",
+    answers={200: RewardDefinition},
+    body=RewardChange,
+    example={"points_cost": 400, "stock": 100},
+    problems=("reward_not_found", "no_fields_to_update"),
+)
+@require_admin
+def change_reward(reward_id: str) -> Response:
+    """Change what is given; `stock` is how many there are in all, the claimed ones included."""
+    before = _REWARDS.find(reward_id)
+    given = body(RewardChange).model_dump(exclude_unset=True)
+    check_window_change(before, given)
+    try:
+        reward = _change(before, given)
+    except OutOfStock:
+        message = "must be at least as many as were claimed"
+        raise invalid_field("stock", "range", message) from None
+    return answer(_definition(reward, _stock(reward.id)))
+
+
+@blueprint.delete("/admin/rewards/<reward_id>")
+@describe("Deactivate a reward", answers={200: Message}, problems=("reward_not_found",))
+@require_admin
+def deactivate_reward(reward_id: str) -> Response:
+    """Let nobody claim it any more; what was claimed stays."""
+    _REWARDS.change(reward_id, {"is_active": False})
+    return answer(Message(message="Reward deactivated"))
+
+
+def _change(before: Reward, given: Mapping[str, Any]) -> Reward:
+    values = {name: value for name, value in given.items() if name != "stock"}
+    with _REWARDS.revising(before, given) as session:
+        if "stock" in given:
+            rewards.set_stock(session, tenant().id, before.id, given["stock"])
+        return rewards.definitions.revise(session, tenant().id, before.id, values)
+
+
+def _stock(reward_id: UUID) -> Stock:
+    with reading() as session:
+        return rewards.stocks(session, tenant().id, [reward_id]).get(reward_id, _NO_STOCK)
+
+
+def _definition(reward: Reward, stock: Stock) -> RewardDefinition:
+    return {
+        "id": str(reward.id),
+        "tenant_id": tenant_shown(),
+        "code": reward.code,
+        "name": reward.name,
+        "description": reward.description,
+        "image_url": reward.image_url,
+        "type": reward.type,
+        "points_cost": reward.points_cost,
+        "stock": stock.stock,
+        "claimed": stock.claimed,
+        "available": stock.left,
+        "max_claims_per_user": reward.max_claims_per_user,
+        "starts_at": clock.isoformat(reward.starts_at) if reward.starts_at else None,
+        "ends_at": clock.isoformat(reward.ends_at) if reward.ends_at else None,
+        "is_active": reward.is_active,
+        "created_at": clock.isoformat(reward.created_at),
+        "updated_at": clock.isoformat(reward.updated_at),
+    }
+
+
+# -- what can be claimed ---------------------------------------------------------------------
+
+
+class AvailableReward(TypedDict):
+    """A reward that can be claimed now; with `available` 0 all of them are gone."""
+
+    id: Id
+    code: str
+    name: str
+    type: str
+    description: str | None
+    image_url: str | None
+    points_cost: int
+    available: int | None
+    max_claims_per_user: int | None
+    starts_at: Moment | None
+    ends_at: Moment | None
+
+
+class AvailableRewards(TypedDict):
+    """A page of what can be claimed now."""
+
+    rewards: list[AvailableReward]
+    total: int
+    page: int
+    page_size: int
+
+
+@blueprint.get("/rewards")
+@describe(
+    "List the rewards that can be claimed",
+    answers={200: AvailableRewards},
+    parameters=(
+        *PAGE,
+        Parameter(
+            "reward_type",
+            {"type": "string", "minLength": 1, "maxLength": TYPE_CHARS_MAX},
+            "Only those of this type.",
+        ),
+    ),
+)
+def available_rewards() -> Response:
+    """The active rewards whose window is open, by code."""
+    page, size = page_window()
+    kind = _type_in_query()
+    with reading() as session:
+        window = (size, (page - 1) * size)
+        found, total = rewards.open_now(session, tenant().id, kind, window)
+        stocks = rewards.stocks(session, tenant().id, [one.id for one in found])
+    shown = _available(found, stocks)
+    return answer(AvailableRewards(rewards=shown, total=total, page=page, page_size=size))
+
+
+def _type_in_query() -> str | None:
+    text = request.args.get("reward_type")
+    if text is not None and not (0 < len(text) <= TYPE_CHARS_MAX and text.isprintable()):
+        raise _bad_type()
+    return text
+
+
+def _bad_type() -> Problem:
+    return invalid_field("reward_type", "text", f"must be 1 to {TYPE_CHARS_MAX} characters")
+
+
+def _available(found: Sequence[Reward], stocks: Mapping[UUID, Stock]) -> list[AvailableReward]:
+    shown: list[AvailableReward] = []
+    for one in found:
+        whole = _definition(one, stocks.get(one.id, _NO_STOCK))
+        shown.append(
+            {
+                "id": whole["id"],
+                "code": whole["code"],
+                "name": whole["name"],
+                "type": whole["type"],
+                "description": whole["description"],
+                "image_url": whole["image_url"],
+                "points_cost": whole["points_cost"],
+                "available": whole["available"],
+                "max_claims_per_user": whole["max_claims_per_user"],
+                "starts_at": whole["starts_at"],
+                "ends_at": whole["ends_at"],
+            }
+        )
+    return shown

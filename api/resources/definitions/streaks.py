@@ -1,0 +1,277 @@
+"""Streaks: what is counted, as admins define it (seed 004)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, NotRequired
+
+from flask import Blueprint, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import IS_ACTIVE, PAGE, Message, Moment, describe
+from api.http.problems import not_found
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
+from api.resources.definitions.crud import active_badges, changing, some_fields, unique_code
+from api.resources.operator import audit_log
+from models import clock
+from models.db import Session
+from models.errors import NotFound
+from models.rules.periods import Kind
+from models.streaks import states
+from models.streaks.states import Boundary, Streak
+
+blueprint = Blueprint("streaks", __name__)
+
+GRACE_PERIODS_MAX = 366  # a year of days forgives everything
+MILESTONES_MAX = 100
+COUNT_MAX = 1_000_000
+POINTS_MAX = 1_000_000  # as of an award
+LEAD_HOURS_MAX = 8_784  # a leap year
+
+Repeat = Literal["once", "each_run"]
+Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
+LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
+
+
+class Milestone(Body):
+    """A count to be reached, and the badge and points that it earns: once per participant, or once
+    in each run of the streak."""
+
+    count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+    badge_code: Code | None = None
+    points: Annotated[int, Field(ge=1, le=POINTS_MAX)] | None = None
+    repeat: Repeat = "once"
+
+
+Milestones = Annotated[list[Milestone], Field(max_length=MILESTONES_MAX)]
+
+
+class NewStreak(Body):
+    """A definition to create."""
+
+    code: Code
+    name: Name
+    description: Text | None = None
+    period: Literal["daily", "weekly", "monthly"] = "daily"
+    grace_periods: Grace = 0
+    reset_on_miss: bool = True
+    is_active: bool = True
+    boundary: Literal["utc", "participant"] = "utc"
+    milestones: Milestones = Field(default_factory=list)
+    at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
+
+
+class StreakDefinition(TypedDict):
+    """A definition as it is answered."""
+
+    code: str
+    name: str
+    description: str | None
+    period: Kind
+    grace_periods: int
+    reset_on_miss: bool
+    is_active: bool
+    boundary: Boundary
+    milestones: list[MilestoneSet]
+    at_risk_lead_hours: int | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class MilestoneSet(TypedDict):
+    """A count to be reached, and the badge and points that it earns, if any."""
+
+    count: int
+    badge_code: str | None
+    points: NotRequired[int]
+    repeat: Repeat
+
+
+class StreakPage(TypedDict):
+    """A page of definitions, in the order of their codes."""
+
+    items: list[StreakDefinition]
+    total: int
+    page: int
+    page_size: int
+
+
+class StreakChange(Body):
+    """What may be changed of a definition; what is not given stays."""
+
+    code: Fixed = None
+    period: Fixed = None  # the recorded periods are numbered in units of the period
+    name: Name = ""
+    description: Text | None = None
+    grace_periods: Grace = 0
+    reset_on_miss: bool = True
+    is_active: bool = True
+    boundary: Literal["utc", "participant"] = "utc"
+    milestones: Milestones = Field(default_factory=list)
+    at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
+
+
+def _both(
+    rule: str, **options: Any
+) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Serve a view under both documented spellings."""
+
+    def add(view: Callable[..., Response]) -> Callable[..., Response]:
+        blueprint.add_url_rule(f"/streaks{rule}", view_func=view, **options)
+        blueprint.add_url_rule(f"/admin/streaks{rule}", view_func=view, **options)
+        return view
+
+    return add
+
+
+@_both("", methods=["GET"])
+@describe(
+    "List streaks",
+    answers={200: StreakPage},
+    parameters=(*PAGE, IS_ACTIVE),
+)
+@require_admin
+def list_streaks() -> Response:
+    """A page of the tenant's definitions."""
+    page, size = page_window()
+    with reading() as session:
+        found, total = states.page(
+            session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
+        )
+    items = [_definition(streak) for streak in found]
+    return answer({"items": items, "total": total, "page": page, "page_size": size})
+
+
+@_both("", methods=["POST"])
+@describe(
+    "Create a streak",
+    answers={201: StreakDefinition},
+    body=NewStreak,
+    example={
+        "code": "daily_login",
+        "name": "Daily Login",
+        "grace_periods": 1,
+        "milestones": [{"count": 7, "points": 50}],
+    },
+    problems=("streak_code_conflict",),
+)
+@require_admin
+def create_streak() -> Response:
+    """Create a definition."""
+    new = body(NewStreak)
+    values = new.model_dump()
+    _mark_recorded(values["milestones"], ())
+    with unique_code("streak", new.code), changing() as session:
+        _check_badges(session, values["milestones"])
+        streak = states.create(session, tenant().id, values)
+        given = new.model_dump(exclude_unset=True)
+        audit_log.note(session, "streak.created", streak.code, **audit_log.told(given))
+    return answer(_definition(streak), 201)
+
+
+@_both("/<code>", methods=["GET"])
+@describe("Get a streak", answers={200: StreakDefinition}, problems=("streak_not_found",))
+@require_admin
+def get_streak(code: str) -> Response:
+    """One definition."""
+    return answer(_definition(streak_in_path(code)))
+
+
+@_both("/<code>", methods=["PATCH"])
+@describe(
+    "Change a streak",
+    answers={200: StreakDefinition},
+    body=StreakChange,
+    example={"name": "Daily Visit", "grace_periods": 2},
+    problems=("no_fields_to_update", "streak_not_found"),
+)
+@require_admin
+def change_streak(code: str) -> Response:
+    """Change what is given of a definition."""
+    given = body(StreakChange)
+    change = given.model_dump(include=given.model_fields_set)  # milestones with all their fields
+    some_fields(change)
+    return answer(_definition(_change(code, change)))
+
+
+@_both("/<code>", methods=["DELETE"])
+@describe("Deactivate a streak", answers={200: Message}, problems=("streak_not_found",))
+@require_admin
+def deactivate_streak(code: str) -> Response:
+    """Pause a definition: states stay, new ticks are refused."""
+    _change(code, {"is_active": False})
+    return answer({"message": "Streak deactivated"})
+
+
+def _change(code: str, values: dict[str, Any]) -> Streak:
+    before = streak_in_path(code)
+    given = audit_log.told(values)
+    if "milestones" in values:
+        values = values | {"milestones": [dict(one) for one in values["milestones"]]}
+        _mark_recorded(values["milestones"], before.milestones)
+    try:
+        with changing() as session:
+            _check_badges(session, values.get("milestones", ()))
+            revised = states.revise(session, tenant().id, code, values)
+            audit_log.note(session, audit_log.changed("streak", values), code, **given)
+            return revised
+    except NotFound:
+        raise not_found("streak", code) from None
+
+
+def _check_badges(session: Session, milestones: Iterable[dict[str, Any]]) -> None:
+    """422 for a badge that there is none of to award: reaching the count would give nothing."""
+    active_badges(
+        session,
+        {
+            f"milestones.{place}.badge_code": one["badge_code"]
+            for place, one in enumerate(milestones)
+        },
+    )
+
+
+def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> None:
+    """Mark the milestones that all who reach are on record for: those that an earlier release has
+    not defined."""
+    unrecorded = {one["count"] for one in before if not one.get("is_recorded")}
+    for one in given:
+        one["is_recorded"] = one["count"] not in unrecorded
+
+
+def streak_in_path(code: str) -> Streak:
+    """The definition in a path, active or not; 404."""
+    with reading() as session:
+        try:
+            return states.by_code(session, tenant().id, code)
+        except NotFound:
+            raise not_found("streak", code) from None
+
+
+def _definition(streak: Streak) -> StreakDefinition:
+    return {
+        "code": streak.code,
+        "name": streak.name,
+        "description": streak.description,
+        "period": streak.period,
+        "grace_periods": streak.rules.grace_periods,
+        "reset_on_miss": streak.rules.reset_on_miss,
+        "is_active": streak.is_active,
+        "boundary": streak.boundary,
+        "milestones": [_milestone(one) for one in streak.milestones],
+        "at_risk_lead_hours": streak.at_risk_lead_hours,
+        "created_at": clock.isoformat(streak.created_at),
+        "updated_at": clock.isoformat(streak.updated_at),
+    }
+
+
+def _milestone(stored: dict[str, Any]) -> MilestoneSet:
+    count, badge_code = stored["count"], stored.get("badge_code")
+    repeat: Repeat = stored.get("repeat") or "once"
+    if not stored.get("points"):
+        return {"count": count, "badge_code": badge_code, "repeat": repeat}
+    points = stored["points"]
+    return {"count": count, "badge_code": badge_code, "points": points, "repeat": repeat}

@@ -1,0 +1,1 @@
+"""Health, the audit log and dead letters."""

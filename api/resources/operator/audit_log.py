@@ -1,0 +1,141 @@
+"""The audit log: every change that an admin makes through the API, and its reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response, g, request
+from pydantic import StringConstraints, TypeAdapter
+from typing_extensions import TypedDict
+
+from api.http import cursors
+from api.http.auth import principal, require_admin, tenant
+from api.http.describe import Id, Moment, Parameter, describe
+from api.http.failed_key_throttle import client_address
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.field_messages import ACTION, PRINTABLE, checked
+from api.input.validation import PAGE_SIZE_MAX, query_int
+from models import clock, ids
+from models.db import Session
+from models.delivery.delivery_log import START, Span
+from models.operator import audit_log
+from models.operator.audit_log import Act, Actor, Line, Wanted
+
+blueprint = Blueprint("audit", __name__)
+
+told = audit_log.told
+_CURSOR_BYTES = 16
+_Action = Annotated[str, StringConstraints(max_length=64, pattern=ACTION)]
+_Target = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
+_ACTION: TypeAdapter[str] = TypeAdapter(_Action)
+_TARGET: TypeAdapter[str] = TypeAdapter(_Target)
+
+
+def note(session: Session, action: str, target: str | None = None, **detail: Any) -> None:
+    """Write down, in the transaction of a change, that the key that asks made it."""
+    who = principal()
+    audit_log.note(
+        session,
+        Act(
+            tenant_id=who.tenant.id,
+            action=action,
+            target=target,
+            detail=detail,
+            actor="key",
+            key_id=who.key.id,
+            request_id=g.request_id,
+            address=client_address(request),
+        ),
+    )
+
+
+class AuditLine(TypedDict):
+    """One change: when, by which key (or the operator), what was done to what, from where."""
+
+    id: Id
+    at: Moment
+    actor: Actor
+    key_id: Id | None
+    action: str
+    target: str | None
+    detail: dict[str, Any]
+    request_id: str | None
+    address: str | None
+
+
+class AuditPage(TypedDict):
+    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+
+    items: list[AuditLine]
+    next_cursor: str | None
+
+
+@blueprint.get("/admin/audit-log")
+@describe(
+    "List who changed what",
+    answers={200: AuditPage},
+    parameters=(
+        Parameter("action", _ACTION.json_schema(), "Only these: `streak.updated`."),
+        Parameter("target", _TARGET.json_schema(), "Only changes of what has this code or id."),
+        cursors.SINCE,
+        cursors.UNTIL,
+        cursors.after_parameter(_CURSOR_BYTES),
+        cursors.limit_parameter(PAGE_SIZE_MAX, 50),
+    ),
+)
+@require_admin
+def list_audit_log() -> Response:
+    """Every change by an admin key, by the operator, or of a participant's status, newest first.
+
+    `detail` names the fields that were given, and says the values of switches and numbers. Nothing
+    here is a secret or names a participant.
+    """
+    wanted = _wanted()
+    with reading() as session:
+        found, place = audit_log.page(session, wanted)
+    return answer(_page(found, place))
+
+
+def _wanted() -> Wanted:
+    after = cursors.decode("after", _CURSOR_BYTES)
+    return Wanted(
+        limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
+        tenant_ids=[tenant().id],
+        after=START.id if after is None else UUID(bytes=after),
+        span=Span(cursors.query_instant("since"), cursors.query_instant("until")),
+        action=_query("action", _ACTION),
+        target=_query("target", _TARGET),
+    )
+
+
+def _query(name: str, kind: TypeAdapter[str]) -> str | None:
+    text = request.args.get(name)
+    return None if text is None else checked(name, kind, text)
+
+
+def _page(found: list[Line], place: UUID | None) -> AuditPage:
+    cursor = None if place is None else cursors.encode(place.bytes)
+    return {"items": [as_json(one) for one in found], "next_cursor": cursor}
+
+
+def as_json(line: Line) -> AuditLine:
+    """A line as it is answered."""
+    return {
+        "id": str(line.id),
+        "at": clock.to_text(ids.issued_at_us(line.id)),
+        "actor": line.act.actor,
+        "key_id": None if line.act.key_id is None else str(line.act.key_id),
+        "action": line.act.action,
+        "target": line.act.target,
+        "detail": dict(line.act.detail),
+        "request_id": line.act.request_id,
+        "address": line.act.address,
+    }
+
+
+def changed(noun: str, values: Mapping[str, Any]) -> str:
+    """The action of a change: that of a deactivation where nothing else was asked."""
+    return f"{noun}.deactivated" if dict(values) == {"is_active": False} else f"{noun}.updated"

@@ -1,0 +1,106 @@
+"""Health: is the process alive, and can it serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NotRequired
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.describe import describe
+from api.http.request_context import app_context
+from api.http.responses import answer
+from api.resources.operator import disk
+from models.db import DatabaseError, reading, schema, tenant_isolation
+from workers.intake.client import Unavailable
+
+blueprint = Blueprint("health", __name__)
+
+
+class Alive(TypedDict):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+Postgres = Literal["ok", "unavailable", "migrations missing", "tenant role not taken"]
+
+
+class Checks(TypedDict):
+    """What each server said; under `unbroken up` also whether its disk has room."""
+
+    redis: Literal["ok", "unavailable"]
+    postgres: Postgres
+    disk: NotRequired[Literal["ok", "full"]]
+
+
+class DatabaseCheck(TypedDict):
+    """What Postgres said."""
+
+    postgres: Postgres
+
+
+class Readiness(TypedDict):
+    """Whether requests can be served."""
+
+    status: Literal["ok", "unavailable"]
+    checks: Checks
+
+
+class DatabaseReadiness(TypedDict):
+    """Whether Postgres can be asked."""
+
+    status: Literal["ok", "unavailable"]
+    checks: DatabaseCheck
+
+
+@blueprint.get("/livez")
+@describe("Is the process alive?", answers={200: Alive})
+def livez() -> Response:
+    """The process answers; nothing else is asked."""
+    return answer({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+@describe("Can it serve?", answers={200: Readiness, 503: Readiness})
+def readyz() -> Response:
+    """Redis and Postgres answer, the schema is this release's or a newer one's, and requests run
+    as the role that sees one tenant's rows."""
+    checks: Checks = {"redis": _redis(), "postgres": _postgres()}
+    if folder := app_context().settings.data_folder:
+        checks["disk"] = "full" if disk.is_full(Path(folder)) else "ok"
+    is_ready = all(state == "ok" for state in checks.values())
+    body: Readiness = {"status": "ok" if is_ready else "unavailable", "checks": checks}
+    return answer(body, 200) if is_ready else answer(body, 503, {"Retry-After": "1"})
+
+
+@blueprint.get("/readyz/postgres")
+@describe("Can it answer reads?", answers={200: DatabaseReadiness, 503: DatabaseReadiness})
+def readyz_postgres() -> Response:
+    """As /readyz, without Redis: reads do not need it."""
+    state = _postgres()
+    if state == "ok":
+        return answer({"status": "ok", "checks": {"postgres": state}})
+    body: DatabaseReadiness = {"status": "unavailable", "checks": {"postgres": state}}
+    return answer(body, 503, {"Retry-After": "1"})
+
+
+def _redis() -> Literal["ok", "unavailable"]:
+    try:
+        app_context().intake.ping()
+    except Unavailable:
+        return "unavailable"
+    return "ok"
+
+
+def _postgres() -> Postgres:
+    try:
+        with reading(app_context().engine) as session:
+            if not schema.is_enough(session):
+                return "migrations missing"
+        return (
+            "ok" if tenant_isolation.is_role_taken(app_context().rows) else "tenant role not taken"
+        )
+    except DatabaseError:
+        return "unavailable"

@@ -1,0 +1,119 @@
+"""Streaks at risk: the feed for a save-my-streak campaign (seed 004, contract §3.5)."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+from flask import Blueprint, Response, request
+from typing_extensions import TypedDict
+
+from api.http.auth import tenant
+from api.http.describe import Moment, Parameter, describe
+from api.http.problems import invalid_field, not_found
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import PAGE_SIZE_MAX, query_int
+from models import clock
+from models.errors import NotFound
+from models.people import at_risk
+from models.people.at_risk import AtRisk, Wanted
+from models.rules.periods import starts_at
+from models.streaks import states
+from models.streaks.states import Streak
+
+blueprint = Blueprint("at_risk", __name__)
+
+MIN_COUNT_MAX = 1_000_000
+# A participant's place as a positive bigint: 8 bytes in URL-safe base64 without padding.
+_CURSOR = "^[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$"
+
+
+class StreakAtRisk(TypedDict):
+    """Somebody whose streak breaks at `expires_at` unless a tick comes before."""
+
+    participant_id: str
+    streak_code: str
+    current_count: int
+    longest_count: int
+    last_recorded_at: Moment
+    expires_at: Moment
+    grace_remaining: int
+    timezone: str | None
+
+
+class AtRiskPage(TypedDict):
+    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+
+    items: list[StreakAtRisk]
+    next_cursor: str | None
+
+
+@blueprint.get("/streaks/<code>/at-risk")
+@describe(
+    "List who is about to lose a streak",
+    answers={200: AtRiskPage},
+    problems=("streak_not_found",),
+    parameters=(
+        Parameter(
+            "min_count",
+            {"type": "integer", "minimum": 1, "maximum": MIN_COUNT_MAX, "default": 1},
+            "Only streaks of at least this count.",
+        ),
+        Parameter(
+            "after",
+            {"type": "string", "pattern": _CURSOR},
+            "The `next_cursor` of the page before.",
+        ),
+        Parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": 50},
+            "Items on a page, at most.",
+        ),
+    ),
+)
+def streaks_at_risk(code: str) -> Response:
+    """A page of the feed; a paused streak has none at risk."""
+    wanted = Wanted(
+        now_us=clock.now_us(),
+        min_count=query_int("min_count", 1, 1, MIN_COUNT_MAX),
+        limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
+        after=_after(),
+    )
+    with reading() as session:
+        try:
+            streak = states.by_code(session, tenant().id, code)
+        except NotFound:
+            raise not_found("streak", code) from None
+        found, place = at_risk.page(session, streak, wanted) if streak.is_active else ([], None)
+    items = [_item(streak, one) for one in found]
+    return answer({"items": items, "next_cursor": None if place is None else _cursor(place)})
+
+
+def _item(streak: Streak, one: AtRisk) -> StreakAtRisk:
+    """`timezone` is where the participant lives, as far as is known: for quiet hours."""
+    expires = starts_at(streak.period, one.breaks_at, one.zone)
+    return {
+        "participant_id": one.participant_id,
+        "streak_code": streak.code,
+        "current_count": one.state.standing.count,
+        "longest_count": one.state.standing.longest,
+        "last_recorded_at": clock.to_text(one.state.last_recorded_us),
+        "expires_at": clock.isoformat(expires),
+        "grace_remaining": one.state.standing.grace_remaining,
+        "timezone": one.participant_zone or one.state.last_zone,
+    }
+
+
+def _cursor(place: int) -> str:
+    return urlsafe_b64encode(place.to_bytes(8)).rstrip(b"=").decode()
+
+
+def _after() -> int:
+    """The place that a cursor names; 0, before the first, when none is given."""
+    text = request.args.get("after")
+    if text is None:
+        return 0
+    if not re.fullmatch(_CURSOR, text):
+        raise invalid_field("after", "cursor", "must be the next_cursor of a page of this feed")
+    return int.from_bytes(urlsafe_b64decode(f"{text}="))

@@ -1,0 +1,92 @@
+"""Challenges of a participant: how far somebody is (contract §6)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.auth import tenant
+from api.http.describe import Id, Moment, describe
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import participant_id_in_path
+from models import clock
+from models.definitions import challenges
+from models.definitions.challenges import Entry
+
+blueprint = Blueprint("participant_challenges", __name__)
+
+
+class ParticipantChallenge(TypedDict):
+    """A challenge as one participant sees it."""
+
+    id: Id
+    code: str
+    name: str
+    description: str | None
+    objective: dict[str, Any]
+    target: int
+    progress: int  # never shown past the target
+    status: Literal["open", "active", "completed", "ended"]
+    completed_at: Moment | None
+    points: int | None
+    badge_code: str | None
+    starts_at: Moment | None
+    ends_at: Moment | None
+
+
+class ParticipantChallenges(TypedDict):
+    """The challenges that a participant can see, and how many are under way and completed."""
+
+    participant_id: str
+    challenges: list[ParticipantChallenge]
+    active: int
+    completed: int
+
+
+@blueprint.get("/participants/<participant:participant_id>/challenges")
+@describe("List a participant's challenges", answers={200: ParticipantChallenges})
+def participant_challenges(participant_id: str) -> Response:
+    """Those that count now, and those begun or completed; of one never seen none has begun."""
+    participant_id = participant_id_in_path(participant_id)
+    with reading() as session:
+        found = challenges.of_participant(session, tenant().id, participant_id)
+    entries = [_entry(one) for one in found]
+    statuses = [one["status"] for one in entries]
+    shown: ParticipantChallenges = {
+        "participant_id": participant_id,
+        "challenges": entries,
+        "active": statuses.count("active"),
+        "completed": statuses.count("completed"),
+    }
+    return answer(shown)
+
+
+def _entry(one: Entry) -> ParticipantChallenge:
+    of = one.challenge
+    return {
+        "id": str(of.id),
+        "code": of.code,
+        "name": of.name,
+        "description": of.description,
+        "objective": of.objective.as_json(),
+        "target": of.target,
+        "progress": min(one.progress, of.target),
+        "status": _status(one),
+        "completed_at": clock.isoformat(one.completed_at) if one.completed_at else None,
+        "points": of.points,
+        "badge_code": of.badge_code,
+        "starts_at": clock.isoformat(of.starts_at) if of.starts_at else None,
+        "ends_at": clock.isoformat(of.ends_at) if of.ends_at else None,
+    }
+
+
+def _status(one: Entry) -> Literal["open", "active", "completed", "ended"]:
+    """`active` once begun; `ended` when it does not count any more and was not completed."""
+    if one.completed_at is not None:
+        return "completed"
+    if not one.challenge.is_active or not one.challenge.is_open_at(clock.now()):
+        return "ended"
+    return "active" if one.progress else "open"

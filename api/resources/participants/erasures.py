@@ -1,0 +1,88 @@
+"""Erasing a participant and everything about them (contract §5)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from threading import BoundedSemaphore
+
+from flask import Blueprint, Response
+
+from api.http.auth import current_tenant
+from api.http.describe import Message, describe
+from api.http.problems import not_found, unavailable
+from api.http.request_context import app_context
+from api.http.responses import answer
+from api.http.tenant_session import transaction
+from api.input.validation import participant_id_in_path
+from api.resources.operator import audit_log
+from models import clock
+from models.db import Session, is_contended
+from models.identity.tenants import Tenant
+from models.people import erasure
+from models.people.erasure import Erased
+from workers.intake.client import Unavailable
+
+blueprint = Blueprint("erasures", __name__)
+log = logging.getLogger("unbroken.api")
+
+TRIES_MAX = 3  # against a deliverer that recorded what is being erased: it is done by then
+ERASING_MAX = 4  # per process: erasures wait for one another, and the other threads must not
+_erasing = BoundedSemaphore(ERASING_MAX)
+
+
+@blueprint.delete("/participants/<participant:participant_id>")
+@describe(
+    "Erase a participant and everything about them",
+    answers={200: Message},
+    problems=("participant_not_found",),
+)
+def erase_participant(participant_id: str) -> Response:
+    """Erase a person. Also of an unknown id nothing is applied that was accepted until now."""
+    participant_id = participant_id_in_path(participant_id)
+    mine = current_tenant()
+    erased = _erase(mine, participant_id)
+    _forget(mine, participant_id)
+    _wait_until(erased.erased_at)
+    if not erased.was_known:
+        raise not_found("participant", participant_id)
+    return answer({"message": "Participant erased"})
+
+
+def _erase(mine: Tenant, participant_id: str) -> Erased:
+    if not _erasing.acquire(blocking=False):
+        raise unavailable()
+    try:
+        for _ in range(TRIES_MAX):
+            try:
+                with transaction() as session:
+                    return _erase_once(session, mine, participant_id)
+            except Exception as error:
+                if not is_contended(error):
+                    raise
+        raise unavailable()
+    finally:
+        _erasing.release()
+
+
+def _erase_once(session: Session, mine: Tenant, participant_id: str) -> Erased:
+    erased = erasure.erase(session, mine, participant_id)
+    if erased.was_known:
+        audit_log.note(session, "participant.erased")  # whom, nobody shall know any more
+    return erased
+
+
+def _forget(mine: Tenant, participant_id: str) -> None:
+    """What Redis holds beside the queue: a mark that the door sees through, and a counter that
+    ends within a minute. The erasure stands without it."""
+    try:
+        app_context().intake.forget(mine.id, participant_id)
+    except Unavailable:
+        log.warning("erased; Redis could not be told and forgets by itself")
+
+
+def _wait_until(instant: datetime) -> None:
+    """Wait the rest of a millisecond: whoever has our answer writes under a later one."""
+    left_seconds = (instant - clock.now()).total_seconds()
+    time.sleep(min(max(left_seconds, 0.0), 0.001))  # no longer, should the clock be set back

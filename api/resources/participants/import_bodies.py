@@ -1,0 +1,141 @@
+"""Rows of an import, as they are posted, and as the models take them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from api.input.validation import Body, Code, FreeForm, Name, ParticipantId, Past, Zone
+from api.resources.participants.participants import AvatarUrl, DisplayName
+from api.resources.participants.scrip import Tags
+from api.writes.batch import BATCH_MAX
+from models.people.imports import Balance, Challenge, Claim
+from models.people.profile import Status
+from models.people.profile_imports import Enrolment, ImportedProfile
+
+POINTS_MAX = 1_000_000_000_000  # of one participant
+PROGRAMS_MAX = 100
+
+Points = Annotated[int, Field(ge=0, le=POINTS_MAX)]
+_Given = {"display_name", "avatar_url", "attributes", "timezone", "tags", "status"}
+
+
+class ImportedEnrolment(Body):
+    """A program that a participant is in, by its name."""
+
+    name: Name
+    enrolled_at: Past | None = None
+
+
+class ParticipantImport(Body):
+    """A participant as it was elsewhere; what is not given stays, null clears."""
+
+    participant_id: ParticipantId
+    display_name: DisplayName | None = None
+    avatar_url: AvatarUrl | None = None
+    attributes: FreeForm | None = None
+    timezone: Zone | None = None
+    status: Status | None = None
+    tags: Tags | None = None
+    programs: Annotated[
+        list[ImportedEnrolment], Field(max_length=PROGRAMS_MAX, default_factory=list)
+    ]
+    created_at: Past | None = None
+    first_seen_at: Past | None = None
+    last_seen_at: Past | None = None
+
+    def row(self) -> ImportedProfile:
+        """As it is written."""
+        given = self.model_dump(exclude_unset=True, include=_Given)
+        for name in ("tags", "status"):  # these are never null
+            if name in given and given[name] is None:
+                del given[name]
+        return ImportedProfile(
+            self.participant_id, given,
+            [Enrolment(one.name, one.enrolled_at) for one in self.programs],
+            self.created_at, self.first_seen_at, self.last_seen_at,
+        )  # fmt: skip
+
+
+class BalanceImport(Body):
+    """The points that a participant had elsewhere, and the tier."""
+
+    participant_id: ParticipantId
+    total_earned: Points
+    total_spent: Points = 0
+    tier_code: Code | None = None
+    tier_achieved_at: Past | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.total_spent > self.total_earned:
+            raise PydanticCustomError("balance", "must have a total_spent of at most total_earned")
+        return self
+
+    def row(self) -> Balance:
+        """As it is written."""
+        return Balance(
+            self.participant_id, self.total_earned, self.total_spent, self.tier_code,
+            self.tier_achieved_at,
+        )  # fmt: skip
+
+
+class ClaimImport(Body):
+    """A reward that a participant claimed elsewhere."""
+
+    participant_id: ParticipantId
+    reward_code: Code
+    claimed_at: Past
+    points_deducted: Points = 0
+    balance_after: Points = 0
+    metadata: FreeForm | None = None
+    claim_id: Annotated[
+        Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None,
+        Field(description="Its id elsewhere: two claims of one instant are told apart by it."),
+    ] = None
+
+    def row(self) -> Claim:
+        """As it is written."""
+        return Claim(
+            self.participant_id, self.reward_code, self.claimed_at, self.points_deducted,
+            self.balance_after, self.metadata, self.claim_id,
+        )  # fmt: skip
+
+
+class ChallengeImport(Body):
+    """How far a participant came in a challenge elsewhere."""
+
+    participant_id: ParticipantId
+    challenge_code: Code
+    progress: Annotated[int, Field(ge=1, le=POINTS_MAX)]
+    completed_at: Past | None = None
+
+    def row(self) -> Challenge:
+        """As it is written."""
+        return Challenge(self.participant_id, self.challenge_code, self.progress, self.completed_at)
+
+
+class ParticipantImports(Body):
+    """Participants as they are posted together; each is validated by itself."""
+
+    participants: Annotated[list[ParticipantImport], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class BalanceImports(Body):
+    """Balances as they are posted together; each is validated by itself."""
+
+    balances: Annotated[list[BalanceImport], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class ClaimImports(Body):
+    """Claims as they are posted together; each is validated by itself."""
+
+    claims: Annotated[list[ClaimImport], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class ChallengeImports(Body):
+    """Progress as it is posted together; each row is validated by itself."""
+
+    challenges: Annotated[list[ChallengeImport], Field(min_length=1, max_length=BATCH_MAX)]

@@ -1,0 +1,232 @@
+"""What `unbroken import` brings along beside ticks and awards: written at once, idempotent by row.
+
+Each row stands alone: one that is refused spoils no other. The same rows sent again change nothing
+(models/people/imports.py), so a request that was not answered is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.auth import current_tenant, require_admin
+from api.http.describe import describe
+from api.http.problems import CODES, Problem, unavailable
+from api.http.responses import answer
+from api.http.tenant_session import transaction
+from api.input.validation import Body, validated
+from api.resources.operator import audit_log
+from api.resources.participants import scrip
+from api.resources.participants.import_bodies import (
+    BalanceImport,
+    BalanceImports,
+    ChallengeImport,
+    ChallengeImports,
+    ClaimImport,
+    ClaimImports,
+    ParticipantImport,
+    ParticipantImports,
+)
+from api.writes import batch
+from api.writes.batch import ItemError
+from models.db import Session, is_contended
+from models.identity.tenants import Tenant
+from models.people import imports, profile_imports
+from models.people.imports import Refusal, Result
+
+blueprint = Blueprint("imports", __name__)
+
+TRIES_MAX = 3  # against batches that change the same participants at that moment
+
+
+class ImportItem(TypedDict):
+    """What became of one row."""
+
+    index: int
+    participant_id: NotRequired[str]
+    outcome: NotRequired[Literal["imported", "unchanged"]]
+    error: NotRequired[ItemError]
+
+
+class Imported(TypedDict):
+    """One entry per row in order, and how many were imported, are there already, or refused."""
+
+    results: list[ImportItem]
+    imported: int
+    unchanged: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A kind of row."""
+
+    name: str  # of the list in the body
+    action: str  # in the audit log
+    body: type[Body]
+    write: Callable[[Session, Tenant, Sequence[Any]], list[Result]]
+
+
+PARTICIPANTS = Import(
+    "participants", "participants.imported", ParticipantImport, profile_imports.write
+)
+BALANCES = Import("balances", "balances.imported", BalanceImport, imports.open_balances)
+CLAIMS = Import("claims", "claims.imported", ClaimImport, imports.add_claims)
+CHALLENGES = Import("challenges", "challenges.imported", ChallengeImport, imports.raise_progress)
+_STATUS_OF = {  # of what refuses a row
+    code: CODES[code][0]
+    for code in (
+        "balance_conflict", "challenge_not_found", "participant_inactive", "program_not_found",
+        "reward_not_found", "tier_not_found",
+    )
+}  # fmt: skip
+_TYPES = (batch.JSON, batch.LINES)
+
+
+@blueprint.post("/admin/import/participants")
+@describe(
+    "Import up to 1,000 participants",
+    answers={200: Imported},
+    body=ParticipantImports,
+    example={"participants": [{"participant_id": "user_123", "timezone": "Australia/Sydney"}]},
+    content_types=_TYPES,
+)
+@require_admin
+def import_participants() -> Response:
+    """Create or change participants: profile, tags, status, programs by name, and since when they
+    are known. What is not given stays. No fact tells of it."""
+    posted, results = _post(PARTICIPANTS)
+    for row, result in zip(posted, results, strict=True):
+        if isinstance(row, ParticipantImport) and row.status and not isinstance(result, Problem):
+            scrip.mark(current_tenant(), row.participant_id, is_active=row.status == "ACTIVE")
+    return _answer(posted, results)
+
+
+@blueprint.post("/admin/import/balances")
+@describe(
+    "Import up to 1,000 opening balances",
+    answers={200: Imported},
+    body=BalanceImports,
+    example={
+        "balances": [{"participant_id": "user_123", "total_earned": 1250, "total_spent": 250}]
+    },
+    content_types=_TYPES,
+)
+@require_admin
+def import_balances() -> Response:
+    """Add what participants had elsewhere to what they have, once each: movements `opening` and
+    `opening_spent` in the ledger, and the tier that is named or that the points lead to. No fact
+    tells of it, no challenge and no leaderboard counts it. Other totals for a participant whose
+    balance was opened before are refused with `balance_conflict`."""
+    return _answer(*_post(BALANCES))
+
+
+@blueprint.post("/admin/import/claims")
+@describe(
+    "Import up to 1,000 claims",
+    answers={200: Imported},
+    body=ClaimImports,
+    example={
+        "claims": [
+            {
+                "participant_id": "user_123",
+                "reward_code": "ten_percent_off",
+                "claimed_at": "2026-05-23T08:15:00Z",
+                "points_deducted": 500,
+            }
+        ]
+    },
+    content_types=_TYPES,
+)
+@require_admin
+def import_claims() -> Response:
+    """Add claims to the history. They count for each participant's limit; no points are taken (an
+    opening balance has them as spent) and no stock is. A claim is known again by `claim_id`, or by
+    participant, reward and instant."""
+    return _answer(*_post(CLAIMS))
+
+
+@blueprint.post("/admin/import/challenges")
+@describe(
+    "Import up to 1,000 rows of challenge progress",
+    answers={200: Imported},
+    body=ChallengeImports,
+    example={
+        "challenges": [
+            {"participant_id": "user_123", "challenge_code": "big_spender", "progress": 1250}
+        ]
+    },
+    content_types=_TYPES,
+)
+@require_admin
+def import_challenges() -> Response:
+    """Raise progress to what it was, and note completions. Nothing is lowered, and no prize is
+    given for what was completed elsewhere."""
+    return _answer(*_post(CHALLENGES))
+
+
+# -- one request -----------------------------------------------------------------------------
+
+
+def _post(kind: Import) -> tuple[list[Body | Problem], list[Result | Problem]]:
+    """The rows of a request and what became of each, in their order."""
+    posted = [_validated(kind, value) for value in batch.items(kind.name)]
+    good = [one for one in posted if not isinstance(one, Problem)]
+    written = iter(_written(kind, [one.row() for one in good]) if good else ())
+    return posted, [one if isinstance(one, Problem) else _result(next(written)) for one in posted]
+
+
+def _validated(kind: Import, value: Any) -> Any:
+    if isinstance(value, Problem):
+        return value
+    try:
+        return validated(kind.body, value)
+    except Problem as problem:
+        return problem
+
+
+def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
+    mine = current_tenant()
+    for _ in range(TRIES_MAX):
+        try:
+            with transaction() as session:
+                results = kind.write(session, mine, rows)
+                if imported := results.count("imported"):
+                    audit_log.note(
+                        session, kind.action, rows=imported
+                    )  # whose, the log does not say
+        except Exception as error:
+            if not is_contended(error):
+                raise
+        else:
+            return results
+    raise unavailable()
+
+
+def _result(result: Result) -> Result | Problem:
+    if isinstance(result, Refusal):
+        return Problem(_STATUS_OF[result.code], result.code, result.detail)
+    return result
+
+
+def _answer(posted: Sequence[Any], results: Sequence[Result | Problem]) -> Response:
+    items = [_item(index, *pair) for index, pair in enumerate(zip(posted, results, strict=True))]
+    outcomes = [one.get("outcome", "rejected") for one in items]
+    return answer(
+        {
+            "results": items,
+            "imported": outcomes.count("imported"),
+            "unchanged": outcomes.count("unchanged"),
+            "rejected": outcomes.count("rejected"),
+        }
+    )
+
+
+def _item(index: int, posted: Any, result: Result | Problem) -> dict[str, Any]:
+    if isinstance(result, Problem):
+        return {"index": index, "error": result.as_item()}
+    return {"index": index, "participant_id": posted.participant_id, "outcome": result}

@@ -1,0 +1,118 @@
+"""One person's data in one call: what a data-subject request asks for (docs/security.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+from flask import Blueprint, Response
+from pydantic_core import to_json
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import describe
+from api.http.prefer import Waiters
+from api.http.problems import not_found, unavailable
+from api.http.tenant_session import snapshot
+from api.input.validation import participant_id_in_path
+from api.resources.operator import audit_log, dead_letters
+from api.resources.participants.personal_documents import PersonalData
+from models import clock
+from models.db import Session, is_contended
+from models.people import personal_data
+from models.people.personal_data import Subject
+
+blueprint = Blueprint("personal_data", __name__)
+
+READERS_MAX = 2  # per process: each holds a thread, a connection and a temporary file
+MEMORY_BYTES_MAX = 1_000_000  # of a document; the rest of it is on disk until it is sent
+CHUNK_BYTES = 65_536
+TRIES_MAX = 3  # against an erasure that committed while this read waited for it
+_readers = Waiters(READERS_MAX)
+
+
+@blueprint.get("/participants/<participant:participant_id>/export")
+@describe(
+    "Export a participant's data",
+    answers={200: PersonalData},
+    problems=("participant_not_found",),
+)
+@require_admin
+def export_participant(participant_id: str) -> Response:
+    """Everything that erasing the participant would delete, as one moment saw it, in one document.
+
+    Not in it: writes that no worker has applied yet. At most two exports are read at once in each
+    process; a further one is answered 503 with `Retry-After`. Each export is in the audit log.
+    """
+    participant_id = participant_id_in_path(participant_id)
+    with ExitStack() as exits:
+        if not exits.enter_context(_readers.place()):
+            raise unavailable()
+        file = exits.enter_context(SpooledTemporaryFile(MEMORY_BYTES_MAX))
+        _write(file, participant_id)
+        return _sent(file, exits.pop_all())
+
+
+def _write(file: IO[bytes], participant_id: str) -> None:
+    """Write the document, whole before any of it is sent: an error is then an error, and a slow
+    reader holds no connection to the database."""
+    for _ in range(TRIES_MAX):
+        try:
+            return _write_once(file, participant_id)
+        except OSError as error:  # the disk of temporary files is full
+            raise unavailable() from error
+        except Exception as error:
+            if not is_contended(error):
+                raise
+    raise unavailable()
+
+
+def _write_once(file: IO[bytes], participant_id: str) -> None:
+    file.seek(0)
+    file.truncate()
+    with snapshot() as session:
+        subject = personal_data.hold(session, tenant().id, participant_id)
+        if subject is None:
+            raise not_found("participant", participant_id)
+        for part in _parts(session, subject):
+            file.write(part)  # `writelines` would move to the disk only after the last one
+        audit_log.note(session, "participant.exported")  # whose, the log does not say
+
+
+def _parts(session: Session, subject: Subject) -> Iterator[bytes]:
+    """The document piece by piece, a row on each line."""
+    head = {
+        "participant_id": subject.external_id,
+        "tenant": tenant().slug,
+        "mode": tenant().mode,
+        "exported_at": clock.isoformat(clock.now()),
+        "profile": personal_data.profile(session, subject),
+    }
+    yield to_json(head)[:-1]
+    for section in personal_data.SECTIONS:
+        yield from _section(section.name, section.rows(session, subject))
+    letters = dead_letters.of_participant(session, subject.external_id)
+    yield from _section("dead_letters", letters)
+    yield b"}\n"
+
+
+def _section(name: str, rows: Iterator[Any]) -> Iterator[bytes]:
+    yield b",\n" + to_json(name) + b":["
+    for number, row in enumerate(rows):
+        yield (b",\n" if number else b"\n") + to_json(row)
+    yield b"]"
+
+
+def _sent(file: IO[bytes], held: ExitStack) -> Response:
+    """The file as a response with its length; what is held is let go when it was read."""
+    headers = {"Content-Length": str(file.tell())}
+    file.seek(0)
+    response = Response(_chunks(file, held), 200, headers, content_type="application/json")
+    response.call_on_close(held.close)
+    return response
+
+
+def _chunks(file: IO[bytes], held: ExitStack) -> Iterator[bytes]:
+    with held:
+        yield from iter(lambda: file.read(CHUNK_BYTES), b"")

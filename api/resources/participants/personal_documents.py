@@ -1,0 +1,232 @@
+"""The document of one person's data, as its schema describes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from api.http.describe import Id, Moment
+from api.resources.operator.dead_letters import DeadLetterDetail
+from models.delivery.deliveries import Status as DeliveryStatus
+from models.ledgers.points import Account
+from models.ledgers.points import Kind as PointsKind
+from models.ledgers.tier_changes import Source
+from models.people.profile import Status
+from models.rules.periods import Kind as Period
+
+
+class ExportedProfile(TypedDict):
+    """The participant's own row."""
+
+    display_name: str | None
+    avatar_url: str | None
+    attributes: dict[str, Any] | None
+    timezone: str | None
+    status: Status
+    tags: list[str]
+    inactive_since: Moment | None
+    total_events: int
+    total_earned: int
+    total_spent: int
+    balance: int
+    opening_earned: int | None  # brought along from elsewhere
+    opening_spent: int | None
+    rewards_claimed: int
+    tier_code: str | None
+    tier_achieved_at: Moment | None
+    first_seen_at: Moment | None
+    last_seen_at: Moment | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class ExportedProgram(TypedDict):
+    """An enrolment."""
+
+    program_id: Id
+    name: str
+    enrolled_at: Moment
+
+
+class ExportedStreak(TypedDict):
+    """A streak with the set of recorded periods: the first and the last key of each run."""
+
+    streak_code: str
+    streak_name: str
+    period: Period
+    count: int
+    longest_count: int
+    grace_remaining: int
+    last_recorded_at: Moment
+    timezone: str | None
+    review_at: Moment | None  # when the service looks at it again
+    recorded: list[list[str]]
+
+
+class ExportedMilestone(TypedDict):
+    """A count of a streak that was reached, and the recorded period by which; null: not known."""
+
+    streak_code: str
+    count: int
+    tick_id: Id | None
+    period_key: str | None
+
+
+class ExportedTick(TypedDict):
+    """A tick and what it did."""
+
+    accepted_at: Moment
+    tick_id: Id
+    streak_code: str
+    timestamp: Moment
+    timezone: str | None
+    metadata: dict[str, Any] | None
+    outcome: str
+    new_count: int
+    previous_count: int
+    longest_count: int
+    is_new_record: bool
+    grace_remaining: int
+    period_key: str
+
+
+class ExportedBadge(TypedDict):
+    """A badge earned."""
+
+    badge_code: str
+    badge_name: str
+    earned_at: Moment
+    award_id: Id
+    metadata: dict[str, Any] | None
+
+
+class ExportedAward(TypedDict):
+    """An award that was asked for, or that a milestone or a challenge gave."""
+
+    accepted_at: Moment
+    award_id: Id
+    badge_code: str
+    earned_at: Moment
+    already_earned: bool
+
+
+class ExportedTransaction(TypedDict):
+    """A movement of points; below zero where the balance fell."""
+
+    accepted_at: Moment
+    transaction_id: Id
+    kind: PointsKind
+    amount: int
+    balance_after: int
+    debit: Account
+    credit: Account
+    source: str | None
+    reason: str | None
+    metadata: dict[str, Any] | None
+    tier_code: str | None
+
+
+class ExportedTierChange(TypedDict):
+    """How a tier was reached."""
+
+    achieved_at: Moment
+    tier_code: str
+    previous_code: str | None
+    source: Source
+    reason: str | None
+    metadata: dict[str, Any] | None
+
+
+class ExportedClaim(TypedDict):
+    """A reward that was claimed."""
+
+    claimed_at: Moment
+    claim_id: Id
+    reward_code: str
+    reward_name: str
+    points_deducted: int
+    balance_after: int
+    metadata: dict[str, Any] | None
+
+
+class ExportedChallenge(TypedDict):
+    """Progress in a challenge."""
+
+    challenge_code: str
+    challenge_name: str
+    progress: int
+    target: int
+    completed_at: Moment | None
+    updated_at: Moment
+
+
+class ExportedScore(TypedDict):
+    """A place on a leaderboard; the score is null before it was first computed."""
+
+    leaderboard_code: str
+    leaderboard_name: str
+    score: int | None
+    reached_at: Moment | None
+    is_to_be_updated: bool
+
+
+class ExportedDelivery(TypedDict):
+    """A fact that was or is to be sent, and to which host."""
+
+    fact_id: str
+    webhook_id: Id
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: Moment
+    destination: str | None
+
+
+class ExportedAttempt(TypedDict):
+    """One attempt to send a fact, and what the receiver answered."""
+
+    attempted_at: Moment
+    fact_id: str
+    webhook_id: Id
+    number: int
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+    remote_address: str | None
+    response: str | None
+    destination: str | None
+
+
+class ExportedRejection(TypedDict):
+    """An accepted write that the participant's status or means refused."""
+
+    accepted_at: Moment
+    write_id: Id
+    code: str
+    detail: str | None
+
+
+class PersonalData(TypedDict):
+    """Everything that erasing the participant would delete."""
+
+    participant_id: str
+    tenant: str
+    mode: str
+    exported_at: Moment
+    profile: ExportedProfile
+    programs: list[ExportedProgram]
+    streaks: list[ExportedStreak]
+    milestones: list[ExportedMilestone]
+    ticks: list[ExportedTick]
+    badges: list[ExportedBadge]
+    awards: list[ExportedAward]
+    points_transactions: list[ExportedTransaction]
+    tier_changes: list[ExportedTierChange]
+    claims: list[ExportedClaim]
+    challenges: list[ExportedChallenge]
+    leaderboards: list[ExportedScore]
+    facts: list[dict[str, Any]]
+    deliveries: list[ExportedDelivery]
+    attempts: list[ExportedAttempt]
+    rejections: list[ExportedRejection]
+    dead_letters: list[DeadLetterDetail]

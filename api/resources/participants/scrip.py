@@ -1,0 +1,233 @@
+"""Participants as Scrip's API names them (seed 003)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from api.http.auth import current_tenant
+from api.http.describe import Id, Moment, describe
+from api.http.problems import Problem, not_found, outcome_unknown
+from api.http.request_context import app_context
+from api.http.responses import answer
+from api.http.tenant_session import reading, transaction
+from api.input.field_messages import PRINTABLE, UUID_TEXT
+from api.input.validation import Body, FreeForm, ParticipantId, body
+from api.resources.operator import audit_log
+from api.resources.participants.tier_progress import placement
+from api.writes.submit import rejected
+from models import clock, ids
+from models.db import Session
+from models.definitions import programs
+from models.errors import NotFound
+from models.identity.tenants import Tenant
+from models.people import profile as profiles
+from models.people.profile import Profile, Status
+from workers.intake.client import Unavailable
+
+blueprint = Blueprint("scrip", __name__)
+
+POINTS_ASSET = 1  # the one asset there is, under an id of the tenant's own
+TIER_TYPE = "loyalty"  # the one type of tiers there is, as the documentation names it
+TAGS_MAX = 100
+TAG_CHARS_MAX = 64
+_ACTIONS: dict[Status, str] = {
+    "ACTIVE": "participant.activated",
+    "SUSPENDED": "participant.suspended",
+    "CLOSED": "participant.closed",
+}
+MARK_ROUNDS_MAX = 10  # each follows a change of the same participant's status at that very moment
+
+Tag = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=TAG_CHARS_MAX, pattern=PRINTABLE),
+]
+
+
+def _once_each(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=TAGS_MAX), AfterValidator(_once_each)]
+ProgramId = Annotated[
+    str,
+    StringConstraints(
+        strict=True,
+        pattern=UUID_TEXT,
+    ),
+    Field(json_schema_extra={"format": "uuid"}),
+]
+
+
+class ScripBody(Body):
+    """A participant to create, or to change where the id is known; null is as if not given."""
+
+    external_id: ParticipantId
+    attributes: FreeForm | None = None
+    program_id: ProgramId | None = None
+    status: Status | None = None
+    tags: Tags | None = None
+
+
+class Balance(TypedDict):
+    """What a participant has of one asset, as decimal strings."""
+
+    asset_id: Id
+    available: str
+    deferred: str
+    held: str
+
+
+class TierLevel(TypedDict):
+    """The level reached in one type of tier."""
+
+    level: str
+    rank: int
+
+
+class ScripParticipant(TypedDict):
+    """A participant as Scrip's API shows it."""
+
+    attributes: dict[str, Any]
+    balances: list[Balance]
+    counters: dict[str, str]
+    created_at: Moment
+    external_id: str
+    id: Id
+    program_ids: list[Id]
+    status: Status
+    tags: list[str]
+    tiers: dict[str, TierLevel]
+    updated_at: Moment
+
+
+@blueprint.post("/participants")
+@describe(
+    "Create a participant, or change it where the id is known",
+    answers={200: ScripParticipant, 201: ScripParticipant},
+    body=ScripBody,
+    example={
+        "external_id": "user_abc123",
+        "attributes": {"plan": "premium", "region": "us-east"},
+        "status": "ACTIVE",
+        "tags": ["vip"],
+    },
+    problems=("program_not_found", "participant_inactive"),
+)
+def put_participant() -> Response:
+    """Create (201) or change (200) a participant, and enrol it in a program."""
+    posted, mine = body(ScripBody), current_tenant()
+    with transaction() as session:
+        profile, is_new = _write(session, mine, posted)
+        enrolled = programs.of_participant(session, mine.id, profile.id)
+    if posted.status is not None:
+        mark(mine, posted.external_id, is_active=posted.status == "ACTIVE")
+    return answer(_as_json(mine, profile, enrolled), 201 if is_new else 200)
+
+
+def _write(session: Session, mine: Tenant, posted: ScripBody) -> tuple[Profile, bool]:
+    """Only what is given changes; whoever is not active takes nothing without a status."""
+    if posted.program_id is not None:
+        _check_program(session, mine, posted.program_id)
+    values = posted.model_dump(exclude_none=True, include={"attributes", "status", "tags"})
+    was = profiles.status_held(session, mine.id, posted.external_id) if posted.status else None
+    written = profiles.upsert(session, mine, posted.external_id, values)
+    if written is None:
+        raise rejected("participant_inactive", posted.external_id)
+    if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
+        audit_log.note(session, _ACTIONS[posted.status])  # whose, the log does not say
+    if posted.program_id is not None:
+        programs.enrol(session, mine.id, written[0].id, UUID(posted.program_id))
+    return written
+
+
+def _check_program(session: Session, mine: Tenant, program_id: str) -> None:
+    try:
+        is_open = programs.by_id(session, mine.id, UUID(program_id)).is_active
+    except NotFound:
+        is_open = False
+    if not is_open:
+        raise not_found("program", program_id)
+
+
+def mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
+    """Tell the door, after the commit, whether it takes this participant's writes.
+
+    Two who change a status at once may come here in another order than they committed in. Each
+    looks again after telling: whoever tells last finds what was committed last, and tells that.
+    """
+    context = app_context()
+    for _ in range(MARK_ROUNDS_MAX):
+        try:
+            context.intake.mark(mine.id, external_id, is_active=is_active)
+        except Unavailable:
+            raise _half_done() from None
+        with reading() as session:
+            now_active = profiles.status(session, mine.id, external_id) in ("ACTIVE", None)
+        if now_active is is_active:
+            return
+        is_active = now_active
+    raise _half_done()
+
+
+def _half_done() -> Problem:
+    detail = "The participant was changed, but writes may not heed its status yet. Send this again."
+    return outcome_unknown(detail)
+
+
+def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParticipant:
+    """The documented names, in alphabetical order."""
+    return {
+        "attributes": from_json(profile.attributes) if profile.attributes else {},
+        "balances": _balances(mine, profile),
+        "counters": _counters(profile),
+        "created_at": clock.isoformat(profile.created_at),
+        "external_id": profile.external_id,
+        "id": str(ids.opaque(mine.tick_secret, "participant", profile.id)),
+        "program_ids": [str(one) for one in enrolled],
+        "status": profile.status,
+        "tags": profile.tags,
+        "tiers": _tiers(profile),
+        "updated_at": clock.isoformat(profile.updated_at),
+    }
+
+
+def _balances(mine: Tenant, profile: Profile) -> list[Balance]:
+    """Points as an asset, once there were any. Nothing is deferred or held: whatever takes points
+    takes them at once."""
+    if not profile.points.earned:
+        return []
+    return [
+        {
+            "asset_id": str(ids.opaque(mine.tick_secret, "asset", POINTS_ASSET)),
+            "available": _decimal(profile.points.balance),
+            "deferred": _decimal(0),
+            "held": _decimal(0),
+        }
+    ]
+
+
+def _decimal(points: int) -> str:
+    return f"{points}.00"
+
+
+def _counters(profile: Profile) -> dict[str, str]:
+    """What has been counted, as far as there is anything."""
+    counted = {
+        "points_earned": profile.points.earned,
+        "points_spent": profile.points.spent,
+        "events": profile.total_events,
+        "badges_earned": len(profile.badges),
+        "rewards_claimed": profile.rewards_claimed,
+    }
+    return {name: str(count) for name, count in counted.items() if count}
+
+
+def _tiers(profile: Profile) -> dict[str, TierLevel]:
+    found = placement(profile.placed)
+    return {TIER_TYPE: {"level": found.tier.code, "rank": found.tier.level}} if found else {}

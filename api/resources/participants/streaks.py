@@ -1,0 +1,181 @@
+"""Streaks of a participant: live, and explained period by period (seed 004)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.auth import tenant
+from api.http.describe import Id, Moment, Parameter, describe
+from api.http.problems import invalid_field
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from api.input.validation import participant_id_in_path, query_day
+from api.resources.definitions.streaks import streak_in_path
+from models import clock
+from models.identity import participants
+from models.ledgers import ticks
+from models.rules.periods import Kind, key_of, period_at, period_of_day, starts_at
+from models.rules.streaks import Explained, Status, explain, live
+from models.streaks import states
+from models.streaks.states import State, Streak
+
+blueprint = Blueprint("participant_streaks", __name__)
+
+HISTORY_PERIODS_MAX = 1_000  # per request: nearly three years of days
+
+
+class ParticipantStreak(TypedDict):
+    """One streak of a participant, live."""
+
+    code: str
+    name: str
+    current_count: int
+    longest_count: int
+    last_recorded_at: Moment
+    is_at_risk: bool
+    period: Kind
+    status: Status
+    expires_at: Moment | None
+    grace_remaining: int
+
+
+class ParticipantStreaks(TypedDict):
+    """A participant's active streaks."""
+
+    participant_id: str
+    streaks: list[ParticipantStreak]
+
+
+@blueprint.get("/participants/<participant:participant_id>/streaks")
+@describe("Get a participant's streaks", answers={200: ParticipantStreaks})
+def participant_streaks(participant_id: str) -> Response:
+    """Every active streak of a participant, live; empty for one never seen (contract §2)."""
+    participant_id = participant_id_in_path(participant_id)
+    with reading() as session:
+        person = participants.find(session, tenant().id, participant_id)
+        found: list[tuple[Streak, State]] = []
+        if person:
+            active = [one for one in states.all_of(session, tenant().id) if one.is_active]
+            found = states.states_of(session, tenant().id, person.id, active)
+    zone = person.timezone if person else None
+    entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
+    return answer({"participant_id": participant_id, "streaks": entries})
+
+
+def _entry(
+    streak: Streak, state: State, participant_zone: str | None, now_us: int
+) -> ParticipantStreak:
+    """The documented seven fields, then the live ones (contract §3.4)."""
+    zone = streak.zone(state.last_zone, participant_zone)
+    now = live(state.standing, streak.rules, period_at(streak.period, now_us, zone))
+    expires = None
+    if now.breaks_at is not None:
+        expires = clock.isoformat(starts_at(streak.period, now.breaks_at, zone))
+    return {
+        "code": streak.code,
+        "name": streak.name,
+        "current_count": now.count,
+        "longest_count": state.standing.longest,
+        "last_recorded_at": clock.to_text(state.last_recorded_us),
+        "is_at_risk": now.status == "at_risk",
+        "period": streak.period,
+        "status": now.status,
+        "expires_at": expires,
+        "grace_remaining": state.standing.grace_remaining,
+    }
+
+
+class HistoryPeriod(TypedDict):
+    """What became of one period."""
+
+    period_key: str
+    status: Literal["recorded", "grace", "missed", "pending"]
+    count: int
+    grace_remaining: int
+    tick_id: Id | None
+    recorded_at: Moment | None
+
+
+class StreakHistory(TypedDict):
+    """A streak, period by period."""
+
+    participant_id: str
+    streak_code: str
+    period: Kind
+    timezone: str
+    periods: list[HistoryPeriod]
+
+
+_DAY = {"type": "string", "format": "date"}
+
+
+@blueprint.get("/participants/<participant:participant_id>/streaks/<code>/history")
+@describe(
+    "Explain a participant's streak",
+    answers={200: StreakHistory},
+    problems=("streak_not_found",),
+    parameters=(
+        Parameter("from", _DAY, "The first day; at most 1,000 periods before `to`."),
+        Parameter("to", _DAY, "The last day; by default the current period."),
+    ),
+)
+def streak_history(participant_id: str, code: str) -> Response:
+    """A streak period by period: recorded (with the tick that did it), grace, missed."""
+    participant_id = participant_id_in_path(participant_id)
+    streak = streak_in_path(code)
+    with reading() as session:
+        person = participants.find(session, tenant().id, participant_id)
+        found = states.states_of(session, tenant().id, person.id, [streak]) if person else []
+        state = found[0][1] if found else None
+        zone = streak.zone(state.last_zone if state else None, person.timezone if person else None)
+        current = period_at(streak.period, clock.now_us(), zone)
+        first, last = _window(streak, current)
+        recorded = {}
+        if person and state:
+            key = (tenant().id, person.id, streak.id)
+            recorded = ticks.recorded_by(session, key, (first, last))
+    explained = explain(state.ranges, streak.rules, current) if state else ()
+    return answer(
+        {
+            "participant_id": participant_id,
+            "streak_code": streak.code,
+            "period": streak.period,
+            "timezone": zone or "UTC",
+            "periods": [
+                _explained(streak, one, recorded.get(one.period))
+                for one in explained
+                if first <= one.period <= last
+            ],
+        }
+    )
+
+
+def _window(streak: Streak, current: int) -> tuple[int, int]:
+    """The periods of `from` and `to` (dates, both included); by default the last ones."""
+    last = _period_of("to", streak, current)
+    first = _period_of("from", streak, last - HISTORY_PERIODS_MAX + 1)
+    if first > last:
+        raise invalid_field("from", "range", "must not be after to")
+    if last - first >= HISTORY_PERIODS_MAX:
+        message = f"must be at most {HISTORY_PERIODS_MAX} periods before to"
+        raise invalid_field("from", "range", message)
+    return first, last
+
+
+def _period_of(name: str, streak: Streak, default: int) -> int:
+    day = query_day(name)
+    return default if day is None else period_of_day(streak.period, day)
+
+
+def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> HistoryPeriod:
+    return {
+        "period_key": key_of(streak.period, one.period),
+        "status": one.what,
+        "count": one.count,
+        "grace_remaining": one.grace_remaining,
+        "tick_id": tick.id if tick else None,
+        "recorded_at": clock.to_text(tick.occurred_us) if tick else None,
+    }

@@ -1,0 +1,1 @@
+"""Destinations, deliveries, replays and facts."""

@@ -1,0 +1,322 @@
+"""Deliveries: what became of the facts for a destination, every attempt, sending one again."""
+
+from __future__ import annotations
+
+from typing import cast
+from uuid import UUID
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http import cursors
+from api.http.auth import require_admin, tenant
+from api.http.describe import Id, Moment, Parameter, describe
+from api.http.problems import Problem, not_found, unavailable
+from api.http.responses import answer
+from api.http.tenant_session import transaction
+from api.input.field_types import uuid_in_path
+from api.input.validation import PAGE_SIZE_MAX, query_int
+from api.resources.operator import audit_log
+from models import clock, ids
+from models.db import Session, is_contended
+from models.delivery import delivery_log, destinations, requeue
+from models.delivery.deliveries import Status
+from models.delivery.delivery_log import (
+    Delivery,
+    Lane,
+    Logged,
+    OutcomeKind,
+    Place,
+    Span,
+    WantedAttempts,
+    WantedDeliveries,
+)
+from models.delivery.destinations import Webhook
+from models.delivery.requeue import Target
+from models.errors import NotFound
+from webhooks import facts, http_client
+
+blueprint = Blueprint("deliveries", __name__)
+
+_UUID_BYTES, _PLACE_BYTES = 16, 32
+LIMIT = cursors.limit_parameter(PAGE_SIZE_MAX, 50)
+TRIES_MAX = 5  # against a deliverer that settles the very row: each try finds it settled
+
+
+class LastAttempt(TypedDict):
+    """How the last attempt ended; `error` instead of a status when there was no answer."""
+
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+    at: Moment
+
+
+class DeliveryEntry(TypedDict):
+    """One fact on its way to a destination. `type` and `participant_id` are null once the fact is
+    past its retention, `next_attempt_at` unless it is pending."""
+
+    fact_id: str
+    type: str | None
+    participant_id: str | None
+    status: Status
+    attempts: int
+    next_attempt_at: Moment | None
+    created_at: Moment
+    last: LastAttempt | None
+
+
+class DeliveryPage(TypedDict):
+    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+
+    items: list[DeliveryEntry]
+    next_cursor: str | None
+
+
+class AttemptEntry(TypedDict):
+    """One attempt: when it began, how long it took, what came back (its first 2 KB)."""
+
+    id: Id
+    fact_id: str
+    number: int
+    outcome: OutcomeKind
+    status_code: int | None
+    error: str | None
+    error_detail: str | None
+    duration_ms: int
+    remote_address: str | None
+    response: str | None
+    at: Moment
+
+
+class AttemptPage(TypedDict):
+    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+
+    items: list[AttemptEntry]
+    next_cursor: str | None
+
+
+class DeliveryDetail(DeliveryEntry):
+    """A delivery, the body that is signed and sent, and its newest attempts, oldest first."""
+
+    body: str | None
+    log: list[AttemptEntry]
+
+
+# -- lists -----------------------------------------------------------------------------------
+
+
+@blueprint.get("/admin/webhooks/<webhook_id>/deliveries")
+@describe(
+    "List a destination's deliveries",
+    answers={200: DeliveryPage},
+    problems=("webhook_not_found",),
+    parameters=(
+        Parameter(
+            "status",
+            {"type": "string", "enum": ["pending", "delivered", "dead"]},
+            "Only those that wait, arrived, or were given up.",
+        ),
+        cursors.TYPES,
+        cursors.PARTICIPANT,
+        cursors.SINCE,
+        cursors.UNTIL,
+        cursors.after_parameter(_PLACE_BYTES),
+        LIMIT,
+    ),
+)
+@require_admin
+def list_deliveries(webhook_id: str) -> Response:
+    """A destination's deliveries, newest fact first; `since` and `until` are instants of facts."""
+    wanted = WantedDeliveries(
+        limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
+        after=_after_pair(),
+        span=_span(),
+        status=cast(Status | None, cursors.query_choice("status", "pending", "delivered", "dead")),
+        types=cursors.query_types("types"),
+        participant_id=cursors.query_participant(),
+    )
+    with transaction() as session:
+        lane = _lane(destination(session, webhook_id))
+        found, place = delivery_log.deliveries(session, lane, wanted)
+    cursor = None if place is None else cursors.encode(place.id.bytes + place.webhook_id.bytes)
+    return answer({"items": [_entry(one) for one in found], "next_cursor": cursor})
+
+
+@blueprint.get("/admin/webhooks/<webhook_id>/attempts")
+@describe(
+    "List the attempts at a destination",
+    answers={200: AttemptPage},
+    problems=("webhook_not_found",),
+    parameters=(
+        Parameter(
+            "outcome",
+            {"type": "string", "enum": ["ok", "failed"]},
+            "Only those that the receiver answered with 2xx, or only the others.",
+        ),
+        cursors.SINCE,
+        cursors.UNTIL,
+        cursors.after_parameter(_UUID_BYTES),
+        LIMIT,
+    ),
+)
+@require_admin
+def list_attempts(webhook_id: str) -> Response:
+    """Every attempt, newest first, as long as they are kept."""
+    wanted = WantedAttempts(
+        limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
+        after=_after_one(),
+        span=_span(),
+        outcome=cast(OutcomeKind | None, cursors.query_choice("outcome", "ok", "failed")),
+    )
+    with transaction() as session:
+        lane = _lane(destination(session, webhook_id))
+        found, place = delivery_log.attempts(session, lane, wanted)
+    cursor = None if place is None else cursors.encode(place.id.bytes)
+    return answer({"items": [_attempt(one) for one in found], "next_cursor": cursor})
+
+
+def _span() -> Span:
+    return Span(cursors.query_instant("since"), cursors.query_instant("until"))
+
+
+def _after_pair() -> Place:
+    place = cursors.decode("after", _PLACE_BYTES)
+    if place is None:
+        return delivery_log.START
+    return Place(UUID(bytes=place[:_UUID_BYTES]), UUID(bytes=place[_UUID_BYTES:]))
+
+
+def _after_one() -> Place:
+    place = cursors.decode("after", _UUID_BYTES)
+    return delivery_log.START if place is None else Place(UUID(bytes=place), UUID(bytes=place))
+
+
+# -- one of them -----------------------------------------------------------------------------
+
+
+@blueprint.get("/admin/webhooks/<webhook_id>/deliveries/<fact_id>")
+@describe(
+    "Get a delivery",
+    answers={200: DeliveryDetail},
+    problems=("webhook_not_found", "delivery_not_found"),
+)
+@require_admin
+def get_delivery(webhook_id: str, fact_id: str) -> Response:
+    """One delivery with its body and its attempts."""
+    with transaction() as session:
+        lane = _lane(destination(session, webhook_id))
+        try:
+            found, body, log = delivery_log.delivery(
+                session, lane, cursors.fact_id_in_path(fact_id)
+            )
+        except NotFound:
+            raise not_found("delivery", fact_id) from None
+    detail: DeliveryDetail = {
+        **_entry(found),
+        "body": body,
+        "log": [_attempt(one) for one in log],
+    }
+    return answer(detail)
+
+
+@blueprint.post("/admin/webhooks/<webhook_id>/deliveries/<fact_id>/resend")
+@describe(
+    "Send a fact again",
+    answers={202: DeliveryEntry},
+    problems=("webhook_not_found", "delivery_not_found", "webhook_disabled"),
+)
+@require_admin
+def resend_delivery(webhook_id: str, fact_id: str) -> Response:
+    """Make a fact due at once, on a fresh schedule: whether it was delivered, given up, or never
+    meant for this destination. It keeps its id, so that a receiver can tell it from a new one."""
+    for _ in range(TRIES_MAX):
+        try:
+            return answer(_entry(_resent(webhook_id, fact_id)), 202)
+        except Exception as error:
+            if not is_contended(error):
+                raise
+    raise unavailable()
+
+
+def _resent(webhook_id: str, fact_id: str) -> Delivery:
+    with transaction() as session:
+        webhook = enabled_destination(session, webhook_id)
+        its_id, target = cursors.fact_id_in_path(fact_id), _target(webhook)
+        try:
+            requeue.resend(session, target, its_id, clock.now())
+            found, _, _ = delivery_log.delivery(session, _lane(webhook), its_id)
+            audit_log.note(session, "delivery.resent", fact_id, webhook_id=str(webhook.id))
+        except NotFound:
+            raise not_found("delivery", fact_id) from None
+    return found
+
+
+# -- in common -------------------------------------------------------------------------------
+
+
+def destination(session: Session, webhook_id: str) -> Webhook:
+    """The destination in a path; 404."""
+    try:
+        return destinations.by_id(session, tenant().id, uuid_in_path("webhook", webhook_id))
+    except NotFound:
+        raise not_found("webhook", webhook_id) from None
+
+
+def enabled_destination(session: Session, webhook_id: str) -> Webhook:
+    """The destination in a path, held until the end of the transaction: nobody else sends facts of
+    the past there meanwhile. 404, or 409 when it is disabled."""
+    its_id = uuid_in_path("webhook", webhook_id)
+    if not requeue.hold(session, tenant().id, its_id, is_waiting=True):
+        raise not_found("webhook", webhook_id)
+    found = destination(session, webhook_id)
+    if not found.is_enabled:
+        raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
+    return found
+
+
+def _lane(webhook: Webhook) -> Lane:
+    return Lane(webhook.tenant_id, webhook.id)
+
+
+def _target(webhook: Webhook) -> Target:
+    return Target(webhook.tenant_id, webhook.id, webhook.is_ordered)
+
+
+def _entry(one: Delivery) -> DeliveryEntry:
+    is_pending = one.status == "pending"
+    return {
+        "fact_id": facts.public_id(one.fact_id),
+        "type": one.type,
+        "participant_id": one.participant_id,
+        "status": one.status,
+        "attempts": one.attempts,
+        "next_attempt_at": clock.isoformat(one.next_attempt_at) if is_pending else None,
+        "created_at": clock.isoformat(one.occurred_at),
+        "last": None if one.last is None else _last(one.last),
+    }
+
+
+def _last(one: Logged) -> LastAttempt:
+    return {
+        "status_code": one.status_code,
+        "error": one.error,
+        "duration_ms": one.duration_ms,
+        "at": clock.to_text(ids.issued_at_us(one.id)),
+    }
+
+
+def _attempt(one: Logged) -> AttemptEntry:
+    return {
+        "id": str(one.id),
+        "fact_id": facts.public_id(one.fact_id),
+        "number": one.number,
+        "outcome": one.outcome,
+        "status_code": one.status_code,
+        "error": one.error,
+        "error_detail": http_client.DETAILS.get(one.error or ""),
+        "duration_ms": one.duration_ms,
+        "remote_address": one.remote_address,
+        "response": one.response,
+        "at": clock.to_text(ids.issued_at_us(one.id)),
+    }

@@ -1,0 +1,179 @@
+"""Destinations of facts: what an admin manages at `/admin/webhooks` (contract §4)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Blueprint, Response
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import PAGE, Message, describe
+from api.http.problems import Problem, not_found
+from api.http.responses import answer
+from api.http.tenant_session import reading, transaction
+from api.input.field_types import uuid_in_path
+from api.input.validation import body, page_window
+from api.resources.definitions.crud import some_fields
+from api.resources.operator import audit_log
+from api.resources.webhooks.schemas import (
+    Destination,
+    DestinationDetail,
+    NewWebhook,
+    WebhookChange,
+    as_json,
+    check_url,
+    ring,
+    to_values,
+)
+from models import clock
+from models.db import Session
+from models.delivery import destination_health, destinations
+from models.delivery.destinations import WEBHOOKS_MAX
+from models.errors import NotFound, TooMany
+from webhooks import secrets
+
+blueprint = Blueprint("webhooks", __name__)
+
+
+class NewDestination(Destination):
+    """A destination just created, with the secret that signs its facts: shown this once."""
+
+    secret: str
+
+
+class DestinationPage(TypedDict):
+    """A page of destinations, oldest first."""
+
+    items: list[Destination]
+    total: int
+    page: int
+    page_size: int
+
+
+@blueprint.post("/admin/webhooks")
+@describe(
+    "Create a destination",
+    answers={201: NewDestination},
+    body=NewWebhook,
+    example={"url": "http://127.0.0.1:9000/facts", "event_types": ["behavior.*"]},
+    problems=("webhook_limit_reached",),
+)
+@require_admin
+def create_webhook() -> Response:
+    """Create a destination; its secret is in this answer and in no other."""
+    new = body(NewWebhook)
+    check_url(new.url)
+    secret = secrets.generate()
+    values = to_values(new.model_dump()) | {"secret": secrets.encrypt(ring(), secret)}
+    try:
+        with transaction() as session:
+            webhook = destinations.create(session, tenant().id, values)
+            given = new.model_dump(exclude_unset=True)
+            audit_log.note(session, "webhook.created", str(webhook.id), **audit_log.told(given))
+    except TooMany:
+        detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode: delete one first"
+        raise Problem(400, "webhook_limit_reached", detail) from None
+    made: NewDestination = {**as_json(webhook), "secret": secret}
+    return answer(made, 201)
+
+
+@blueprint.get("/admin/webhooks")
+@describe("List destinations", answers={200: DestinationPage}, parameters=PAGE)
+@require_admin
+def list_webhooks() -> Response:
+    """A page of the tenant's destinations, oldest first."""
+    page, size = page_window()
+    with reading() as session:
+        found, total = destinations.page(session, tenant().id, (size, (page - 1) * size))
+    items = [as_json(webhook) for webhook in found]
+    return answer({"items": items, "total": total, "page": page, "page_size": size})
+
+
+@blueprint.get("/admin/webhooks/<webhook_id>")
+@describe("Get a destination", answers={200: DestinationDetail}, problems=("webhook_not_found",))
+@require_admin
+def get_webhook(webhook_id: str) -> Response:
+    """One destination, how it is doing, and how many facts wait for it."""
+    its_id = uuid_in_path("webhook", webhook_id)
+    with reading() as session:
+        return answer(_detail(session, its_id))
+
+
+def _detail(session: Session, its_id: UUID) -> DestinationDetail:
+    try:
+        found = destinations.by_id(session, tenant().id, its_id)
+    except NotFound:
+        raise not_found("webhook", str(its_id)) from None
+    return {**as_json(found), "pending": destinations.pending(session, tenant().id, its_id)}
+
+
+@blueprint.post("/admin/webhooks/<webhook_id>/probe")
+@describe(
+    "Try a parked destination now",
+    answers={200: DestinationDetail},
+    problems=("webhook_not_found", "webhook_disabled"),
+)
+@require_admin
+def probe_webhook(webhook_id: str) -> Response:
+    """Send one of the facts that wait to a parked destination, within a second or two.
+
+    If it arrives, everything that waits follows at once. If it fails, the destination stays parked,
+    twice as long as before, an hour at most. A destination that is not parked is left as it is:
+    what is due there is being sent.
+    """
+    its_id = uuid_in_path("webhook", webhook_id)
+    with transaction() as session:
+        destination_health.probe_now(session, (tenant().id, its_id), clock.now())
+        detail = _detail(session, its_id)
+        if not detail["is_enabled"]:
+            raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
+        audit_log.note(session, "webhook.probed", str(its_id))
+    return answer(detail)
+
+
+@blueprint.patch("/admin/webhooks/<webhook_id>")
+@describe(
+    "Change a destination",
+    answers={200: Destination},
+    body=WebhookChange,
+    example={"description": "The mobile team's", "is_enabled": False},
+    problems=("no_fields_to_update", "webhook_not_found"),
+)
+@require_admin
+def change_webhook(webhook_id: str) -> Response:
+    """Change what is given.
+
+    Disabled, it gets no new facts and those pending for it wait. Enabled again, it starts anew:
+    why it was disabled and how it had been doing is forgotten. A parked one is tried at once after
+    `is_enabled: true`, and after another `url` or other signatures. Without `v1a` among these
+    its ed25519 key is gone for good.
+    """
+    values = body(WebhookChange).model_dump(exclude_unset=True)
+    some_fields(values)
+    its_id = uuid_in_path("webhook", webhook_id)
+    if "url" in values:
+        check_url(values["url"])
+    stored = to_values(values)
+    try:
+        with transaction() as session:
+            changed = destinations.change(session, tenant().id, its_id, stored)
+            audit_log.note(session, "webhook.updated", str(its_id), **audit_log.told(values))
+    except NotFound:
+        raise not_found("webhook", webhook_id) from None
+    return answer(as_json(changed))
+
+
+@blueprint.delete("/admin/webhooks/<webhook_id>")
+@describe("Delete a destination", answers={200: Message}, problems=("webhook_not_found",))
+@require_admin
+def delete_webhook(webhook_id: str) -> Response:
+    """Delete a destination; what is pending for it is not sent any more."""
+    its_id = uuid_in_path("webhook", webhook_id)
+    try:
+        with transaction() as session:
+            destinations.delete(session, tenant().id, its_id)
+            audit_log.note(session, "webhook.deleted", str(its_id))
+    except NotFound:
+        raise not_found("webhook", webhook_id) from None
+    return answer({"message": "Webhook deleted"})

@@ -1,0 +1,107 @@
+"""Facts: the pull feed of everything that is also sent to destinations (contract §4)."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+from pydantic_core import to_json
+from typing_extensions import TypedDict
+
+from api.http import cursors
+from api.http.auth import tenant
+from api.http.describe import Moment, describe
+from api.http.problems import invalid_field
+from api.http.responses import Answer
+from api.http.tenant_session import reading
+from api.input.validation import query_int
+from models.delivery import facts
+from models.delivery.facts import Page, Place, Wanted
+from models.errors import NotFound
+
+blueprint = Blueprint("facts", __name__)
+
+LIMIT_MAX = 500  # bodies of at most some 17 KB each
+LATEST = "latest"
+_XID_BYTES, _PLACE_BYTES = 8, 24
+_XID_MAX = (1 << 63) - 1  # Postgres counts further, in principle
+
+
+class FactEnvelope(TypedDict):
+    """A fact as it is sent. `sequence` counts up by one for each participant, without gaps; it and
+    `participant_id` are null in facts about a destination."""
+
+    id: str
+    type: str
+    occurred_at: Moment
+    tenant: str
+    mode: str
+    participant_id: str | None
+    sequence: int | None
+    payload: dict[str, Any]
+
+
+class FactFeed(TypedDict):
+    """The next facts; `next_cursor` is there to go on from, also when there were none."""
+
+    items: list[FactEnvelope]
+    next_cursor: str
+
+
+@blueprint.get("/facts")
+@describe(
+    "Read the feed of facts",
+    answers={200: FactFeed},
+    parameters=(
+        cursors.after_parameter(
+            _PLACE_BYTES, " `latest`: only what comes; none: all that is kept."
+        ),
+        cursors.limit_parameter(LIMIT_MAX, 100),
+        cursors.TYPES,
+        cursors.PARTICIPANT,
+        cursors.STREAK_CODE,
+    ),
+)
+def read_facts() -> Response:
+    """The tenant's facts in an order that never changes, each with the bytes that are signed and
+    sent to destinations.
+
+    Ask again with `next_cursor`, as long as you like: no fact is ever skipped, and none comes
+    twice. A page may be short although more follow; when it is empty, ask again in a second. A
+    fact shows once every transaction that began before its own has ended, so one that stays open
+    holds the feed back; ours end within a minute at the latest. Facts of one participant nearly
+    always come in their `sequence`: where two transactions overlapped, `sequence` decides.
+    """
+    wanted = Wanted(
+        limit=query_int("limit", 100, 1, LIMIT_MAX),
+        types=cursors.query_types("types"),
+        participant_id=cursors.query_participant(),
+        streak_code=cursors.query_code("streak_code"),
+    )
+    if request.args.get("after") == LATEST:
+        with reading() as session:
+            return _answer(Page([], facts.latest(session, tenant().id)))
+    after = _after()
+    try:
+        with reading() as session:
+            return _answer(facts.page(session, tenant().id, after, wanted))
+    except NotFound:
+        message = "is of another database, or of one older than this: begin again without it"
+        raise invalid_field("after", "cursor", message) from None
+
+
+def _answer(page: Page) -> Response:
+    """The bodies stand in the answer as they are, byte for byte."""
+    place = page.place.xid.to_bytes(_XID_BYTES) + page.place.id.bytes
+    cursor = to_json(cursors.encode(place)).decode()
+    text = f'{{"items":[{",".join(page.bodies)}],"next_cursor":{cursor}}}\n'
+    return Answer(text.encode(), content_type="application/json")
+
+
+def _after() -> Place:
+    place = cursors.decode("after", _PLACE_BYTES)
+    if place is None:
+        return facts.START
+    xid = min(int.from_bytes(place[:_XID_BYTES]), _XID_MAX)
+    return Place(xid, UUID(bytes=place[_XID_BYTES:]))

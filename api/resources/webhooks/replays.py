@@ -1,0 +1,182 @@
+"""Replays: the facts of a range sent to a destination again, or those that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+from uuid import UUID
+
+from flask import Blueprint, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.http import cursors
+from api.http.auth import require_admin, tenant
+from api.http.describe import PAGE, Id, Moment, describe
+from api.http.problems import Problem, invalid_field, not_found
+from api.http.responses import answer
+from api.http.tenant_session import reading, transaction
+from api.input.field_types import uuid_in_path
+from api.input.validation import Body, Instant, body, page_window
+from api.resources.operator import audit_log
+from api.resources.webhooks.deliveries import destination, enabled_destination
+from api.resources.webhooks.schemas import EventTypes
+from models import clock, ids
+from models.delivery import replays
+from models.delivery.replays import RUNNING_MAX, Asked, Replay, Status
+from models.errors import NotFound, TooMany
+
+blueprint = Blueprint("replays", __name__)
+
+OnlyMissing = Annotated[
+    bool, Field(description="Only what was never to be delivered here, or was given up.")
+]
+
+
+class NewReplay(Body):
+    """What is to be sent again."""
+
+    since: Instant
+    until: Instant | None = None
+    event_types: EventTypes | None = None
+    only_missing: OnlyMissing = True
+
+
+class ReplayEntry(TypedDict):
+    """A replay: how many facts it has looked at, how many of them it queued, and up to where."""
+
+    id: Id
+    webhook_id: Id
+    status: Status
+    since: Moment
+    until: Moment
+    event_types: list[str] | None
+    only_missing: bool
+    seen: int
+    queued: int
+    position_at: Moment | None
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class ReplayPage(TypedDict):
+    """A page of replays, newest first."""
+
+    items: list[ReplayEntry]
+    total: int
+    page: int
+    page_size: int
+
+
+@blueprint.post("/admin/webhooks/<webhook_id>/replays")
+@describe(
+    "Send the facts of a range again",
+    answers={202: ReplayEntry},
+    body=NewReplay,
+    example={"since": "2026-05-23T00:00:00Z", "event_types": ["behavior.*"]},
+    problems=("webhook_not_found", "webhook_disabled", "replay_limit_reached"),
+)
+@require_admin
+def create_replay(webhook_id: str) -> Response:
+    """Queue the facts from `since` until `until` (now) that match what the destination subscribes
+    to now. What waits there already is left as it is, and so is what was delivered unless
+    `only_missing` is false. It is done in portions, beside the facts of today."""
+    with reading() as session:
+        destination(session, webhook_id)
+    asked = body(NewReplay)
+    now = clock.now()
+    until_us = min(clock.to_us(now), asked.until or clock.to_us(now))
+    if asked.since >= until_us:
+        raise invalid_field("since", "range", "must lie before until, and in the past")
+    try:
+        with transaction() as session:
+            webhook = enabled_destination(session, webhook_id)
+            since, until = clock.from_us(asked.since), clock.from_us(until_us)
+            wanted = Asked(webhook.id, since, until, asked.event_types, asked.only_missing)
+            made = replays.create(session, tenant().id, wanted, now)
+            audit_log.note(session, "replay.started", str(made.id), webhook_id=str(webhook.id))
+    except TooMany:
+        detail = f"A tenant has at most {RUNNING_MAX} replays running: wait for one, or delete it"
+        raise Problem(409, "replay_limit_reached", detail) from None
+    return answer(_entry(made), 202)
+
+
+@blueprint.get("/admin/webhooks/<webhook_id>/replays")
+@describe(
+    "List a destination's replays",
+    answers={200: ReplayPage},
+    problems=("webhook_not_found",),
+    parameters=PAGE,
+)
+@require_admin
+def list_replays(webhook_id: str) -> Response:
+    """A page of a destination's replays, newest first."""
+    page, size = page_window()
+    with reading() as session:
+        webhook = destination(session, webhook_id)
+        window = (size, (page - 1) * size)
+        found, total = replays.page(session, tenant().id, webhook.id, window)
+    items = [_entry(one) for one in found]
+    return answer({"items": items, "total": total, "page": page, "page_size": size})
+
+
+@blueprint.get("/admin/webhooks/<webhook_id>/replays/<replay_id>")
+@describe(
+    "Ask how far a replay has come",
+    answers={200: ReplayEntry},
+    problems=("webhook_not_found", "replay_not_found"),
+)
+@require_admin
+def get_replay(webhook_id: str, replay_id: str) -> Response:
+    """One replay."""
+    with reading() as session:
+        webhook = destination(session, webhook_id)
+        with _known(replay_id) as its_id:
+            found = replays.by_id(session, tenant().id, webhook.id, its_id)
+    return answer(_entry(found))
+
+
+@blueprint.delete("/admin/webhooks/<webhook_id>/replays/<replay_id>")
+@describe(
+    "Cancel a replay",
+    answers={200: ReplayEntry},
+    problems=("webhook_not_found", "replay_not_found"),
+)
+@require_admin
+def cancel_replay(webhook_id: str, replay_id: str) -> Response:
+    """Queue nothing more. What was queued is sent; a replay that is done stays done."""
+    with transaction() as session:
+        webhook = destination(session, webhook_id)
+        with _known(replay_id) as its_id:
+            found = replays.cancel(session, tenant().id, webhook.id, its_id, clock.now())
+            audit_log.note(session, "replay.cancelled", str(its_id), webhook_id=str(webhook.id))
+    return answer(_entry(found))
+
+
+@contextmanager
+def _known(replay_id: str) -> Iterator[UUID]:
+    """The id in a path; 404 when it is no replay of the destination's."""
+    try:
+        yield uuid_in_path("replay", replay_id)
+    except NotFound:
+        raise not_found("replay", replay_id) from None
+
+
+def _entry(one: Replay) -> ReplayEntry:
+    """`position_at` is the instant of the last fact looked at, to the millisecond."""
+    position = None if one.position is None else clock.from_us(ids.issued_at_us(one.position))
+    return {
+        "id": str(one.id),
+        "webhook_id": str(one.webhook_id),
+        "status": one.status,
+        "since": clock.isoformat(one.since),
+        "until": clock.isoformat(one.until),
+        "event_types": one.event_types,
+        "only_missing": one.only_missing,
+        "seen": one.seen,
+        "queued": one.queued,
+        "position_at": cursors.instant(position),
+        "created_at": clock.isoformat(one.created_at),
+        "finished_at": cursors.instant(one.finished_at),
+    }

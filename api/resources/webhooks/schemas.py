@@ -1,0 +1,264 @@
+"""A destination's fields: as they are sent, checked, kept and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+from api.http.describe import Id, Moment
+from api.http.problems import Problem, invalid_field
+from api.http.request_context import app_context
+from api.input.validation import Body, Code, Text
+from models import clock
+from models.delivery.destinations import DisabledReason, Status, Webhook
+from webhooks import egress, facts, secrets
+from webhooks.errors import Refused, SecretsError
+from webhooks.secrets import Ring
+
+EVENT_TYPES_MAX = 100
+STREAK_CODES_MAX = 100
+RETRIES_MAX = 20  # the default schedule has nine
+RETRY_SECONDS_MAX = 604_800  # a week
+RATE_PER_SECOND_MAX = 10_000  # beyond what a process can send
+IN_FLIGHT_MAX = 128  # of one destination in one process
+
+Version = Literal["v1", "v1a"]
+
+
+def _event_type(pattern: str) -> str:
+    """A known type, or a glob that stands for at least one."""
+    if pattern not in facts.TYPES and not any(facts.matches([pattern], one) for one in facts.TYPES):
+        known = ", ".join((*facts.TYPES, "behavior.*", "*"))
+        raise PydanticCustomError("event_type", "must be one of {known}", {"known": known})
+    return pattern
+
+
+def _once_each(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _with_v1(versions: list[Version]) -> list[Version]:
+    if "v1" not in versions:
+        raise PydanticCustomError("signatures", "must hold v1, beside which v1a may stand")
+    return ["v1", "v1a"] if "v1a" in versions else ["v1"]
+
+
+EventType = Annotated[
+    str, StringConstraints(strict=True, max_length=100), AfterValidator(_event_type)
+]
+EventTypes = Annotated[
+    list[EventType], Field(min_length=1, max_length=EVENT_TYPES_MAX), AfterValidator(_once_each)
+]
+StreakCodes = Annotated[
+    list[Code],
+    Field(
+        min_length=1,
+        max_length=STREAK_CODES_MAX,
+        description="Of the facts about streaks only those about these; null: about any.",
+    ),
+    AfterValidator(_once_each),
+]
+Url = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=egress.URL_CHARS_MAX)]
+IsOrdered = Annotated[
+    bool, Field(description="Each participant's facts one after another, in their sequence.")
+]
+RatePerSecond = Annotated[
+    int, Field(ge=1, le=RATE_PER_SECOND_MAX, description="At most so many a second; null: no cap.")
+]
+InFlight = Annotated[
+    int, Field(ge=1, le=IN_FLIGHT_MAX, description="At most so many at once; null: no own cap.")
+]
+RetrySeconds = Annotated[
+    list[Annotated[int, Field(ge=1, le=RETRY_SECONDS_MAX)]],
+    Field(
+        max_length=RETRIES_MAX,
+        description="Seconds before each retry, each ±20 %; null: the default schedule.",
+    ),
+]
+Signatures = Annotated[
+    list[Version],
+    Field(
+        min_length=1,
+        max_length=2,
+        description="`v1` (HMAC with the secret) always; `v1a` (ed25519) beside it if wished.",
+    ),
+    AfterValidator(_with_v1),
+]
+
+
+# -- as they are sent ------------------------------------------------------------------------
+
+
+class Known(Body):
+    """A body without other fields, whatever the operator allows its tenant: what is set by us must
+    not look as if it had been accepted."""
+
+    is_always_strict = True
+
+
+class _Optional(Known):
+    """What may be left out, when a destination is created and when it is changed."""
+
+    description: Text | None = None
+    is_enabled: bool = True
+    streak_codes: StreakCodes | None = None
+    is_ordered: IsOrdered = False
+    rate_per_second: RatePerSecond | None = None
+    in_flight_max: InFlight | None = None
+    retry_seconds: RetrySeconds | None = None
+    signatures: Signatures = Field(default=["v1"])
+
+
+class NewWebhook(_Optional):
+    """A destination to create."""
+
+    url: Url
+    event_types: EventTypes
+
+
+class WebhookChange(_Optional):
+    """What may be changed of a destination; what is not given stays."""
+
+    url: Url = ""
+    event_types: EventTypes = Field(default_factory=list)
+
+
+def to_values(given: dict[str, Any]) -> dict[str, Any]:
+    """What is stored of what was sent: signatures are a key, made here and encrypted."""
+    values = dict(given)
+    versions = values.pop("signatures", None)
+    if versions is not None:
+        fresh = secrets.generate_signing_key() if "v1a" in versions else None
+        values["signing_key"] = fresh and secrets.encrypt(ring(), fresh)
+    return values
+
+
+# -- as they are answered --------------------------------------------------------------------
+
+
+class Health(TypedDict):
+    """How a destination is doing: since when it fails, with what, and when it is tried next.
+
+    While it is parked, nothing is sent before `next_probe_at`; then one fact tries it.
+    """
+
+    status: Status
+    failing_since: Moment | None
+    parked_until: Moment | None
+    failures: int
+    last_failure: str | None
+    next_probe_at: Moment | None
+
+
+class Destination(TypedDict):
+    """A destination as it is answered."""
+
+    id: Id
+    url: str
+    description: str | None
+    event_types: list[str]
+    streak_codes: list[str] | None
+    is_enabled: bool
+    disabled_reason: DisabledReason | None
+    is_ordered: bool
+    rate_per_second: int | None
+    in_flight_max: int | None
+    retry_seconds: list[int] | None
+    signatures: list[Version]
+    public_key: str | None
+    previous_secret_until: Moment | None
+    health: Health
+    created_at: Moment
+    updated_at: Moment
+
+
+class DestinationDetail(Destination):
+    """A destination, and how many facts wait for it: 10,000 means that many or more."""
+
+    pending: int
+
+
+def as_json(webhook: Webhook) -> Destination:
+    """A destination as it is answered; its secrets are not. 503 without the key of its v1a key."""
+    return {
+        "id": str(webhook.id),
+        "url": webhook.url,
+        "description": webhook.description,
+        "event_types": webhook.event_types,
+        "streak_codes": webhook.streak_codes,
+        "is_enabled": webhook.is_enabled,
+        "disabled_reason": webhook.disabled_reason,
+        "is_ordered": webhook.is_ordered,
+        "rate_per_second": webhook.rate_per_second,
+        "in_flight_max": webhook.in_flight_max,
+        "retry_seconds": webhook.retry_seconds,
+        "signatures": ["v1"] if webhook.signing_key is None else ["v1", "v1a"],
+        "public_key": public_key(webhook),
+        "previous_secret_until": previous_secret_until(webhook),
+        "health": _health(webhook),
+        "created_at": clock.isoformat(webhook.created_at),
+        "updated_at": clock.isoformat(webhook.updated_at),
+    }
+
+
+def _health(webhook: Webhook) -> Health:
+    return {
+        "status": webhook.status,
+        "failing_since": _moment(webhook.failing_since),
+        "parked_until": _moment(webhook.parked_until),
+        "failures": webhook.failures or 0,
+        "last_failure": webhook.last_failure,
+        "next_probe_at": _moment(webhook.parked_until) if webhook.is_enabled else None,
+    }
+
+
+def _moment(instant: datetime | None) -> str | None:
+    return None if instant is None else clock.isoformat(instant)
+
+
+def previous_secret_until(webhook: Webhook) -> str | None:
+    """Until when the replaced secret signs too; None once it does not."""
+    until = webhook.previous_until
+    return None if until is None or until <= clock.now() else _moment(until)
+
+
+def public_key(webhook: Webhook) -> str | None:
+    """What verifies `v1a` signatures; None without them."""
+    if webhook.signing_key is None:
+        return None
+    with unsealing():
+        return secrets.public_key(ring(), webhook.signing_key)
+
+
+# -- what the server's settings say ----------------------------------------------------------
+
+
+@contextmanager
+def unsealing() -> Iterator[None]:
+    """503 when the key ring is missing or does not fit: the operator's matter, which the detail
+    names without any secret."""
+    try:
+        yield
+    except SecretsError as error:
+        detail = f"This server cannot use secrets. {error}"
+        raise Problem(503, "unavailable", detail, headers={"Retry-After": "60"}) from None
+
+
+def ring() -> Ring:
+    """The operator's key ring; 503 without one."""
+    with unsealing():
+        return secrets.ring(app_context().settings.secret_keys)
+
+
+def check_url(url: str) -> None:
+    """422 unless a destination may have this URL."""
+    try:
+        egress.check(url, app_context().policy)
+    except Refused as refused:
+        raise invalid_field("url", "url_refused", str(refused)) from None

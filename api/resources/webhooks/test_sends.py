@@ -1,0 +1,128 @@
+"""Trying a destination out: a signed sample now, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from flask import Blueprint, Response
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+from api.http.auth import require_admin, tenant
+from api.http.describe import describe
+from api.http.prefer import Waiters
+from api.http.problems import Problem, not_found
+from api.http.request_context import app_context
+from api.http.responses import answer
+from api.http.tenant_session import reading, transaction
+from api.input.field_types import uuid_in_path
+from api.input.validation import body
+from api.resources.operator import audit_log
+from api.resources.webhooks.schemas import Known, ring, unsealing
+from models import clock, ids
+from models.delivery import destinations
+from models.delivery.destinations import Webhook
+from models.errors import NotFound
+from webhooks import fact_samples, facts, test_send
+from webhooks.http_client import Result
+from webhooks.test_send import Way
+
+blueprint = Blueprint("webhook_trials", __name__)
+
+# Of this process. Each may hold a thread for 15 seconds, and a place among those that wait, so
+# that the other threads keep accepting.
+_trials = Waiters(4)
+RETRY_SECONDS = 5  # most receivers have answered by then
+
+
+def _known(kind: str) -> str:
+    if kind not in facts.TYPES:
+        known = ", ".join(facts.TYPES)
+        raise PydanticCustomError("event_type", "must be one of {known}", {"known": known})
+    return kind
+
+
+class Trial(Known):
+    """What to send."""
+
+    type: Annotated[
+        str,
+        StringConstraints(strict=True, max_length=100),
+        AfterValidator(_known),
+        Field(json_schema_extra={"enum": [*facts.TYPES]}, description="The type of the sample."),
+    ] = facts.STREAK_RECORDED
+
+
+class TrialOutcome(TypedDict):
+    """What came of it, as an attempt's log says it."""
+
+    fact_id: str
+    type: str
+    delivered: bool
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+    response: str | None
+
+
+@blueprint.post("/admin/webhooks/<webhook_id>/test")
+@describe(
+    "Send a sample to a destination",
+    answers={200: TrialOutcome},
+    body=Trial,
+    example={"type": "behavior.streak_recorded"},
+    problems=("webhook_not_found", "overloaded"),
+)
+@require_admin
+def try_webhook(webhook_id: str) -> Response:
+    """Send one signed sample now, once, and answer what came of it, after 15 seconds at the latest.
+
+    The sample is signed and sent as any fact is, and looks like one, but is none: it stands in no
+    log and in no feed, and `fact_id` is known to the receiver alone. A disabled destination may be
+    tried too, and nothing about it changes.
+    """
+    kind = body(Trial).type
+    its_id = uuid_in_path("webhook", webhook_id)
+    try:
+        with reading() as session:
+            webhook = destinations.by_id(session, tenant().id, its_id)
+    except NotFound:
+        raise not_found("webhook", webhook_id) from None
+    with _place():
+        with transaction() as session:  # over before anything is sent
+            audit_log.note(session, "webhook.tested", str(its_id), type=kind)
+        return answer(_send(webhook, kind))
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    """503 when too many are being tried."""
+    with _trials.place() as is_free, app_context().waiters.place() as may_wait:
+        if not (is_free and may_wait):
+            detail = "Too many samples are being sent. Nothing was sent; try again."
+            raise Problem(503, "overloaded", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+        yield
+
+
+def _send(webhook: Webhook, kind: str) -> TrialOutcome:
+    now_us = clock.now_us()
+    fact_id = ids.uuid7(now_us)
+    sample = fact_samples.body(kind, tenant(), now_us, fact_id)
+    with unsealing():
+        result = test_send.send(Way(ring(), app_context().policy), webhook, fact_id, sample)
+    return _outcome(facts.public_id(fact_id), kind, result)
+
+
+def _outcome(fact_id: str, kind: str, result: Result) -> TrialOutcome:
+    return {
+        "fact_id": fact_id,
+        "type": kind,
+        "delivered": result.is_success,
+        "status_code": result.status,
+        "error": result.error,
+        "duration_ms": result.duration_ms,
+        "response": result.response,
+    }

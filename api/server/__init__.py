@@ -1,0 +1,1 @@
+"""Between the server and Flask: bodies are awaited before a thread is taken."""

@@ -1,0 +1,345 @@
+"""The API before its server: an event loop takes requests in, threads answer whole ones.
+
+A thread that waits for a body cannot be taken back, so none ever does (docs/decisions, ADR 22):
+
+1. The loop makes an environ of the head (api/server/heads.py), and refuses what may not be.
+2. Where the key is known, it awaits the body under a deadline, and within its room: that costs no
+   thread. Then a thread runs the application, and sends what it answers.
+3. Where the key is not known, a thread runs the application on the head alone. Most are refused by
+   then. An application that goes on to read raises NotRead, and the loop does step 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import to_json
+
+from api.http import access_log, load_shedding
+from api.http.problems import Problem, document
+from api.input.validation import BODY_BYTES_MAX
+from api.server import heads, sockets
+from api.server.body_room import STRANGERS, Room
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("unbroken.api")
+
+BODY_SECONDS_MAX = 10.0  # as long as a request may wait for the worker (contract §2)
+LATE_SECONDS_MAX = 0.25  # after its deadline until a body that did not come is refused
+REFUSAL_SECONDS_MAX = 1.0  # for what is still on its way when there are too many requests
+FREE_BYTES_MAX = 16_384  # bodies up to this need no room: every connection may have one
+
+END = {"Connection": "close"}  # what is still to come would be taken for the next request
+
+Headers = list[tuple[str, str]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Knows = Callable[["WSGIEnvironment"], Hashable | None]
+Late = Callable[[], Problem]
+_BASE: dict[str, Any] = {
+    "SERVER_SOFTWARE": "granian",
+    "wsgi.version": (1, 0),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.input_terminated": True,  # what it holds is the body, however it was sent
+}
+
+
+class NotRead(BaseException):
+    """The application wants a body that was not awaited yet. No Exception: none may answer it."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
+
+class Unread:
+    """The body of a request whose key is not known: to read it is to ask for it."""
+
+    def read(self, size: int = BODY_BYTES_MAX) -> bytes:
+        """Raise NotRead."""
+        raise NotRead(size)
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A request and where its answer goes."""
+
+    environ: WSGIEnvironment
+    receive: Receive
+    send: Send
+    wanted: int | None = None  # as many bytes the application asked for, and did not have
+    length: int = 0  # of the body; 0 when that is not said
+    is_late: bool = False  # its body did not come in time
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body comes after the head."""
+        return "HTTP_TRANSFER_ENCODING" in self.environ or self.length > 0
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the body is refused for its length, with any key."""
+        return self.length > BODY_BYTES_MAX
+
+
+class Api:
+    """An ASGI application of a WSGI application; it belongs to the loop of its first request.
+
+    `knows` names the caller of an environ whose key is known, and gives None for all others.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        knows: Knows,
+        threads: int,
+        *,
+        room: Room | None = None,
+        seconds_max: float = BODY_SECONDS_MAX,
+    ) -> None:
+        self._app, self._knows, self._threads = app, knows, threads
+        self._room, self._seconds_max = room or Room(), seconds_max
+        self._line: SimpleQueue[tuple[Exchange, asyncio.Future[None]]] = SimpleQueue()
+        self._waiting = 0  # in the line, or with a thread
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._is_woken = False
+        self._is_started = False
+        self._awaited: dict[Exchange, tuple[float, asyncio.Task[None]]] = {}  # bodies, until when
+
+    async def __call__(self, scope: heads.Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(scope["type"])  # the server has websockets and lifespan switched off
+        if not self._is_started:
+            self._start()
+        one = Exchange({}, receive, send)
+        try:
+            one.environ = _BASE | heads.environ(scope)
+            one.length = int(one.environ.get("CONTENT_LENGTH", 0))
+            await self._serve(one)
+        except Problem as problem:
+            _refuse(one, problem)
+
+    def _start(self) -> None:
+        self._running = asyncio.get_running_loop()
+        self._is_started = True
+        load_shedding.allow_open_files()
+        sockets.notice_the_dead()  # there is nothing to set it on before the server listens
+        for _ in range(self._threads):
+            Thread(target=self._work, name="request", daemon=True).start()
+        self._end_late_bodies()
+
+    # -- in the loop -------------------------------------------------------------------------
+
+    async def _serve(self, one: Exchange) -> None:
+        if (
+            self._waiting >= load_shedding.REQUESTS_MAX
+            and one.environ["PATH_INFO"] != load_shedding.ALIVE
+        ):
+            await self._turn_away(one)
+        elif not one.has_body:
+            await self._answered(one, BytesIO())
+        else:
+            caller = None if one.is_too_long else self._knows(one.environ)
+            if caller is not None:
+                await self._with_body(one, caller, BODY_BYTES_MAX + 1)
+                return
+            await self._answered(one, Unread())
+            if one.wanted is not None:
+                caller = self._knows(one.environ) or STRANGERS
+                await self._with_body(one, caller, one.wanted)
+
+    async def _turn_away(self, one: Exchange) -> None:
+        """503. What was sent is read first: a connection that is closed with bytes unread is
+        reset, and its caller may never see the answer."""
+        with suppress(Problem):
+            if one.has_body:
+                until = self._running.time() + REFUSAL_SECONDS_MAX
+                await self._body(one, BODY_BYTES_MAX, until, load_shedding.too_many_requests)
+        raise load_shedding.too_many_requests()
+
+    async def _with_body(self, one: Exchange, caller: Hashable, bytes_max: int) -> None:
+        length = min(one.length or bytes_max, bytes_max)
+        until = self._running.time() + self._seconds_max
+        if length <= FREE_BYTES_MAX:
+            await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
+            return
+        async with self._room.of(caller, length, until):
+            await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
+
+    async def _body(self, one: Exchange, bytes_max: int, until: float, late: Late) -> bytes:
+        """What a caller sends after the head, at most so much; `late` is its answer after `until`.
+
+        Raises Problem. One timer looks at all bodies: `asyncio.timeout` made one a request, which
+        cost a tenth of a single `record`.
+        """
+        task = cast("asyncio.Task[None]", asyncio.current_task(self._running))
+        self._awaited[one] = until, task
+        try:
+            return await _received(one, bytes_max)
+        except asyncio.CancelledError:
+            if not one.is_late:
+                raise
+            task.uncancel()
+            raise late() from None
+        finally:
+            del self._awaited[one]
+
+    def _end_late_bodies(self) -> None:
+        """Cancel the wait for each body that did not come in time: nothing refers to the body
+        then, so the server closes its connection with the answer."""
+        now = self._running.time()
+        for one, (until, task) in self._awaited.items():
+            if until <= now and not one.is_late:
+                one.is_late = True
+                task.cancel()
+        self._running.call_later(LATE_SECONDS_MAX, self._end_late_bodies)
+
+    async def _answered(self, one: Exchange, body: BytesIO | Unread) -> None:
+        """Have a thread answer, and wait until it has."""
+        one.environ["wsgi.input"] = body
+        answered = self._running.create_future()
+        self._waiting += 1
+        self._line.put((one, answered))
+        try:
+            await answered
+        finally:
+            self._waiting -= 1
+
+    def _tell_answered(self) -> None:
+        self._is_woken = False
+        while self._done:
+            answered = self._done.popleft()
+            if not answered.done():  # its caller may have gone
+                answered.set_result(None)
+
+    # -- in a thread -------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            self._take_turn(*self._line.get())
+
+    def _take_turn(self, one: Exchange, answered: asyncio.Future[None]) -> None:
+        """Answer one request. Nothing holds on to it afterwards: for as long as an unread body is
+        referred to, the server keeps its connection open."""
+        try:
+            self._answer(one)
+        except NotRead as asked:
+            one.wanted = asked.bytes_max
+            asked.with_traceback(None)  # its frames refer to it, and to the request
+        except Exception:
+            log.exception("a request ended without an answer")
+            with suppress(Exception):  # half of one may be on its way
+                _refuse(one, Problem(500, "internal_error", "Something failed on our side."))
+        self._done.append(answered)
+        if not self._is_woken:  # one call wakes the loop for all that are done by then
+            self._is_woken = True
+            with suppress(RuntimeError):  # the loop has ended
+                self._running.call_soon_threadsafe(self._tell_answered)
+
+    def _answer(self, one: Exchange) -> None:
+        said: list[Any] = []
+
+        def start_response(status: str, headers: Headers, exc_info: Any = None) -> Any:
+            said[:] = int(status[:3]), headers
+
+        parts = self._app(dict(one.environ), cast("StartResponse", start_response))
+        try:
+            _start(one, *said)
+            if _is_whole(one, *said):
+                _ = one.send({"type": "http.response.body", "body": b"".join(parts)})
+            else:
+                self._stream(one, parts)
+        finally:
+            if (close := getattr(parts, "close", None)) is not None:
+                close()
+
+    def _stream(self, one: Exchange, parts: Iterable[bytes]) -> None:
+        """Send a long answer part by part, as fast as its caller reads, while the caller is there.
+
+        A caller who stops reading has its connection ended (api/server/sockets.py).
+        """
+        gone = asyncio.run_coroutine_threadsafe(_gone(one), self._running)
+        try:
+            for part in parts:
+                if gone.done():
+                    return
+                message = {"type": "http.response.body", "body": part, "more_body": True}
+                asyncio.run_coroutine_threadsafe(_sent(one, message), self._running).result()
+            _ = one.send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+
+
+async def _gone(one: Exchange) -> None:
+    """Return when the caller has hung up."""
+    while (await one.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _sent(one: Exchange, message: dict[str, Any]) -> None:
+    await one.send(message)
+
+
+def _is_whole(one: Exchange, status: int, headers: Headers) -> bool:
+    """Whether an answer is all there: it has a length, or no body."""
+    if status in (204, 304) or one.environ["REQUEST_METHOD"] == "HEAD":
+        return True
+    return any(name.lower() == "content-length" for name, _ in headers)
+
+
+def _start(one: Exchange, status: int, headers: Headers) -> None:
+    lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    _ = one.send({"type": "http.response.start", "status": status, "headers": lines})
+
+
+async def _received(one: Exchange, bytes_max: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await one.receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "bad_request", "The body broke off.", (), END)
+        parts.append(message["body"])
+        size += len(message["body"])
+        if size == one.length or size >= bytes_max or not message["more_body"]:
+            return b"".join(parts)
+
+
+def too_slow() -> Problem:
+    """The answer to a body that did not come in time."""
+    detail = f"The body did not come within {BODY_SECONDS_MAX:.0f} s"
+    return Problem(408, "body_too_slow", detail, (), END)
+
+
+def _refuse(one: Exchange, problem: Problem) -> None:
+    request_id = os.urandom(16).hex()
+    body = to_json(document(problem, request_id)) + b"\n"
+    headers = {
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "X-Request-Id": request_id,
+        **problem.headers,
+    }
+    _start(one, problem.status, list(headers.items()))
+    _ = one.send({"type": "http.response.body", "body": body})
+    access_log.refused(one.environ.get("REQUEST_METHOD", ""), problem, request_id, one.began)

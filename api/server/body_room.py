@@ -1,0 +1,66 @@
+"""The room that bodies under way may take in the memory of a process, shared between callers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+
+from api.http.problems import RETRY_SECONDS, Problem
+
+ROOM_BYTES_MAX = 64_000_000  # of a process; a body of 1 MB comes in well under a second
+SHARE_BYTES_MAX = 16_000_000  # of one caller: one alone does not use it up
+STRANGERS = ""  # one caller together: all who have shown no key that is known
+
+
+class Room:
+    """Bytes that are reserved before a body is read. Of one event loop, so nothing is locked.
+
+    Reserved as a whole: bodies that each had a half could wait for each other.
+    """
+
+    def __init__(
+        self, bytes_max: int = ROOM_BYTES_MAX, share_bytes_max: int = SHARE_BYTES_MAX
+    ) -> None:
+        self._left, self._share = bytes_max, share_bytes_max
+        self._taken: Counter[Hashable] = Counter()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @asynccontextmanager
+    async def of(self, caller: Hashable, size: int, until: float) -> AsyncIterator[None]:
+        """Room for a body, once there is some; 503 when there is none until then (loop time)."""
+        try:
+            async with asyncio.timeout_at(until):
+                while not self._fits(caller, size):
+                    await self._change()
+        except TimeoutError:
+            detail = "Too many long bodies at once. Nothing was accepted; try again."
+            headers = {"Retry-After": str(RETRY_SECONDS), "Connection": "close"}
+            raise Problem(503, "overloaded", detail, (), headers) from None
+        self._take(caller, size)
+        try:
+            yield
+        finally:
+            self._take(caller, -size)
+
+    def _fits(self, caller: Hashable, size: int) -> bool:
+        return size <= self._left and self._taken[caller] + size <= self._share
+
+    async def _change(self) -> None:
+        changed = asyncio.get_running_loop().create_future()
+        self._waiting.add(changed)
+        try:
+            await changed
+        finally:
+            self._waiting.discard(changed)
+
+    def _take(self, caller: Hashable, size: int) -> None:
+        self._left -= size
+        self._taken[caller] += size
+        if not self._taken[caller]:
+            del self._taken[caller]
+        if size < 0:
+            for one in self._waiting:
+                if not one.done():
+                    one.set_result(None)

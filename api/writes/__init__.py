@@ -1,0 +1,1 @@
+"""From a validated write to its answer."""

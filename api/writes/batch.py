@@ -1,0 +1,228 @@
+"""Queued writes, many at once: each item stands for itself (contract §2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from typing_extensions import TypedDict
+
+from api.http import load_shedding
+from api.http.auth import principal, tolerates_unknown, under_current_configuration
+from api.http.describe import Parameter
+from api.http.idempotency import IDEMPOTENCY_KEY, batch_idempotency
+from api.http.key_cache import Principal
+from api.http.problems import FieldError, Problem, invalid, invalid_field
+from api.http.rate_limits import RATE_LIMIT_CODES, refuse_spent, show_standing
+from api.http.responses import answer
+from api.input.json_text import check_encoding, parse_json
+from api.input.unknown_fields import unknown, unknown_in
+from api.input.validation import query_bool, read_body, require_type, validated
+from api.writes import enqueue
+from api.writes.status import erased_since
+from api.writes.submit import Kind, NoSuchDefinition, Stamp, confirm, refused, rejected
+from models import clock, ids
+from workers.intake.client import Accepted, Message
+from workers.telemetry import metrics_store
+from workers.telemetry.metrics import ERRORS
+
+BATCH_MAX = 1_000  # contract §2
+# Those of a participant are an item's.
+PROBLEMS = (
+    "forbidden",
+    "idempotency_conflict",
+    *RATE_LIMIT_CODES[:2],
+)
+PARAMETERS = (
+    IDEMPOTENCY_KEY,
+    Parameter(
+        "facts",
+        {"type": "boolean", "default": True},
+        "`false`, with an admin key: states and ledgers are written, and no fact tells of these"
+        " writes or of what follows from them. To bring a history along.",
+    ),
+)
+EFFECTS = Parameter(
+    "effects",
+    {"type": "boolean", "default": True},
+    "`false`, with `facts=false`: no milestone and no challenge counts these writes. For a history"
+    " whose badges, points and progress are brought along as they are.",
+)
+JSON, LINES = "application/json", "application/x-ndjson"
+
+Outcome = Message | Problem
+
+
+class FieldErrorItem(TypedDict):
+    """One invalid field of an item."""
+
+    field: str
+    code: str
+    message: str
+
+
+class ItemError(TypedDict):
+    """What was wrong with an item."""
+
+    code: str
+    detail: str
+    errors: list[FieldErrorItem]
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    kind: Kind
+    name: str
+    is_silent: bool
+    is_alone: bool
+    items: Sequence[Any]
+
+
+def post(kind: Kind, name: str) -> Response:
+    """Accept up to 1,000 writes: a JSON list under a name, or one in each line.
+
+    429 for all of it when the cap of its key or tenant is used up already.
+    """
+    load_shedding.check_write(principal())
+    _check_caps()
+    is_silent = _is_silent()
+    posted = _Posted(kind, name, is_silent, _is_alone(kind, is_silent), items(name))
+    outcomes, accepted = under_current_configuration(lambda who: _accept(who, posted))
+    results = list(_results(kind, outcomes, accepted))
+    codes = Counter(result["error"]["code"] for result in results if "error" in result)
+    metrics_store.add_each(ERRORS, codes)
+    rejected = codes.total()
+    counts = {"accepted": len(results) - rejected, "rejected": rejected}
+    return answer({"results": results} | counts, 202)
+
+
+def _is_silent() -> bool:
+    if query_bool("facts") is not False:
+        return False
+    if not principal().key.is_admin:
+        raise Problem(403, "forbidden", "facts=false needs a key with the admin scope.")
+    return True
+
+
+def _is_alone(kind: Kind, is_silent: bool) -> bool:
+    if not kind.may_be_alone or query_bool("effects") is not False:
+        return False
+    if not is_silent:
+        raise invalid_field("effects", "silent", "must be true unless facts=false is given")
+    return True
+
+
+def _check_caps() -> None:
+    try:
+        under_current_configuration(refuse_spent)
+    except Problem:
+        load_shedding.take_in()
+        raise
+
+
+def items(name: str) -> list[Any]:
+    """Each a value to validate, or the Problem of a line that could not be read."""
+    media_type = require_type(JSON, LINES)
+    raw = read_body()
+    if media_type == LINES:
+        check_encoding(raw)
+        values = [_line(line) for line in raw.splitlines() if line.strip()]
+    else:
+        values = _list(parse_json(raw), name)
+    if not 1 <= len(values) <= BATCH_MAX:
+        field, noun = (name, name) if media_type == JSON else ("body", "lines")
+        raise invalid_field(field, "list_length", f"must hold 1 to {BATCH_MAX:,} {noun}")
+    return values
+
+
+def _list(document: Any, name: str) -> list[Any]:
+    whole = document if isinstance(document, dict) else {}
+    values, others = whole.get(name), unknown_in((name,), whole)
+    if not isinstance(values, list):
+        raise invalid(FieldError(name, "list_type", f"must be a list of {name}"), *others)
+    if others and not tolerates_unknown():
+        raise unknown(others, len(whole) - 1)
+    return values
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return parse_json(line, "line")
+    except Problem as problem:
+        return problem
+
+
+def _accept(who: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
+    received_us, kind = clock.now_us(), posted.kind
+    how = (posted.is_silent, posted.is_alone)
+    issued = ids.issue(received_us, kind.ledger.secret(who.tenant), len(posted.items))
+    outcomes = [
+        _outcome(who, kind, value, Stamp(str(write_id), received_us, False, *how))
+        for value, write_id in zip(posted.items, issued, strict=True)
+    ]
+    if any(isinstance(one, NoSuchDefinition) for one in outcomes):
+        confirm(who)
+    messages = [one for one in outcomes if not isinstance(one, Problem)]
+    places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    operation = f"{posted.name} of {kind.ledger.noun}, silent {posted.is_silent}"
+    if posted.is_alone:
+        operation += ", alone"
+    key = batch_idempotency(operation, places, posted.items)
+    if not messages:
+        show_standing()
+        return outcomes, Accepted(0)
+    return outcomes, enqueue.append(who, messages, key)
+
+
+def _outcome(who: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:
+    if isinstance(value, Problem):
+        return value
+    try:
+        return kind.message(who, validated(kind.body, value), stamp)
+    except Problem as problem:
+        return problem
+
+
+def _results(
+    kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted
+) -> Iterator[dict[str, Any]]:
+    """One entry per item in order: its id, or what was wrong with it."""
+    place = 0  # among those that were handed over
+    write_ids = _ids(kind, outcomes, accepted)
+    erased = _erased(outcomes, accepted)
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Problem):
+            yield {"index": index, "error": outcome.as_item()}
+            continue
+        refusal = accepted.refused.get(place)
+        place += 1
+        if refusal is None and outcome.participant_id in erased:
+            problem = rejected("participant_erased", outcome.participant_id)
+            yield {"index": index, "error": problem.as_item()}
+        elif refusal is None:
+            yield {"index": index, kind.ledger.id_field: write_ids.get(index, outcome.id)}
+        else:
+            problem = refused(refusal, principal().caps, outcome.participant_id)
+            yield {"index": index, "error": problem.as_item()}
+
+
+def _erased(outcomes: Sequence[Outcome], accepted: Accepted) -> set[str]:
+    """Whose writes, first accepted under this Idempotency-Key, went with their participant."""
+    if accepted.known_id is None:
+        return set()
+    names = {one.participant_id for one in outcomes if not isinstance(one, Problem)}
+    return erased_since(accepted.known_id, names)
+
+
+def _ids(kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted) -> dict[int, str]:
+    """The ids that the items were given when this batch was first accepted, by index; none when
+    this is the first time. Then as now the same items were valid: the fingerprint holds them."""
+    if accepted.known_id is None:
+        return {}
+    known, secret = UUID(accepted.known_id), kind.ledger.secret(principal().tenant)
+    valid = [index for index, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    return {index: str(ids.sibling(known, index - valid[0], secret)) for index in valid}

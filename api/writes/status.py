@@ -1,0 +1,166 @@
+"""What became of a queued write: asked for by its id, or waited for (contract §2)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, Protocol
+from uuid import UUID
+
+from flask import Response
+from typing_extensions import TypedDict
+
+from api.http.auth import tenant
+from api.http.problems import not_found
+from api.http.request_context import app_context
+from api.http.responses import answer
+from api.http.tenant_session import reading
+from models import clock, ids
+from models.db import Session, is_away
+from models.identity.tenants import Tenant
+from models.ledgers import dead_letters, rejections
+from models.ledgers.rejections import Refused
+from models.people import erasure
+
+POLL_SECONDS = 0.02  # for the answer to a write that another request posted
+DAY_US = 86_400_000_000
+
+Status = Literal["accepted", "applied", "rejected", "dead"]
+
+
+class Found(Protocol):
+    """A write that a ledger holds."""
+
+    def answer(self) -> dict[str, Any]:
+        """The documented answer to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where the writes of one kind end."""
+
+    noun: str  # in ids and errors: tick → tick_id, tick_not_found
+    path: str  # under which one is asked for: ticks
+    find: Callable[[Session, int, UUID], Found | None]
+    salt: bytes  # tells its ids from those of other kinds
+
+    @property
+    def id_field(self) -> str:
+        """The name of an id in answers."""
+        return f"{self.noun}_id"
+
+    def secret(self, of: Tenant) -> bytes:
+        """What marks the ids of this kind that a tenant was given."""
+        return of.tick_secret + self.salt
+
+
+class Outcome(TypedDict):
+    """Beside the id: what has become of a write."""
+
+    status: Status
+    result: dict[str, Any] | None  # what a waiting request would have been answered, once applied
+    code: NotRequired[str]  # why it was rejected
+    detail: NotRequired[str]  # more of why
+
+
+def tell(ledger: Ledger, text: str) -> Response:
+    """Answer a request for what became of the write that a path names; 404 for no write of ours."""
+    number = _uuid(ledger, text)
+    with reading() as session:
+        outcome = _outcome(session, ledger, number)
+    if outcome is None:
+        raise not_found(ledger.noun, text)
+    return answer({ledger.id_field: text} | outcome)
+
+
+def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
+    """The answer to a write that another request posted, or None when there is none in time.
+
+    `{"rejected": code}` when the worker would not apply it.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            with reading() as session:
+                outcome = _outcome(session, ledger, number)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return None  # accepted all the same: the caller says 202
+        if outcome and "code" in outcome:
+            return Refused(outcome["code"], outcome.get("detail")).answer()
+        if (outcome and outcome["status"] != "accepted") or time.monotonic() >= ends:
+            return outcome and outcome["result"]
+        time.sleep(POLL_SECONDS)
+
+
+def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
+    """Who of some participants was erased after a write was accepted, as far as is known now."""
+    mine = tenant()
+    keys = {(mine.id, erasure.digest(mine.tick_secret, one)): one for one in participant_ids}
+    try:
+        with reading() as session:
+            erased_us = erasure.since(session, list(keys))
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return set()  # its status will tell
+    accepted_us = ids.issued_at_us(UUID(write_id))
+    return {keys[key] for key, at_us in erased_us.items() if accepted_us < at_us}
+
+
+def _outcome(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
+    """What became of an id; None when it is none of ours.
+
+    An id of ours that no table holds may be on its way. With nothing on its way any more it was
+    applied since the first look, or erased with its participant: the second look tells.
+    """
+    outcome = _stored(session, ledger, number)
+    if outcome or not _may_be_on_its_way(ledger, number):
+        return outcome
+    if app_context().intake.is_idle(tenant().id):
+        return _stored(session, ledger, number)
+    return {"status": "accepted", "result": None}
+
+
+def _stored(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
+    found = ledger.find(session, tenant().id, number)
+    if found:
+        return {"status": "applied", "result": found.answer()}
+    if not ids.is_issued(number, ledger.secret(tenant())):
+        return None
+    refused = rejections.find(session, tenant().id, number)
+    if refused:
+        return _refused(refused)
+    letter = dead_letters.find(session, tenant().id, number)
+    if letter is None:
+        return None
+    return {"status": "accepted" if letter.status == "replayed" else "dead", "result": None}
+
+
+def _refused(refused: Refused) -> Outcome:
+    found: Outcome = {"status": "rejected", "result": None, "code": refused.code}
+    if refused.detail:
+        found["detail"] = refused.detail
+    return found
+
+
+def _may_be_on_its_way(ledger: Ledger, number: UUID) -> bool:
+    return ids.is_issued(number, ledger.secret(tenant())) and _is_kept(number)
+
+
+def _is_kept(number: UUID) -> bool:
+    """Whether the ledgers still hold the writes of that day: an older one is not on its way."""
+    age_us = clock.now_us() - ids.issued_at_us(number)
+    return age_us < app_context().settings.ticks_days * DAY_US
+
+
+def _uuid(ledger: Ledger, text: str) -> UUID:
+    try:
+        number = UUID(text)
+    except ValueError:
+        raise not_found(ledger.noun, text) from None
+    if str(number) != text:
+        raise not_found(ledger.noun, text)
+    return number

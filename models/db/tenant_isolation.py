@@ -1,0 +1,165 @@
+"""A tenant's rows: Postgres shows and changes no others to whoever asks for one tenant.
+
+Every statement names its tenant in a condition. Should one forget to, row-level security still
+keeps the others' rows out: requests connect under a role that sees only the tenant that its
+connection was last told. Workers and the command line work for all tenants, under the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import sqlalchemy as sa
+
+from models import db
+from models.db import Engine, Session, prepared, run
+from models.db.prepared import Prepared
+from models.errors import RoleMissing
+
+ROLE = "unbroken_tenant"
+_SETTING = "unbroken.tenant_id"  # what the policies of migration 0005 compare with
+_NOBODY = -1  # no row has this id; 0 has those that belong to no single tenant
+
+
+class RoleNotTaken(psycopg2.OperationalError):
+    """A connection for requests does not run as their role: it would see every tenant's rows."""
+
+
+def engine(url: str, *, timeout_ms: int, pool: int) -> Engine:
+    """An engine whose connections see no row until they are told a tenant.
+
+    A connection that did not become the role is refused with RoleNotTaken: PgBouncer drops the
+    options of a connection where `ignore_startup_parameters` names them.
+    """
+    options = f"-c role={ROLE} -c {_SETTING}={_NOBODY}"
+    return db.engine(url, timeout_ms=timeout_ms, pool=pool, options=options, check=_check)
+
+
+def _check(driver: Any) -> None:
+    """Whether a new connection runs as the role and sees no tenant yet: one round trip."""
+    driver.autocommit = True
+    with driver.cursor() as cursor:
+        cursor.execute(f"SELECT current_user, current_setting('{_SETTING}', true)")
+        user, tenant = cursor.fetchone()
+    driver.autocommit = False
+    if (user, tenant) != (ROLE, str(_NOBODY)):
+        raise RoleNotTaken(
+            f"requests would run as {user}, not as {ROLE}: a pooler in between drops the options"
+            " of connections (ignore_startup_parameters). Let DATABASE_URL lead to Postgres itself"
+        )
+
+
+def is_role_taken(engine: Engine) -> bool:
+    """Whether connections of this engine run as the role; raises DatabaseError for other faults."""
+    try:
+        with engine.connect():
+            return True
+    except db.DatabaseError as error:
+        if isinstance(getattr(error, "orig", None), RoleNotTaken):
+            return False
+        raise
+
+
+@contextmanager
+def reading(engine: Engine, tenant_id: int) -> Iterator[Session]:
+    """A connection that reads a tenant's rows without a transaction."""
+    with db.reading(engine) as session:
+        becoming = _becoming(session.info, tenant_id)
+        if becoming:
+            run(session, becoming, {})
+            session.info[_SETTING] = tenant_id
+        yield session
+
+
+@contextmanager
+def transaction(engine: Engine, tenant_id: int) -> Iterator[Session]:
+    """A transaction on a tenant's rows: committed when the block ends, rolled back when it raises.
+
+    Only its own end undoes what it sets: a session's setting would go with a roll-back, and
+    whoever has the connection next would not know.
+    """
+    with db.transaction(engine) as session:
+        run(session, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
+        yield session
+
+
+@contextmanager
+def snapshot(engine: Engine, tenant_id: int) -> Iterator[Session]:
+    """A transaction that reads a tenant's rows as one moment saw them; committed when the block
+    ends, rolled back when it raises."""
+    connection = engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    with connection as session, session.begin():
+        run(session, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
+        yield session
+
+
+def read(engine: Engine, tenant_id: int, statement: Prepared, values: Sequence[Any]) -> list[Any]:
+    """The rows of a prepared statement, in one round trip whoever had the connection before."""
+
+    def begin(info: dict[Any, Any]) -> str:
+        becoming = _becoming(info, tenant_id)
+        info[_SETTING] = tenant_id
+        return f"{becoming};" if becoming else ""
+
+    return prepared.read(engine, statement, values, begin)
+
+
+def _becoming(info: dict[Any, Any], tenant_id: int) -> str:
+    """What a connection is to be told; nothing when the last one who had it asked for the same."""
+    return "" if info.get(_SETTING) == tenant_id else f"SET {_SETTING} = {tenant_id:d}"
+
+
+def permit(session: Session) -> None:
+    """Make the role where it is missing, and let it at the tables; again after each migration.
+
+    Roles belong to the server, not to the database: a backup does not hold them. Raises RoleMissing
+    when the user may not make one.
+    """
+    name = {"role": ROLE}
+    try:
+        if not run(session, "SELECT 1 FROM pg_roles WHERE rolname = %(role)s", name):
+            session.execute(sa.text(_MAKE))
+        if not run(session, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name):
+            session.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
+    except db.DatabaseError as error:
+        if not db.is_forbidden(error):
+            raise
+        raise RoleMissing(_ASK) from error
+    for table in [row.relname for row in session.execute(sa.text(_GUARDED))]:
+        rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE, DELETE")
+        session.execute(sa.text(f"GRANT {rights} ON {table} TO {ROLE}"))
+    for sequence in session.execute(sa.text(_SEQUENCES)).scalars():
+        session.execute(sa.text(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}"))
+
+
+# Another database of the same server may be migrated at this moment.
+_MAKE = f"""
+DO $$ BEGIN
+  CREATE ROLE {ROLE} NOLOGIN NOINHERIT;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$
+"""
+_ASK = (
+    "the database's user may not make roles. Let an administrator run, once for the server, "
+    f"CREATE ROLE {ROLE} NOLOGIN NOINHERIT; and GRANT {ROLE} TO the user of DATABASE_URL; "
+    "then migrate again"
+)
+_RIGHTS = {"audit_log": "SELECT, INSERT"}  # what was done stays written
+
+# Those of defaults; an identity column needs none.
+_SEQUENCES = """
+    SELECT c.relname FROM pg_class c
+    WHERE c.relkind = 'S' AND c.relnamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'i')
+    ORDER BY 1
+"""
+
+# A partition is reached through its table alone: the policies are there. Keys are nobody's.
+_GUARDED = """
+    SELECT relname FROM pg_class
+    WHERE relrowsecurity AND relnamespace = 'public'::regnamespace AND relname <> 'api_keys'
+    ORDER BY relname
+"""

@@ -1,0 +1,1 @@
+"""Definitions of badges, programs, rewards and challenges."""

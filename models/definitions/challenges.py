@@ -1,0 +1,180 @@
+"""Challenges: the definitions, and how far each participant is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session, array, metadata, run
+from models.definitions.base import Definitions
+from models.rules.challenges import Objective
+from models.rules.windows import is_open
+
+challenges = sa.Table(
+    "challenges",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("objective", sa.JSON, nullable=False),
+    sa.Column("target", sa.BigInteger, nullable=False),
+    sa.Column("points", sa.Integer),
+    sa.Column("badge_code", sa.Text),
+    sa.Column("starts_at", sa.DateTime(timezone=True)),
+    sa.Column("ends_at", sa.DateTime(timezone=True)),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A challenge definition (contract §6)."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    objective: Objective
+    target: int
+    points: int | None  # what completing it gives, beside the badge
+    badge_code: str | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+    def is_open_at(self, instant: datetime) -> bool:
+        """Whether what happens at an instant counts."""
+        return is_open(self.starts_at, self.ends_at, instant)
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def _challenge(row: Any) -> Challenge:
+    values = row._asdict()
+    return Challenge(**values | {"objective": Objective.of(values["objective"])})
+
+
+definitions = Definitions(challenges, _challenge, (challenges.c.code,))
+
+
+# -- progress --------------------------------------------------------------------------------
+
+Key = tuple[int, int, str]  # tenant, participant, challenge
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a participant is."""
+
+    progress: int = 0
+    completed_us: int | None = None
+
+
+def progress(
+    session: Session, people: Iterable[tuple[int, int]], challenge_ids: Iterable[str]
+) -> dict[Key, Progress]:
+    """How far some (tenant, participant) are in some challenges; who never began is missing.
+
+    The caller holds the participants' row locks: nobody else moves them on meanwhile.
+    """
+    tenants, participants = zip(*sorted(people), strict=True)
+    rows = run(
+        session,
+        """
+        SELECT g.tenant_id, g.participant_id, g.challenge_id::text, g.progress, g.completed_at
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
+          AS k (tenant_id, participant_id)
+        JOIN challenge_progress g USING (tenant_id, participant_id)
+        WHERE g.challenge_id = ANY(CAST(%(challenges)s AS uuid[]))
+        """,
+        {
+            "tenants": array(tenants),
+            "participants": array(participants),
+            "challenges": array(challenge_ids),
+        },
+    )
+    return {
+        (row[0], row[1], row[2]): Progress(row[3], row[4] and clock.to_us(row[4])) for row in rows
+    }
+
+
+def write(session: Session, changed: Mapping[Key, Progress], now_us: int) -> None:
+    """Write how far participants are now, in key order."""
+    if not changed:
+        return
+    found = sorted(changed.items())
+    tenants, participants, ids = zip(*(key for key, _ in found), strict=True)
+    run(
+        session,
+        """
+        INSERT INTO challenge_progress
+          (tenant_id, participant_id, challenge_id, progress, completed_at, updated_at)
+        SELECT tenant_id, participant_id, challenge_id, progress,
+          CAST(completed_at AS timestamptz), CAST(%(now)s AS timestamptz)
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+          CAST(%(challenges)s AS uuid[]), CAST(%(progress)s AS bigint[]),
+          CAST(%(completed)s AS text[]))
+          AS k (tenant_id, participant_id, challenge_id, progress, completed_at)
+        ON CONFLICT (tenant_id, participant_id, challenge_id) DO UPDATE SET
+          progress = EXCLUDED.progress, completed_at = EXCLUDED.completed_at,
+          updated_at = EXCLUDED.updated_at
+        """,
+        {
+            "tenants": array(tenants),
+            "participants": array(participants),
+            "challenges": array(ids),
+            "progress": array(one.progress for _, one in found),
+            "completed": array(
+                None if one.completed_us is None else clock.to_text(one.completed_us)
+                for _, one in found
+            ),
+            "now": clock.to_text(now_us),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A challenge as one participant sees it."""
+
+    challenge: Challenge
+    progress: int
+    completed_at: datetime | None
+
+
+def of_participant(session: Session, tenant_id: int, external_id: str) -> list[Entry]:
+    """The challenges that a participant can see, by code: those that count now, and those that it
+    has begun or completed, whether or not they still count."""
+    progress_of = {
+        row.challenge_id: row
+        for row in session.execute(
+            sa.text(
+                "SELECT g.challenge_id, g.progress, g.completed_at FROM challenge_progress g"
+                " JOIN participants p ON p.tenant_id = g.tenant_id AND p.id = g.participant_id"
+                " WHERE p.tenant_id = :tenant_id AND p.external_id = :external_id"
+            ),
+            {"tenant_id": tenant_id, "external_id": external_id},
+        )
+    }
+    now, found = clock.now(), []
+    for one in definitions.all_of(session, tenant_id):
+        mine = progress_of.get(one.id)
+        if mine is not None:
+            found.append(Entry(one, mine.progress, mine.completed_at))
+        elif one.is_active and one.is_open_at(now):
+            found.append(Entry(one, 0, None))
+    return found

@@ -1,0 +1,175 @@
+"""Rewards: the definitions, and how many are left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import IntegrityError, Session, array, change, metadata, pairs, run
+from models.definitions.base import Definitions
+from models.errors import OutOfStock
+from models.rules.windows import is_open
+
+rewards = sa.Table(
+    "rewards",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("image_url", sa.Text),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("points_cost", sa.BigInteger, nullable=False),
+    sa.Column("max_claims_per_user", sa.Integer),
+    sa.Column("starts_at", sa.DateTime(timezone=True)),
+    sa.Column("ends_at", sa.DateTime(timezone=True)),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A reward definition (contract §6); its stock stands apart."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    image_url: str | None
+    type: str
+    points_cost: int
+    max_claims_per_user: int | None  # None: no limit
+    starts_at: datetime | None
+    ends_at: datetime | None
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+    def is_open_at(self, instant: datetime) -> bool:
+        """Whether an instant lies in the window in which it can be claimed."""
+        return is_open(self.starts_at, self.ends_at, instant)
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def _reward(row: Any) -> Reward:
+    return Reward(*row)
+
+
+definitions = Definitions(rewards, _reward, (rewards.c.code,))
+
+
+# -- stock -----------------------------------------------------------------------------------
+
+StockKey = tuple[int, str]  # tenant, reward: the order in which stocks are locked
+
+
+@dataclass(slots=True)
+class Stock:
+    """How many of a reward there are in all, and how many are gone."""
+
+    stock: int | None  # None: no end
+    claimed: int
+
+    @property
+    def left(self) -> int | None:
+        """How many are left; None: no end."""
+        return None if self.stock is None else self.stock - self.claimed
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is one more."""
+        return self.stock is None or self.claimed < self.stock
+
+
+def stocks(session: Session, tenant_id: int, reward_ids: Iterable[UUID]) -> dict[UUID, Stock]:
+    """The stocks of some of a tenant's rewards."""
+    rows = session.execute(
+        sa.text(
+            "SELECT reward_id, stock, claimed FROM reward_stock"
+            " WHERE tenant_id = :tenant_id AND reward_id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"tenant_id": tenant_id, "ids": list(reward_ids)},
+    )
+    return {row.reward_id: Stock(row.stock, row.claimed) for row in rows}
+
+
+def set_stock(session: Session, tenant_id: int, reward_id: UUID, stock: int | None) -> None:
+    """Say how many there are in all; raise OutOfStock when more than that are gone. A claim under
+    way is waited for: the row is its lock."""
+    statement = sa.text(
+        "INSERT INTO reward_stock (tenant_id, reward_id, stock)"
+        " VALUES (:tenant_id, :reward_id, :stock)"
+        " ON CONFLICT (tenant_id, reward_id) DO UPDATE SET stock = EXCLUDED.stock"
+    )
+    values = {"tenant_id": tenant_id, "reward_id": reward_id, "stock": stock}
+    try:
+        session.execute(statement, values)
+    except IntegrityError as error:
+        raise OutOfStock(str(reward_id)) from error
+
+
+def open_now(
+    session: Session, tenant_id: int, kind: str | None, window: tuple[int, int]
+) -> tuple[list[Reward], int]:
+    """A page (limit, offset) of the rewards that can be claimed now, by code, and how many there
+    are; of one type only, unless None."""
+    now, c = clock.now(), rewards.c
+    mine = sa.select(rewards).where(
+        c.tenant_id == tenant_id,
+        c.is_active,
+        sa.or_(c.starts_at.is_(None), c.starts_at <= now),
+        sa.or_(c.ends_at.is_(None), c.ends_at > now),
+    )
+    if kind is not None:
+        mine = mine.where(c.type == kind)
+    limit, offset = window
+    rows = session.execute(mine.order_by(c.code).limit(limit).offset(offset))
+    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
+    return [_reward(row) for row in rows], total.scalar_one()
+
+
+def lock_stocks(session: Session, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:
+    """Lock the stocks of some rewards in key order, after their claimants' rows."""
+    rows = run(
+        session,
+        """
+        SELECT s.tenant_id, s.reward_id::text, s.stock, s.claimed
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, reward_id)
+        JOIN reward_stock s USING (tenant_id, reward_id)
+        ORDER BY s.tenant_id, s.reward_id FOR NO KEY UPDATE OF s
+        """,
+        pairs(sorted(keys)),
+    )
+    return {(row[0], row[1]): Stock(row[2], row[3]) for row in rows}
+
+
+def write_stocks(session: Session, stocks: Mapping[StockKey, Stock]) -> None:
+    """Write how many are gone. The database refuses more than there are."""
+    tenants, rewards = zip(*stocks, strict=True)
+    change(
+        session,
+        """
+        UPDATE reward_stock s SET claimed = k.claimed
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(rewards)s AS uuid[]),
+          CAST(%(claimed)s AS bigint[])) AS k (tenant_id, reward_id, claimed)
+        WHERE s.tenant_id = k.tenant_id AND s.reward_id = k.reward_id
+        """,
+        {
+            "tenants": array(tenants),
+            "rewards": array(rewards),
+            "claimed": array(one.claimed for one in stocks.values()),
+        },
+        len(stocks),
+    )

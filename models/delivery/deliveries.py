@@ -1,0 +1,325 @@
+"""Deliveries: which fact is to reach which destination, by when, and every attempt at it.
+
+What is pending stands in one small table of its own (a partition by status), whatever the fact's
+age; recording the outcome moves the row to the day of its fact. A *lane* is the pending deliveries
+of one destination: `deliveries_due` has them in order, so that one lane never stands before
+another. Those that have a participant go in his order instead (`models.delivery.ordered`). A claim
+is a lease in a column that no index knows: it costs no index entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session
+
+Status = Literal["pending", "delivered", "dead"]
+LaneKey = tuple[int, UUID]  # tenant, webhook
+
+Reason = Literal["gone", "asked", "failing"]  # why we disable a destination
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many deliveries of one lane may be claimed."""
+
+    key: LaneKey
+    count: int
+    is_probe: bool = False  # its destination is parked: this one is to see whether it is back
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Whose the claimed rows are, from when and until when."""
+
+    claim_id: UUID
+    now: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that is ours to attempt until its lease ends."""
+
+    tenant_id: int
+    fact_id: UUID
+    webhook_id: UUID
+    claim_id: UUID
+    attempts: int  # made so far
+    place: str  # the row's address: it stands still while it is leased
+    url: str
+    secret: str  # encrypted
+    body: str | None  # None: the fact is past its retention
+    previous_secret: str | None = None  # encrypted; signs too until previous_until
+    previous_until: datetime | None = None
+    signing_key: str | None = None  # encrypted; None: no v1a signature
+    retry_seconds: Sequence[int] | None = None  # None: the default schedule
+    is_probe: bool = False
+    participant_id: int | None = None  # whose next one waits for this one
+
+    @property
+    def lane(self) -> LaneKey:
+        """The lane it was taken from."""
+        return (self.tenant_id, self.webhook_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, as it is logged."""
+
+    id: UUID  # UUIDv7 of the instant it began
+    number: int
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+    remote_address: str | None
+    response: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of a claimed delivery."""
+
+    delivery: Claimed
+    status: Status
+    next_attempt_at: datetime | None  # None unless pending
+    attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
+    is_counted: bool = True  # False: the attempt is logged, but uses up none
+    disables: Reason | None = None  # the receiver wants nothing more at all
+
+
+# The statistics of a queue are always wrong: it was empty when they were taken, or full. These
+# leave the planner only plans that read an index in its order, whatever it believes.
+BY_INDEX = sa.text("""
+SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off
+""")
+# A lost claim is no claim: the row is due as before. So its commit need not reach the disk.
+NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
+
+# -- claiming --------------------------------------------------------------------------------
+
+# What a claim returns, of a row `d` and its destination `due`.
+RETURNING = """
+RETURNING d.tenant_id, d.fact_id, d.webhook_id, d.attempts, d.participant_id,
+          CAST(d.ctid AS text) AS place, due.is_probe, due.url, due.secret, due.previous_secret,
+          due.previous_until, due.signing_key, due.retry_seconds
+"""
+DESTINATION = """
+  w.url, w.secret, w.previous_secret, w.previous_until, w.signing_key, w.retry_seconds
+"""
+
+_CLAIM = sa.text(f"""
+WITH due AS (
+  SELECT d.place, lane.is_probe, {DESTINATION}
+  FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
+              CAST(:counts AS integer[]), CAST(:probes AS boolean[]))
+       AS lane (tenant_id, webhook_id, count, is_probe)
+  JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id AND w.is_enabled
+  LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
+  CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM deliveries_pending
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND participant_id IS NULL
+      AND next_attempt_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+    ORDER BY next_attempt_at LIMIT lane.count FOR UPDATE SKIP LOCKED) d
+  WHERE lane.is_probe OR h.parked_until IS NULL
+)
+UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
+FROM due WHERE d.ctid = due.place {RETURNING}
+""")  # noqa: S608 - fragments of this file
+
+
+def claim(session: Session, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
+    """Lease what is due of some lanes, earliest first in each, and return it with its facts.
+
+    Rows that another deliverer is claiming are passed over, not waited for. The destination is
+    read in the same statement: one that is disabled, deleted or parked by now yields nothing. What
+    has to go in a participant's order is claimed by `models.delivery.ordered`.
+    """
+    session.execute(BY_INDEX)
+    session.execute(NOT_DURABLE)
+    rows = session.execute(
+        _CLAIM,
+        {
+            "tenant_ids": [slot.key[0] for slot in slots],
+            "webhook_ids": [slot.key[1] for slot in slots],
+            "counts": [slot.count for slot in slots],
+            "probes": [slot.is_probe for slot in slots],
+            "claim_id": lease.claim_id,
+            "now": lease.now,
+            "until": lease.until,
+        },
+    ).all()
+    return with_facts(session, rows, lease)
+
+
+def with_facts(session: Session, rows: Sequence[Any], lease: Lease) -> list[Claimed]:
+    """What a claim returned (`RETURNING`), with the facts to send."""
+    bodies = _bodies(session, [(row.tenant_id, row.fact_id) for row in rows])
+    return [
+        Claimed(
+            claim_id=lease.claim_id,
+            body=bodies.get((row.tenant_id, row.fact_id)),
+            **row._mapping,
+        )
+        for row in rows
+    ]
+
+
+# The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+_BODIES = sa.text("""
+SELECT f.tenant_id, f.id, f.body
+FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:fact_ids AS uuid[])) AS wanted (tenant_id, id)
+JOIN facts f ON f.tenant_id = wanted.tenant_id AND f.id = wanted.id
+WHERE f.id >= :first AND f.id <= :last
+""")
+
+
+def _bodies(session: Session, wanted: Sequence[tuple[int, UUID]]) -> dict[tuple[int, UUID], str]:
+    if not wanted:
+        return {}
+    keys = sorted(set(wanted))  # several destinations want the same fact
+    fact_ids = [fact_id for _, fact_id in keys]
+    rows = session.execute(
+        _BODIES,
+        {
+            "tenant_ids": [tenant_id for tenant_id, _ in keys],
+            "fact_ids": fact_ids,
+            "first": min(fact_ids),
+            "last": max(fact_ids),
+        },
+    )
+    return {(row.tenant_id, row.id): row.body for row in rows}
+
+
+# -- recording -------------------------------------------------------------------------------
+
+_OUTCOME = """
+  SELECT * FROM unnest(
+    CAST(:tenant_ids AS integer[]), CAST(:fact_ids AS uuid[]), CAST(:webhook_ids AS uuid[]),
+    CAST(:claim_ids AS uuid[]), CAST(:places AS tid[]), CAST(:statuses AS text[]),
+    CAST(:nexts AS timestamptz[]), CAST(:attempt_ids AS uuid[]), CAST(:numbers AS integer[]),
+    CAST(:status_codes AS integer[]), CAST(:errors AS text[]), CAST(:durations AS integer[]),
+    CAST(:remotes AS text[]), CAST(:responses AS text[]), CAST(:counted AS integer[])
+  ) AS o (tenant_id, fact_id, webhook_id, claim_id, place, status, next_attempt_at,
+          attempt_id, number, status_code, error, duration_ms, remote_address, response, attempts)
+"""
+_LOG = """
+  INSERT INTO attempts (tenant_id, id, fact_id, webhook_id, number, status_code, error,
+                        duration_ms, remote_address, response)
+  SELECT tenant_id, attempt_id, fact_id, webhook_id, number, status_code, error,
+         duration_ms, remote_address, response
+"""
+
+_RECORD = sa.text(f"""
+WITH outcome AS ({_OUTCOME}), settled AS (
+  UPDATE deliveries d
+  SET status = o.status, attempts = o.attempts,
+      next_attempt_at = coalesce(o.next_attempt_at, d.next_attempt_at),
+      leased_until = NULL, claim_id = NULL
+  FROM outcome o
+  WHERE d.status = 'pending' AND d.ctid = o.place
+    AND d.claim_id = o.claim_id AND d.fact_id = o.fact_id AND d.webhook_id = o.webhook_id
+  RETURNING o.*
+), logged AS (
+  {_LOG} FROM settled WHERE attempt_id IS NOT NULL
+  ON CONFLICT DO NOTHING  -- recorded before, by a commit whose answer was lost
+)
+SELECT count(*) FROM settled
+""")  # noqa: S608 - fragments of this file
+
+# An attempt is logged only under the lock of its delivery: when its participant is being erased,
+# this waits, finds no delivery and logs nothing.
+_LOG_LOST = sa.text(f"""
+WITH outcome AS ({_OUTCOME}), known AS (
+  SELECT o.* FROM outcome o JOIN deliveries d
+    ON d.tenant_id = o.tenant_id AND d.fact_id = o.fact_id AND d.webhook_id = o.webhook_id
+  WHERE o.attempt_id IS NOT NULL AND d.fact_id BETWEEN :first AND :last
+  FOR KEY SHARE OF d
+)
+{_LOG} FROM known ON CONFLICT DO NOTHING  -- logged with its outcome
+""")  # noqa: S608 - fragments of this file
+
+
+def record(session: Session, outcomes: Sequence[Outcome]) -> int:
+    """Log the attempts and settle the deliveries; return how many were still ours.
+
+    One whose lease ended and that somebody else has claimed since is left to them. Its attempt is
+    logged all the same: it was made. Of one that is gone, because its participant was erased
+    meanwhile, nothing is logged.
+    """
+    if not outcomes:
+        return 0
+    session.execute(BY_INDEX)
+    columns = _columns(outcomes)
+    settled: int = session.execute(_RECORD, columns).scalar_one()
+    if settled < len(outcomes):
+        fact_ids = columns["fact_ids"]
+        session.execute(_LOG_LOST, columns | {"first": min(fact_ids), "last": max(fact_ids)})
+    return settled
+
+
+def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    deliveries = [outcome.delivery for outcome in outcomes]
+    attempts = [outcome.attempt for outcome in outcomes]
+    return {
+        "tenant_ids": [one.tenant_id for one in deliveries],
+        "fact_ids": [one.fact_id for one in deliveries],
+        "webhook_ids": [one.webhook_id for one in deliveries],
+        "claim_ids": [one.claim_id for one in deliveries],
+        "places": [one.place for one in deliveries],
+        "statuses": [outcome.status for outcome in outcomes],
+        "nexts": [outcome.next_attempt_at for outcome in outcomes],
+        "attempt_ids": [one and one.id for one in attempts],
+        "numbers": [one and one.number for one in attempts],
+        "status_codes": [one and one.status_code for one in attempts],
+        "errors": [one and one.error for one in attempts],
+        "durations": [one and one.duration_ms for one in attempts],
+        "remotes": [one and one.remote_address for one in attempts],
+        "responses": [one and one.response for one in attempts],
+        "counted": [_counted(outcome) for outcome in outcomes],
+    }
+
+
+def _counted(outcome: Outcome) -> int:
+    attempt = outcome.attempt
+    return attempt.number if attempt and outcome.is_counted else outcome.delivery.attempts
+
+
+_BURY = """
+UPDATE deliveries SET status = 'dead', leased_until = NULL, claim_id = NULL
+WHERE status = 'pending' AND ctid IN (
+  SELECT ctid FROM deliveries_pending d
+  WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND participant_id IS {}
+    AND NOT EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = d.tenant_id AND w.id = d.webhook_id)
+  LIMIT :limit FOR UPDATE SKIP LOCKED)
+"""
+_BURY_EACH = (sa.text(_BURY.format("NULL")), sa.text(_BURY.format("NOT NULL")))  # an index each
+
+
+def bury(session: Session, lane: LaneKey, limit: int) -> int:
+    """Mark dead what a deleted destination has left, at most `limit` of each kind; return how
+    many."""
+    values = {"tenant_id": lane[0], "webhook_id": lane[1], "limit": limit}
+    return sum(session.execute(statement, values).rowcount for statement in _BURY_EACH)
+
+
+# -- the log ---------------------------------------------------------------------------------
+
+
+def attempts(session: Session, tenant_id: int, fact_id: UUID) -> list[Attempt]:
+    """Every attempt at a fact, at all of the tenant's destinations, in order."""
+    rows = session.execute(
+        sa.text(
+            "SELECT id, number, status_code, error, duration_ms, remote_address, response"
+            " FROM attempts WHERE tenant_id = :tenant_id AND fact_id = :fact_id ORDER BY id"
+        ),
+        {"tenant_id": tenant_id, "fact_id": fact_id},
+    )
+    return [Attempt(*row) for row in rows]

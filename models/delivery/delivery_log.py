@@ -1,0 +1,324 @@
+"""What became of deliveries: lists for those who run a destination, newest first.
+
+No index has a destination's settled deliveries in their order: one would cost an entry at each
+delivery, for pages that a person reads when something is wrong. So a page looks through the
+tenant's newest, a bounded number at a time, and may be short although more follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import Session
+from models.delivery.deliveries import Status
+from models.errors import NotFound
+
+OutcomeKind = Literal["ok", "failed"]
+
+SCANNED_MAX = 5_000  # rows of one statement, whether or not they are wanted
+STATEMENTS_MAX = 10  # of one page: then it ends, however short it is
+LOG_MAX = 100  # attempts shown with one delivery: the newest; ten are made unless it is sent again
+SKEW = timedelta(hours=1)  # by which the clocks that stamp facts and attempts may differ
+
+_NEVER = UUID(int=(1 << 128) - 1)  # after every id
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A destination of a tenant."""
+
+    tenant_id: int
+    webhook_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From an instant (included) to another (excluded), in microseconds; None where it is open."""
+
+    since_us: int | None = None
+    until_us: int | None = None
+
+    @property
+    def first(self) -> UUID:
+        """The smallest id of an instant in it."""
+        return floor(self.since_us or 0)
+
+    @property
+    def end(self) -> UUID:
+        """The smallest id past it."""
+        return _NEVER if self.until_us is None else floor(self.until_us)
+
+
+def floor(instant_us: int) -> UUID:
+    """The smallest UUIDv7 of an instant's millisecond."""
+    milliseconds = min(max(instant_us, 0) // 1_000, (1 << 48) - 1)
+    return UUID(int=milliseconds << 80)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ended: a row's key, whose destination may be another one."""
+
+    id: UUID
+    webhook_id: UUID
+
+
+START = Place(_NEVER, _NEVER)  # before the newest
+
+
+@dataclass(frozen=True, slots=True)
+class WantedDeliveries:
+    """Which deliveries, and how many of them at most; None: any."""
+
+    limit: int
+    after: Place = START
+    span: Span = Span()
+    status: Status | None = None
+    types: Sequence[str] | None = None
+    participant_id: str | None = None  # as the tenant names the participant
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAttempts:
+    """Which attempts, and how many of them at most; None: any."""
+
+    limit: int
+    after: Place = START
+    span: Span = Span()
+    outcome: OutcomeKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One attempt."""
+
+    id: UUID  # UUIDv7 of the instant it began
+    fact_id: UUID
+    number: int
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+    remote_address: str | None
+    response: str | None
+
+    @property
+    def outcome(self) -> OutcomeKind:
+        """Whether the receiver took the fact."""
+        is_ok = self.error is None and 200 <= (self.status_code or 0) < 300
+        return "ok" if is_ok else "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery, the fact it is of, and the last attempt at it."""
+
+    fact_id: UUID
+    type: str | None  # None: the fact is past its retention
+    participant_id: str | None  # as the tenant names the participant
+    status: Status
+    attempts: int
+    next_attempt_at: datetime
+    occurred_at: datetime
+    last: Logged | None
+
+
+# Statistics of a day just begun are always wrong: only plans that read indexes in their order.
+_BY_INDEX = sa.text("""
+SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+""")
+
+# -- deliveries ------------------------------------------------------------------------------
+
+# The last row looked at is returned in any case: it says where to go on.
+_DELIVERIES = sa.text("""
+SELECT * FROM (
+  SELECT d.*, f.type, f.occurred_at, p.external_id,
+    d.is_candidate AND (CAST(:types AS text[]) IS NULL OR f.type = ANY(CAST(:types AS text[])))
+      AND (CAST(:person AS text) IS NULL OR p.external_id IS NOT DISTINCT FROM :person)
+      AS is_wanted
+  FROM (
+    SELECT fact_id, webhook_id, status, attempts, next_attempt_at,
+           lead(fact_id) OVER (ORDER BY fact_id DESC, webhook_id DESC) IS NULL AS is_last,
+           webhook_id = :webhook_id
+             AND (CAST(:status AS text) IS NULL OR status = :status) AS is_candidate
+    FROM (SELECT * FROM deliveries
+          WHERE tenant_id = :tenant_id AND fact_id >= :first AND fact_id < :end
+            AND (fact_id, webhook_id) < (CAST(:after_id AS uuid), CAST(:after_webhook AS uuid))
+          ORDER BY fact_id DESC, webhook_id DESC LIMIT :scanned) looked_at
+  ) d
+  LEFT JOIN facts f ON f.tenant_id = :tenant_id AND f.id = d.fact_id
+  LEFT JOIN participants p ON p.tenant_id = f.tenant_id AND p.id = f.participant_id
+  WHERE d.is_candidate OR d.is_last
+) one
+WHERE is_wanted OR is_last ORDER BY fact_id DESC, webhook_id DESC LIMIT :limit
+""")
+
+
+def deliveries(
+    session: Session, lane: Lane, wanted: WantedDeliveries
+) -> tuple[list[Delivery], Place | None]:
+    """A destination's deliveries, newest fact first, and the place to go on after, if any."""
+    values = {
+        "status": wanted.status,
+        "types": None if wanted.types is None else list(wanted.types),
+        "person": wanted.participant_id,
+    }
+    rows, place = _scan(session, _DELIVERIES, lane, wanted, values)
+    lasts = _lasts(session, lane, [row.fact_id for row in rows])
+    return [_delivery(row, lasts.get(row.fact_id)) for row in rows], place
+
+
+_ONE = sa.text("""
+SELECT d.fact_id, d.status, d.attempts, d.next_attempt_at, f.type, f.occurred_at, f.body,
+       p.external_id
+FROM deliveries d
+LEFT JOIN facts f ON f.tenant_id = d.tenant_id AND f.id = d.fact_id AND f.id = :fact_id
+LEFT JOIN participants p ON p.tenant_id = f.tenant_id AND p.id = f.participant_id
+WHERE d.tenant_id = :tenant_id AND d.fact_id = :fact_id AND d.webhook_id = :webhook_id
+ORDER BY d.status = 'pending' DESC LIMIT 1
+""")
+
+
+def delivery(
+    session: Session, lane: Lane, fact_id: UUID
+) -> tuple[Delivery, str | None, list[Logged]]:
+    """A delivery, the body that is sent, and the newest attempts, oldest first.
+
+    Raises NotFound when that fact was never to be delivered there.
+    """
+    session.execute(_BY_INDEX)
+    row = session.execute(
+        _ONE,
+        {"tenant_id": lane.tenant_id, "webhook_id": lane.webhook_id, "fact_id": fact_id},
+    ).one_or_none()
+    if row is None:
+        raise NotFound(str(fact_id))
+    found = session.execute(_ATTEMPTS_OF_ONE, _of_facts(lane, [fact_id]) | {"limit": LOG_MAX})
+    made = [_logged(one) for one in found][::-1]
+    return _delivery(row, made[-1] if made else None), row.body, made
+
+
+def _delivery(row: Any, last: Logged | None) -> Delivery:
+    return Delivery(
+        row.fact_id,
+        row.type,
+        row.external_id,
+        row.status,
+        row.attempts,
+        row.next_attempt_at,
+        row.occurred_at or clock.from_us(ids.issued_at_us(row.fact_id)),
+        last,
+    )
+
+
+# -- attempts --------------------------------------------------------------------------------
+
+_LOGGED = "id, fact_id, number, status_code, error, duration_ms, remote_address, response"
+_IS_OK = "(error IS NULL AND coalesce(status_code, 0) BETWEEN 200 AND 299)"
+
+_ATTEMPTS = sa.text(f"""
+SELECT {_LOGGED}, webhook_id, is_last, is_wanted FROM (
+  SELECT *, lead(id) OVER (ORDER BY id DESC) IS NULL AS is_last,
+         webhook_id = :webhook_id AND (CAST(:is_ok AS boolean) IS NULL OR {_IS_OK} = :is_ok)
+           AS is_wanted
+  FROM (SELECT * FROM attempts
+        WHERE tenant_id = :tenant_id AND id >= :first AND id < :end AND id < :after_id
+        ORDER BY id DESC LIMIT :scanned) looked_at
+) a
+WHERE is_wanted OR is_last ORDER BY id DESC LIMIT :limit
+""")  # noqa: S608 - fragments of this file
+
+# An attempt is made after its fact: the days before the first fact hold none of these.
+_OF_FACTS = """
+FROM attempts WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
+  AND fact_id = ANY(CAST(:fact_ids AS uuid[])) AND id >= :first
+"""
+_ATTEMPTS_OF_ONE = sa.text(f"SELECT {_LOGGED} {_OF_FACTS} ORDER BY id DESC LIMIT :limit")
+_LASTS = sa.text(f"SELECT DISTINCT ON (fact_id) {_LOGGED} {_OF_FACTS} ORDER BY fact_id, id DESC")
+
+
+def attempts(
+    session: Session, lane: Lane, wanted: WantedAttempts
+) -> tuple[list[Logged], Place | None]:
+    """The attempts at a destination, newest first, and the place to go on after, if any."""
+    values = {"is_ok": None if wanted.outcome is None else wanted.outcome == "ok"}
+    rows, place = _scan(session, _ATTEMPTS, lane, wanted, values)
+    return [_logged(row) for row in rows], place
+
+
+def _lasts(session: Session, lane: Lane, fact_ids: Sequence[UUID]) -> dict[UUID, Logged]:
+    if not fact_ids:
+        return {}
+    rows = session.execute(_LASTS, _of_facts(lane, fact_ids))
+    return {row.fact_id: _logged(row) for row in rows}
+
+
+def _of_facts(lane: Lane, fact_ids: Sequence[UUID]) -> dict[str, Any]:
+    earliest = clock.from_us(ids.issued_at_us(min(fact_ids))) - SKEW
+    return {
+        "tenant_id": lane.tenant_id,
+        "webhook_id": lane.webhook_id,
+        "fact_ids": list(fact_ids),
+        "first": floor(clock.to_us(earliest)),
+    }
+
+
+def _logged(row: Any) -> Logged:
+    return Logged(
+        row.id,
+        row.fact_id,
+        row.number,
+        row.status_code,
+        row.error,
+        row.duration_ms,
+        row.remote_address,
+        row.response,
+    )
+
+
+# -- looking through a bounded number --------------------------------------------------------
+
+
+def _scan(
+    session: Session,
+    statement: sa.TextClause,
+    lane: Lane,
+    wanted: WantedDeliveries | WantedAttempts,
+    values: Mapping[str, Any],
+) -> tuple[list[Any], Place | None]:
+    """The wanted rows of a page, and where it ended unless nothing is left."""
+    session.execute(_BY_INDEX)
+    found: list[Any] = []
+    place = wanted.after
+    for _ in range(STATEMENTS_MAX):
+        limit = wanted.limit - len(found)
+        bounds = {
+            "tenant_id": lane.tenant_id,
+            "webhook_id": lane.webhook_id,
+            "first": wanted.span.first,
+            "end": wanted.span.end,
+            "after_id": place.id,
+            "after_webhook": place.webhook_id,
+            "scanned": SCANNED_MAX,
+            "limit": limit,
+        }
+        rows = session.execute(statement, {**values, **bounds}).all()
+        found += [row for row in rows if row.is_wanted]
+        if not rows:
+            return found, None
+        place = _place(rows[-1])
+        if len(found) == wanted.limit:
+            return found, place
+    return found, place
+
+
+def _place(row: Any) -> Place:
+    """The key of a row: that of an attempt is its id alone."""
+    return Place(getattr(row, "id", row.fact_id), row.webhook_id)

@@ -1,0 +1,193 @@
+"""How destinations are doing: the breaker's rows, and the gates of throttled and parked ones.
+
+A destination that is well and unthrottled has no row, or one that nobody touches. Health is always
+locked before its destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.delivery.deliveries import LaneKey, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the breaker knows of a destination."""
+
+    failures: int = 0  # in a row
+    failing_since: datetime | None = None  # the first of them
+    parked_until: datetime | None = None  # not tried before; None: not parked
+    is_told: bool = False  # subscribers have heard that it fails
+    last_failure: str | None = None  # what the last failed attempt met with
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A destination and its health, locked."""
+
+    description: str | None
+    is_enabled: bool
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a claim may pass, locked."""
+
+    parked_until: datetime | None
+    next_free_at: datetime | None  # sends are spent up to this instant; None: none yet
+
+
+def _arrays(keys: Sequence[LaneKey]) -> dict[str, Any]:
+    return {"tenant_ids": [key[0] for key in keys], "webhook_ids": [key[1] for key in keys]}
+
+
+_KEYS = """
+unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[])) AS k (tenant_id, webhook_id)
+"""
+
+# The destination is locked against deletion only: one that is gone by now gets no row.
+_ENSURE = sa.text(f"""
+INSERT INTO webhook_health (tenant_id, webhook_id)
+SELECT w.tenant_id, w.id FROM {_KEYS}
+JOIN webhooks w ON w.tenant_id = k.tenant_id AND w.id = k.webhook_id
+WHERE NOT EXISTS (
+  SELECT FROM webhook_health h WHERE h.tenant_id = w.tenant_id AND h.webhook_id = w.id)
+FOR KEY SHARE OF w
+ON CONFLICT DO NOTHING
+""")  # noqa: S608 - fragments of this file
+
+
+# -- gates -----------------------------------------------------------------------------------
+
+_GATES = sa.text(f"""
+SELECT h.tenant_id, h.webhook_id, h.parked_until, h.next_free_at
+FROM webhook_health h JOIN {_KEYS} ON h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
+FOR UPDATE OF h SKIP LOCKED
+""")  # noqa: S608 - fragments of this file
+
+
+def gates(session: Session, keys: Sequence[LaneKey]) -> dict[LaneKey, Gate]:
+    """The gates of some destinations, locked until this claim is committed.
+
+    Those that another deliverer is passing are missing: they are not waited for.
+    """
+    session.execute(_ENSURE, _arrays(keys))
+    rows = session.execute(_GATES, _arrays(keys))
+    return {
+        (row.tenant_id, row.webhook_id): Gate(row.parked_until, row.next_free_at) for row in rows
+    }
+
+
+_PASS = sa.text("""
+UPDATE webhook_health h SET parked_until = k.parked_until, next_free_at = k.next_free_at
+FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
+            CAST(:parked AS timestamptz[]), CAST(:free AS timestamptz[]))
+     AS k (tenant_id, webhook_id, parked_until, next_free_at)
+WHERE h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
+""")
+
+
+def pass_gates(session: Session, passed: Mapping[LaneKey, Gate]) -> None:
+    """Write down what a claim has passed."""
+    if passed:
+        values = _arrays(list(passed)) | {
+            "parked": [gate.parked_until for gate in passed.values()],
+            "free": [gate.next_free_at for gate in passed.values()],
+        }
+        session.execute(_PASS, values)
+
+
+# -- the breaker -----------------------------------------------------------------------------
+
+_UNWELL = sa.text(f"""
+SELECT h.tenant_id, h.webhook_id FROM webhook_health h
+JOIN {_KEYS} ON h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
+WHERE h.failures > 0
+""")  # noqa: S608 - fragments of this file
+
+
+def unwell(session: Session, keys: Sequence[LaneKey]) -> set[LaneKey]:
+    """Which of some destinations have failed since they last succeeded."""
+    return {(row.tenant_id, row.webhook_id) for row in session.execute(_UNWELL, _arrays(keys))}
+
+
+_LOCK = sa.text(f"""
+SELECT h.tenant_id, h.webhook_id, h.failures, h.failing_since, h.parked_until, h.is_told,
+       h.last_failure, w.description, w.is_enabled
+FROM webhook_health h
+JOIN {_KEYS} ON h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
+JOIN webhooks w ON w.tenant_id = h.tenant_id AND w.id = h.webhook_id
+ORDER BY h.tenant_id, h.webhook_id
+FOR UPDATE OF h
+""")  # noqa: S608 - fragments of this file
+
+
+def lock(session: Session, keys: Sequence[LaneKey]) -> dict[LaneKey, Standing]:
+    """Lock the health of some destinations, in key order; deleted ones are missing."""
+    session.execute(_ENSURE, _arrays(sorted(keys)))
+    rows = session.execute(_LOCK, _arrays(sorted(keys)))
+    return {
+        (row.tenant_id, row.webhook_id): Standing(
+            row.description,
+            row.is_enabled,
+            Health(
+                row.failures, row.failing_since, row.parked_until, row.is_told, row.last_failure
+            ),
+        )
+        for row in rows
+    }
+
+
+_WRITE = sa.text("""
+UPDATE webhook_health SET failures = :failures, failing_since = :failing_since,
+  parked_until = :parked_until, is_told = :is_told, last_failure = :last_failure
+WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
+""")
+
+
+def write(session: Session, key: LaneKey, health: Health) -> None:
+    """Write the health of a destination that is locked."""
+    values = {
+        "failures": health.failures,
+        "failing_since": health.failing_since,
+        "parked_until": health.parked_until,
+        "is_told": health.is_told,
+        "last_failure": health.last_failure,
+    }
+    session.execute(_WRITE, values | {"tenant_id": key[0], "webhook_id": key[1]})
+
+
+_PROBE_NOW = sa.text("""
+UPDATE webhook_health SET parked_until = :now
+WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND parked_until > :now
+""")
+
+
+def probe_now(session: Session, key: LaneKey, now: datetime) -> bool:
+    """Let one delivery try a parked destination at once; False when it is not parked.
+
+    It stays parked until that delivery arrives: then everything that waits flows, and subscribers
+    hear that it has recovered. To be called before the destination is locked.
+    """
+    values = {"tenant_id": key[0], "webhook_id": key[1], "now": now}
+    return session.execute(_PROBE_NOW, values).rowcount > 0
+
+
+_DISABLE = sa.text("""
+UPDATE webhooks SET is_enabled = false, disabled_reason = :reason, updated_at = :now
+WHERE tenant_id = :tenant_id AND id = :webhook_id AND is_enabled
+""")
+
+
+def disable(session: Session, key: LaneKey, reason: Reason, now: datetime) -> bool:
+    """Disable a destination; False when it was disabled before, by its owner perhaps."""
+    values = {"tenant_id": key[0], "webhook_id": key[1], "reason": reason, "now": now}
+    return session.execute(_DISABLE, values).rowcount > 0

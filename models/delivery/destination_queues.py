@@ -1,0 +1,121 @@
+"""Lanes: which destinations have something to claim, and what they ask of whoever claims it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.delivery.deliveries import BY_INDEX, LaneKey
+from models.delivery.ordered import HEADS, HEADS_MAX
+
+FIRST_LANE: LaneKey = (0, UUID(int=0))  # before every lane: tenants count from 1
+LANES_MAX = 1_000  # read at once; the caller goes on after the last one
+_ALL_LANES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A destination with something to claim, or one that is gone and has left something."""
+
+    key: LaneKey
+    is_orphan: bool = False
+    has_loose: bool = True  # something that may go in any order
+    has_heads: bool = False  # somebody's next one, for a destination that asked for order
+    is_parked: bool = False  # until now: one delivery is to see whether it is back
+    in_flight_max: int | None = None
+    rate_per_second: int | None = None
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether a claim asks first for its share (`destination_health.gates`)."""
+        return self.is_parked or self.rate_per_second is not None
+
+
+def _skip_scan(name: str, which: str) -> str:
+    """One index probe for each destination with pending deliveries of a kind."""
+    return f"""
+{name} AS (
+  (SELECT tenant_id, webhook_id, 1 AS nth FROM deliveries_pending
+   WHERE (tenant_id, webhook_id) > (:tenant_id, CAST(:webhook_id AS uuid))
+     AND participant_id {which}
+   ORDER BY tenant_id, webhook_id LIMIT 1)
+  UNION ALL
+  SELECT next.tenant_id, next.webhook_id, {name}.nth + 1 FROM {name} CROSS JOIN LATERAL
+  (SELECT tenant_id, webhook_id FROM deliveries_pending
+   WHERE (tenant_id, webhook_id) > ({name}.tenant_id, {name}.webhook_id)
+     AND participant_id {which}
+   ORDER BY tenant_id, webhook_id LIMIT 1) next
+  WHERE {name}.nth < :limit
+)"""  # noqa: S608 - our own words
+
+
+_LANES = sa.text(f"""
+WITH RECURSIVE {_skip_scan("loose", "IS NULL")}, {_skip_scan("ordered", "IS NOT NULL")},
+both_kinds AS (
+  SELECT tenant_id, webhook_id, true AS is_loose FROM loose
+  UNION ALL SELECT tenant_id, webhook_id, false FROM ordered
+), found AS (
+  SELECT tenant_id, webhook_id, bool_or(is_loose) AS is_loose,
+         bool_or(NOT is_loose) AS is_ordered
+  FROM both_kinds GROUP BY tenant_id, webhook_id ORDER BY tenant_id, webhook_id LIMIT :limit
+)
+SELECT lane.tenant_id, lane.webhook_id, w.id IS NULL AS is_orphan, w.in_flight_max,
+       w.rate_per_second, h.parked_until IS NOT NULL AS is_parked,
+       door.is_open AND lane.is_loose AND EXISTS (
+         SELECT FROM deliveries_pending d
+         WHERE d.tenant_id = lane.tenant_id AND d.webhook_id = lane.webhook_id
+           AND d.participant_id IS NULL AND d.next_attempt_at <= :now
+           AND (d.leased_until IS NULL OR d.leased_until <= :now)) AS has_loose,
+       door.is_open AND lane.is_ordered AND EXISTS (
+         SELECT FROM ({HEADS}) looked_at WHERE is_due OR nth = :heads_max) AS has_heads
+FROM (SELECT *, 0 AS after FROM found) lane
+LEFT JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id
+LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
+CROSS JOIN LATERAL (
+  SELECT coalesce(w.is_enabled AND coalesce(h.parked_until <= :now, true), false) AS is_open) door
+""")  # noqa: S608 - fragments of models
+
+
+def lanes(
+    session: Session, after: LaneKey, limit: int, now: datetime
+) -> tuple[list[Lane], LaneKey]:
+    """The lanes with work among the next `limit`, and after which one to go on next time.
+
+    A parked destination has none until it is to be tried again. Expects a transaction.
+    """
+    session.execute(BY_INDEX)
+    rows = session.execute(
+        _LANES,
+        {
+            "tenant_id": after[0],
+            "webhook_id": after[1],
+            "limit": limit,
+            "now": now,
+            "heads_max": HEADS_MAX,
+        },
+    ).all()
+    found = [
+        Lane(
+            key=(row.tenant_id, row.webhook_id),
+            is_orphan=row.is_orphan,
+            has_loose=row.has_loose,
+            has_heads=row.has_heads,
+            is_parked=row.is_parked,
+            in_flight_max=row.in_flight_max,
+            rate_per_second=row.rate_per_second,
+        )
+        for row in rows
+        if row.is_orphan or row.has_loose or row.has_heads
+    ]
+    if len(rows) < limit:
+        return found, FIRST_LANE
+    return found, max((row.tenant_id, row.webhook_id) for row in rows)
+
+
+def any_due(session: Session, now: datetime) -> bool:
+    """Whether a deliverer would find work: something claimable, or left by a deleted one."""
+    return bool(lanes(session, FIRST_LANE, _ALL_LANES, now)[0])

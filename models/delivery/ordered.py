@@ -1,0 +1,162 @@
+"""Deliveries in order: of each participant only the first pending one, the *head*, may be claimed.
+
+A destination that asked for order has rows with a participant and a sequence. Whose head is in
+flight, or waits for its next attempt, holds up nobody but his own. Once it is delivered or dead the
+next one is the head: no row is changed for that.
+
+Only a head is ever leased, so at most one delivery of a participant is in flight, however many
+deliverers there are: a participant's rows are committed in the order of their sequence (they are
+written under his lock), so that who sees a row also sees every earlier one that is pending.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.delivery.deliveries import (
+    BY_INDEX,
+    DESTINATION,
+    NOT_DURABLE,
+    RETURNING,
+    Claimed,
+    LaneKey,
+    Lease,
+    Slots,
+    with_facts,
+)
+
+# Participants looked at in one claim, at an index probe each: a few milliseconds. When so many wait
+# for their next attempt, the next claim goes on after them.
+HEADS_MAX = 1_000
+
+# A skip scan over `deliveries_order`: one probe for each participant with something pending.
+# Wants :now, :heads_max and a row `lane` (tenant_id, webhook_id, after).
+HEADS = """
+WITH RECURSIVE heads AS (
+  (SELECT participant_id, fact_id, next_attempt_at, leased_until, 1 AS nth
+   FROM deliveries_pending
+   WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id
+     AND participant_id > lane.after
+   ORDER BY participant_id, sequence LIMIT 1)
+  UNION ALL
+  SELECT next.*, heads.nth + 1 FROM heads CROSS JOIN LATERAL
+  (SELECT participant_id, fact_id, next_attempt_at, leased_until FROM deliveries_pending
+   WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id
+     AND participant_id > heads.participant_id
+   ORDER BY participant_id, sequence LIMIT 1) next
+  WHERE heads.nth < :heads_max
+)
+SELECT participant_id, fact_id, nth,
+       next_attempt_at <= :now AND (leased_until IS NULL OR leased_until <= :now) AS is_due
+FROM heads
+"""
+
+_FIND = sa.text(f"""
+SELECT lane.tenant_id, lane.webhook_id, head.participant_id, head.fact_id, head.is_due
+FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
+            CAST(:counts AS integer[]), CAST(:afters AS bigint[]))
+     AS lane (tenant_id, webhook_id, count, after)
+CROSS JOIN LATERAL (
+  SELECT * FROM ({HEADS}) looked_at WHERE is_due OR nth = :heads_max LIMIT lane.count) head
+""")  # noqa: S608 - fragments of this file
+
+_CLAIM = sa.text(f"""
+WITH due AS (
+  SELECT d.place, wanted.is_probe, {DESTINATION}
+  FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
+              CAST(:fact_ids AS uuid[]), CAST(:probes AS boolean[]))
+       AS wanted (tenant_id, webhook_id, fact_id, is_probe)
+  JOIN webhooks w
+    ON w.tenant_id = wanted.tenant_id AND w.id = wanted.webhook_id AND w.is_enabled
+  LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
+  CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM deliveries_pending
+    WHERE tenant_id = wanted.tenant_id AND fact_id = wanted.fact_id
+      AND webhook_id = wanted.webhook_id
+      AND next_attempt_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+    FOR UPDATE SKIP LOCKED) d
+  WHERE wanted.is_probe OR h.parked_until IS NULL
+)
+UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
+FROM due WHERE d.ctid = due.place {RETURNING}
+""")  # noqa: S608 - fragments of models
+
+After = Mapping[LaneKey, int]  # the participant behind whom to go on; 0: from the first
+
+
+def claim(
+    session: Session, slots: Sequence[Slots], after: After, lease: Lease
+) -> tuple[list[Claimed], After]:
+    """Lease heads that are due, round robin over the participants; and where to go on next time.
+
+    1. Find heads that are due and free, as of one snapshot.
+    2. Lock them by their keys, passing over what others lock, and look again: what has been
+       claimed or settled meanwhile is no longer free, or no longer pending.
+    """
+    session.execute(BY_INDEX)
+    session.execute(NOT_DURABLE)
+    found, reached = _find(session, slots, after, lease)
+    again = [
+        replace(slot, count=slot.count - len(found[slot.key]))
+        for slot in slots
+        if after.get(slot.key) and not reached.get(slot.key)
+    ]
+    if again:  # at the end of the lane: go on from its beginning
+        more, reached_again = _find(session, again, {}, lease)
+        reached |= reached_again
+        for key, fact_ids in more.items():
+            found[key] |= fact_ids
+    return _lease(session, slots, found, lease), reached
+
+
+def _find(
+    session: Session, slots: Sequence[Slots], after: After, lease: Lease
+) -> tuple[dict[LaneKey, set[UUID]], dict[LaneKey, int]]:
+    """The heads that are due of each lane; and the last participant looked at, unless it was the
+    lane's last."""
+    values = {
+        "tenant_ids": [slot.key[0] for slot in slots],
+        "webhook_ids": [slot.key[1] for slot in slots],
+        "counts": [slot.count for slot in slots],
+        "afters": [after.get(slot.key, 0) for slot in slots],
+        "now": lease.now,
+        "heads_max": HEADS_MAX,
+    }
+    rows: dict[LaneKey, list[Any]] = defaultdict(list)
+    for row in session.execute(_FIND, values):
+        rows[row.tenant_id, row.webhook_id].append(row)
+    found = {slot.key: {row.fact_id for row in rows[slot.key] if row.is_due} for slot in slots}
+    reached = {
+        slot.key: mine[-1].participant_id
+        for slot in slots
+        if (mine := rows[slot.key]) and (len(mine) == slot.count or not mine[-1].is_due)
+    }
+    return found, reached
+
+
+def _lease(
+    session: Session, slots: Sequence[Slots], found: Mapping[LaneKey, set[UUID]], lease: Lease
+) -> list[Claimed]:
+    wanted = [(slot, fact_id) for slot in slots for fact_id in found[slot.key]]
+    if not wanted:
+        return []
+    rows = session.execute(
+        _CLAIM,
+        {
+            "tenant_ids": [slot.key[0] for slot, _ in wanted],
+            "webhook_ids": [slot.key[1] for slot, _ in wanted],
+            "fact_ids": [fact_id for _, fact_id in wanted],
+            "probes": [slot.is_probe for slot, _ in wanted],
+            "claim_id": lease.claim_id,
+            "now": lease.now,
+            "until": lease.until,
+        },
+    ).all()
+    return with_facts(session, rows, lease)

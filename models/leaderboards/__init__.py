@@ -1,0 +1,1 @@
+"""Definitions of leaderboards and their entries."""

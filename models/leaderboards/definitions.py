@@ -1,0 +1,227 @@
+"""Leaderboards: the definitions, and reading who stands where.
+
+A read costs the same however many there are: the top comes from an index, a rank from the counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session, array, metadata, run
+from models.definitions.base import Definitions
+from models.delivery import facts
+from models.errors import NotFound, TooMany
+from models.rules.leaderboards import LEVELS, above
+
+Metric = Literal["streak", "points"]
+ACTIVE_MAX = 20  # of one tenant: each follows every fact
+
+leaderboards = sa.Table(
+    "leaderboards",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("metric", sa.Text, nullable=False),
+    sa.Column("streak_code", sa.Text),
+    sa.Column("window_days", sa.Integer, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """A leaderboard definition."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    metric: Metric
+    streak_code: str | None  # of a streak's
+    window_days: int
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+def _leaderboard(row: Any) -> Leaderboard:
+    return Leaderboard(*row)
+
+
+definitions = Definitions(leaderboards, _leaderboard, (leaderboards.c.code,))
+
+
+def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Leaderboard:
+    """Create a leaderboard, to be built; raise CodeTaken or TooMany."""
+    _check_room(session, tenant_id, values["is_active"])
+    board = definitions.create(session, tenant_id, values)
+    start_over(session, board)
+    return board
+
+
+def revise(session: Session, board: Leaderboard, values: dict[str, Any]) -> Leaderboard:
+    """Change a definition; raise TooMany. One that is made active again is built anew."""
+    resumes = bool(values.get("is_active")) and not board.is_active
+    _check_room(session, board.tenant_id, resumes)
+    revised = definitions.revise(session, board.tenant_id, board.id, values)
+    if resumes:
+        start_over(session, revised)
+    return revised
+
+
+def _check_room(session: Session, tenant_id: int, is_one_more: bool) -> None:
+    """One after the other: the tenant's row is the lock."""
+    if not is_one_more:
+        return
+    values = {"tenant_id": tenant_id}
+    session.execute(sa.text("SELECT FROM tenants WHERE id = :tenant_id FOR NO KEY UPDATE"), values)
+    mine = sa.text("SELECT count(*) FROM leaderboards WHERE tenant_id = :tenant_id AND is_active")
+    if session.execute(mine, values).scalar_one() >= ACTIVE_MAX:
+        raise TooMany(str(ACTIVE_MAX))
+
+
+def start_over(session: Session, board: Leaderboard, revision: int = 0) -> None:
+    """Have a leaderboard built from what there is, and follow the facts from now on."""
+    place = facts.latest(session, board.tenant_id)
+    session.execute(
+        sa.text("""
+            INSERT INTO leaderboard_progress (tenant_id, leaderboard_id, followed_xid, followed_id,
+              followed_at, built_to, revision)
+            VALUES (:tenant_id, :board_id, :xid, :fact_id, :now, 0, :revision)
+            ON CONFLICT (tenant_id, leaderboard_id) DO UPDATE SET
+              followed_xid = EXCLUDED.followed_xid, followed_id = EXCLUDED.followed_id,
+              followed_at = EXCLUDED.followed_at, built_to = 0, revision = EXCLUDED.revision
+        """),
+        {
+            "tenant_id": board.tenant_id,
+            "board_id": board.id,
+            "xid": place.xid,
+            "fact_id": place.id,
+            "now": clock.now(),
+            "revision": revision,
+        },
+    )
+
+
+def by_code(session: Session, tenant_id: int, code: str) -> Leaderboard:
+    """The active leaderboard of a code; raise NotFound."""
+    row = session.execute(
+        sa.select(leaderboards).where(
+            leaderboards.c.tenant_id == tenant_id,
+            leaderboards.c.code == code,
+            leaderboards.c.is_active,
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFound(code)
+    return _leaderboard(row)
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How far a leaderboard is."""
+
+    at: datetime  # up to when it knows everything
+    is_ready: bool  # whether it is built
+    total: int  # participants with a score
+
+
+def followed(session: Session, board: Leaderboard) -> Followed:
+    """How far a leaderboard is, and how many stand on it."""
+    (row,) = run(
+        session,
+        """
+        SELECT g.followed_at, g.built_to IS NULL, (SELECT COALESCE(sum(c.count), 0)
+          FROM leaderboard_counts c WHERE c.tenant_id = g.tenant_id
+            AND c.leaderboard_id = g.leaderboard_id AND c.level = %(top)s)
+        FROM leaderboard_progress g
+        WHERE g.tenant_id = %(tenant_id)s AND g.leaderboard_id = %(board_id)s
+        """,
+        _of(board) | {"top": LEVELS - 1},
+    )
+    return Followed(row[0], row[1], int(row[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Somebody on a leaderboard."""
+
+    external_id: str
+    display_name: str | None
+    avatar_url: str | None
+    score: int
+
+
+def top(session: Session, board: Leaderboard, limit: int) -> list[Entry]:
+    """The best, who came there first before those of equal score."""
+    rows = run(
+        session,
+        """
+        SELECT p.external_id, p.display_name, p.avatar_url, e.score
+        FROM leaderboard_entries e
+        JOIN participants p ON p.tenant_id = e.tenant_id AND p.id = e.participant_id
+        WHERE e.tenant_id = %(tenant_id)s AND e.leaderboard_id = %(board_id)s
+        ORDER BY e.score DESC, e.reached_at, e.participant_id LIMIT %(limit)s
+        """,
+        _of(board) | {"limit": limit},
+    )
+    return [Entry(*row) for row in rows]
+
+
+def score_of(session: Session, board: Leaderboard, external_id: str) -> int:
+    """A participant's score; 0 of who is not on it."""
+    rows = run(
+        session,
+        """
+        SELECT e.score FROM participants p
+        JOIN leaderboard_entries e ON e.tenant_id = p.tenant_id AND e.participant_id = p.id
+        WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s
+          AND e.tenant_id = %(tenant_id)s AND e.leaderboard_id = %(board_id)s
+        """,
+        _of(board) | {"external_id": external_id},
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def rank(session: Session, board: Leaderboard, score: int) -> int:
+    """One more than those who are better: who are equal share a rank."""
+    ranges = above(score)
+    if not ranges:
+        return 1
+    levels, firsts, lasts = zip(*ranges, strict=True)
+    ((better,),) = run(
+        session,
+        """
+        SELECT COALESCE(sum(c.count), 0) FROM unnest(CAST(%(levels)s AS smallint[]),
+          CAST(%(firsts)s AS bigint[]), CAST(%(lasts)s AS bigint[])) AS k (level, first, last)
+        JOIN leaderboard_counts c ON c.tenant_id = %(tenant_id)s
+          AND c.leaderboard_id = %(board_id)s AND c.level = k.level
+          AND c.prefix BETWEEN k.first AND k.last
+        """,
+        _of(board) | {"levels": array(levels), "firsts": array(firsts), "lasts": array(lasts)},
+    )
+    return int(better) + 1
+
+
+def _of(board: Leaderboard) -> dict[str, Any]:
+    return {"tenant_id": board.tenant_id, "board_id": str(board.id)}
+
+
+def today(now: datetime | None = None) -> int:
+    """The UTC day, in days since 1970."""
+    return clock.to_us(now or clock.now()) // 86_400_000_000

@@ -1,0 +1,329 @@
+"""Standings: the entries of a leaderboard, and how many have each score, written by one follower at
+a time (workers/maintenance/leaderboards.py).
+
+The counts change by differences under the entries' own locks, so that an erasure, which takes one
+entry out, and a follower never count anybody twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session, array, run
+from models.delivery.facts import Place
+from models.ids import floor
+from models.leaderboards.definitions import Leaderboard
+from models.rules.leaderboards import Score, prefixes
+
+DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a leaderboard has followed, under the lock of its row."""
+
+    board: Leaderboard
+    place: Place
+    followed_us: int
+    built_to: int | None  # None: it is built
+    revision: int
+
+
+def lock_next(session: Session, passed_over: Sequence[UUID]) -> Progress | None:
+    """Lock an active leaderboard that nobody else follows at this moment, the longest left alone
+    first; None when there is none but those passed over."""
+    row = session.execute(
+        sa.text("""
+            SELECT g.*, b.code, b.name, b.description, b.metric, b.streak_code, b.window_days,
+              b.is_active, b.created_at, b.updated_at
+            FROM leaderboard_progress g
+            JOIN leaderboards b ON b.tenant_id = g.tenant_id AND b.id = g.leaderboard_id
+            WHERE b.is_active AND g.leaderboard_id <> ALL(CAST(:passed AS uuid[]))
+            ORDER BY g.followed_at LIMIT 1 FOR NO KEY UPDATE OF g SKIP LOCKED
+        """),
+        {"passed": list(passed_over)},
+    ).one_or_none()
+    if row is None:
+        return None
+    board = Leaderboard(
+        row.tenant_id, row.leaderboard_id, row.code, row.name, row.description, row.metric,
+        row.streak_code, row.window_days, row.is_active, row.created_at, row.updated_at,
+    )  # fmt: skip
+    place = Place(row.followed_xid, row.followed_id)
+    return Progress(board, place, clock.to_us(row.followed_at), row.built_to, row.revision)
+
+
+def move_on(session: Session, progress: Progress) -> None:
+    """Write how far a leaderboard is now."""
+    session.execute(
+        sa.text("""
+            UPDATE leaderboard_progress SET followed_xid = :xid, followed_id = :fact_id,
+              followed_at = CAST(:at AS timestamptz), built_to = :built_to, revision = :revision
+            WHERE tenant_id = :tenant_id AND leaderboard_id = :board_id
+        """),
+        {
+            "tenant_id": progress.board.tenant_id,
+            "board_id": progress.board.id,
+            "xid": progress.place.xid,
+            "fact_id": progress.place.id,
+            "at": clock.to_text(progress.followed_us),
+            "built_to": progress.built_to,
+            "revision": progress.revision,
+        },
+    )
+
+
+# -- whom to look at -------------------------------------------------------------------------
+
+
+def after(session: Session, tenant_id: int, participant_id: int, limit: int) -> list[int]:
+    """The next participants behind one, by their numbers."""
+    rows = run(
+        session,
+        "SELECT id FROM participants WHERE tenant_id = %(tenant_id)s AND id > %(after)s"
+        " ORDER BY id LIMIT %(limit)s",
+        {"tenant_id": tenant_id, "after": participant_id, "limit": limit},
+    )
+    return [row[0] for row in rows]
+
+
+def due(session: Session, board: Leaderboard, today: int, limit: int) -> list[int]:
+    """Those whose scores time alone has changed."""
+    rows = run(
+        session,
+        "SELECT participant_id FROM leaderboard_entries WHERE tenant_id = %(tenant_id)s"
+        " AND leaderboard_id = %(board_id)s AND due_day <= %(today)s ORDER BY due_day"
+        " LIMIT %(limit)s",
+        _of(board) | {"today": today, "limit": limit},
+    )
+    return [row[0] for row in rows]
+
+
+def take_changes(session: Session, board: Leaderboard, limit: int) -> list[int]:
+    """Those noted by `note`, who need not be noted any more.
+
+    A note that somebody is writing again just now stays: their change is not to be seen yet.
+    """
+    rows = run(
+        session,
+        """
+        DELETE FROM leaderboard_changes WHERE tenant_id = %(tenant_id)s
+          AND leaderboard_id = %(board_id)s AND participant_id = ANY(ARRAY(
+            SELECT participant_id FROM leaderboard_changes WHERE tenant_id = %(tenant_id)s
+              AND leaderboard_id = %(board_id)s
+            ORDER BY participant_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+        RETURNING participant_id
+        """,
+        _of(board) | {"limit": limit},
+    )
+    return [row[0] for row in rows]
+
+
+def note(session: Session, tenant_id: int, participant_ids: Iterable[int]) -> None:
+    """Have every leaderboard of a tenant look at some participants, although no fact says so.
+
+    Whoever changed them has not committed yet: a follower meets the note together with the change.
+    One that is there already is written again, so that no follower takes it before the change.
+    """
+    run(
+        session,
+        """
+        INSERT INTO leaderboard_changes (tenant_id, leaderboard_id, participant_id)
+        SELECT b.tenant_id, b.id, k.id FROM leaderboards b
+        CROSS JOIN unnest(CAST(%(ids)s AS bigint[])) AS k (id)
+        WHERE b.tenant_id = %(tenant_id)s AND b.is_active ORDER BY b.id, k.id
+        ON CONFLICT (tenant_id, leaderboard_id, participant_id)
+          DO UPDATE SET participant_id = EXCLUDED.participant_id
+        """,
+        {"tenant_id": tenant_id, "ids": array(sorted(participant_ids))},
+    )
+
+
+# -- what they have --------------------------------------------------------------------------
+
+
+def active(session: Session, tenant_id: int, participant_ids: Sequence[int]) -> set[int]:
+    """Those of some participants who are there and neither suspended nor closed."""
+    rows = run(
+        session,
+        "SELECT id FROM participants WHERE tenant_id = %(tenant_id)s"
+        " AND id = ANY(CAST(%(ids)s AS bigint[])) AND inactive_since IS NULL",
+        {"tenant_id": tenant_id, "ids": array(participant_ids)},
+    )
+    return {row[0] for row in rows}
+
+
+def points_by_day(
+    session: Session, tenant_id: int, participant_ids: Sequence[int], first_day: int
+) -> dict[int, dict[int, int]]:
+    """The points that some participants earned from a day on, by day; opening balances were earned
+    elsewhere, on no day that is known.
+
+    Ids are UUIDv7, so the time is a range of the ledger's index, and the day stands in their
+    first 48 bits.
+    """
+    rows = run(
+        session,
+        """
+        SELECT t.participant_id,
+          CAST(CAST('x' || replace(left(CAST(t.id AS text), 13), '-', '') AS bit(48)) AS bigint)
+            / 86400000 AS day, sum(t.amount)
+        FROM unnest(CAST(%(ids)s AS bigint[])) AS k (participant_id)
+        JOIN point_transactions t ON t.tenant_id = %(tenant_id)s
+          AND t.participant_id = k.participant_id AND t.id >= %(first)s
+        WHERE t.credit = 'available' AND t.kind <> 'opening' GROUP BY 1, 2
+        """,
+        {
+            "tenant_id": tenant_id,
+            "ids": array(participant_ids),
+            "first": str(floor(clock.from_us(first_day * DAY_US))),
+        },
+    )
+    found: dict[int, dict[int, int]] = {}
+    for participant_id, day, points in rows:
+        found.setdefault(participant_id, {})[int(day)] = int(points)
+    return found
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+
+def write(session: Session, board: Leaderboard, scores: Mapping[int, Score | None]) -> None:
+    """Write what some participants have now; None: nothing, so they leave the leaderboard."""
+    held = _lock(session, board, sorted(scores))
+    fresh = {who: one for who, one in scores.items() if one and who not in held}
+    kept = {who: one for who, one in scores.items() if one and who in held}
+    gone = [who for who in held if scores[who] is None]
+    if fresh:
+        run(session, _INSERT, _of(board) | _columns(fresh))
+    if kept:
+        run(session, _UPDATE, _of(board) | _columns(kept))
+    if gone:
+        run(session, _DELETE, _of(board) | {"ids": array(gone)})
+    _count(session, board, held, scores)
+
+
+def _lock(session: Session, board: Leaderboard, participant_ids: Sequence[int]) -> dict[int, int]:
+    """Lock the entries of some participants, and read their scores."""
+    rows = run(
+        session,
+        "SELECT participant_id, score FROM leaderboard_entries WHERE tenant_id = %(tenant_id)s"
+        " AND leaderboard_id = %(board_id)s AND participant_id = ANY(CAST(%(ids)s AS bigint[]))"
+        " ORDER BY participant_id FOR UPDATE",
+        _of(board) | {"ids": array(participant_ids)},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+_VALUES = """unnest(CAST(%(ids)s AS bigint[]), CAST(%(scores)s AS bigint[]),
+      CAST(%(due)s AS int[])) AS k (participant_id, score, due_day)"""
+_INSERT = f"""
+    INSERT INTO leaderboard_entries
+      (tenant_id, leaderboard_id, participant_id, score, reached_at, due_day)
+    SELECT %(tenant_id)s, CAST(%(board_id)s AS uuid), participant_id, score,
+      CAST(%(now)s AS timestamptz), due_day FROM {_VALUES}
+    """  # noqa: S608 - a fragment of this file
+_UPDATE = f"""
+    UPDATE leaderboard_entries e SET score = k.score, due_day = k.due_day,
+      reached_at = CASE WHEN e.score = k.score THEN e.reached_at
+        ELSE CAST(%(now)s AS timestamptz) END
+    FROM {_VALUES}
+    WHERE e.tenant_id = %(tenant_id)s AND e.leaderboard_id = CAST(%(board_id)s AS uuid)
+      AND e.participant_id = k.participant_id
+      AND (e.score, e.due_day) IS DISTINCT FROM (k.score, k.due_day)
+    """  # noqa: S608 - a fragment of this file
+_DELETE = """
+    DELETE FROM leaderboard_entries WHERE tenant_id = %(tenant_id)s
+      AND leaderboard_id = %(board_id)s AND participant_id = ANY(CAST(%(ids)s AS bigint[]))
+    """
+
+
+def _columns(scores: Mapping[int, Score]) -> dict[str, str]:
+    return {
+        "ids": array(scores),
+        "scores": array(one.score for one in scores.values()),
+        "due": array(one.due_day for one in scores.values()),
+        "now": clock.to_text(clock.now_us()),
+    }
+
+
+def _count(
+    session: Session,
+    board: Leaderboard,
+    held: Mapping[int, int],
+    scores: Mapping[int, Score | None],
+) -> None:
+    """Bring the counts along, in key order."""
+    changes: Counter[tuple[int, int]] = Counter()
+    for score in held.values():
+        changes.subtract(prefixes(score))
+    for one in scores.values():
+        if one:
+            changes.update(prefixes(one.score))
+    left = {key: count for key, count in sorted(changes.items()) if count}
+    if left:
+        run(session, _LOCK_COUNTS, _of(board) | _counted(left))
+        rows = run(session, _CHANGE_COUNTS, _of(board) | _counted(left))
+        for level, prefix in rows:
+            del left[level, prefix]
+    if left:
+        run(session, _ADD_COUNTS, _of(board) | _counted(left))
+
+
+def _counted(changes: Mapping[tuple[int, int], int]) -> dict[str, str]:
+    levels, firsts = zip(*changes, strict=True)
+    return {
+        "levels": array(levels),
+        "prefixes": array(firsts),
+        "counts": array(changes.values()),
+    }
+
+
+_COUNTS = """unnest(CAST(%(levels)s AS smallint[]), CAST(%(prefixes)s AS bigint[]),
+      CAST(%(counts)s AS bigint[])) AS k (level, prefix, count)"""
+# In the order in which `forget` takes them: an UPDATE alone would lock them in any order.
+_LOCK_COUNTS = f"""
+    SELECT FROM leaderboard_counts c JOIN {_COUNTS} USING (level, prefix)
+    WHERE c.tenant_id = %(tenant_id)s AND c.leaderboard_id = CAST(%(board_id)s AS uuid)
+    ORDER BY c.level, c.prefix FOR NO KEY UPDATE OF c
+    """
+_CHANGE_COUNTS = f"""
+    UPDATE leaderboard_counts c SET count = c.count + k.count FROM {_COUNTS}
+    WHERE c.tenant_id = %(tenant_id)s AND c.leaderboard_id = CAST(%(board_id)s AS uuid)
+      AND c.level = k.level AND c.prefix = k.prefix
+    RETURNING c.level, c.prefix
+    """  # noqa: S608 - a fragment of this file
+_ADD_COUNTS = f"""
+    INSERT INTO leaderboard_counts (tenant_id, leaderboard_id, level, prefix, count)
+    SELECT %(tenant_id)s, CAST(%(board_id)s AS uuid), level, prefix, count FROM {_COUNTS}
+    """  # noqa: S608 - a fragment of this file
+
+
+def forget(session: Session, tenant_id: int, participant_id: int) -> None:
+    """Take an erased participant off every leaderboard; the caller holds its row."""
+    rows = session.execute(
+        sa.text(
+            "DELETE FROM leaderboard_entries WHERE tenant_id = :tenant_id"
+            " AND participant_id = :participant_id RETURNING leaderboard_id, score"
+        ),
+        {"tenant_id": tenant_id, "participant_id": participant_id},
+    ).all()
+    for board_id, score in sorted(rows):
+        for level, prefix in prefixes(score):
+            session.execute(
+                sa.text(
+                    "UPDATE leaderboard_counts SET count = count - 1 WHERE tenant_id = :tenant_id"
+                    " AND leaderboard_id = :board_id AND level = :level AND prefix = :prefix"
+                ),
+                {"tenant_id": tenant_id, "board_id": board_id, "level": level, "prefix": prefix},
+            )
+
+
+def _of(board: Leaderboard) -> dict[str, str | int]:
+    return {"tenant_id": board.tenant_id, "board_id": str(board.id)}

@@ -1,0 +1,1 @@
+"""Append-only ledgers: what was done, and what was refused."""

@@ -1,0 +1,219 @@
+"""Points: the ledger of their movements, and what each participant has.
+
+Double entry, one row a movement: what the debited account loses, the credited one gains. A
+participant's account is `available`; its balance is the sum of its rows. The sums stand beside the
+participant too, written under its lock in the same transaction, where the database keeps the
+balance from going below zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import ids
+from models.db import Session, copy, copy_text, run
+from models.ledgers.base import Ledger
+from models.ledgers.tier_changes import Upgrade
+
+Kind = Literal["award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent"]
+Account = Literal["issued", "available", "deducted", "redeemed"]
+
+ACCOUNTS: dict[Kind, tuple[Account, Account]] = {  # debited, credited
+    "award": ("issued", "available"),
+    "milestone": ("issued", "available"),
+    "challenge": ("issued", "available"),
+    "deduct": ("available", "deducted"),
+    "claim": ("available", "redeemed"),
+    "opening": ("issued", "available"),  # what was earned elsewhere, and what was spent there
+    "opening_spent": ("available", "deducted"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One movement, as a row of the ledger."""
+
+    tenant_id: int
+    id: str  # UUIDv7: when it was accepted
+    participant_id: int
+    kind: Kind
+    amount: int  # above zero
+    balance_after: int
+    source: str | None = None  # what caused it: a streak, challenge or reward; None: a caller
+    reason: str | None = None
+    metadata: str | None = None  # JSON as sent
+    upgrade: Upgrade | None = None  # the tier that it led to
+
+    @property
+    def created_us(self) -> int:
+        """When, in microseconds, to the millisecond."""
+        return ids.issued_at_us(UUID(self.id))
+
+    @property
+    def is_credit(self) -> bool:
+        """Whether the participant has more afterwards."""
+        return ACCOUNTS[self.kind][1] == "available"
+
+
+_COLUMNS = (
+    "tenant_id", "id", "participant_id", "kind", "debit", "credit", "amount", "balance_after",
+    "tier_id", "previous_tier_id", "source", "reason", "metadata",
+)  # fmt: skip
+
+
+def append(session: Session, ledger: Iterable[Transaction]) -> None:
+    """Write movements to the ledger; raise IntegrityError when one of them is already there."""
+    copy(session, "point_transactions", _COLUMNS, map(_line, ledger))
+
+
+def _line(one: Transaction) -> str:
+    debit, credit = ACCOUNTS[one.kind]
+    return (
+        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{one.kind}\t{debit}\t{credit}\t"
+        f"{one.amount}\t{one.balance_after}\t{_tiers(one.upgrade)}\t{copy_text(one.source)}\t"
+        f"{copy_text(one.reason)}\t{copy_text(one.metadata)}\n"
+    )
+
+
+def _tiers(upgrade: Upgrade | None) -> str:
+    if upgrade is None:
+        return "\\N\t\\N"
+    return f"{upgrade.tier_id}\t{copy_text(upgrade.previous_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A movement of the ledger with the name that its participant goes by."""
+
+    transaction: Transaction
+    external_id: str
+
+    def answer(self) -> dict[str, Any]:
+        """The documented answer (contract §6)."""
+        return answer(self.transaction, self.external_id)
+
+
+def answer(one: Transaction, external_id: str) -> dict[str, Any]:
+    """What an award or a deduction answers (contract §6)."""
+    return {
+        "transaction_id": one.id,
+        "participant_id": external_id,
+        "amount": one.amount,
+        "new_balance": one.balance_after,
+        "tier_upgrade": one.upgrade.answer() if one.upgrade else None,
+    }
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+_SELECT = """
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.kind, w.amount, w.balance_after,
+      w.source, w.reason, w.metadata, p.external_id, COALESCE(w.sequence, 0) AS sequence,
+      w.tier_id::text AS tier_id, n.code, n.name, n.level,
+      w.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
+    FROM point_transactions w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    LEFT JOIN tiers n ON n.tenant_id = w.tenant_id AND n.id = w.tier_id
+    LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
+"""
+
+
+Place = tuple[int, UUID]  # in the order of application: the sequence (0: before there was one), id
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a participant's movements, the latest applied first."""
+
+    items: list[Transaction]
+    total: int
+    last: Place | None  # of the last item, if more follow
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which movements of a participant are listed."""
+
+    kind: Kind | None  # None: any
+    limit: int
+    offset: int = 0
+    after: Place | None = None  # those applied before this one: none is repeated or left out
+
+
+def page(session: Session, key: tuple[int, str], wanted: Wanted) -> Page:
+    """A page of the movements of a participant (tenant, external id), and how many there are.
+
+    The sequence is given out under the participant's lock, so the newest row has the balance.
+    """
+    values = {
+        "tenant_id": key[0], "external_id": key[1], "kind": wanted.kind,
+        "limit": wanted.limit + 1, "offset": wanted.offset,
+        "sequence": wanted.after[0] if wanted.after else None,
+        "id": wanted.after[1] if wanted.after else None,
+    }  # fmt: skip
+    rows = session.execute(sa.text(_PAGE), values).all()
+    shown = rows[: wanted.limit]
+    total = session.execute(
+        sa.text(f"SELECT count(*) FROM point_transactions w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
+        values,
+    )
+    last = (shown[-1].sequence, UUID(shown[-1].id)) if len(rows) > len(shown) else None
+    return Page([_found(row).transaction for row in shown], total.scalar_one(), last)
+
+
+_OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
+    WHERE tenant_id = :tenant_id AND external_id = :external_id)
+    AND (CAST(:kind AS text) IS NULL OR w.kind = :kind)"""
+
+_PAGE = f"""
+    {_SELECT} WHERE {_OF_ONE} AND (CAST(:sequence AS bigint) IS NULL
+      OR (COALESCE(w.sequence, 0), w.id) < (CAST(:sequence AS bigint), CAST(:id AS uuid)))
+    ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC LIMIT :limit OFFSET :offset
+"""
+
+
+def _found(row: Any) -> Found:
+    upgrade = None
+    if row.tier_id is not None:
+        upgrade = Upgrade(
+            row.tier_id, row.code, row.name, row.level,
+            row.previous_id, row.previous_code, row.previous_level,
+        )  # fmt: skip
+    transaction = Transaction(
+        row.tenant_id, row.id, row.participant_id, row.kind, row.amount, row.balance_after,
+        row.source, row.reason, row.metadata, upgrade,
+    )  # fmt: skip
+    return Found(transaction, row.external_id)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a participant has, ever had, and has spent."""
+
+    earned: int = 0
+    spent: int = 0
+
+    @property
+    def balance(self) -> int:
+        """What is left."""
+        return self.earned - self.spent
+
+
+def standing(session: Session, tenant_id: int, external_id: str) -> Standing:
+    """The points of a participant; nothing of one never seen."""
+    rows = run(
+        session,
+        "SELECT points_earned, points_spent FROM participants"
+        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
+        {"tenant_id": tenant_id, "external_id": external_id},
+    )
+    return Standing(*rows[0]) if rows else Standing()

@@ -1,0 +1,153 @@
+"""Claims: who has claimed which reward, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import Session, array, copy, copy_text, run
+from models.definitions.rewards import Reward
+from models.ledgers.base import Ledger
+
+Key = tuple[int, int, str]  # tenant, participant, reward
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One applied claim, as a row of the ledger."""
+
+    tenant_id: int
+    id: str  # UUIDv7: when it was accepted; of what it cost, too
+    participant_id: int
+    reward_id: str
+    points_deducted: int
+    balance_after: int
+    metadata: str | None  # JSON as sent
+
+    @property
+    def claimed_us(self) -> int:
+        """When, in microseconds, to the millisecond."""
+        return ids.issued_at_us(UUID(self.id))
+
+
+def counts(session: Session, keys: Iterable[Key]) -> dict[Key, int]:
+    """How often some participants have claimed some rewards; those who never did are missing.
+
+    The caller holds the participants' row locks.
+    """
+    tenants, participants, rewards = zip(*sorted(keys), strict=True)
+    rows = run(
+        session,
+        """
+        SELECT c.tenant_id, c.participant_id, c.reward_id::text, count(*)
+        FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+          CAST(%(rewards)s AS uuid[])) AS k (tenant_id, participant_id, reward_id)
+        JOIN reward_claims c USING (tenant_id, participant_id, reward_id) GROUP BY 1, 2, 3
+        """,
+        {
+            "tenants": array(tenants),
+            "participants": array(participants),
+            "rewards": array(rewards),
+        },
+    )
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+_COLUMNS = (
+    "tenant_id", "id", "participant_id", "reward_id", "points_deducted", "balance_after",
+    "metadata",
+)  # fmt: skip
+
+
+def append(session: Session, claims: Iterable[Claim]) -> None:
+    """Write claims to the ledger; raise IntegrityError when one of them is already there."""
+    copy(session, "reward_claims", _COLUMNS, map(_line, claims))
+
+
+def _line(one: Claim) -> str:
+    return (
+        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{one.reward_id}\t"
+        f"{one.points_deducted}\t{one.balance_after}\t{copy_text(one.metadata)}\n"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A claim of the ledger with the names that its numbers stand for."""
+
+    claim: Claim
+    external_id: str
+    code: str
+    name: str
+    type: str
+
+    def answer(self) -> dict[str, Any]:
+        """What a claim answers (contract §6)."""
+        one = self.claim
+        return {
+            "claim_id": one.id,
+            "participant_id": self.external_id,
+            "reward_id": one.reward_id,
+            "reward_code": self.code,
+            "reward_name": self.name,
+            "reward_type": self.type,
+            "points_deducted": one.points_deducted,
+            "new_balance": one.balance_after,
+            "transaction_id": one.id if one.points_deducted else None,
+            "claimed_at": clock.to_text(one.claimed_us),
+        }
+
+
+def named(claim: Claim, external_id: str, reward: Reward) -> Found:
+    """A claim with the names that whoever applies it knows."""
+    return Found(claim, external_id, reward.code, reward.name, reward.type)
+
+
+_SELECT = """
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.reward_id::text AS reward_id,
+      w.points_deducted, w.balance_after, w.metadata, p.external_id, r.code, r.name, r.type
+    FROM reward_claims w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN rewards r ON r.tenant_id = w.tenant_id AND r.id = w.reward_id
+"""
+
+
+def of_participant(
+    session: Session, key: tuple[int, str], window: tuple[int, int]
+) -> tuple[list[Found], int]:
+    """A page (limit, offset) of the claims of a participant (tenant, external id), the latest
+    applied first, and how many there are."""
+    limit, offset = window
+    values = {"tenant_id": key[0], "external_id": key[1], "limit": limit, "offset": offset}
+    rows = session.execute(
+        sa.text(f"{_SELECT} WHERE {_OF_ONE} {_LATEST_FIRST} LIMIT :limit OFFSET :offset"), values
+    )
+    found = [_found(row) for row in rows]
+    total = session.execute(
+        sa.text(f"SELECT count(*) FROM reward_claims w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
+        values,
+    )
+    return found, total.scalar_one()
+
+
+_OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
+    WHERE tenant_id = :tenant_id AND external_id = :external_id)"""
+
+_LATEST_FIRST = "ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC"
+
+
+def _found(row: Any) -> Found:
+    claim = Claim(
+        row.tenant_id, row.id, row.participant_id, row.reward_id, row.points_deducted,
+        row.balance_after, row.metadata,
+    )  # fmt: skip
+    return Found(claim, row.external_id, row.code, row.name, row.type)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some

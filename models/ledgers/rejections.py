@@ -1,0 +1,77 @@
+"""Rejections: accepted writes that were not applied because of whom they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session, copy, copy_text, pairs, run
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One rejected write; without a participant when that person was erased."""
+
+    tenant_id: int
+    id: str
+    participant_id: int | None
+    code: str  # one of api/http/problems.py: participant_inactive, insufficient_points, …
+    detail: str | None = None  # what the caller is told beyond the code
+
+
+_COLUMNS = ("tenant_id", "id", "participant_id", "code", "detail")
+
+
+def append(session: Session, rejected: Iterable[Rejection]) -> None:
+    """Keep rejections; raise IntegrityError when one of them is kept already."""
+    lines = list(map(_line, rejected))
+    if lines:
+        copy(session, "rejections", _COLUMNS, lines)
+
+
+def _line(one: Rejection) -> str:
+    who = copy_text(None if one.participant_id is None else str(one.participant_id))
+    return f"{one.tenant_id}\t{one.id}\t{who}\t{one.code}\t{copy_text(one.detail)}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a write was rejected."""
+
+    code: str
+    detail: str | None = None
+
+    def answer(self) -> dict[str, Any]:
+        """What a waiting request is told instead of a result."""
+        more = {"detail": self.detail} if self.detail else {}
+        return {"rejected": self.code} | more
+
+
+def find(session: Session, tenant_id: int, write_id: UUID) -> Refused | None:
+    """Why a write was rejected, or None when it was not."""
+    row = session.execute(
+        sa.text("SELECT code, detail FROM rejections WHERE tenant_id = :tenant_id AND id = :id"),
+        {"tenant_id": tenant_id, "id": str(write_id)},
+    ).one_or_none()
+    return None if row is None else Refused(*row)
+
+
+def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Refused]:
+    """Those of some (tenant, write id) that were rejected, and why.
+
+    The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+    """
+    ids = sorted(one for _, one in keys)
+    rows = run(
+        session,
+        "SELECT r.tenant_id, r.id::text, r.code, r.detail FROM rejections r"
+        " JOIN unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, id)"
+        " USING (tenant_id, id)"
+        " WHERE r.id BETWEEN CAST(%(first)s AS uuid) AND CAST(%(last)s AS uuid)",
+        pairs(keys) | {"first": ids[0], "last": ids[-1]},
+    )
+    return {(row[0], row[1]): Refused(row[2], row[3]) for row in rows}

@@ -1,0 +1,131 @@
+"""The tick ledger: what each tick did, kept by the day; it explains, the states decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session, copy, copy_text
+from models.ledgers.base import Ledger
+from models.rules.periods import Kind, key_of
+from models.rules.streaks import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One applied tick, as a row of the ledger."""
+
+    tenant_id: int
+    id: str
+    participant_id: int
+    streak_id: int
+    period: int
+    occurred_us: int
+    outcome: Outcome
+    new_count: int
+    previous_count: int
+    longest_count: int
+    is_new_record: bool
+    grace_remaining: int
+    timezone: str | None
+    metadata: str | None  # JSON as sent
+
+
+COLUMNS = (
+    "tenant_id", "id", "participant_id", "streak_id", "period", "occurred_at", "outcome",
+    "new_count", "previous_count", "longest_count", "is_new_record", "grace_remaining",
+    "timezone", "metadata",
+)  # fmt: skip
+
+
+def append(session: Session, ticks: Iterable[Tick]) -> None:
+    """Write ticks to the ledger; raise IntegrityError when one of them is already there."""
+    copy(session, "ticks", COLUMNS, map(_line, ticks))
+
+
+def _line(tick: Tick) -> str:
+    return (
+        f"{tick.tenant_id}\t{tick.id}\t{tick.participant_id}\t{tick.streak_id}\t{tick.period}\t"
+        f"{clock.to_text(tick.occurred_us)}\t{tick.outcome}\t{tick.new_count}\t"
+        f"{tick.previous_count}\t{tick.longest_count}\t{tick.is_new_record}\t"
+        f"{tick.grace_remaining}\t{copy_text(tick.timezone)}\t{copy_text(tick.metadata)}\n"
+    )
+
+
+_SELECT = """
+    SELECT w.tenant_id, w.id, w.participant_id, w.streak_id, w.period, w.occurred_at, w.outcome,
+      w.new_count, w.previous_count, w.longest_count, w.is_new_record, w.grace_remaining,
+      w.timezone, w.metadata, p.external_id, s.code AS streak_code, s.period AS kind
+    FROM ticks w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN streaks s ON s.tenant_id = w.tenant_id AND s.id = w.streak_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tick of the ledger with the names that its numbers stand for."""
+
+    tick: Tick
+    external_id: str
+    streak_code: str
+    kind: Kind
+
+    def answer(self) -> dict[str, Any]:
+        """The documented answer to this tick (contract §3.3)."""
+        return answer(self.tick, self.external_id, self.streak_code, self.kind)
+
+
+def answer(tick: Tick, external_id: str, streak_code: str, kind: Kind) -> dict[str, Any]:
+    """What `record` answers: the five documented fields, then the others (contract §3.3)."""
+    return {
+        "streak_code": streak_code,
+        "new_count": tick.new_count,
+        "longest_count": tick.longest_count,
+        "is_new_record": tick.is_new_record,
+        "already_recorded": tick.outcome == "repeated",
+        "participant_id": external_id,
+        "tick_id": tick.id,
+        "outcome": tick.outcome,
+        "previous_count": tick.previous_count,
+        "grace_remaining": tick.grace_remaining,
+        "period_key": key_of(kind, tick.period),
+    }
+
+
+def recorded_by(
+    session: Session, state_key: tuple[int, int, int], window: tuple[int, int]
+) -> dict[int, Tick]:
+    """The tick that recorded each period of a window [from, to], as far as the ledger reaches."""
+    rows = session.execute(
+        sa.text(
+            f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
+            " AND w.streak_id = :streak_id AND w.period BETWEEN :first AND :last"
+            " AND w.outcome <> 'repeated'"
+        ),
+        {
+            "tenant_id": state_key[0],
+            "participant_id": state_key[1],
+            "streak_id": state_key[2],
+            "first": window[0],
+            "last": window[1],
+        },
+    )
+    return {row.period: _found(row).tick for row in rows}
+
+
+def _found(row: Any) -> Found:
+    tick = Tick(
+        row.tenant_id, str(row.id), row.participant_id, row.streak_id, row.period,
+        clock.to_us(row.occurred_at), row.outcome, row.new_count, row.previous_count,
+        row.longest_count, row.is_new_record, row.grace_remaining, row.timezone, row.metadata,
+    )  # fmt: skip
+    return Found(tick, row.external_id, row.streak_code, row.kind)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some

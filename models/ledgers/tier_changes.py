@@ -1,0 +1,223 @@
+"""Tiers: the definitions, and how each participant came into which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import Session, copy, copy_text, metadata
+from models.definitions.base import Definitions
+from models.errors import LevelTaken
+from models.ledgers.base import Ledger
+
+AwardType = Literal["automatic", "manual"]
+Source = Literal["points", "assigned"]
+
+tiers = sa.Table(
+    "tiers",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("level", sa.Integer, nullable=False),
+    sa.Column("color", sa.Text),
+    sa.Column("min_points", sa.BigInteger),
+    sa.Column("award_type", sa.Text, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A tier definition (contract §6)."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    level: int
+    color: str | None
+    min_points: int | None  # ever earned; None: never reached by points
+    award_type: AwardType
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def _tier(row: Any) -> Tier:
+    return Tier(*row)
+
+
+definitions = Definitions(
+    tiers, _tier, (tiers.c.level, tiers.c.code), {"tiers_level": LevelTaken}
+)  # lowest level first
+
+
+# -- who came into which ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A change of somebody's tier, up or down."""
+
+    tier_id: str
+    code: str
+    name: str
+    level: int
+    previous_id: str | None = None
+    previous_code: str | None = None
+    previous_level: int | None = None
+
+    @staticmethod
+    def between(previous: Tier | None, tier: Tier) -> Upgrade:
+        """From one definition (None: from no tier at all) to another."""
+        found = Upgrade(str(tier.id), tier.code, tier.name, tier.level)
+        if previous is None:
+            return found
+        return replace(
+            found,
+            previous_id=str(previous.id),
+            previous_code=previous.code,
+            previous_level=previous.level,
+        )
+
+    def answer(self) -> dict[str, Any]:
+        """As an award of points shows it (contract §6)."""
+        return {
+            "code": self.code,
+            "name": self.name,
+            "level": self.level,
+            "previous_code": self.previous_code,
+            "previous_level": self.previous_level,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How somebody came into a tier, as a row of the ledger."""
+
+    tenant_id: int
+    id: str  # UUIDv7: when; that of the points that led to it, or of the assignment
+    participant_id: int
+    upgrade: Upgrade
+    source: Source
+    reason: str | None = None
+    metadata: str | None = None  # JSON as sent
+
+    @property
+    def is_change(self) -> bool:
+        """False for an assignment of the tier that they were in."""
+        return self.upgrade.tier_id != self.upgrade.previous_id
+
+    @property
+    def achieved_us(self) -> int:
+        """When, in microseconds, to the millisecond."""
+        return ids.issued_at_us(UUID(self.id))
+
+
+_COLUMNS = (
+    "tenant_id", "id", "participant_id", "tier_id", "previous_tier_id", "source", "reason",
+    "metadata",
+)  # fmt: skip
+
+
+def append(session: Session, changes: Iterable[Change]) -> None:
+    """Write changes to the ledger; raise IntegrityError when one of them is already there."""
+    lines = list(map(_line, changes))
+    if lines:
+        copy(session, "tier_changes", _COLUMNS, lines)
+
+
+def _line(one: Change) -> str:
+    upgrade = one.upgrade
+    return (
+        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{upgrade.tier_id}\t"
+        f"{copy_text(upgrade.previous_id)}\t{one.source}\t{copy_text(one.reason)}\t"
+        f"{copy_text(one.metadata)}\n"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A change of the ledger with the name that its participant goes by."""
+
+    change: Change
+    external_id: str
+
+    def answer(self) -> dict[str, Any]:
+        """What an assignment answers."""
+        return answer(self.change, self.external_id)
+
+
+def answer(one: Change, external_id: str) -> dict[str, Any]:
+    """What an assignment answers."""
+    upgrade = one.upgrade
+    return {
+        "assignment_id": one.id,
+        "participant_id": external_id,
+        "tier_code": upgrade.code,
+        "tier_name": upgrade.name,
+        "level": upgrade.level,
+        "previous_code": upgrade.previous_code,
+        "previous_level": upgrade.previous_level,
+        "already_assigned": not one.is_change,
+        "assigned_at": clock.to_text(one.achieved_us),
+    }
+
+
+_SELECT = """
+    SELECT w.tenant_id, w.id::text AS id, w.participant_id, w.source, w.reason, w.metadata,
+      p.external_id, w.tier_id::text AS tier_id, n.code, n.name, n.level,
+      w.previous_tier_id::text AS previous_id, o.code AS previous_code, o.level AS previous_level
+    FROM tier_changes w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN tiers n ON n.tenant_id = w.tenant_id AND n.id = w.tier_id
+    LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
+"""
+
+
+HISTORY_MAX = 100  # of one participant: the latest
+
+
+def history(session: Session, tenant_id: int, participant_id: int) -> list[Change]:
+    """How a participant came into its tiers, the latest ones, in the order in which they
+    were applied: each goes on from the one before."""
+    rows = session.execute(
+        sa.text(
+            f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
+            " AND w.tier_id IS DISTINCT FROM w.previous_tier_id"
+            " ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC LIMIT :most"
+        ),
+        {"tenant_id": tenant_id, "participant_id": participant_id, "most": HISTORY_MAX},
+    )
+    return [_found(row).change for row in rows][::-1]
+
+
+def _found(row: Any) -> Found:
+    upgrade = Upgrade(
+        row.tier_id, row.code, row.name, row.level,
+        row.previous_id, row.previous_code, row.previous_level,
+    )  # fmt: skip
+    change = Change(
+        row.tenant_id, row.id, row.participant_id, upgrade, row.source, row.reason, row.metadata
+    )
+    return Found(change, row.external_id)
+
+
+# An assignment is a write of its own; what points led to is theirs.
+ledger = Ledger(_SELECT, _found, "w.source = 'assigned'")
+find, some = ledger.find, ledger.some

@@ -1,0 +1,1 @@
+"""What operators read: audit log, metrics, diagnosis."""

@@ -1,0 +1,144 @@
+"""The audit log: who changed what, written in the transaction of the change (contract §1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from models import clock, ids
+from models.db import Session, run
+from models.delivery import delivery_log
+from models.delivery.delivery_log import Span
+
+NO_TENANT = 0  # of an act that concerns no single tenant
+SCANNED_MAX = 10_000  # lines looked at for one page, whether or not they are wanted: some 20 ms
+
+_ANY_TIME = Span()
+
+Actor = Literal["key", "operator", "system"]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One change. `detail` never holds a secret, and nothing here names a participant."""
+
+    tenant_id: int
+    action: str  # what was done to what: streak.created
+    target: str | None = None  # the code or id of what was changed
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    actor: Actor = "operator"
+    key_id: UUID | None = None  # of the key that asked; None unless the actor is one
+    request_id: str | None = None
+    address: str | None = None  # of the client, as far as the proxies told
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An act as it stands in the log."""
+
+    id: UUID  # UUIDv7 of the instant it was written
+    act: Act
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines, and how many of them at most; None: any."""
+
+    limit: int
+    tenant_ids: Sequence[int] | None = None  # None: of every tenant, for the operator
+    after: UUID = delivery_log.START.id  # the last one seen, newest first
+    span: Span = _ANY_TIME
+    action: str | None = None
+    target: str | None = None
+
+
+def note(session: Session, act: Act) -> None:
+    """Write an act down; it stands if and only if the transaction does."""
+    run(
+        session,
+        "INSERT INTO audit_log"
+        " (tenant_id, id, actor, key_id, action, target, detail, request_id, address)"
+        " VALUES (%(tenant_id)s, %(id)s, %(actor)s, %(key_id)s, %(action)s, %(target)s,"
+        " %(detail)s, %(request_id)s, %(address)s)",
+        {
+            "tenant_id": act.tenant_id,
+            "id": str(ids.uuid7(clock.now_us())),
+            "actor": act.actor,
+            "key_id": str(act.key_id) if act.key_id else None,
+            "action": act.action,
+            "target": act.target,
+            "detail": json.dumps(act.detail),
+            "request_id": act.request_id,
+            "address": act.address,
+        },
+    )
+
+
+def told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a detail says of the fields that were given: their names, and the values of switches
+    and numbers. Texts stay out: a URL may hold a password, a description anything."""
+    harmless = {name: one for name, one in values.items() if isinstance(one, bool | int)}
+    return {"fields": sorted(values)} | ({"values": harmless} if harmless else {})
+
+
+def page(session: Session, wanted: Wanted) -> tuple[list[Line], UUID | None]:
+    """The lines that are wanted, newest first, and the one to go on after, if any.
+
+    A bounded number is looked through: a page may be short although more follow.
+    """
+    rows = run(session, _PAGE, _values(wanted))
+    found = [_line(row) for row in rows if row[-2]]
+    if len(found) > wanted.limit:
+        found = found[: wanted.limit]
+        return found, found[-1].id
+    is_cut = bool(rows) and rows[-1][-1]
+    return found, UUID(rows[-1][0]) if is_cut else None
+
+
+# The last line looked at is returned in any case: it says where to go on.
+_PAGE = """
+SELECT id::text, tenant_id, action, target, detail::text, actor, key_id::text, request_id, address,
+  is_wanted, is_cut
+FROM (
+  SELECT *, lead(id) OVER (ORDER BY id DESC) IS NULL AS is_last,
+    count(*) OVER () = %(scanned)s AS is_cut,
+    (%(action)s::text IS NULL OR action = %(action)s)
+      AND (%(target)s::text IS NULL OR target = %(target)s) AS is_wanted
+  FROM (SELECT * FROM audit_log
+        WHERE (%(tenant_ids)s::integer[] IS NULL OR tenant_id = ANY(%(tenant_ids)s::integer[]))
+          AND id < %(after)s AND id < %(end)s AND id >= %(first)s
+        ORDER BY id DESC LIMIT %(scanned)s) looked_at
+) one
+WHERE is_wanted OR is_last ORDER BY id DESC LIMIT %(limit)s
+"""
+
+
+def _values(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "tenant_ids": None if wanted.tenant_ids is None else list(wanted.tenant_ids),
+        "after": str(wanted.after),
+        "first": str(wanted.span.first),
+        "end": str(wanted.span.end),
+        "action": wanted.action,
+        "target": wanted.target,
+        "scanned": SCANNED_MAX,
+        "limit": wanted.limit + 1,
+    }
+
+
+def _line(row: Any) -> Line:
+    its_id, tenant_id, action, target, detail, actor, key_id, request_id, address = row[:9]
+    act = Act(
+        tenant_id,
+        action,
+        target,
+        json.loads(detail),
+        actor,
+        None if key_id is None else UUID(key_id),
+        request_id,
+        address,
+    )
+    return Line(UUID(its_id), act)

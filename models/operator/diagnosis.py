@@ -1,0 +1,206 @@
+"""What a database says of itself when it is asked whether it is well: values, no verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from models.db import Session, take_longer
+from models.db.tenant_isolation import ROLE
+
+COUNTED_MAX = 100_000  # of deliveries that are due: more are not counted one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A database server and our place in it, whatever the schema is."""
+
+    version: int  # 180000 is 18.0
+    encoding: str
+    settings: dict[str, str]  # fsync, synchronous_commit, full_page_writes
+    now: datetime
+    connections_max: int  # that we may have: less those kept for superusers
+    connections_used: int
+    locks: int  # that all transactions together may hold
+    prepared: int  # prepared transactions: they hold the feed back until somebody ends them
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """A transaction that has been open for long."""
+
+    pid: int
+    seconds: int
+    application: str
+    is_writing: bool  # one that writes holds the feed of facts back
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Row-level security: the role of requests, and whether we stand above it."""
+
+    is_there: bool
+    is_ours: bool  # we may become it
+    ungranted: list[str]  # tables that it cannot read and write
+    hidden: list[str]  # tables of which we ourselves see only some rows: neither owner nor exempt
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the database."""
+
+    due: int  # deliveries that might be sent now; at most COUNTED_MAX are counted
+    oldest_due: datetime | None
+    disabled: int  # destinations that are switched off, by whom ever
+    failing: int  # destinations that are parked for failing
+    dead_letters: int
+
+
+def server(session: Session) -> Server:
+    """Version, durability, room, clock."""
+    row: Any = session.execute(_SERVER).one()
+    names = ("fsync", "synchronous_commit", "full_page_writes")
+    return Server(
+        version=row.version,
+        encoding=row.encoding,
+        settings={name: getattr(row, name) for name in names},
+        now=row.now,
+        connections_max=row.connections_max,
+        connections_used=row.connections_used,
+        locks=row.locks,
+        prepared=row.prepared,
+    )
+
+
+_SERVER = sa.text("""
+SELECT current_setting('server_version_num')::int AS version,
+  current_setting('server_encoding') AS encoding,
+  current_setting('fsync') AS fsync,
+  current_setting('synchronous_commit') AS synchronous_commit,
+  current_setting('full_page_writes') AS full_page_writes,
+  clock_timestamp() AS now,
+  current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int AS connections_max,
+  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+    AS connections_used,
+  current_setting('max_locks_per_transaction')::int
+    * (current_setting('max_connections')::int
+       + current_setting('max_prepared_transactions')::int) AS locks,
+  (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()) AS prepared
+""")
+
+
+def long_transactions(session: Session, seconds: int) -> list[Long]:
+    """Transactions in this database that have been open for longer, the oldest first."""
+    rows = session.execute(_LONG, {"seconds": seconds})
+    return [Long(row.pid, row.seconds, row.application_name or "?", row.writes) for row in rows]
+
+
+_LONG = sa.text("""
+SELECT pid, application_name, backend_xid IS NOT NULL AS writes,
+  extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND clock_timestamp() - xact_start > make_interval(secs => :seconds)
+ORDER BY xact_start
+""")
+
+
+def guard(session: Session) -> Guard:
+    """The role that requests take, and what it may reach."""
+    row: Any = session.execute(_ROLE, {"role": ROLE}).one()
+    ungranted = session.execute(_UNGRANTED, {"role": ROLE}).scalars() if row.is_there else ()
+    return Guard(row.is_there, row.is_ours, list(ungranted), list(session.scalars(_HIDDEN)))
+
+
+_ROLE = sa.text("""
+SELECT count(*) > 0 AS is_there,
+  coalesce(bool_or(pg_has_role(current_user, oid, 'MEMBER')), false) AS is_ours
+FROM pg_roles WHERE rolname = :role
+""")
+_TABLES = "relrowsecurity AND relnamespace = 'public'::regnamespace"
+# As models/db/tenant_isolation.py lets it: what the audit log holds stays as it was written.
+_UNGRANTED = sa.text(f"""
+SELECT relname FROM pg_class
+WHERE {_TABLES} AND relname <> 'api_keys' AND NOT (
+  has_table_privilege(:role, oid, 'SELECT') AND has_table_privilege(:role, oid, 'INSERT')
+  AND (relname = 'audit_log' OR has_table_privilege(:role, oid, 'UPDATE')
+       AND has_table_privilege(:role, oid, 'DELETE')))
+ORDER BY relname
+""")  # noqa: S608 - fragments of this file
+_HIDDEN = sa.text(f"""
+SELECT relname FROM pg_class WHERE {_TABLES} AND row_security_active(oid) ORDER BY relname
+""")  # noqa: S608 - fragments of this file
+
+
+def days(session: Session, table: str) -> list[date]:
+    """The days for which a table has a partition, in order."""
+    rows = session.execute(_DAYS, {"table": table})
+    return [datetime.strptime(row.day, "%Y%m%d").date() for row in rows]  # noqa: DTZ007 - a day
+
+
+_DAYS = sa.text("""
+SELECT right(c.relname, 8) AS day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = to_regclass(:table) AND c.relname ~ '_[0-9]{8}$' ORDER BY 1
+""")
+
+
+def strays(session: Session, tables: Sequence[str]) -> list[str]:
+    """Those of some tables whose rows did not all find the partition of their day."""
+    questions = [f"EXISTS (SELECT FROM {table}_default) AS {table}" for table in tables]
+    row: Any = session.execute(sa.text(f"SELECT {', '.join(questions)}")).one()
+    return [table for table in tables if getattr(row, table)]
+
+
+def backlog(session: Session, now: datetime) -> Backlog:
+    """What waits: deliveries, failing destinations, dead letters."""
+    row: Any = session.execute(_BACKLOG, {"now": now, "most": COUNTED_MAX}).one()
+    return Backlog(row.due, row.oldest_due, row.disabled, row.failing, row.dead_letters)
+
+
+# Those of a destination that is disabled or parked are not due: they wait for it.
+_BACKLOG = sa.text("""
+WITH due AS (
+  SELECT d.next_attempt_at FROM deliveries_pending d
+  JOIN webhooks w ON w.tenant_id = d.tenant_id AND w.id = d.webhook_id AND w.is_enabled
+  LEFT JOIN webhook_health h ON h.tenant_id = d.tenant_id AND h.webhook_id = d.webhook_id
+  WHERE d.next_attempt_at <= :now AND (h.parked_until IS NULL OR h.parked_until <= :now)
+  LIMIT :most)
+SELECT (SELECT count(*) FROM due) AS due,
+  (SELECT min(next_attempt_at) FROM due) AS oldest_due,
+  (SELECT count(*) FROM webhooks WHERE NOT is_enabled) AS disabled,
+  (SELECT count(*) FROM webhook_health WHERE parked_until IS NOT NULL) AS failing,
+  (SELECT count(*) FROM dead_letters WHERE status = 'dead') AS dead_letters
+""")
+
+
+# -- after a restore -------------------------------------------------------------------------
+
+# Of each tenant only the last fact in the order of the feed, by its index.
+_AHEAD = sa.text("""
+SELECT count(*) FROM tenants t CROSS JOIN LATERAL (
+  SELECT xid FROM facts f WHERE f.tenant_id = t.id ORDER BY f.xid DESC LIMIT 1) newest
+WHERE newest.xid >= pg_snapshot_xmax(pg_current_snapshot())
+""")
+
+
+def tenants_ahead(session: Session) -> int:
+    """How many tenants have facts of transactions that this server has not come to.
+
+    They were written by another one: a backup was restored. The feed does not show them.
+    """
+    return int(session.execute(_AHEAD).scalar_one())
+
+
+def renumber_facts(session: Session) -> int:
+    """Give every fact the number of a transaction long past; return how many there were.
+
+    Their order in the feed is that of their ids from then on. Cursors of before lose their
+    meaning: readers begin again.
+    """
+    take_longer(session, 0)
+    return session.execute(sa.text("UPDATE facts SET xid = '3' WHERE xid <> '3'")).rowcount

@@ -1,0 +1,52 @@
+"""What a monitor asks of the database at each scrape: few rows, by indexes, with a time-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.operator import diagnosis
+from models.operator.diagnosis import Backlog
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """One look at the database."""
+
+    backlog: Backlog
+    destinations: int  # switched on and not parked
+    parked: int
+    disabled: int
+    dead_letters: dict[str, int]  # by kind
+    schema: str
+
+
+def read(session: Session, now: datetime) -> Gauges:
+    """Look once. Raises what the database does when it does not answer."""
+    row: Any = session.execute(_DESTINATIONS).one()
+    letters = session.execute(_DEAD)
+    return Gauges(
+        backlog=diagnosis.backlog(session, now),
+        destinations=row.closed,
+        parked=row.parked,
+        disabled=row.disabled,
+        dead_letters={one.kind: one.letters for one in letters},
+        schema=str(session.execute(_SCHEMA).scalar_one()),
+    )
+
+
+_DESTINATIONS = sa.text("""
+SELECT count(*) FILTER (WHERE w.is_enabled AND h.parked_until IS NULL) AS closed,
+  count(*) FILTER (WHERE w.is_enabled AND h.parked_until IS NOT NULL) AS parked,
+  count(*) FILTER (WHERE NOT w.is_enabled) AS disabled
+FROM webhooks w
+LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
+""")
+_DEAD = sa.text(
+    "SELECT kind, count(*) AS letters FROM dead_letters WHERE status = 'dead' GROUP BY kind"
+)
+_SCHEMA = sa.text("SELECT version_num FROM alembic_version")

@@ -1,0 +1,123 @@
+"""What followed from one write: its facts, their deliveries, and the attempts at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import Session
+from models.delivery.delivery_log import SKEW, floor
+
+FACTS_MAX = 100  # of one write: a tick, its milestones, and what these gave
+ROWS_MAX = 1_000  # deliveries, and attempts at them
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact that names the write."""
+
+    id: UUID
+    type: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Where a fact goes, and how far that is."""
+
+    fact_id: UUID
+    webhook_id: UUID
+    status: str
+    attempts: int
+    next_attempt_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try."""
+
+    id: UUID
+    fact_id: UUID
+    webhook_id: UUID
+    number: int
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+
+
+def facts(session: Session, person: tuple[int, int], write_id: UUID) -> list[Fact]:
+    """The facts about a participant (tenant, internal id) that name a write, oldest first."""
+    values = {
+        "tenant_id": person[0],
+        "participant_id": person[1],
+        "first": _first(write_id),
+        "write_id": str(write_id),
+        "limit": FACTS_MAX,
+    }
+    return [Fact(row.id, row.type, row.sequence) for row in session.execute(_FACTS, values)]
+
+
+_FACTS = sa.text("""
+SELECT id, type, sequence FROM facts
+WHERE tenant_id = :tenant_id AND participant_id = :participant_id AND id >= :first
+  AND position(:write_id IN body) > 0
+ORDER BY sequence LIMIT :limit
+""")
+
+
+def deliveries(session: Session, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Delivery]:
+    """Where some facts go, and how far that is."""
+    if not fact_ids:
+        return []
+    rows = session.execute(_DELIVERIES, _of(tenant_id, fact_ids))
+    return [
+        Delivery(row.fact_id, row.webhook_id, row.status, row.attempts, row.next_attempt_at)
+        for row in rows
+    ]
+
+
+_DELIVERIES = sa.text("""
+SELECT fact_id, webhook_id, status, attempts, next_attempt_at FROM deliveries
+WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_ids AS uuid[]))
+ORDER BY fact_id, webhook_id LIMIT :limit
+""")
+
+
+def attempts(session: Session, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Attempt]:
+    """The attempts at some facts that are still kept, oldest first."""
+    if not fact_ids:
+        return []
+    values = _of(tenant_id, fact_ids) | {"first": _first(min(fact_ids))}
+    return [
+        Attempt(
+            row.id,
+            row.fact_id,
+            row.webhook_id,
+            row.number,
+            row.status_code,
+            row.error,
+            row.duration_ms,
+        )
+        for row in session.execute(_ATTEMPTS, values)
+    ]
+
+
+_ATTEMPTS = sa.text("""
+SELECT id, fact_id, webhook_id, number, status_code, error, duration_ms FROM attempts
+WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_ids AS uuid[])) AND id >= :first
+ORDER BY id LIMIT :limit
+""")
+
+
+def _of(tenant_id: int, fact_ids: Sequence[UUID]) -> dict[str, object]:
+    return {"tenant_id": tenant_id, "fact_ids": list(fact_ids), "limit": ROWS_MAX}
+
+
+def _first(of: UUID) -> UUID:
+    """Nothing that follows from a row lies in a partition before this."""
+    return floor(clock.to_us(clock.from_us(ids.issued_at_us(of)) - SKEW))

@@ -1,0 +1,1 @@
+"""What is read, exported and erased of participants."""

@@ -1,0 +1,115 @@
+"""Streaks at risk: who loses a streak unless the current period is recorded (contract §3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.rules.periods import period_at
+from models.rules.streaks import live
+from models.streaks.states import State, Streak, state_of_row
+
+# A page ends when it is full, or when it has cost this much: tens of milliseconds when nobody is
+# at risk, about a second when every state has to be looked at and few are.
+_CANDIDATES = 200  # rows of one statement: twice the longest page
+_SCANNED = 20_000  # states that one statement looks at, whether or not they are candidates
+_STATEMENTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a page is to hold."""
+
+    now_us: int
+    min_count: int
+    limit: int
+    after: int = 0  # the place of a participant; 0 is before the first
+
+
+@dataclass(frozen=True, slots=True)
+class AtRisk:
+    """A participant whose streak breaks at the end of the current period."""
+
+    place: int
+    participant_id: str
+    participant_zone: str | None
+    zone: str | None  # the one whose calendar counts
+    state: State
+    breaks_at: int  # the period at whose start it breaks
+
+
+def page(session: Session, streak: Streak, wanted: Wanted) -> tuple[Sequence[AtRisk], int | None]:
+    """The next participants at risk, and the place to go on after; None after the last.
+
+    Those who are not active are left out: their writes are rejected, so nothing can save them.
+    The page may hold fewer than the limit although more follow.
+    """
+    found: list[AtRisk] = []
+    after = wanted.after
+    for _ in range(_STATEMENTS):
+        rows = _candidates(session, streak, wanted, after)
+        found += [one for row in rows if (one := _decided(row, streak, wanted))]
+        if len(found) > wanted.limit:
+            return found[: wanted.limit], found[wanted.limit - 1].place
+        if len(rows) < _CANDIDATES and not (rows and rows[-1].nth == _SCANNED):
+            return found, None
+        after = rows[-1].participant_id
+    return found, after
+
+
+# A superset of those at risk, who are decided on by the rules: in any zone the current period is at
+# most one away from that in UTC. A state that was walked under older rules has a grace of its own.
+# The last state looked at is returned in any case: it says where to go on.
+_SELECT = """
+    SELECT s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded,
+      s.current_count, s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at,
+      s.last_timezone, NULL AS place, s.is_watched, s.nth, p.external_id, p.timezone, p.status
+    FROM (
+      SELECT *, row_number() OVER (ORDER BY participant_id) AS nth FROM streak_states
+      WHERE tenant_id = :tenant_id AND streak_id = :streak_id AND participant_id > :after
+      ORDER BY participant_id LIMIT :scanned
+    ) s
+    JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
+    WHERE s.nth = :scanned OR CASE
+      WHEN s.revision <> :revision
+        THEN upper(s.recorded) BETWEEN :current - 1 - :grace_periods AND :current + 1
+      WHEN s.current_count < :min_count THEN false
+      WHEN s.last_timezone IS NULL AND NOT :is_local
+        THEN upper(s.recorded) + s.grace_remaining = :current
+      ELSE upper(s.recorded) + s.grace_remaining BETWEEN :current - 1 AND :current + 1 END
+    ORDER BY s.participant_id LIMIT :candidates
+    """
+
+
+def _candidates(session: Session, streak: Streak, wanted: Wanted, after: int) -> Sequence[Any]:
+    return session.execute(
+        sa.text(_SELECT),
+        {
+            "tenant_id": streak.tenant_id,
+            "streak_id": streak.id,
+            "after": after,
+            "revision": streak.revision,
+            "grace_periods": streak.rules.grace_periods,
+            "min_count": wanted.min_count,
+            "is_local": streak.boundary == "participant",
+            "current": period_at(streak.period, wanted.now_us, None),
+            "scanned": _SCANNED,
+            "candidates": _CANDIDATES,
+        },
+    ).all()
+
+
+def _decided(row: Any, streak: Streak, wanted: Wanted) -> AtRisk | None:
+    """The candidate in a row, if the rules say that it is at risk now."""
+    if row.status != "ACTIVE":
+        return None
+    state = state_of_row(row, streak)
+    zone = streak.zone(state.last_zone, row.timezone)
+    now = live(state.standing, streak.rules, period_at(streak.period, wanted.now_us, zone))
+    if now.status != "at_risk" or now.count < wanted.min_count or now.breaks_at is None:
+        return None
+    return AtRisk(row.participant_id, row.external_id, row.timezone, zone, state, now.breaks_at)

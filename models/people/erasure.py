@@ -1,0 +1,229 @@
+"""Erasing a person: everything about them goes; a tombstone keeps out what arrives late.
+
+Accepted writes may still be in the queue when their person is erased. The tombstone is a keyed
+digest of the external id and an instant: whoever creates a participant of that id later stores the
+instant in `participants.erased_at`, and writes accepted until then are rejected.
+
+The race between an erasure and whoever creates the participant has a referee, the unique key:
+
+1. The erasure always holds the participant's row: where there is none, it inserts one (and deletes
+   it again). Two who insert the same key wait for one another.
+2. Whoever creates a participant reads the tombstone in a *later statement* than its insert, in the
+   same transaction. If the erasure was first, the insert waited for its commit and the later
+   statement sees the tombstone. If the insert was first, the erasure waits for that commit and
+   deletes what it brought. A read before the insert, or in the same statement, would miss an
+   erasure that commits while the insert waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, db
+from models.db import Session, array, run
+from models.identity.tenants import Tenant
+from models.leaderboards import entries
+
+DigestKey = tuple[int, bytes]  # tenant, digest
+
+DIGEST_BYTES = 16
+STATEMENT_SECONDS = 30  # a person of years takes longer than the API's usual limit
+FACTS_MAX = 1_000  # ids in one statement
+_ERASURE_LOCK = 7_301_118  # any number, the same in every release: one erases at a time
+_HOLD_ROUNDS_MAX = 5  # a row that comes and goes between two statements: look again
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """An erasure: writes accepted until its instant are the erased person's."""
+
+    erased_at: datetime
+    was_known: bool  # False: there was nothing but perhaps writes on their way
+
+
+def digest(secret: bytes, external_id: str) -> bytes:
+    """What is kept of an erased external id: 16 bytes, meaningless without the tenant's secret."""
+    return blake2b(
+        external_id.encode(), key=secret, digest_size=DIGEST_BYTES, person=b"erasure"
+    ).digest()
+
+
+# -- tombstones ------------------------------------------------------------------------------
+
+_SINCE = """
+    SELECT e.tenant_id, e.digest, e.erased_at
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(digests)s AS text[])) AS k (tenant_id, digest)
+    JOIN erasures e ON e.tenant_id = k.tenant_id AND e.digest = decode(k.digest, 'hex')
+    """
+
+
+def since(session: Session, keys: Sequence[DigestKey]) -> dict[DigestKey, int]:
+    """When those of some (tenant, digest) were last erased, in microseconds; others are missing.
+
+    To be read after the participants were created, in a statement of its own (see above). A write
+    is the erased person's when `ids.issued_at_us(write.id) < erased_us`.
+    """
+    rows = run(
+        session,
+        _SINCE,
+        {
+            "tenants": array(tenant_id for tenant_id, _ in keys),
+            "digests": array(one.hex() for _, one in keys),
+        },
+    )
+    return {(tenant_id, bytes(one)): clock.to_us(at) for tenant_id, one, at in rows}
+
+
+def last(session: Session, tenant: Tenant, external_id: str) -> datetime | None:
+    """When an external id was last erased; None when never, or longer ago than tombstones are kept.
+
+    To be read after the participant was created, in a statement of its own (see above).
+    """
+    key = (tenant.id, digest(tenant.tick_secret, external_id))
+    erased_us = since(session, [key]).get(key)
+    return None if erased_us is None else clock.from_us(erased_us)
+
+
+def purge(session: Session, before: datetime) -> int:
+    """Forget every tenant's tombstones of erasures before an instant; return how many."""
+    return session.execute(
+        sa.text("DELETE FROM erasures WHERE erased_at < :before"), {"before": before}
+    ).rowcount
+
+
+# -- erasing ---------------------------------------------------------------------------------
+
+
+def erase(session: Session, tenant: Tenant, external_id: str) -> Erased:
+    """Delete a person and everything about them, and write the tombstone; the caller commits.
+
+    1. Wait for other erasures: each locks every day of every ledger, and of several at once the
+       server's table of locks would overflow.
+    2. Hold the person's row: a batch that has it ends first and what it wrote is deleted here, one
+       that comes later waits for our commit, finds nobody and meets the tombstone.
+    3. Only now read the clock: what was accepted until the request came is before that instant.
+    4. Delete. Deliveries go before attempts: a deliverer logs an attempt under the lock of its
+       delivery, so that it is either seen here or not written.
+
+    Raises what `is_contended` knows when a deliverer was in the way: then try again.
+    """
+    db.take_longer(session, STATEMENT_SECONDS)
+    session.execute(_BY_INDEX)
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
+    person_id, was_there = _hold(session, tenant.id, external_id)
+    erased_at = _next_millisecond(clock.now_us())
+    _write_tombstone(session, tenant, external_id, erased_at)
+    if was_there:
+        entries.forget(session, tenant.id, person_id)
+        _delete_facts(session, tenant.id, person_id)
+        _delete_ledgers(session, tenant.id, person_id)
+    _delete_person(session, tenant.id, person_id)
+    letters = _delete_letters(session, tenant.id, external_id)
+    return Erased(erased_at, was_there or letters > 0)
+
+
+# By index whatever the statistics say: those of a queue and of a day just begun are always wrong.
+_BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
+_INSERT = sa.text("""
+INSERT INTO participants (tenant_id, external_id) VALUES (:tenant_id, :external_id)
+ON CONFLICT (tenant_id, external_id) DO NOTHING RETURNING id
+""")
+_LOCK = sa.text("""
+SELECT id FROM participants WHERE tenant_id = :tenant_id AND external_id = :external_id FOR UPDATE
+""")
+
+
+def _hold(session: Session, tenant_id: int, external_id: str) -> tuple[int, bool]:
+    """Lock the person's row, and say whether it was there before."""
+    values = {"tenant_id": tenant_id, "external_id": external_id}
+    for _ in range(_HOLD_ROUNDS_MAX):
+        for statement, was_there in ((_LOCK, True), (_INSERT, False)):
+            person_id = session.execute(statement, values).scalar_one_or_none()
+            if person_id is not None:
+                return person_id, was_there
+    raise RuntimeError("a participant could not be locked")
+
+
+def _next_millisecond(now_us: int) -> datetime:
+    """The instant from which on the id is free again: ids of writes count in milliseconds."""
+    return clock.from_us((now_us // 1_000 + 1) * 1_000)
+
+
+_TOMBSTONE = sa.text("""
+INSERT INTO erasures AS e (tenant_id, digest, erased_at) VALUES (:tenant_id, :digest, :erased_at)
+ON CONFLICT (tenant_id, digest) DO UPDATE SET erased_at = GREATEST(e.erased_at, EXCLUDED.erased_at)
+""")
+
+
+def _write_tombstone(
+    session: Session, tenant: Tenant, external_id: str, erased_at: datetime
+) -> None:
+    values = {
+        "tenant_id": tenant.id,
+        "digest": digest(tenant.tick_secret, external_id),
+        "erased_at": erased_at,
+    }
+    session.execute(_TOMBSTONE, values)
+
+
+_FACTS = sa.text("""
+DELETE FROM facts WHERE tenant_id = :tenant_id AND participant_id = :participant_id RETURNING id
+""")
+# The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+_DELIVERIES = sa.text("""
+DELETE FROM deliveries WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_ids AS uuid[]))
+  AND fact_id BETWEEN :first AND :last
+""")
+_ATTEMPTS = sa.text("""
+DELETE FROM attempts WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_ids AS uuid[]))
+""")
+
+
+def _delete_facts(session: Session, tenant_id: int, person_id: int) -> None:
+    rows = session.execute(_FACTS, {"tenant_id": tenant_id, "participant_id": person_id})
+    fact_ids: list[UUID] = sorted(rows.scalars())
+    for start in range(0, len(fact_ids), FACTS_MAX):
+        some = fact_ids[start : start + FACTS_MAX]
+        values = {"tenant_id": tenant_id, "fact_ids": some, "first": some[0], "last": some[-1]}
+        session.execute(_DELIVERIES, values)
+        session.execute(_ATTEMPTS, values)
+
+
+_LEDGERS = (
+    "ticks", "awards", "point_transactions", "tier_changes", "reward_claims", "rejections",
+)  # fmt: skip
+
+
+def _delete_ledgers(session: Session, tenant_id: int, person_id: int) -> None:
+    for table in _LEDGERS:
+        session.execute(
+            sa.text(
+                f"DELETE FROM {table}"  # noqa: S608 - a name of the line above
+                " WHERE tenant_id = :tenant_id AND participant_id = :participant_id"
+            ),
+            {"tenant_id": tenant_id, "participant_id": person_id},
+        )
+
+
+def _delete_person(session: Session, tenant_id: int, person_id: int) -> None:
+    """The row itself; streak states, badges, progress and enrolments refer to it and go with it."""
+    session.execute(
+        sa.text("DELETE FROM participants WHERE tenant_id = :tenant_id AND id = :participant_id"),
+        {"tenant_id": tenant_id, "participant_id": person_id},
+    )
+
+
+def _delete_letters(session: Session, tenant_id: int, external_id: str) -> int:
+    return session.execute(
+        sa.text(
+            "DELETE FROM dead_letters"
+            " WHERE tenant_id = :tenant_id AND participant_id = :external_id"
+        ),
+        {"tenant_id": tenant_id, "external_id": external_id},
+    ).rowcount

@@ -1,0 +1,190 @@
+"""What a tenant holds, row after row, for whoever takes it elsewhere: one snapshot, streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session
+from models.people.personal_data import plain
+from models.rules.periods import key_of, period_at
+from models.streaks import states as streaks
+
+ROWS_AT_ONCE = 1_000  # held in memory
+
+_PARTICIPANTS = """
+    SELECT p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone, p.status, p.tags,
+      p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at,
+      p.created_at,
+      (SELECT json_agg(json_build_object('name', d.name, 'enrolled_at',
+         to_char(e.enrolled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+         ORDER BY e.enrolled_at, d.id)
+       FROM participant_programs e
+       JOIN programs d ON d.tenant_id = e.tenant_id AND d.id = e.program_id
+       WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id) AS programs
+    FROM participants p WHERE p.tenant_id = :tenant_id ORDER BY p.id
+"""
+_BALANCES = """
+    SELECT p.external_id AS participant_id, p.points_earned AS total_earned,
+      p.points_spent AS total_spent, p.points_earned - p.points_spent AS balance,
+      t.code AS tier_code, p.tier_achieved_at
+    FROM participants p LEFT JOIN tiers t ON t.tenant_id = p.tenant_id AND t.id = p.tier_id
+    WHERE p.tenant_id = :tenant_id AND (p.points_earned > 0 OR p.tier_id IS NOT NULL)
+    ORDER BY p.id
+"""
+_AWARDS = """
+    SELECT p.external_id AS participant_id, d.code AS badge_code, e.earned_at, e.metadata,
+      e.award_id::text AS award_id
+    FROM participant_badges e
+    JOIN participants p ON p.tenant_id = e.tenant_id AND p.id = e.participant_id
+    JOIN badges d ON d.tenant_id = e.tenant_id AND d.id = e.badge_id
+    WHERE e.tenant_id = :tenant_id ORDER BY e.participant_id, e.badge_id
+"""
+_CLAIMS = """
+    SELECT p.external_id AS participant_id, d.code AS reward_code, c.id AS claimed_at,
+      c.points_deducted, c.balance_after, c.metadata, c.id::text AS claim_id
+    FROM reward_claims c
+    JOIN participants p ON p.tenant_id = c.tenant_id AND p.id = c.participant_id
+    JOIN rewards d ON d.tenant_id = c.tenant_id AND d.id = c.reward_id
+    WHERE c.tenant_id = :tenant_id ORDER BY c.id
+"""
+_CHALLENGES = """
+    SELECT p.external_id AS participant_id, d.code AS challenge_code, g.progress, g.completed_at,
+      d.target, g.updated_at
+    FROM challenge_progress g
+    JOIN participants p ON p.tenant_id = g.tenant_id AND p.id = g.participant_id
+    JOIN challenges d ON d.tenant_id = g.tenant_id AND d.id = g.challenge_id
+    WHERE g.tenant_id = :tenant_id ORDER BY g.participant_id, g.challenge_id
+"""
+_STATES = f"""
+    SELECT {streaks.STATE_COLUMNS}, p.external_id
+    FROM streak_states s
+    JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
+    WHERE s.tenant_id = :tenant_id ORDER BY s.participant_id, s.streak_id
+"""  # noqa: S608 - a constant of this package
+_TICKS = """
+    SELECT t.id, p.external_id, d.code, d.period AS kind, t.period, t.occurred_at, t.timezone,
+      t.metadata, t.outcome, t.new_count, p.timezone AS participant_timezone, d.boundary
+    FROM ticks t
+    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
+    JOIN streaks d ON d.tenant_id = t.tenant_id AND d.id = t.streak_id
+    WHERE t.tenant_id = :tenant_id ORDER BY t.id
+"""
+
+
+def participants(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Everybody, in the order in which they came."""
+    for row in _stream(session, _PARTICIPANTS, tenant_id):
+        yield {
+            "participant_id": row.external_id,
+            "display_name": row.display_name,
+            "avatar_url": row.avatar_url,
+            "attributes": _json(row.attributes),
+            "timezone": row.timezone,
+            "status": row.status,
+            "tags": list(row.tags),
+            "programs": row.programs or [],
+            "total_events": row.total_events,
+            "points_earned": row.points_earned,
+            "points_spent": row.points_spent,
+            "first_seen_at": _instant(row.first_seen_at),
+            "last_seen_at": _instant(row.last_seen_at),
+            "created_at": _instant(row.created_at),
+        }
+
+
+def balances(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Who has or ever had points, or is in a tier."""
+    return map(plain, _stream(session, _BALANCES, tenant_id))
+
+
+def awards(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Who has which badge, since when."""
+    return map(plain, _stream(session, _AWARDS, tenant_id))
+
+
+def claims(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Who claimed which reward, in the order of acceptance."""
+    return map(plain, _stream(session, _CLAIMS, tenant_id))
+
+
+def challenges(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """How far everybody is in what they have begun."""
+    return map(plain, _stream(session, _CHALLENGES, tenant_id))
+
+
+def states(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """Every state, with the set of recorded periods of which it is a function: `recorded` holds
+    the first and the last key of each run."""
+    definitions = {one.id: one for one in streaks.all_of(session, tenant_id)}
+    for row in _stream(session, _STATES, tenant_id):
+        streak = definitions[row.streak_id]
+        state = streaks.state_of_row(row, streak)
+        kind = streak.period
+        yield {
+            "participant_id": row.external_id,
+            "streak_code": streak.code,
+            "period": kind,
+            "count": state.standing.count,
+            "longest_count": state.standing.longest,
+            "grace_remaining": state.standing.grace_remaining,
+            "last_recorded_at": clock.to_text(state.last_recorded_us),
+            "recorded": [
+                [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges
+            ],
+        }
+
+
+def ticks(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+    """The ledger, as far as it is kept, in the order of acceptance; `unbroken import` reads it."""
+    for row in _stream(session, _TICKS, tenant_id):
+        yield {
+            "participant_id": row.external_id,
+            "streak_code": row.code,
+            "timestamp": _instant(row.occurred_at),
+            "timezone": row.timezone,
+            "counted_timezone": _counted_timezone(row),
+            "metadata": _json(row.metadata),
+            "tick_id": str(row.id),
+            "period_key": key_of(row.kind, row.period),
+            "outcome": row.outcome,
+            "new_count": row.new_count,
+        }
+
+
+# Where no zone that is known put a day there, its participant has moved since. Of all zones these
+# have the latest and the earliest calendar: one of them has the day.
+_FURTHEST = ("Etc/GMT-14", "Etc/GMT+12")
+
+
+def _counted_timezone(row: Any) -> str:
+    """A zone by whose calendar the tick counts for the period that it did count for."""
+    local = (row.participant_timezone, "UTC")
+    known = local if row.boundary == "participant" else reversed(local)
+    instant_us = clock.to_us(row.occurred_at)
+    for zone in filter(None, (row.timezone, *known, *_FURTHEST)):
+        if period_at(row.kind, instant_us, zone) == row.period:
+            return str(zone)
+    raise ValueError(f"tick {row.id} is in a period that no calendar has at its instant")
+
+
+def _stream(session: Session, statement: str, tenant_id: int) -> Iterator[Any]:
+    """Rows by a cursor of the server, in the transaction of the caller."""
+    found = session.execute(
+        sa.text(statement),
+        {"tenant_id": tenant_id},
+        execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
+    )
+    yield from found
+
+
+def _instant(at: Any) -> str | None:
+    return None if at is None else clock.isoformat(at)
+
+
+def _json(text: str | None) -> Mapping[str, Any] | None:
+    return None if text is None else json.loads(text)

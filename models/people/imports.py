@@ -1,0 +1,397 @@
+"""What participants bring along from elsewhere: profiles, opening balances, claims, progress.
+
+Each function writes the rows of one request in the caller's transaction and says of each row
+whether it changed anything. Read again, the same rows change nothing: a profile is what it says, a
+balance is opened once, a claim has an id of its own, and progress only rises.
+
+No fact tells of any of it, no prize is given and no stock is taken. Participants are locked in key
+order, as batches of the drain lock them, so that no live write comes in between. A participant who
+was erased and is imported afterwards is a new one; writes accepted before the erasure stay out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import Session, array, run
+from models.definitions import challenges, rewards
+from models.definitions.challenges import Progress
+from models.identity import participants
+from models.identity.participants import Participant
+from models.identity.tenants import Tenant
+from models.ledgers import tier_changes
+from models.ledgers.points import ACCOUNTS, Kind
+from models.ledgers.tier_changes import Source, Tier
+from models.people import erasure
+from models.rules.tiers import reached
+
+Outcome = Literal["imported", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a row was not imported: a code of the API's, and what it says."""
+
+    code: str
+    detail: str
+
+
+Result = Outcome | Refusal
+
+
+def _held(session: Session, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
+    """The participants of some external ids, locked, created where they are missing."""
+    found = participants.lock(session, {(tenant.id, name) for name in names})
+    created = {key[1]: one for key, one in found.items() if one.is_created}
+    if created:
+        _remember_erasures(session, tenant, created)
+    return {key[1]: one for key, one in found.items()}
+
+
+def _remember_erasures(
+    session: Session, tenant: Tenant, created: Mapping[str, Participant]
+) -> None:
+    """A statement after the insert, which may have waited for an erasure.
+
+    See models/people/erasure.py.
+    """
+    digests = {
+        (tenant.id, erasure.digest(tenant.tick_secret, name)): one for name, one in created.items()
+    }
+    found = erasure.since(session, list(digests))
+    for key, erased_us in found.items():
+        digests[key].erased_us = erased_us
+    participants.keep_erasures(session, [digests[key] for key in found])
+
+
+# -- opening balances ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The points that a participant had elsewhere, and the tier."""
+
+    participant_id: str
+    total_earned: int
+    total_spent: int  # at most as many
+    tier_code: str | None = None
+    tier_achieved_us: int | None = None
+
+
+def open_balances(session: Session, tenant: Tenant, items: Sequence[Balance]) -> list[Result]:
+    """Add each balance to what its participant has, once: two movements, and the tier."""
+    opening = _Opening(tenant, tier_changes.definitions.all_of(session, tenant.id))
+    good = [one for one in items if opening.knows(one)]
+    held = _held(session, tenant, (one.participant_id for one in good)) if good else {}
+    opening.read(session, held.values())
+    results = [opening.open(held, one) for one in items]
+    participants.touch(session, {(tenant.id, name): one for name, one in held.items()})
+    opening.write(session)
+    return results
+
+
+class _Opening:
+    """The opening balances of one request, decided in values."""
+
+    def __init__(self, tenant: Tenant, known: Sequence[Tier]) -> None:
+        self._tenant = tenant
+        self._by_code = {one.code: one for one in known}
+        self._by_id = {str(one.id): one for one in known}
+        self._ladder = [one for one in known if one.is_active and one.award_type == "automatic"]
+        self._opened: dict[int, tuple[int, int]] = {}  # by participant
+        self._fresh: dict[int, tuple[int, int]] = {}
+        self._movements: list[dict[str, Any]] = []
+        self._changes: list[dict[str, Any]] = []
+        self._ids = ids.uuid7s(clock.now_us())
+
+    def read(self, session: Session, people: Iterable[Participant]) -> None:
+        """Whose balance was opened before."""
+        rows = run(
+            session,
+            "SELECT id, opening_earned, opening_spent FROM participants"
+            " WHERE tenant_id = %(tenant_id)s AND id = ANY(CAST(%(ids)s AS bigint[]))"
+            " AND opening_earned IS NOT NULL",
+            {"tenant_id": self._tenant.id, "ids": array(one.id for one in people)},
+        )
+        self._opened = {row[0]: (row[1], row[2]) for row in rows}
+
+    def knows(self, item: Balance) -> bool:
+        """Whether there is a tier of the code that a row names."""
+        return item.tier_code is None or item.tier_code in self._by_code
+
+    def open(self, held: Mapping[str, Participant], item: Balance) -> Result:
+        """Open one balance."""
+        if not self.knows(item):
+            return Refusal("tier_not_found", f"Tier '{item.tier_code}' not found")
+        person = held[item.participant_id]
+        totals = (item.total_earned, item.total_spent)
+        if person.id in self._opened:
+            if self._opened[person.id] == totals:
+                return "unchanged"
+            detail = "{} earned and {} spent were imported before".format(*self._opened[person.id])
+            return Refusal("balance_conflict", f"This balance was opened: {detail}")
+        self._opened[person.id] = self._fresh[person.id] = totals
+        self._move(person, "opening", item.total_earned)
+        self._move(person, "opening_spent", item.total_spent)
+        self._lift(person, item)
+        return "imported"
+
+    def _move(self, person: Participant, kind: Kind, amount: int) -> None:
+        if not amount:
+            return
+        if kind == "opening":
+            person.earned += amount
+        else:
+            person.spent += amount
+        person.is_richer = person.is_changed = True
+        debit, credit = ACCOUNTS[kind]
+        self._movements.append(
+            {
+                "id": str(next(self._ids)), "participant_id": person.id, "kind": kind,
+                "debit": debit, "credit": credit, "amount": amount,
+                "balance_after": person.balance,
+            }
+        )  # fmt: skip
+
+    def _lift(self, person: Participant, item: Balance) -> None:
+        """The tier that the file names, else that to which the points lead; never a lower one."""
+        current = self._by_id.get(person.tier_id or "")
+        level = current.level if current else None
+        named = self._by_code.get(item.tier_code or "")
+        tier = named or reached(self._ladder, level, person.earned)
+        if tier is None or (level is not None and tier.level <= level):
+            return
+        at_us = clock.now_us() if item.tier_achieved_us is None else item.tier_achieved_us
+        source: Source = "assigned" if named else "points"
+        self._changes.append(
+            {
+                "id": str(ids.uuid7(at_us)), "participant_id": person.id, "source": source,
+                "tier_id": str(tier.id), "previous_tier_id": person.tier_id,
+            }
+        )  # fmt: skip
+        person.tier_id, person.tier_us = str(tier.id), at_us
+        person.is_richer = person.is_changed = True
+
+    def write(self, session: Session) -> None:
+        """The ledgers, and whose balance is opened now."""
+        _insert(session, self._tenant.id, "point_transactions", self._movements)
+        _insert(session, self._tenant.id, "tier_changes", self._changes)
+        fresh = [
+            {"id": who, "earned": earned, "spent": spent}
+            for who, (earned, spent) in self._fresh.items()
+        ]
+        session.execute(_OPENED, {"tenant_id": self._tenant.id, "rows": json.dumps(fresh)})
+
+
+_OPENED = sa.text("""
+UPDATE participants p SET opening_earned = k.earned, opening_spent = k.spent
+FROM json_to_recordset(CAST(:rows AS json)) AS k (id bigint, earned bigint, spent bigint)
+WHERE p.tenant_id = :tenant_id AND p.id = k.id
+""")
+
+# COPY, by which batches write, is not for roles that row-level security holds.
+_INSERT = {
+    "point_transactions": sa.text("""
+INSERT INTO point_transactions
+  (tenant_id, id, participant_id, kind, debit, credit, amount, balance_after)
+SELECT :tenant_id, id, participant_id, kind, debit, credit, amount, balance_after
+FROM json_to_recordset(CAST(:rows AS json)) AS k (id uuid, participant_id bigint, kind text,
+  debit text, credit text, amount bigint, balance_after bigint)
+RETURNING id::text
+"""),
+    "tier_changes": sa.text("""
+INSERT INTO tier_changes (tenant_id, id, participant_id, tier_id, previous_tier_id, source, reason)
+SELECT :tenant_id, id, participant_id, tier_id, previous_tier_id, source, 'opening balance'
+FROM json_to_recordset(CAST(:rows AS json)) AS k (id uuid, participant_id bigint, tier_id uuid,
+  previous_tier_id uuid, source text)
+RETURNING id::text
+"""),
+    "reward_claims": sa.text("""
+INSERT INTO reward_claims
+  (tenant_id, id, participant_id, reward_id, points_deducted, balance_after, metadata)
+SELECT :tenant_id, id, participant_id, reward_id, points_deducted, balance_after, metadata
+FROM json_to_recordset(CAST(:rows AS json)) AS k (id uuid, participant_id bigint, reward_id uuid,
+  points_deducted bigint, balance_after bigint, metadata text)
+ON CONFLICT DO NOTHING RETURNING id::text
+"""),
+}
+
+
+def _insert(
+    session: Session, tenant_id: int, table: str, rows: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """Insert rows of a ledger; return the ids of those that were not there."""
+    if not rows:
+        return set()
+    values = {"tenant_id": tenant_id, "rows": json.dumps(rows)}
+    return set(session.execute(_INSERT[table], values).scalars())
+
+
+# -- claims ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A reward that a participant claimed elsewhere."""
+
+    participant_id: str
+    reward_code: str
+    claimed_us: int
+    points_deducted: int
+    balance_after: int
+    metadata: str | None = None  # JSON as sent
+    claim_id: str | None = None  # of where it comes from: two of one instant are two
+
+
+def add_claims(session: Session, tenant: Tenant, items: Sequence[Claim]) -> list[Result]:
+    """Add claims to the history. They count for the limit of each participant; no points are
+    taken (an opening balance has spent them already), and no stock is."""
+    known = {one.code: str(one.id) for one in rewards.definitions.all_of(session, tenant.id)}
+    good = [one for one in items if one.reward_code in known]
+    held = _held(session, tenant, (one.participant_id for one in good)) if good else {}
+    rows = {
+        one: {
+            "id": str(_claim_id(tenant, one)),
+            "participant_id": held[one.participant_id].id,
+            "reward_id": known[one.reward_code],
+            "points_deducted": one.points_deducted,
+            "balance_after": one.balance_after,
+            "metadata": one.metadata,
+        }
+        for one in good
+    }
+    fresh = _insert(session, tenant.id, "reward_claims", list(rows.values()))
+    results = [_claimed(one, rows, fresh, held) for one in items]
+    participants.touch(session, {(tenant.id, name): one for name, one in held.items()})
+    return results
+
+
+def _claimed(
+    one: Claim,
+    rows: Mapping[Claim, Mapping[str, Any]],
+    fresh: set[str],
+    held: Mapping[str, Participant],
+) -> Result:
+    if one not in rows:
+        return Refusal("reward_not_found", f"Reward '{one.reward_code}' not found")
+    claim_id = rows[one]["id"]
+    if claim_id not in fresh:
+        return "unchanged"
+    fresh.discard(claim_id)  # the same row again in this request
+    person = held[one.participant_id]
+    person.rewards_claimed += 1
+    person.is_richer = person.is_changed = True
+    return "imported"
+
+
+def _claim_id(tenant: Tenant, one: Claim) -> UUID:
+    """An id that says when, and is the same whenever the row is read: that of an export, or one
+    made of what the row says."""
+    text = f"{one.participant_id}\n{one.reward_code}\n{one.claimed_us}"
+    if one.claim_id is not None:
+        given = _uuid(one.claim_id)
+        if given is not None and ids.issued_at_us(given) == one.claimed_us // 1_000 * 1_000:
+            return given
+        text = one.claim_id
+    return ids.derived(one.claimed_us, tenant.tick_secret, text)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if found.version == 7 else None
+
+
+# -- progress --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """How far a participant came in a challenge elsewhere."""
+
+    participant_id: str
+    challenge_code: str
+    progress: int
+    completed_us: int | None = None
+
+
+def raise_progress(session: Session, tenant: Tenant, items: Sequence[Challenge]) -> list[Result]:
+    """Raise progress to what it was, and note completions; no prize is given for them."""
+    known = {one.code: str(one.id) for one in challenges.definitions.all_of(session, tenant.id)}
+    good = [one for one in items if one.challenge_code in known]
+    if not good:
+        return [_no_challenge(one) for one in items]
+    held = _held(session, tenant, (one.participant_id for one in good))
+    people = {(tenant.id, one.id) for one in held.values()}
+    now = challenges.progress(session, people, sorted({known[one.challenge_code] for one in good}))
+    changed: dict[challenges.Key, Progress] = {}
+    results: list[Result] = []
+    for one in items:
+        if one.challenge_code not in known:
+            results.append(_no_challenge(one))
+            continue
+        key = (tenant.id, held[one.participant_id].id, known[one.challenge_code])
+        mine = now.setdefault(key, Progress())
+        raised = _raised(mine, one)
+        results.append("unchanged" if raised == mine else "imported")
+        if raised != mine:
+            now[key] = changed[key] = raised
+    challenges.write(session, changed, clock.now_us())
+    return results
+
+
+def _no_challenge(one: Challenge) -> Refusal:
+    return Refusal("challenge_not_found", f"Challenge '{one.challenge_code}' not found")
+
+
+def _raised(mine: Progress, one: Challenge) -> Progress:
+    completed_us = one.completed_us if mine.completed_us is None else mine.completed_us
+    return Progress(max(mine.progress, one.progress), completed_us)
+
+
+# -- profiles --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When a participant was first known, first seen and last seen elsewhere, in microseconds."""
+
+    id: int
+    created_us: int | None
+    first_us: int | None
+    last_us: int | None
+
+
+_SEEN = sa.text("""
+UPDATE participants p SET created_at = LEAST(p.created_at, k.created_at),
+  first_seen_at = LEAST(p.first_seen_at, k.first_at),
+  last_seen_at = GREATEST(p.last_seen_at, k.last_at)
+FROM json_to_recordset(CAST(:rows AS json))
+  AS k (id bigint, created_at timestamptz, first_at timestamptz, last_at timestamptz)
+WHERE p.tenant_id = :tenant_id AND p.id = k.id
+""")
+
+
+def widen(session: Session, tenant_id: int, seen: Sequence[Seen]) -> None:
+    """Let participants have been there earlier, or later, than this service saw them."""
+    rows = [
+        {
+            "id": one.id, "created_at": _text(one.created_us),
+            "first_at": _text(one.first_us), "last_at": _text(one.last_us),
+        }
+        for one in seen
+    ]  # fmt: skip
+    session.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
+
+
+def _text(instant_us: int | None) -> str | None:
+    return None if instant_us is None else clock.to_text(instant_us)

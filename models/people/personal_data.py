@@ -1,0 +1,313 @@
+"""One person's data: everything that an erasure of that person deletes, section by section.
+
+`SECTIONS` names the tables of each section; a test compares them with the schema and with what
+`models.people.erasure` deletes. Names replace internal numbers, and an instant is RFC 3339 with
+`Z`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import clock, ids
+from models.db import Session
+from models.ledgers.milestones import UNKNOWN_PERIOD
+from models.rules.periods import key_of
+from models.streaks import states
+
+ROWS_AT_ONCE = 1_000  # held in memory, whatever the person's history
+_JSON = frozenset({"attributes", "metadata", "body"})  # columns of JSON text
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose data is read: a participant whose row the reader's transaction holds."""
+
+    tenant_id: int
+    id: int
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One list of the export."""
+
+    name: str
+    tables: tuple[str, ...]  # whose rows it shows
+    rows: Callable[[Session, Subject], Iterator[Row]]
+
+
+_HOLD = sa.text("""
+SELECT id FROM participants WHERE tenant_id = :tenant_id AND external_id = :external_id
+FOR KEY SHARE
+""")
+
+
+def hold(session: Session, tenant_id: int, external_id: str) -> Subject | None:
+    """The participant, or None. An erasure waits for this transaction, batches do not.
+
+    In a snapshot this raises what `db.is_contended` knows when an erasure came first.
+    """
+    session.execute(_BY_INDEX)
+    values = {"tenant_id": tenant_id, "external_id": external_id}
+    found = session.execute(_HOLD, values).scalar_one_or_none()
+    return None if found is None else Subject(tenant_id, found, external_id)
+
+
+# As for an erasure: the statistics of a day that has just begun are always wrong.
+_BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
+
+_PROFILE = sa.text("""
+SELECT p.display_name, p.avatar_url, p.attributes, p.timezone, p.status, p.tags, p.inactive_since,
+  p.total_events, p.points_earned AS total_earned, p.points_spent AS total_spent,
+  p.points_earned - p.points_spent AS balance, p.opening_earned, p.opening_spent,
+  p.rewards_claimed, t.code AS tier_code,
+  p.tier_achieved_at, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at
+FROM participants p
+LEFT JOIN tiers t ON t.tenant_id = p.tenant_id AND t.id = p.tier_id
+WHERE p.tenant_id = :tenant_id AND p.id = :participant_id
+""")
+
+
+def profile(session: Session, subject: Subject) -> Row:
+    """The participant's own row."""
+    return plain(session.execute(_PROFILE, _values(subject)).one())
+
+
+# -- lists -----------------------------------------------------------------------------------
+
+
+def _list(name: str, tables: tuple[str, ...], statement: str) -> Section:
+    """A section that one statement reads, with the names of its columns."""
+
+    def rows(session: Session, subject: Subject) -> Iterator[Row]:
+        return map(plain, _stream(session, statement, subject))
+
+    return Section(name, tables, rows)
+
+
+_MINE = "WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
+
+_PROGRAMS = f"""
+SELECT d.id::text AS program_id, d.name, w.enrolled_at FROM participant_programs w
+JOIN programs d ON d.tenant_id = w.tenant_id AND d.id = w.program_id
+{_MINE} ORDER BY w.enrolled_at, d.id
+"""  # noqa: S608 - a fragment of this file
+_STATES = f"""
+SELECT {states.STATE_COLUMNS}, l.due_at AS review_at FROM streak_states s
+LEFT JOIN streak_deadlines l ON l.tenant_id = s.tenant_id
+  AND l.participant_id = s.participant_id AND l.streak_id = s.streak_id
+WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id ORDER BY s.streak_id
+"""  # noqa: S608 - a constant of this package
+_MILESTONES = f"""
+SELECT d.code AS streak_code, d.period AS kind, w.count, w.period, w.tick_id::text AS tick_id
+FROM streak_milestones w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
+{_MINE} ORDER BY d.code, w.count, w.period
+"""  # noqa: S608 - a fragment of this file
+_TICKS = f"""
+SELECT w.id AS accepted_at, w.id::text AS tick_id, d.code AS streak_code, d.period AS kind,
+  w.period, w.occurred_at AS timestamp, w.timezone, w.metadata, w.outcome, w.new_count,
+  w.previous_count, w.longest_count, w.is_new_record, w.grace_remaining
+FROM ticks w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
+{_MINE} ORDER BY w.id
+"""  # noqa: S608 - a fragment of this file
+_BADGES = f"""
+SELECT d.code AS badge_code, d.name AS badge_name, w.earned_at, w.award_id::text AS award_id,
+  w.metadata
+FROM participant_badges w JOIN badges d ON d.tenant_id = w.tenant_id AND d.id = w.badge_id
+{_MINE} ORDER BY w.earned_at, d.code
+"""  # noqa: S608 - a fragment of this file
+_AWARDS = f"""
+SELECT w.id AS accepted_at, w.id::text AS award_id, d.code AS badge_code, w.earned_at,
+  w.already_earned
+FROM awards w JOIN badges d ON d.tenant_id = w.tenant_id AND d.id = w.badge_id
+{_MINE} ORDER BY w.id
+"""  # noqa: S608 - a fragment of this file
+_POINTS = f"""
+SELECT w.id AS accepted_at, w.id::text AS transaction_id, w.kind,
+  CASE WHEN w.credit = 'available' THEN w.amount ELSE -w.amount END AS amount, w.balance_after,
+  w.debit, w.credit, w.source, w.reason, w.metadata, d.code AS tier_code
+FROM point_transactions w LEFT JOIN tiers d ON d.tenant_id = w.tenant_id AND d.id = w.tier_id
+{_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
+"""  # noqa: S608 - a fragment of this file
+_TIER_CHANGES = f"""
+SELECT w.id AS achieved_at, d.code AS tier_code, o.code AS previous_code, w.source, w.reason,
+  w.metadata
+FROM tier_changes w JOIN tiers d ON d.tenant_id = w.tenant_id AND d.id = w.tier_id
+LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
+{_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
+"""  # noqa: S608 - a fragment of this file
+_CLAIMS = f"""
+SELECT w.id AS claimed_at, w.id::text AS claim_id, d.code AS reward_code, d.name AS reward_name,
+  w.points_deducted, w.balance_after, w.metadata
+FROM reward_claims w JOIN rewards d ON d.tenant_id = w.tenant_id AND d.id = w.reward_id
+{_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
+"""  # noqa: S608 - a fragment of this file
+_CHALLENGES = f"""
+SELECT d.code AS challenge_code, d.name AS challenge_name, w.progress, d.target, w.completed_at,
+  w.updated_at
+FROM challenge_progress w
+JOIN challenges d ON d.tenant_id = w.tenant_id AND d.id = w.challenge_id
+{_MINE} ORDER BY d.code
+"""  # noqa: S608 - a fragment of this file
+_LEADERBOARDS = """
+SELECT d.code AS leaderboard_code, d.name AS leaderboard_name, e.score, e.reached_at,
+  c.participant_id IS NOT NULL AS is_to_be_updated
+FROM leaderboards d
+LEFT JOIN leaderboard_entries e ON e.tenant_id = d.tenant_id AND e.leaderboard_id = d.id
+  AND e.participant_id = :participant_id
+LEFT JOIN leaderboard_changes c ON c.tenant_id = d.tenant_id AND c.leaderboard_id = d.id
+  AND c.participant_id = :participant_id
+WHERE d.tenant_id = :tenant_id AND COALESCE(e.participant_id, c.participant_id) IS NOT NULL
+ORDER BY d.code
+"""
+_REJECTIONS = f"""
+SELECT w.id AS accepted_at, w.id::text AS write_id, w.code, w.detail FROM rejections w
+{_MINE} ORDER BY w.id
+"""  # noqa: S608 - a fragment of this file
+_FACTS = f"SELECT w.body FROM facts w {_MINE} ORDER BY w.sequence"  # noqa: S608 - as above
+
+
+def _states(session: Session, subject: Subject) -> Iterator[Row]:
+    """Each streak with the set of recorded periods: the first and last key of each run."""
+    definitions = {each.id: each for each in states.all_of(session, subject.tenant_id)}
+    for row in _stream(session, _STATES, subject):
+        streak = definitions[row.streak_id]
+        state, kind = states.state_of_row(row, streak), streak.period
+        yield {
+            "streak_code": streak.code,
+            "streak_name": streak.name,
+            "period": kind,
+            "count": state.standing.count,
+            "longest_count": state.standing.longest,
+            "grace_remaining": state.standing.grace_remaining,
+            "last_recorded_at": clock.to_text(state.last_recorded_us),
+            "timezone": row.last_timezone,
+            "review_at": _value("review_at", row.review_at),
+            "recorded": [
+                [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges
+            ],
+        }
+
+
+def _milestones(session: Session, subject: Subject) -> Iterator[Row]:
+    """The counts that were reached, and by which period; null where that was not recorded."""
+    for row in map(plain, _stream(session, _MILESTONES, subject)):
+        kind, period = row.pop("kind"), row.pop("period")
+        row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
+        yield row
+
+
+def _ticks(session: Session, subject: Subject) -> Iterator[Row]:
+    for row in map(plain, _stream(session, _TICKS, subject)):
+        row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
+        yield row
+
+
+def _facts(session: Session, subject: Subject) -> Iterator[Row]:
+    """The facts as they are sent."""
+    return (json.loads(row.body) for row in _stream(session, _FACTS, subject))
+
+
+# -- where facts were sent -------------------------------------------------------------------
+
+_FACT_IDS = f"SELECT w.id FROM facts w {_MINE} ORDER BY w.id"  # noqa: S608 - as above
+# The bounds let the planner leave out the other days' partitions.
+_DELIVERIES = sa.text("""
+SELECT w.fact_id, w.webhook_id::text AS webhook_id, d.url, w.status, w.attempts, w.next_attempt_at
+FROM deliveries w LEFT JOIN webhooks d ON d.tenant_id = w.tenant_id AND d.id = w.webhook_id
+WHERE w.tenant_id = :tenant_id AND w.fact_id = ANY(CAST(:fact_ids AS uuid[]))
+  AND w.fact_id BETWEEN :first AND :last ORDER BY w.fact_id, w.webhook_id
+""")
+_ATTEMPTS = sa.text("""
+SELECT w.id AS attempted_at, w.fact_id, w.webhook_id::text AS webhook_id, d.url, w.number,
+  w.status_code, w.error, w.duration_ms, w.remote_address, w.response
+FROM attempts w LEFT JOIN webhooks d ON d.tenant_id = w.tenant_id AND d.id = w.webhook_id
+WHERE w.tenant_id = :tenant_id AND w.fact_id = ANY(CAST(:fact_ids AS uuid[])) ORDER BY w.id
+""")
+
+
+def _of_facts(statement: sa.TextClause) -> Callable[[Session, Subject], Iterator[Row]]:
+    """The rows of a statement about the facts, `ROWS_AT_ONCE` facts at a time."""
+
+    def rows(session: Session, subject: Subject) -> Iterator[Row]:
+        fact_ids = (row.id for row in _stream(session, _FACT_IDS, subject))
+        while some := list(islice(fact_ids, ROWS_AT_ONCE)):
+            bounds = {"fact_ids": some, "first": some[0], "last": some[-1]}
+            for row in session.execute(statement, _values(subject) | bounds):
+                yield _sent(row)
+
+    return rows
+
+
+def _sent(row: Any) -> Row:
+    """A URL may hold a password: the destination is its scheme and host."""
+    made = plain(row)
+    made["fact_id"] = f"evt_{row.fact_id.hex}"
+    url = made.pop("url")
+    parts = urlsplit(url or "")
+    made["destination"] = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if url else None
+    return made
+
+
+SECTIONS = (
+    _list("programs", ("participant_programs",), _PROGRAMS),
+    Section("streaks", ("streak_states", "streak_deadlines"), _states),
+    Section("milestones", ("streak_milestones",), _milestones),
+    Section("ticks", ("ticks",), _ticks),
+    _list("badges", ("participant_badges",), _BADGES),
+    _list("awards", ("awards",), _AWARDS),
+    _list("points_transactions", ("point_transactions",), _POINTS),
+    _list("tier_changes", ("tier_changes",), _TIER_CHANGES),
+    _list("claims", ("reward_claims",), _CLAIMS),
+    _list("challenges", ("challenge_progress",), _CHALLENGES),
+    _list("leaderboards", ("leaderboard_entries", "leaderboard_changes"), _LEADERBOARDS),
+    Section("facts", ("facts",), _facts),
+    Section("deliveries", ("deliveries",), _of_facts(_DELIVERIES)),
+    Section("attempts", ("attempts",), _of_facts(_ATTEMPTS)),
+    _list("rejections", ("rejections",), _REJECTIONS),
+)
+
+
+# -- rows ------------------------------------------------------------------------------------
+
+
+def _values(subject: Subject) -> dict[str, Any]:
+    return {"tenant_id": subject.tenant_id, "participant_id": subject.id}
+
+
+def _stream(session: Session, statement: str, subject: Subject) -> Iterator[Any]:
+    """Rows by a cursor of the server."""
+    yield from session.execute(
+        sa.text(statement),
+        _values(subject),
+        execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
+    )
+
+
+def plain(row: Any) -> Row:
+    """A row as JSON has it, by the names of its columns."""
+    values: Mapping[str, Any] = row._asdict()
+    return {name: _value(name, value) for name, value in values.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value as JSON has it. A UUIDv7 in a column of an instant is the instant that it holds."""
+    if isinstance(value, datetime):
+        return clock.isoformat(value)
+    if isinstance(value, UUID):
+        return clock.to_text(ids.issued_at_us(value))
+    if name in _JSON and value is not None:
+        return json.loads(value)
+    return value

@@ -1,0 +1,249 @@
+"""Profiles: what the API reads and writes of one participant, each in one statement."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from models.db import Engine, Session, array, run, tenant_isolation
+from models.db.prepared import Prepared
+from models.identity.tenants import Tenant
+from models.leaderboards import entries
+from models.ledgers.points import Standing as Points
+from models.people import erasure, profile_sections
+from models.people.profile_sections import Badge, Placed, Sections, Summary
+from models.streaks import deadlines
+
+Status = Literal["ACTIVE", "SUSPENDED", "CLOSED"]  # seed 003
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A participant with everything that the profile shows of it."""
+
+    id: int
+    external_id: str
+    display_name: str | None
+    avatar_url: str | None
+    attributes: str | None  # JSON as it was sent
+    timezone: str | None
+    status: Status
+    tags: list[str]
+    total_events: int
+    first_seen_at: datetime | None
+    last_seen_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    points: Points
+    rewards_claimed: int
+    badges: list[Badge]  # those earned
+    streaks: Summary | None  # None before the first tick of an active streak
+    placed: Placed | None  # None: in no tier
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+_COLUMNS = """p.id, p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone,
+    p.status, p.tags, p.total_events, p.first_seen_at, p.last_seen_at, p.created_at, p.updated_at"""
+_HAS = "p.points_earned, p.points_spent, p.rewards_claimed, p.tier_id::text, p.tier_achieved_at"
+
+_ROW = f"{_COLUMNS}, {_HAS}, {profile_sections.EARNED}, {profile_sections.STREAKS}"
+_READ = Prepared(
+    "profile", "int, text",
+    f"SELECT {_ROW} FROM participants p WHERE p.tenant_id = $1 AND p.external_id = $2",  # noqa: S608
+)  # fmt: skip
+
+
+def read(engine: Engine, tenant_id: int, external_id: str) -> Profile | None:
+    """A participant's whole profile in one statement; None when there is none."""
+    found = tenant_isolation.read(engine, tenant_id, _READ, (tenant_id, external_id))
+    return _profile(found[0]) if found else None
+
+
+_READS = {
+    "badges": profile_sections.VISIBLE,
+    "streaks": profile_sections.STREAKS,
+    "challenges": profile_sections.CHALLENGES,
+}
+
+
+def _state_read(wanted: tuple[str, ...]) -> Prepared:
+    """A statement that also finds nobody: then the badges are those that anybody may earn."""
+    reads = ", ".join(one if name in wanted else "NULL" for name, one in _READS.items())
+    return Prepared(
+        f"state_{'_'.join(wanted)}", "int, text",
+        f"""SELECT {_HAS}, {reads}
+        FROM (VALUES (1)) AS always (one)
+        LEFT JOIN participants p ON p.tenant_id = $1 AND p.external_id = $2""",  # noqa: S608 - of this file
+    )  # fmt: skip
+
+
+# By which of the sections are wanted that cost a look into another table.
+_STATE_READS = {
+    wanted: _state_read(wanted)
+    for count in range(len(_READS) + 1)
+    for wanted in itertools.combinations(_READS, count)
+}
+
+
+def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str]) -> Sections:
+    """The sections wanted, also of somebody never seen, in one statement. Badges are all that can
+    be seen: earned, or active and not hidden."""
+    statement = _STATE_READS[tuple(one for one in _READS if one in wanted)]
+    ((earned, spent, claimed, tier_id, achieved_at, *texts),) = tenant_isolation.read(
+        engine, tenant_id, statement, (tenant_id, external_id)
+    )
+    badges, streaks, challenges = texts
+    return Sections(
+        points=Points(earned or 0, spent or 0),
+        rewards_claimed=claimed or 0,
+        placed=profile_sections.placed(tier_id, achieved_at),
+        badges=profile_sections.badges(badges),
+        streaks=profile_sections.summary(streaks),
+        challenges=profile_sections.challenges(challenges),
+    )
+
+
+def status(session: Session, tenant_id: int, external_id: str) -> str | None:
+    """ACTIVE, SUSPENDED or CLOSED; None when there is no such participant."""
+    rows = run(
+        session,
+        "SELECT status FROM participants"
+        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
+        {"tenant_id": tenant_id, "external_id": external_id},
+    )
+    return rows[0][0] if rows else None
+
+
+def status_held(session: Session, tenant_id: int, external_id: str) -> str | None:
+    """As `status`; nobody else changes it before this transaction ends."""
+    rows = run(
+        session,
+        "SELECT status FROM participants"
+        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s FOR UPDATE",
+        {"tenant_id": tenant_id, "external_id": external_id},
+    )
+    return rows[0][0] if rows else None
+
+
+def suspended(session: Session, tenant_id: int, external_ids: Iterable[str]) -> set[str]:
+    """Those of some external ids whose participants are suspended or closed."""
+    rows = run(
+        session,
+        "SELECT external_id FROM participants WHERE tenant_id = %(tenant_id)s"
+        " AND external_id = ANY(CAST(%(ids)s AS text[])) AND inactive_since IS NOT NULL",
+        {"tenant_id": tenant_id, "ids": array(external_ids)},
+    )
+    return {row[0] for row in rows}
+
+
+def _profile(row: Any) -> Profile:
+    values: list[Any] = [*row[:13], Points(row[13], row[14]), row[15]]
+    values += [profile_sections.badges(row[18]), profile_sections.summary(row[19])]
+    values += [profile_sections.placed(row[16], row[17])]
+    return Profile(*values)
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+_FIELDS = ("display_name", "avatar_url", "attributes", "timezone", "tags", "status")
+_MOVES_DEADLINES = {"timezone", "status"}
+
+# Kept at the first instant while a participant goes from one inactive status to another.
+_SINCE = """inactive_since = CASE WHEN %(status)s = 'ACTIVE' THEN NULL
+    ELSE COALESCE(p.inactive_since, now()) END"""
+
+
+def upsert(
+    session: Session, tenant: Tenant, external_id: str, values: Mapping[str, Any]
+) -> tuple[Profile, bool] | None:
+    """Create a participant or change what is given of it, and read it back in the same statement;
+    whether it was created. None when it is not active, unless a status is given.
+
+    Of several who create one participant at once the unique key lets one insert; the others wait
+    for it and change its row.
+    """
+    statement = _upsert_statement(_given(values))
+    rows = run(session, statement, _arguments(tenant.id, external_id, values))
+    if not rows:
+        return None
+    profile, is_new = _profile(rows[0]), bool(rows[0][-1])
+    if is_new:
+        _mark_erased(session, tenant, profile)
+    elif values.keys() & _MOVES_DEADLINES:
+        deadlines.look_again(session, tenant.id, profile.id)
+    if "status" in values:
+        entries.note(session, tenant.id, [profile.id])
+    return profile, is_new
+
+
+def _upsert_statement(names: list[str]) -> str:
+    """`xmax` is 0 in a row that nobody has locked or replaced: one inserted by this statement."""
+    columns, places = ["tenant_id", "external_id", *names], [f"%({name})s" for name in names]
+    if "status" in names:
+        columns.append("inactive_since")
+        places.append("CASE WHEN %(status)s <> 'ACTIVE' THEN now() END")
+    return f"""WITH p AS (
+        INSERT INTO participants AS p ({", ".join(columns)})
+        VALUES ({", ".join(["%(tenant_id)s", "%(external_id)s", *places])})
+        ON CONFLICT (tenant_id, external_id) DO UPDATE SET {_sets(names)}
+        {_only_active(names)} RETURNING p.*, p.xmax = 0 AS is_new)
+        SELECT {_ROW}, p.is_new FROM p"""  # noqa: S608 - names of this file
+
+
+def _mark_erased(session: Session, tenant: Tenant, created: Profile) -> None:
+    """Note on a new row when whoever had its external id before was erased, if anybody had it.
+
+    A statement after the insert: the insert may have waited for an erasure to commit, whose
+    tombstone it cannot see itself (models/people/erasure.py).
+    """
+    erased_at = erasure.last(session, tenant, created.external_id)
+    if erased_at is None:
+        return
+    run(
+        session,
+        "UPDATE participants SET erased_at = %(erased_at)s"
+        " WHERE tenant_id = %(tenant_id)s AND id = %(id)s",
+        {"tenant_id": tenant.id, "id": created.id, "erased_at": erased_at},
+    )
+
+
+def change(
+    session: Session, tenant_id: int, external_id: str, values: Mapping[str, Any]
+) -> Profile | None:
+    """Change what is given of an active participant and read it back in the same statement; None
+    when there is no such participant or it is not active."""
+    statement = f"""WITH p AS (
+        UPDATE participants AS p SET {_sets(_given(values))}
+        WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s
+          AND p.status = 'ACTIVE'
+        RETURNING p.*)
+        SELECT {_ROW} FROM p"""  # noqa: S608 - names of this file
+    rows = run(session, statement, _arguments(tenant_id, external_id, values))
+    if rows and values.keys() & _MOVES_DEADLINES:
+        deadlines.look_again(session, tenant_id, rows[0][0])
+    return _profile(rows[0]) if rows else None
+
+
+def _given(values: Mapping[str, Any]) -> list[str]:
+    """The columns that values name, from the closed list: statements are made of them."""
+    return [name for name in _FIELDS if name in values]
+
+
+def _sets(names: list[str]) -> str:
+    """What an update sets; without names a row is locked and returned as it is."""
+    sets = [f"{name} = %({name})s" for name in names]
+    if "status" in names:
+        sets.append(_SINCE)
+    return ", ".join([*sets, "updated_at = now()"] if sets else ["status = p.status"])
+
+
+def _only_active(names: list[str]) -> str:
+    return "" if "status" in names else "WHERE p.status = 'ACTIVE'"
+
+
+def _arguments(tenant_id: int, external_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tenant_id": tenant_id, "external_id": external_id, **values}

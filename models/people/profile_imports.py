@@ -1,0 +1,102 @@
+"""Profiles brought along from elsewhere; see models/people/imports.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session
+from models.identity.tenants import Tenant
+from models.people import imports
+from models.people import profile as profiles
+from models.people.imports import Refusal, Result, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A program that a participant is in, by its name, and since when."""
+
+    name: str
+    enrolled_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedProfile:
+    """A participant as it was elsewhere."""
+
+    participant_id: str
+    values: Mapping[str, Any] = field(default_factory=dict)  # columns that are given
+    programs: Sequence[Enrolment] = ()
+    created_us: int | None = None
+    first_us: int | None = None
+    last_us: int | None = None
+
+
+def write(session: Session, tenant: Tenant, items: Sequence[ImportedProfile]) -> list[Result]:
+    """Write profiles in the order of their ids, as batches lock them; results in that of the rows.
+
+    What is not given stays. One who is not active is changed only where a status is given.
+    """
+    known = _programs(session, tenant.id)
+    results: dict[int, Result] = {}
+    seen = []
+    for index in sorted(range(len(items)), key=lambda index: items[index].participant_id):
+        found = _write_one(session, tenant, items[index], known)
+        if isinstance(found, Seen):
+            seen.append(found)
+            results[index] = "imported"
+        else:
+            results[index] = found
+    if seen:
+        imports.widen(session, tenant.id, seen)
+    return [results[index] for index in range(len(items))]
+
+
+def _write_one(
+    session: Session, tenant: Tenant, item: ImportedProfile, known: Mapping[str, list[str]]
+) -> Seen | Refusal:
+    for one in item.programs:
+        named = known.get(one.name, [])
+        if len(named) != 1:
+            many = "there are several of that name" if named else "not found"
+            return Refusal("program_not_found", f"Program '{one.name}': {many}")
+    written = profiles.upsert(session, tenant, item.participant_id, item.values)
+    if written is None:
+        detail = f"Participant '{item.participant_id}' is not active: give its status too"
+        return Refusal("participant_inactive", detail)
+    profile = written[0]
+    for one in item.programs:
+        _enrol(session, tenant.id, profile.id, known[one.name][0], one)
+    return Seen(profile.id, item.created_us, item.first_us, item.last_us)
+
+
+def _programs(session: Session, tenant_id: int) -> dict[str, list[str]]:
+    """The active programs by name: ids differ from one service to another, names travel."""
+    rows = session.execute(
+        sa.text("SELECT name, id::text FROM programs WHERE tenant_id = :tenant_id AND is_active"),
+        {"tenant_id": tenant_id},
+    )
+    found: dict[str, list[str]] = {}
+    for name, program_id in rows:
+        found.setdefault(name, []).append(program_id)
+    return found
+
+
+_ENROL = sa.text("""
+INSERT INTO participant_programs AS e (tenant_id, participant_id, program_id, enrolled_at)
+VALUES (:tenant_id, :participant_id, CAST(:program_id AS uuid), :enrolled_at)
+ON CONFLICT (tenant_id, participant_id, program_id)
+  DO UPDATE SET enrolled_at = LEAST(e.enrolled_at, EXCLUDED.enrolled_at)
+""")
+
+
+def _enrol(
+    session: Session, tenant_id: int, participant_id: int, program_id: str, one: Enrolment
+) -> None:
+    at = clock.now() if one.enrolled_us is None else clock.from_us(one.enrolled_us)
+    values = {"tenant_id": tenant_id, "participant_id": participant_id}
+    session.execute(_ENROL, values | {"program_id": program_id, "enrolled_at": at})

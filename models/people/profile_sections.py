@@ -1,0 +1,141 @@
+"""The sections of a participant's profile and state: how each is read, and what it holds.
+
+A section is one JSON text in the participant's row rather than rows of its own: one row comes
+back, and one round trip does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from models import clock
+from models.definitions.badges import Rarity
+from models.ledgers.points import Standing as Points
+from models.rules.periods import Kind, period_at
+from models.rules.streaks import Rules, Standing, live, walk
+from models.streaks.states import parse_ranges
+
+
+class Badge(NamedTuple):
+    """A badge as a participant's summary shows it."""
+
+    code: str
+    name: str
+    icon_url: str | None
+    rarity: Rarity
+    earned_us: int | None  # microseconds since 1970; None while it is not earned
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All of a participant's streaks in three figures, as of now (contract §3.4)."""
+
+    current: int
+    longest: int
+    last_us: int  # the latest instant of any tick, in microseconds
+
+
+class Placed(NamedTuple):
+    """The tier that a participant is in."""
+
+    tier_id: str
+    achieved_us: int
+
+
+class Challenges(NamedTuple):
+    """How many challenges are under way, and how many were completed."""
+
+    active: int
+    completed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The sections of a participant's state; empty where not wanted."""
+
+    points: Points
+    rewards_claimed: int
+    placed: Placed | None
+    badges: list[Badge]
+    streaks: Summary | None
+    challenges: Challenges
+
+
+# -- how they are read: p is the participant ---------------------------------------------------
+
+_BADGE = """json_agg(json_build_array(b.code, b.name, b.icon_url, b.rarity,
+      CAST(extract(epoch FROM e.earned_at) * 1000000 AS bigint))
+      ORDER BY b.display_order, b.code)::text"""
+
+EARNED = f"""(SELECT {_BADGE} FROM participant_badges e
+    JOIN badges b ON b.tenant_id = e.tenant_id AND b.id = e.badge_id
+    WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id)"""  # noqa: S608 - of this file
+
+VISIBLE = f"""(SELECT {_BADGE} FROM badges b
+    LEFT JOIN participant_badges e
+      ON e.tenant_id = b.tenant_id AND e.badge_id = b.id AND e.participant_id = p.id
+    WHERE b.tenant_id = $1
+      AND (e.badge_id IS NOT NULL OR (b.is_active AND NOT b.is_hidden)))"""  # noqa: S608 - as above
+
+# The recorded periods themselves only where the rules have changed since the state was written.
+STREAKS = """(SELECT json_agg(json_build_array(d.period, d.grace_periods, d.reset_on_miss,
+      COALESCE(s.last_timezone, CASE d.boundary WHEN 'participant' THEN p.timezone END),
+      CAST(extract(epoch FROM s.last_recorded_at) * 1000000 AS bigint), upper(s.recorded) - 1,
+      s.current_count, s.longest_count, s.grace_remaining,
+      CASE WHEN s.revision <> d.revision THEN s.recorded::text END))::text
+    FROM streak_states s
+    JOIN streaks d ON d.tenant_id = s.tenant_id AND d.id = s.streak_id AND d.is_active
+    WHERE s.tenant_id = p.tenant_id AND s.participant_id = p.id)"""
+
+CHALLENGES = """(SELECT json_build_array(
+      count(*) FILTER (WHERE g.completed_at IS NULL AND c.is_active
+        AND (c.starts_at IS NULL OR c.starts_at <= now())
+        AND (c.ends_at IS NULL OR now() < c.ends_at)),
+      count(g.completed_at))::text
+    FROM challenge_progress g
+    JOIN challenges c ON c.tenant_id = g.tenant_id AND c.id = g.challenge_id
+    WHERE g.tenant_id = p.tenant_id AND g.participant_id = p.id)"""
+
+# -- what they hold ----------------------------------------------------------------------------
+
+
+def badges(text: str | None) -> list[Badge]:
+    return [Badge(*one) for one in json.loads(text)] if text else []
+
+
+def summary(text: str | None) -> Summary | None:
+    """The best current and the best longest count over all states, and the latest instant."""
+    if not text:
+        return None
+    now_us, current, longest, latest_us = clock.now_us(), 0, 0, 0
+    for kind, grace, resets, zone, last_us, *walked in json.loads(text):
+        rules = Rules(grace, resets)
+        standing = _standing(rules, walked)
+        current = max(current, _current(kind, zone, rules, standing, now_us))
+        longest, latest_us = max(longest, standing.longest), max(latest_us, last_us)
+    return Summary(current, longest, latest_us)
+
+
+def _current(kind: Kind, zone: str | None, rules: Rules, standing: Standing, now_us: int) -> int:
+    return live(standing, rules, period_at(kind, now_us, zone)).count
+
+
+def _standing(rules: Rules, walked: list[Any]) -> Standing:
+    """As stored, or walked afresh where the row tells the recorded periods."""
+    *counts, recorded = walked
+    return walk(parse_ranges(recorded), rules) if recorded else Standing(*counts)
+
+
+def placed(tier_id: str | None, achieved_at: datetime | None) -> Placed | None:
+    """The tier that somebody is in, or None."""
+    if tier_id is None or achieved_at is None:
+        return None
+    return Placed(tier_id, clock.to_us(achieved_at))
+
+
+def challenges(text: str | None) -> Challenges:
+    """How many are under way and completed."""
+    return Challenges(*json.loads(text)) if text else Challenges(0, 0)

@@ -1,0 +1,152 @@
+"""People: a tenant's participants as an admin searches, filters and sorts them (contract §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.db import Session
+from models.people.profile import Status
+
+SortKey = Literal["participant_id", "display_name", "created_at", "last_seen_at", "total_events"]
+SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
+
+_NAMES = (
+    "external_id", "display_name", "avatar_url", "timezone", "status", "tags", "total_events",
+    "first_seen_at", "last_seen_at", "created_at", "updated_at",
+)  # fmt: skip
+_people = sa.table("participants", *map(sa.column, ("tenant_id", "id", *_NAMES)))
+_enrolments = sa.table(
+    "participant_programs", *map(sa.column, ("tenant_id", "participant_id", "program_id"))
+)
+_p, _e = _people.c, _enrolments.c
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A participant as a list shows it."""
+
+    external_id: str
+    display_name: str | None
+    avatar_url: str | None
+    timezone: str | None
+    status: Status
+    tags: list[str]
+    total_events: int
+    first_seen_at: datetime | None
+    last_seen_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From an instant (included) to another (excluded); None where it is open."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Who is wanted: all that is given must hold."""
+
+    search: str = ""  # part of the id or of the display name, in any case
+    status: Status | None = None
+    is_active: bool | None = None
+    tag: str | None = None
+    program_id: UUID | None = None
+    created: Span = Span()
+    last_seen: Span = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By what a list is sorted; whoever has no such value comes last either way."""
+
+    key: SortKey
+    is_descending: bool
+
+
+def page(
+    session: Session, tenant_id: int, wanted: Filter, order: Order, window: tuple[int, int]
+) -> tuple[list[Person], int]:
+    """A page (limit, offset) of those wanted, and how many there are."""
+    conditions = sa.and_(_p.tenant_id == tenant_id, *_conditions(wanted))
+    limit, offset = window
+    rows = session.execute(
+        sa.select(*(_p[name] for name in _NAMES))
+        .where(conditions)
+        .order_by(*_order_by(order))
+        .limit(limit)
+        .offset(offset)
+    )
+    found = [Person(*row) for row in rows]
+    if found and offset == 0 and len(found) < limit:
+        return found, len(found)
+    total = session.execute(sa.select(sa.func.count()).select_from(_people).where(conditions))
+    return found, total.scalar_one()
+
+
+def _order_by(order: Order) -> list[sa.ColumnElement[Any]]:
+    """A total order: those of equal value by their number, so that no page repeats anybody."""
+    column = _p.external_id if order.key == "participant_id" else _p[order.key]
+    if order.is_descending:
+        return [column.desc().nulls_last(), _p.id.desc()]
+    return [column.asc().nulls_last(), _p.id.asc()]
+
+
+def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    conditions = [
+        *_within(_p.created_at, wanted.created),
+        *_within(_p.last_seen_at, wanted.last_seen),
+    ]
+    if wanted.search:
+        pattern = _in_any_case(wanted.search)
+        conditions.append(
+            sa.or_(_p.external_id.regexp_match(pattern), _p.display_name.regexp_match(pattern))
+        )
+    if wanted.status is not None:
+        conditions.append(_p.status == wanted.status)
+    if wanted.is_active is not None:
+        conditions.append((_p.status == "ACTIVE") == wanted.is_active)
+    if wanted.tag is not None:
+        conditions.append(sa.literal(wanted.tag) == sa.func.any(_p.tags))
+    if wanted.program_id is not None:
+        conditions.append(_is_enrolled(wanted.program_id))
+    return conditions
+
+
+def _within(column: Any, span: Span) -> list[sa.ColumnElement[bool]]:
+    bounds = []
+    if span.start is not None:
+        bounds.append(column >= span.start)
+    if span.end is not None:
+        bounds.append(column < span.end)
+    return bounds
+
+
+def _is_enrolled(program_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        _e.tenant_id == _p.tenant_id, _e.participant_id == _p.id, _e.program_id == program_id
+    )
+
+
+def _in_any_case(text: str) -> str:
+    """A regular expression for a text in any case.
+
+    What ILIKE takes for one letter depends on the server's locale: under C, which many run with, Ä
+    is not ä. Here the letters' cases are Python's, and no character is special.
+    """
+    return "".join(map(_character, text))
+
+
+def _character(character: str) -> str:
+    cases = {character, *(one for one in (character.lower(), character.upper()) if len(one) == 1)}
+    if len(cases) > 1:
+        return f"[{''.join(sorted(cases))}]"
+    return character if character.isalnum() or ord(character) > 0x7F else f"\\{character}"

@@ -1,0 +1,1 @@
+"""Streak definitions, states and their deadlines."""

@@ -1,0 +1,277 @@
+"""Streak deadlines: when to look at which state again, kept lazily.
+
+A state that is alive has one row, never later than it can become at risk or break. A tick leaves it
+where it is: whoever looks at it when it is due finds what was recorded meanwhile and moves it on.
+The rows are the participant's, like the states: whoever changes one holds the participant's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import Session, array, change, run
+from models.identity.participants import Participant
+from models.rules.deadlines import Calendar, Deadlines, Told, deadlines
+from models.streaks.states import STATE_COLUMNS, Key, State, Streak, state_of_row
+
+PersonKey = tuple[int, int]  # tenant, participant
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """States to look at, whose participants are locked by this transaction."""
+
+    keys: Sequence[Key]
+    people: Mapping[PersonKey, Participant]
+    names: Mapping[PersonKey, str]  # their external ids
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A state, and what has been told of it."""
+
+    state: State
+    told: Told
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one look."""
+
+    place: str | None  # where the state's row stands
+    told: Told
+    is_watched: bool
+    again_us: int | None = None  # None, while it is watched: not before somebody asks for it
+
+
+def of(streak: Streak, state: State, participant_zone: str | None) -> Deadlines:
+    """The deadlines of a state, on the calendar that counts for it."""
+    zone = streak.zone(state.last_zone, participant_zone)
+    return deadlines(state.standing, Calendar(streak.period, zone, streak.at_risk_lead_hours))
+
+
+# -- finding what is to be looked at -----------------------------------------------------------
+
+# The statistics of a table whose rows move on all day are always wrong: only the index is right.
+_BY_INDEX = """
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+    """
+
+_PERSON = """p.tenant_id, p.id, p.external_id, p.timezone, p.fact_sequence, p.ctid,
+      p.inactive_since"""
+
+# Whoever is being written to is passed over and met again by the next sweep. Waiting for one while
+# holding others would need an order, and the order here is that of the deadlines.
+_DUE = f"""
+    SELECT {_PERSON}, d.streak_id
+    FROM streak_deadlines d
+    JOIN participants p ON p.tenant_id = d.tenant_id AND p.id = d.participant_id
+    WHERE d.due_at <= CAST(%(latest)s AS timestamptz)
+      AND d.due_at <= (CAST(%(horizons)s AS timestamptz[]))[d.tenant_id %% %(count)s + 1]
+    ORDER BY d.due_at LIMIT %(limit)s FOR NO KEY UPDATE OF p SKIP LOCKED
+    """  # noqa: S608 - a fragment of this file
+
+
+def lock_due(session: Session, horizons_us: Sequence[int], limit: int) -> Locked:
+    """The states whose deadline has come, of every tenant, earliest first.
+
+    `horizons_us` says until when, for the tenants of each remainder: the number of horizons divides
+    the tenants. What is found may have been looked at by another sweep a moment ago: the states
+    are to be read under the lock.
+    """
+    run(session, _BY_INDEX, {})
+    return _locked(run(session, _DUE, _until(horizons_us) | {"limit": limit}))
+
+
+def is_due(session: Session, horizons_us: Sequence[int]) -> bool:
+    """Whether a sweep would find something to look at."""
+    rows = run(
+        session,
+        "SELECT EXISTS (SELECT FROM streak_deadlines d"
+        " WHERE d.due_at <= CAST(%(latest)s AS timestamptz)"
+        " AND d.due_at <= (CAST(%(horizons)s AS timestamptz[]))[d.tenant_id %% %(count)s + 1])"
+        " OR EXISTS (SELECT FROM streak_reviews)",
+        _until(horizons_us),
+    )
+    return bool(rows[0][0])
+
+
+def _until(horizons_us: Sequence[int]) -> dict[str, Any]:
+    return {
+        "latest": clock.to_text(max(horizons_us)),
+        "horizons": array(map(clock.to_text, horizons_us)),
+        "count": len(horizons_us),
+    }
+
+
+# Those that were broken long ago, by any rules and in any zone, are passed over.
+_CANDIDATES = """
+    SELECT s.participant_id, s.is_watched OR upper(s.recorded) + %(grace)s + 1 >= %(current)s
+    FROM streak_states s
+    WHERE s.tenant_id = %(tenant_id)s AND s.streak_id = %(streak_id)s
+      AND s.participant_id > %(after)s
+    ORDER BY s.participant_id LIMIT %(limit)s
+    """
+
+_LOCK = f"""
+    SELECT {_PERSON}, CAST(%(streak_id)s AS int)
+    FROM participants p
+    WHERE p.tenant_id = %(tenant_id)s AND p.id = ANY(CAST(%(ids)s AS bigint[]))
+    ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
+    """  # noqa: S608 - a fragment of this file
+
+
+def lock_next(
+    session: Session, streak: Streak, current: int, after: int, limit: int
+) -> tuple[Locked, int | None]:
+    """Of the next `limit` states under a definition behind a participant those that may be alive,
+    and the participant to go on behind; None after the last.
+
+    `current` is the period in UTC. Locks are waited for, in the order in which a batch takes them.
+    """
+    values = {
+        "tenant_id": streak.tenant_id,
+        "streak_id": streak.id,
+        "grace": streak.rules.grace_periods,
+        "current": current,
+        "after": after,
+        "limit": limit,
+    }
+    rows = run(session, _CANDIDATES, values)
+    people = array(participant_id for participant_id, may_be_alive in rows if may_be_alive)
+    found = _locked(run(session, _LOCK, values | {"ids": people}))
+    return found, rows[-1][0] if len(rows) == limit else None
+
+
+def _locked(rows: Sequence[Any]) -> Locked:
+    people, names = {}, {}
+    for tenant_id, person_id, name, zone, sequence, place, inactive, _ in rows:
+        inactive_us = None if inactive is None else clock.to_us(inactive)
+        key = (tenant_id, person_id)
+        people[key] = Participant(person_id, zone, sequence, place, inactive_us)
+        names[key] = name
+    return Locked(sorted((row[0], row[1], row[7]) for row in rows), people, names)
+
+
+_STATES = f"""
+    SELECT {STATE_COLUMNS}, s.told_at_risk, s.told_broken
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[])) AS k (tenant_id, participant_id, streak_id)
+    JOIN streak_states s USING (tenant_id, participant_id, streak_id)
+    """  # noqa: S608 - column names of models/streaks/states.py
+
+
+def watched(
+    session: Session, keys: Sequence[Key], definitions: Mapping[PersonKey, Streak]
+) -> dict[Key, Watched]:
+    """The states of some keys with what has been told of them, under their participants' locks.
+
+    `definitions` are those of the keys, by tenant and number.
+    """
+    if not keys:
+        return {}
+    rows = run(session, _STATES, _columns(keys))
+    return {
+        (row[0], row[1], row[2]): Watched(
+            state_of_row(row, definitions[row[0], row[2]]), Told(row[12], row[13])
+        )
+        for row in rows
+    }
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+_SET = """
+    INSERT INTO streak_deadlines AS d (tenant_id, participant_id, streak_id, due_at)
+    SELECT tenant_id, participant_id, streak_id, CAST(due_at AS timestamptz)
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]), CAST(%(instants)s AS text[]))
+      AS k (tenant_id, participant_id, streak_id, due_at)
+    ON CONFLICT (tenant_id, participant_id, streak_id) DO UPDATE SET due_at = EXCLUDED.due_at
+    """
+
+
+def watch(session: Session, due_us: Mapping[Key, int]) -> None:
+    """Have some states looked at, not later than at these instants."""
+    if due_us:
+        values = _columns(list(due_us)) | {"instants": array(map(clock.to_text, due_us.values()))}
+        run(session, f"{_SET} WHERE d.due_at > EXCLUDED.due_at", values)
+
+
+def settle(
+    session: Session, outcomes: Mapping[Key, Outcome], before: Mapping[Key, Watched]
+) -> None:
+    """Write what has been told and when to look again; `before` is what was read."""
+    news = [one for key, one in outcomes.items() if _is_news(one, before[key])]
+    if news:
+        change(session, _TELL, _told(news), len(news))
+    again = {key: one for key, one in outcomes.items() if one.is_watched}
+    if again:
+        instants = array(_instant(one.again_us) for one in again.values())
+        statement = f"{_SET} WHERE d.due_at <> EXCLUDED.due_at"
+        run(session, statement, _columns(list(again)) | {"instants": instants})
+    gone = [key for key, one in outcomes.items() if not one.is_watched]
+    if gone:
+        run(session, _FORGET, _columns(gone))
+
+
+def _is_news(outcome: Outcome, before: Watched) -> bool:
+    return (outcome.told, outcome.is_watched) != (before.told, before.state.is_watched)
+
+
+def _instant(again_us: int | None) -> str:
+    return "infinity" if again_us is None else clock.to_text(again_us)
+
+
+_TELL = """
+    UPDATE streak_states s
+    SET is_watched = k.is_watched, told_at_risk = k.at_risk, told_broken = k.broken
+    FROM unnest(CAST(%(places)s AS tid[]), CAST(%(watched)s AS boolean[]),
+      CAST(%(at_risk)s AS int[]), CAST(%(broken)s AS int[]))
+      AS k (place, is_watched, at_risk, broken)
+    WHERE s.ctid = k.place
+    """
+
+_FORGET = """
+    DELETE FROM streak_deadlines d
+    USING unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[])) AS k (tenant_id, participant_id, streak_id)
+    WHERE (d.tenant_id, d.participant_id, d.streak_id)
+      = (k.tenant_id, k.participant_id, k.streak_id)
+    """
+
+
+def _told(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    return {
+        "places": array(one.place for one in outcomes),
+        "watched": array(one.is_watched for one in outcomes),
+        "at_risk": array(one.told.at_risk for one in outcomes),
+        "broken": array(one.told.broken for one in outcomes),
+    }
+
+
+def _columns(keys: Sequence[Key]) -> dict[str, str]:
+    tenants, participants, streaks = zip(*keys, strict=True)
+    return {
+        "tenants": array(tenants), "participants": array(participants), "streaks": array(streaks)
+    }  # fmt: skip
+
+
+_LOOK_AGAIN = sa.text("""
+UPDATE streak_deadlines SET due_at = now()
+WHERE tenant_id = :tenant_id AND participant_id = :participant_id AND due_at > now()
+""")
+
+
+def look_again(session: Session, tenant_id: int, participant_id: int) -> None:
+    """Have a participant's streaks looked at now, since their calendar or status has changed.
+
+    The caller has changed the participant's row, and so holds its lock.
+    """
+    session.execute(_LOOK_AGAIN, {"tenant_id": tenant_id, "participant_id": participant_id})

@@ -1,0 +1,318 @@
+"""Streaks: the definitions, and each participant's state under them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from models import clock
+from models.db import IntegrityError, Session, array, change, metadata, run
+from models.errors import CodeTaken, NotFound
+from models.rules import streaks as rules
+from models.rules.periods import Kind
+from models.rules.streaks import Ranges, Rules, Standing
+from models.streaks import deadline_reviews
+
+Boundary = Literal["utc", "participant"]
+Key = tuple[int, int, int]  # tenant, participant, streak: the order in which states are locked
+
+streaks = sa.Table(
+    "streaks",
+    metadata,
+    sa.Column("tenant_id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Integer, sa.Identity(always=True), primary_key=True),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("grace_periods", sa.Integer, nullable=False),
+    sa.Column("reset_on_miss", sa.Boolean, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("boundary", sa.Text, nullable=False),
+    sa.Column("milestones", sa.JSON, nullable=False),
+    sa.Column("at_risk_lead_hours", sa.Integer),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """A streak definition (seed 004, contract §3)."""
+
+    tenant_id: int
+    id: int
+    code: str
+    name: str
+    description: str | None
+    period: Kind
+    rules: Rules
+    is_active: bool
+    boundary: Boundary
+    milestones: list[dict[str, Any]]
+    at_risk_lead_hours: int | None  # None: told when its last period begins
+    revision: int  # counts up when the rules change: states walked under an older one are stale
+    created_at: datetime
+    updated_at: datetime
+
+    def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
+        """The zone whose calendar counts (contract §3.1); None is UTC."""
+        if tick_zone is not None:
+            return tick_zone
+        return participant_zone if self.boundary == "participant" else None
+
+
+@dataclass(slots=True)
+class State:
+    """One participant's state under one definition; the row alone decides."""
+
+    ranges: Ranges
+    standing: Standing
+    last_recorded_us: int  # the latest instant of any tick, in microseconds
+    last_zone: str | None  # the zone that tick named itself
+    place: str | None = None  # where the row stands (ctid), under the participant's lock
+    is_watched: bool = False  # whether it has a deadline (models/streaks/deadlines.py)
+
+
+# -- definitions -----------------------------------------------------------------------------
+
+
+def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Streak:
+    """Create a definition; raise CodeTaken when the tenant has one with that code."""
+    now = clock.now()
+    statement = (
+        sa.insert(streaks)
+        .values(tenant_id=tenant_id, revision=1, created_at=now, updated_at=now, **values)
+        .returning(streaks)
+    )
+    try:
+        return _streak(session.execute(statement).one())
+    except IntegrityError as error:
+        raise CodeTaken(values["code"]) from error
+
+
+def by_code(session: Session, tenant_id: int, code: str) -> Streak:
+    """The definition with that code; raise NotFound when the tenant has none."""
+    row = session.execute(
+        sa.select(streaks).where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(code)
+    return _streak(row)
+
+
+def hold_active(session: Session, tenant_id: int, code: str) -> bool:
+    """Whether a code is that of an active streak, which stays so until this transaction ends."""
+    statement = (
+        sa.select(streaks.c.is_active)
+        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+        .with_for_update(read=True)
+    )
+    return bool(session.execute(statement).scalar_one_or_none())
+
+
+def page(
+    session: Session, tenant_id: int, is_active: bool | None, window: tuple[int, int]
+) -> tuple[list[Streak], int]:
+    """A page (limit, offset) of the tenant's definitions by code, and how many there are."""
+    mine = sa.select(streaks).where(streaks.c.tenant_id == tenant_id)
+    if is_active is not None:
+        mine = mine.where(streaks.c.is_active == is_active)
+    limit, offset = window
+    rows = session.execute(mine.order_by(streaks.c.code).limit(limit).offset(offset))
+    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
+    return [_streak(row) for row in rows], total
+
+
+def all_of(session: Session, tenant_id: int) -> list[Streak]:
+    """Every definition of a tenant, paused ones included."""
+    rows = session.execute(
+        sa.select(streaks).where(streaks.c.tenant_id == tenant_id).order_by(streaks.c.code)
+    )
+    return [_streak(row) for row in rows]
+
+
+def revise(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
+    """Change a definition; raise NotFound. New rules make a new revision.
+
+    Where it may have moved deadlines, every state under it will be looked at again.
+    """
+    revised = values.keys() & {"grace_periods", "reset_on_miss"}
+    row = session.execute(
+        sa.update(streaks)
+        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+        .values(
+            updated_at=clock.now(), revision=streaks.c.revision + (1 if revised else 0), **values
+        )
+        .returning(streaks)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(code)
+    if values.keys() & _MOVES_DEADLINES or values.get("is_active"):
+        deadline_reviews.ask(session, tenant_id, row.id)
+    return _streak(row)
+
+
+_MOVES_DEADLINES = {"grace_periods", "reset_on_miss", "boundary", "at_risk_lead_hours"}
+
+
+def _streak(row: Any) -> Streak:
+    return Streak(
+        tenant_id=row.tenant_id,
+        id=row.id,
+        code=row.code,
+        name=row.name,
+        description=row.description,
+        period=row.period,
+        rules=Rules(row.grace_periods, row.reset_on_miss),
+        is_active=row.is_active,
+        boundary=row.boundary,
+        milestones=row.milestones,
+        at_risk_lead_hours=row.at_risk_lead_hours,
+        revision=row.revision,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+# -- states ----------------------------------------------------------------------------------
+
+STATE_COLUMNS = (
+    "s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded, s.current_count,"
+    " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone, s.ctid,"
+    " s.is_watched"
+)
+
+_SELECT_STATES = f"""
+    SELECT {STATE_COLUMNS}
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]))
+         AS k (tenant_id, participant_id, streak_id)
+    JOIN streak_states s USING (tenant_id, participant_id, streak_id)
+    """  # noqa: S608 - column names of this file
+
+
+def states(
+    session: Session, keys: Sequence[Key], definitions: dict[tuple[int, int], Streak]
+) -> dict[Key, State]:
+    """The states of some keys; those without a tick yet are missing.
+
+    The caller holds the participants' row locks: they guard the states, which need none.
+    """
+    if not keys:
+        return {}
+    tenants, participants, ids = zip(*keys, strict=True)
+    rows = run(
+        session,
+        _SELECT_STATES,
+        {"tenants": array(tenants), "participants": array(participants), "streaks": array(ids)},
+    )
+    return {
+        (row[0], row[1], row[2]): state_of_row(row, definitions[row[0], row[2]]) for row in rows
+    }
+
+
+def states_of(
+    session: Session, tenant_id: int, participant_id: int, definitions: Sequence[Streak]
+) -> list[tuple[Streak, State]]:
+    """A participant's states under some of the tenant's definitions, in their order."""
+    rows = session.execute(
+        sa.text(
+            f"SELECT {STATE_COLUMNS} FROM streak_states s"  # noqa: S608 - as above
+            " WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id"
+        ),
+        {"tenant_id": tenant_id, "participant_id": participant_id},
+    )
+    by_streak = {row.streak_id: row for row in rows}
+    return [
+        (streak, state_of_row(by_streak[streak.id], streak))
+        for streak in definitions
+        if streak.id in by_streak
+    ]
+
+
+def state_of_row(row: Any, streak: Streak) -> State:
+    """The state in a row; walked afresh when the definition's rules changed since it was written.
+
+    `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
+    instant, last zone, place, is watched, …).
+    """
+    ranges = parse_ranges(row[3])
+    if row[7] == streak.revision:
+        standing = Standing(ranges[-1][1] - 1, row[4], row[5], row[6])
+    else:
+        standing = rules.walk(ranges, streak.rules)
+    return State(ranges, standing, clock.to_us(row[8]), row[9], row[10], row[11])
+
+
+_VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+      CAST(%(streaks)s AS int[]), CAST(%(places)s AS tid[]), CAST(%(recorded)s AS text[]),
+      CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]), CAST(%(grace)s AS int[]),
+      CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]), CAST(%(zones)s AS text[]),
+      CAST(%(watched)s AS boolean[]))
+      AS k (tenant_id, participant_id, streak_id, place, recorded, current_count, longest_count,
+        grace_remaining, revision, last_recorded_at, last_timezone, is_watched)"""
+
+_INSERT_STATES = f"""
+    INSERT INTO streak_states (tenant_id, participant_id, streak_id, recorded, current_count,
+      longest_count, grace_remaining, revision, last_recorded_at, last_timezone, is_watched)
+    SELECT tenant_id, participant_id, streak_id, CAST(recorded AS int4multirange), current_count,
+      longest_count, grace_remaining, revision, CAST(last_recorded_at AS timestamptz),
+      last_timezone, is_watched
+    FROM {_VALUES} ORDER BY tenant_id, participant_id, streak_id
+    """  # noqa: S608 - a fragment of this file
+
+_UPDATE_STATES = f"""
+    UPDATE streak_states s SET
+      recorded = CAST(k.recorded AS int4multirange), current_count = k.current_count,
+      longest_count = k.longest_count, grace_remaining = k.grace_remaining,
+      revision = k.revision, last_recorded_at = CAST(k.last_recorded_at AS timestamptz),
+      last_timezone = k.last_timezone, is_watched = k.is_watched
+    FROM {_VALUES} WHERE s.ctid = k.place
+    """  # noqa: S608 - a fragment of this file
+
+
+def write_states(session: Session, states: dict[Key, State], revisions: dict[Key, int]) -> None:
+    """Write states whole: those that were read where they stand, the others as new rows."""
+    for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
+        some = {key: one for key, one in states.items() if (one.place is not None) is is_known}
+        if some:
+            change(session, statement, _columns(some, revisions), len(some))
+
+
+def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, str]:
+    tenants, participants, ids = zip(*states, strict=True)
+    standings = [state.standing for state in states.values()]
+    return {
+        "tenants": array(tenants),
+        "participants": array(participants),
+        "streaks": array(ids),
+        "places": array(state.place for state in states.values()),
+        "recorded": array(format_ranges(state.ranges) for state in states.values()),
+        "counts": array(standing.count for standing in standings),
+        "longest": array(standing.longest for standing in standings),
+        "grace": array(standing.grace_remaining for standing in standings),
+        "revisions": array(revisions[key] for key in states),
+        "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
+        "zones": array(state.last_zone for state in states.values()),
+        "watched": array(state.is_watched for state in states.values()),
+    }
+
+
+def parse_ranges(text: str) -> Ranges:
+    """Read Postgres' spelling of an int4multirange: `{[1,3),[5,6)}`."""
+    if text.count("[") == 1:  # nearly always
+        start, _, end = text[2:-2].partition(",")
+        return ((int(start), int(end)),)
+    numbers = [int(number) for number in text[2:-2].replace("),[", ",").split(",")]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def format_ranges(ranges: Ranges) -> str:
+    """Spell a set of periods as an int4multirange."""
+    return "{" + ",".join(f"[{start},{end})" for start, end in ranges) + "}"

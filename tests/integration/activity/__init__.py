@@ -1,0 +1,1 @@
+"""Writes through the queue, and what they bring."""

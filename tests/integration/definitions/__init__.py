@@ -1,0 +1,1 @@
+"""What admins define, and leaderboards."""

@@ -1,0 +1,1 @@
+"""Facts, destinations, deliveries, replays."""

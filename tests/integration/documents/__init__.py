@@ -1,0 +1,1 @@
+"""The documents' examples, and the API's description of itself."""

@@ -1,0 +1,1 @@
+"""Files that are imported, and exports that are imported again."""

@@ -1,0 +1,1 @@
+"""Health, logs, metrics, the audit log, dead letters, doctor."""

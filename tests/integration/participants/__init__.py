@@ -1,0 +1,1 @@
+"""Participants as they are read, changed and erased."""

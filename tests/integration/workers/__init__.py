@@ -1,0 +1,1 @@
+"""Drains, deadlines, the sweep, the schema: under faults too."""

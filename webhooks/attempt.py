@@ -1,0 +1,128 @@
+"""One attempt at one delivery: prepare, send, decide what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from uuid import UUID
+
+from aiohttp import ClientSession
+
+from models import clock, ids
+from models.delivery.deliveries import Attempt, Claimed, Outcome, Reason
+from webhooks import egress, facts, http_client, retry_policy, secrets, signing
+from webhooks.egress import Policy
+from webhooks.errors import Refused, SecretsError
+from webhooks.http_client import Result
+from webhooks.retry_policy import Failed, Random
+from webhooks.secrets import Ring
+
+log = logging.getLogger("unbroken.deliveries")
+
+OUR_FAULT_SECONDS = 60.0  # until what failed by our own fault is tried again
+# Our own faults count for nothing, but not for ever: a name service that answers for all names but
+# one looks the same. Longer than the whole schedule.
+OUR_FAULT_DAYS_MAX = 7
+
+USER_AGENT = "Unbroken-Webhooks/1"
+
+
+@dataclass(frozen=True)
+class Means:
+    """With what attempts are made."""
+
+    http: ClientSession
+    ring: Ring
+    policy: Policy
+    now: Callable[[], datetime] = clock.now
+
+
+async def attempt(means: Means, delivery: Claimed) -> Outcome:
+    """Make one attempt; what fails by our own fault is postponed and counts as none."""
+    if delivery.body is None:
+        log.warning("fact %s is past its retention: its delivery is dead", delivery.fact_id)
+        return Outcome(delivery, "dead", None, None)
+    began = means.now()
+    try:
+        keys = secrets.keys_at(means.ring, delivery, began)
+    except SecretsError as error:
+        log.error("destination %s: %s", delivery.webhook_id, error)  # noqa: TRY400 -- no trace
+        return postponed(delivery, began)
+    headers = headers_of(keys, delivery.fact_id, began, delivery.body.encode())
+    try:
+        url = egress.parse(delivery.url, means.policy)
+    except Refused:  # the operator allows less than when the destination was made
+        result = Result(duration_ms=0, error=http_client.UNREACHABLE)
+    else:
+        result = await http_client.post(means.http, url, delivery.body.encode(), headers)
+    return decide(delivery, result, began, random.random)
+
+
+def headers_of(
+    keys: Sequence[signing.Key], fact_id: UUID, began: datetime, body: bytes
+) -> dict[str, str]:
+    """The headers of one POST of a fact: who sent it, and what it is."""
+    headers = signing.headers(keys, facts.public_id(fact_id), began, body)
+    headers["Content-Type"] = "application/json"
+    headers["User-Agent"] = USER_AGENT
+    return headers
+
+
+def decide(delivery: Claimed, result: Result, began: datetime, random: Random) -> Outcome:
+    """What becomes of a delivery after one POST; pure but for the id of the attempt."""
+    now = began + timedelta(milliseconds=result.duration_ms)
+    if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
+        return postponed(delivery, now)
+    made = _logged(delivery, result, began)
+    disables = _disables(result)
+    if result.is_success:
+        return Outcome(delivery, "delivered", None, made, disables=disables)
+    again = _again(delivery, result, now, random)
+    return Outcome(
+        delivery,
+        "dead" if again is None else "pending",
+        again,
+        made,
+        is_counted=again is None or not delivery.is_probe,
+        disables=disables,
+    )
+
+
+def _again(delivery: Claimed, result: Result, now: datetime, random: Random) -> datetime | None:
+    if http_client.ABORT_MESSAGE in result.wishes:
+        return None
+    wish = retry_policy.retry_after(result.status or 0, result.retry_after, now)
+    failed = Failed(delivery.attempts + 1, wish, delivery.retry_seconds)
+    plan = retry_policy.after_probe if delivery.is_probe else retry_policy.after_answer
+    return plan(failed, now, random)
+
+
+def _disables(result: Result) -> Reason | None:
+    if result.status == HTTPStatus.GONE:
+        return "gone"
+    return "asked" if http_client.DISABLE in result.wishes else None
+
+
+def _logged(delivery: Claimed, result: Result, began: datetime) -> Attempt:
+    return Attempt(
+        id=ids.uuid7(clock.to_us(began)),
+        number=delivery.attempts + 1,
+        status_code=result.status,
+        error=result.error,
+        duration_ms=result.duration_ms,
+        remote_address=result.remote_address,
+        response=result.response,
+    )
+
+
+def postponed(delivery: Claimed, now: datetime) -> Outcome:
+    """Our own fault: tried again soon, and no attempt is counted."""
+    return Outcome(delivery, "pending", now + timedelta(seconds=OUR_FAULT_SECONDS), None)
+
+
+def _age(delivery: Claimed, now: datetime) -> timedelta:
+    return now - clock.from_us(ids.issued_at_us(delivery.fact_id))

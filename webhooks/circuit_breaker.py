@@ -1,0 +1,104 @@
+"""The breaker: when a destination that keeps failing is left alone, tried again, given up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from models.delivery.deliveries import Reason
+from models.delivery.destination_health import Health
+from webhooks import facts
+from webhooks.retry_policy import Random
+
+FAILURES_MAX = 5  # in a row: a fact that its receiver cannot digest alone fails less often
+# How long it is left alone before one delivery tries it again, doubled each time that fails.
+PARK_SECONDS_MIN = 30.0  # a restart is over by then
+PARK_SECONDS_MAX = 3_600.0  # how late at most we notice that it is back
+PARK_JITTER = 0.2  # sooner by up to this: what went together does not come back together
+FAILING_DAYS_MAX = 5  # a long weekend; then nobody is going to repair it unasked
+
+WELL = Health()
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What one attempt says of its destination."""
+
+    is_success: bool
+    is_probe: bool = False
+    disables: Reason | None = None  # it said so itself
+    failure: str | None = None  # what it met with
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something to tell other destinations."""
+
+    kind: str
+    reason: Reason | None
+    failing_since: datetime | None
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What became of a destination's health, and what is to be told of it."""
+
+    health: Health
+    news: list[News] = field(default_factory=list)
+    disables: Reason | None = None
+
+    def tell(self, kind: str, failing_since: datetime | None) -> None:
+        """Note something to tell."""
+        self.news.append(News(kind, self.disables, failing_since))
+
+
+def judge(health: Health, signs: Iterable[Sign], now: datetime, random: Random) -> Judgement:
+    """Take the signs one by one, in the order in which the attempts ended."""
+    judgement = Judgement(health)
+    for sign in signs:
+        before = judgement.health
+        after = WELL if sign.is_success else failed(before, sign, now, random)
+        judgement.health = after
+        if before.is_told and not after.is_told:
+            judgement.tell(facts.DESTINATION_RECOVERED, before.failing_since)
+        if after.is_told and not before.is_told:
+            judgement.tell(facts.DESTINATION_FAILING, after.failing_since)
+        judgement.disables = sign.disables or _given_up(before, after, now)
+        if judgement.disables is not None:
+            judgement.tell(facts.DESTINATION_DISABLED, after.failing_since)
+            break
+    return judgement
+
+
+def failed(health: Health, sign: Sign, now: datetime, random: Random) -> Health:
+    """Health after one more failure.
+
+    While it is parked only probes count: what else ends then was on its way before, and would
+    double the time for the same trouble.
+    """
+    if health.parked_until is not None and not sign.is_probe:
+        return health
+    failures = health.failures + 1
+    since = health.failing_since or now
+    if failures < FAILURES_MAX:
+        return Health(failures, since, last_failure=sign.failure)
+    seconds = park_seconds(failures, random)
+    until = now + timedelta(seconds=seconds)
+    return Health(failures, since, until, is_told=True, last_failure=sign.failure)
+
+
+def park_seconds(failures: int, random: Random) -> float:
+    """How long a destination is left alone after so many failures."""
+    doublings = min(failures - FAILURES_MAX, 10)  # 2¹⁰ × 30 s is past the longest
+    seconds = min(PARK_SECONDS_MIN * 2.0**doublings, PARK_SECONDS_MAX)
+    return seconds * (1 - PARK_JITTER * random())
+
+
+def _given_up(before: Health, after: Health, now: datetime) -> Reason | None:
+    """Whether a probe has failed after days without a success."""
+    is_news = after.parked_until is not None and after.failures > before.failures
+    if not is_news or before.parked_until is None or after.failing_since is None:
+        return None
+    is_long = now - after.failing_since >= timedelta(days=FAILING_DAYS_MAX)
+    return "failing" if is_long else None

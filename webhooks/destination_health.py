@@ -1,0 +1,115 @@
+"""What outcomes say of their destinations: health, disabling, and the facts about both.
+
+All of it in the transaction that records the outcomes, so a change and its fact are one, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from models import clock, ids
+from models.db import Session
+from models.delivery import destination_health, destinations
+from models.delivery.deliveries import Attempt, LaneKey, Outcome
+from models.delivery.destination_health import Standing
+from models.identity import tenants
+from webhooks import facts, outbox
+from webhooks.circuit_breaker import Judgement, News, Sign, judge
+from webhooks.facts import Stamp, Told
+
+log = logging.getLogger("unbroken.deliveries")
+
+FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
+
+
+def note(session: Session, outcomes: Sequence[Outcome], now: datetime) -> bool:
+    """Take note of attempts, in the order in which they ended; return whether anything changed.
+
+    Where all succeeded and all was well before, that is one read and nothing else. What failed by
+    our own fault says nothing.
+    """
+    signs = _signs(outcomes)
+    unwell = {key for key, mine in signs.items() if not all(map(_is_plain_success, mine))}
+    unwell |= destination_health.unwell(session, sorted(signs.keys() - unwell))
+    if not unwell:
+        return False
+    cases = [
+        _Case(key, standing, judge(standing.health, signs[key], now, random.random))
+        for key, standing in destination_health.lock(session, sorted(unwell)).items()
+        if standing.is_enabled
+    ]
+    for case in cases:
+        _settle(session, case, now)
+    return any(case.is_changed for case in cases)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A destination that is locked, and what became of it."""
+
+    key: LaneKey
+    standing: Standing
+    judgement: Judgement
+
+    @property
+    def is_changed(self) -> bool:
+        judgement = self.judgement
+        return judgement.health != self.standing.health or judgement.disables is not None
+
+
+def _signs(outcomes: Sequence[Outcome]) -> dict[LaneKey, list[Sign]]:
+    signs: dict[LaneKey, list[Sign]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.attempt is not None:
+            is_success = outcome.status == "delivered"
+            failure = None if is_success else _failure(outcome.attempt)
+            sign = Sign(is_success, outcome.delivery.is_probe, outcome.disables, failure)
+            signs[outcome.delivery.lane].append(sign)
+    return signs
+
+
+def _failure(attempt: Attempt) -> str:
+    """What a failed attempt met with, in few words."""
+    found = attempt.error or f"HTTP {attempt.status_code}"
+    return found[:FAILURE_CHARS_MAX]
+
+
+def _is_plain_success(sign: Sign) -> bool:
+    return sign.is_success and sign.disables is None
+
+
+def _settle(session: Session, case: _Case, now: datetime) -> None:
+    judgement = case.judgement
+    if not case.is_changed:
+        return
+    destination_health.write(session, case.key, judgement.health)
+    news = judgement.news
+    if judgement.disables and not destination_health.disable(
+        session, case.key, judgement.disables, now
+    ):
+        news = [one for one in news if one.kind != facts.DESTINATION_DISABLED]
+    for one in news:
+        log.warning("destination %s: %s", case.key[1], one.kind)
+    if news:
+        _publish(session, case, news, now)
+
+
+def _publish(session: Session, case: _Case, news: Sequence[News], now: datetime) -> None:
+    """Tell the tenant's other destinations; the one it is about never hears of itself."""
+    tenant_id, webhook_id = case.key
+    tenant, now_us = tenants.by_id(session, tenant_id), clock.to_us(now)
+    told = [
+        facts.destination(
+            Stamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
+            one.kind,
+            Told(webhook_id, case.standing.description, one.reason, one.failing_since),
+        )
+        for one in news
+    ]
+    wanted = destinations.subscriptions(session, [tenant_id])
+    outbox.publish(session, told, [one for one in wanted if one.webhook_id != webhook_id])

@@ -1,0 +1,301 @@
+"""Delivery: claim what is due, send it, record what came of it, until nothing is left to do.
+
+No transaction and no connection is held while something is being sent. Claiming goes on while
+sends are in flight, so that a slow receiver holds up nothing but its own lane. A process that dies
+between sending and recording leaves a lease that ends: the same fact goes out again, under the
+same `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from models import clock
+from models.db import Engine, is_away, is_contended, transaction
+from models.delivery import deliveries as table
+from models.delivery.deliveries import Claimed, LaneKey, Outcome
+from webhooks import destination_health, egress, http_client
+from webhooks.attempt import Means, attempt, postponed
+from webhooks.destination_queues import Lanes
+from webhooks.destination_queues import Limits as Limits  # part of the terms, so re-exported
+from webhooks.egress import Lookup, Policy
+from webhooks.http_client import DEFAULT_TIMEOUTS, Timeouts
+from webhooks.secrets import Ring
+from webhooks.wakeup import Ear
+
+log = logging.getLogger("unbroken.deliveries")
+T = TypeVar("T")
+
+RECORD_TRIES_SECONDS = 14.0  # within the lease: afterwards others may have claimed the rows
+AWAY_SECONDS_MAX = 2.0  # without a database, idle: a cut connection is back by then
+RETRY_SECONDS = 0.25  # between tries to reach a database that is away
+LINGER_SECONDS = 0.1  # outcomes wait so long for company: a transaction for each is too dear
+TURN_SECONDS_MIN = 0.005  # between looks for new work: each is a transaction
+SLOW_SECONDS = 0.25  # a receiver that takes longer would make the others wait for a run's end
+WIND_DOWN_SECONDS_MAX = 30.0  # a run ends then, whoever is slow
+ORDERED_LINGER_SECONDS = 0.01  # likewise, where a participant's next fact waits for it
+
+
+def _no_failpoint(name: str) -> None:
+    """What a failpoint does when no test has armed it."""
+
+
+def _no_note(outcomes: Sequence[Outcome]) -> None:
+    """Where nobody counts."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a deliverer works: made once by the composition root."""
+
+    ring: Ring  # secrets.ring(settings.secret_keys)
+    policy: Policy  # egress.policy(settings.webhook_allow_cidrs, …)
+    limits: Limits = field(default_factory=Limits)
+    lookup: Lookup = egress.system_lookup
+    tls: ssl.SSLContext | None = None  # None: the system's trust
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    failpoint: Callable[[str], None] = _no_failpoint
+    note: Callable[[Sequence[Outcome]], None] = _no_note  # told of what was recorded
+    now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
+
+
+def deliver(
+    engine: Engine,
+    terms: Terms,
+    stop: Callable[[], bool],
+    wait: Callable[[float], object] = time.sleep,
+) -> int:
+    """Deliver what is due until there is none or `stop()`; return how many outcomes were recorded.
+
+    `stop()` is asked every turn, some hundred times a second when busy: keep it cheap. Once it says
+    so nothing more is claimed, and what is in flight is finished and recorded (at most 15 s).
+    `wait(seconds)` is called, in a thread of its own, whenever there is room for more than is due:
+    it may return early to say that something is. Any number may run side by side. Raises what the
+    database raises when it stays away; everything claimed is then due again once its lease has
+    ended.
+
+    A disabled destination's deliveries stay pending and go out once it is enabled again, a parked
+    one's once it answers; a deleted one's are marked dead.
+    """
+    return asyncio.run(_deliver(engine, terms, stop, wait))
+
+
+async def _deliver(
+    engine: Engine, terms: Terms, stop: Callable[[], bool], wait: Callable[[float], object]
+) -> int:
+    http = http_client.open_session(terms.policy, terms.lookup, terms.tls, terms.timeouts)
+    ear = Ear(wait, terms.limits.poll_seconds)
+    with ThreadPoolExecutor(1, "delivery-db") as thread, contextlib.closing(ear):
+        means = Means(http, terms.ring, terms.policy, terms.now)
+        run = _Run(engine, terms, means, thread, ear, Lanes(engine, terms.limits, terms.now))
+        try:
+            await run.until_done(stop)
+        finally:
+            run.cancel()
+            await http_client.close(http)
+    return run.recorded
+
+
+@dataclass
+class _Run:
+    """One run of a deliverer: what is in flight and what waits to be recorded."""
+
+    engine: Engine
+    terms: Terms
+    means: Means
+    thread: ThreadPoolExecutor  # the one that talks to the database: the loop never blocks on it
+    ear: Ear
+    lanes: Lanes
+    # What is in flight, since when (monotonic).
+    sending: dict[asyncio.Task[Outcome], tuple[Claimed, float]] = field(default_factory=dict)
+    busy: Counter[LaneKey] = field(default_factory=Counter)
+    outcomes: list[Outcome] = field(default_factory=list)
+    away_since: float | None = None  # when claiming first failed, until it works again
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    done_since: float = 0.0  # when the first of the outcomes came
+    is_in_hurry: bool = False  # somebody's next fact waits for an outcome to be recorded
+    recorded: int = 0
+    began: float = field(default_factory=time.monotonic)
+    is_ending: bool = False  # nothing more is claimed
+    turned: float = 0.0  # when something was last claimed, or tried to be
+    has_word: bool = False  # since then: that something is due
+
+    async def until_done(self, stop: Callable[[], bool]) -> None:
+        """Turn by turn: record what is done, claim what there is room for, wait for either."""
+        last_work = time.monotonic()
+        while True:
+            self.is_ending = self.is_ending or stop() or self._is_time_over()
+            await self._record()
+            claimed = [] if self.is_ending else await self._claim()
+            for delivery in claimed:
+                self._start(delivery)
+            if self.sending or self.outcomes:
+                last_work = time.monotonic()
+                await self._pause(bool(claimed))
+            elif self.is_ending or self._is_idle_since(last_work):
+                return
+            elif not claimed:
+                await self.ear.listen(self._heard)
+
+    def _is_idle_since(self, last_work: float) -> bool:
+        idle_seconds = time.monotonic() - last_work
+        return self.lanes.is_drained and idle_seconds >= self.terms.limits.idle_seconds
+
+    def _is_time_over(self) -> bool:
+        """Whether the run is to end now: its time is up, and no slow receiver would make the
+        others wait for the end. Meanwhile slow ones get nothing new, so that end comes."""
+        late_seconds = time.monotonic() - self.began - self.terms.limits.run_seconds
+        return late_seconds >= WIND_DOWN_SECONDS_MAX or (late_seconds >= 0 and not self._slow())
+
+    def _slow(self) -> set[LaneKey]:
+        """The lanes with something in flight for long."""
+        long_ago = time.monotonic() - SLOW_SECONDS
+        return {one.lane for one, started in self.sending.values() if started <= long_ago}
+
+    # -- with the database ---------------------------------------------------------------------
+
+    async def _claim(self) -> list[Claimed]:
+        """Claim what there is room for. A database that stays away ends an idle run."""
+        self.turned, self.has_word = time.monotonic(), False
+        room = self.terms.limits.in_flight_max - len(self.sending)
+        if room <= 0:
+            return []
+        busy = dict(self.busy)
+        if self.turned - self.began >= self.terms.limits.run_seconds:
+            busy |= dict.fromkeys(self._slow(), self.terms.limits.in_flight_max)
+        try:
+            claimed = await self._in_thread(lambda: self.lanes.claim(busy, room))
+        except Exception as error:
+            if not (is_contended(error) or (is_away(error) and self._may_go_on_without())):
+                raise
+            log.warning("nothing claimed: %s", type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+            return []
+        self.away_since = None
+        if claimed:
+            self.terms.failpoint("deliver.after_claim")
+        return claimed
+
+    def _may_go_on_without(self) -> bool:
+        """Whether something is in flight or unrecorded, or the database went only just now."""
+        self.away_since = self.away_since or time.monotonic()
+        is_busy = bool(self.sending or self.outcomes)
+        return is_busy or time.monotonic() - self.away_since < AWAY_SECONDS_MAX
+
+    async def _record(self) -> None:
+        """Record what is done, trying again while the leases last."""
+        if not self.outcomes or not self._is_worth_recording():
+            return
+        self.is_in_hurry = False
+        self.terms.failpoint("deliver.after_send_before_record")
+        outcomes, self.outcomes = self.outcomes, []
+        deadline = time.monotonic() + RECORD_TRIES_SECONDS
+        while not await self._is_recorded(outcomes, deadline):
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _is_recorded(self, outcomes: list[Outcome], deadline: float) -> bool:
+        try:
+            self.recorded += await self._in_thread(lambda: self._write(outcomes))
+        except Exception as error:
+            if time.monotonic() > deadline or not (is_away(error) or is_contended(error)):
+                raise
+            log.warning("outcomes not recorded yet: %s", type(error).__name__)
+            return False
+        return True
+
+    def _write(self, outcomes: list[Outcome]) -> int:
+        """Outcomes and what they say of their destinations, in one transaction."""
+        with transaction(self.engine) as session:
+            settled = table.record(session, outcomes)
+            is_changed = destination_health.note(session, outcomes, self.terms.now())
+            self.terms.failpoint("deliver.mid_sql")
+        self.terms.note(outcomes)
+        if is_changed:
+            self.lanes.forget()
+        return settled
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+
+    # -- in flight -----------------------------------------------------------------------------
+
+    def _start(self, delivery: Claimed) -> None:
+        task = asyncio.create_task(attempt(self.means, delivery))
+        self.sending[task] = delivery, time.monotonic()
+        self.busy[delivery.lane] += 1
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Outcome]) -> None:
+        delivery, _ = self.sending.pop(task)
+        self.busy[delivery.lane] -= 1
+        if not self.busy[delivery.lane]:
+            del self.busy[delivery.lane]
+        if not task.cancelled():
+            self.done_since = self.done_since if self.outcomes else time.monotonic()
+            self.outcomes.append(_outcome(task, delivery, self.terms.now()))
+        if self._is_worth_recording():
+            self.wake.set()
+        elif delivery.participant_id is not None:  # the next one waits for this to be recorded
+            asyncio.get_running_loop().call_later(ORDERED_LINGER_SECONDS, self._hurry)
+
+    def _hurry(self) -> None:
+        self.is_in_hurry = bool(self.outcomes)
+        self.wake.set()
+
+    def _is_worth_recording(self) -> bool:
+        is_many = len(self.outcomes) >= self.terms.limits.claim_max // 4
+        is_old = bool(self.outcomes) and time.monotonic() - self.done_since >= LINGER_SECONDS
+        return not self.sending or is_many or is_old or self.is_in_hurry
+
+    async def _pause(self, is_more_likely: bool) -> None:
+        """Wait until enough is done to be worth a transaction, for new work, or for a moment."""
+        if is_more_likely and self._has_room():
+            await asyncio.sleep(0)  # let the sends begin
+            return
+        self.wake.clear()
+        if self._is_worth_recording() or (self.has_word and not self.is_ending):
+            await asyncio.sleep(0)
+            return
+        if len(self.sending) < self.terms.limits.in_flight_max and not self.is_ending:
+            self.ear.listen(self._heard)
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self.wake.wait()
+        except TimeoutError:
+            return
+
+    def _heard(self) -> None:
+        """There may be something new: look soon, but not for each of many words."""
+        self.has_word = True
+        soon = self.turned + TURN_SECONDS_MIN - time.monotonic()
+        asyncio.get_running_loop().call_later(max(0.0, soon), self.wake.set)
+
+    def _has_room(self) -> bool:
+        """Whether a whole claim fits, and some lane is below its cap."""
+        limits = self.terms.limits
+        fits = len(self.sending) + limits.claim_max <= limits.in_flight_max
+        return fits and self.lanes.has_room(self.busy)
+
+    def cancel(self) -> None:
+        """Drop what is in flight (only when a run fails): leases give it back."""
+        for task in list(self.sending):
+            task.cancel()
+
+
+def _outcome(task: asyncio.Task[Outcome], delivery: Claimed, now: datetime) -> Outcome:
+    error = task.exception()
+    if error is None:
+        return task.result()
+    # A fault of this program: it must not use up the attempts of a receiver that is well.
+    log.error("delivery of %s failed", delivery.fact_id, exc_info=error)
+    return postponed(delivery, now)

@@ -1,0 +1,254 @@
+"""A realistic sample of every type of fact, for those who want to see one before it happens. Pure.
+
+Made by the constructors that make the real ones, so that a sample cannot differ in shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from models import clock
+from models.definitions.badges import Badge
+from models.definitions.challenges import Challenge
+from models.definitions.rewards import Reward
+from models.identity.tenants import Tenant
+from models.ledgers.awards import Earned
+from models.ledgers.points import Kind, Transaction
+from models.ledgers.redemptions import Claim
+from models.ledgers.ticks import Tick
+from models.ledgers.tier_changes import Change, Upgrade
+from models.rules.challenges import Objective
+from models.rules.periods import period_at
+from models.rules.streaks import Rules
+from models.streaks.states import Streak
+from webhooks import facts
+from webhooks.facts import Fact, Reached, Stamp, Standing, Told
+
+PARTICIPANT = "user_42"  # the documentation's
+METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
+_HOUR_US = 3_600_000_000
+_OTHER_BITS = 0x2545_F491_4F6C_DD1D  # among the random ones of a UUIDv7: its time stays
+_DAY_US = 24 * _HOUR_US
+
+
+def body(kind: str, tenant: Tenant, now_us: int, fact_id: UUID) -> str:
+    """The body of a sample fact of one of `facts.TYPES`, as it would be sent; KeyError otherwise.
+
+    `now_us` is when it happened. Nothing in it exists: not the participant, not the streak.
+    """
+    make = _MAKERS[kind]
+    if kind.startswith("webhook."):
+        return make(Stamp(fact_id, tenant, None, None, None, now_us)).body
+    return make(Stamp(fact_id, tenant, 1, PARTICIPANT, 17, now_us)).body
+
+
+def _streak_recorded(stamp: Stamp) -> Fact:
+    return facts.streak_recorded(stamp, _streak(stamp), _tick(stamp))
+
+
+def _streak_milestone(stamp: Stamp) -> Fact:
+    reached = Reached(count=7, badge_code="week_warrior", is_badge_new=True)
+    return facts.streak_milestone(stamp, _streak(stamp), _tick(stamp), reached)
+
+
+def _streak_at_risk(stamp: Stamp) -> Fact:
+    midnight_us = stamp.now_us - stamp.now_us % _DAY_US  # the streak's days are UTC's
+    return facts.streak_at_risk(stamp, _streak(stamp), _standing(midnight_us + _DAY_US))
+
+
+def _streak_broken(stamp: Stamp) -> Fact:
+    midnight_us = stamp.now_us - stamp.now_us % _DAY_US
+    return facts.streak_broken(stamp, _streak(stamp), _standing(midnight_us))
+
+
+def _badge_awarded(stamp: Stamp) -> Fact:
+    earned = Earned(str(_id(stamp)), stamp.now_us, METADATA)
+    return facts.badge_awarded(stamp, _badge(stamp), earned)
+
+
+def _points_awarded(stamp: Stamp) -> Fact:
+    return facts.points_awarded(stamp, _transaction(stamp, "award", 100, 1_500), 5_000)
+
+
+def _points_deducted(stamp: Stamp) -> Fact:
+    return facts.points_deducted(stamp, _transaction(stamp, "deduct", 50, 1_450), 3_550)
+
+
+def _transaction(stamp: Stamp, kind: Kind, amount: int, balance: int) -> Transaction:
+    return Transaction(
+        tenant_id=stamp.tenant.id,
+        id=str(_id(stamp)),
+        participant_id=1,
+        kind=kind,
+        amount=amount,
+        balance_after=balance,
+        reason="Purchase completed",
+        metadata=METADATA,
+    )
+
+
+def _tier_changed(stamp: Stamp) -> Fact:
+    upgrade = Upgrade(
+        str(_id(stamp)), "gold", "Gold", 3, str(_id(stamp)), previous_code="silver",
+        previous_level=2,
+    )  # fmt: skip
+    change = Change(stamp.tenant.id, str(_id(stamp)), 1, upgrade, "points")
+    return facts.tier_changed(stamp, change, 5_000)
+
+
+def _reward_claimed(stamp: Stamp) -> Fact:
+    now = clock.from_us(stamp.now_us)
+    reward = Reward(
+        tenant_id=stamp.tenant.id,
+        id=_id(stamp),
+        code="ten_percent_off",
+        name="10 % off",
+        description=None,
+        image_url=None,
+        type="coupon",
+        points_cost=500,
+        max_claims_per_user=1,
+        starts_at=None,
+        ends_at=None,
+        is_active=True,
+        created_at=now,
+        updated_at=now,
+    )
+    claim = Claim(stamp.tenant.id, str(_id(stamp)), 1, str(reward.id), 500, 1_000, METADATA)
+    return facts.reward_claimed(stamp, reward, claim)
+
+
+def _challenge_completed(stamp: Stamp) -> Fact:
+    now = clock.from_us(stamp.now_us)
+    challenge = Challenge(
+        tenant_id=stamp.tenant.id,
+        id=_id(stamp),
+        code="november_streak",
+        name="November streak",
+        description=None,
+        objective=Objective("ticks", "daily_login"),
+        target=20,
+        points=500,
+        badge_code="november",
+        starts_at=None,
+        ends_at=None,
+        is_active=True,
+        created_at=now,
+        updated_at=now,
+    )
+    return facts.challenge_completed(stamp, challenge, True)
+
+
+def _destination_failing(stamp: Stamp) -> Fact:
+    return _destination(stamp, facts.DESTINATION_FAILING, None, _HOUR_US)
+
+
+def _destination_disabled(stamp: Stamp) -> Fact:
+    return _destination(stamp, facts.DESTINATION_DISABLED, "failing", 5 * _DAY_US)
+
+
+def _destination_recovered(stamp: Stamp) -> Fact:
+    return _destination(stamp, facts.DESTINATION_RECOVERED, None, _HOUR_US)
+
+
+def _destination(stamp: Stamp, kind: str, reason: str | None, failing_us: int) -> Fact:
+    since = clock.from_us(stamp.now_us - failing_us)
+    told = Told(_id(stamp), "A sample, no destination of yours", reason, since)
+    return facts.destination(stamp, kind, told)
+
+
+_MAKERS: dict[str, Callable[[Stamp], Fact]] = {
+    facts.STREAK_RECORDED: _streak_recorded,
+    facts.STREAK_MILESTONE: _streak_milestone,
+    facts.STREAK_AT_RISK: _streak_at_risk,
+    facts.STREAK_BROKEN: _streak_broken,
+    facts.BADGE_AWARDED: _badge_awarded,
+    facts.POINTS_AWARDED: _points_awarded,
+    facts.POINTS_DEDUCTED: _points_deducted,
+    facts.TIER_CHANGED: _tier_changed,
+    facts.REWARD_CLAIMED: _reward_claimed,
+    facts.CHALLENGE_COMPLETED: _challenge_completed,
+    facts.DESTINATION_FAILING: _destination_failing,
+    facts.DESTINATION_DISABLED: _destination_disabled,
+    facts.DESTINATION_RECOVERED: _destination_recovered,
+}
+
+
+# -- what the samples are about --------------------------------------------------------------
+
+
+def _streak(stamp: Stamp) -> Streak:
+    now = clock.from_us(stamp.now_us)
+    return Streak(
+        tenant_id=stamp.tenant.id,
+        id=1,
+        code="daily_login",
+        name="Daily Login",
+        description=None,
+        period="daily",
+        rules=Rules(grace_periods=1, reset_on_miss=True),
+        is_active=True,
+        boundary="utc",
+        milestones=[{"count": 7, "badge_code": "week_warrior"}],
+        at_risk_lead_hours=None,
+        revision=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _tick(stamp: Stamp) -> Tick:
+    """The seventh day in a row."""
+    return Tick(
+        tenant_id=stamp.tenant.id,
+        id=str(_id(stamp)),
+        participant_id=1,
+        streak_id=1,
+        period=period_at("daily", stamp.now_us, None),
+        occurred_us=stamp.now_us,
+        outcome="extended",
+        new_count=7,
+        previous_count=6,
+        longest_count=7,
+        is_new_record=True,
+        grace_remaining=1,
+        timezone=None,
+        metadata=METADATA,
+    )
+
+
+def _standing(expires_us: int) -> Standing:
+    """Seven days, and a credit spent on the way."""
+    return Standing(
+        count=7,
+        longest_count=7,
+        grace_remaining=0,
+        last_recorded_us=expires_us - 2 * _DAY_US + 9 * _HOUR_US,
+        expires_us=expires_us,
+    )
+
+
+def _badge(stamp: Stamp) -> Badge:
+    now = clock.from_us(stamp.now_us)
+    return Badge(
+        tenant_id=stamp.tenant.id,
+        id=_id(stamp),
+        code="week_warrior",
+        name="Week Warrior",
+        description=None,
+        icon_url="https://cdn.example.com/badges/week_warrior.png",
+        badge_color=None,
+        rarity="uncommon",
+        category="streaks",
+        is_active=True,
+        is_hidden=False,
+        display_order=0,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _id(stamp: Stamp) -> UUID:
+    """The id of whatever led to the fact: another one than the fact's, always the same."""
+    return UUID(int=stamp.id.int ^ _OTHER_BITS)

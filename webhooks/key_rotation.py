@@ -1,0 +1,39 @@
+"""Encrypting stored secrets anew when the operator rotates the key ring. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from models.delivery.destination_keys import Sealed
+from webhooks import secrets
+from webhooks.errors import SecretsError
+from webhooks.secrets import Ring
+
+
+def places(ring: Ring, destinations: Iterable[Sealed]) -> Iterator[int | None]:
+    """Which key of the ring each stored secret is under: 0 is the newest; None: none of them."""
+    for one in destinations:
+        for stored in (one.secret, one.previous_secret, one.signing_key):
+            if stored is not None:
+                yield secrets.place(ring, stored)
+
+
+def resealed(ring: Ring, destination: Sealed) -> Sealed:
+    """The same under the newest key; equal when it was already. What no key fits is left alone."""
+    previous, key = destination.previous_secret, destination.signing_key
+    return replace(
+        destination,
+        secret=_renewed(ring, destination.secret),
+        previous_secret=None if previous is None else _renewed(ring, previous),
+        signing_key=None if key is None else _renewed(ring, key),
+    )
+
+
+def _renewed(ring: Ring, stored: str) -> str:
+    if secrets.place(ring, stored) == 0:
+        return stored
+    try:
+        return secrets.encrypt(ring, secrets.decrypt(ring, stored))
+    except SecretsError:
+        return stored

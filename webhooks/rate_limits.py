@@ -1,0 +1,83 @@
+"""How many of a throttled or parked destination's deliveries may go now. Pure.
+
+The throttle is a token bucket kept as one instant: sends are spent up to `next_free_at`. All
+deliverers share the row it stands in, so they share the rate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from models.delivery.deliveries import Claimed, LaneKey, Lease, Slots
+from models.delivery.destination_health import Gate
+from models.delivery.destination_queues import Lane
+
+# What may go at once after a silence: as much as is lost when a claim comes late. In any T seconds
+# at most rate × (T + this) go.
+BURST_SECONDS = 0.5
+_ROUNDING = 1e-3  # of a send: instants are whole microseconds
+
+
+def admitted(
+    slots: Sequence[Slots],
+    lanes: Mapping[LaneKey, Lane],
+    gates: Mapping[LaneKey, Gate],
+    now: datetime,
+) -> list[Slots]:
+    """What is left of the slots of a claim behind the gates; ungated lanes pass as they are."""
+    passed = [
+        _behind(slot, lane, gates.get(slot.key), now) if lane.is_gated else slot
+        for slot in slots
+        for lane in (lanes[slot.key],)
+    ]
+    return [slot for slot in passed if slot.count > 0]
+
+
+def _behind(slot: Slots, lane: Lane, gate: Gate | None, now: datetime) -> Slots:
+    """A slot behind its gate; none without one, because another deliverer is just passing."""
+    if gate is None or (gate.parked_until is not None and gate.parked_until > now):
+        return replace(slot, count=0)
+    count = slot.count
+    if lane.rate_per_second is not None:
+        count = min(count, allowance(gate.next_free_at, lane.rate_per_second, now))
+    is_probe = gate.parked_until is not None
+    return replace(slot, count=min(count, 1) if is_probe else count, is_probe=is_probe)
+
+
+def passed(
+    gates: Mapping[LaneKey, Gate],
+    lanes: Mapping[LaneKey, Lane],
+    claimed: Sequence[Claimed],
+    lease: Lease,
+) -> dict[LaneKey, Gate]:
+    """The gates as a claim leaves them: sends spent, nobody else to probe while the lease lasts."""
+    counts = Counter(delivery.lane for delivery in claimed)
+    probes = {delivery.lane for delivery in claimed if delivery.is_probe}
+    left = {}
+    for key in gates.keys() & counts.keys():
+        gate, rate = gates[key], lanes[key].rate_per_second
+        left[key] = Gate(
+            lease.until if key in probes else gate.parked_until,
+            spent(gate.next_free_at, rate, counts[key], lease.now) if rate else gate.next_free_at,
+        )
+    return left
+
+
+def allowance(next_free_at: datetime | None, rate: int, now: datetime) -> int:
+    """How many may be sent now."""
+    since = now - _from(next_free_at, rate, now)
+    return max(0, int(since / timedelta(seconds=1) * rate + _ROUNDING))
+
+
+def spent(next_free_at: datetime | None, rate: int, count: int, now: datetime) -> datetime:
+    """Up to which instant sends are spent after so many more."""
+    return _from(next_free_at, rate, now) + timedelta(seconds=count / rate)
+
+
+def _from(next_free_at: datetime | None, rate: int, now: datetime) -> datetime:
+    """What was not sent longer ago than a burst is forfeited; one may always be saved up."""
+    earliest = now - timedelta(seconds=max(BURST_SECONDS, 1 / rate))
+    return earliest if next_free_at is None else max(next_free_at, earliest)

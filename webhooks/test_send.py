@@ -1,0 +1,52 @@
+"""A trial: one signed sample to a destination, now, whatever its state; nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from yarl import URL
+
+from models import clock
+from models.delivery.destinations import Webhook
+from webhooks import egress, http_client, secrets
+from webhooks.attempt import headers_of
+from webhooks.egress import Lookup, Policy, system_lookup
+from webhooks.errors import Refused
+from webhooks.http_client import DEFAULT_TIMEOUTS, Result, Timeouts
+from webhooks.secrets import Ring
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """On what terms a sample is sent: as deliveries are."""
+
+    ring: Ring
+    policy: Policy
+    lookup: Lookup = system_lookup
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+
+
+def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> Result:
+    """Send a body as a fact of that id and say what came of it, after 15 s at the latest.
+
+    Raises SecretsError when the destination's secret cannot be decrypted. Blocks: not for the loop
+    of a deliverer, and not while a transaction is open.
+    """
+    now = clock.now()
+    raw = body.encode()
+    headers = headers_of(secrets.keys_at(way.ring, webhook, now), fact_id, now, raw)
+    try:
+        url = egress.parse(webhook.url, way.policy)
+    except Refused:  # the operator allows less than when the destination was made
+        return Result(duration_ms=0, error=http_client.UNREACHABLE)
+    return asyncio.run(_post(way, url, raw, headers))
+
+
+async def _post(way: Way, url: URL, body: bytes, headers: dict[str, str]) -> Result:
+    session = http_client.open_session(way.policy, way.lookup, timeouts=way.timeouts)
+    try:
+        return await http_client.post(session, url, body, headers)
+    finally:
+        await http_client.close(session)

@@ -1,0 +1,1 @@
+"""The drain: batches of writes, applied in one transaction each."""

@@ -1,0 +1,259 @@
+"""Apply a batch of accepted writes of any kind in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from models import ids
+from models.db import Session
+from models.identity import participants
+from models.identity.participants import Participant
+from models.leaderboards import entries
+from models.ledgers import awards, points, redemptions, rejections, ticks, tier_changes
+from models.ledgers.awards import Key
+from models.people import erasure
+from webhooks import outbox
+from workers.apply import badges, streaks
+from workers.apply.batch import Batch
+from workers.apply.config_cache import Configuration, Configurations
+from workers.apply.effects import Effects
+from workers.apply.milestones import Crossing
+from workers.apply.streaks import Decided, Ticks
+from workers.intake.messages import (
+    NOUN_OF,
+    AssignmentV1,
+    AwardV1,
+    ClaimV1,
+    Message,
+    PointsV1,
+    TickV1,
+    is_told,
+)
+
+Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How much a batch did, to be counted once it is committed."""
+
+    applied: Mapping[str, int] = field(default_factory=dict)  # by kind of write
+    rejected: Mapping[str, int] = field(default_factory=dict)  # by code
+    facts: Mapping[str, int] = field(default_factory=dict)  # by type
+    repeated: int = 0  # ticks that changed nothing
+
+
+@dataclass
+class Applied:
+    """What a batch did."""
+
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
+    deliveries: int = 0
+    done: Done = field(default_factory=Done)
+
+
+def apply(session: Session, messages: Sequence[Message], configurations: Configurations) -> Applied:
+    """Apply writes that are in no ledger yet; raises IntegrityError when one is.
+
+    1. Read definitions, lock participants in key order, read their states under that lock.
+    2. Decide in values: one pure step per write, in the order of the messages, and what follows
+       from it.
+    3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
+    """
+    batch = _open(session, messages, configurations)
+    unsettled = _leave_out_the_settled(session, batch, messages)
+    accepted = [message for message in unsettled if not _is_refused(batch, message)]
+    ticks_done = Ticks()
+    effects = Effects(milestones=ticks_done.milestones)
+    ticks_done.read(session, batch, [one for one in accepted if isinstance(one, TickV1)])
+    decided = [
+        ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
+    ]
+    ticks_done.milestones.read(session, _crossings(decided))
+    effects.read(session, batch, accepted, _badges_in_question(batch, decided))
+    for each in decided:
+        _follow(batch, each, effects)
+        effects.settle(batch)
+    ticks_done.write(session)
+    effects.write(session, batch)
+    rejections.append(session, batch.rejections)
+    deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
+    participants.touch(session, batch.participants)
+    _note_the_silent(session, batch, accepted)
+    return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
+
+
+def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
+    refused = {one.id for one in batch.rejections}
+    applied = [one for one in messages if one.id not in refused] if refused else messages
+    kinds = Counter(map(type, applied))
+    return Done(
+        applied={NOUN_OF[kind]: count for kind, count in kinds.items()},
+        rejected=Counter(one.code for one in batch.rejections),
+        facts=Counter(one.type for one in batch.facts),
+        repeated=sum(tick.outcome == "repeated" for tick in ticks_done.ledger),
+    )
+
+
+def _note_the_silent(session: Session, batch: Batch, accepted: Sequence[Message]) -> None:
+    """Have leaderboards look at those whom no fact leads them to."""
+    silent = [message for message in accepted if not is_told(message)]
+    for tenant_id in sorted({message.tenant_id for message in silent}):
+        people = {batch.person(one).id for one in silent if one.tenant_id == tenant_id}
+        entries.note(session, tenant_id, people)
+
+
+def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
+    """Do what a write asks for, and tell of it."""
+    match decided:
+        case Decided():
+            streaks.tell(batch, decided, effects)
+        case AwardV1():
+            effects.award(batch, decided)
+        case PointsV1():
+            effects.move(batch, decided)
+        case AssignmentV1():
+            effects.tiers.apply(batch, decided)
+        case ClaimV1():
+            effects.claims.apply(batch, decided)
+
+
+def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[Key]:
+    """Whose badges are asked for, or come with a milestone."""
+    for each in decided:
+        if isinstance(each, AwardV1):
+            yield badges.key_of(batch, each)
+        elif isinstance(each, Decided):
+            person = batch.person(each.message)
+            for badge in each.badges(batch):
+                yield each.message.tenant_id, person.id, str(badge.id)
+
+
+def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
+    """The milestones that ticks may have reached."""
+    for each in decided:
+        if isinstance(each, Decided):
+            yield from each.crossed
+
+
+def _open(session: Session, messages: Sequence[Message], configurations: Configurations) -> Batch:
+    found = configurations.load(session, {message.tenant_id for message in messages})
+    batch = Batch(found, {})
+    for message in messages:
+        batch.configuration(message)  # a tenant that is gone fails alone, before any lock
+    keys = {(message.tenant_id, message.participant_id) for message in messages}
+    batch.participants = participants.lock(session, keys)
+    created = {key: one for key, one in batch.participants.items() if one.is_created}
+    if created:
+        _remember_erasures(session, created, found)
+        _leave_out_the_erased(session, batch, messages)
+    return batch
+
+
+# -- writes that their participant's status refuses ------------------------------------------
+
+
+def _is_refused(batch: Batch, message: Message) -> bool:
+    person = batch.participants.get((message.tenant_id, message.participant_id))
+    code = "participant_erased" if person is None else _refusal(person, message)
+    if code is None:
+        return False
+    batch.reject(message, code)
+    return True
+
+
+def _refusal(person: Participant, message: Message) -> str | None:
+    """What was accepted before a person was suspended is applied; before they were erased, not.
+
+    The instant of acceptance is the one in the write's id: to the millisecond, by the API's clock.
+    """
+    if person.inactive_us is None and person.erased_us is None:
+        return None
+    accepted_us = ids.issued_at_us(UUID(message.id))
+    if person.inactive_us is not None and accepted_us >= person.inactive_us:
+        return "participant_inactive"
+    if person.erased_us is not None and accepted_us < person.erased_us:
+        return "participant_erased"
+    return None
+
+
+def _remember_erasures(
+    session: Session,
+    created: dict[participants.Key, Participant],
+    configurations: dict[int, Configuration],
+) -> None:
+    """Give those just created the instant at which somebody of their id was erased.
+
+    Read after they were created, never before: an erasure that is under way holds a row of that
+    id, so the insert has waited for its end and this statement sees what it wrote.
+    """
+    digests = {
+        (key[0], erasure.digest(configurations[key[0]].tenant.tick_secret, key[1])): one
+        for key, one in created.items()
+    }
+    for found, erased_us in erasure.since(session, list(digests)).items():
+        digests[found].erased_us = erased_us
+
+
+def _leave_out_the_erased(session: Session, batch: Batch, messages: Sequence[Message]) -> None:
+    """Remove again whom only writes from before their erasure would have brought back."""
+    suspects = {
+        key: one
+        for key, one in batch.participants.items()
+        if one.is_created and one.erased_us is not None
+    }
+    if not suspects:
+        return
+    wanted = {
+        (message.tenant_id, message.participant_id)
+        for message in messages
+        if (key := (message.tenant_id, message.participant_id)) in suspects
+        and _refusal(suspects[key], message) is None
+    }
+    participants.keep_erasures(session, [suspects[key] for key in sorted(wanted)])
+    gone = sorted(suspects.keys() - wanted)
+    participants.remove(session, [suspects[key] for key in gone])
+    for key in gone:
+        del batch.participants[key]
+
+
+# -- writes that were applied, or refused, before ---------------------------------------------
+
+
+_LEDGERS = (ticks, awards, points, tier_changes, redemptions)
+
+
+def known(session: Session, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
+    """The answers of those writes that a ledger holds already, by write id."""
+    keys = [(message.tenant_id, message.id) for message in messages]
+    answers: dict[str, dict[str, Any]] = {}
+    for ledger in (*_LEDGERS, rejections):
+        answers |= {key[1]: one.answer() for key, one in ledger.some(session, keys).items()}
+    return answers
+
+
+def _leave_out_the_settled(
+    session: Session, batch: Batch, messages: Sequence[Message]
+) -> Sequence[Message]:
+    """Without those that were decided on already, where a second look may decide otherwise.
+
+    A deduction or a claim that was refused may find enough when its entry is handed out again, and
+    no key would notice: it stands among the rejections, not in the ledger. Read under the lock of
+    its participant, so that nobody else decides on it at this moment.
+    """
+    doubtful = [message for message in messages if _may_be_refused(message)]
+    if not doubtful:
+        return messages
+    settled = known(session, doubtful)
+    for message in doubtful:
+        if message.is_awaited and message.id in settled:
+            batch.answers[message.id] = settled[message.id]
+    return [message for message in messages if message.id not in settled]
+
+
+def _may_be_refused(message: Message) -> bool:
+    return isinstance(message, ClaimV1) or (isinstance(message, PointsV1) and message.amount < 0)

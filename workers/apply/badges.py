@@ -1,0 +1,85 @@
+"""Apply the awards of a batch: who has which badge, ledger, facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from models.db import Session
+from models.definitions.badges import Badge
+from models.ledgers import awards
+from models.ledgers.awards import Award, Earned, Key
+from webhooks import facts
+from workers.apply.batch import Batch, UnknownDefinition
+from workers.intake.messages import AwardV1, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an award brings along, whoever asked for it."""
+
+    id: str
+    earned_us: int
+    metadata: str | None
+
+    @staticmethod
+    def by(message: AwardV1) -> Asked:
+        """What a message asks for."""
+        return Asked(message.id, message.earned_us, message.metadata)
+
+
+@dataclass
+class Awards:
+    """The awards of a batch, decided in values between one read and one write."""
+
+    earned: dict[Key, Earned] = field(default_factory=dict)
+    fresh: dict[Key, Earned] = field(default_factory=dict)
+    ledger: list[Award] = field(default_factory=list)  # in the order of the messages
+
+    def read(self, session: Session, keys: Iterable[Key]) -> None:
+        """Read who has some badges already, under their participants' locks."""
+        wanted = sorted(set(keys))
+        if wanted:
+            self.earned = awards.earned(session, wanted)
+
+    def award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
+        """Whoever has a badge keeps the first award for ever (seed 001)."""
+        person = batch.person(message)
+        key = (message.tenant_id, person.id, str(badge.id))
+        earned = self.earned.get(key)
+        award = Award(
+            tenant_id=message.tenant_id,
+            id=asked.id,
+            participant_id=person.id,
+            badge_id=key[2],
+            earned_us=asked.earned_us if earned is None else earned.earned_us,
+            already_earned=earned is not None,
+        )
+        self.ledger.append(award)
+        if earned is None:
+            earned = Earned(asked.id, asked.earned_us, asked.metadata)
+            self.earned[key] = self.fresh[key] = earned
+            stamp = batch.stamp(message, batch.configuration(message).tenant, person)
+            batch.tell(message, facts.badge_awarded(stamp, badge, earned))
+        return award
+
+    def write(self, session: Session) -> None:
+        """Write who has earned what, and the ledger; raises IntegrityError when an award is in it
+        already."""
+        if self.ledger:
+            awards.write_earned(session, self.fresh)
+            awards.append(session, self.ledger)
+
+
+def key_of(batch: Batch, message: AwardV1) -> Key:
+    """Which badge of whom a message asks for; raises UnknownDefinition."""
+    badge_of(batch, message)
+    return message.tenant_id, batch.person(message).id, message.badge_id
+
+
+def badge_of(batch: Batch, message: AwardV1) -> Badge:
+    """The definition that a message names; raises UnknownDefinition."""
+    found = batch.configuration(message).badges.get(message.badge_id)
+    if found is None:
+        raise UnknownDefinition(f"tenant {message.tenant_id}, badge {message.badge_id}")
+    return found

@@ -1,0 +1,69 @@
+"""Move the challenges of a batch on: what has happened counts, and a target is reached once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from models import clock
+from models.db import Session
+from models.definitions import challenges
+from models.definitions.challenges import Challenge, Key, Progress
+from models.rules.challenges import Happened, advance
+from workers.apply.batch import Batch
+from workers.intake.messages import Message
+
+
+@dataclass
+class Challenges:
+    """The progress of a batch's participants, decided in values between one read and one write."""
+
+    progress: dict[Key, Progress] = field(default_factory=dict)
+    changed: dict[Key, Progress] = field(default_factory=dict)
+
+    def read(self, session: Session, batch: Batch, messages: Iterable[Message]) -> None:
+        """Read how far everybody is, under their locks, if there is anything to be reached."""
+        people: set[tuple[int, int]] = set()
+        ids: set[str] = set()
+        for message in messages:
+            open_to = batch.configuration(message).challenges
+            if open_to:
+                people.add((message.tenant_id, batch.person(message).id))
+                ids.update(str(one.id) for one in open_to)
+        if people:
+            self.progress = challenges.progress(session, people, sorted(ids))
+
+    def left(self, batch: Batch, message: Message) -> Iterator[Challenge]:
+        """The challenges that a message's participant has not completed."""
+        for one in batch.configuration(message).challenges:
+            mine = self.progress.get(_key(batch, message, one))
+            if mine is None or mine.completed_us is None:
+                yield one
+
+    def advance(
+        self, batch: Batch, message: Message, happened: Happened, at_us: int
+    ) -> list[Challenge]:
+        """Count something that happened; return the challenges that it completes."""
+        completed = []
+        for one in self.left(batch, message):
+            if not one.is_open_at(clock.from_us(at_us)):
+                continue
+            key = _key(batch, message, one)
+            mine = self.progress.get(key) or Progress()
+            reached = advance(one.objective, mine.progress, happened)
+            if reached == mine.progress:
+                continue
+            mine.progress = reached
+            self.progress[key] = self.changed[key] = mine
+            if reached >= one.target:
+                mine.completed_us = batch.now_us
+                completed.append(one)
+        return completed
+
+    def write(self, session: Session, now_us: int) -> None:
+        """Write how far everybody is now."""
+        challenges.write(session, self.changed, now_us)
+
+
+def _key(batch: Batch, message: Message, one: Challenge) -> Key:
+    return message.tenant_id, batch.person(message).id, str(one.id)

@@ -1,0 +1,90 @@
+"""Poison: entries that cannot be applied, and how they become dead letters."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from uuid import NAMESPACE_OID, UUID, uuid5
+from zoneinfo import ZoneInfoNotFoundError
+
+from models import clock, ids
+from models.db import Session, is_refused_data
+from models.identity import tenants
+from models.ledgers import dead_letters
+from models.ledgers.dead_letters import DeadLetter
+from models.people import erasure
+from workers.apply.batch import UnknownDefinition
+from workers.intake.messages import Message, Unreadable, decode, noun
+from workers.intake.stream import Entry
+
+ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
+
+_DATA_FAULTS = (Unreadable, UnknownDefinition, ZoneInfoNotFoundError, ValueError, OverflowError)
+
+
+def is_in_the_data(error: Exception) -> bool:
+    """Whether the entry itself is at fault, not our code, its schema or a server."""
+    return isinstance(error, _DATA_FAULTS) or is_refused_data(error)
+
+
+def name(error: Exception) -> str:
+    """The type of an error, the driver's own if there is one."""
+    return type(getattr(error, "orig", None) or error).__name__
+
+
+def bury(session: Session, entry: Entry, error: Exception, tries: int) -> str | None:
+    """Keep an entry that failed its last try, unless its participant was erased meanwhile.
+
+    Returns the kind of the letter; None when none was kept.
+    """
+    message = _message(entry)
+    if message is not None and _is_erased(session, message):
+        return None
+    tenant_id, letter_id = _letter_key(entry, message)
+    letter = DeadLetter(
+        tenant_id,
+        letter_id,
+        "tick" if message is None else noun(message),
+        message.participant_id.replace("\x00", "\\x00") if message else None,
+        entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
+        _told(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
+        tries,
+    )
+    dead_letters.append(session, letter)
+    return letter.kind
+
+
+def _told(error: Exception) -> str:
+    """What went wrong: in the driver's words without our statement, if there is a driver."""
+    return f"{name(error)}: {getattr(error, 'orig', None) or error}".strip()
+
+
+def _is_erased(session: Session, message: Message) -> bool:
+    """Whether it was accepted before an erasure: then nothing of it may be kept."""
+    found = tenants.find(session, message.tenant_id)
+    erased_at = erasure.last(session, found, message.participant_id) if found else None
+    if erased_at is None:
+        return False
+    try:
+        accepted_us = ids.issued_at_us(UUID(message.id))
+    except ValueError:
+        return True
+    return accepted_us < clock.to_us(erased_at)
+
+
+def _message(entry: Entry) -> Message | None:
+    try:
+        return decode(entry.text)
+    except Unreadable:
+        return None
+
+
+def _letter_key(entry: Entry, message: Message | None) -> tuple[int, UUID]:
+    """Whose dead letter an entry becomes: one must always be possible, or it would come back.
+
+    What names nobody is known by its text: replayed and dead again, it is the same letter.
+    """
+    if message is not None and 0 < message.tenant_id <= tenants.ID_MAX:
+        with suppress(ValueError):
+            return message.tenant_id, UUID(message.id)
+    text = entry.text.decode(errors="backslashreplace")
+    return dead_letters.UNKNOWN_TENANT, uuid5(NAMESPACE_OID, text)

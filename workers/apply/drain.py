@@ -1,0 +1,225 @@
+"""The drain: read a batch, apply it in one transaction, acknowledge, answer, kick delivery.
+
+Any number of drains run side by side. What each promises: nothing is acknowledged before its
+commit, and what is applied twice has no effect the second time (the ledger's key sees to that).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.db import Engine, Session, is_away, is_contended, is_duplicate, replan, transaction
+from workers.apply import apply_batch, dead_letters
+from workers.apply.apply_batch import Applied
+from workers.apply.config_cache import Configurations
+from workers.apply.read_budget import Rounds, split
+from workers.intake.messages import Message, decode
+from workers.intake.stream import Entry, Streams
+from workers.runtime.failpoints import failpoint
+from workers.telemetry import metrics_store
+from workers.telemetry.metrics import (
+    APPLIED,
+    BATCH_ENTRIES,
+    BATCH_SECONDS,
+    DEAD,
+    DELIVERIES,
+    FACTS,
+    REJECTED,
+    REPEATED,
+)
+
+log = logging.getLogger("unbroken.drain")
+
+TRIES_MAX = 8  # of one batch against other drains: each loses only to one that got further
+GATHER_SECONDS = 0.005  # more would be felt by a request that comes to wait in the middle of it
+RETRY_SECONDS = 0.05
+REPLAN_SECONDS = 1.0  # planning costs some milliseconds
+AWAY_SECONDS = 0.5  # between two looks for a database that is gone
+OUR_FAULT_TRIES_MAX = 720  # an hour of take-overs: time to mend a deploy; then it is put away
+
+
+@dataclass
+class Drain:
+    """One drain with its connections."""
+
+    engine: Engine
+    streams: Streams
+    batch_max: int
+    entry_tries_max: int
+    on_deliveries: Callable[[], None]
+    should_stop: Callable[[], bool]
+    configurations: Configurations = field(default_factory=Configurations)
+    _rounds: Rounds = field(init=False)
+    _may_gather: bool = field(default=False)
+    _replan_at: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        self._rounds = Rounds(self.batch_max)
+
+    def run(self, seconds: float) -> int:
+        """Drain for a while; return how many entries were applied or put away."""
+        ends, done = time.monotonic() + seconds, 0
+        self.streams.create_groups()
+        try:
+            while self._goes_on(ends) and not self.should_stop():
+                self.streams.refresh()
+                done += self._round(self.streams.take_over(self.batch_max))
+                done += self._round(self._read())
+                self._gather()
+        finally:
+            self.streams.leave()
+        return done
+
+    def _goes_on(self, ends: float) -> bool:
+        return time.monotonic() < ends or self.streams.is_short_of_memory
+
+    def _read(self) -> list[Entry]:
+        """New entries, fresh ones first."""
+        rounds, streams = self._rounds, self.streams
+        if rounds.is_backlogged:
+            backlog = rounds.backlog(is_alone=streams.is_alone, is_keeper=streams.is_keeper)
+            entries = streams.read_at_once(rounds.fresh, backlog)
+        else:
+            entries = streams.read(rounds.fresh)
+        rounds.see(entries)
+        failpoint("drain.after_read")
+        return entries
+
+    def _gather(self) -> None:
+        """After a small batch that nobody waited for, let the next one grow: a batch of 5 costs
+        half of what a batch of 50 does, and the CPU is the API's meanwhile."""
+        may_gather, self._may_gather = self._may_gather, False
+        if may_gather and not self._rounds.is_backlogged:
+            time.sleep(GATHER_SECONDS)
+
+    def _round(self, entries: Sequence[Entry]) -> int:
+        """Fresh entries first and in transactions of their own: they wait for nobody's backlog."""
+        done = 0
+        for alike in split(entries):
+            for start in range(0, len(alike), self.batch_max):
+                done += self._batch(alike[start : start + self.batch_max])
+        return done
+
+    def _batch(self, entries: Sequence[Entry]) -> int:
+        """Apply entries; on failure halve them until what cannot be applied stands alone.
+
+        What stands alone stays pending, is taken over again, and after `entry_tries_max` tries
+        becomes a dead letter; the entries beside it are applied at once.
+        """
+        began = time.monotonic()
+        try:
+            result = self._apply(entries)
+        except _Stopped:
+            return 0
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is isolated by halving
+            if len(entries) == 1:
+                return self._put_away(entries[0], error)
+            middle = len(entries) // 2
+            return self._batch(entries[:middle]) + self._batch(entries[middle:])
+        _count(result, len(entries), time.monotonic() - began)
+        failpoint("drain.after_commit_before_ack")
+        self.streams.finish(entries, result.answers)
+        self._may_gather = not result.answers and len(entries) < self.batch_max // 4
+        if result.deliveries:
+            self.on_deliveries()
+        return len(entries)
+
+    def _apply(self, entries: Sequence[Entry]) -> Applied:
+        """One transaction; again when another drain was in the way or the database is away."""
+        messages = list({m.id: m for m in (decode(entry.text) for entry in entries)}.values())
+        known: dict[str, dict[str, Any]] = {}
+        tries = 0
+        while not self.should_stop():
+            try:
+                fresh = [message for message in messages if message.id not in known]
+                with transaction(self.engine) as session:
+                    self._replan(session)
+                    result = (
+                        apply_batch.apply(session, fresh, self.configurations)
+                        if fresh
+                        else Applied()
+                    )
+                    failpoint("drain.mid_sql")
+                return _with_known(result, known, messages)
+            except Exception as error:  # noqa: BLE001 - raised again unless another try may help
+                tries += 1
+                self._pause_or_raise(error, tries)
+                if is_duplicate(error):
+                    known = self._known(messages)
+        raise _Stopped
+
+    def _replan(self, session: Session) -> None:
+        """Forget plans now and then: that of a foreign key's check, made while the participants
+        were a handful, reads all of a tenant's for each row until Postgres analyses the table."""
+        if time.monotonic() >= self._replan_at:
+            self._replan_at = time.monotonic() + REPLAN_SECONDS
+            replan(session)
+
+    def _pause_or_raise(self, error: Exception, tries: int) -> None:
+        """Wait before another try, or raise when trying again will not help."""
+        if is_away(error):
+            reason = str(error).partition("\n")[0]
+            log.warning("database away, the batch stays pending: %s", reason)
+            time.sleep(AWAY_SECONDS)
+        elif tries < TRIES_MAX and (is_contended(error) or is_duplicate(error)):
+            time.sleep(RETRY_SECONDS * (tries - 1))
+        else:
+            raise error
+
+    def _known(self, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
+        with transaction(self.engine) as session:
+            return apply_batch.known(session, messages)
+
+    def _put_away(self, entry: Entry, error: Exception) -> int:
+        """Count a failed try of one entry; after the last, keep it as a dead letter.
+
+        What was only in another's way is no poison, however often it was handed on; and a fault of
+        ours (a half-made deploy) must not bury a whole backlog that the next release can apply.
+        """
+        tries = self.streams.tries(entry)
+        # The error's text may hold what a user sent: it goes into the dead letter, not the log.
+        log.error("entry %s failed, try %d: %s", entry.id.decode(), tries, dead_letters.name(error))
+        tries_max = (
+            self.entry_tries_max if dead_letters.is_in_the_data(error) else OUR_FAULT_TRIES_MAX
+        )
+        if tries < tries_max or is_contended(error):
+            return 0
+        with transaction(self.engine) as session:
+            kind = dead_letters.bury(session, entry, error, tries)
+        if kind is not None:
+            metrics_store.add(DEAD, 1, kind)
+        self.streams.finish([entry], {})
+        return 1
+
+
+class _Stopped(Exception):
+    """The drain was told to stop while it waited; its entries stay pending."""
+
+
+def _count(result: Applied, entries: int, seconds: float) -> None:
+    """Count what was committed; a dead process's last second may be missing.
+
+    See workers/telemetry/metrics_store.py.
+    """
+    metrics_store.observe(BATCH_ENTRIES, entries)
+    metrics_store.observe(BATCH_SECONDS, seconds)
+    metrics_store.add_each(APPLIED, result.done.applied)
+    metrics_store.add_each(REJECTED, result.done.rejected)
+    metrics_store.add_each(FACTS, result.done.facts)
+    if result.done.repeated:
+        metrics_store.add(REPEATED, result.done.repeated)
+    if result.deliveries:
+        metrics_store.add(DELIVERIES, result.deliveries)
+
+
+def _with_known(
+    result: Applied, known: dict[str, dict[str, Any]], messages: Sequence[Message]
+) -> Applied:
+    for message in messages:
+        if message.is_awaited and message.id in known:
+            result.answers[message.id] = known[message.id]
+    return result

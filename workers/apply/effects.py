@@ -1,0 +1,179 @@
+"""What a write leads to beyond itself: badges, points, tiers and challenges, in its own batch.
+
+A tick may reach a milestone, which gives points, which lead to a tier and complete a challenge,
+which gives a badge, which completes another. What happens is put in a queue and taken from it one
+by one, however long the chain; it ends, since a challenge is completed once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from models import ids
+from models.db import Session
+from models.definitions.badges import Badge
+from models.definitions.challenges import Challenge
+from models.ledgers import awards, points
+from models.ledgers.awards import Award, Key
+from models.ledgers.points import Kind, Transaction
+from models.rules.challenges import Happened
+from webhooks import facts
+from workers.apply.badges import Asked, Awards, badge_of
+from workers.apply.batch import Batch
+from workers.apply.challenges import Challenges
+from workers.apply.milestones import Milestones
+from workers.apply.points import INSUFFICIENT, Movement, Points, too_few
+from workers.apply.redemptions import Claims
+from workers.apply.tiers import Tiers
+from workers.intake.messages import AwardV1, ClaimV1, Message, PointsV1, is_alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    message: Message  # whose participant it happened to
+    happened: Happened
+    at_us: int
+
+
+@dataclass
+class Effects:
+    """One batch's, decided in values between one read and one write."""
+
+    awards: Awards = field(default_factory=Awards)
+    tiers: Tiers = field(default_factory=Tiers)
+    challenges: Challenges = field(default_factory=Challenges)
+    milestones: Milestones = field(default_factory=Milestones)
+    points: Points = field(init=False)
+    claims: Claims = field(init=False)
+    _events: deque[_Event] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.points = Points(self.tiers)
+        self.claims = Claims(self.points)
+
+    def read(
+        self, session: Session, batch: Batch, messages: Iterable[Message], badges: Iterable[Key]
+    ) -> None:
+        """Read what decisions rest on, under the participants' locks.
+
+        `badges` are those that the messages may earn; those that challenges give come on top.
+        """
+        messages = list(messages)
+        self.challenges.read(session, batch, messages)
+        self.awards.read(session, {*badges, *self._prizes(batch, messages)})
+        self.claims.read(session, batch, [one for one in messages if isinstance(one, ClaimV1)])
+
+    def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[Key]:
+        found = set()
+        for message in messages:
+            for one in self.challenges.left(batch, message):
+                badge = _badge(batch, message, one.badge_code)
+                if badge:
+                    found.add((message.tenant_id, batch.person(message).id, str(badge.id)))
+        return found
+
+    # -- what is asked for -------------------------------------------------------------------
+
+    def award(self, batch: Batch, message: AwardV1) -> None:
+        """Award one badge that was asked for."""
+        badge = badge_of(batch, message)
+        award = self._award(batch, message, badge, Asked.by(message))
+        if message.is_awaited:
+            named = awards.named(award, message.participant_id, badge)
+            batch.answers[message.id] = named.answer()
+
+    def move(self, batch: Batch, message: PointsV1) -> None:
+        """Award or deduct points as was asked for, or say why not."""
+        movement = Movement.asked_by(message)
+        if message.amount > 0:
+            made = self._give(batch, message, movement, ids.issued_at_us(UUID(message.id)))
+        else:
+            available = batch.person(message).balance
+            taken = self.points.take(batch, message, movement)
+            if taken is None:
+                detail = too_few(available, movement.amount)
+                return batch.reject(message, INSUFFICIENT, detail)
+            made = taken
+        if message.is_awaited:
+            batch.answers[message.id] = points.answer(made, message.participant_id)
+        return None
+
+    # -- what happens ------------------------------------------------------------------------
+
+    def happened(self, message: Message, what: Happened, at_us: int) -> None:
+        """Something that challenges may count happened at an instant."""
+        if is_alone(message):
+            return
+        self._events.append(_Event(message, what, at_us))
+
+    def _award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
+        award = self.awards.award(batch, message, badge, asked)
+        if not award.already_earned:
+            self.happened(message, Happened("badge", badge.code, 1), asked.earned_us)
+        return award
+
+    def _give(self, batch: Batch, message: Message, movement: Movement, at_us: int) -> Transaction:
+        made = self.points.give(batch, message, movement)
+        self.happened(message, Happened("points", None, movement.amount), at_us)
+        return made
+
+    def prize(self, batch: Batch, message: Message, kind: Kind, prize: Prize) -> bool | None:
+        """Give what a milestone or a challenge gives; whether its badge is new, if it has one."""
+        if is_alone(message):
+            return None
+        is_new, badge = None, _badge(batch, message, prize.badge_code)
+        if badge:
+            asked = Asked(str(ids.uuid7(batch.now_us)), batch.now_us, prize.metadata)
+            is_new = not self._award(batch, message, badge, asked).already_earned
+        if prize.points:
+            movement = Movement(
+                str(ids.uuid7(batch.now_us)),
+                kind,
+                prize.points,
+                source=prize.source,
+                metadata=prize.metadata,
+            )
+            self._give(batch, message, movement, batch.now_us)
+        return is_new
+
+    def settle(self, batch: Batch) -> None:
+        """Let challenges count what has happened, until nothing follows from it any more."""
+        while self._events:
+            event = self._events.popleft()
+            if not batch.configuration(event.message).challenges:
+                continue
+            for one in self.challenges.advance(batch, event.message, event.happened, event.at_us):
+                self._complete(batch, event.message, one)
+
+    def _complete(self, batch: Batch, message: Message, one: Challenge) -> None:
+        prize = Prize(one.code, one.badge_code, one.points)
+        is_new = self.prize(batch, message, "challenge", prize)
+        stamp = batch.stamp_of(message)
+        batch.tell(message, facts.challenge_completed(stamp, one, is_new))
+
+    def write(self, session: Session, batch: Batch) -> None:
+        """Write all of it; raises IntegrityError when one of the ledgers holds a row already."""
+        self.awards.write(session)
+        self.points.write(session)
+        self.tiers.write(session)
+        self.claims.write(session)
+        self.challenges.write(session, batch.now_us)
+        self.milestones.write(session)
+
+
+@dataclass(frozen=True, slots=True)
+class Prize:
+    """What reaching something gives."""
+
+    source: str  # the code of what was reached
+    badge_code: str | None
+    points: int | None
+    metadata: str | None = None  # JSON: where it came from
+
+
+def _badge(batch: Batch, message: Message, code: str | None) -> Badge | None:
+    """The badge of a code; None without one, or when there is none to award."""
+    return batch.configuration(message).badge_to_award(code)

@@ -1,0 +1,136 @@
+"""Milestones of a batch: which of them ticks have reached, and whether that is to be rewarded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from models.db import Session
+from models.ledgers import milestones
+from models.ledgers.milestones import Key
+from models.ledgers.ticks import Tick
+from models.rules.milestones import Run, best_run, newly_reached, run_through
+from models.rules.streaks import Ranges, Recorded, Rules
+from models.streaks.states import Streak
+
+Repeat = Literal["once", "each_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """A threshold of a definition, and what it gives."""
+
+    count: int
+    badge_code: str | None
+    points: int | None
+    repeat: Repeat
+    is_recorded: bool  # whether all who reached it are on record, since it was defined
+
+    @staticmethod
+    def of(stored: dict[str, Any]) -> Milestone:
+        """As a definition holds it."""
+        return Milestone(
+            stored["count"],
+            stored.get("badge_code"),
+            stored.get("points"),
+            stored.get("repeat") or "once",
+            bool(stored.get("is_recorded")),
+        )
+
+
+class Crossing(NamedTuple):
+    """A milestone that a tick may have reached for the first time, in a run or at all."""
+
+    milestone: Milestone
+    key: Key
+    period: int  # it says which run
+    run: Run | None  # None: at all
+
+    def is_known(self, periods: set[int]) -> bool:
+        """Whether it was reached before, by one of these periods."""
+        if self.run is None:
+            return bool(periods)
+        return any(self.run.first <= period <= self.run.last for period in periods)
+
+
+class Moved(NamedTuple):
+    """What a tick has made of the recorded periods of a state."""
+
+    before: Ranges
+    recorded: Recorded
+    rules: Rules
+    run: int  # the best run that its period belongs to
+
+    def is_first(self, count: int) -> bool:
+        """Whether no run had a count before and one has it now. The longest count, which is never
+        above the best run, mostly spares the look at all of them."""
+        if count > self.run or count <= self.recorded.before.longest:
+            return False
+        return best_run(self.before, self.rules) < count
+
+
+def moved(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> Moved:
+    """What recording a period has made of a state's recorded periods."""
+    if rules.reset_on_miss:
+        return Moved(before, recorded, rules, run_through(recorded.ranges, rules, period))
+    return Moved(before, recorded, rules, recorded.after.longest)
+
+
+@dataclass
+class Milestones:
+    """Who has reached what, read once and written once a batch."""
+
+    reached: dict[Key, set[int]] = field(default_factory=dict)  # before this batch
+    fresh: dict[Key, dict[int, str]] = field(default_factory=dict)  # to the tick, by period
+
+    def read(self, session: Session, crossings: Iterable[Crossing]) -> None:
+        """Read who has reached what, under their participants' locks."""
+        keys = {one.key for one in crossings}
+        if keys:
+            self.reached = milestones.reached(session, keys)
+
+    def reach(self, crossing: Crossing, tick_id: str) -> bool:
+        """Put on record that a tick has reached it; False when an earlier one had."""
+        fresh = self.fresh.setdefault(crossing.key, {})
+        earlier = {period for period, by in fresh.items() if by != tick_id}
+        if crossing.is_known(earlier | self.reached.get(crossing.key, set())):
+            return False
+        fresh[crossing.period] = tick_id
+        return True
+
+    def write(self, session: Session) -> None:
+        """Write what was reached in this batch."""
+        milestones.write(session, self.fresh)
+
+
+def crossings(streak: Streak, tick: Tick, change: Moved) -> Sequence[Crossing]:
+    """The thresholds that a tick may have reached, lowest first: 6 → 8 reaches 7. Pure."""
+    key = (tick.tenant_id, tick.participant_id, tick.streak_id)
+    found = [
+        Crossing(one, (*key, one.count), _period(tick, run), run)
+        for one in map(Milestone.of, streak.milestones)
+        for run in _runs(one, tick, change)
+    ]
+    return sorted(found, key=lambda one: one.milestone.count)
+
+
+def _runs(one: Milestone, tick: Tick, change: Moved) -> Iterator[Run | None]:
+    """The runs in which a milestone is reached; None: in the set as a whole.
+
+    A count that is never lost has one run. A milestone that was defined later than its count was
+    first passed is reached when a count passes it again, which is safe where all is on record.
+    """
+    if one.repeat == "each_run" and change.rules.reset_on_miss:
+        yield from newly_reached(change.before, change.recorded.ranges, change.rules, one.count)
+        return
+    is_again = one.is_recorded and tick.previous_count < one.count <= tick.new_count
+    if is_again or change.is_first(one.count):
+        yield None
+
+
+def _period(tick: Tick, run: Run | None) -> int:
+    """The period by which it is reached: the tick's, which a late one may have in another run."""
+    if run is None or run.first <= tick.period <= run.last:
+        return tick.period
+    return run.last

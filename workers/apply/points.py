@@ -1,0 +1,103 @@
+"""Apply the awards and deductions of points of a batch: ledger, balances, facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.db import Session
+from models.ledgers import points
+from models.ledgers.points import Kind, Transaction
+from models.ledgers.tier_changes import Upgrade
+from webhooks import facts
+from workers.apply.batch import Batch
+from workers.apply.tiers import Tiers, tell
+from workers.intake.messages import Message, PointsV1
+
+INSUFFICIENT = "insufficient_points"
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Points that somebody is to get or to give, whoever asked for it."""
+
+    id: str
+    kind: Kind
+    amount: int  # above zero
+    source: str | None = None
+    reason: str | None = None
+    metadata: str | None = None  # JSON as sent
+
+    @staticmethod
+    def asked_by(message: PointsV1) -> Movement:
+        """What a message asks for."""
+        kind: Kind = "award" if message.amount > 0 else "deduct"
+        return Movement(
+            message.id,
+            kind,
+            abs(message.amount),
+            reason=message.reason,
+            metadata=message.metadata,
+        )
+
+
+@dataclass
+class Points:
+    """The movements of a batch, decided in values."""
+
+    tiers: Tiers
+    ledger: list[Transaction] = field(default_factory=list)  # in the order of the messages
+
+    def give(self, batch: Batch, message: Message, movement: Movement) -> Transaction:
+        """Award points, and the tier that they lead to."""
+        person = batch.person(message)
+        person.earned += movement.amount
+        change = self.tiers.reached(batch, message, movement.id)
+        made = self._note(batch, message, movement, change.upgrade if change else None)
+        batch.tell(message, facts.points_awarded(batch.stamp_of(message), made, person.earned))
+        if change:
+            tell(batch, message, change)
+        return made
+
+    def take(self, batch: Batch, message: Message, movement: Movement) -> Transaction | None:
+        """Deduct points; None when there are not enough: then nothing has happened."""
+        person = batch.person(message)
+        if movement.amount > person.balance:
+            return None
+        person.spent += movement.amount
+        made = self._note(batch, message, movement, None)
+        batch.tell(message, facts.points_deducted(batch.stamp_of(message), made, person.spent))
+        return made
+
+    def _note(
+        self,
+        batch: Batch,
+        message: Message,
+        movement: Movement,
+        upgrade: Upgrade | None,
+    ) -> Transaction:
+        person = batch.person(message)
+        person.is_richer = person.is_changed = True
+        made = Transaction(
+            tenant_id=message.tenant_id,
+            id=movement.id,
+            participant_id=person.id,
+            kind=movement.kind,
+            amount=movement.amount,
+            balance_after=person.balance,
+            source=movement.source,
+            reason=movement.reason,
+            metadata=movement.metadata,
+            upgrade=upgrade,
+        )
+        self.ledger.append(made)
+        return made
+
+    def write(self, session: Session) -> None:
+        """Write the ledger; raises IntegrityError when a movement is in it already."""
+        if self.ledger:
+            points.append(session, self.ledger)
+
+
+def too_few(available: int, requested: int) -> str:
+    """The documented detail (contract §6)."""
+    return f"Insufficient points. Available: {available}, requested: {requested}"

@@ -1,0 +1,104 @@
+"""Apply the claims of a batch: stock, limits, what they cost, ledger, facts.
+
+Never oversold, never charged twice: the claimant's row is locked first, then the rewards' stocks,
+in key order. What is refused is a rejection, and takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.db import Session
+from models.definitions import rewards
+from models.definitions.rewards import Reward, Stock, StockKey
+from models.ledgers import redemptions
+from models.ledgers.redemptions import Claim, Key
+from webhooks import facts
+from workers.apply.batch import Batch, UnknownDefinition
+from workers.apply.points import INSUFFICIENT, Movement, Points, too_few
+from workers.intake.messages import ClaimV1
+
+OUT_OF_STOCK = "reward_out_of_stock"
+LIMIT_REACHED = "reward_limit_reached"
+
+
+@dataclass
+class Claims:
+    """The claims of a batch, decided in values between one read and one write."""
+
+    points: Points
+    stocks: dict[StockKey, Stock] = field(default_factory=dict)
+    counts: dict[Key, int] = field(default_factory=dict)
+    ledger: list[Claim] = field(default_factory=list)  # in the order of the messages
+
+    def read(self, session: Session, batch: Batch, messages: Sequence[ClaimV1]) -> None:
+        """Lock the stocks in question, and count who has claimed what, under their locks."""
+        if messages:
+            self.stocks = rewards.lock_stocks(
+                session, {(m.tenant_id, m.reward_id) for m in messages}
+            )
+            self.counts = redemptions.counts(session, {_key(batch, m) for m in messages})
+
+    def apply(self, batch: Batch, message: ClaimV1) -> None:
+        """Give out one reward, or say why not."""
+        reward = _reward(batch, message)
+        refusal = self._refusal(batch, message, reward)
+        if refusal is not None:
+            batch.reject(message, *refusal)
+            return
+        claim = self._claim(batch, message, reward)
+        if message.is_awaited:
+            named = redemptions.named(claim, message.participant_id, reward)
+            batch.answers[message.id] = named.answer()
+
+    def _refusal(self, batch: Batch, message: ClaimV1, reward: Reward) -> tuple[str, str] | None:
+        """The code and detail of why somebody may not have it."""
+        most, balance = reward.max_claims_per_user, batch.person(message).balance
+        if most is not None and self.counts.get(_key(batch, message), 0) >= most:
+            return LIMIT_REACHED, f"Reward '{reward.code}' can be claimed {most} times by each"
+        if not self.stocks[message.tenant_id, message.reward_id].is_left:
+            return OUT_OF_STOCK, f"Reward '{reward.code}' is out of stock"
+        if reward.points_cost > balance:
+            return INSUFFICIENT, too_few(balance, reward.points_cost)
+        return None
+
+    def _claim(self, batch: Batch, message: ClaimV1, reward: Reward) -> Claim:
+        person, key = batch.person(message), _key(batch, message)
+        if reward.points_cost:
+            cost = Movement(message.id, "claim", reward.points_cost, source=reward.code)
+            self.points.take(batch, message, cost)
+        self.stocks[message.tenant_id, message.reward_id].claimed += 1
+        self.counts[key] = self.counts.get(key, 0) + 1
+        person.rewards_claimed += 1
+        person.is_richer = person.is_changed = True
+        claim = Claim(
+            tenant_id=message.tenant_id,
+            id=message.id,
+            participant_id=person.id,
+            reward_id=message.reward_id,
+            points_deducted=reward.points_cost,
+            balance_after=person.balance,
+            metadata=message.metadata,
+        )
+        self.ledger.append(claim)
+        batch.tell(message, facts.reward_claimed(batch.stamp_of(message), reward, claim))
+        return claim
+
+    def write(self, session: Session) -> None:
+        """Write stocks and ledger; raises IntegrityError when a claim is in it already."""
+        if self.ledger:
+            given = {(one.tenant_id, one.reward_id) for one in self.ledger}
+            rewards.write_stocks(session, {key: self.stocks[key] for key in sorted(given)})
+            redemptions.append(session, self.ledger)
+
+
+def _key(batch: Batch, message: ClaimV1) -> Key:
+    return message.tenant_id, batch.person(message).id, message.reward_id
+
+
+def _reward(batch: Batch, message: ClaimV1) -> Reward:
+    found = batch.configuration(message).rewards.get(message.reward_id)
+    if found is None:
+        raise UnknownDefinition(f"tenant {message.tenant_id}, reward {message.reward_id}")
+    return found

@@ -1,0 +1,205 @@
+"""Apply the ticks of a batch: periods, states, ledger, facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from models import ids
+from models.db import Session
+from models.definitions.badges import Badge
+from models.identity.participants import Participant
+from models.ledgers import ticks
+from models.ledgers.ticks import Tick
+from models.rules.challenges import Happened
+from models.rules.periods import KINDS, Kind, period_at
+from models.rules.streaks import Recorded, record, walk
+from models.streaks import deadlines
+from models.streaks import states as streaks
+from models.streaks.states import Key, State, Streak
+from webhooks import facts
+from workers.apply.batch import Batch, UnknownDefinition
+from workers.apply.effects import Effects, Prize
+from workers.apply.milestones import Crossing, Milestone, Milestones, crossings, moved
+from workers.intake.messages import TickV1
+
+
+class Decided(NamedTuple):
+    """What a tick does, before anything is told of it."""
+
+    message: TickV1
+    streak: Streak
+    tick: Tick
+    crossed: Sequence[Crossing]
+    person: Participant
+    run: int  # the best run that its period belongs to; 0 where it matters to nothing
+
+    def badges(self, batch: Batch) -> Iterator[Badge]:
+        """Those that the milestones earn which it may have reached."""
+        for one in self.crossed:
+            badge = batch.configuration(self.message).badge_to_award(one.milestone.badge_code)
+            if badge:
+                yield badge
+
+
+class Suspect(NamedTuple):
+    """A tick after which a state may need a deadline, or an earlier one than it has."""
+
+    tick_id: str
+    streak: Streak
+    participant_zone: str | None
+
+
+@dataclass
+class Ticks:
+    """The ticks of a batch, decided in values between one read and one write."""
+
+    states: dict[Key, State] = field(default_factory=dict)
+    changed: dict[Key, int] = field(default_factory=dict)  # to the rules' revision
+    ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
+    suspects: dict[Key, Suspect] = field(default_factory=dict)  # the first tick of each
+    current: dict[Kind, int] = field(default_factory=dict)  # by UTC, when the first was accepted
+    milestones: Milestones = field(default_factory=Milestones)
+
+    def read(self, session: Session, batch: Batch, messages: Sequence[TickV1]) -> None:
+        """Read the states of everybody who ticked, under their participants' locks."""
+        if not messages:
+            return
+        # The ids are UUIDv7: their texts sort by their instants.
+        first_us = _accepted_us(min(message.id for message in messages))
+        self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
+        keys = sorted({(m.tenant_id, batch.person(m).id, m.streak_id) for m in messages})
+        definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
+        self.states = streaks.states(session, keys, definitions)
+
+    def decide(self, batch: Batch, message: TickV1) -> Decided:
+        """Record one tick."""
+        streak = batch.configurations[message.tenant_id].streaks[message.streak_id]
+        person = batch.person(message)
+        person.saw(message.occurred_us)
+        zone = message.counted_timezone or streak.zone(message.timezone, person.timezone)
+        period = period_at(streak.period, message.occurred_us, zone)
+        key = (message.tenant_id, person.id, streak.id)
+        before = self.states[key].ranges if key in self.states else ()
+        recorded, is_deadline_sure = self._step(key, streak, message, period)
+        if not is_deadline_sure and not self._is_long_dead(key, streak.period):
+            self.suspects.setdefault(key, Suspect(message.id, streak, person.timezone))
+        tick = _tick(message, person, period, recorded)
+        self.ledger.append(tick)
+        if message.is_awaited:
+            batch.answers[message.id] = ticks.answer(
+                tick, message.participant_id, streak.code, streak.period
+            )
+        is_run_asked = streak.milestones or batch.configuration(message).challenges
+        if recorded.outcome == "repeated" or not is_run_asked:
+            return Decided(message, streak, tick, (), person, 0)
+        change = moved(before, recorded, streak.rules, period)
+        crossed = crossings(streak, tick, change) if streak.milestones else ()
+        return Decided(message, streak, tick, crossed, person, change.run)
+
+    def _step(
+        self, key: Key, streak: Streak, message: TickV1, period: int
+    ) -> tuple[Recorded, bool]:
+        """Record one period in the batch's copy of the state; whether its deadline is still early
+        enough: it is unless a late tick spent credits or another calendar counts."""
+        state = self.states.get(key)
+        if state is None:
+            state = State((), walk((), streak.rules), message.occurred_us, message.timezone)
+            self.states[key] = state
+        recorded = record(state.ranges, state.standing, streak.rules, period)
+        state.ranges, state.standing = recorded.ranges, recorded.after
+        latest, zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
+        if (message.occurred_us, message.timezone or "") > latest:
+            # The greatest of all ticks, so that the order of their arrival does not matter.
+            state.last_recorded_us, state.last_zone = message.occurred_us, message.timezone
+        self.changed[key] = streak.revision
+        is_in_time = recorded.outcome != "backfilled" and state.last_zone == zone
+        return recorded, state.is_watched and is_in_time
+
+    def write(self, session: Session) -> None:
+        """Write the states that changed, and the ledger; raises IntegrityError when a tick is in
+        it already."""
+        if self.ledger:
+            due_us = self._deadlines()
+            changed = {key: self.states[key] for key in sorted(self.changed)}
+            streaks.write_states(session, changed, self.changed)
+            deadlines.watch(session, due_us)
+            ticks.append(session, self.ledger)
+
+    def _is_long_dead(self, key: Key, kind: Kind) -> bool:
+        """Whether nobody watches a streak that had broken when its tick was accepted, whatever
+        calendar counts: none is more than a period from UTC's. Most of an import ends here."""
+        state, current = self.states[key], self.current.get(kind, 0)
+        standing = state.standing
+        gap = current - (standing.last or 0)
+        return not state.is_watched and gap > standing.grace_remaining + 3
+
+    def _deadlines(self) -> dict[Key, int]:
+        """When to look at states that begin to live, or whose deadline may have come nearer.
+
+        What was broken already when its first tick was accepted, as in an import, is never told of.
+        """
+        found: dict[Key, int] = {}
+        if not self.suspects:
+            return found
+        for key, one in self.suspects.items():
+            state = self.states[key]
+            due = deadlines.of(one.streak, state, one.participant_zone)
+            if state.is_watched or due.breaks_us > _accepted_us(one.tick_id):
+                found[key], state.is_watched = due.at_risk_us, True
+        return found
+
+
+def _accepted_us(tick_id: str) -> int:
+    return ids.issued_at_us(UUID(tick_id))
+
+
+def tell(batch: Batch, decided: Decided, effects: Effects) -> None:
+    """The facts of a tick that changed something, and of each milestone with what it gives."""
+    message, streak, tick, crossed, person, run = decided
+    if tick.outcome == "repeated":
+        return
+    tenant = batch.configurations[message.tenant_id].tenant
+    stamp = batch.stamp(message, tenant, person)
+    batch.tell(message, facts.streak_recorded(stamp, streak, tick))
+    effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
+    for one in (each.milestone for each in crossed if effects.milestones.reach(each, tick.id)):
+        is_new = effects.prize(batch, message, "milestone", _prize(one, streak, tick))
+        reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
+        stamp = batch.stamp(message, tenant, person)
+        batch.tell(message, facts.streak_milestone(stamp, streak, tick, reached))
+
+
+def _prize(one: Milestone, streak: Streak, tick: Tick) -> Prize:
+    """What a milestone gives, and where that came from."""
+    origin = {"streak_code": streak.code, "milestone": one.count, "tick_id": tick.id}
+    return Prize(streak.code, one.badge_code, one.points, json.dumps(origin))
+
+
+def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:
+    found = batch.configurations[tenant_id].streaks.get(streak_id)
+    if found is None:
+        raise UnknownDefinition(f"tenant {tenant_id}, streak {streak_id}")
+    return found
+
+
+def _tick(message: TickV1, person: Participant, period: int, recorded: Recorded) -> Tick:
+    return Tick(
+        tenant_id=message.tenant_id,
+        id=message.id,
+        participant_id=person.id,
+        streak_id=message.streak_id,
+        period=period,
+        occurred_us=message.occurred_us,
+        outcome=recorded.outcome,
+        new_count=recorded.after.count,
+        previous_count=recorded.before.count,
+        longest_count=recorded.after.longest,
+        is_new_record=recorded.is_new_record,
+        grace_remaining=recorded.after.grace_remaining,
+        timezone=message.timezone,
+        metadata=message.metadata,
+    )

@@ -1,0 +1,80 @@
+"""Apply the tiers of a batch: those that points lead to, and those that are assigned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.db import Session
+from models.ledgers import tier_changes
+from models.ledgers.tier_changes import Change, Source, Tier, Upgrade
+from models.rules.tiers import reached
+from webhooks import facts
+from workers.apply.batch import Batch, UnknownDefinition
+from workers.intake.messages import AssignmentV1, Message
+
+
+@dataclass
+class Tiers:
+    """The changes of a batch, decided in values."""
+
+    ledger: list[Change] = field(default_factory=list)  # in the order of the messages
+
+    def apply(self, batch: Batch, message: AssignmentV1) -> None:
+        """Assign a tier that was asked for, up or down."""
+        tier = batch.configuration(message).tiers.get(message.tier_id)
+        if tier is None:
+            raise UnknownDefinition(f"tenant {message.tenant_id}, tier {message.tier_id}")
+        change = self._change(batch, message, tier, _Cause(message.id, "assigned"))
+        if change.is_change:
+            tell(batch, message, change)
+        if message.is_awaited:
+            batch.answers[message.id] = tier_changes.answer(change, message.participant_id)
+
+    def reached(self, batch: Batch, message: Message, cause_id: str) -> Change | None:
+        """Move up whom points ever earned lead to a higher tier; None when they lead to none."""
+        person, configuration = batch.person(message), batch.configuration(message)
+        if not configuration.ladder:
+            return None
+        current = configuration.tiers.get(person.tier_id or "")
+        level = current.level if current else None
+        tier = reached(configuration.ladder, level, person.earned)
+        if tier is None:
+            return None
+        return self._change(batch, message, tier, _Cause(cause_id, "points"))
+
+    def _change(self, batch: Batch, message: Message, tier: Tier, cause: _Cause) -> Change:
+        person = batch.person(message)
+        previous = batch.configuration(message).tiers.get(person.tier_id or "")
+        asked = message if isinstance(message, AssignmentV1) else None
+        change = Change(
+            tenant_id=message.tenant_id,
+            id=cause.id,
+            participant_id=person.id,
+            upgrade=Upgrade.between(previous, tier),
+            source=cause.source,
+            reason=asked.reason if asked else None,
+            metadata=asked.metadata if asked else None,
+        )
+        self.ledger.append(change)
+        if change.is_change:
+            person.tier_id, person.tier_us = str(tier.id), change.achieved_us
+            person.is_richer = person.is_changed = True
+        return change
+
+    def write(self, session: Session) -> None:
+        """Write the ledger; raises IntegrityError when a change is in it already."""
+        tier_changes.append(session, self.ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """What changes a tier: the points, or the assignment, of that id."""
+
+    id: str
+    source: Source
+
+
+def tell(batch: Batch, message: Message, change: Change) -> None:
+    """The fact of a change."""
+    earned = batch.person(message).earned
+    batch.tell(message, facts.tier_changed(batch.stamp_of(message), change, earned))

@@ -1,0 +1,1 @@
+"""The intake: streams in Redis, and the script that appends to them."""

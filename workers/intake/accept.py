@@ -1,0 +1,229 @@
+"""An append as values: what is asked of accept.lua, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+from uuid import UUID
+
+from workers.intake import redis_keys
+from workers.intake.messages import Message, encode
+
+
+class IntakeError(Exception):
+    """The write was not accepted."""
+
+
+class Unavailable(IntakeError):
+    """Redis does not answer. Nothing was written, and nothing will be."""
+
+
+class OutcomeUnknown(IntakeError):
+    """Redis was sent all of a write and did not answer: it may have been accepted."""
+
+
+class Full(IntakeError):
+    """The intake holds as many entries as it may."""
+
+
+class Stale(IntakeError):
+    """The tenant's configuration has changed since it was read."""
+
+
+class IdempotencyConflict(IntakeError):
+    """The Idempotency-Key was first used with another body."""
+
+    def __init__(self, rate: Rate | None = None) -> None:
+        super().__init__()
+        self.rate = rate
+
+
+# Who is over a cap; not ACTIVE; or said not to be by Redis and to be by the database. Unknown: it
+# was sent once more after that, and not answered.
+Reason = Literal["tenant", "key", "participant", "inactive", "doubtful", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Writes a minute that one participant, one key and one tenant may make; 0: no cap."""
+
+    participant: int = 0
+    key: int = 0
+    tenant: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How the cap stands that has the fewest writes left."""
+
+    limit: int
+    remaining: int
+    reset_ms: int  # until the minute that began with the first write ends
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one write was not appended; it took no token of any cap."""
+
+    reason: Reason
+    reset_ms: int  # until the cap's minute ends
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an append."""
+
+    ahead: int  # entries that are read before these
+    rate: Rate | None = None  # after these writes; None: no cap applies
+    refused: Mapping[int, Refusal] = field(default_factory=dict)  # by the write's place
+    known_id: str | None = None  # the write first accepted under this Idempotency-Key
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """An Idempotency-Key and the fingerprint of the body that came with it.
+
+    `before` is how the release before would have written it, "" where it would not.
+    """
+
+    key: str
+    fingerprint: str
+    before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Writes of one tenant to be accepted together, under the configuration they were checked by.
+
+    A cap on the key needs the key's id.
+    """
+
+    tenant_id: int
+    version: str
+    caps: Caps
+    messages: Sequence[Message]
+    key_id: UUID | None = None
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the operator allows."""
+
+    entries_max: int  # in both streams of a number
+    fresh_max: int  # of one tenant: with more waiting, its writes go to the backlog
+    idempotency_seconds: int
+
+
+def touched(number: int, request: Append) -> tuple[str, ...]:
+    """The script's KEYS."""
+    always = _always_touched(number, request.tenant_id)
+    if request.idempotency is None:
+        return always
+    return (*always, redis_keys.idempotency(number, request.tenant_id, request.idempotency.key))
+
+
+@lru_cache(maxsize=10_000)
+def _always_touched(number: int, tenant_id: int) -> tuple[str, ...]:
+    return (
+        redis_keys.stream(number),
+        redis_keys.backlog(number),
+        redis_keys.waiting(number),
+        redis_keys.config(number),
+        redis_keys.awake(number),
+        redis_keys.inactive(number, tenant_id),
+    )
+
+
+def arguments(number: int, request: Append, bounds: Bounds) -> list[Any]:
+    """The script's ARGV."""
+    idempotency = request.idempotency
+    found: list[Any] = [
+        request.tenant_id,
+        request.version,
+        request.caps.participant,
+        bounds.entries_max,
+        redis_keys.rate(number, request.tenant_id),
+        bounds.idempotency_seconds,
+        f"{idempotency.fingerprint} {idempotency.before}".strip() if idempotency else "",
+        request.messages[0].id,
+        _shared_caps(number, request),
+        bounds.fresh_max,
+    ]
+    for message in request.messages:
+        found += (message.participant_id, encode(message))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Whose writes are counted."""
+
+    tenant_id: int
+    key_id: UUID
+    participant_id: str | None  # None: as far as is known
+
+
+def counters(writer: Writer, caps: Caps) -> list[tuple[int, str]]:
+    """The caps that apply to a writer with their counters, in the order in which they refuse."""
+    number, tenant_id = redis_keys.stream_of(writer.tenant_id), writer.tenant_id
+    found = [
+        (caps.tenant, redis_keys.tenant_rate(number, tenant_id)),
+        (caps.key, redis_keys.key_rate(number, tenant_id, writer.key_id)),
+    ]
+    if writer.participant_id is not None:
+        found.append((caps.participant, redis_keys.rate(number, tenant_id) + writer.participant_id))
+    return [(cap, counter) for cap, counter in found if cap]
+
+
+def _shared_caps(number: int, request: Append) -> str:
+    """The caps on all of an append's writes, as the script reads them."""
+    caps, shared = request.caps, ""
+    if caps.tenant:
+        shared = f"tenant {caps.tenant} {redis_keys.tenant_rate(number, request.tenant_id)} "
+    if caps.key and request.key_id:
+        counter = redis_keys.key_rate(number, request.tenant_id, request.key_id)
+        shared += f"key {caps.key} {counter}"
+    return shared
+
+
+def read(result: Sequence[Any]) -> Accepted:
+    """What the script answered; raises Stale, Full or IdempotencyConflict."""
+    match result[0]:
+        case b"ok":
+            return Accepted(result[2], _rate(result[3:6]), _refusals(result[6:]))
+        case b"known":
+            known_id = result[1].decode()
+            return Accepted(0, _rate(result[2:5]), _refusals(result[5:]), known_id)
+        case b"stale":
+            raise Stale
+        case b"full":
+            raise Full
+        case _:
+            raise IdempotencyConflict(_rate(result[1:4]))
+
+
+def read_doubting(result: Sequence[Any]) -> Accepted:
+    """As `read`, where an earlier try of the same call may have run too.
+
+    Writes that this try refused may be in by that one, so only an answer that takes all of them
+    is believed, and one that knows their Idempotency-Key. Raises OutcomeUnknown otherwise.
+    """
+    try:
+        accepted = read(result)
+    except (Stale, Full) as refusal:
+        raise OutcomeUnknown from refusal
+    if accepted.refused and accepted.known_id is None:
+        raise OutcomeUnknown
+    return accepted
+
+
+def _rate(numbers: Sequence[int]) -> Rate | None:
+    return Rate(*numbers) if numbers[0] else None
+
+
+def _refusals(result: Sequence[Any]) -> dict[int, Refusal]:
+    triples = zip(result[0::3], result[1::3], result[2::3], strict=True)
+    return {place: Refusal(reason.decode(), reset_ms) for place, reason, reset_ms in triples}

@@ -1,0 +1,94 @@
+"""The names of everything in Redis.
+
+Everything one script call touches carries the stream's hash tag, so that a cluster can spread
+the streams. Which number is the tenant's choice alone. Each number has two streams: the intake
+for fresh writes, the backlog for those of a tenant of whom many wait already (ADR 11).
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+STREAMS = 8  # of each kind; fixed: a tenant's stream must not move while entries are in it
+GROUP = "drain"
+
+DRAINS = "unbroken:drains"  # sorted set: consumer → when it was last alive
+DELIVERERS = "unbroken:deliverers"  # likewise
+DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means there is something due
+DELIVERY_KICKED = "unbroken:delivery:kicked"  # set for a moment after a kick
+SWEEP_LOCK = "unbroken:sweep"
+SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
+# Hash: what all processes have counted (workers/telemetry/metrics_store.py).
+COUNTERS = "unbroken:{metrics}:counters"
+
+LOG_LINES_DROPPED = "unbroken:{metrics}:log_lines_dropped"  # while some were dropped lately
+
+
+def processes(kind: str) -> str:
+    """Sorted set: process → when it last said that it runs, by the clock of Redis, in seconds."""
+    return f"unbroken:{{processes}}:{kind}"
+
+
+def stream_of(tenant_id: int) -> int:
+    """The number of a tenant's stream."""
+    return tenant_id % STREAMS
+
+
+def stream(number: int) -> str:
+    """The stream of fresh writes."""
+    return f"unbroken:{{{number}}}:intake"
+
+
+def backlog(number: int) -> str:
+    """The stream of writes of tenants of whom many wait already."""
+    return f"unbroken:{{{number}}}:backlog"
+
+
+def waiting(number: int) -> str:
+    """Hash: tenant id → how many of its writes wait in both streams; absent: none."""
+    return f"unbroken:{{{number}}}:waiting"
+
+
+def config(number: int) -> str:
+    """Hash: tenant id → the version of its configuration."""
+    return f"unbroken:{{{number}}}:config"
+
+
+def awake(number: int) -> str:
+    """Set while a drain is reading, or one has been kicked just now."""
+    return f"unbroken:{{{number}}}:awake"
+
+
+def rate(number: int, tenant_id: int) -> str:
+    """Prefix of the write counters of a tenant's participants."""
+    return f"unbroken:{{{number}}}:rate:{tenant_id}:"
+
+
+def key_rate(number: int, tenant_id: int, key_id: UUID) -> str:
+    """The write counter of an API key."""
+    return f"unbroken:{{{number}}}:key-rate:{tenant_id}:{key_id}"
+
+
+def tenant_rate(number: int, tenant_id: int) -> str:
+    """The write counter of a tenant."""
+    return f"unbroken:{{{number}}}:tenant-rate:{tenant_id}"
+
+
+def inactive(number: int, tenant_id: int) -> str:
+    """Set: the tenant's participants who are not ACTIVE, by their external ids."""
+    return f"unbroken:{{{number}}}:inactive:{tenant_id}"
+
+
+def idempotency(number: int, tenant_id: int, key: str) -> str:
+    """What an Idempotency-Key was first used for."""
+    return f"unbroken:{{{number}}}:idempotency:{tenant_id}:{key}"
+
+
+def flushed(process: str) -> str:
+    """The number of the last flush of a process's counters."""
+    return f"unbroken:{{metrics}}:flushed:{process}"
+
+
+def reply(write_id: str) -> str:
+    """The answer that a waiting request pops."""
+    return f"unbroken:reply:{write_id}"

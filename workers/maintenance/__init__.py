@@ -1,0 +1,1 @@
+"""Periodic work: sweep, deadlines, deliveries, replays, leaderboards."""

@@ -1,0 +1,90 @@
+"""A clock that was set back: what waits for an instant must not wait for that much longer.
+
+Nothing depends on a clock for being right: ids differ, sequences count, a tick has its effect
+once. But deliveries, leases and signs of life name instants, and once a clock is set back by an
+hour these lie an hour ahead. Every sweep compares the clock of its machine, and that of Redis, with
+what they were at the sweep before. A clock set forward needs nothing: what is due is due sooner.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import redis
+
+from models import clock
+from models.db import is_away, take_longer, transaction
+from models.delivery import requeue
+from workers.intake import redis_keys
+from workers.intake.stream import STREAMS
+from workers.runtime import redis_errors
+from workers.runtime.context import Context
+
+log = logging.getLogger("unbroken.upkeep")
+
+CLOCKS = "unbroken:clocks"  # hash: machine → its clock at the last sweep, in microseconds
+STEP_US = 30_000_000  # a lease: smaller steps cost no more than what a crash does
+HASTEN_SECONDS = 60.0  # a million deliveries take some ten
+PENDING_MAX = 100_000  # entries of a stream that are looked at: more than all drains can hold
+LONG_IDLE_MS = 3_600_000
+
+
+def notice(context: Context) -> None:
+    """Bring forward what a step back of a clock would make wait; tried again while it fails."""
+    host = context.name.partition(":")[0]
+    client = context.client
+    seconds, micros = client.time()
+    for name, now_us, mend in (
+        (host, clock.now_us(), _mend_ours),
+        ("redis", seconds * 1_000_000 + micros, _mend_redis),
+    ):
+        seen: Any = client.hget(CLOCKS, name)
+        step_us = int(seen or 0) - now_us
+        if step_us > STEP_US:
+            log.warning("the clock of %s was set back by %d s", name, step_us // 1_000_000)
+            if not mend(context, now_us, step_us):
+                continue
+        client.hset(CLOCKS, name, now_us)
+
+
+def _mend_ours(context: Context, now_us: int, step_us: int) -> bool:
+    """Forget signs of life from the future; bring deliveries and their gates forward.
+
+    What is being sent at this very moment loses its lease: it may go out twice, under one id.
+    """
+    for group in (redis_keys.DRAINS, redis_keys.DELIVERERS):
+        context.client.zremrangebyscore(group, now_us / 1e6, "+inf")
+    try:
+        with transaction(context.engine) as session:
+            take_longer(session, HASTEN_SECONDS)
+            step = timedelta(microseconds=step_us)
+            requeue.hasten(session, clock.from_us(now_us), step)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return False
+    return True
+
+
+def _mend_redis(context: Context, now_us: int, step_us: int) -> bool:
+    """Let whoever looks take over what drains hold: for how long, Redis cannot say any more.
+
+    What a living drain holds may be applied twice, which has no effect.
+    """
+    for stream in STREAMS:
+        try:
+            held: Any = context.client.xpending_range(
+                stream, redis_keys.GROUP, "-", "+", PENDING_MAX
+            )
+        except redis.exceptions.ResponseError as error:
+            if redis_errors.is_away(error):
+                raise
+            continue  # no stream or group yet
+        found = [one["message_id"] for one in held]
+        if found:
+            context.client.xclaim(
+                stream, redis_keys.GROUP, "clocks", 0, found, idle=LONG_IDLE_MS, justid=True
+            )
+    return True

@@ -1,0 +1,125 @@
+"""The workers' side of delivery: wake a deliverer, run one, see whether anything is due."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import redis
+from celery import Celery
+
+from models import clock
+from models.db import Engine, transaction
+from models.delivery import destination_queues
+from models.delivery.deliveries import Outcome
+from webhooks import dispatcher as delivery
+from webhooks import egress, secrets
+from webhooks.destination_queues import Limits
+from workers.intake import redis_keys
+from workers.runtime.celery_config import WEBHOOKS
+from workers.runtime.failpoints import failpoint
+from workers.telemetry import metrics_store
+from workers.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS
+
+if TYPE_CHECKING:
+    from workers.runtime.context import Context
+
+log = logging.getLogger("unbroken.deliveries")
+
+ALIVE_SECONDS = 3.0
+
+
+def wake(client: redis.Redis, celery: Celery) -> None:
+    """Tell the deliverers that something is due; kick one when none is alive.
+
+    Everything here is a hint: a lost one costs until the next sweep.
+    """
+    pipeline = client.pipeline(transaction=False)
+    pipeline.lpush(redis_keys.DELIVERY_WAKE, "1")
+    pipeline.ltrim(redis_keys.DELIVERY_WAKE, 0, 15)
+    pipeline.zcount(redis_keys.DELIVERERS, clock.now_us() / 1e6 - ALIVE_SECONDS, "+inf")
+    pipeline.set(redis_keys.DELIVERY_KICKED, "1", nx=True, px=2_000)
+    try:
+        *_, alive, may_kick = pipeline.execute()
+        if not alive and may_kick:
+            celery.send_task("deliver", queue=WEBHOOKS)
+    except Exception:
+        log.warning("delivery not kicked; the sweep will see what is due", exc_info=True)
+
+
+def is_due(engine: Engine) -> bool:
+    """Whether any delivery is due."""
+    with transaction(engine) as session:
+        return destination_queues.any_due(session, clock.now())
+
+
+def run(context: Context) -> bool:
+    """Deliver for a while; return whether to go on in another task: there was work."""
+    settings = context.settings
+    terms = delivery.Terms(
+        ring=secrets.ring(settings.secret_keys),
+        policy=egress.policy_of(settings),
+        limits=Limits(
+            idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
+        ),
+        failpoint=failpoint,
+        note=count,
+    )
+    beacon = Beacon(context.client, context.name)
+    with beacon:
+        done = delivery.deliver(
+            context.engine,
+            terms,
+            stop=context.should_stop,
+            wait=beacon.wait,
+        )
+    return done > 0
+
+
+def count(outcomes: Sequence[Outcome]) -> None:
+    """Count what came of attempts."""
+    for one in outcomes:
+        made = one.attempt
+        metrics_store.add(ATTEMPTS, 1, "postponed" if made is None else _said(one))
+        if made is not None:
+            metrics_store.observe(ATTEMPT_SECONDS, made.duration_ms / 1_000)
+
+
+def _said(outcome: Outcome) -> str:
+    return "failed" if outcome.status == "pending" else outcome.status
+
+
+class Beacon:
+    """Says that this deliverer is alive, and lets it sleep until something is due."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._client, self._name = client, name
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._shine, daemon=True)
+
+    def __enter__(self) -> Beacon:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        with contextlib.suppress(redis.exceptions.RedisError):
+            self._client.zrem(redis_keys.DELIVERERS, self._name)
+
+    def _shine(self) -> None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(redis.exceptions.RedisError):
+                self._client.zadd(redis_keys.DELIVERERS, {self._name: clock.now_us() / 1e6})
+            self._stopped.wait(ALIVE_SECONDS / 3)
+
+    def wait(self, seconds: float) -> None:
+        """Return when woken, or after some seconds; a Redis that is away just takes its time."""
+        try:
+            self._client.blpop([redis_keys.DELIVERY_WAKE], timeout=seconds)
+        except redis.exceptions.RedisError:
+            time.sleep(seconds)

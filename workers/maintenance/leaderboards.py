@@ -1,0 +1,170 @@
+"""Leaderboards follow the facts: a tick or a point pays nothing for them.
+
+One leaderboard after the other, each by one follower at a time, whoever is killed:
+
+1. Its row is locked; whoever finds it locked goes on to the next.
+2. Whom to look at: the next participants while it is built, whoever the facts behind its place are
+   about, those noted for another reason, and those whose scores time alone has changed.
+3. What they have now is worked out from their states or their ledger, not from the facts: to look
+   at somebody twice, or late, does no harm.
+4. Entries, counts and the place are written in one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from models import clock, db
+from models.db import Engine, Session, transaction
+from models.delivery import facts
+from models.delivery.facts import Wanted
+from models.leaderboards import definitions, entries
+from models.leaderboards.definitions import Leaderboard
+from models.leaderboards.entries import DAY_US, Progress
+from models.rules.leaderboards import Score, of_points, of_streak
+from models.streaks import states as streaks
+from models.streaks.states import Streak
+from webhooks.facts import POINTS_AWARDED, STREAK_RECORDED
+from workers.runtime.context import Context
+from workers.runtime.failpoints import failpoint
+
+log = logging.getLogger("unbroken.leaderboards")
+
+RUN_SECONDS = 0.8  # of the second between two runs: upkeep has other work
+PORTION = 1_000  # participants looked at in one transaction
+_PASSING = (db.is_away, db.is_contended, db.is_duplicate, db.is_orphan)  # the last: of an erasure
+FACTS_MAX = 5_000  # read in one: most of a busy tenant's may be about another streak
+
+
+def run(context: Context) -> None:
+    """Let the leaderboards follow for a while."""
+    follower = Follower(context.engine, context.settings.facts_days, context.should_stop)
+    try:
+        follower.run(RUN_SECONDS)
+    except Exception as error:
+        if not any(passes(error) for passes in _PASSING):
+            raise
+        log.warning("the next run tries again: %s", type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Follower:
+    """One run with its connections."""
+
+    engine: Engine
+    facts_days: int  # for how long facts are kept
+    should_stop: Callable[[], bool] = lambda: False
+
+    def run(self, seconds: float) -> int:
+        """Follow until every leaderboard knows everything, for a while at most; return how many
+        participants were looked at."""
+        ends, looked = time.monotonic() + seconds, 0
+        finished, seen = list[UUID](), list[UUID]()
+        while time.monotonic() < ends and not self.should_stop():
+            step = self._follow([*finished, *seen])
+            if step is None and not seen:
+                break
+            if step is None:  # each has had its turn: one that is being built keeps nobody waiting
+                seen.clear()
+                continue
+            (finished if step.is_all else seen).append(step.board_id)
+            looked += step.looked
+        return looked
+
+    def _follow(self, passed_over: Sequence[UUID]) -> Step | None:
+        """A step of the next leaderboard; None when there is none."""
+        with transaction(self.engine) as session:
+            progress = entries.lock_next(session, passed_over)
+            if progress is None:
+                return None
+            step = _step(session, progress, self.facts_days)
+            failpoint("leaderboards.mid_sql")
+            return step
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one transaction did for one leaderboard."""
+
+    board_id: UUID
+    looked: int
+    is_all: bool  # whether there is nothing more to do now
+
+
+def _step(session: Session, progress: Progress, facts_days: int) -> Step:
+    board, began_us = progress.board, clock.now_us()
+    streak = _streak(session, board)
+    if _is_stale(progress, streak, began_us - facts_days * DAY_US):
+        definitions.start_over(session, board, streak.revision if streak else 0)
+        return Step(board.id, 0, False)
+    people, progress, is_all = _whom(session, progress)
+    if people:
+        today = definitions.today(clock.from_us(began_us))
+        entries.write(session, board, _scores(session, board, streak, sorted(people), today))
+    if is_all:
+        progress = replace(progress, followed_us=began_us)
+    entries.move_on(session, progress)
+    return Step(board.id, len(people), is_all)
+
+
+def _streak(session: Session, board: Leaderboard) -> Streak | None:
+    if board.streak_code is None:
+        return None
+    return streaks.by_code(session, board.tenant_id, board.streak_code)
+
+
+def _is_stale(progress: Progress, streak: Streak | None, oldest_us: int) -> bool:
+    """Whether it has to be built anew: the rules have changed, or facts may be gone unread."""
+    revision = streak.revision if streak else 0
+    return progress.revision != revision or progress.followed_us < oldest_us
+
+
+def _whom(session: Session, progress: Progress) -> tuple[set[int], Progress, bool]:
+    """Whom to look at, how far that goes, and whether it is everybody there is to look at now."""
+    board, people, is_all = progress.board, set[int](), True
+    if progress.built_to is not None:
+        some = entries.after(session, board.tenant_id, progress.built_to, PORTION)
+        people.update(some)
+        is_all = False
+        progress = replace(progress, built_to=some[-1] if len(some) == PORTION else None)
+    wanted = Wanted(FACTS_MAX, _types(board), streak_code=board.streak_code)
+    found = facts.touched(session, board.tenant_id, progress.place, wanted)
+    today = definitions.today()
+    due = entries.due(session, board, today, PORTION)
+    noted = entries.take_changes(session, board, PORTION)
+    people.update(found.participant_ids, due, noted)
+    is_all = is_all and found.is_all and len(due) < PORTION and len(noted) < PORTION
+    return people, replace(progress, place=found.place), is_all
+
+
+def _types(board: Leaderboard) -> Sequence[str]:
+    return (STREAK_RECORDED,) if board.metric == "streak" else (POINTS_AWARDED,)
+
+
+def _scores(
+    session: Session,
+    board: Leaderboard,
+    streak: Streak | None,
+    people: Sequence[int],
+    today: int,
+) -> dict[int, Score | None]:
+    """What some participants have now; nothing of who is suspended or was erased meanwhile."""
+    scores: dict[int, Score | None] = dict.fromkeys(people)
+    active = sorted(entries.active(session, board.tenant_id, people))
+    if not active:
+        return scores
+    window = (board.window_days, today)
+    if streak is None:
+        first = today - board.window_days + 1
+        earned = entries.points_by_day(session, board.tenant_id, active, first)
+        return scores | {who: of_points(days, window) for who, days in earned.items()}
+    keys = [(board.tenant_id, who, streak.id) for who in active]
+    states = streaks.states(session, keys, {(board.tenant_id, streak.id): streak})
+    return scores | {
+        key[1]: of_streak(state.ranges, streak.rules, streak.period, window)
+        for key, state in states.items()
+    }

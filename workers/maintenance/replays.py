@@ -1,0 +1,126 @@
+"""Replays, carried out in portions between other upkeep; a killed process loses at most one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from models import clock
+from models.db import Engine, Session, is_contended, reading, transaction
+from models.delivery import destinations, replays, requeue
+from models.delivery.destinations import Subscription, Webhook
+from models.delivery.replays import Key, Past, Replay, Step
+from models.delivery.requeue import Target
+from webhooks import outbox
+from webhooks.facts import Fact, matches
+from workers.maintenance import dispatch
+from workers.runtime.context import Context
+from workers.runtime.failpoints import failpoint
+
+log = logging.getLogger("unbroken.replays")
+
+PORTION = 1_000  # facts of one transaction: some tens of milliseconds
+# Facts of today stand in one line with those of the past: so many, and not more, go before them.
+PENDING_MAX = 5_000
+RUN_SECONDS = 0.5  # the sweep runs in the same process every second, and asks for more
+
+
+def is_any(engine: Engine) -> bool:
+    """Whether a replay may go on."""
+    with reading(engine) as session:
+        return bool(replays.running(session))
+
+
+def run(context: Context) -> None:
+    """Go on with what is running, one portion each in turn, for a moment."""
+    ends = time.monotonic() + RUN_SECONDS
+    with reading(context.engine) as session:
+        keys = replays.running(session)
+    while keys and time.monotonic() < ends and not context.should_stop():
+        keys = [key for key in keys if _goes_on(context, key)]
+
+
+def _goes_on(context: Context, key: Key) -> bool:
+    """Do one portion of a replay; whether another may follow at once."""
+    step = attempt(context.engine, key)
+    if step is None:
+        return False
+    if step.queued:
+        dispatch.wake(context.client, context.celery)
+    return not step.is_last
+
+
+def attempt(engine: Engine, key: Key) -> Step | None:
+    """One portion in one transaction; None when there is nothing to do now.
+
+    Its position is committed with the deliveries it queued: whoever goes on begins behind them.
+    """
+    try:
+        with transaction(engine) as session:
+            step = portion(session, key, clock.now())
+            failpoint("replay.before_commit")
+    except Exception as error:
+        if not is_contended(error):  # an erasure, or an outcome being recorded
+            raise
+        log.warning("replay %s: a portion is to be tried again", key.id)
+        return None
+    failpoint("replay.after_commit")
+    return step
+
+
+def portion(session: Session, key: Key, now: datetime) -> Step | None:
+    """Queue what is wanted of the next facts of a replay.
+
+    None when it has ended, when another process has it, while its destination is disabled, and
+    while as many deliveries wait there as should.
+    """
+    replay = replays.take(session, key)
+    if replay is None:
+        return None
+    webhook = destinations.by_id(session, key.tenant_id, key.webhook_id)
+    if not webhook.is_enabled or _is_busy(session, key):
+        return None
+    found = replays.next_facts(session, replay, PORTION)
+    target = Target(key.tenant_id, key.webhook_id, webhook.is_ordered)
+    queued = requeue.queue(
+        session, target, _wanted(replay, webhook, found), now, only_missing=replay.only_missing
+    )
+    position = found[-1].id if found else None
+    step = Step(position, len(found), queued, is_last=len(found) < PORTION)
+    replays.advance(session, replay, step, now)
+    return step
+
+
+def _is_busy(session: Session, key: Key) -> bool:
+    room = PENDING_MAX - PORTION
+    return requeue.pending(session, key.tenant_id, key.webhook_id, room + 1) > room
+
+
+def _wanted(replay: Replay, webhook: Webhook, found: Sequence[Past]) -> list[UUID]:
+    """What both the destination, as it is now, and the replay want."""
+    subscription = Subscription(
+        webhook.tenant_id, webhook.id, webhook.event_types, webhook.streak_codes
+    )
+    return [
+        one.id
+        for one in found
+        if (replay.event_types is None or matches(replay.event_types, one.type))
+        and outbox.wants(subscription, _fact(replay.tenant_id, one))
+    ]
+
+
+def _fact(tenant_id: int, past: Past) -> Fact:
+    """The fact, but for its body: nobody's wishes depend on it."""
+    return Fact(
+        tenant_id,
+        past.id,
+        past.participant_id,
+        past.sequence,
+        past.type,
+        clock.to_us(past.occurred_at),
+        "",
+        past.streak_code,
+    )

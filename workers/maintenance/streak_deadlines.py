@@ -1,0 +1,259 @@
+"""Facts without a tick: tell of streaks that are at risk, or broken, when their time has come.
+
+Exactly once each, whoever is killed and however many sweeps there are:
+
+1. The participants of what is due are locked, as a batch of ticks locks them. Those whom a batch or
+   another sweep holds are passed over; the next sweep meets them.
+2. Their states are read under that lock: what has been recorded meanwhile, and what told.
+3. Each is decided on in values. The fact, the mark that it was told, and the next deadline are
+   written in one transaction; deliveries are kicked after it.
+
+A sweep looks no further than ticks have been applied. A tick that was accepted before midnight may
+be applied after it, seconds later or, where no drain was running, days: until then nobody is told
+that its streak has broken.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import redis
+
+from models import clock, ids
+from models.db import Engine, Session, is_away, is_contended, reading, transaction
+from models.identity import participants
+from models.rules.deadlines import Deadlines, look
+from models.rules.periods import period_at
+from models.streaks import deadline_reviews, deadlines
+from models.streaks.deadlines import Locked, Outcome, Watched
+from models.streaks.states import Key, State, Streak
+from webhooks import facts, outbox
+from webhooks.facts import Fact, Stamp
+from workers.apply.config_cache import Configuration, Configurations
+from workers.intake import redis_keys
+from workers.intake.stream import NUMBERS, STREAMS
+from workers.maintenance import dispatch
+from workers.runtime.context import Context
+from workers.runtime.failpoints import failpoint
+from workers.telemetry import metrics_store
+from workers.telemetry.metrics import DEADLINES, DELIVERIES, FACTS
+
+log = logging.getLogger("unbroken.deadlines")
+
+RUN_SECONDS = 0.8  # of the second between two sweeps: upkeep has other work
+PORTION = 500  # states a transaction: locks are held for some tens of milliseconds
+REVIEW_PORTION = 2_000  # states read at once; most of an old tenant's are broken and passed over
+# From the instant that the API stamps on a tick to its entry in the stream: a second at most while
+# Redis answers at all. The rest is for clocks that differ.
+SETTLE_US = 5_000_000
+UNDECIDABLE_US = 3_600_000_000  # a state that cannot be decided on is looked at again in an hour
+
+
+def run(context: Context) -> None:
+    """Tell what has become due."""
+    sweep = Sweep(
+        engine=context.engine,
+        until=lambda: horizons(context.client, clock.now_us()),
+        on_deliveries=lambda: dispatch.wake(context.client, context.celery),
+        should_stop=context.should_stop,
+    )
+    try:
+        sweep.run(RUN_SECONDS)
+    except Exception as error:
+        if not (is_away(error) or is_contended(error)):
+            raise
+        log.warning("the next sweep tries again: %s", type(error).__name__)
+
+
+def horizons(client: redis.Redis, now_us: int) -> list[int]:
+    """For the tenants of each stream the instant until which every accepted tick is applied.
+
+    An entry stands in its stream until its batch is committed, and begins with the millisecond in
+    which it was appended.
+    """
+    pipeline = client.pipeline(transaction=False)
+    for stream in STREAMS:
+        pipeline.xrange(stream, count=1)
+    oldest: list[Any] = pipeline.execute()
+    horizons_us = [now_us - SETTLE_US] * redis_keys.STREAMS
+    for stream, entries in zip(STREAMS, oldest, strict=True):
+        for entry_id, _ in entries:
+            appended_us, number = int(entry_id.partition(b"-")[0]) * 1_000, NUMBERS[stream]
+            horizons_us[number] = min(horizons_us[number], appended_us - SETTLE_US)
+    return horizons_us
+
+
+@dataclass
+class Sweep:
+    """One sweep with its connections."""
+
+    engine: Engine
+    until: Callable[[], Sequence[int]]  # horizons, in microseconds
+    on_deliveries: Callable[[], None]
+    should_stop: Callable[[], bool] = lambda: False
+    configurations: Configurations = field(default_factory=Configurations)
+
+    def run(self, seconds: float) -> int:
+        """Sweep for a while; return how many states were looked at."""
+        ends, done = time.monotonic() + seconds, 0
+        horizons_us = self.until()
+        with reading(self.engine) as session:
+            is_due = deadlines.is_due(session, horizons_us)
+        while is_due and time.monotonic() < ends and not self.should_stop():
+            looked = self._portion(_due, horizons_us) or self._portion(_review, horizons_us)
+            done, is_due = done + looked, looked > 0
+        return done
+
+    def _portion(self, lock: Lock, horizons_us: Sequence[int]) -> int:
+        with transaction(self.engine) as session:
+            found, count = lock(session, self.configurations, horizons_us)
+            told = tell(session, found, self.configurations, horizons_us)
+            failpoint("deadlines.mid_sql")
+        metrics_store.add_each(DEADLINES, told.facts)
+        metrics_store.add_each(FACTS, told.facts)
+        metrics_store.add(DELIVERIES, told.deliveries)
+        failpoint("deadlines.after_commit")
+        if told.deliveries:
+            self.on_deliveries()
+        return count
+
+
+# Lock what is to be looked at; return it, and how much work was found.
+Lock = Callable[[Session, Configurations, Sequence[int]], tuple[Locked, int]]
+_NOTHING = Locked((), {}, {})
+
+
+def _due(
+    session: Session, configurations: Configurations, horizons_us: Sequence[int]
+) -> tuple[Locked, int]:
+    found = deadlines.lock_due(session, horizons_us, PORTION)
+    return found, len(found.keys)
+
+
+def _review(
+    session: Session, configurations: Configurations, horizons_us: Sequence[int]
+) -> tuple[Locked, int]:
+    """The next states of a definition that has changed; of a paused one nobody is told anything."""
+    review = deadline_reviews.some(session)
+    if review is None:
+        return _NOTHING, 0
+    streak = configurations.load(session, {review.tenant_id})[review.tenant_id].streaks[
+        review.streak_id
+    ]
+    found, position = _NOTHING, None
+    if streak.is_active:
+        current = period_at(streak.period, horizons_us[streak.tenant_id % len(horizons_us)], None)
+        found, position = deadlines.lock_next(
+            session, streak, current, review.position, REVIEW_PORTION
+        )
+    deadline_reviews.go_on(session, review, position)
+    return found, max(1, len(found.keys))
+
+
+# -- telling -----------------------------------------------------------------------------------
+
+
+def tell(
+    session: Session, found: Locked, configurations: Configurations, horizons_us: Sequence[int]
+) -> Told:
+    """Decide on states, write what they have to tell; return how much that is."""
+    if not found.keys:
+        return Told(0, {})
+    known = configurations.load(session, {key[0] for key in found.keys})
+    definitions = {(key[0], key[2]): known[key[0]].streaks[key[2]] for key in found.keys}
+    states = deadlines.watched(session, found.keys, definitions)
+    work = Telling(found, known, clock.now_us())
+    for key, watched in states.items():
+        case = Case(key, definitions[key[0], key[2]], watched)
+        work.decide(case, horizons_us[key[0] % len(horizons_us)])
+    deadlines.settle(session, work.outcomes, states)
+    wanted = [one for each in known.values() for one in each.subscriptions]
+    count = outbox.publish(session, work.facts, wanted)
+    people = {(key[0], found.names[key]): one for key, one in found.people.items()}
+    participants.touch(session, people)
+    return Told(count, Counter(one.type for one in work.facts))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was written of a portion."""
+
+    deliveries: int
+    facts: Mapping[str, int]  # by type
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A state under its definition."""
+
+    key: Key
+    streak: Streak
+    watched: Watched
+
+
+@dataclass
+class Telling:
+    """One transaction's looks, decided in values between one read and one write."""
+
+    found: Locked
+    configurations: dict[int, Configuration]
+    now_us: int
+    facts: list[Fact] = field(default_factory=list)
+    outcomes: dict[Key, Outcome] = field(default_factory=dict)
+
+    def decide(self, case: Case, horizon_us: int) -> None:
+        """Decide on one state as of a horizon."""
+        state, person = case.watched.state, self.found.people[case.key[:2]]
+        outcome = Outcome(state.place, case.watched.told, state.is_watched)
+        if case.streak.is_active:  # else nothing until the review that resuming it asks for
+            try:
+                due = deadlines.of(case.streak, state, person.timezone)
+            except (LookupError, ValueError):  # a zone that this release does not know any more
+                log.exception("tenant %d, participant %d, streak %d: no deadlines", *case.key)
+                outcome = replace(outcome, again_us=horizon_us + UNDECIDABLE_US)
+            else:
+                outcome = self._look(case, due, horizon_us)
+        self.outcomes[case.key] = outcome
+
+    def _look(self, case: Case, due: Deadlines, horizon_us: int) -> Outcome:
+        """Tell what there is to tell, unless it was broken before anybody watched it."""
+        state, told = case.watched.state, case.watched.told
+        is_active = self.found.people[case.key[:2]].inactive_us is None
+        found = look(due, told, horizon_us, can_be_saved=is_active)
+        if found.tell == "at_risk":
+            told = replace(told, at_risk=due.breaks_at)
+            self.facts.append(
+                facts.streak_at_risk(self._stamp(case.key), case.streak, _standing(state, due))
+            )
+        elif found.tell == "broken" and state.is_watched:
+            told = replace(told, broken=due.breaks_at)
+            self.facts.append(
+                facts.streak_broken(self._stamp(case.key), case.streak, _standing(state, due))
+            )
+        return Outcome(state.place, told, found.again_us is not None, found.again_us)
+
+    def _stamp(self, key: Key) -> Stamp:
+        person = self.found.people[key[:2]]
+        return Stamp(
+            ids.uuid7(self.now_us),
+            self.configurations[key[0]].tenant,
+            person.id,
+            self.found.names[key[:2]],
+            person.next_sequence(),
+            self.now_us,
+        )
+
+
+def _standing(state: State, due: Deadlines) -> facts.Standing:
+    return facts.Standing(
+        count=state.standing.count,
+        longest_count=state.standing.longest,
+        grace_remaining=state.standing.grace_remaining,
+        last_recorded_us=state.last_recorded_us,
+        expires_us=due.breaks_us,
+    )

@@ -1,0 +1,1 @@
+"""What each worker process needs: configuration, connections, logs."""

@@ -1,0 +1,1 @@
+"""Counters that add up over processes."""

@@ -1,0 +1,95 @@
+"""What is counted: the one list of counters and histograms, with their labels.
+
+No label names a tenant or a participant: there are as many series as there are kinds, routes and
+codes, whoever uses the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workers.intake.messages import NOUNS
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A counter, or a histogram when it has bounds."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    values: Sequence[str] = ()  # of a single label, where all are known: shown as 0 from the start
+    bounds: tuple[float, ...] = ()  # upper ones, ascending; above them is +Inf
+    unit: float = 1.0  # sums are kept in whole units of so much
+
+
+MICROSECOND = 1e-6
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ENTRIES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
+
+ACCEPTED = Meter(
+    "unbroken_writes_accepted", "Writes that are durable in the intake.", ("kind",), NOUNS
+)
+REFUSED = Meter(
+    "unbroken_writes_refused",
+    "Writes that the intake did not take: over a cap, inactive, full, unavailable.",
+    ("reason",),
+    ("tenant", "key", "participant", "inactive", "full", "unavailable", "idempotency_conflict"),
+)
+ERRORS = Meter(
+    "unbroken_api_errors", "Errors answered, of requests and of items of batches.", ("code",)
+)
+REQUESTS = Meter(
+    "unbroken_api_request_seconds",
+    "Time of a request inside the API, waiting for the worker included.",
+    ("method", "route", "status"),
+    bounds=_SECONDS,
+    unit=MICROSECOND,
+)
+BATCH_ENTRIES = Meter(
+    "unbroken_batch_entries", "Entries that a drain applied in one transaction.", bounds=_ENTRIES
+)
+BATCH_SECONDS = Meter(
+    "unbroken_batch_seconds",
+    "Time of a batch, from decoding it to its commit, other tries included.",
+    bounds=_SECONDS,
+    unit=MICROSECOND,
+)
+APPLIED = Meter(
+    "unbroken_writes_applied", "Writes that a ledger holds, repeats included.", ("kind",), NOUNS
+)
+REPEATED = Meter(
+    "unbroken_ticks_repeated",
+    "Ticks applied whose period was recorded before: they change nothing.",
+)
+REJECTED = Meter(
+    "unbroken_writes_rejected", "Writes that were refused after they were accepted.", ("code",)
+)
+DEAD = Meter("unbroken_writes_dead", "Entries that became dead letters.", ("kind",))
+FACTS = Meter("unbroken_facts", "Facts written with their change.", ("type",))
+DELIVERIES = Meter("unbroken_deliveries_created", "Deliveries written with their facts.")
+ATTEMPTS = Meter(
+    "unbroken_delivery_attempts",
+    "What came of attempts at deliveries; postponed ones failed by our own fault.",
+    ("outcome",),
+    ("delivered", "failed", "dead", "postponed"),
+)
+ATTEMPT_SECONDS = Meter(
+    "unbroken_delivery_seconds",
+    "Time of a POST to a receiver.",
+    bounds=_SECONDS,
+    unit=MICROSECOND,
+)
+DEADLINES = Meter("unbroken_deadlines_told", "Facts told because their time had come.", ("type",))
+LOG_LINES_DROPPED = Meter(
+    "unbroken_log_lines_dropped",
+    "Log lines that could not be written, or whose reader did not read.",
+    ("reason",),
+    ("unwritable", "slow"),
+)
+
+METERS = (
+    ACCEPTED, REFUSED, ERRORS, REQUESTS, BATCH_ENTRIES, BATCH_SECONDS, APPLIED, REPEATED, REJECTED,
+    DEAD, FACTS, DELIVERIES, ATTEMPTS, ATTEMPT_SECONDS, DEADLINES, LOG_LINES_DROPPED,
+)  # fmt: skip
