@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from api.http import key_cache
 from models.db import (
     DatabaseError,
     Engine,
@@ -286,6 +287,7 @@ def forgetting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     with monkeypatch.context() as patched:
         patched.setattr(WatchedCursor, "execute", execute)
+        patched.setattr(key_cache, "READ_SECONDS", 3_600.0)  # it reads above tenants, unguarded
         yield forgotten
 
 
