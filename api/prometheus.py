@@ -85,8 +85,8 @@ class Exposition(Collector):
 
     def _postgres(self) -> Gauges | None:
         try:
-            with reading(self.engine) as session:
-                return metrics.read(session, clock.now())
+            with reading(self.engine) as connection:
+                return metrics.read(connection, clock.now())
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are still told
             log.warning("Postgres does not answer: %s", type(error).__name__)
             return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.delivery import destination_health, destinations
 from models.delivery.deliveries import Attempt, LaneKey, Outcome
 from models.delivery.destination_health import Standing
@@ -27,7 +27,7 @@ log = logging.getLogger("unbroken.deliveries")
 FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
 
 
-def note(session: Session, outcomes: Sequence[Outcome], now: datetime) -> bool:
+def note(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> bool:
     """Take note of attempts, in the order in which they ended; return whether anything changed.
 
     Where all succeeded and all was well before, that is one read and nothing else. What failed by
@@ -35,16 +35,16 @@ def note(session: Session, outcomes: Sequence[Outcome], now: datetime) -> bool:
     """
     signs = _signs(outcomes)
     unwell = {key for key, mine in signs.items() if not all(map(_is_plain_success, mine))}
-    unwell |= destination_health.unwell(session, sorted(signs.keys() - unwell))
+    unwell |= destination_health.unwell(connection, sorted(signs.keys() - unwell))
     if not unwell:
         return False
     cases = [
         _Case(key, standing, judge(standing.health, signs[key], now, random.random))
-        for key, standing in destination_health.lock(session, sorted(unwell)).items()
+        for key, standing in destination_health.lock(connection, sorted(unwell)).items()
         if standing.is_enabled
     ]
     for case in cases:
-        _settle(session, case, now)
+        _settle(connection, case, now)
     return any(case.is_changed for case in cases)
 
 
@@ -83,26 +83,26 @@ def _is_plain_success(sign: Sign) -> bool:
     return sign.is_success and sign.disables is None
 
 
-def _settle(session: Session, case: _Case, now: datetime) -> None:
+def _settle(connection: Connection, case: _Case, now: datetime) -> None:
     judgement = case.judgement
     if not case.is_changed:
         return
-    destination_health.write(session, case.key, judgement.health)
+    destination_health.write(connection, case.key, judgement.health)
     news = judgement.news
     if judgement.disables and not destination_health.disable(
-        session, case.key, judgement.disables, now
+        connection, case.key, judgement.disables, now
     ):
         news = [one for one in news if one.kind != facts.DESTINATION_DISABLED]
     for one in news:
         log.warning("destination %s: %s", case.key[1], one.kind)
     if news:
-        _publish(session, case, news, now)
+        _publish(connection, case, news, now)
 
 
-def _publish(session: Session, case: _Case, news: Sequence[News], now: datetime) -> None:
+def _publish(connection: Connection, case: _Case, news: Sequence[News], now: datetime) -> None:
     """Tell the tenant's other destinations; the one it is about never hears of itself."""
     tenant_id, webhook_id = case.key
-    tenant, now_us = tenants.by_id(session, tenant_id), clock.to_us(now)
+    tenant, now_us = tenants.by_id(connection, tenant_id), clock.to_us(now)
     told = [
         facts.destination(
             Stamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
@@ -111,5 +111,5 @@ def _publish(session: Session, case: _Case, news: Sequence[News], now: datetime)
         )
         for one in news
     ]
-    wanted = destinations.subscriptions(session, [tenant_id])
-    outbox.publish(session, told, [one for one in wanted if one.webhook_id != webhook_id])
+    wanted = destinations.subscriptions(connection, [tenant_id])
+    outbox.publish(connection, told, [one for one in wanted if one.webhook_id != webhook_id])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from models import clock, ids
-from models.db import Engine, Session, transaction
+from models.db import Connection, Engine, transaction
 from models.delivery import destination_health
 from models.delivery import destination_queues as table
 from models.delivery import ordered as heads
@@ -81,9 +81,9 @@ class Lanes:
         """Read the next lanes, and mark dead a portion of what deleted destinations left."""
         if self._after == table.FIRST_LANE:
             self._has_found = False
-        with transaction(self.engine) as session:
-            found, self._after = table.lanes(session, self._after, table.LANES_MAX, self.now())
-            buried = [bury(session, lane.key, BURY_MAX) for lane in found if lane.is_orphan]
+        with transaction(self.engine) as connection:
+            found, self._after = table.lanes(connection, self._after, table.LANES_MAX, self.now())
+            buried = [bury(connection, lane.key, BURY_MAX) for lane in found if lane.is_orphan]
         if any(buried):
             log.info("%d deliveries of deleted destinations are dead", sum(buried))
         self.lanes = {lane.key: lane for lane in found if not lane.is_orphan}
@@ -97,23 +97,23 @@ class Lanes:
             return []
         now = self.now()
         lease = Lease(ids.uuid7(clock.to_us(now)), now, now + timedelta(seconds=LEASE_SECONDS))
-        with transaction(self.engine) as session:
+        with transaction(self.engine) as connection:
             gated = [slot.key for slot in slots if self.lanes[slot.key].is_gated]
             if not gated:
-                return self._lease(session, slots, lease)
-            locked = destination_health.gates(session, gated)
+                return self._lease(connection, slots, lease)
+            locked = destination_health.gates(connection, gated)
             slots = rate_limits.admitted(slots, self.lanes, locked, now)
-            claimed = self._lease(session, slots, lease)
+            claimed = self._lease(connection, slots, lease)
             destination_health.pass_gates(
-                session, rate_limits.passed(locked, self.lanes, claimed, lease)
+                connection, rate_limits.passed(locked, self.lanes, claimed, lease)
             )
             return claimed
 
-    def _lease(self, session: Session, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
+    def _lease(self, connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
         loose, ordered = kinds(slots, self.lanes)
-        claimed = claim(session, loose, lease) if loose else []
+        claimed = claim(connection, loose, lease) if loose else []
         if ordered:
-            mine, reached = heads.claim(session, ordered, self._heads, lease)
+            mine, reached = heads.claim(connection, ordered, self._heads, lease)
             self._heads = {**self._heads, **{slot.key: 0 for slot in ordered}, **reached}
             claimed += mine
         return claimed

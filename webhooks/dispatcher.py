@@ -215,9 +215,9 @@ class _Run:
 
     def _write(self, outcomes: list[Outcome]) -> int:
         """Outcomes and what they say of their destinations, in one transaction."""
-        with transaction(self.engine) as session:
-            settled = table.record(session, outcomes)
-            is_changed = destination_health.note(session, outcomes, self.terms.now())
+        with transaction(self.engine) as connection:
+            settled = table.record(connection, outcomes)
+            is_changed = destination_health.note(connection, outcomes, self.terms.now())
             self.terms.failpoint("deliver.mid_sql")
         self.terms.note(outcomes)
         if is_changed:

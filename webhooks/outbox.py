@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from models import clock
-from models.db import Session, copy, copy_text
+from models.db import Connection, copy, copy_text
 from models.delivery.destinations import Subscription
 from webhooks.facts import Fact, matches
 
@@ -27,14 +27,16 @@ _DELIVERY_COLUMNS = (
 )  # fmt: skip
 
 
-def publish(session: Session, facts: Sequence[Fact], subscriptions: Sequence[Subscription]) -> int:
+def publish(
+    connection: Connection, facts: Sequence[Fact], subscriptions: Sequence[Subscription]
+) -> int:
     """Write facts and one delivery for each subscription that wants them; return how many."""
     if not facts:
         return 0
-    copy(session, "facts", _FACT_COLUMNS, map(_fact_line, facts))
+    copy(connection, "facts", _FACT_COLUMNS, map(_fact_line, facts))
     lines = list(_delivery_lines(facts, subscriptions))
     if lines:
-        copy(session, "deliveries", _DELIVERY_COLUMNS, lines)
+        copy(connection, "deliveries", _DELIVERY_COLUMNS, lines)
     return len(lines)
 
 

@@ -45,8 +45,8 @@ def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> Result:
 
 
 async def _post(way: Way, url: URL, body: bytes, headers: dict[str, str]) -> Result:
-    session = http_client.open_session(way.policy, way.lookup, timeouts=way.timeouts)
+    connection = http_client.open_session(way.policy, way.lookup, timeouts=way.timeouts)
     try:
-        return await http_client.post(session, url, body, headers)
+        return await http_client.post(connection, url, body, headers)
     finally:
-        await http_client.close(session)
+        await http_client.close(connection)

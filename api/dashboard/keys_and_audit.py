@@ -20,8 +20,8 @@ ROWS = 50
 def keys() -> AnyResponse:
     """Every key of this side: never a key itself, which nobody has. They are made and revoked on
     the operator's command line."""
-    with reading(app_context().engine) as session:  # requests of the API may not see keys at all
-        found = tenants.list_keys(session, [tenant().id])
+    with reading(app_context().engine) as connection:  # requests of the API may not see keys at all
+        found = tenants.list_keys(connection, [tenant().id])
     return page("keys.html", title="Keys", found=found, mine=principal().key.id, now=clock.now())
 
 

@@ -35,8 +35,8 @@ class Intake:
 @blueprint.get("")
 def overview() -> AnyResponse:
     """The overview; its figures alone for a page that asks again."""
-    with reading() as session:
-        found = figures.read(session, tenant().id, clock.now())
+    with reading() as connection:
+        found = figures.read(connection, tenant().id, clock.now())
     peak = max(found.curve)
     part = "figures.html" if request.headers.get("HX-Request") else "overview.html"
     return page(

@@ -84,24 +84,25 @@ class Directory:
         The version is read before the configuration: a change in between makes the entry stale
         at its first write, never wrong. Raises Unavailable without Redis, except for a read.
         """
-        with reading(self._engine) as session:
-            found = tenants.find_key(session, key)
+        with reading(self._engine) as connection:
+            found = tenants.find_key(connection, key)
             if found is None:
                 return None
             version = self._version(key, found.tenant_id, for_reading)
-            stored = tenants.find_key(session, key) or found
-            tenant = tenants.by_id(session, found.tenant_id)
+            stored = tenants.find_key(connection, key) or found
+            tenant = tenants.by_id(connection, found.tenant_id)
             principal = Principal(
                 key=stored,
                 tenant=tenant,
-                streaks={one.code: one for one in states.all_of(session, found.tenant_id)},
-                badges={one.code: one for one in badges.all_of(session, found.tenant_id)},
+                streaks={one.code: one for one in states.all_of(connection, found.tenant_id)},
+                badges={one.code: one for one in badges.all_of(connection, found.tenant_id)},
                 tiers={
                     one.code: one
-                    for one in tier_changes.definitions.all_of(session, found.tenant_id)
+                    for one in tier_changes.definitions.all_of(connection, found.tenant_id)
                 },
                 rewards={
-                    str(one.id): one for one in rewards.definitions.all_of(session, found.tenant_id)
+                    str(one.id): one
+                    for one in rewards.definitions.all_of(connection, found.tenant_id)
                 },
                 caps=_caps(stored, tenant),
                 version=version,

@@ -52,8 +52,8 @@ class KeyList:
                 return
             self._due = began + LIST_SECONDS
             try:
-                with reading(self._engine) as session:
-                    self._hashes = tenants.hashes_not_revoked(session)
+                with reading(self._engine) as connection:
+                    self._hashes = tenants.hashes_not_revoked(connection)
             except Exception as error:
                 if not is_away(error):
                     raise

@@ -7,27 +7,27 @@ from contextlib import contextmanager
 
 from api.http.auth import tenant
 from api.http.request_context import app_context
-from models.db import Session, tenant_isolation
+from models.db import Connection, tenant_isolation
 from workers.runtime.failpoints import failpoint
 
 
 @contextmanager
-def reading() -> Iterator[Session]:
+def reading() -> Iterator[Connection]:
     """A connection that reads without a transaction: one round trip a statement."""
-    with tenant_isolation.reading(app_context().rows, tenant().id) as session:
-        yield session
+    with tenant_isolation.reading(app_context().rows, tenant().id) as connection:
+        yield connection
 
 
 @contextmanager
-def transaction() -> Iterator[Session]:
+def transaction() -> Iterator[Connection]:
     """A transaction: committed when the block ends, rolled back when it raises."""
-    with tenant_isolation.transaction(app_context().rows, tenant().id) as session:
-        yield session
+    with tenant_isolation.transaction(app_context().rows, tenant().id) as connection:
+        yield connection
     failpoint("api.after_commit")
 
 
 @contextmanager
-def snapshot() -> Iterator[Session]:
+def snapshot() -> Iterator[Connection]:
     """A transaction that reads what one moment saw, however many statements it takes."""
-    with tenant_isolation.snapshot(app_context().rows, tenant().id) as session:
-        yield session
+    with tenant_isolation.snapshot(app_context().rows, tenant().id) as connection:
+        yield connection

@@ -123,8 +123,8 @@ def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Acce
         return []
     context = app_context()
     try:
-        with reading() as session:
-            active = names - profile.suspended(session, who.tenant.id, names)
+        with reading() as connection:
+            active = names - profile.suspended(connection, who.tenant.id, names)
         for name in active:
             context.intake.mark(who.tenant.id, name, is_active=True)
     except IntakeError:

@@ -17,7 +17,7 @@ from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from models import clock, ids
-from models.db import Session, is_away
+from models.db import Connection, is_away
 from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections
 from models.ledgers.rejections import Refused
@@ -42,7 +42,7 @@ class Ledger:
 
     noun: str  # in ids and errors: tick → tick_id, tick_not_found
     path: str  # under which one is asked for: ticks
-    find: Callable[[Session, int, UUID], Found | None]
+    find: Callable[[Connection, int, UUID], Found | None]
     salt: bytes  # tells its ids from those of other kinds
 
     @property
@@ -67,8 +67,8 @@ class Outcome(TypedDict):
 def tell(ledger: Ledger, text: str) -> Response:
     """Answer a request for what became of the write that a path names; 404 for no write of ours."""
     number = _uuid(ledger, text)
-    with reading() as session:
-        outcome = _outcome(session, ledger, number)
+    with reading() as connection:
+        outcome = _outcome(connection, ledger, number)
     if outcome is None:
         raise not_found(ledger.noun, text)
     return answer({ledger.id_field: text} | outcome)
@@ -82,8 +82,8 @@ def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
     ends = time.monotonic() + seconds
     while True:
         try:
-            with reading() as session:
-                outcome = _outcome(session, ledger, number)
+            with reading() as connection:
+                outcome = _outcome(connection, ledger, number)
         except Exception as error:
             if not is_away(error):
                 raise
@@ -100,8 +100,8 @@ def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
     mine = tenant()
     keys = {(mine.id, erasure.digest(mine.tick_secret, one)): one for one in participant_ids}
     try:
-        with reading() as session:
-            erased_us = erasure.since(session, list(keys))
+        with reading() as connection:
+            erased_us = erasure.since(connection, list(keys))
     except Exception as error:
         if not is_away(error):
             raise
@@ -110,30 +110,30 @@ def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
     return {keys[key] for key, at_us in erased_us.items() if accepted_us < at_us}
 
 
-def _outcome(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
+def _outcome(connection: Connection, ledger: Ledger, number: UUID) -> Outcome | None:
     """What became of an id; None when it is none of ours.
 
     An id of ours that no table holds may be on its way. With nothing on its way any more it was
     applied since the first look, or erased with its participant: the second look tells.
     """
-    outcome = _stored(session, ledger, number)
+    outcome = _stored(connection, ledger, number)
     if outcome or not _may_be_on_its_way(ledger, number):
         return outcome
     if app_context().intake.is_idle(tenant().id):
-        return _stored(session, ledger, number)
+        return _stored(connection, ledger, number)
     return {"status": "accepted", "result": None}
 
 
-def _stored(session: Session, ledger: Ledger, number: UUID) -> Outcome | None:
-    found = ledger.find(session, tenant().id, number)
+def _stored(connection: Connection, ledger: Ledger, number: UUID) -> Outcome | None:
+    found = ledger.find(connection, tenant().id, number)
     if found:
         return {"status": "applied", "result": found.answer()}
     if not ids.is_issued(number, ledger.secret(tenant())):
         return None
-    refused = rejections.find(session, tenant().id, number)
+    refused = rejections.find(connection, tenant().id, number)
     if refused:
         return _refused(refused)
-    letter = dead_letters.find(session, tenant().id, number)
+    letter = dead_letters.find(connection, tenant().id, number)
     if letter is None:
         return None
     return {"status": "accepted" if letter.status == "replayed" else "dead", "result": None}

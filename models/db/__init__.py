@@ -21,7 +21,7 @@ from models.db.stall_guard import MARGIN_SECONDS, Watch, is_stale
 
 DatabaseError = SQLAlchemyError
 
-Session = sa.Connection  # a session is a connection in a transaction: no ORM, no identity map
+Connection = sa.Connection  # SQLAlchemy's core: no ORM, no identity map
 Engine = sa.Engine
 
 metadata = sa.MetaData()
@@ -84,16 +84,16 @@ def engine(
     return made
 
 
-def take_longer(session: Session, seconds: float) -> None:
+def take_longer(connection: Connection, seconds: float) -> None:
     """Let the statements of this transaction take so long; without end for 0."""
-    session.execute(sa.text(f"SET LOCAL statement_timeout = {round(seconds * 1_000):d}"))
-    driver: Any = session.connection.driver_connection
+    connection.execute(sa.text(f"SET LOCAL statement_timeout = {round(seconds * 1_000):d}"))
+    driver: Any = connection.connection.driver_connection
     driver.patience_seconds = seconds + MARGIN_SECONDS if seconds else math.inf
 
 
-def replan(session: Session) -> None:
+def replan(connection: Connection) -> None:
     """Forget what this connection has planned: tables may have grown since."""
-    run(session, "DISCARD PLANS", {})
+    run(connection, "DISCARD PLANS", {})
 
 
 def normalise(url: str) -> str:
@@ -110,15 +110,15 @@ def normalise(url: str) -> str:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
+def transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction: committed when the block ends, rolled back when it raises.
 
     Raises CommitUnknown when Postgres went away during the commit itself.
     """
     is_committing = False
     try:
-        with engine.begin() as session:
-            yield session
+        with engine.begin() as connection:
+            yield connection
             is_committing = True
     except Exception as error:
         if is_committing and is_away(error):
@@ -131,27 +131,27 @@ class CommitUnknown(DatabaseError):
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Session]:
+def reading(engine: Engine) -> Iterator[Connection]:
     """A connection that reads without a transaction: one round trip a statement."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
-        yield session
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
 
 
 @contextmanager
-def snapshot(engine: Engine) -> Iterator[Session]:
+def snapshot(engine: Engine) -> Iterator[Connection]:
     """A transaction that reads, however long it takes, what was true when it began."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as session:
-        take_longer(session, 0)
-        yield session
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        take_longer(connection, 0)
+        yield connection
 
 
-def run(session: Session, statement: str, values: Mapping[str, Any]) -> list[Any]:
+def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Any]:
     """Run a statement of the hot path (`%(name)s` for values) and return its rows, if any.
 
     Straight through the driver: SQLAlchemy's own work on a statement takes longer than Postgres'
     on a small one (0.13 of 0.35 ms). Raises what SQLAlchemy would.
     """
-    cursor: Any = session.connection.cursor()
+    cursor: Any = connection.connection.cursor()
     try:
         cursor.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
@@ -161,13 +161,13 @@ def run(session: Session, statement: str, values: Mapping[str, Any]) -> list[Any
         cursor.close()
 
 
-def change(session: Session, statement: str, values: Mapping[str, Any], rows: int) -> None:
+def change(connection: Connection, statement: str, values: Mapping[str, Any], rows: int) -> None:
     """Run a statement of the hot path that changes rows by their place (ctid).
 
     A place is as good as a key while the row is locked. Raises Moved when fewer rows than expected
     were there: then somebody wrote without the lock, and the batch is to be tried again.
     """
-    cursor: Any = session.connection.cursor()
+    cursor: Any = connection.connection.cursor()
     try:
         cursor.execute(statement, values)
         changed = cursor.rowcount
@@ -183,12 +183,12 @@ class Moved(Exception):
     """Rows were not where this transaction had read them."""
 
 
-def copy(session: Session, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+def copy(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
     """Append rows by COPY; each line is made by `copy_line`.
 
     Raises IntegrityError as any insert does; the transaction is then to be rolled back.
     """
-    cursor: Any = session.connection.cursor()
+    cursor: Any = connection.connection.cursor()
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
     try:
         cursor.copy_expert(statement, StringIO("".join(lines)))

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from models import db, ids
-from models.db import Engine, Session, tenant_isolation, transaction
+from models.db import Connection, Engine, tenant_isolation, transaction
 
 DAYS_AHEAD = 14  # upkeep makes them daily; two weeks outlast a holiday with upkeep down
 MIGRATION_SECONDS = 60.0  # it waits so long for others that migrate, and for tables in use
@@ -54,8 +54,8 @@ def migrate(engine: Engine) -> None:
 
 def _is_migrated(engine: Engine, ends: float) -> bool:
     try:
-        with transaction(engine) as session:
-            _migrate(session)
+        with transaction(engine) as connection:
+            _migrate(connection)
     except Exception as error:
         if not db.is_contended(error) or time.monotonic() > ends:
             raise
@@ -63,20 +63,20 @@ def _is_migrated(engine: Engine, ends: float) -> bool:
     return True
 
 
-def _migrate(session: Session) -> None:
-    db.take_longer(session, 0)
-    _wait_for_locks(session, MIGRATION_SECONDS)
-    session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-    _wait_for_locks(session, MIGRATION_LOCK_SECONDS)
+def _migrate(connection: Connection) -> None:
+    db.take_longer(connection, 0)
+    _wait_for_locks(connection, MIGRATION_SECONDS)
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+    _wait_for_locks(connection, MIGRATION_LOCK_SECONDS)
     config = _config()
-    config.attributes["connection"] = session
+    config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    tenant_isolation.permit(session)
+    tenant_isolation.permit(connection)
 
 
-def _wait_for_locks(session: Session, seconds: float) -> None:
+def _wait_for_locks(connection: Connection, seconds: float) -> None:
     """How long the statements of this transaction wait for a lock, from now on."""
-    session.execute(sa.text(f"SET LOCAL lock_timeout = {round(seconds * 1_000):d}"))
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(seconds * 1_000):d}"))
 
 
 def head() -> str:
@@ -84,17 +84,17 @@ def head() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
-def revision(session: Session) -> str | None:
+def revision(connection: Connection) -> str | None:
     """The revision the database is at; None before the first migration."""
-    if session.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is None:
+    if connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is None:
         return None
-    return session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def is_enough(session: Session) -> bool:
+def is_enough(connection: Connection) -> bool:
     """Whether this code can run on the schema: its own, or that of a newer release, which only
     adds (revisions are numbers of four digits). While an upgrade rolls, old processes serve on."""
-    found = revision(session)
+    found = revision(connection)
     return found is not None and found >= head()
 
 
@@ -113,8 +113,8 @@ def ensure_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[s
     for table in kept:
         with _unless_in_use(table.table, left):
             for ahead in range(-1, DAYS_AHEAD + 1):
-                with transaction(engine) as session:
-                    _create(session, table.table, now + timedelta(days=ahead))
+                with transaction(engine) as connection:
+                    _create(connection, table.table, now + timedelta(days=ahead))
     return left
 
 
@@ -129,7 +129,7 @@ def _unless_in_use(table: str, left: list[str]) -> Iterator[None]:
         left.append(table)
 
 
-def _create(session: Session, table: str, day: datetime) -> None:
+def _create(connection: Connection, table: str, day: datetime) -> None:
     """Make one day's partition, unless it is there.
 
     1. One at a time: `migrate` and upkeep may be at it together.
@@ -137,13 +137,16 @@ def _create(session: Session, table: str, day: datetime) -> None:
     3. Only then it becomes a partition: Postgres refuses a day that the default one holds rows of.
     """
     name = f"{table}_{day:%Y%m%d}"
-    db.take_longer(session, PARTITION_SECONDS)
-    session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITION_LOCK})
-    if session.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
+    db.take_longer(connection, PARTITION_SECONDS)
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITION_LOCK})
+    if (
+        connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar()
+        is not None
+    ):
         return
-    _wait_for_locks(session, PARTITION_LOCK_SECONDS)
+    _wait_for_locks(connection, PARTITION_LOCK_SECONDS)
     low, high = ids.floor(day), ids.floor(day + timedelta(days=1))
-    key = session.execute(sa.text(_PARTITION_KEY), {"table": table}).scalar_one()
+    key = connection.execute(sa.text(_PARTITION_KEY), {"table": table}).scalar_one()
     for statement in (
         f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
         f"LOCK TABLE {table}_default",
@@ -152,7 +155,7 @@ def _create(session: Session, table: str, day: datetime) -> None:
         f" INSERT INTO {name} SELECT * FROM moved",
         f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')",
     ):
-        session.execute(sa.text(statement))
+        connection.execute(sa.text(statement))
 
 
 _PARTITION_KEY = """
@@ -164,8 +167,8 @@ _PARTITION_KEY = """
 
 def now(engine: Engine) -> datetime:
     """What the clock of the database says."""
-    with transaction(engine) as session:
-        found: datetime = session.execute(sa.text("SELECT now()")).scalar_one()
+    with transaction(engine) as connection:
+        found: datetime = connection.execute(sa.text("SELECT now()")).scalar_one()
         return found
 
 
@@ -185,16 +188,16 @@ def drop_partitions(engine: Engine, kept: list[Kept], now: datetime) -> Dropped:
         with _unless_in_use(table.table, dropped.left):
             for name in _days(engine, table.table):
                 if name < oldest:
-                    with transaction(engine) as session:
-                        _wait_for_locks(session, PARTITION_LOCK_SECONDS)
-                        session.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
+                    with transaction(engine) as connection:
+                        _wait_for_locks(connection, PARTITION_LOCK_SECONDS)
+                        connection.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
                     dropped.names.append(name)
     return dropped
 
 
 def _days(engine: Engine, table: str) -> list[str]:
-    with transaction(engine) as session:
-        found = session.execute(
+    with transaction(engine) as connection:
+        found = connection.execute(
             sa.text(
                 "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
                 " WHERE i.inhparent = to_regclass(:table) AND c.relname ~ '_[0-9]{8}$'"

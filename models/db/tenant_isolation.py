@@ -15,7 +15,7 @@ import psycopg2
 import sqlalchemy as sa
 
 from models import db
-from models.db import Engine, Session, prepared, run
+from models.db import Connection, Engine, prepared, run
 from models.db.prepared import Prepared
 from models.errors import RoleMissing
 
@@ -64,36 +64,36 @@ def is_role_taken(engine: Engine) -> bool:
 
 
 @contextmanager
-def reading(engine: Engine, tenant_id: int) -> Iterator[Session]:
+def reading(engine: Engine, tenant_id: int) -> Iterator[Connection]:
     """A connection that reads a tenant's rows without a transaction."""
-    with db.reading(engine) as session:
-        becoming = _becoming(session.info, tenant_id)
+    with db.reading(engine) as connection:
+        becoming = _becoming(connection.info, tenant_id)
         if becoming:
-            run(session, becoming, {})
-            session.info[_SETTING] = tenant_id
-        yield session
+            run(connection, becoming, {})
+            connection.info[_SETTING] = tenant_id
+        yield connection
 
 
 @contextmanager
-def transaction(engine: Engine, tenant_id: int) -> Iterator[Session]:
+def transaction(engine: Engine, tenant_id: int) -> Iterator[Connection]:
     """A transaction on a tenant's rows: committed when the block ends, rolled back when it raises.
 
     Only its own end undoes what it sets: a session's setting would go with a roll-back, and
     whoever has the connection next would not know.
     """
-    with db.transaction(engine) as session:
-        run(session, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
-        yield session
+    with db.transaction(engine) as connection:
+        run(connection, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
+        yield connection
 
 
 @contextmanager
-def snapshot(engine: Engine, tenant_id: int) -> Iterator[Session]:
+def snapshot(engine: Engine, tenant_id: int) -> Iterator[Connection]:
     """A transaction that reads a tenant's rows as one moment saw them; committed when the block
     ends, rolled back when it raises."""
-    connection = engine.connect().execution_options(isolation_level="REPEATABLE READ")
-    with connection as session, session.begin():
-        run(session, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
-        yield session
+    repeatable = engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    with repeatable as connection, connection.begin():
+        run(connection, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
+        yield connection
 
 
 def read(engine: Engine, tenant_id: int, statement: Prepared, values: Sequence[Any]) -> list[Any]:
@@ -112,7 +112,7 @@ def _becoming(info: dict[Any, Any], tenant_id: int) -> str:
     return "" if info.get(_SETTING) == tenant_id else f"SET {_SETTING} = {tenant_id:d}"
 
 
-def permit(session: Session) -> None:
+def permit(connection: Connection) -> None:
     """Make the role where it is missing, and let it at the tables; again after each migration.
 
     Roles belong to the server, not to the database: a backup does not hold them. Raises RoleMissing
@@ -120,19 +120,21 @@ def permit(session: Session) -> None:
     """
     name = {"role": ROLE}
     try:
-        if not run(session, "SELECT 1 FROM pg_roles WHERE rolname = %(role)s", name):
-            session.execute(sa.text(_MAKE))
-        if not run(session, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name):
-            session.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
+        if not run(connection, "SELECT 1 FROM pg_roles WHERE rolname = %(role)s", name):
+            connection.execute(sa.text(_MAKE))
+        if not run(
+            connection, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name
+        ):
+            connection.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
     except db.DatabaseError as error:
         if not db.is_forbidden(error):
             raise
         raise RoleMissing(_ASK) from error
-    for table in [row.relname for row in session.execute(sa.text(_GUARDED))]:
+    for table in [row.relname for row in connection.execute(sa.text(_GUARDED))]:
         rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE, DELETE")
-        session.execute(sa.text(f"GRANT {rights} ON {table} TO {ROLE}"))
-    for sequence in session.execute(sa.text(_SEQUENCES)).scalars():
-        session.execute(sa.text(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}"))
+        connection.execute(sa.text(f"GRANT {rights} ON {table} TO {ROLE}"))
+    for sequence in connection.execute(sa.text(_SEQUENCES)).scalars():
+        connection.execute(sa.text(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}"))
 
 
 # Another database of the same server may be migrated at this moment.

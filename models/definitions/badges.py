@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import IntegrityError, Session, array, metadata, run
+from models.db import Connection, IntegrityError, array, metadata, run
 from models.errors import CodeTaken, NotFound
 
 Rarity = Literal["common", "uncommon", "rare", "epic", "legendary"]
@@ -59,7 +59,7 @@ class Badge:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Badge:
+def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Badge:
     """Create a definition; raise CodeTaken when the tenant has one with that code."""
     now = clock.now()
     statement = sa.insert(badges).values(
@@ -70,14 +70,14 @@ def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Badge:
         **values,
     )
     try:
-        return _badge(session.execute(statement.returning(badges)).one())
+        return _badge(connection.execute(statement.returning(badges)).one())
     except IntegrityError as error:
         raise CodeTaken(values["code"]) from error
 
 
-def by_id(session: Session, tenant_id: int, badge_id: UUID) -> Badge:
+def by_id(connection: Connection, tenant_id: int, badge_id: UUID) -> Badge:
     """One definition; raise NotFound when the tenant has none with that id."""
-    row = session.execute(sa.select(badges).where(_is(tenant_id, badge_id))).one_or_none()
+    row = connection.execute(sa.select(badges).where(_is(tenant_id, badge_id))).one_or_none()
     if row is None:
         raise NotFound(str(badge_id))
     return _badge(row)
@@ -92,7 +92,7 @@ class Filter:
 
 
 def page(
-    session: Session, tenant_id: int, wanted: Filter, window: tuple[int, int]
+    connection: Connection, tenant_id: int, wanted: Filter, window: tuple[int, int]
 ) -> tuple[list[Badge], int]:
     """A page (limit, offset) of the tenant's definitions in display order, and how many match."""
     mine = sa.select(badges).where(badges.c.tenant_id == tenant_id)
@@ -101,16 +101,16 @@ def page(
     if wanted.is_active is not None:
         mine = mine.where(badges.c.is_active == wanted.is_active)
     limit, offset = window
-    rows = session.execute(
+    rows = connection.execute(
         mine.order_by(badges.c.display_order, badges.c.code).limit(limit).offset(offset)
     )
-    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
+    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
     return [_badge(row) for row in rows], total
 
 
-def all_of(session: Session, tenant_id: int) -> list[Badge]:
+def all_of(connection: Connection, tenant_id: int) -> list[Badge]:
     """Every definition of a tenant, inactive ones included, in display order."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(badges)
         .where(badges.c.tenant_id == tenant_id)
         .order_by(badges.c.display_order, badges.c.code)
@@ -118,7 +118,7 @@ def all_of(session: Session, tenant_id: int) -> list[Badge]:
     return [_badge(row) for row in rows]
 
 
-def hold_active(session: Session, tenant_id: int, codes: Iterable[str]) -> set[str]:
+def hold_active(connection: Connection, tenant_id: int, codes: Iterable[str]) -> set[str]:
     """Those of some codes that are active badges, which stay so until this transaction ends.
 
     A shared lock: a deactivation that comes later waits for this transaction, and one that came
@@ -133,12 +133,12 @@ def hold_active(session: Session, tenant_id: int, codes: Iterable[str]) -> set[s
         .order_by(badges.c.id)
         .with_for_update(read=True)
     )
-    return set(session.execute(statement).scalars())
+    return set(connection.execute(statement).scalars())
 
 
-def revise(session: Session, tenant_id: int, badge_id: UUID, values: dict[str, Any]) -> Badge:
+def revise(connection: Connection, tenant_id: int, badge_id: UUID, values: dict[str, Any]) -> Badge:
     """Change a definition; raise NotFound."""
-    row = session.execute(
+    row = connection.execute(
         sa.update(badges)
         .where(_is(tenant_id, badge_id))
         .values(updated_at=clock.now(), **values)
@@ -187,7 +187,7 @@ _OF_PARTICIPANT = """
 
 
 def of_participant(
-    session: Session, key: tuple[int, str], codes: Sequence[str] | None, *, earned_only: bool
+    connection: Connection, key: tuple[int, str], codes: Sequence[str] | None, *, earned_only: bool
 ) -> list[Entry]:
     """The badges of a participant (tenant, external id) in display order; of some codes only,
     unless None.
@@ -203,4 +203,4 @@ def of_participant(
         "any_code": codes is None,
         "codes": array(codes or ()),
     }
-    return [Entry(*row) for row in run(session, _OF_PARTICIPANT, values)]
+    return [Entry(*row) for row in run(connection, _OF_PARTICIPANT, values)]

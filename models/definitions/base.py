@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import IntegrityError, Session, constraint_of
+from models.db import Connection, IntegrityError, constraint_of
 from models.errors import CodeTaken, NotFound
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Definitions(Generic[T]):
     order: Sequence[sa.ColumnElement[Any]]  # in which they are listed
     conflicts: Mapping[str, type[Exception]] = field(default_factory=dict)  # by constraint
 
-    def create(self, session: Session, tenant_id: int, values: Mapping[str, Any]) -> T:
+    def create(self, connection: Connection, tenant_id: int, values: Mapping[str, Any]) -> T:
         """Create one; raise CodeTaken when the tenant has one with that code, or what stands for
         another of the table's constraints."""
         now = clock.now()
@@ -41,36 +41,40 @@ class Definitions(Generic[T]):
             **values,
         )
         try:
-            return self.make(session.execute(statement.returning(self.table)).one())
+            return self.make(connection.execute(statement.returning(self.table)).one())
         except IntegrityError as error:
             raise self._conflict(error, CodeTaken)(values["code"]) from error
 
-    def by_id(self, session: Session, tenant_id: int, number: UUID) -> T:
+    def by_id(self, connection: Connection, tenant_id: int, number: UUID) -> T:
         """One of them; raise NotFound when the tenant has none with that id."""
-        row = session.execute(self._mine(tenant_id).where(self._is(number))).one_or_none()
+        row = connection.execute(self._mine(tenant_id).where(self._is(number))).one_or_none()
         if row is None:
             raise NotFound(str(number))
         return self.make(row)
 
     def page(
-        self, session: Session, tenant_id: int, is_active: bool | None, window: tuple[int, int]
+        self,
+        connection: Connection,
+        tenant_id: int,
+        is_active: bool | None,
+        window: tuple[int, int],
     ) -> tuple[list[T], int]:
         """A page (limit, offset) of a tenant's, and how many there are."""
         mine = self._mine(tenant_id)
         if is_active is not None:
             mine = mine.where(self.table.c.is_active == is_active)
         limit, offset = window
-        rows = session.execute(mine.order_by(*self.order).limit(limit).offset(offset))
-        total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
+        rows = connection.execute(mine.order_by(*self.order).limit(limit).offset(offset))
+        total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
         return [self.make(row) for row in rows], total.scalar_one()
 
-    def all_of(self, session: Session, tenant_id: int) -> list[T]:
+    def all_of(self, connection: Connection, tenant_id: int) -> list[T]:
         """Every one of a tenant's, inactive ones included, in order."""
-        rows = session.execute(self._mine(tenant_id).order_by(*self.order))
+        rows = connection.execute(self._mine(tenant_id).order_by(*self.order))
         return [self.make(row) for row in rows]
 
     def revise(
-        self, session: Session, tenant_id: int, number: UUID, values: Mapping[str, Any]
+        self, connection: Connection, tenant_id: int, number: UUID, values: Mapping[str, Any]
     ) -> T:
         """Change one; raise NotFound, or what stands for one of the table's constraints."""
         statement = (
@@ -80,7 +84,7 @@ class Definitions(Generic[T]):
             .returning(self.table)
         )
         try:
-            row = session.execute(statement).one_or_none()
+            row = connection.execute(statement).one_or_none()
         except IntegrityError as error:
             raise self._conflict(error, None)(str(number)) from error
         if row is None:

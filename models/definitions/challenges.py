@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, metadata, run
+from models.db import Connection, array, metadata, run
 from models.definitions.base import Definitions
 from models.rules.challenges import Objective
 from models.rules.windows import is_open
@@ -85,7 +85,7 @@ class Progress:
 
 
 def progress(
-    session: Session, people: Iterable[tuple[int, int]], challenge_ids: Iterable[str]
+    connection: Connection, people: Iterable[tuple[int, int]], challenge_ids: Iterable[str]
 ) -> dict[Key, Progress]:
     """How far some (tenant, participant) are in some challenges; who never began is missing.
 
@@ -93,7 +93,7 @@ def progress(
     """
     tenants, participants = zip(*sorted(people), strict=True)
     rows = run(
-        session,
+        connection,
         """
         SELECT g.tenant_id, g.participant_id, g.challenge_id::text, g.progress, g.completed_at
         FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
@@ -112,14 +112,14 @@ def progress(
     }
 
 
-def write(session: Session, changed: Mapping[Key, Progress], now_us: int) -> None:
+def write(connection: Connection, changed: Mapping[Key, Progress], now_us: int) -> None:
     """Write how far participants are now, in key order."""
     if not changed:
         return
     found = sorted(changed.items())
     tenants, participants, ids = zip(*(key for key, _ in found), strict=True)
     run(
-        session,
+        connection,
         """
         INSERT INTO challenge_progress
           (tenant_id, participant_id, challenge_id, progress, completed_at, updated_at)
@@ -156,12 +156,12 @@ class Entry:
     completed_at: datetime | None
 
 
-def of_participant(session: Session, tenant_id: int, external_id: str) -> list[Entry]:
+def of_participant(connection: Connection, tenant_id: int, external_id: str) -> list[Entry]:
     """The challenges that a participant can see, by code: those that count now, and those that it
     has begun or completed, whether or not they still count."""
     progress_of = {
         row.challenge_id: row
-        for row in session.execute(
+        for row in connection.execute(
             sa.text(
                 "SELECT g.challenge_id, g.progress, g.completed_at FROM challenge_progress g"
                 " JOIN participants p ON p.tenant_id = g.tenant_id AND p.id = g.participant_id"
@@ -171,7 +171,7 @@ def of_participant(session: Session, tenant_id: int, external_id: str) -> list[E
         )
     }
     now, found = clock.now(), []
-    for one in definitions.all_of(session, tenant_id):
+    for one in definitions.all_of(connection, tenant_id):
         mine = progress_of.get(one.id)
         if mine is not None:
             found.append(Entry(one, mine.progress, mine.completed_at))

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session, metadata
+from models.db import Connection, metadata
 from models.errors import NotFound
 
 programs = sa.Table(
@@ -39,7 +39,7 @@ class Program:
     updated_at: datetime
 
 
-def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Program:
+def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Program:
     """Create a program."""
     now = clock.now()
     statement = sa.insert(programs).values(
@@ -49,33 +49,35 @@ def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Program:
         updated_at=now,
         **values,
     )
-    return _program(session.execute(statement.returning(programs)).one())
+    return _program(connection.execute(statement.returning(programs)).one())
 
 
-def by_id(session: Session, tenant_id: int, program_id: UUID) -> Program:
+def by_id(connection: Connection, tenant_id: int, program_id: UUID) -> Program:
     """One program; raise NotFound when the tenant has none with that id."""
-    row = session.execute(sa.select(programs).where(_is(tenant_id, program_id))).one_or_none()
+    row = connection.execute(sa.select(programs).where(_is(tenant_id, program_id))).one_or_none()
     if row is None:
         raise NotFound(str(program_id))
     return _program(row)
 
 
 def page(
-    session: Session, tenant_id: int, is_active: bool | None, window: tuple[int, int]
+    connection: Connection, tenant_id: int, is_active: bool | None, window: tuple[int, int]
 ) -> tuple[list[Program], int]:
     """A page (limit, offset) of the tenant's programs, oldest first, and how many there are."""
     mine = sa.select(programs).where(programs.c.tenant_id == tenant_id)
     if is_active is not None:
         mine = mine.where(programs.c.is_active == is_active)
     limit, offset = window
-    rows = session.execute(mine.order_by(programs.c.id).limit(limit).offset(offset))
-    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
+    rows = connection.execute(mine.order_by(programs.c.id).limit(limit).offset(offset))
+    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
     return [_program(row) for row in rows], total
 
 
-def change(session: Session, tenant_id: int, program_id: UUID, values: dict[str, Any]) -> Program:
+def change(
+    connection: Connection, tenant_id: int, program_id: UUID, values: dict[str, Any]
+) -> Program:
     """Change a program; raise NotFound. Who is enrolled stays so when it is deactivated."""
-    row = session.execute(
+    row = connection.execute(
         sa.update(programs)
         .where(_is(tenant_id, program_id))
         .values(updated_at=clock.now(), **values)
@@ -89,9 +91,9 @@ def change(session: Session, tenant_id: int, program_id: UUID, values: dict[str,
 # -- who is in them --------------------------------------------------------------------------
 
 
-def enrol(session: Session, tenant_id: int, participant_id: int, program_id: UUID) -> None:
+def enrol(connection: Connection, tenant_id: int, participant_id: int, program_id: UUID) -> None:
     """Enrol a participant; once is enough. The caller holds the participant's row lock."""
-    session.execute(
+    connection.execute(
         sa.text(
             "INSERT INTO participant_programs (tenant_id, participant_id, program_id)"
             " VALUES (:tenant_id, :participant_id, CAST(:program_id AS uuid))"
@@ -101,9 +103,9 @@ def enrol(session: Session, tenant_id: int, participant_id: int, program_id: UUI
     )
 
 
-def of_participant(session: Session, tenant_id: int, participant_id: int) -> list[UUID]:
+def of_participant(connection: Connection, tenant_id: int, participant_id: int) -> list[UUID]:
     """The programs that a participant is enrolled in, in the order of enrolment."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             "SELECT program_id FROM participant_programs"
             " WHERE tenant_id = :tenant_id AND participant_id = :participant_id"

@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import IntegrityError, Session, array, change, metadata, pairs, run
+from models.db import Connection, IntegrityError, array, change, metadata, pairs, run
 from models.definitions.base import Definitions
 from models.errors import OutOfStock
 from models.rules.windows import is_open
@@ -93,9 +93,9 @@ class Stock:
         return self.stock is None or self.claimed < self.stock
 
 
-def stocks(session: Session, tenant_id: int, reward_ids: Iterable[UUID]) -> dict[UUID, Stock]:
+def stocks(connection: Connection, tenant_id: int, reward_ids: Iterable[UUID]) -> dict[UUID, Stock]:
     """The stocks of some of a tenant's rewards."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             "SELECT reward_id, stock, claimed FROM reward_stock"
             " WHERE tenant_id = :tenant_id AND reward_id = ANY(CAST(:ids AS uuid[]))"
@@ -105,7 +105,7 @@ def stocks(session: Session, tenant_id: int, reward_ids: Iterable[UUID]) -> dict
     return {row.reward_id: Stock(row.stock, row.claimed) for row in rows}
 
 
-def set_stock(session: Session, tenant_id: int, reward_id: UUID, stock: int | None) -> None:
+def set_stock(connection: Connection, tenant_id: int, reward_id: UUID, stock: int | None) -> None:
     """Say how many there are in all; raise OutOfStock when more than that are gone. A claim under
     way is waited for: the row is its lock."""
     statement = sa.text(
@@ -115,13 +115,13 @@ def set_stock(session: Session, tenant_id: int, reward_id: UUID, stock: int | No
     )
     values = {"tenant_id": tenant_id, "reward_id": reward_id, "stock": stock}
     try:
-        session.execute(statement, values)
+        connection.execute(statement, values)
     except IntegrityError as error:
         raise OutOfStock(str(reward_id)) from error
 
 
 def open_now(
-    session: Session, tenant_id: int, kind: str | None, window: tuple[int, int]
+    connection: Connection, tenant_id: int, kind: str | None, window: tuple[int, int]
 ) -> tuple[list[Reward], int]:
     """A page (limit, offset) of the rewards that can be claimed now, by code, and how many there
     are; of one type only, unless None."""
@@ -135,15 +135,15 @@ def open_now(
     if kind is not None:
         mine = mine.where(c.type == kind)
     limit, offset = window
-    rows = session.execute(mine.order_by(c.code).limit(limit).offset(offset))
-    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
+    rows = connection.execute(mine.order_by(c.code).limit(limit).offset(offset))
+    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
     return [_reward(row) for row in rows], total.scalar_one()
 
 
-def lock_stocks(session: Session, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:
+def lock_stocks(connection: Connection, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:
     """Lock the stocks of some rewards in key order, after their claimants' rows."""
     rows = run(
-        session,
+        connection,
         """
         SELECT s.tenant_id, s.reward_id::text, s.stock, s.claimed
         FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, reward_id)
@@ -155,11 +155,11 @@ def lock_stocks(session: Session, keys: Iterable[StockKey]) -> dict[StockKey, St
     return {(row[0], row[1]): Stock(row[2], row[3]) for row in rows}
 
 
-def write_stocks(session: Session, stocks: Mapping[StockKey, Stock]) -> None:
+def write_stocks(connection: Connection, stocks: Mapping[StockKey, Stock]) -> None:
     """Write how many are gone. The database refuses more than there are."""
     tenants, rewards = zip(*stocks, strict=True)
     change(
-        session,
+        connection,
         """
         UPDATE reward_stock s SET claimed = k.claimed
         FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(rewards)s AS uuid[]),

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 
 Status = Literal["pending", "delivered", "dead"]
 LaneKey = tuple[int, UUID]  # tenant, webhook
@@ -135,16 +135,16 @@ FROM due WHERE d.ctid = due.place {RETURNING}
 """)  # noqa: S608 - fragments of this file
 
 
-def claim(session: Session, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
+def claim(connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
     """Lease what is due of some lanes, earliest first in each, and return it with its facts.
 
     Rows that another deliverer is claiming are passed over, not waited for. The destination is
     read in the same statement: one that is disabled, deleted or parked by now yields nothing. What
     has to go in a participant's order is claimed by `models.delivery.ordered`.
     """
-    session.execute(BY_INDEX)
-    session.execute(NOT_DURABLE)
-    rows = session.execute(
+    connection.execute(BY_INDEX)
+    connection.execute(NOT_DURABLE)
+    rows = connection.execute(
         _CLAIM,
         {
             "tenant_ids": [slot.key[0] for slot in slots],
@@ -156,12 +156,12 @@ def claim(session: Session, slots: Sequence[Slots], lease: Lease) -> list[Claime
             "until": lease.until,
         },
     ).all()
-    return with_facts(session, rows, lease)
+    return with_facts(connection, rows, lease)
 
 
-def with_facts(session: Session, rows: Sequence[Any], lease: Lease) -> list[Claimed]:
+def with_facts(connection: Connection, rows: Sequence[Any], lease: Lease) -> list[Claimed]:
     """What a claim returned (`RETURNING`), with the facts to send."""
-    bodies = _bodies(session, [(row.tenant_id, row.fact_id) for row in rows])
+    bodies = _bodies(connection, [(row.tenant_id, row.fact_id) for row in rows])
     return [
         Claimed(
             claim_id=lease.claim_id,
@@ -181,12 +181,14 @@ WHERE f.id >= :first AND f.id <= :last
 """)
 
 
-def _bodies(session: Session, wanted: Sequence[tuple[int, UUID]]) -> dict[tuple[int, UUID], str]:
+def _bodies(
+    connection: Connection, wanted: Sequence[tuple[int, UUID]]
+) -> dict[tuple[int, UUID], str]:
     if not wanted:
         return {}
     keys = sorted(set(wanted))  # several destinations want the same fact
     fact_ids = [fact_id for _, fact_id in keys]
-    rows = session.execute(
+    rows = connection.execute(
         _BODIES,
         {
             "tenant_ids": [tenant_id for tenant_id, _ in keys],
@@ -247,7 +249,7 @@ WITH outcome AS ({_OUTCOME}), known AS (
 """)  # noqa: S608 - fragments of this file
 
 
-def record(session: Session, outcomes: Sequence[Outcome]) -> int:
+def record(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     """Log the attempts and settle the deliveries; return how many were still ours.
 
     One whose lease ended and that somebody else has claimed since is left to them. Its attempt is
@@ -256,12 +258,12 @@ def record(session: Session, outcomes: Sequence[Outcome]) -> int:
     """
     if not outcomes:
         return 0
-    session.execute(BY_INDEX)
+    connection.execute(BY_INDEX)
     columns = _columns(outcomes)
-    settled: int = session.execute(_RECORD, columns).scalar_one()
+    settled: int = connection.execute(_RECORD, columns).scalar_one()
     if settled < len(outcomes):
         fact_ids = columns["fact_ids"]
-        session.execute(_LOG_LOST, columns | {"first": min(fact_ids), "last": max(fact_ids)})
+        connection.execute(_LOG_LOST, columns | {"first": min(fact_ids), "last": max(fact_ids)})
     return settled
 
 
@@ -303,19 +305,19 @@ WHERE status = 'pending' AND ctid IN (
 _BURY_EACH = (sa.text(_BURY.format("NULL")), sa.text(_BURY.format("NOT NULL")))  # an index each
 
 
-def bury(session: Session, lane: LaneKey, limit: int) -> int:
+def bury(connection: Connection, lane: LaneKey, limit: int) -> int:
     """Mark dead what a deleted destination has left, at most `limit` of each kind; return how
     many."""
     values = {"tenant_id": lane[0], "webhook_id": lane[1], "limit": limit}
-    return sum(session.execute(statement, values).rowcount for statement in _BURY_EACH)
+    return sum(connection.execute(statement, values).rowcount for statement in _BURY_EACH)
 
 
 # -- the log ---------------------------------------------------------------------------------
 
 
-def attempts(session: Session, tenant_id: int, fact_id: UUID) -> list[Attempt]:
+def attempts(connection: Connection, tenant_id: int, fact_id: UUID) -> list[Attempt]:
     """Every attempt at a fact, at all of the tenant's destinations, in order."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             "SELECT id, number, status_code, error, duration_ms, remote_address, response"
             " FROM attempts WHERE tenant_id = :tenant_id AND fact_id = :fact_id ORDER BY id"

@@ -16,7 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.delivery.deliveries import Status
 from models.errors import NotFound
 
@@ -162,7 +162,7 @@ WHERE is_wanted OR is_last ORDER BY fact_id DESC, webhook_id DESC LIMIT :limit
 
 
 def deliveries(
-    session: Session, lane: Lane, wanted: WantedDeliveries
+    connection: Connection, lane: Lane, wanted: WantedDeliveries
 ) -> tuple[list[Delivery], Place | None]:
     """A destination's deliveries, newest fact first, and the place to go on after, if any."""
     values = {
@@ -170,8 +170,8 @@ def deliveries(
         "types": None if wanted.types is None else list(wanted.types),
         "person": wanted.participant_id,
     }
-    rows, place = _scan(session, _DELIVERIES, lane, wanted, values)
-    lasts = _lasts(session, lane, [row.fact_id for row in rows])
+    rows, place = _scan(connection, _DELIVERIES, lane, wanted, values)
+    lasts = _lasts(connection, lane, [row.fact_id for row in rows])
     return [_delivery(row, lasts.get(row.fact_id)) for row in rows], place
 
 
@@ -187,20 +187,20 @@ ORDER BY d.status = 'pending' DESC LIMIT 1
 
 
 def delivery(
-    session: Session, lane: Lane, fact_id: UUID
+    connection: Connection, lane: Lane, fact_id: UUID
 ) -> tuple[Delivery, str | None, list[Logged]]:
     """A delivery, the body that is sent, and the newest attempts, oldest first.
 
     Raises NotFound when that fact was never to be delivered there.
     """
-    session.execute(_BY_INDEX)
-    row = session.execute(
+    connection.execute(_BY_INDEX)
+    row = connection.execute(
         _ONE,
         {"tenant_id": lane.tenant_id, "webhook_id": lane.webhook_id, "fact_id": fact_id},
     ).one_or_none()
     if row is None:
         raise NotFound(str(fact_id))
-    found = session.execute(_ATTEMPTS_OF_ONE, _of_facts(lane, [fact_id]) | {"limit": LOG_MAX})
+    found = connection.execute(_ATTEMPTS_OF_ONE, _of_facts(lane, [fact_id]) | {"limit": LOG_MAX})
     made = [_logged(one) for one in found][::-1]
     return _delivery(row, made[-1] if made else None), row.body, made
 
@@ -245,18 +245,18 @@ _LASTS = sa.text(f"SELECT DISTINCT ON (fact_id) {_LOGGED} {_OF_FACTS} ORDER BY f
 
 
 def attempts(
-    session: Session, lane: Lane, wanted: WantedAttempts
+    connection: Connection, lane: Lane, wanted: WantedAttempts
 ) -> tuple[list[Logged], Place | None]:
     """The attempts at a destination, newest first, and the place to go on after, if any."""
     values = {"is_ok": None if wanted.outcome is None else wanted.outcome == "ok"}
-    rows, place = _scan(session, _ATTEMPTS, lane, wanted, values)
+    rows, place = _scan(connection, _ATTEMPTS, lane, wanted, values)
     return [_logged(row) for row in rows], place
 
 
-def _lasts(session: Session, lane: Lane, fact_ids: Sequence[UUID]) -> dict[UUID, Logged]:
+def _lasts(connection: Connection, lane: Lane, fact_ids: Sequence[UUID]) -> dict[UUID, Logged]:
     if not fact_ids:
         return {}
-    rows = session.execute(_LASTS, _of_facts(lane, fact_ids))
+    rows = connection.execute(_LASTS, _of_facts(lane, fact_ids))
     return {row.fact_id: _logged(row) for row in rows}
 
 
@@ -287,14 +287,14 @@ def _logged(row: Any) -> Logged:
 
 
 def _scan(
-    session: Session,
+    connection: Connection,
     statement: sa.TextClause,
     lane: Lane,
     wanted: WantedDeliveries | WantedAttempts,
     values: Mapping[str, Any],
 ) -> tuple[list[Any], Place | None]:
     """The wanted rows of a page, and where it ended unless nothing is left."""
-    session.execute(_BY_INDEX)
+    connection.execute(_BY_INDEX)
     found: list[Any] = []
     place = wanted.after
     for _ in range(STATEMENTS_MAX):
@@ -309,7 +309,7 @@ def _scan(
             "scanned": SCANNED_MAX,
             "limit": limit,
         }
-        rows = session.execute(statement, {**values, **bounds}).all()
+        rows = connection.execute(statement, {**values, **bounds}).all()
         found += [row for row in rows if row.is_wanted]
         if not rows:
             return found, None

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.delivery.deliveries import LaneKey, Reason
 
 
@@ -74,13 +74,13 @@ FOR UPDATE OF h SKIP LOCKED
 """)  # noqa: S608 - fragments of this file
 
 
-def gates(session: Session, keys: Sequence[LaneKey]) -> dict[LaneKey, Gate]:
+def gates(connection: Connection, keys: Sequence[LaneKey]) -> dict[LaneKey, Gate]:
     """The gates of some destinations, locked until this claim is committed.
 
     Those that another deliverer is passing are missing: they are not waited for.
     """
-    session.execute(_ENSURE, _arrays(keys))
-    rows = session.execute(_GATES, _arrays(keys))
+    connection.execute(_ENSURE, _arrays(keys))
+    rows = connection.execute(_GATES, _arrays(keys))
     return {
         (row.tenant_id, row.webhook_id): Gate(row.parked_until, row.next_free_at) for row in rows
     }
@@ -95,14 +95,14 @@ WHERE h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
 """)
 
 
-def pass_gates(session: Session, passed: Mapping[LaneKey, Gate]) -> None:
+def pass_gates(connection: Connection, passed: Mapping[LaneKey, Gate]) -> None:
     """Write down what a claim has passed."""
     if passed:
         values = _arrays(list(passed)) | {
             "parked": [gate.parked_until for gate in passed.values()],
             "free": [gate.next_free_at for gate in passed.values()],
         }
-        session.execute(_PASS, values)
+        connection.execute(_PASS, values)
 
 
 # -- the breaker -----------------------------------------------------------------------------
@@ -114,9 +114,9 @@ WHERE h.failures > 0
 """)  # noqa: S608 - fragments of this file
 
 
-def unwell(session: Session, keys: Sequence[LaneKey]) -> set[LaneKey]:
+def unwell(connection: Connection, keys: Sequence[LaneKey]) -> set[LaneKey]:
     """Which of some destinations have failed since they last succeeded."""
-    return {(row.tenant_id, row.webhook_id) for row in session.execute(_UNWELL, _arrays(keys))}
+    return {(row.tenant_id, row.webhook_id) for row in connection.execute(_UNWELL, _arrays(keys))}
 
 
 _LOCK = sa.text(f"""
@@ -130,10 +130,10 @@ FOR UPDATE OF h
 """)  # noqa: S608 - fragments of this file
 
 
-def lock(session: Session, keys: Sequence[LaneKey]) -> dict[LaneKey, Standing]:
+def lock(connection: Connection, keys: Sequence[LaneKey]) -> dict[LaneKey, Standing]:
     """Lock the health of some destinations, in key order; deleted ones are missing."""
-    session.execute(_ENSURE, _arrays(sorted(keys)))
-    rows = session.execute(_LOCK, _arrays(sorted(keys)))
+    connection.execute(_ENSURE, _arrays(sorted(keys)))
+    rows = connection.execute(_LOCK, _arrays(sorted(keys)))
     return {
         (row.tenant_id, row.webhook_id): Standing(
             row.description,
@@ -153,7 +153,7 @@ WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
 """)
 
 
-def write(session: Session, key: LaneKey, health: Health) -> None:
+def write(connection: Connection, key: LaneKey, health: Health) -> None:
     """Write the health of a destination that is locked."""
     values = {
         "failures": health.failures,
@@ -162,7 +162,7 @@ def write(session: Session, key: LaneKey, health: Health) -> None:
         "is_told": health.is_told,
         "last_failure": health.last_failure,
     }
-    session.execute(_WRITE, values | {"tenant_id": key[0], "webhook_id": key[1]})
+    connection.execute(_WRITE, values | {"tenant_id": key[0], "webhook_id": key[1]})
 
 
 _PROBE_NOW = sa.text("""
@@ -171,14 +171,14 @@ WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND parked_until > :no
 """)
 
 
-def probe_now(session: Session, key: LaneKey, now: datetime) -> bool:
+def probe_now(connection: Connection, key: LaneKey, now: datetime) -> bool:
     """Let one delivery try a parked destination at once; False when it is not parked.
 
     It stays parked until that delivery arrives: then everything that waits flows, and subscribers
     hear that it has recovered. To be called before the destination is locked.
     """
     values = {"tenant_id": key[0], "webhook_id": key[1], "now": now}
-    return session.execute(_PROBE_NOW, values).rowcount > 0
+    return connection.execute(_PROBE_NOW, values).rowcount > 0
 
 
 _DISABLE = sa.text("""
@@ -187,7 +187,7 @@ WHERE tenant_id = :tenant_id AND id = :webhook_id AND is_enabled
 """)
 
 
-def disable(session: Session, key: LaneKey, reason: Reason, now: datetime) -> bool:
+def disable(connection: Connection, key: LaneKey, reason: Reason, now: datetime) -> bool:
     """Disable a destination; False when it was disabled before, by its owner perhaps."""
     values = {"tenant_id": key[0], "webhook_id": key[1], "reason": reason, "now": now}
-    return session.execute(_DISABLE, values).rowcount > 0
+    return connection.execute(_DISABLE, values).rowcount > 0

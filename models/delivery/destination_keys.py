@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.delivery.destinations import webhooks
 
 FIRST = (0, UUID(int=0))  # before every destination: tenants count from 1
@@ -29,12 +29,14 @@ class Sealed:
         return (self.tenant_id, self.webhook_id)
 
 
-def count(session: Session) -> int:
+def count(connection: Connection) -> int:
     """How many destinations there are, of all tenants."""
-    return int(session.execute(sa.select(sa.func.count()).select_from(webhooks)).scalar_one())
+    return int(connection.execute(sa.select(sa.func.count()).select_from(webhooks)).scalar_one())
 
 
-def after(session: Session, place: tuple[int, UUID], limit: int, *, lock: bool) -> list[Sealed]:
+def after(
+    connection: Connection, place: tuple[int, UUID], limit: int, *, lock: bool
+) -> list[Sealed]:
     """The keys of the next destinations of all tenants, in the order of their primary key.
 
     With `lock`, nobody changes them before this transaction ends.
@@ -53,12 +55,12 @@ def after(session: Session, place: tuple[int, UUID], limit: int, *, lock: bool) 
     )
     if lock:
         statement = statement.with_for_update(key_share=True)
-    return [Sealed(*row) for row in session.execute(statement)]
+    return [Sealed(*row) for row in connection.execute(statement)]
 
 
-def replace(session: Session, sealed: Sealed) -> None:
+def replace(connection: Connection, sealed: Sealed) -> None:
     """Store the keys of a destination, encrypted anew; nothing else of it changes."""
-    session.execute(
+    connection.execute(
         sa.update(webhooks)
         .where(webhooks.c.tenant_id == sealed.tenant_id, webhooks.c.id == sealed.webhook_id)
         .values(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.delivery.deliveries import BY_INDEX, LaneKey
 from models.delivery.ordered import HEADS, HEADS_MAX
 
@@ -81,14 +81,14 @@ CROSS JOIN LATERAL (
 
 
 def lanes(
-    session: Session, after: LaneKey, limit: int, now: datetime
+    connection: Connection, after: LaneKey, limit: int, now: datetime
 ) -> tuple[list[Lane], LaneKey]:
     """The lanes with work among the next `limit`, and after which one to go on next time.
 
     A parked destination has none until it is to be tried again. Expects a transaction.
     """
-    session.execute(BY_INDEX)
-    rows = session.execute(
+    connection.execute(BY_INDEX)
+    rows = connection.execute(
         _LANES,
         {
             "tenant_id": after[0],
@@ -116,6 +116,6 @@ def lanes(
     return found, max((row.tenant_id, row.webhook_id) for row in rows)
 
 
-def any_due(session: Session, now: datetime) -> bool:
+def any_due(connection: Connection, now: datetime) -> bool:
     """Whether a deliverer would find work: something claimable, or left by a deleted one."""
-    return bool(lanes(session, FIRST_LANE, _ALL_LANES, now)[0])
+    return bool(lanes(connection, FIRST_LANE, _ALL_LANES, now)[0])

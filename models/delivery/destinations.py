@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import clock, ids
-from models.db import Session, metadata
+from models.db import Connection, metadata
 from models.delivery import destination_health
 from models.errors import NotFound, TooMany
 
@@ -115,7 +115,7 @@ class Subscription:
     is_ordered: bool = False  # each participant's facts one after another
 
 
-def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Webhook:
+def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Webhook:
     """Create a destination; `secret` and `signing_key` among the values are encrypted.
 
     Raises TooMany when the tenant has WEBHOOKS_MAX already. Two that create the last one at once
@@ -130,31 +130,33 @@ def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Webhook:
         updated_at=now,
         **values,
     )
-    made = _webhook(session.execute(statement.returning(webhooks)).one())
-    if _count(session, tenant_id) > WEBHOOKS_MAX:
+    made = _webhook(connection.execute(statement.returning(webhooks)).one())
+    if _count(connection, tenant_id) > WEBHOOKS_MAX:
         raise TooMany(f"At most {WEBHOOKS_MAX}")
     return made
 
 
-def _count(session: Session, tenant_id: int) -> int:
+def _count(connection: Connection, tenant_id: int) -> int:
     mine = sa.select(sa.func.count()).where(webhooks.c.tenant_id == tenant_id)
-    return int(session.execute(mine).scalar_one())
+    return int(connection.execute(mine).scalar_one())
 
 
-def by_id(session: Session, tenant_id: int, webhook_id: UUID) -> Webhook:
+def by_id(connection: Connection, tenant_id: int, webhook_id: UUID) -> Webhook:
     """One destination; raise NotFound when the tenant has none with that id."""
-    row = session.execute(_with_health().where(_is(tenant_id, webhook_id))).one_or_none()
+    row = connection.execute(_with_health().where(_is(tenant_id, webhook_id))).one_or_none()
     if row is None:
         raise NotFound(str(webhook_id))
     return _webhook(row)
 
 
-def page(session: Session, tenant_id: int, window: tuple[int, int]) -> tuple[list[Webhook], int]:
+def page(
+    connection: Connection, tenant_id: int, window: tuple[int, int]
+) -> tuple[list[Webhook], int]:
     """A page (limit, offset) of the tenant's destinations, oldest first, and how many it has."""
     mine = _with_health().where(webhooks.c.tenant_id == tenant_id)
     limit, offset = window
-    rows = session.execute(mine.order_by(webhooks.c.id).limit(limit).offset(offset))
-    return [_webhook(row) for row in rows], _count(session, tenant_id)
+    rows = connection.execute(mine.order_by(webhooks.c.id).limit(limit).offset(offset))
+    return [_webhook(row) for row in rows], _count(connection, tenant_id)
 
 
 def _with_health() -> sa.Select[Any]:
@@ -166,17 +168,19 @@ def _with_health() -> sa.Select[Any]:
     return sa.select(webhooks, *(_health.c[name] for name in shown)).select_from(both)
 
 
-def pending(session: Session, tenant_id: int, webhook_id: UUID) -> int:
+def pending(connection: Connection, tenant_id: int, webhook_id: UUID) -> int:
     """How many facts wait for a destination, up to PENDING_MAX."""
     statement = sa.text(
         "SELECT count(*) FROM (SELECT FROM deliveries_pending WHERE tenant_id = :tenant_id"
         " AND webhook_id = :webhook_id LIMIT :most) d"
     )
     values = {"tenant_id": tenant_id, "webhook_id": webhook_id, "most": PENDING_MAX}
-    return int(session.execute(statement, values).scalar_one())
+    return int(connection.execute(statement, values).scalar_one())
 
 
-def change(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str, Any]) -> Webhook:
+def change(
+    connection: Connection, tenant_id: int, webhook_id: UUID, values: dict[str, Any]
+) -> Webhook:
     """Change a destination; raise NotFound.
 
     A `signing_key` among the values is for a destination that has none: one that has keeps it, and
@@ -185,36 +189,38 @@ def change(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str,
     another one now, is tried at once.
     """
     if values.get("is_enabled"):
-        _forget_health(session, tenant_id, webhook_id, only_disabled=True)
+        _forget_health(connection, tenant_id, webhook_id, only_disabled=True)
         values = values | {"disabled_reason": None}
     if values.get("is_enabled") or values.keys() & MENDS:
-        destination_health.probe_now(session, (tenant_id, webhook_id), clock.now())
+        destination_health.probe_now(connection, (tenant_id, webhook_id), clock.now())
     if values.get("signing_key") is not None:
         kept = sa.func.coalesce(webhooks.c.signing_key, values["signing_key"])
         values = values | {"signing_key": kept}
-    _update(session, tenant_id, webhook_id, values)
-    return by_id(session, tenant_id, webhook_id)
+    _update(connection, tenant_id, webhook_id, values)
+    return by_id(connection, tenant_id, webhook_id)
 
 
-def rotate(session: Session, tenant_id: int, webhook_id: UUID, renewal: Renewal) -> Webhook:
+def rotate(connection: Connection, tenant_id: int, webhook_id: UUID, renewal: Renewal) -> Webhook:
     """Put fresh keys in the place of a destination's; raise NotFound.
 
     The secret that was the newest signs too until the overlap ends; one that was replaced before
     it no longer does. A parked destination is tried at once: its receiver may accept them now.
     """
-    destination_health.probe_now(session, (tenant_id, webhook_id), clock.now())
+    destination_health.probe_now(connection, (tenant_id, webhook_id), clock.now())
     values: dict[str, Any] = {"secret": renewal.secret, "previous_until": renewal.previous_until}
     is_overlapping = renewal.previous_until is not None
     values["previous_secret"] = webhooks.c.secret if is_overlapping else None
     if renewal.signing_key is not None:
         has_one = webhooks.c.signing_key.is_not(None)
         values["signing_key"] = sa.case((has_one, renewal.signing_key))
-    _update(session, tenant_id, webhook_id, values)
-    return by_id(session, tenant_id, webhook_id)
+    _update(connection, tenant_id, webhook_id, values)
+    return by_id(connection, tenant_id, webhook_id)
 
 
-def _update(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str, Any]) -> None:
-    changed = session.execute(
+def _update(
+    connection: Connection, tenant_id: int, webhook_id: UUID, values: dict[str, Any]
+) -> None:
+    changed = connection.execute(
         sa.update(webhooks)
         .where(_is(tenant_id, webhook_id))
         .values(updated_at=clock.now(), **values)
@@ -224,7 +230,7 @@ def _update(session: Session, tenant_id: int, webhook_id: UUID, values: dict[str
 
 
 def _forget_health(
-    session: Session, tenant_id: int, webhook_id: UUID, *, only_disabled: bool
+    connection: Connection, tenant_id: int, webhook_id: UUID, *, only_disabled: bool
 ) -> None:
     """Health is locked before its destination, here as in the breaker: the other way round two of
     them could wait for each other."""
@@ -234,23 +240,23 @@ def _forget_health(
     if only_disabled:
         is_disabled = sa.and_(_is(tenant_id, webhook_id), sa.not_(webhooks.c.is_enabled))
         statement = statement.where(sa.exists().where(is_disabled))
-    session.execute(statement)
+    connection.execute(statement)
 
 
-def delete(session: Session, tenant_id: int, webhook_id: UUID) -> None:
+def delete(connection: Connection, tenant_id: int, webhook_id: UUID) -> None:
     """Delete a destination; raise NotFound.
 
     No attempt is begun any more once this is committed. What was pending for it is marked dead by
     the deliverer (`models.delivery.deliveries.bury`), in portions: there may be millions.
     """
-    _forget_health(session, tenant_id, webhook_id, only_disabled=False)
-    if not session.execute(sa.delete(webhooks).where(_is(tenant_id, webhook_id))).rowcount:
+    _forget_health(connection, tenant_id, webhook_id, only_disabled=False)
+    if not connection.execute(sa.delete(webhooks).where(_is(tenant_id, webhook_id))).rowcount:
         raise NotFound(str(webhook_id))
 
 
-def subscriptions(session: Session, tenant_ids: Sequence[int]) -> list[Subscription]:
+def subscriptions(connection: Connection, tenant_ids: Sequence[int]) -> list[Subscription]:
     """What the enabled destinations of some tenants want; disabled ones want nothing."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(
             webhooks.c.tenant_id,
             webhooks.c.id,

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.errors import NotFound
 from models.identity import participants
 
@@ -96,29 +96,31 @@ WHERE f.is_wanted OR f.is_last ORDER BY f.xid, f.id LIMIT :limit
 _OF_ALL_PAGE, _OF_ONE_PAGE = sa.text(_PAGE), sa.text(_OF_ONE + _PAGE)
 
 
-def latest(session: Session, tenant_id: int) -> Place:
+def latest(connection: Connection, tenant_id: int) -> Place:
     """The place of the newest fact that the feed shows: only what comes stands behind it."""
-    horizon, _ = _horizon(session)
-    row = session.execute(_LATEST, {"tenant_id": tenant_id, "horizon": str(horizon)}).one_or_none()
+    horizon, _ = _horizon(connection)
+    row = connection.execute(
+        _LATEST, {"tenant_id": tenant_id, "horizon": str(horizon)}
+    ).one_or_none()
     return START if row is None else Place(row.xid, row.id)
 
 
-def page(session: Session, tenant_id: int, after: Place, wanted: Wanted) -> Page:
+def page(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -> Page:
     """The tenant's next facts behind a place.
 
     There may be fewer than the limit although more follow. Raises NotFound for a place that this
     database has not come to: it is another one's, or one older than the place.
     """
-    horizon, newest = _horizon(session)
+    horizon, newest = _horizon(connection)
     if after.xid >= newest:
         raise NotFound(str(after))
     person = None
     if wanted.participant_id is not None:
-        known = participants.find(session, tenant_id, wanted.participant_id)
+        known = participants.find(connection, tenant_id, wanted.participant_id)
         if known is None:
             return Page([], after)
         person = known.id
-    rows = session.execute(
+    rows = connection.execute(
         _OF_ALL_PAGE if person is None else _OF_ONE_PAGE,
         {
             "tenant_id": tenant_id,
@@ -151,9 +153,9 @@ FROM facts WHERE {_BEHIND} ORDER BY facts.xid, id LIMIT :limit
 """)  # noqa: S608 - a fragment of this file
 
 
-def touched(session: Session, tenant_id: int, after: Place, wanted: Wanted) -> Touched:
+def touched(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -> Touched:
     """Of a tenant's next `wanted.limit` facts behind a place, the participants of those wanted."""
-    horizon, _ = _horizon(session)
+    horizon, _ = _horizon(connection)
     values = {
         "tenant_id": tenant_id,
         "horizon": str(horizon),
@@ -161,7 +163,7 @@ def touched(session: Session, tenant_id: int, after: Place, wanted: Wanted) -> T
         "id": after.id,
         "limit": wanted.limit,
     }
-    rows = session.execute(_TOUCHED, values).all()
+    rows = connection.execute(_TOUCHED, values).all()
     people = {
         row.participant_id
         for row in rows
@@ -173,7 +175,7 @@ def touched(session: Session, tenant_id: int, after: Place, wanted: Wanted) -> T
     return Touched(people, place, len(rows) < wanted.limit)
 
 
-def _horizon(session: Session) -> tuple[int, int]:
+def _horizon(connection: Connection) -> tuple[int, int]:
     """Before which transaction all are finished, and which one is the next to begin."""
-    row: Any = session.execute(_HORIZON).one()
+    row: Any = connection.execute(_HORIZON).one()
     return row[0], row[1]

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.delivery.deliveries import (
     BY_INDEX,
     DESTINATION,
@@ -92,7 +92,7 @@ After = Mapping[LaneKey, int]  # the participant behind whom to go on; 0: from t
 
 
 def claim(
-    session: Session, slots: Sequence[Slots], after: After, lease: Lease
+    connection: Connection, slots: Sequence[Slots], after: After, lease: Lease
 ) -> tuple[list[Claimed], After]:
     """Lease heads that are due, round robin over the participants; and where to go on next time.
 
@@ -100,24 +100,24 @@ def claim(
     2. Lock them by their keys, passing over what others lock, and look again: what has been
        claimed or settled meanwhile is no longer free, or no longer pending.
     """
-    session.execute(BY_INDEX)
-    session.execute(NOT_DURABLE)
-    found, reached = _find(session, slots, after, lease)
+    connection.execute(BY_INDEX)
+    connection.execute(NOT_DURABLE)
+    found, reached = _find(connection, slots, after, lease)
     again = [
         replace(slot, count=slot.count - len(found[slot.key]))
         for slot in slots
         if after.get(slot.key) and not reached.get(slot.key)
     ]
     if again:  # at the end of the lane: go on from its beginning
-        more, reached_again = _find(session, again, {}, lease)
+        more, reached_again = _find(connection, again, {}, lease)
         reached |= reached_again
         for key, fact_ids in more.items():
             found[key] |= fact_ids
-    return _lease(session, slots, found, lease), reached
+    return _lease(connection, slots, found, lease), reached
 
 
 def _find(
-    session: Session, slots: Sequence[Slots], after: After, lease: Lease
+    connection: Connection, slots: Sequence[Slots], after: After, lease: Lease
 ) -> tuple[dict[LaneKey, set[UUID]], dict[LaneKey, int]]:
     """The heads that are due of each lane; and the last participant looked at, unless it was the
     lane's last."""
@@ -130,7 +130,7 @@ def _find(
         "heads_max": HEADS_MAX,
     }
     rows: dict[LaneKey, list[Any]] = defaultdict(list)
-    for row in session.execute(_FIND, values):
+    for row in connection.execute(_FIND, values):
         rows[row.tenant_id, row.webhook_id].append(row)
     found = {slot.key: {row.fact_id for row in rows[slot.key] if row.is_due} for slot in slots}
     reached = {
@@ -142,12 +142,12 @@ def _find(
 
 
 def _lease(
-    session: Session, slots: Sequence[Slots], found: Mapping[LaneKey, set[UUID]], lease: Lease
+    connection: Connection, slots: Sequence[Slots], found: Mapping[LaneKey, set[UUID]], lease: Lease
 ) -> list[Claimed]:
     wanted = [(slot, fact_id) for slot in slots for fact_id in found[slot.key]]
     if not wanted:
         return []
-    rows = session.execute(
+    rows = connection.execute(
         _CLAIM,
         {
             "tenant_ids": [slot.key[0] for slot, _ in wanted],
@@ -159,4 +159,4 @@ def _lease(
             "until": lease.until,
         },
     ).all()
-    return with_facts(session, rows, lease)
+    return with_facts(connection, rows, lease)

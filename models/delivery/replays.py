@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.delivery import requeue
 from models.delivery.delivery_log import floor
 from models.errors import NotFound, TooMany
@@ -87,19 +87,19 @@ RETURNING {_COLUMNS}
 """)  # noqa: S608 - names of this file
 
 
-def create(session: Session, tenant_id: int, asked: Asked, now: datetime) -> Replay:
+def create(connection: Connection, tenant_id: int, asked: Asked, now: datetime) -> Replay:
     """Begin a replay; raise TooMany when the tenant has as many running as it may."""
-    session.execute(
+    connection.execute(
         sa.text("SELECT pg_advisory_xact_lock(:lock, :tenant_id)"),
         {"lock": _REPLAYS_LOCK, "tenant_id": tenant_id},
     )
-    running = session.execute(
+    running = connection.execute(
         sa.text("SELECT count(*) FROM replays WHERE tenant_id = :id AND status = 'running'"),
         {"id": tenant_id},
     ).scalar_one()
     if running >= RUNNING_MAX:
         raise TooMany(str(RUNNING_MAX))
-    row = session.execute(
+    row = connection.execute(
         _CREATE,
         {
             "tenant_id": tenant_id,
@@ -115,9 +115,9 @@ def create(session: Session, tenant_id: int, asked: Asked, now: datetime) -> Rep
     return _replay(row)
 
 
-def by_id(session: Session, tenant_id: int, webhook_id: UUID, replay_id: UUID) -> Replay:
+def by_id(connection: Connection, tenant_id: int, webhook_id: UUID, replay_id: UUID) -> Replay:
     """One replay; raise NotFound when that destination has none with that id."""
-    row = session.execute(
+    row = connection.execute(
         sa.text(
             f"SELECT {_COLUMNS} FROM replays"  # noqa: S608 - names of this file
             " WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND id = :id"
@@ -130,39 +130,39 @@ def by_id(session: Session, tenant_id: int, webhook_id: UUID, replay_id: UUID) -
 
 
 def page(
-    session: Session, tenant_id: int, webhook_id: UUID, window: tuple[int, int]
+    connection: Connection, tenant_id: int, webhook_id: UUID, window: tuple[int, int]
 ) -> tuple[list[Replay], int]:
     """A page (limit, offset) of a destination's replays, newest first, and how many it has."""
     mine = "FROM replays WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id"
     values = {"tenant_id": tenant_id, "webhook_id": webhook_id}
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(f"SELECT {_COLUMNS} {mine} ORDER BY id DESC LIMIT :limit OFFSET :offset"),
         values | {"limit": window[0], "offset": window[1]},
     )
-    total = session.execute(sa.text(f"SELECT count(*) {mine}"), values).scalar_one()
+    total = connection.execute(sa.text(f"SELECT count(*) {mine}"), values).scalar_one()
     return [_replay(row) for row in rows], total
 
 
 def cancel(
-    session: Session, tenant_id: int, webhook_id: UUID, replay_id: UUID, now: datetime
+    connection: Connection, tenant_id: int, webhook_id: UUID, replay_id: UUID, now: datetime
 ) -> Replay:
     """End a replay that runs; one that has ended stays as it is. What it queued is sent.
 
     Raises NotFound.
     """
-    session.execute(
+    connection.execute(
         sa.text(
             "UPDATE replays SET status = 'cancelled', finished_at = :now WHERE tenant_id = :tenant"
             " AND webhook_id = :webhook_id AND id = :id AND status = 'running'"
         ),
         {"now": now, "tenant": tenant_id, "webhook_id": webhook_id, "id": replay_id},
     )
-    return by_id(session, tenant_id, webhook_id, replay_id)
+    return by_id(connection, tenant_id, webhook_id, replay_id)
 
 
-def purge(session: Session, before: datetime) -> int:
+def purge(connection: Connection, before: datetime) -> int:
     """Forget every tenant's replays that ended before an instant; return how many."""
-    return session.execute(
+    return connection.execute(
         sa.text("DELETE FROM replays WHERE finished_at < :before"), {"before": before}
     ).rowcount
 
@@ -186,9 +186,9 @@ ORDER BY r.tenant_id, r.id LIMIT :limit
 """)
 
 
-def running(session: Session) -> list[Key]:
+def running(connection: Connection) -> list[Key]:
     """The replays of all tenants that may go on; those of disabled destinations wait."""
-    return [Key(*row) for row in session.execute(_RUNNING, {"limit": KEYS_MAX})]
+    return [Key(*row) for row in connection.execute(_RUNNING, {"limit": KEYS_MAX})]
 
 
 _TAKE = sa.text(f"""
@@ -198,14 +198,14 @@ FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - names of this file
 
 
-def take(session: Session, key: Key) -> Replay | None:
+def take(connection: Connection, key: Key) -> Replay | None:
     """Hold a replay and its destination until the end of the transaction.
 
     None when it has ended or another process holds either: that one goes on with it.
     """
-    if not requeue.hold(session, key.tenant_id, key.webhook_id, is_waiting=False):
+    if not requeue.hold(connection, key.tenant_id, key.webhook_id, is_waiting=False):
         return None
-    row = session.execute(
+    row = connection.execute(
         _TAKE, {"tenant_id": key.tenant_id, "webhook_id": key.webhook_id, "id": key.id}
     ).one_or_none()
     return None if row is None else _replay(row)
@@ -221,9 +221,9 @@ ORDER BY id LIMIT :limit
 MILLISECOND_US = 1_000  # ids count in milliseconds
 
 
-def next_facts(session: Session, replay: Replay, limit: int) -> list[Past]:
+def next_facts(connection: Connection, replay: Replay, limit: int) -> list[Past]:
     """The facts of the range behind the replay's position, by id."""
-    rows = session.execute(
+    rows = connection.execute(
         _NEXT,
         {
             "tenant_id": replay.tenant_id,
@@ -248,9 +248,9 @@ class Step:
     is_last: bool
 
 
-def advance(session: Session, replay: Replay, step: Step, now: datetime) -> None:
+def advance(connection: Connection, replay: Replay, step: Step, now: datetime) -> None:
     """Note how far a replay has come, in the transaction that queued the deliveries."""
-    session.execute(
+    connection.execute(
         sa.text(
             "UPDATE replays SET position = coalesce(:position, position), seen = seen + :seen,"
             " queued = queued + :queued, status = CASE WHEN :is_last THEN 'done' ELSE status END,"

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.errors import NotFound
 
 
@@ -39,11 +39,11 @@ _HOLD = sa.text(
 _HOLD_IF_FREE = sa.text(f"{_HOLD.text} SKIP LOCKED")
 
 
-def hold(session: Session, tenant_id: int, webhook_id: UUID, *, is_waiting: bool) -> bool:
+def hold(connection: Connection, tenant_id: int, webhook_id: UUID, *, is_waiting: bool) -> bool:
     """Be the only one who sends facts of the past to a destination; False when it is gone, or
     when somebody else is and we do not wait."""
     statement = _HOLD if is_waiting else _HOLD_IF_FREE
-    row = session.execute(statement, {"tenant_id": tenant_id, "id": webhook_id}).one_or_none()
+    row = connection.execute(statement, {"tenant_id": tenant_id, "id": webhook_id}).one_or_none()
     return row is not None
 
 
@@ -57,11 +57,11 @@ _PENDING = sa.text(
 )
 
 
-def pending(session: Session, tenant_id: int, webhook_id: UUID, limit: int) -> int:
+def pending(connection: Connection, tenant_id: int, webhook_id: UUID, limit: int) -> int:
     """How many deliveries wait for a destination; each kind is counted up to a limit."""
-    session.execute(_BY_INDEX)
+    connection.execute(_BY_INDEX)
     values = {"tenant_id": tenant_id, "webhook_id": webhook_id, "limit": limit}
-    return sum(session.execute(_PENDING, values).scalars())
+    return sum(connection.execute(_PENDING, values).scalars())
 
 
 _KEEP = sa.text("""
@@ -90,7 +90,7 @@ WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.tenant_id = :tenant_id
 
 
 def queue(
-    session: Session,
+    connection: Connection,
     target: Target,
     fact_ids: Sequence[UUID],
     now: datetime,
@@ -105,8 +105,8 @@ def queue(
     if not fact_ids:
         return 0
     bounds = {"tenant_id": target.tenant_id, "first": min(fact_ids), "last": max(fact_ids)}
-    session.execute(_BY_INDEX)
-    kept = session.execute(_KEEP, bounds | {"fact_ids": list(fact_ids)}).all()
+    connection.execute(_BY_INDEX)
+    kept = connection.execute(_KEEP, bounds | {"fact_ids": list(fact_ids)}).all()
     values = bounds | {
         "webhook_id": target.webhook_id,
         "now": now,
@@ -115,8 +115,8 @@ def queue(
         "sequences": [row.sequence if target.is_ordered else None for row in kept],
         "statuses": ["dead"] if only_missing else ["delivered", "dead"],
     }
-    moved = session.execute(_MOVE, values).rowcount
-    return moved + session.execute(_ADD, values).rowcount
+    moved = connection.execute(_MOVE, values).rowcount
+    return moved + connection.execute(_ADD, values).rowcount
 
 
 _HURRY = sa.text("""
@@ -126,23 +126,25 @@ WHERE tenant_id = :tenant_id AND fact_id = :fact_id AND webhook_id = :webhook_id
 """)
 
 
-def resend(session: Session, target: Target, fact_id: UUID, now: datetime) -> None:
+def resend(connection: Connection, target: Target, fact_id: UUID, now: datetime) -> None:
     """Make one fact due at a destination at once, whatever became of it; the caller holds the
     destination. One that is being sent at this moment is left to that attempt.
 
     Raises NotFound when the tenant has no such fact.
     """
-    found = session.execute(
+    found = connection.execute(
         sa.text("SELECT 1 FROM facts WHERE tenant_id = :tenant_id AND id = :id"),
         {"tenant_id": target.tenant_id, "id": fact_id},
     ).one_or_none()
     if found is None:
         raise NotFound(str(fact_id))
-    if queue(session, target, [fact_id], now, only_missing=False):
+    if queue(connection, target, [fact_id], now, only_missing=False):
         return
     values = {"tenant_id": target.tenant_id, "webhook_id": target.webhook_id}
-    if not session.execute(_HURRY, values | {"fact_id": fact_id, "now": now}).rowcount:
-        queue(session, target, [fact_id], now, only_missing=False)  # settled just now, or in flight
+    if not connection.execute(_HURRY, values | {"fact_id": fact_id, "now": now}).rowcount:
+        queue(
+            connection, target, [fact_id], now, only_missing=False
+        )  # settled just now, or in flight
 
 
 _HASTEN = (
@@ -165,10 +167,10 @@ WHERE parked_until > :now OR next_free_at > :now
 )
 
 
-def hasten(session: Session, now: datetime, step: timedelta) -> None:
+def hasten(connection: Connection, now: datetime, step: timedelta) -> None:
     """Let everything that waits for an instant behind `now` wait for one that lies so much before.
 
     For all tenants: when the clock by which the instants were set has been set back.
     """
     for statement in _HASTEN:
-        session.execute(statement, {"now": now, "step": step})
+        connection.execute(statement, {"now": now, "step": step})

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, change, pairs, run
+from models.db import Connection, array, change, pairs, run
 
 Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
@@ -76,7 +76,7 @@ _CREATE = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def lock(session: Session, keys: set[Key]) -> dict[Key, Participant]:
+def lock(connection: Connection, keys: set[Key]) -> dict[Key, Participant]:
     """Lock the participants of a batch in key order, creating those not seen before.
 
     The lock also guards their streak states and their fact sequence. A row that another batch
@@ -88,13 +88,13 @@ def lock(session: Session, keys: set[Key]) -> dict[Key, Participant]:
             missing = sorted(keys - found.keys())
             if not missing:
                 return found
-            found |= _run(session, statement, missing)
+            found |= _run(connection, statement, missing)
     raise RuntimeError(f"{len(keys - found.keys())} participants could not be locked")
 
 
-def _run(session: Session, statement: str, keys: Sequence[Key]) -> dict[Key, Participant]:
+def _run(connection: Connection, statement: str, keys: Sequence[Key]) -> dict[Key, Participant]:
     rows = run(
-        session,
+        connection,
         statement,
         pairs(keys),
     )
@@ -110,12 +110,12 @@ def _us(instant: datetime | None) -> int | None:
     return None if instant is None else clock.to_us(instant)
 
 
-def keep_erasures(session: Session, created: Sequence[Participant]) -> None:
+def keep_erasures(connection: Connection, created: Sequence[Participant]) -> None:
     """Write down, for some just created, when whoever had their id before was erased."""
     if not created:
         return
     rows = run(
-        session,
+        connection,
         """
         UPDATE participants p SET erased_at = CAST(k.erased_at AS timestamptz)
         FROM unnest(CAST(%(places)s AS tid[]), CAST(%(instants)s AS text[])) AS k (place, erased_at)
@@ -131,12 +131,12 @@ def keep_erasures(session: Session, created: Sequence[Participant]) -> None:
         one.place = places[one.id]
 
 
-def remove(session: Session, created: Sequence[Participant]) -> None:
+def remove(connection: Connection, created: Sequence[Participant]) -> None:
     """Remove some that this transaction has created."""
     if created:
         places = array(one.place for one in created)
         statement = "DELETE FROM participants WHERE ctid = ANY(CAST(%(places)s AS tid[]))"
-        change(session, statement, {"places": places}, len(created))
+        change(connection, statement, {"places": places}, len(created))
 
 
 _COUNTED = """
@@ -168,16 +168,16 @@ _TOUCH_RICHER = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def touch(session: Session, participants: dict[Key, Participant]) -> None:
+def touch(connection: Connection, participants: dict[Key, Participant]) -> None:
     """Write back what a batch counted: events, facts, when first and last seen, and what somebody
     has: points, tier, rewards."""
     changed = [one for one in participants.values() if one.is_changed]
     rows = [one for one in changed if not one.is_richer]
     if rows:
-        change(session, _TOUCH, _counted(rows), len(rows))
+        change(connection, _TOUCH, _counted(rows), len(rows))
     rows = [one for one in changed if one.is_richer]
     if rows:
-        change(session, _TOUCH_RICHER, _counted(rows) | _had(rows), len(rows))
+        change(connection, _TOUCH_RICHER, _counted(rows) | _had(rows), len(rows))
 
 
 def _counted(rows: Sequence[Participant]) -> dict[str, str]:
@@ -212,9 +212,9 @@ class Known:
     timezone: str | None
 
 
-def find(session: Session, tenant_id: int, external_id: str) -> Known | None:
+def find(connection: Connection, tenant_id: int, external_id: str) -> Known | None:
     """The participant with that external id, or None."""
-    row = session.execute(
+    row = connection.execute(
         sa.text(
             "SELECT id, timezone FROM participants"
             " WHERE tenant_id = :tenant_id AND external_id = :external_id"

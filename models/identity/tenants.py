@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import clock, ids
-from models.db import IntegrityError, Session, metadata, run
+from models.db import Connection, IntegrityError, metadata, run
 from models.errors import NotFound, TenantExists
 
 Mode = Literal["live", "test"]
@@ -132,16 +132,16 @@ def _checksum(body: str) -> str:
 # -- queries ---------------------------------------------------------------------------------
 
 
-def create(session: Session, slug: str, writes_per_minute: int) -> dict[Mode, Tenant]:
+def create(connection: Connection, slug: str, writes_per_minute: int) -> dict[Mode, Tenant]:
     """Create both sides of a tenant; raise TenantExists when the slug is taken."""
     try:
-        return {mode: _insert(session, slug, mode, writes_per_minute) for mode in MODES}
+        return {mode: _insert(connection, slug, mode, writes_per_minute) for mode in MODES}
     except IntegrityError as error:
         raise TenantExists(slug) from error
 
 
-def _insert(session: Session, slug: str, mode: Mode, writes_per_minute: int) -> Tenant:
-    row = session.execute(
+def _insert(connection: Connection, slug: str, mode: Mode, writes_per_minute: int) -> Tenant:
+    row = connection.execute(
         sa.insert(tenants)
         .values(
             slug=slug,
@@ -156,58 +156,58 @@ def _insert(session: Session, slug: str, mode: Mode, writes_per_minute: int) -> 
     return _tenant(row)
 
 
-def by_slug(session: Session, slug: str) -> dict[Mode, Tenant]:
+def by_slug(connection: Connection, slug: str) -> dict[Mode, Tenant]:
     """Both sides of a tenant; raise NotFound when there is none."""
-    rows = session.execute(sa.select(tenants).where(tenants.c.slug == slug)).all()
+    rows = connection.execute(sa.select(tenants).where(tenants.c.slug == slug)).all()
     if not rows:
         raise NotFound(f"Tenant '{slug}' not found")
     return {row.mode: _tenant(row) for row in rows}
 
 
-def by_id(session: Session, tenant_id: int) -> Tenant:
+def by_id(connection: Connection, tenant_id: int) -> Tenant:
     """One side of a tenant."""
-    return _tenant(session.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one())
+    return _tenant(connection.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one())
 
 
-def find(session: Session, tenant_id: int) -> Tenant | None:
+def find(connection: Connection, tenant_id: int) -> Tenant | None:
     """One side of a tenant, or None."""
     if not 0 < tenant_id <= ID_MAX:
         return None
-    row = session.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one_or_none()
+    row = connection.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one_or_none()
     return None if row is None else _tenant(row)
 
 
-def versions(session: Session, tenant_ids: list[int]) -> dict[int, int]:
+def versions(connection: Connection, tenant_ids: list[int]) -> dict[int, int]:
     """The version of each tenant's configuration; those that do not exist are missing."""
     rows = run(
-        session,
+        connection,
         "SELECT id, config_version FROM tenants WHERE id = ANY(%(ids)s)",
         {"ids": tenant_ids},
     )
     return dict(rows)
 
 
-def all_ids(session: Session) -> list[int]:
+def all_ids(connection: Connection) -> list[int]:
     """The id of every tenant's every side."""
-    return list(session.execute(sa.select(tenants.c.id).order_by(tenants.c.id)).scalars())
+    return list(connection.execute(sa.select(tenants.c.id).order_by(tenants.c.id)).scalars())
 
 
-def change(session: Session, slug: str, **values: bool | int) -> dict[Mode, Tenant]:
+def change(connection: Connection, slug: str, **values: bool | int) -> dict[Mode, Tenant]:
     """Change both sides of a tenant: `is_enabled`, `participant_writes_per_minute`,
     `writes_per_minute`, `allows_unknown_fields`."""
-    session.execute(sa.update(tenants).where(tenants.c.slug == slug).values(**values))
-    return by_slug(session, slug)
+    connection.execute(sa.update(tenants).where(tenants.c.slug == slug).values(**values))
+    return by_slug(connection, slug)
 
 
 def create_key(
-    session: Session,
+    connection: Connection,
     tenant: Tenant,
     scopes: Sequence[str],
     expires_at: datetime | None = None,
 ) -> tuple[UUID, str]:
     """Create a key and return its id and, this once, the key itself."""
     key, key_id = new_key(tenant.mode), ids.uuid7(clock.now_us())
-    session.execute(
+    connection.execute(
         sa.insert(api_keys).values(
             tenant_id=tenant.id,
             id=key_id,
@@ -221,19 +221,19 @@ def create_key(
     return key_id, key
 
 
-def find_key(session: Session, key: str) -> ApiKey | None:
+def find_key(connection: Connection, key: str) -> ApiKey | None:
     """The stored key of a presented one, valid or not."""
-    row = session.execute(
+    row = connection.execute(
         sa.select(api_keys).where(api_keys.c.sha256 == hash_key(key))
     ).one_or_none()
     return None if row is None else _api_key(row)
 
 
-def hashes_not_revoked(session: Session) -> frozenset[bytes]:
+def hashes_not_revoked(connection: Connection) -> frozenset[bytes]:
     """The hashes of all keys, of every tenant, that are neither revoked nor expired."""
     return frozenset(
         bytes(one)
-        for one in session.execute(
+        for one in connection.execute(
             sa.select(api_keys.c.sha256).where(
                 api_keys.c.revoked_at.is_(None),
                 sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > sa.func.now()),
@@ -242,9 +242,9 @@ def hashes_not_revoked(session: Session) -> frozenset[bytes]:
     )
 
 
-def list_keys(session: Session, tenant_ids: Sequence[int]) -> list[ApiKey]:
+def list_keys(connection: Connection, tenant_ids: Sequence[int]) -> list[ApiKey]:
     """The keys of some tenants, oldest first."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(api_keys)
         .where(api_keys.c.tenant_id.in_(tenant_ids))
         .order_by(api_keys.c.created_at)
@@ -252,26 +252,26 @@ def list_keys(session: Session, tenant_ids: Sequence[int]) -> list[ApiKey]:
     return [_api_key(row) for row in rows]
 
 
-def key_by_id(session: Session, key_id: UUID) -> ApiKey:
+def key_by_id(connection: Connection, key_id: UUID) -> ApiKey:
     """A key by its id, for the operator's command line, which stands above tenants."""
-    row = session.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
+    row = connection.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
     if row is None:
         raise NotFound(f"Key '{key_id}' not found")
     return _api_key(row)
 
 
-def cap_key(session: Session, tenant_id: int, key_id: UUID, writes_per_minute: int) -> None:
+def cap_key(connection: Connection, tenant_id: int, key_id: UUID, writes_per_minute: int) -> None:
     """Set how many writes a minute a key may make; 0: no cap."""
-    session.execute(
+    connection.execute(
         sa.update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
         .values(writes_per_minute=writes_per_minute)
     )
 
 
-def revoke_key(session: Session, tenant_id: int, key_id: UUID) -> None:
+def revoke_key(connection: Connection, tenant_id: int, key_id: UUID) -> None:
     """Revoke a key; one that is revoked stays so since the first time."""
-    session.execute(
+    connection.execute(
         sa.update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
         .where(api_keys.c.revoked_at.is_(None))

@@ -13,7 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, metadata, run
+from models.db import Connection, array, metadata, run
 from models.definitions.base import Definitions
 from models.delivery import facts
 from models.errors import NotFound, TooMany
@@ -63,39 +63,41 @@ def _leaderboard(row: Any) -> Leaderboard:
 definitions = Definitions(leaderboards, _leaderboard, (leaderboards.c.code,))
 
 
-def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Leaderboard:
+def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Leaderboard:
     """Create a leaderboard, to be built; raise CodeTaken or TooMany."""
-    _check_room(session, tenant_id, values["is_active"])
-    board = definitions.create(session, tenant_id, values)
-    start_over(session, board)
+    _check_room(connection, tenant_id, values["is_active"])
+    board = definitions.create(connection, tenant_id, values)
+    start_over(connection, board)
     return board
 
 
-def revise(session: Session, board: Leaderboard, values: dict[str, Any]) -> Leaderboard:
+def revise(connection: Connection, board: Leaderboard, values: dict[str, Any]) -> Leaderboard:
     """Change a definition; raise TooMany. One that is made active again is built anew."""
     resumes = bool(values.get("is_active")) and not board.is_active
-    _check_room(session, board.tenant_id, resumes)
-    revised = definitions.revise(session, board.tenant_id, board.id, values)
+    _check_room(connection, board.tenant_id, resumes)
+    revised = definitions.revise(connection, board.tenant_id, board.id, values)
     if resumes:
-        start_over(session, revised)
+        start_over(connection, revised)
     return revised
 
 
-def _check_room(session: Session, tenant_id: int, is_one_more: bool) -> None:
+def _check_room(connection: Connection, tenant_id: int, is_one_more: bool) -> None:
     """One after the other: the tenant's row is the lock."""
     if not is_one_more:
         return
     values = {"tenant_id": tenant_id}
-    session.execute(sa.text("SELECT FROM tenants WHERE id = :tenant_id FOR NO KEY UPDATE"), values)
+    connection.execute(
+        sa.text("SELECT FROM tenants WHERE id = :tenant_id FOR NO KEY UPDATE"), values
+    )
     mine = sa.text("SELECT count(*) FROM leaderboards WHERE tenant_id = :tenant_id AND is_active")
-    if session.execute(mine, values).scalar_one() >= ACTIVE_MAX:
+    if connection.execute(mine, values).scalar_one() >= ACTIVE_MAX:
         raise TooMany(str(ACTIVE_MAX))
 
 
-def start_over(session: Session, board: Leaderboard, revision: int = 0) -> None:
+def start_over(connection: Connection, board: Leaderboard, revision: int = 0) -> None:
     """Have a leaderboard built from what there is, and follow the facts from now on."""
-    place = facts.latest(session, board.tenant_id)
-    session.execute(
+    place = facts.latest(connection, board.tenant_id)
+    connection.execute(
         sa.text("""
             INSERT INTO leaderboard_progress (tenant_id, leaderboard_id, followed_xid, followed_id,
               followed_at, built_to, revision)
@@ -115,9 +117,9 @@ def start_over(session: Session, board: Leaderboard, revision: int = 0) -> None:
     )
 
 
-def by_code(session: Session, tenant_id: int, code: str) -> Leaderboard:
+def by_code(connection: Connection, tenant_id: int, code: str) -> Leaderboard:
     """The active leaderboard of a code; raise NotFound."""
-    row = session.execute(
+    row = connection.execute(
         sa.select(leaderboards).where(
             leaderboards.c.tenant_id == tenant_id,
             leaderboards.c.code == code,
@@ -141,10 +143,10 @@ class Followed:
     total: int  # participants with a score
 
 
-def followed(session: Session, board: Leaderboard) -> Followed:
+def followed(connection: Connection, board: Leaderboard) -> Followed:
     """How far a leaderboard is, and how many stand on it."""
     (row,) = run(
-        session,
+        connection,
         """
         SELECT g.followed_at, g.built_to IS NULL, (SELECT COALESCE(sum(c.count), 0)
           FROM leaderboard_counts c WHERE c.tenant_id = g.tenant_id
@@ -167,10 +169,10 @@ class Entry:
     score: int
 
 
-def top(session: Session, board: Leaderboard, limit: int) -> list[Entry]:
+def top(connection: Connection, board: Leaderboard, limit: int) -> list[Entry]:
     """The best, who came there first before those of equal score."""
     rows = run(
-        session,
+        connection,
         """
         SELECT p.external_id, p.display_name, p.avatar_url, e.score
         FROM leaderboard_entries e
@@ -183,10 +185,10 @@ def top(session: Session, board: Leaderboard, limit: int) -> list[Entry]:
     return [Entry(*row) for row in rows]
 
 
-def score_of(session: Session, board: Leaderboard, external_id: str) -> int:
+def score_of(connection: Connection, board: Leaderboard, external_id: str) -> int:
     """A participant's score; 0 of who is not on it."""
     rows = run(
-        session,
+        connection,
         """
         SELECT e.score FROM participants p
         JOIN leaderboard_entries e ON e.tenant_id = p.tenant_id AND e.participant_id = p.id
@@ -198,14 +200,14 @@ def score_of(session: Session, board: Leaderboard, external_id: str) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def rank(session: Session, board: Leaderboard, score: int) -> int:
+def rank(connection: Connection, board: Leaderboard, score: int) -> int:
     """One more than those who are better: who are equal share a rank."""
     ranges = above(score)
     if not ranges:
         return 1
     levels, firsts, lasts = zip(*ranges, strict=True)
     ((better,),) = run(
-        session,
+        connection,
         """
         SELECT COALESCE(sum(c.count), 0) FROM unnest(CAST(%(levels)s AS smallint[]),
           CAST(%(firsts)s AS bigint[]), CAST(%(lasts)s AS bigint[])) AS k (level, first, last)

@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, run
+from models.db import Connection, array, run
 from models.delivery.facts import Place
 from models.ids import floor
 from models.leaderboards.definitions import Leaderboard
@@ -35,10 +35,10 @@ class Progress:
     revision: int
 
 
-def lock_next(session: Session, passed_over: Sequence[UUID]) -> Progress | None:
+def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Progress | None:
     """Lock an active leaderboard that nobody else follows at this moment, the longest left alone
     first; None when there is none but those passed over."""
-    row = session.execute(
+    row = connection.execute(
         sa.text("""
             SELECT g.*, b.code, b.name, b.description, b.metric, b.streak_code, b.window_days,
               b.is_active, b.created_at, b.updated_at
@@ -59,9 +59,9 @@ def lock_next(session: Session, passed_over: Sequence[UUID]) -> Progress | None:
     return Progress(board, place, clock.to_us(row.followed_at), row.built_to, row.revision)
 
 
-def move_on(session: Session, progress: Progress) -> None:
+def move_on(connection: Connection, progress: Progress) -> None:
     """Write how far a leaderboard is now."""
-    session.execute(
+    connection.execute(
         sa.text("""
             UPDATE leaderboard_progress SET followed_xid = :xid, followed_id = :fact_id,
               followed_at = CAST(:at AS timestamptz), built_to = :built_to, revision = :revision
@@ -82,10 +82,10 @@ def move_on(session: Session, progress: Progress) -> None:
 # -- whom to look at -------------------------------------------------------------------------
 
 
-def after(session: Session, tenant_id: int, participant_id: int, limit: int) -> list[int]:
+def after(connection: Connection, tenant_id: int, participant_id: int, limit: int) -> list[int]:
     """The next participants behind one, by their numbers."""
     rows = run(
-        session,
+        connection,
         "SELECT id FROM participants WHERE tenant_id = %(tenant_id)s AND id > %(after)s"
         " ORDER BY id LIMIT %(limit)s",
         {"tenant_id": tenant_id, "after": participant_id, "limit": limit},
@@ -93,10 +93,10 @@ def after(session: Session, tenant_id: int, participant_id: int, limit: int) -> 
     return [row[0] for row in rows]
 
 
-def due(session: Session, board: Leaderboard, today: int, limit: int) -> list[int]:
+def due(connection: Connection, board: Leaderboard, today: int, limit: int) -> list[int]:
     """Those whose scores time alone has changed."""
     rows = run(
-        session,
+        connection,
         "SELECT participant_id FROM leaderboard_entries WHERE tenant_id = %(tenant_id)s"
         " AND leaderboard_id = %(board_id)s AND due_day <= %(today)s ORDER BY due_day"
         " LIMIT %(limit)s",
@@ -105,13 +105,13 @@ def due(session: Session, board: Leaderboard, today: int, limit: int) -> list[in
     return [row[0] for row in rows]
 
 
-def take_changes(session: Session, board: Leaderboard, limit: int) -> list[int]:
+def take_changes(connection: Connection, board: Leaderboard, limit: int) -> list[int]:
     """Those noted by `note`, who need not be noted any more.
 
     A note that somebody is writing again just now stays: their change is not to be seen yet.
     """
     rows = run(
-        session,
+        connection,
         """
         DELETE FROM leaderboard_changes WHERE tenant_id = %(tenant_id)s
           AND leaderboard_id = %(board_id)s AND participant_id = ANY(ARRAY(
@@ -125,14 +125,14 @@ def take_changes(session: Session, board: Leaderboard, limit: int) -> list[int]:
     return [row[0] for row in rows]
 
 
-def note(session: Session, tenant_id: int, participant_ids: Iterable[int]) -> None:
+def note(connection: Connection, tenant_id: int, participant_ids: Iterable[int]) -> None:
     """Have every leaderboard of a tenant look at some participants, although no fact says so.
 
     Whoever changed them has not committed yet: a follower meets the note together with the change.
     One that is there already is written again, so that no follower takes it before the change.
     """
     run(
-        session,
+        connection,
         """
         INSERT INTO leaderboard_changes (tenant_id, leaderboard_id, participant_id)
         SELECT b.tenant_id, b.id, k.id FROM leaderboards b
@@ -148,10 +148,10 @@ def note(session: Session, tenant_id: int, participant_ids: Iterable[int]) -> No
 # -- what they have --------------------------------------------------------------------------
 
 
-def active(session: Session, tenant_id: int, participant_ids: Sequence[int]) -> set[int]:
+def active(connection: Connection, tenant_id: int, participant_ids: Sequence[int]) -> set[int]:
     """Those of some participants who are there and neither suspended nor closed."""
     rows = run(
-        session,
+        connection,
         "SELECT id FROM participants WHERE tenant_id = %(tenant_id)s"
         " AND id = ANY(CAST(%(ids)s AS bigint[])) AND inactive_since IS NULL",
         {"tenant_id": tenant_id, "ids": array(participant_ids)},
@@ -160,7 +160,7 @@ def active(session: Session, tenant_id: int, participant_ids: Sequence[int]) -> 
 
 
 def points_by_day(
-    session: Session, tenant_id: int, participant_ids: Sequence[int], first_day: int
+    connection: Connection, tenant_id: int, participant_ids: Sequence[int], first_day: int
 ) -> dict[int, dict[int, int]]:
     """The points that some participants earned from a day on, by day; opening balances were earned
     elsewhere, on no day that is known.
@@ -169,7 +169,7 @@ def points_by_day(
     first 48 bits.
     """
     rows = run(
-        session,
+        connection,
         """
         SELECT t.participant_id,
           CAST(CAST('x' || replace(left(CAST(t.id AS text), 13), '-', '') AS bit(48)) AS bigint)
@@ -194,25 +194,27 @@ def points_by_day(
 # -- writing ---------------------------------------------------------------------------------
 
 
-def write(session: Session, board: Leaderboard, scores: Mapping[int, Score | None]) -> None:
+def write(connection: Connection, board: Leaderboard, scores: Mapping[int, Score | None]) -> None:
     """Write what some participants have now; None: nothing, so they leave the leaderboard."""
-    held = _lock(session, board, sorted(scores))
+    held = _lock(connection, board, sorted(scores))
     fresh = {who: one for who, one in scores.items() if one and who not in held}
     kept = {who: one for who, one in scores.items() if one and who in held}
     gone = [who for who in held if scores[who] is None]
     if fresh:
-        run(session, _INSERT, _of(board) | _columns(fresh))
+        run(connection, _INSERT, _of(board) | _columns(fresh))
     if kept:
-        run(session, _UPDATE, _of(board) | _columns(kept))
+        run(connection, _UPDATE, _of(board) | _columns(kept))
     if gone:
-        run(session, _DELETE, _of(board) | {"ids": array(gone)})
-    _count(session, board, held, scores)
+        run(connection, _DELETE, _of(board) | {"ids": array(gone)})
+    _count(connection, board, held, scores)
 
 
-def _lock(session: Session, board: Leaderboard, participant_ids: Sequence[int]) -> dict[int, int]:
+def _lock(
+    connection: Connection, board: Leaderboard, participant_ids: Sequence[int]
+) -> dict[int, int]:
     """Lock the entries of some participants, and read their scores."""
     rows = run(
-        session,
+        connection,
         "SELECT participant_id, score FROM leaderboard_entries WHERE tenant_id = %(tenant_id)s"
         " AND leaderboard_id = %(board_id)s AND participant_id = ANY(CAST(%(ids)s AS bigint[]))"
         " ORDER BY participant_id FOR UPDATE",
@@ -254,7 +256,7 @@ def _columns(scores: Mapping[int, Score]) -> dict[str, str]:
 
 
 def _count(
-    session: Session,
+    connection: Connection,
     board: Leaderboard,
     held: Mapping[int, int],
     scores: Mapping[int, Score | None],
@@ -268,12 +270,12 @@ def _count(
             changes.update(prefixes(one.score))
     left = {key: count for key, count in sorted(changes.items()) if count}
     if left:
-        run(session, _LOCK_COUNTS, _of(board) | _counted(left))
-        rows = run(session, _CHANGE_COUNTS, _of(board) | _counted(left))
+        run(connection, _LOCK_COUNTS, _of(board) | _counted(left))
+        rows = run(connection, _CHANGE_COUNTS, _of(board) | _counted(left))
         for level, prefix in rows:
             del left[level, prefix]
     if left:
-        run(session, _ADD_COUNTS, _of(board) | _counted(left))
+        run(connection, _ADD_COUNTS, _of(board) | _counted(left))
 
 
 def _counted(changes: Mapping[tuple[int, int], int]) -> dict[str, str]:
@@ -305,9 +307,9 @@ _ADD_COUNTS = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def forget(session: Session, tenant_id: int, participant_id: int) -> None:
+def forget(connection: Connection, tenant_id: int, participant_id: int) -> None:
     """Take an erased participant off every leaderboard; the caller holds its row."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             "DELETE FROM leaderboard_entries WHERE tenant_id = :tenant_id"
             " AND participant_id = :participant_id RETURNING leaderboard_id, score"
@@ -316,7 +318,7 @@ def forget(session: Session, tenant_id: int, participant_id: int) -> None:
     ).all()
     for board_id, score in sorted(rows):
         for level, prefix in prefixes(score):
-            session.execute(
+            connection.execute(
                 sa.text(
                     "UPDATE leaderboard_counts SET count = count - 1 WHERE tenant_id = :tenant_id"
                     " AND leaderboard_id = :board_id AND level = :level AND prefix = :prefix"

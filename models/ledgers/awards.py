@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import clock
-from models.db import Session, array, copy, copy_text, run
+from models.db import Connection, array, copy, copy_text, run
 from models.definitions.badges import Badge
 from models.ledgers.base import Ledger
 
@@ -44,14 +44,14 @@ _SELECT_EARNED = """
     """
 
 
-def earned(session: Session, keys: Sequence[Key]) -> dict[Key, Earned]:
+def earned(connection: Connection, keys: Sequence[Key]) -> dict[Key, Earned]:
     """Those of some badges that their participants have.
 
     The caller holds the participants' row locks: nobody else awards them anything meanwhile.
     """
     tenants, participants, badges = zip(*keys, strict=True)
     rows = run(
-        session,
+        connection,
         _SELECT_EARNED,
         {
             "tenants": array(tenants),
@@ -65,10 +65,10 @@ def earned(session: Session, keys: Sequence[Key]) -> dict[Key, Earned]:
 _EARNED = ("tenant_id", "participant_id", "badge_id", "award_id", "earned_at", "metadata")
 
 
-def write_earned(session: Session, fresh: Mapping[Key, Earned]) -> None:
+def write_earned(connection: Connection, fresh: Mapping[Key, Earned]) -> None:
     """Write first awards, in key order."""
     if fresh:
-        copy(session, "participant_badges", _EARNED, map(_earned_line, sorted(fresh.items())))
+        copy(connection, "participant_badges", _EARNED, map(_earned_line, sorted(fresh.items())))
 
 
 def _earned_line(item: tuple[Key, Earned]) -> str:
@@ -82,9 +82,9 @@ def _earned_line(item: tuple[Key, Earned]) -> str:
 _LEDGER = ("tenant_id", "id", "participant_id", "badge_id", "earned_at", "already_earned")
 
 
-def append(session: Session, ledger: Iterable[Award]) -> None:
+def append(connection: Connection, ledger: Iterable[Award]) -> None:
     """Write awards to the ledger; raise IntegrityError when one of them is already there."""
-    copy(session, "awards", _LEDGER, map(_ledger_line, ledger))
+    copy(connection, "awards", _LEDGER, map(_ledger_line, ledger))
 
 
 def _ledger_line(award: Award) -> str:

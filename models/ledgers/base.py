@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session, pairs
+from models.db import Connection, pairs
 
 F = TypeVar("F")
 
@@ -30,17 +30,19 @@ class Ledger(Generic[F]):
     make: Callable[[Any], F]  # of a row
     condition: str = "true"  # which of its rows are answers to writes
 
-    def find(self, session: Session, tenant_id: int, write_id: UUID) -> F | None:
+    def find(self, connection: Connection, tenant_id: int, write_id: UUID) -> F | None:
         """What became of a write, or None."""
         statement = sa.text(
             f"{self.select} WHERE w.tenant_id = :tenant_id AND w.id = :id AND {self.condition}"
         )
         values = {"tenant_id": tenant_id, "id": str(write_id)}
-        row = session.execute(statement, values).one_or_none()
+        row = connection.execute(statement, values).one_or_none()
         return None if row is None else self.make(row)
 
-    def some(self, session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], F]:
+    def some(
+        self, connection: Connection, keys: Sequence[tuple[int, str]]
+    ) -> dict[tuple[int, str], F]:
         """Those of some (tenant, id) that the ledger holds."""
         statement = sa.text(f"{self.select} {_SOME} WHERE {self.condition}")
-        rows = session.execute(statement, pairs(keys))
+        rows = connection.execute(statement, pairs(keys))
         return {(row.tenant_id, str(row.id)): self.make(row) for row in rows}

@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.errors import NotFound
 
 UNKNOWN_TENANT = 0  # a message too broken to name its tenant
@@ -65,9 +65,9 @@ WHERE l.status <> 'discarded'
 """)
 
 
-def append(session: Session, letter: DeadLetter) -> None:
+def append(connection: Connection, letter: DeadLetter) -> None:
     """Keep a dead letter; one that is there already is dead again, unless it was given up."""
-    session.execute(
+    connection.execute(
         _APPEND,
         {
             "tenant_id": letter.tenant_id,
@@ -85,33 +85,33 @@ def append(session: Session, letter: DeadLetter) -> None:
 # -- reading ---------------------------------------------------------------------------------
 
 
-def find(session: Session, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
+def find(connection: Connection, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
     """A dead letter of a tenant, or None."""
-    return _one(session, "", tenant_id, letter_id)
+    return _one(connection, "", tenant_id, letter_id)
 
 
-def lock(session: Session, tenant_id: int, letter_id: UUID) -> DeadLetter:
+def lock(connection: Connection, tenant_id: int, letter_id: UUID) -> DeadLetter:
     """A dead letter of a tenant, held until the end of the transaction; raise NotFound."""
-    letter = _one(session, "FOR UPDATE", tenant_id, letter_id)
+    letter = _one(connection, "FOR UPDATE", tenant_id, letter_id)
     if letter is None:
         raise NotFound(f"Dead letter '{letter_id}' not found")
     return letter
 
 
-def _one(session: Session, how: str, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
-    row = session.execute(
+def _one(connection: Connection, how: str, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
+    row = connection.execute(
         sa.text(f"SELECT * FROM dead_letters WHERE tenant_id = :tenant_id AND id = :id {how}"),  # noqa: S608 - one of two words of ours
         {"tenant_id": tenant_id, "id": str(letter_id)},
     ).one_or_none()
     return None if row is None else _letter(row)
 
 
-def owner(session: Session, letter_id: UUID) -> int:
+def owner(connection: Connection, letter_id: UUID) -> int:
     """Whose dead letter an id is, for the operator's command line, which stands above tenants.
 
     Raises NotFound.
     """
-    row = session.execute(
+    row = connection.execute(
         sa.text("SELECT tenant_id FROM dead_letters WHERE id = :id ORDER BY tenant_id LIMIT 1"),
         {"id": str(letter_id)},
     ).one_or_none()
@@ -138,19 +138,19 @@ ORDER BY id, tenant_id LIMIT :limit FOR UPDATE
 _COUNT = sa.text(f"SELECT count(*) {_MATCHING}")
 
 
-def page(session: Session, wanted: Wanted) -> list[DeadLetter]:
+def page(connection: Connection, wanted: Wanted) -> list[DeadLetter]:
     """The newest writes first; `after` is the id of the last one seen."""
-    return [_letter(row) for row in session.execute(_PAGE, _values(wanted))]
+    return [_letter(row) for row in connection.execute(_PAGE, _values(wanted))]
 
 
-def lock_some(session: Session, wanted: Wanted) -> list[DeadLetter]:
+def lock_some(connection: Connection, wanted: Wanted) -> list[DeadLetter]:
     """The oldest writes first, held until the end of the transaction."""
-    return [_letter(row) for row in session.execute(_LOCK, _values(wanted))]
+    return [_letter(row) for row in connection.execute(_LOCK, _values(wanted))]
 
 
-def count(session: Session, wanted: Wanted) -> int:
+def count(connection: Connection, wanted: Wanted) -> int:
     """How many there are, whatever the limit."""
-    return int(session.execute(_COUNT, _values(wanted)).scalar_one())
+    return int(connection.execute(_COUNT, _values(wanted)).scalar_one())
 
 
 def _values(wanted: Wanted) -> dict[str, Any]:
@@ -182,9 +182,9 @@ def _letter(row: Any) -> DeadLetter:
 # -- settling --------------------------------------------------------------------------------
 
 
-def settle(session: Session, letter: DeadLetter, status: Status, now: datetime) -> DeadLetter:
+def settle(connection: Connection, letter: DeadLetter, status: Status, now: datetime) -> DeadLetter:
     """Mark a letter that is locked as replayed or discarded; return it as it is now."""
-    row = session.execute(
+    row = connection.execute(
         sa.text(
             "UPDATE dead_letters SET status = :status, settled_at = :now"
             " WHERE tenant_id = :tenant_id AND id = :id RETURNING *"

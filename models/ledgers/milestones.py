@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from models.db import Session, array, copy, run
+from models.db import Connection, array, copy, run
 
 Key = tuple[int, int, int, int]  # tenant, participant, streak, count
 
@@ -23,14 +23,14 @@ _SELECT = """
     """
 
 
-def reached(session: Session, keys: Iterable[Key]) -> dict[Key, set[int]]:
+def reached(connection: Connection, keys: Iterable[Key]) -> dict[Key, set[int]]:
     """The periods by which some counts were reached; a count never reached is missing.
 
     The caller holds the participants' row locks.
     """
     tenants, participants, streaks, counts = zip(*sorted(keys), strict=True)
     rows = run(
-        session,
+        connection,
         _SELECT,
         {
             "tenants": array(tenants),
@@ -48,7 +48,7 @@ def reached(session: Session, keys: Iterable[Key]) -> dict[Key, set[int]]:
 _COLUMNS = ("tenant_id", "participant_id", "streak_id", "count", "period", "tick_id")
 
 
-def write(session: Session, fresh: dict[Key, dict[int, str]]) -> None:
+def write(connection: Connection, fresh: dict[Key, dict[int, str]]) -> None:
     """Write counts that were reached: by which period, and by which tick."""
     lines = [
         f"{key[0]}\t{key[1]}\t{key[2]}\t{key[3]}\t{period}\t{tick_id}\n"
@@ -56,4 +56,4 @@ def write(session: Session, fresh: dict[Key, dict[int, str]]) -> None:
         for period, tick_id in sorted(periods.items())
     ]
     if lines:
-        copy(session, "streak_milestones", _COLUMNS, lines)
+        copy(connection, "streak_milestones", _COLUMNS, lines)

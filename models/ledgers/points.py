@@ -16,7 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import ids
-from models.db import Session, copy, copy_text, run
+from models.db import Connection, copy, copy_text, run
 from models.ledgers.base import Ledger
 from models.ledgers.tier_changes import Upgrade
 
@@ -66,9 +66,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def append(session: Session, ledger: Iterable[Transaction]) -> None:
+def append(connection: Connection, ledger: Iterable[Transaction]) -> None:
     """Write movements to the ledger; raise IntegrityError when one of them is already there."""
-    copy(session, "point_transactions", _COLUMNS, map(_line, ledger))
+    copy(connection, "point_transactions", _COLUMNS, map(_line, ledger))
 
 
 def _line(one: Transaction) -> str:
@@ -145,7 +145,7 @@ class Wanted:
     after: Place | None = None  # those applied before this one: none is repeated or left out
 
 
-def page(session: Session, key: tuple[int, str], wanted: Wanted) -> Page:
+def page(connection: Connection, key: tuple[int, str], wanted: Wanted) -> Page:
     """A page of the movements of a participant (tenant, external id), and how many there are.
 
     The sequence is given out under the participant's lock, so the newest row has the balance.
@@ -156,9 +156,9 @@ def page(session: Session, key: tuple[int, str], wanted: Wanted) -> Page:
         "sequence": wanted.after[0] if wanted.after else None,
         "id": wanted.after[1] if wanted.after else None,
     }  # fmt: skip
-    rows = session.execute(sa.text(_PAGE), values).all()
+    rows = connection.execute(sa.text(_PAGE), values).all()
     shown = rows[: wanted.limit]
-    total = session.execute(
+    total = connection.execute(
         sa.text(f"SELECT count(*) FROM point_transactions w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
         values,
     )
@@ -208,10 +208,10 @@ class Standing:
         return self.earned - self.spent
 
 
-def standing(session: Session, tenant_id: int, external_id: str) -> Standing:
+def standing(connection: Connection, tenant_id: int, external_id: str) -> Standing:
     """The points of a participant; nothing of one never seen."""
     rows = run(
-        session,
+        connection,
         "SELECT points_earned, points_spent FROM participants"
         " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
         {"tenant_id": tenant_id, "external_id": external_id},

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session, array, copy, copy_text, run
+from models.db import Connection, array, copy, copy_text, run
 from models.definitions.rewards import Reward
 from models.ledgers.base import Ledger
 
@@ -35,14 +35,14 @@ class Claim:
         return ids.issued_at_us(UUID(self.id))
 
 
-def counts(session: Session, keys: Iterable[Key]) -> dict[Key, int]:
+def counts(connection: Connection, keys: Iterable[Key]) -> dict[Key, int]:
     """How often some participants have claimed some rewards; those who never did are missing.
 
     The caller holds the participants' row locks.
     """
     tenants, participants, rewards = zip(*sorted(keys), strict=True)
     rows = run(
-        session,
+        connection,
         """
         SELECT c.tenant_id, c.participant_id, c.reward_id::text, count(*)
         FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
@@ -64,9 +64,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def append(session: Session, claims: Iterable[Claim]) -> None:
+def append(connection: Connection, claims: Iterable[Claim]) -> None:
     """Write claims to the ledger; raise IntegrityError when one of them is already there."""
-    copy(session, "reward_claims", _COLUMNS, map(_line, claims))
+    copy(connection, "reward_claims", _COLUMNS, map(_line, claims))
 
 
 def _line(one: Claim) -> str:
@@ -118,17 +118,17 @@ _SELECT = """
 
 
 def of_participant(
-    session: Session, key: tuple[int, str], window: tuple[int, int]
+    connection: Connection, key: tuple[int, str], window: tuple[int, int]
 ) -> tuple[list[Found], int]:
     """A page (limit, offset) of the claims of a participant (tenant, external id), the latest
     applied first, and how many there are."""
     limit, offset = window
     values = {"tenant_id": key[0], "external_id": key[1], "limit": limit, "offset": offset}
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(f"{_SELECT} WHERE {_OF_ONE} {_LATEST_FIRST} LIMIT :limit OFFSET :offset"), values
     )
     found = [_found(row) for row in rows]
-    total = session.execute(
+    total = connection.execute(
         sa.text(f"SELECT count(*) FROM reward_claims w WHERE {_OF_ONE}"),  # noqa: S608 - of this file
         values,
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session, copy, copy_text, pairs, run
+from models.db import Connection, copy, copy_text, pairs, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Rejection:
 _COLUMNS = ("tenant_id", "id", "participant_id", "code", "detail")
 
 
-def append(session: Session, rejected: Iterable[Rejection]) -> None:
+def append(connection: Connection, rejected: Iterable[Rejection]) -> None:
     """Keep rejections; raise IntegrityError when one of them is kept already."""
     lines = list(map(_line, rejected))
     if lines:
-        copy(session, "rejections", _COLUMNS, lines)
+        copy(connection, "rejections", _COLUMNS, lines)
 
 
 def _line(one: Rejection) -> str:
@@ -51,23 +51,23 @@ class Refused:
         return {"rejected": self.code} | more
 
 
-def find(session: Session, tenant_id: int, write_id: UUID) -> Refused | None:
+def find(connection: Connection, tenant_id: int, write_id: UUID) -> Refused | None:
     """Why a write was rejected, or None when it was not."""
-    row = session.execute(
+    row = connection.execute(
         sa.text("SELECT code, detail FROM rejections WHERE tenant_id = :tenant_id AND id = :id"),
         {"tenant_id": tenant_id, "id": str(write_id)},
     ).one_or_none()
     return None if row is None else Refused(*row)
 
 
-def some(session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Refused]:
+def some(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Refused]:
     """Those of some (tenant, write id) that were rejected, and why.
 
     The bounds are sent as literals, so that the planner leaves out the other days' partitions.
     """
     ids = sorted(one for _, one in keys)
     rows = run(
-        session,
+        connection,
         "SELECT r.tenant_id, r.id::text, r.code, r.detail FROM rejections r"
         " JOIN unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS uuid[])) AS k (tenant_id, id)"
         " USING (tenant_id, id)"

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, copy, copy_text
+from models.db import Connection, copy, copy_text
 from models.ledgers.base import Ledger
 from models.rules.periods import Kind, key_of
 from models.rules.streaks import Outcome
@@ -42,9 +42,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def append(session: Session, ticks: Iterable[Tick]) -> None:
+def append(connection: Connection, ticks: Iterable[Tick]) -> None:
     """Write ticks to the ledger; raise IntegrityError when one of them is already there."""
-    copy(session, "ticks", COLUMNS, map(_line, ticks))
+    copy(connection, "ticks", COLUMNS, map(_line, ticks))
 
 
 def _line(tick: Tick) -> str:
@@ -98,10 +98,10 @@ def answer(tick: Tick, external_id: str, streak_code: str, kind: Kind) -> dict[s
 
 
 def recorded_by(
-    session: Session, state_key: tuple[int, int, int], window: tuple[int, int]
+    connection: Connection, state_key: tuple[int, int, int], window: tuple[int, int]
 ) -> dict[int, Tick]:
     """The tick that recorded each period of a window [from, to], as far as the ledger reaches."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
             " AND w.streak_id = :streak_id AND w.period BETWEEN :first AND :last"

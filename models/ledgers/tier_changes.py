@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session, copy, copy_text, metadata
+from models.db import Connection, copy, copy_text, metadata
 from models.definitions.base import Definitions
 from models.errors import LevelTaken
 from models.ledgers.base import Ledger
@@ -135,11 +135,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def append(session: Session, changes: Iterable[Change]) -> None:
+def append(connection: Connection, changes: Iterable[Change]) -> None:
     """Write changes to the ledger; raise IntegrityError when one of them is already there."""
     lines = list(map(_line, changes))
     if lines:
-        copy(session, "tier_changes", _COLUMNS, lines)
+        copy(connection, "tier_changes", _COLUMNS, lines)
 
 
 def _line(one: Change) -> str:
@@ -193,10 +193,10 @@ _SELECT = """
 HISTORY_MAX = 100  # of one participant: the latest
 
 
-def history(session: Session, tenant_id: int, participant_id: int) -> list[Change]:
+def history(connection: Connection, tenant_id: int, participant_id: int) -> list[Change]:
     """How a participant came into its tiers, the latest ones, in the order in which they
     were applied: each goes on from the one before."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
             " AND w.tier_id IS DISTINCT FROM w.previous_tier_id"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from models import clock, ids
-from models.db import Session, run
+from models.db import Connection, run
 from models.delivery import delivery_log
 from models.delivery.delivery_log import Span
 
@@ -55,10 +55,10 @@ class Wanted:
     target: str | None = None
 
 
-def note(session: Session, act: Act) -> None:
+def note(connection: Connection, act: Act) -> None:
     """Write an act down; it stands if and only if the transaction does."""
     run(
-        session,
+        connection,
         "INSERT INTO audit_log"
         " (tenant_id, id, actor, key_id, action, target, detail, request_id, address)"
         " VALUES (%(tenant_id)s, %(id)s, %(actor)s, %(key_id)s, %(action)s, %(target)s,"
@@ -84,12 +84,12 @@ def told(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"fields": sorted(values)} | ({"values": harmless} if harmless else {})
 
 
-def page(session: Session, wanted: Wanted) -> tuple[list[Line], UUID | None]:
+def page(connection: Connection, wanted: Wanted) -> tuple[list[Line], UUID | None]:
     """The lines that are wanted, newest first, and the one to go on after, if any.
 
     A bounded number is looked through: a page may be short although more follow.
     """
-    rows = run(session, _PAGE, _values(wanted))
+    rows = run(connection, _PAGE, _values(wanted))
     found = [_line(row) for row in rows if row[-2]]
     if len(found) > wanted.limit:
         found = found[: wanted.limit]

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models.db import Session, take_longer
+from models.db import Connection, take_longer
 from models.db.tenant_isolation import ROLE
 
 COUNTED_MAX = 100_000  # of deliveries that are due: more are not counted one by one
@@ -60,9 +60,9 @@ class Backlog:
     dead_letters: int
 
 
-def server(session: Session) -> Server:
+def server(connection: Connection) -> Server:
     """Version, durability, room, clock."""
-    row: Any = session.execute(_SERVER).one()
+    row: Any = connection.execute(_SERVER).one()
     names = ("fsync", "synchronous_commit", "full_page_writes")
     return Server(
         version=row.version,
@@ -94,9 +94,9 @@ SELECT current_setting('server_version_num')::int AS version,
 """)
 
 
-def long_transactions(session: Session, seconds: int) -> list[Long]:
+def long_transactions(connection: Connection, seconds: int) -> list[Long]:
     """Transactions in this database that have been open for longer, the oldest first."""
-    rows = session.execute(_LONG, {"seconds": seconds})
+    rows = connection.execute(_LONG, {"seconds": seconds})
     return [Long(row.pid, row.seconds, row.application_name or "?", row.writes) for row in rows]
 
 
@@ -110,11 +110,11 @@ ORDER BY xact_start
 """)
 
 
-def guard(session: Session) -> Guard:
+def guard(connection: Connection) -> Guard:
     """The role that requests take, and what it may reach."""
-    row: Any = session.execute(_ROLE, {"role": ROLE}).one()
-    ungranted = session.execute(_UNGRANTED, {"role": ROLE}).scalars() if row.is_there else ()
-    return Guard(row.is_there, row.is_ours, list(ungranted), list(session.scalars(_HIDDEN)))
+    row: Any = connection.execute(_ROLE, {"role": ROLE}).one()
+    ungranted = connection.execute(_UNGRANTED, {"role": ROLE}).scalars() if row.is_there else ()
+    return Guard(row.is_there, row.is_ours, list(ungranted), list(connection.scalars(_HIDDEN)))
 
 
 _ROLE = sa.text("""
@@ -137,9 +137,9 @@ SELECT relname FROM pg_class WHERE {_TABLES} AND row_security_active(oid) ORDER 
 """)  # noqa: S608 - fragments of this file
 
 
-def days(session: Session, table: str) -> list[date]:
+def days(connection: Connection, table: str) -> list[date]:
     """The days for which a table has a partition, in order."""
-    rows = session.execute(_DAYS, {"table": table})
+    rows = connection.execute(_DAYS, {"table": table})
     return [datetime.strptime(row.day, "%Y%m%d").date() for row in rows]  # noqa: DTZ007 - a day
 
 
@@ -149,16 +149,16 @@ WHERE i.inhparent = to_regclass(:table) AND c.relname ~ '_[0-9]{8}$' ORDER BY 1
 """)
 
 
-def strays(session: Session, tables: Sequence[str]) -> list[str]:
+def strays(connection: Connection, tables: Sequence[str]) -> list[str]:
     """Those of some tables whose rows did not all find the partition of their day."""
     questions = [f"EXISTS (SELECT FROM {table}_default) AS {table}" for table in tables]
-    row: Any = session.execute(sa.text(f"SELECT {', '.join(questions)}")).one()
+    row: Any = connection.execute(sa.text(f"SELECT {', '.join(questions)}")).one()
     return [table for table in tables if getattr(row, table)]
 
 
-def backlog(session: Session, now: datetime) -> Backlog:
+def backlog(connection: Connection, now: datetime) -> Backlog:
     """What waits: deliveries, failing destinations, dead letters."""
-    row: Any = session.execute(_BACKLOG, {"now": now, "most": COUNTED_MAX}).one()
+    row: Any = connection.execute(_BACKLOG, {"now": now, "most": COUNTED_MAX}).one()
     return Backlog(row.due, row.oldest_due, row.disabled, row.failing, row.dead_letters)
 
 
@@ -188,19 +188,19 @@ WHERE newest.xid >= pg_snapshot_xmax(pg_current_snapshot())
 """)
 
 
-def tenants_ahead(session: Session) -> int:
+def tenants_ahead(connection: Connection) -> int:
     """How many tenants have facts of transactions that this server has not come to.
 
     They were written by another one: a backup was restored. The feed does not show them.
     """
-    return int(session.execute(_AHEAD).scalar_one())
+    return int(connection.execute(_AHEAD).scalar_one())
 
 
-def renumber_facts(session: Session) -> int:
+def renumber_facts(connection: Connection) -> int:
     """Give every fact the number of a transaction long past; return how many there were.
 
     Their order in the feed is that of their ids from then on. Cursors of before lose their
     meaning: readers begin again.
     """
-    take_longer(session, 0)
-    return session.execute(sa.text("UPDATE facts SET xid = '3' WHERE xid <> '3'")).rowcount
+    take_longer(connection, 0)
+    return connection.execute(sa.text("UPDATE facts SET xid = '3' WHERE xid <> '3'")).rowcount

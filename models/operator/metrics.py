@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.operator import diagnosis
 from models.operator.diagnosis import Backlog
 
@@ -25,17 +25,17 @@ class Gauges:
     schema: str
 
 
-def read(session: Session, now: datetime) -> Gauges:
+def read(connection: Connection, now: datetime) -> Gauges:
     """Look once. Raises what the database does when it does not answer."""
-    row: Any = session.execute(_DESTINATIONS).one()
-    letters = session.execute(_DEAD)
+    row: Any = connection.execute(_DESTINATIONS).one()
+    letters = connection.execute(_DEAD)
     return Gauges(
-        backlog=diagnosis.backlog(session, now),
+        backlog=diagnosis.backlog(connection, now),
         destinations=row.closed,
         parked=row.parked,
         disabled=row.disabled,
         dead_letters={one.kind: one.letters for one in letters},
-        schema=str(session.execute(_SCHEMA).scalar_one()),
+        schema=str(connection.execute(_SCHEMA).scalar_one()),
     )
 
 

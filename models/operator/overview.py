@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session
+from models.db import Connection
 
 SECONDS = 120  # looked back
 STEP = 5  # seconds of one point of the curve
@@ -31,17 +31,17 @@ class Overview:
     dead_letters: int
 
 
-def read(session: Session, tenant_id: int, now: datetime) -> Overview:
+def read(connection: Connection, tenant_id: int, now: datetime) -> Overview:
     """Look once. Ids are UUIDv7: a time is a range of a primary key."""
     since = now - timedelta(seconds=SECONDS)
     seen = Counter(
         int((clock.to_us(now) // 1_000 - row.ms) / 1_000 / STEP)
-        for row in session.execute(_TICKS, _values(tenant_id, since))
+        for row in connection.execute(_TICKS, _values(tenant_id, since))
     )
     points = [seen.get(nth, 0) / STEP for nth in range(SECONDS // STEP)][::-1]
     is_cut = seen.total() >= ROWS_MAX
     span = STEP * (max(seen, default=0) + 1) if is_cut else SECONDS
-    counts = session.execute(_COUNTS, _values(tenant_id, since)).one()
+    counts = connection.execute(_COUNTS, _values(tenant_id, since)).one()
     return Overview(points, seen.total() / span, *counts)
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.delivery.delivery_log import SKEW, floor
 
 FACTS_MAX = 100  # of one write: a tick, its milestones, and what these gave
@@ -50,7 +50,7 @@ class Attempt:
     duration_ms: int
 
 
-def facts(session: Session, person: tuple[int, int], write_id: UUID) -> list[Fact]:
+def facts(connection: Connection, person: tuple[int, int], write_id: UUID) -> list[Fact]:
     """The facts about a participant (tenant, internal id) that name a write, oldest first."""
     values = {
         "tenant_id": person[0],
@@ -59,7 +59,7 @@ def facts(session: Session, person: tuple[int, int], write_id: UUID) -> list[Fac
         "write_id": str(write_id),
         "limit": FACTS_MAX,
     }
-    return [Fact(row.id, row.type, row.sequence) for row in session.execute(_FACTS, values)]
+    return [Fact(row.id, row.type, row.sequence) for row in connection.execute(_FACTS, values)]
 
 
 _FACTS = sa.text("""
@@ -70,11 +70,11 @@ ORDER BY sequence LIMIT :limit
 """)
 
 
-def deliveries(session: Session, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Delivery]:
+def deliveries(connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Delivery]:
     """Where some facts go, and how far that is."""
     if not fact_ids:
         return []
-    rows = session.execute(_DELIVERIES, _of(tenant_id, fact_ids))
+    rows = connection.execute(_DELIVERIES, _of(tenant_id, fact_ids))
     return [
         Delivery(row.fact_id, row.webhook_id, row.status, row.attempts, row.next_attempt_at)
         for row in rows
@@ -88,7 +88,7 @@ ORDER BY fact_id, webhook_id LIMIT :limit
 """)
 
 
-def attempts(session: Session, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Attempt]:
+def attempts(connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Attempt]:
     """The attempts at some facts that are still kept, oldest first."""
     if not fact_ids:
         return []
@@ -103,7 +103,7 @@ def attempts(session: Session, tenant_id: int, fact_ids: Sequence[UUID]) -> list
             row.error,
             row.duration_ms,
         )
-        for row in session.execute(_ATTEMPTS, values)
+        for row in connection.execute(_ATTEMPTS, values)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.rules.periods import period_at
 from models.rules.streaks import live
 from models.streaks.states import State, Streak, state_of_row
@@ -42,7 +42,9 @@ class AtRisk:
     breaks_at: int  # the period at whose start it breaks
 
 
-def page(session: Session, streak: Streak, wanted: Wanted) -> tuple[Sequence[AtRisk], int | None]:
+def page(
+    connection: Connection, streak: Streak, wanted: Wanted
+) -> tuple[Sequence[AtRisk], int | None]:
     """The next participants at risk, and the place to go on after; None after the last.
 
     Those who are not active are left out: their writes are rejected, so nothing can save them.
@@ -51,7 +53,7 @@ def page(session: Session, streak: Streak, wanted: Wanted) -> tuple[Sequence[AtR
     found: list[AtRisk] = []
     after = wanted.after
     for _ in range(_STATEMENTS):
-        rows = _candidates(session, streak, wanted, after)
+        rows = _candidates(connection, streak, wanted, after)
         found += [one for row in rows if (one := _decided(row, streak, wanted))]
         if len(found) > wanted.limit:
             return found[: wanted.limit], found[wanted.limit - 1].place
@@ -85,8 +87,10 @@ _SELECT = """
     """
 
 
-def _candidates(session: Session, streak: Streak, wanted: Wanted, after: int) -> Sequence[Any]:
-    return session.execute(
+def _candidates(
+    connection: Connection, streak: Streak, wanted: Wanted, after: int
+) -> Sequence[Any]:
+    return connection.execute(
         sa.text(_SELECT),
         {
             "tenant_id": streak.tenant_id,

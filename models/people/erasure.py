@@ -26,7 +26,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, db
-from models.db import Session, array, run
+from models.db import Connection, array, run
 from models.identity.tenants import Tenant
 from models.leaderboards import entries
 
@@ -63,14 +63,14 @@ _SINCE = """
     """
 
 
-def since(session: Session, keys: Sequence[DigestKey]) -> dict[DigestKey, int]:
+def since(connection: Connection, keys: Sequence[DigestKey]) -> dict[DigestKey, int]:
     """When those of some (tenant, digest) were last erased, in microseconds; others are missing.
 
     To be read after the participants were created, in a statement of its own (see above). A write
     is the erased person's when `ids.issued_at_us(write.id) < erased_us`.
     """
     rows = run(
-        session,
+        connection,
         _SINCE,
         {
             "tenants": array(tenant_id for tenant_id, _ in keys),
@@ -80,19 +80,19 @@ def since(session: Session, keys: Sequence[DigestKey]) -> dict[DigestKey, int]:
     return {(tenant_id, bytes(one)): clock.to_us(at) for tenant_id, one, at in rows}
 
 
-def last(session: Session, tenant: Tenant, external_id: str) -> datetime | None:
+def last(connection: Connection, tenant: Tenant, external_id: str) -> datetime | None:
     """When an external id was last erased; None when never, or longer ago than tombstones are kept.
 
     To be read after the participant was created, in a statement of its own (see above).
     """
     key = (tenant.id, digest(tenant.tick_secret, external_id))
-    erased_us = since(session, [key]).get(key)
+    erased_us = since(connection, [key]).get(key)
     return None if erased_us is None else clock.from_us(erased_us)
 
 
-def purge(session: Session, before: datetime) -> int:
+def purge(connection: Connection, before: datetime) -> int:
     """Forget every tenant's tombstones of erasures before an instant; return how many."""
-    return session.execute(
+    return connection.execute(
         sa.text("DELETE FROM erasures WHERE erased_at < :before"), {"before": before}
     ).rowcount
 
@@ -100,7 +100,7 @@ def purge(session: Session, before: datetime) -> int:
 # -- erasing ---------------------------------------------------------------------------------
 
 
-def erase(session: Session, tenant: Tenant, external_id: str) -> Erased:
+def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
     """Delete a person and everything about them, and write the tombstone; the caller commits.
 
     1. Wait for other erasures: each locks every day of every ledger, and of several at once the
@@ -113,18 +113,18 @@ def erase(session: Session, tenant: Tenant, external_id: str) -> Erased:
 
     Raises what `is_contended` knows when a deliverer was in the way: then try again.
     """
-    db.take_longer(session, STATEMENT_SECONDS)
-    session.execute(_BY_INDEX)
-    session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
-    person_id, was_there = _hold(session, tenant.id, external_id)
+    db.take_longer(connection, STATEMENT_SECONDS)
+    connection.execute(_BY_INDEX)
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
+    person_id, was_there = _hold(connection, tenant.id, external_id)
     erased_at = _next_millisecond(clock.now_us())
-    _write_tombstone(session, tenant, external_id, erased_at)
+    _write_tombstone(connection, tenant, external_id, erased_at)
     if was_there:
-        entries.forget(session, tenant.id, person_id)
-        _delete_facts(session, tenant.id, person_id)
-        _delete_ledgers(session, tenant.id, person_id)
-    _delete_person(session, tenant.id, person_id)
-    letters = _delete_letters(session, tenant.id, external_id)
+        entries.forget(connection, tenant.id, person_id)
+        _delete_facts(connection, tenant.id, person_id)
+        _delete_ledgers(connection, tenant.id, person_id)
+    _delete_person(connection, tenant.id, person_id)
+    letters = _delete_letters(connection, tenant.id, external_id)
     return Erased(erased_at, was_there or letters > 0)
 
 
@@ -139,12 +139,12 @@ SELECT id FROM participants WHERE tenant_id = :tenant_id AND external_id = :exte
 """)
 
 
-def _hold(session: Session, tenant_id: int, external_id: str) -> tuple[int, bool]:
+def _hold(connection: Connection, tenant_id: int, external_id: str) -> tuple[int, bool]:
     """Lock the person's row, and say whether it was there before."""
     values = {"tenant_id": tenant_id, "external_id": external_id}
     for _ in range(_HOLD_ROUNDS_MAX):
         for statement, was_there in ((_LOCK, True), (_INSERT, False)):
-            person_id = session.execute(statement, values).scalar_one_or_none()
+            person_id = connection.execute(statement, values).scalar_one_or_none()
             if person_id is not None:
                 return person_id, was_there
     raise RuntimeError("a participant could not be locked")
@@ -162,14 +162,14 @@ ON CONFLICT (tenant_id, digest) DO UPDATE SET erased_at = GREATEST(e.erased_at, 
 
 
 def _write_tombstone(
-    session: Session, tenant: Tenant, external_id: str, erased_at: datetime
+    connection: Connection, tenant: Tenant, external_id: str, erased_at: datetime
 ) -> None:
     values = {
         "tenant_id": tenant.id,
         "digest": digest(tenant.tick_secret, external_id),
         "erased_at": erased_at,
     }
-    session.execute(_TOMBSTONE, values)
+    connection.execute(_TOMBSTONE, values)
 
 
 _FACTS = sa.text("""
@@ -185,14 +185,14 @@ DELETE FROM attempts WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_i
 """)
 
 
-def _delete_facts(session: Session, tenant_id: int, person_id: int) -> None:
-    rows = session.execute(_FACTS, {"tenant_id": tenant_id, "participant_id": person_id})
+def _delete_facts(connection: Connection, tenant_id: int, person_id: int) -> None:
+    rows = connection.execute(_FACTS, {"tenant_id": tenant_id, "participant_id": person_id})
     fact_ids: list[UUID] = sorted(rows.scalars())
     for start in range(0, len(fact_ids), FACTS_MAX):
         some = fact_ids[start : start + FACTS_MAX]
         values = {"tenant_id": tenant_id, "fact_ids": some, "first": some[0], "last": some[-1]}
-        session.execute(_DELIVERIES, values)
-        session.execute(_ATTEMPTS, values)
+        connection.execute(_DELIVERIES, values)
+        connection.execute(_ATTEMPTS, values)
 
 
 _LEDGERS = (
@@ -200,9 +200,9 @@ _LEDGERS = (
 )  # fmt: skip
 
 
-def _delete_ledgers(session: Session, tenant_id: int, person_id: int) -> None:
+def _delete_ledgers(connection: Connection, tenant_id: int, person_id: int) -> None:
     for table in _LEDGERS:
-        session.execute(
+        connection.execute(
             sa.text(
                 f"DELETE FROM {table}"  # noqa: S608 - a name of the line above
                 " WHERE tenant_id = :tenant_id AND participant_id = :participant_id"
@@ -211,16 +211,16 @@ def _delete_ledgers(session: Session, tenant_id: int, person_id: int) -> None:
         )
 
 
-def _delete_person(session: Session, tenant_id: int, person_id: int) -> None:
+def _delete_person(connection: Connection, tenant_id: int, person_id: int) -> None:
     """The row itself; streak states, badges, progress and enrolments refer to it and go with it."""
-    session.execute(
+    connection.execute(
         sa.text("DELETE FROM participants WHERE tenant_id = :tenant_id AND id = :participant_id"),
         {"tenant_id": tenant_id, "participant_id": person_id},
     )
 
 
-def _delete_letters(session: Session, tenant_id: int, external_id: str) -> int:
-    return session.execute(
+def _delete_letters(connection: Connection, tenant_id: int, external_id: str) -> int:
+    return connection.execute(
         sa.text(
             "DELETE FROM dead_letters"
             " WHERE tenant_id = :tenant_id AND participant_id = :external_id"

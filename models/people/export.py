@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.people.personal_data import plain
 from models.rules.periods import key_of, period_at
 from models.streaks import states as streaks
@@ -76,9 +76,9 @@ _TICKS = """
 """
 
 
-def participants(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Everybody, in the order in which they came."""
-    for row in _stream(session, _PARTICIPANTS, tenant_id):
+    for row in _stream(connection, _PARTICIPANTS, tenant_id):
         yield {
             "participant_id": row.external_id,
             "display_name": row.display_name,
@@ -97,31 +97,31 @@ def participants(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def balances(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def balances(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Who has or ever had points, or is in a tier."""
-    return map(plain, _stream(session, _BALANCES, tenant_id))
+    return map(plain, _stream(connection, _BALANCES, tenant_id))
 
 
-def awards(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def awards(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Who has which badge, since when."""
-    return map(plain, _stream(session, _AWARDS, tenant_id))
+    return map(plain, _stream(connection, _AWARDS, tenant_id))
 
 
-def claims(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def claims(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Who claimed which reward, in the order of acceptance."""
-    return map(plain, _stream(session, _CLAIMS, tenant_id))
+    return map(plain, _stream(connection, _CLAIMS, tenant_id))
 
 
-def challenges(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def challenges(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """How far everybody is in what they have begun."""
-    return map(plain, _stream(session, _CHALLENGES, tenant_id))
+    return map(plain, _stream(connection, _CHALLENGES, tenant_id))
 
 
-def states(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Every state, with the set of recorded periods of which it is a function: `recorded` holds
     the first and the last key of each run."""
-    definitions = {one.id: one for one in streaks.all_of(session, tenant_id)}
-    for row in _stream(session, _STATES, tenant_id):
+    definitions = {one.id: one for one in streaks.all_of(connection, tenant_id)}
+    for row in _stream(connection, _STATES, tenant_id):
         streak = definitions[row.streak_id]
         state = streaks.state_of_row(row, streak)
         kind = streak.period
@@ -139,9 +139,9 @@ def states(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def ticks(session: Session, tenant_id: int) -> Iterator[dict[str, Any]]:
+def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """The ledger, as far as it is kept, in the order of acceptance; `unbroken import` reads it."""
-    for row in _stream(session, _TICKS, tenant_id):
+    for row in _stream(connection, _TICKS, tenant_id):
         yield {
             "participant_id": row.external_id,
             "streak_code": row.code,
@@ -172,9 +172,9 @@ def _counted_timezone(row: Any) -> str:
     raise ValueError(f"tick {row.id} is in a period that no calendar has at its instant")
 
 
-def _stream(session: Session, statement: str, tenant_id: int) -> Iterator[Any]:
+def _stream(connection: Connection, statement: str, tenant_id: int) -> Iterator[Any]:
     """Rows by a cursor of the server, in the transaction of the caller."""
-    found = session.execute(
+    found = connection.execute(
         sa.text(statement),
         {"tenant_id": tenant_id},
         execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},

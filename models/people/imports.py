@@ -20,7 +20,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session, array, run
+from models.db import Connection, array, run
 from models.definitions import challenges, rewards
 from models.definitions.challenges import Progress
 from models.identity import participants
@@ -46,17 +46,17 @@ class Refusal:
 Result = Outcome | Refusal
 
 
-def _held(session: Session, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
+def _held(connection: Connection, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
     """The participants of some external ids, locked, created where they are missing."""
-    found = participants.lock(session, {(tenant.id, name) for name in names})
+    found = participants.lock(connection, {(tenant.id, name) for name in names})
     created = {key[1]: one for key, one in found.items() if one.is_created}
     if created:
-        _remember_erasures(session, tenant, created)
+        _remember_erasures(connection, tenant, created)
     return {key[1]: one for key, one in found.items()}
 
 
 def _remember_erasures(
-    session: Session, tenant: Tenant, created: Mapping[str, Participant]
+    connection: Connection, tenant: Tenant, created: Mapping[str, Participant]
 ) -> None:
     """A statement after the insert, which may have waited for an erasure.
 
@@ -65,10 +65,10 @@ def _remember_erasures(
     digests = {
         (tenant.id, erasure.digest(tenant.tick_secret, name)): one for name, one in created.items()
     }
-    found = erasure.since(session, list(digests))
+    found = erasure.since(connection, list(digests))
     for key, erased_us in found.items():
         digests[key].erased_us = erased_us
-    participants.keep_erasures(session, [digests[key] for key in found])
+    participants.keep_erasures(connection, [digests[key] for key in found])
 
 
 # -- opening balances ------------------------------------------------------------------------
@@ -85,15 +85,15 @@ class Balance:
     tier_achieved_us: int | None = None
 
 
-def open_balances(session: Session, tenant: Tenant, items: Sequence[Balance]) -> list[Result]:
+def open_balances(connection: Connection, tenant: Tenant, items: Sequence[Balance]) -> list[Result]:
     """Add each balance to what its participant has, once: two movements, and the tier."""
-    opening = _Opening(tenant, tier_changes.definitions.all_of(session, tenant.id))
+    opening = _Opening(tenant, tier_changes.definitions.all_of(connection, tenant.id))
     good = [one for one in items if opening.knows(one)]
-    held = _held(session, tenant, (one.participant_id for one in good)) if good else {}
-    opening.read(session, held.values())
+    held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
+    opening.read(connection, held.values())
     results = [opening.open(held, one) for one in items]
-    participants.touch(session, {(tenant.id, name): one for name, one in held.items()})
-    opening.write(session)
+    participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
+    opening.write(connection)
     return results
 
 
@@ -111,10 +111,10 @@ class _Opening:
         self._changes: list[dict[str, Any]] = []
         self._ids = ids.uuid7s(clock.now_us())
 
-    def read(self, session: Session, people: Iterable[Participant]) -> None:
+    def read(self, connection: Connection, people: Iterable[Participant]) -> None:
         """Whose balance was opened before."""
         rows = run(
-            session,
+            connection,
             "SELECT id, opening_earned, opening_spent FROM participants"
             " WHERE tenant_id = %(tenant_id)s AND id = ANY(CAST(%(ids)s AS bigint[]))"
             " AND opening_earned IS NOT NULL",
@@ -179,15 +179,15 @@ class _Opening:
         person.tier_id, person.tier_us = str(tier.id), at_us
         person.is_richer = person.is_changed = True
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """The ledgers, and whose balance is opened now."""
-        _insert(session, self._tenant.id, "point_transactions", self._movements)
-        _insert(session, self._tenant.id, "tier_changes", self._changes)
+        _insert(connection, self._tenant.id, "point_transactions", self._movements)
+        _insert(connection, self._tenant.id, "tier_changes", self._changes)
         fresh = [
             {"id": who, "earned": earned, "spent": spent}
             for who, (earned, spent) in self._fresh.items()
         ]
-        session.execute(_OPENED, {"tenant_id": self._tenant.id, "rows": json.dumps(fresh)})
+        connection.execute(_OPENED, {"tenant_id": self._tenant.id, "rows": json.dumps(fresh)})
 
 
 _OPENED = sa.text("""
@@ -225,13 +225,13 @@ ON CONFLICT DO NOTHING RETURNING id::text
 
 
 def _insert(
-    session: Session, tenant_id: int, table: str, rows: Sequence[Mapping[str, Any]]
+    connection: Connection, tenant_id: int, table: str, rows: Sequence[Mapping[str, Any]]
 ) -> set[str]:
     """Insert rows of a ledger; return the ids of those that were not there."""
     if not rows:
         return set()
     values = {"tenant_id": tenant_id, "rows": json.dumps(rows)}
-    return set(session.execute(_INSERT[table], values).scalars())
+    return set(connection.execute(_INSERT[table], values).scalars())
 
 
 # -- claims ----------------------------------------------------------------------------------
@@ -250,12 +250,12 @@ class Claim:
     claim_id: str | None = None  # of where it comes from: two of one instant are two
 
 
-def add_claims(session: Session, tenant: Tenant, items: Sequence[Claim]) -> list[Result]:
+def add_claims(connection: Connection, tenant: Tenant, items: Sequence[Claim]) -> list[Result]:
     """Add claims to the history. They count for the limit of each participant; no points are
     taken (an opening balance has spent them already), and no stock is."""
-    known = {one.code: str(one.id) for one in rewards.definitions.all_of(session, tenant.id)}
+    known = {one.code: str(one.id) for one in rewards.definitions.all_of(connection, tenant.id)}
     good = [one for one in items if one.reward_code in known]
-    held = _held(session, tenant, (one.participant_id for one in good)) if good else {}
+    held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
     rows = {
         one: {
             "id": str(_claim_id(tenant, one)),
@@ -267,9 +267,9 @@ def add_claims(session: Session, tenant: Tenant, items: Sequence[Claim]) -> list
         }
         for one in good
     }
-    fresh = _insert(session, tenant.id, "reward_claims", list(rows.values()))
+    fresh = _insert(connection, tenant.id, "reward_claims", list(rows.values()))
     results = [_claimed(one, rows, fresh, held) for one in items]
-    participants.touch(session, {(tenant.id, name): one for name, one in held.items()})
+    participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
     return results
 
 
@@ -324,15 +324,19 @@ class Challenge:
     completed_us: int | None = None
 
 
-def raise_progress(session: Session, tenant: Tenant, items: Sequence[Challenge]) -> list[Result]:
+def raise_progress(
+    connection: Connection, tenant: Tenant, items: Sequence[Challenge]
+) -> list[Result]:
     """Raise progress to what it was, and note completions; no prize is given for them."""
-    known = {one.code: str(one.id) for one in challenges.definitions.all_of(session, tenant.id)}
+    known = {one.code: str(one.id) for one in challenges.definitions.all_of(connection, tenant.id)}
     good = [one for one in items if one.challenge_code in known]
     if not good:
         return [_no_challenge(one) for one in items]
-    held = _held(session, tenant, (one.participant_id for one in good))
+    held = _held(connection, tenant, (one.participant_id for one in good))
     people = {(tenant.id, one.id) for one in held.values()}
-    now = challenges.progress(session, people, sorted({known[one.challenge_code] for one in good}))
+    now = challenges.progress(
+        connection, people, sorted({known[one.challenge_code] for one in good})
+    )
     changed: dict[challenges.Key, Progress] = {}
     results: list[Result] = []
     for one in items:
@@ -345,7 +349,7 @@ def raise_progress(session: Session, tenant: Tenant, items: Sequence[Challenge])
         results.append("unchanged" if raised == mine else "imported")
         if raised != mine:
             now[key] = changed[key] = raised
-    challenges.write(session, changed, clock.now_us())
+    challenges.write(connection, changed, clock.now_us())
     return results
 
 
@@ -381,7 +385,7 @@ WHERE p.tenant_id = :tenant_id AND p.id = k.id
 """)
 
 
-def widen(session: Session, tenant_id: int, seen: Sequence[Seen]) -> None:
+def widen(connection: Connection, tenant_id: int, seen: Sequence[Seen]) -> None:
     """Let participants have been there earlier, or later, than this service saw them."""
     rows = [
         {
@@ -390,7 +394,7 @@ def widen(session: Session, tenant_id: int, seen: Sequence[Seen]) -> None:
         }
         for one in seen
     ]  # fmt: skip
-    session.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
+    connection.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
 
 
 def _text(instant_us: int | None) -> str | None:

@@ -19,7 +19,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.ledgers.milestones import UNKNOWN_PERIOD
 from models.rules.periods import key_of
 from models.streaks import states
@@ -45,7 +45,7 @@ class Section:
 
     name: str
     tables: tuple[str, ...]  # whose rows it shows
-    rows: Callable[[Session, Subject], Iterator[Row]]
+    rows: Callable[[Connection, Subject], Iterator[Row]]
 
 
 _HOLD = sa.text("""
@@ -54,14 +54,14 @@ FOR KEY SHARE
 """)
 
 
-def hold(session: Session, tenant_id: int, external_id: str) -> Subject | None:
+def hold(connection: Connection, tenant_id: int, external_id: str) -> Subject | None:
     """The participant, or None. An erasure waits for this transaction, batches do not.
 
     In a snapshot this raises what `db.is_contended` knows when an erasure came first.
     """
-    session.execute(_BY_INDEX)
+    connection.execute(_BY_INDEX)
     values = {"tenant_id": tenant_id, "external_id": external_id}
-    found = session.execute(_HOLD, values).scalar_one_or_none()
+    found = connection.execute(_HOLD, values).scalar_one_or_none()
     return None if found is None else Subject(tenant_id, found, external_id)
 
 
@@ -80,9 +80,9 @@ WHERE p.tenant_id = :tenant_id AND p.id = :participant_id
 """)
 
 
-def profile(session: Session, subject: Subject) -> Row:
+def profile(connection: Connection, subject: Subject) -> Row:
     """The participant's own row."""
-    return plain(session.execute(_PROFILE, _values(subject)).one())
+    return plain(connection.execute(_PROFILE, _values(subject)).one())
 
 
 # -- lists -----------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ def profile(session: Session, subject: Subject) -> Row:
 def _list(name: str, tables: tuple[str, ...], statement: str) -> Section:
     """A section that one statement reads, with the names of its columns."""
 
-    def rows(session: Session, subject: Subject) -> Iterator[Row]:
-        return map(plain, _stream(session, statement, subject))
+    def rows(connection: Connection, subject: Subject) -> Iterator[Row]:
+        return map(plain, _stream(connection, statement, subject))
 
     return Section(name, tables, rows)
 
@@ -179,10 +179,10 @@ SELECT w.id AS accepted_at, w.id::text AS write_id, w.code, w.detail FROM reject
 _FACTS = f"SELECT w.body FROM facts w {_MINE} ORDER BY w.sequence"  # noqa: S608 - as above
 
 
-def _states(session: Session, subject: Subject) -> Iterator[Row]:
+def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
     """Each streak with the set of recorded periods: the first and last key of each run."""
-    definitions = {each.id: each for each in states.all_of(session, subject.tenant_id)}
-    for row in _stream(session, _STATES, subject):
+    definitions = {each.id: each for each in states.all_of(connection, subject.tenant_id)}
+    for row in _stream(connection, _STATES, subject):
         streak = definitions[row.streak_id]
         state, kind = states.state_of_row(row, streak), streak.period
         yield {
@@ -201,23 +201,23 @@ def _states(session: Session, subject: Subject) -> Iterator[Row]:
         }
 
 
-def _milestones(session: Session, subject: Subject) -> Iterator[Row]:
+def _milestones(connection: Connection, subject: Subject) -> Iterator[Row]:
     """The counts that were reached, and by which period; null where that was not recorded."""
-    for row in map(plain, _stream(session, _MILESTONES, subject)):
+    for row in map(plain, _stream(connection, _MILESTONES, subject)):
         kind, period = row.pop("kind"), row.pop("period")
         row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
         yield row
 
 
-def _ticks(session: Session, subject: Subject) -> Iterator[Row]:
-    for row in map(plain, _stream(session, _TICKS, subject)):
+def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
+    for row in map(plain, _stream(connection, _TICKS, subject)):
         row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
         yield row
 
 
-def _facts(session: Session, subject: Subject) -> Iterator[Row]:
+def _facts(connection: Connection, subject: Subject) -> Iterator[Row]:
     """The facts as they are sent."""
-    return (json.loads(row.body) for row in _stream(session, _FACTS, subject))
+    return (json.loads(row.body) for row in _stream(connection, _FACTS, subject))
 
 
 # -- where facts were sent -------------------------------------------------------------------
@@ -238,14 +238,14 @@ WHERE w.tenant_id = :tenant_id AND w.fact_id = ANY(CAST(:fact_ids AS uuid[])) OR
 """)
 
 
-def _of_facts(statement: sa.TextClause) -> Callable[[Session, Subject], Iterator[Row]]:
+def _of_facts(statement: sa.TextClause) -> Callable[[Connection, Subject], Iterator[Row]]:
     """The rows of a statement about the facts, `ROWS_AT_ONCE` facts at a time."""
 
-    def rows(session: Session, subject: Subject) -> Iterator[Row]:
-        fact_ids = (row.id for row in _stream(session, _FACT_IDS, subject))
+    def rows(connection: Connection, subject: Subject) -> Iterator[Row]:
+        fact_ids = (row.id for row in _stream(connection, _FACT_IDS, subject))
         while some := list(islice(fact_ids, ROWS_AT_ONCE)):
             bounds = {"fact_ids": some, "first": some[0], "last": some[-1]}
-            for row in session.execute(statement, _values(subject) | bounds):
+            for row in connection.execute(statement, _values(subject) | bounds):
                 yield _sent(row)
 
     return rows
@@ -287,9 +287,9 @@ def _values(subject: Subject) -> dict[str, Any]:
     return {"tenant_id": subject.tenant_id, "participant_id": subject.id}
 
 
-def _stream(session: Session, statement: str, subject: Subject) -> Iterator[Any]:
+def _stream(connection: Connection, statement: str, subject: Subject) -> Iterator[Any]:
     """Rows by a cursor of the server."""
-    yield from session.execute(
+    yield from connection.execute(
         sa.text(statement),
         _values(subject),
         execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from models.db import Engine, Session, array, run, tenant_isolation
+from models.db import Connection, Engine, array, run, tenant_isolation
 from models.db.prepared import Prepared
 from models.identity.tenants import Tenant
 from models.leaderboards import entries
@@ -107,10 +107,10 @@ def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str
     )
 
 
-def status(session: Session, tenant_id: int, external_id: str) -> str | None:
+def status(connection: Connection, tenant_id: int, external_id: str) -> str | None:
     """ACTIVE, SUSPENDED or CLOSED; None when there is no such participant."""
     rows = run(
-        session,
+        connection,
         "SELECT status FROM participants"
         " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
         {"tenant_id": tenant_id, "external_id": external_id},
@@ -118,10 +118,10 @@ def status(session: Session, tenant_id: int, external_id: str) -> str | None:
     return rows[0][0] if rows else None
 
 
-def status_held(session: Session, tenant_id: int, external_id: str) -> str | None:
+def status_held(connection: Connection, tenant_id: int, external_id: str) -> str | None:
     """As `status`; nobody else changes it before this transaction ends."""
     rows = run(
-        session,
+        connection,
         "SELECT status FROM participants"
         " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s FOR UPDATE",
         {"tenant_id": tenant_id, "external_id": external_id},
@@ -129,10 +129,10 @@ def status_held(session: Session, tenant_id: int, external_id: str) -> str | Non
     return rows[0][0] if rows else None
 
 
-def suspended(session: Session, tenant_id: int, external_ids: Iterable[str]) -> set[str]:
+def suspended(connection: Connection, tenant_id: int, external_ids: Iterable[str]) -> set[str]:
     """Those of some external ids whose participants are suspended or closed."""
     rows = run(
-        session,
+        connection,
         "SELECT external_id FROM participants WHERE tenant_id = %(tenant_id)s"
         " AND external_id = ANY(CAST(%(ids)s AS text[])) AND inactive_since IS NOT NULL",
         {"tenant_id": tenant_id, "ids": array(external_ids)},
@@ -158,7 +158,7 @@ _SINCE = """inactive_since = CASE WHEN %(status)s = 'ACTIVE' THEN NULL
 
 
 def upsert(
-    session: Session, tenant: Tenant, external_id: str, values: Mapping[str, Any]
+    connection: Connection, tenant: Tenant, external_id: str, values: Mapping[str, Any]
 ) -> tuple[Profile, bool] | None:
     """Create a participant or change what is given of it, and read it back in the same statement;
     whether it was created. None when it is not active, unless a status is given.
@@ -167,16 +167,16 @@ def upsert(
     for it and change its row.
     """
     statement = _upsert_statement(_given(values))
-    rows = run(session, statement, _arguments(tenant.id, external_id, values))
+    rows = run(connection, statement, _arguments(tenant.id, external_id, values))
     if not rows:
         return None
     profile, is_new = _profile(rows[0]), bool(rows[0][-1])
     if is_new:
-        _mark_erased(session, tenant, profile)
+        _mark_erased(connection, tenant, profile)
     elif values.keys() & _MOVES_DEADLINES:
-        deadlines.look_again(session, tenant.id, profile.id)
+        deadlines.look_again(connection, tenant.id, profile.id)
     if "status" in values:
-        entries.note(session, tenant.id, [profile.id])
+        entries.note(connection, tenant.id, [profile.id])
     return profile, is_new
 
 
@@ -194,17 +194,17 @@ def _upsert_statement(names: list[str]) -> str:
         SELECT {_ROW}, p.is_new FROM p"""  # noqa: S608 - names of this file
 
 
-def _mark_erased(session: Session, tenant: Tenant, created: Profile) -> None:
+def _mark_erased(connection: Connection, tenant: Tenant, created: Profile) -> None:
     """Note on a new row when whoever had its external id before was erased, if anybody had it.
 
     A statement after the insert: the insert may have waited for an erasure to commit, whose
     tombstone it cannot see itself (models/people/erasure.py).
     """
-    erased_at = erasure.last(session, tenant, created.external_id)
+    erased_at = erasure.last(connection, tenant, created.external_id)
     if erased_at is None:
         return
     run(
-        session,
+        connection,
         "UPDATE participants SET erased_at = %(erased_at)s"
         " WHERE tenant_id = %(tenant_id)s AND id = %(id)s",
         {"tenant_id": tenant.id, "id": created.id, "erased_at": erased_at},
@@ -212,7 +212,7 @@ def _mark_erased(session: Session, tenant: Tenant, created: Profile) -> None:
 
 
 def change(
-    session: Session, tenant_id: int, external_id: str, values: Mapping[str, Any]
+    connection: Connection, tenant_id: int, external_id: str, values: Mapping[str, Any]
 ) -> Profile | None:
     """Change what is given of an active participant and read it back in the same statement; None
     when there is no such participant or it is not active."""
@@ -222,9 +222,9 @@ def change(
           AND p.status = 'ACTIVE'
         RETURNING p.*)
         SELECT {_ROW} FROM p"""  # noqa: S608 - names of this file
-    rows = run(session, statement, _arguments(tenant_id, external_id, values))
+    rows = run(connection, statement, _arguments(tenant_id, external_id, values))
     if rows and values.keys() & _MOVES_DEADLINES:
-        deadlines.look_again(session, tenant_id, rows[0][0])
+        deadlines.look_again(connection, tenant_id, rows[0][0])
     return _profile(rows[0]) if rows else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.identity.tenants import Tenant
 from models.people import imports
 from models.people import profile as profiles
@@ -36,47 +36,47 @@ class ImportedProfile:
     last_us: int | None = None
 
 
-def write(session: Session, tenant: Tenant, items: Sequence[ImportedProfile]) -> list[Result]:
+def write(connection: Connection, tenant: Tenant, items: Sequence[ImportedProfile]) -> list[Result]:
     """Write profiles in the order of their ids, as batches lock them; results in that of the rows.
 
     What is not given stays. One who is not active is changed only where a status is given.
     """
-    known = _programs(session, tenant.id)
+    known = _programs(connection, tenant.id)
     results: dict[int, Result] = {}
     seen = []
     for index in sorted(range(len(items)), key=lambda index: items[index].participant_id):
-        found = _write_one(session, tenant, items[index], known)
+        found = _write_one(connection, tenant, items[index], known)
         if isinstance(found, Seen):
             seen.append(found)
             results[index] = "imported"
         else:
             results[index] = found
     if seen:
-        imports.widen(session, tenant.id, seen)
+        imports.widen(connection, tenant.id, seen)
     return [results[index] for index in range(len(items))]
 
 
 def _write_one(
-    session: Session, tenant: Tenant, item: ImportedProfile, known: Mapping[str, list[str]]
+    connection: Connection, tenant: Tenant, item: ImportedProfile, known: Mapping[str, list[str]]
 ) -> Seen | Refusal:
     for one in item.programs:
         named = known.get(one.name, [])
         if len(named) != 1:
             many = "there are several of that name" if named else "not found"
             return Refusal("program_not_found", f"Program '{one.name}': {many}")
-    written = profiles.upsert(session, tenant, item.participant_id, item.values)
+    written = profiles.upsert(connection, tenant, item.participant_id, item.values)
     if written is None:
         detail = f"Participant '{item.participant_id}' is not active: give its status too"
         return Refusal("participant_inactive", detail)
     profile = written[0]
     for one in item.programs:
-        _enrol(session, tenant.id, profile.id, known[one.name][0], one)
+        _enrol(connection, tenant.id, profile.id, known[one.name][0], one)
     return Seen(profile.id, item.created_us, item.first_us, item.last_us)
 
 
-def _programs(session: Session, tenant_id: int) -> dict[str, list[str]]:
+def _programs(connection: Connection, tenant_id: int) -> dict[str, list[str]]:
     """The active programs by name: ids differ from one service to another, names travel."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text("SELECT name, id::text FROM programs WHERE tenant_id = :tenant_id AND is_active"),
         {"tenant_id": tenant_id},
     )
@@ -95,8 +95,8 @@ ON CONFLICT (tenant_id, participant_id, program_id)
 
 
 def _enrol(
-    session: Session, tenant_id: int, participant_id: int, program_id: str, one: Enrolment
+    connection: Connection, tenant_id: int, participant_id: int, program_id: str, one: Enrolment
 ) -> None:
     at = clock.now() if one.enrolled_us is None else clock.from_us(one.enrolled_us)
     values = {"tenant_id": tenant_id, "participant_id": participant_id}
-    session.execute(_ENROL, values | {"program_id": program_id, "enrolled_at": at})
+    connection.execute(_ENROL, values | {"program_id": program_id, "enrolled_at": at})

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 from models.people.profile import Status
 
 SortKey = Literal["participant_id", "display_name", "created_at", "last_seen_at", "total_events"]
@@ -73,12 +73,12 @@ class Order:
 
 
 def page(
-    session: Session, tenant_id: int, wanted: Filter, order: Order, window: tuple[int, int]
+    connection: Connection, tenant_id: int, wanted: Filter, order: Order, window: tuple[int, int]
 ) -> tuple[list[Person], int]:
     """A page (limit, offset) of those wanted, and how many there are."""
     conditions = sa.and_(_p.tenant_id == tenant_id, *_conditions(wanted))
     limit, offset = window
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(*(_p[name] for name in _NAMES))
         .where(conditions)
         .order_by(*_order_by(order))
@@ -88,7 +88,7 @@ def page(
     found = [Person(*row) for row in rows]
     if found and offset == 0 and len(found) < limit:
         return found, len(found)
-    total = session.execute(sa.select(sa.func.count()).select_from(_people).where(conditions))
+    total = connection.execute(sa.select(sa.func.count()).select_from(_people).where(conditions))
     return found, total.scalar_one()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from models.db import Session
+from models.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ ON CONFLICT (tenant_id, streak_id) DO UPDATE SET version = r.version + 1, positi
 """)
 
 
-def ask(session: Session, tenant_id: int, streak_id: int) -> None:
+def ask(connection: Connection, tenant_id: int, streak_id: int) -> None:
     """Have every state of a definition looked at, from the first one on."""
-    session.execute(_ASK, {"tenant_id": tenant_id, "streak_id": streak_id})
+    connection.execute(_ASK, {"tenant_id": tenant_id, "streak_id": streak_id})
 
 
-def some(session: Session) -> Review | None:
+def some(connection: Connection) -> Review | None:
     """One of the reviews that are under way, of any tenant."""
-    row = session.execute(
+    row = connection.execute(
         sa.text(
             "SELECT tenant_id, streak_id, version, position FROM streak_reviews"
             " ORDER BY position, tenant_id, streak_id LIMIT 1"
@@ -45,7 +45,7 @@ def some(session: Session) -> Review | None:
     return None if row is None else Review(*row)
 
 
-def go_on(session: Session, review: Review, position: int | None) -> None:
+def go_on(connection: Connection, review: Review, position: int | None) -> None:
     """Note how far a review has come; None: it has come to the end.
 
     Nothing happens when it was asked for again meanwhile, or somebody else was faster: a state
@@ -54,7 +54,7 @@ def go_on(session: Session, review: Review, position: int | None) -> None:
     change = "DELETE FROM streak_reviews"
     if position is not None:
         change = "UPDATE streak_reviews SET position = :position"
-    session.execute(
+    connection.execute(
         sa.text(
             f"{change} WHERE tenant_id = :tenant_id AND streak_id = :streak_id"
             " AND version = :version AND position = :seen"

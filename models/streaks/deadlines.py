@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Session, array, change, run
+from models.db import Connection, array, change, run
 from models.identity.participants import Participant
 from models.rules.deadlines import Calendar, Deadlines, Told, deadlines
 from models.streaks.states import STATE_COLUMNS, Key, State, Streak, state_of_row
@@ -78,21 +78,21 @@ _DUE = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def lock_due(session: Session, horizons_us: Sequence[int], limit: int) -> Locked:
+def lock_due(connection: Connection, horizons_us: Sequence[int], limit: int) -> Locked:
     """The states whose deadline has come, of every tenant, earliest first.
 
     `horizons_us` says until when, for the tenants of each remainder: the number of horizons divides
     the tenants. What is found may have been looked at by another sweep a moment ago: the states
     are to be read under the lock.
     """
-    run(session, _BY_INDEX, {})
-    return _locked(run(session, _DUE, _until(horizons_us) | {"limit": limit}))
+    run(connection, _BY_INDEX, {})
+    return _locked(run(connection, _DUE, _until(horizons_us) | {"limit": limit}))
 
 
-def is_due(session: Session, horizons_us: Sequence[int]) -> bool:
+def is_due(connection: Connection, horizons_us: Sequence[int]) -> bool:
     """Whether a sweep would find something to look at."""
     rows = run(
-        session,
+        connection,
         "SELECT EXISTS (SELECT FROM streak_deadlines d"
         " WHERE d.due_at <= CAST(%(latest)s AS timestamptz)"
         " AND d.due_at <= (CAST(%(horizons)s AS timestamptz[]))[d.tenant_id %% %(count)s + 1])"
@@ -128,7 +128,7 @@ _LOCK = f"""
 
 
 def lock_next(
-    session: Session, streak: Streak, current: int, after: int, limit: int
+    connection: Connection, streak: Streak, current: int, after: int, limit: int
 ) -> tuple[Locked, int | None]:
     """Of the next `limit` states under a definition behind a participant those that may be alive,
     and the participant to go on behind; None after the last.
@@ -143,9 +143,9 @@ def lock_next(
         "after": after,
         "limit": limit,
     }
-    rows = run(session, _CANDIDATES, values)
+    rows = run(connection, _CANDIDATES, values)
     people = array(participant_id for participant_id, may_be_alive in rows if may_be_alive)
-    found = _locked(run(session, _LOCK, values | {"ids": people}))
+    found = _locked(run(connection, _LOCK, values | {"ids": people}))
     return found, rows[-1][0] if len(rows) == limit else None
 
 
@@ -168,7 +168,7 @@ _STATES = f"""
 
 
 def watched(
-    session: Session, keys: Sequence[Key], definitions: Mapping[PersonKey, Streak]
+    connection: Connection, keys: Sequence[Key], definitions: Mapping[PersonKey, Streak]
 ) -> dict[Key, Watched]:
     """The states of some keys with what has been told of them, under their participants' locks.
 
@@ -176,7 +176,7 @@ def watched(
     """
     if not keys:
         return {}
-    rows = run(session, _STATES, _columns(keys))
+    rows = run(connection, _STATES, _columns(keys))
     return {
         (row[0], row[1], row[2]): Watched(
             state_of_row(row, definitions[row[0], row[2]]), Told(row[12], row[13])
@@ -197,28 +197,28 @@ _SET = """
     """
 
 
-def watch(session: Session, due_us: Mapping[Key, int]) -> None:
+def watch(connection: Connection, due_us: Mapping[Key, int]) -> None:
     """Have some states looked at, not later than at these instants."""
     if due_us:
         values = _columns(list(due_us)) | {"instants": array(map(clock.to_text, due_us.values()))}
-        run(session, f"{_SET} WHERE d.due_at > EXCLUDED.due_at", values)
+        run(connection, f"{_SET} WHERE d.due_at > EXCLUDED.due_at", values)
 
 
 def settle(
-    session: Session, outcomes: Mapping[Key, Outcome], before: Mapping[Key, Watched]
+    connection: Connection, outcomes: Mapping[Key, Outcome], before: Mapping[Key, Watched]
 ) -> None:
     """Write what has been told and when to look again; `before` is what was read."""
     news = [one for key, one in outcomes.items() if _is_news(one, before[key])]
     if news:
-        change(session, _TELL, _told(news), len(news))
+        change(connection, _TELL, _told(news), len(news))
     again = {key: one for key, one in outcomes.items() if one.is_watched}
     if again:
         instants = array(_instant(one.again_us) for one in again.values())
         statement = f"{_SET} WHERE d.due_at <> EXCLUDED.due_at"
-        run(session, statement, _columns(list(again)) | {"instants": instants})
+        run(connection, statement, _columns(list(again)) | {"instants": instants})
     gone = [key for key, one in outcomes.items() if not one.is_watched]
     if gone:
-        run(session, _FORGET, _columns(gone))
+        run(connection, _FORGET, _columns(gone))
 
 
 def _is_news(outcome: Outcome, before: Watched) -> bool:
@@ -269,9 +269,9 @@ WHERE tenant_id = :tenant_id AND participant_id = :participant_id AND due_at > n
 """)
 
 
-def look_again(session: Session, tenant_id: int, participant_id: int) -> None:
+def look_again(connection: Connection, tenant_id: int, participant_id: int) -> None:
     """Have a participant's streaks looked at now, since their calendar or status has changed.
 
     The caller has changed the participant's row, and so holds its lock.
     """
-    session.execute(_LOOK_AGAIN, {"tenant_id": tenant_id, "participant_id": participant_id})
+    connection.execute(_LOOK_AGAIN, {"tenant_id": tenant_id, "participant_id": participant_id})

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from models import clock
-from models.db import IntegrityError, Session, array, change, metadata, run
+from models.db import Connection, IntegrityError, array, change, metadata, run
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
 from models.rules.periods import Kind
@@ -82,7 +82,7 @@ class State:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Streak:
+def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Streak:
     """Create a definition; raise CodeTaken when the tenant has one with that code."""
     now = clock.now()
     statement = (
@@ -91,14 +91,14 @@ def create(session: Session, tenant_id: int, values: dict[str, Any]) -> Streak:
         .returning(streaks)
     )
     try:
-        return _streak(session.execute(statement).one())
+        return _streak(connection.execute(statement).one())
     except IntegrityError as error:
         raise CodeTaken(values["code"]) from error
 
 
-def by_code(session: Session, tenant_id: int, code: str) -> Streak:
+def by_code(connection: Connection, tenant_id: int, code: str) -> Streak:
     """The definition with that code; raise NotFound when the tenant has none."""
-    row = session.execute(
+    row = connection.execute(
         sa.select(streaks).where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
     ).one_or_none()
     if row is None:
@@ -106,44 +106,44 @@ def by_code(session: Session, tenant_id: int, code: str) -> Streak:
     return _streak(row)
 
 
-def hold_active(session: Session, tenant_id: int, code: str) -> bool:
+def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
     """Whether a code is that of an active streak, which stays so until this transaction ends."""
     statement = (
         sa.select(streaks.c.is_active)
         .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
         .with_for_update(read=True)
     )
-    return bool(session.execute(statement).scalar_one_or_none())
+    return bool(connection.execute(statement).scalar_one_or_none())
 
 
 def page(
-    session: Session, tenant_id: int, is_active: bool | None, window: tuple[int, int]
+    connection: Connection, tenant_id: int, is_active: bool | None, window: tuple[int, int]
 ) -> tuple[list[Streak], int]:
     """A page (limit, offset) of the tenant's definitions by code, and how many there are."""
     mine = sa.select(streaks).where(streaks.c.tenant_id == tenant_id)
     if is_active is not None:
         mine = mine.where(streaks.c.is_active == is_active)
     limit, offset = window
-    rows = session.execute(mine.order_by(streaks.c.code).limit(limit).offset(offset))
-    total = session.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
+    rows = connection.execute(mine.order_by(streaks.c.code).limit(limit).offset(offset))
+    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
     return [_streak(row) for row in rows], total
 
 
-def all_of(session: Session, tenant_id: int) -> list[Streak]:
+def all_of(connection: Connection, tenant_id: int) -> list[Streak]:
     """Every definition of a tenant, paused ones included."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(streaks).where(streaks.c.tenant_id == tenant_id).order_by(streaks.c.code)
     )
     return [_streak(row) for row in rows]
 
 
-def revise(session: Session, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
+def revise(connection: Connection, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
     """Change a definition; raise NotFound. New rules make a new revision.
 
     Where it may have moved deadlines, every state under it will be looked at again.
     """
     revised = values.keys() & {"grace_periods", "reset_on_miss"}
-    row = session.execute(
+    row = connection.execute(
         sa.update(streaks)
         .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
         .values(
@@ -154,7 +154,7 @@ def revise(session: Session, tenant_id: int, code: str, values: dict[str, Any]) 
     if row is None:
         raise NotFound(code)
     if values.keys() & _MOVES_DEADLINES or values.get("is_active"):
-        deadline_reviews.ask(session, tenant_id, row.id)
+        deadline_reviews.ask(connection, tenant_id, row.id)
     return _streak(row)
 
 
@@ -198,7 +198,7 @@ _SELECT_STATES = f"""
 
 
 def states(
-    session: Session, keys: Sequence[Key], definitions: dict[tuple[int, int], Streak]
+    connection: Connection, keys: Sequence[Key], definitions: dict[tuple[int, int], Streak]
 ) -> dict[Key, State]:
     """The states of some keys; those without a tick yet are missing.
 
@@ -208,7 +208,7 @@ def states(
         return {}
     tenants, participants, ids = zip(*keys, strict=True)
     rows = run(
-        session,
+        connection,
         _SELECT_STATES,
         {"tenants": array(tenants), "participants": array(participants), "streaks": array(ids)},
     )
@@ -218,10 +218,10 @@ def states(
 
 
 def states_of(
-    session: Session, tenant_id: int, participant_id: int, definitions: Sequence[Streak]
+    connection: Connection, tenant_id: int, participant_id: int, definitions: Sequence[Streak]
 ) -> list[tuple[Streak, State]]:
     """A participant's states under some of the tenant's definitions, in their order."""
-    rows = session.execute(
+    rows = connection.execute(
         sa.text(
             f"SELECT {STATE_COLUMNS} FROM streak_states s"  # noqa: S608 - as above
             " WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id"
@@ -277,12 +277,14 @@ _UPDATE_STATES = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def write_states(session: Session, states: dict[Key, State], revisions: dict[Key, int]) -> None:
+def write_states(
+    connection: Connection, states: dict[Key, State], revisions: dict[Key, int]
+) -> None:
     """Write states whole: those that were read where they stand, the others as new rows."""
     for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
         some = {key: one for key, one in states.items() if (one.place is not None) is is_known}
         if some:
-            change(session, statement, _columns(some, revisions), len(some))
+            change(connection, statement, _columns(some, revisions), len(some))
 
 
 def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from models.db import Engine, Session, reading, transaction
+from models.db import Connection, Engine, reading, transaction
 from models.delivery import destinations
 from models.delivery.destinations import Subscription
 from models.identity import participants, tenants
@@ -65,7 +65,7 @@ def prepare(engine: Engine, crowd: Crowd, count: int) -> list[Prepared]:
     ]
 
 
-def _people(session: Session, crowd: Crowd) -> dict[participants.Key, Participant]:
+def _people(session: Connection, crowd: Crowd) -> dict[participants.Key, Participant]:
     rows = session.execute(
         sa.text(
             "SELECT external_id, id, timezone, fact_sequence FROM participants"
@@ -112,7 +112,9 @@ def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[Subscription]:
         return destinations.subscriptions(session, [crowd.tenant.id])
 
 
-def _write(session: Session, crowd: Crowd, batch: Prepared, wanted: Sequence[Subscription]) -> None:
+def _write(
+    session: Connection, crowd: Crowd, batch: Prepared, wanted: Sequence[Subscription]
+) -> None:
     """The statements of workers.apply.apply_batch.apply, in its order."""
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
     tenants.versions(session, [tenant_id])

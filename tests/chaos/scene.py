@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from models.db import Session, transaction
+from models.db import Connection, transaction
 from models.identity import tenants
 from models.identity.tenants import Tenant
 from tests.chaos.stack import Stack
@@ -117,7 +117,7 @@ def _tenant(stack: Stack, slug: str, random: Random) -> list[Side]:
         return [_side(session, tenant, random) for tenant in sides.values()]
 
 
-def _side(session: Session, tenant: Tenant, random: Random) -> Side:
+def _side(session: Connection, tenant: Tenant, random: Random) -> Side:
     made = [tenants.create_key(session, tenant, scopes) for scopes in (["admin"], [], [])]
     tenants.revoke_key(session, tenant.id, made[2][0])
     names = [*_NASTY, *(f"user_{nth}" for nth in range(PEOPLE - len(_NASTY)))]

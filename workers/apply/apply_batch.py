@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from models import ids
-from models.db import Session
+from models.db import Connection
 from models.identity import participants
 from models.identity.participants import Participant
 from models.leaderboards import entries
@@ -56,7 +56,9 @@ class Applied:
     done: Done = field(default_factory=Done)
 
 
-def apply(session: Session, messages: Sequence[Message], configurations: Configurations) -> Applied:
+def apply(
+    connection: Connection, messages: Sequence[Message], configurations: Configurations
+) -> Applied:
     """Apply writes that are in no ledger yet; raises IntegrityError when one is.
 
     1. Read definitions, lock participants in key order, read their states under that lock.
@@ -64,26 +66,26 @@ def apply(session: Session, messages: Sequence[Message], configurations: Configu
        from it.
     3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
     """
-    batch = _open(session, messages, configurations)
-    unsettled = _leave_out_the_settled(session, batch, messages)
+    batch = _open(connection, messages, configurations)
+    unsettled = _leave_out_the_settled(connection, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
     ticks_done = Ticks()
     effects = Effects(milestones=ticks_done.milestones)
-    ticks_done.read(session, batch, [one for one in accepted if isinstance(one, TickV1)])
+    ticks_done.read(connection, batch, [one for one in accepted if isinstance(one, TickV1)])
     decided = [
         ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
     ]
-    ticks_done.milestones.read(session, _crossings(decided))
-    effects.read(session, batch, accepted, _badges_in_question(batch, decided))
+    ticks_done.milestones.read(connection, _crossings(decided))
+    effects.read(connection, batch, accepted, _badges_in_question(batch, decided))
     for each in decided:
         _follow(batch, each, effects)
         effects.settle(batch)
-    ticks_done.write(session)
-    effects.write(session, batch)
-    rejections.append(session, batch.rejections)
-    deliveries = outbox.publish(session, batch.facts, batch.subscriptions())
-    participants.touch(session, batch.participants)
-    _note_the_silent(session, batch, accepted)
+    ticks_done.write(connection)
+    effects.write(connection, batch)
+    rejections.append(connection, batch.rejections)
+    deliveries = outbox.publish(connection, batch.facts, batch.subscriptions())
+    participants.touch(connection, batch.participants)
+    _note_the_silent(connection, batch, accepted)
     return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
 
 
@@ -99,12 +101,12 @@ def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
     )
 
 
-def _note_the_silent(session: Session, batch: Batch, accepted: Sequence[Message]) -> None:
+def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
     """Have leaderboards look at those whom no fact leads them to."""
     silent = [message for message in accepted if not is_told(message)]
     for tenant_id in sorted({message.tenant_id for message in silent}):
         people = {batch.person(one).id for one in silent if one.tenant_id == tenant_id}
-        entries.note(session, tenant_id, people)
+        entries.note(connection, tenant_id, people)
 
 
 def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
@@ -140,17 +142,19 @@ def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
             yield from each.crossed
 
 
-def _open(session: Session, messages: Sequence[Message], configurations: Configurations) -> Batch:
-    found = configurations.load(session, {message.tenant_id for message in messages})
+def _open(
+    connection: Connection, messages: Sequence[Message], configurations: Configurations
+) -> Batch:
+    found = configurations.load(connection, {message.tenant_id for message in messages})
     batch = Batch(found, {})
     for message in messages:
         batch.configuration(message)  # a tenant that is gone fails alone, before any lock
     keys = {(message.tenant_id, message.participant_id) for message in messages}
-    batch.participants = participants.lock(session, keys)
+    batch.participants = participants.lock(connection, keys)
     created = {key: one for key, one in batch.participants.items() if one.is_created}
     if created:
-        _remember_erasures(session, created, found)
-        _leave_out_the_erased(session, batch, messages)
+        _remember_erasures(connection, created, found)
+        _leave_out_the_erased(connection, batch, messages)
     return batch
 
 
@@ -182,7 +186,7 @@ def _refusal(person: Participant, message: Message) -> str | None:
 
 
 def _remember_erasures(
-    session: Session,
+    connection: Connection,
     created: dict[participants.Key, Participant],
     configurations: dict[int, Configuration],
 ) -> None:
@@ -195,11 +199,13 @@ def _remember_erasures(
         (key[0], erasure.digest(configurations[key[0]].tenant.tick_secret, key[1])): one
         for key, one in created.items()
     }
-    for found, erased_us in erasure.since(session, list(digests)).items():
+    for found, erased_us in erasure.since(connection, list(digests)).items():
         digests[found].erased_us = erased_us
 
 
-def _leave_out_the_erased(session: Session, batch: Batch, messages: Sequence[Message]) -> None:
+def _leave_out_the_erased(
+    connection: Connection, batch: Batch, messages: Sequence[Message]
+) -> None:
     """Remove again whom only writes from before their erasure would have brought back."""
     suspects = {
         key: one
@@ -214,9 +220,9 @@ def _leave_out_the_erased(session: Session, batch: Batch, messages: Sequence[Mes
         if (key := (message.tenant_id, message.participant_id)) in suspects
         and _refusal(suspects[key], message) is None
     }
-    participants.keep_erasures(session, [suspects[key] for key in sorted(wanted)])
+    participants.keep_erasures(connection, [suspects[key] for key in sorted(wanted)])
     gone = sorted(suspects.keys() - wanted)
-    participants.remove(session, [suspects[key] for key in gone])
+    participants.remove(connection, [suspects[key] for key in gone])
     for key in gone:
         del batch.participants[key]
 
@@ -227,17 +233,17 @@ def _leave_out_the_erased(session: Session, batch: Batch, messages: Sequence[Mes
 _LEDGERS = (ticks, awards, points, tier_changes, redemptions)
 
 
-def known(session: Session, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
+def known(connection: Connection, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
     """The answers of those writes that a ledger holds already, by write id."""
     keys = [(message.tenant_id, message.id) for message in messages]
     answers: dict[str, dict[str, Any]] = {}
     for ledger in (*_LEDGERS, rejections):
-        answers |= {key[1]: one.answer() for key, one in ledger.some(session, keys).items()}
+        answers |= {key[1]: one.answer() for key, one in ledger.some(connection, keys).items()}
     return answers
 
 
 def _leave_out_the_settled(
-    session: Session, batch: Batch, messages: Sequence[Message]
+    connection: Connection, batch: Batch, messages: Sequence[Message]
 ) -> Sequence[Message]:
     """Without those that were decided on already, where a second look may decide otherwise.
 
@@ -248,7 +254,7 @@ def _leave_out_the_settled(
     doubtful = [message for message in messages if _may_be_refused(message)]
     if not doubtful:
         return messages
-    settled = known(session, doubtful)
+    settled = known(connection, doubtful)
     for message in doubtful:
         if message.is_awaited and message.id in settled:
             batch.answers[message.id] = settled[message.id]

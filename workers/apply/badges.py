@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from models.db import Session
+from models.db import Connection
 from models.definitions.badges import Badge
 from models.ledgers import awards
 from models.ledgers.awards import Award, Earned, Key
@@ -36,11 +36,11 @@ class Awards:
     fresh: dict[Key, Earned] = field(default_factory=dict)
     ledger: list[Award] = field(default_factory=list)  # in the order of the messages
 
-    def read(self, session: Session, keys: Iterable[Key]) -> None:
+    def read(self, connection: Connection, keys: Iterable[Key]) -> None:
         """Read who has some badges already, under their participants' locks."""
         wanted = sorted(set(keys))
         if wanted:
-            self.earned = awards.earned(session, wanted)
+            self.earned = awards.earned(connection, wanted)
 
     def award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
         """Whoever has a badge keeps the first award for ever (seed 001)."""
@@ -63,12 +63,12 @@ class Awards:
             batch.tell(message, facts.badge_awarded(stamp, badge, earned))
         return award
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """Write who has earned what, and the ledger; raises IntegrityError when an award is in it
         already."""
         if self.ledger:
-            awards.write_earned(session, self.fresh)
-            awards.append(session, self.ledger)
+            awards.write_earned(connection, self.fresh)
+            awards.append(connection, self.ledger)
 
 
 def key_of(batch: Batch, message: AwardV1) -> Key:

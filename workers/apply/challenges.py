@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.definitions import challenges
 from models.definitions.challenges import Challenge, Key, Progress
 from models.rules.challenges import Happened, advance
@@ -21,7 +21,7 @@ class Challenges:
     progress: dict[Key, Progress] = field(default_factory=dict)
     changed: dict[Key, Progress] = field(default_factory=dict)
 
-    def read(self, session: Session, batch: Batch, messages: Iterable[Message]) -> None:
+    def read(self, connection: Connection, batch: Batch, messages: Iterable[Message]) -> None:
         """Read how far everybody is, under their locks, if there is anything to be reached."""
         people: set[tuple[int, int]] = set()
         ids: set[str] = set()
@@ -31,7 +31,7 @@ class Challenges:
                 people.add((message.tenant_id, batch.person(message).id))
                 ids.update(str(one.id) for one in open_to)
         if people:
-            self.progress = challenges.progress(session, people, sorted(ids))
+            self.progress = challenges.progress(connection, people, sorted(ids))
 
     def left(self, batch: Batch, message: Message) -> Iterator[Challenge]:
         """The challenges that a message's participant has not completed."""
@@ -60,9 +60,9 @@ class Challenges:
                 completed.append(one)
         return completed
 
-    def write(self, session: Session, now_us: int) -> None:
+    def write(self, connection: Connection, now_us: int) -> None:
         """Write how far everybody is now."""
-        challenges.write(session, self.changed, now_us)
+        challenges.write(connection, self.changed, now_us)
 
 
 def _key(batch: Batch, message: Message, one: Challenge) -> Key:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from models.db import Session
+from models.db import Connection
 from models.definitions import badges, challenges, rewards
 from models.definitions.badges import Badge
 from models.definitions.challenges import Challenge
@@ -49,13 +49,13 @@ class Configurations:
     def __init__(self) -> None:
         self._kept: OrderedDict[int, Configuration] = OrderedDict()
 
-    def load(self, session: Session, tenant_ids: set[int]) -> dict[int, Configuration]:
+    def load(self, connection: Connection, tenant_ids: set[int]) -> dict[int, Configuration]:
         """The configuration of tenants as this transaction sees it; unknown ones are missing."""
         found = {}
-        for tenant_id, version in tenants.versions(session, sorted(tenant_ids)).items():
+        for tenant_id, version in tenants.versions(connection, sorted(tenant_ids)).items():
             kept = self._kept.get(tenant_id)
             if kept is None or kept.version != version:
-                kept = _read(session, tenant_id, version)
+                kept = _read(connection, tenant_id, version)
                 self._keep(tenant_id, kept)
             found[tenant_id] = kept
         return found
@@ -67,17 +67,17 @@ class Configurations:
             self._kept.popitem(last=False)
 
 
-def _read(session: Session, tenant_id: int, version: int) -> Configuration:
+def _read(connection: Connection, tenant_id: int, version: int) -> Configuration:
     """Read after the version: what changes in between is read again with the next batch."""
-    known_tiers = tier_changes.definitions.all_of(session, tenant_id)
+    known_tiers = tier_changes.definitions.all_of(connection, tenant_id)
     return Configuration(
         version,
-        tenants.by_id(session, tenant_id),
-        {one.id: one for one in states.all_of(session, tenant_id)},
-        {str(one.id): one for one in badges.all_of(session, tenant_id)},
-        destinations.subscriptions(session, [tenant_id]),
+        tenants.by_id(connection, tenant_id),
+        {one.id: one for one in states.all_of(connection, tenant_id)},
+        {str(one.id): one for one in badges.all_of(connection, tenant_id)},
+        destinations.subscriptions(connection, [tenant_id]),
         {str(one.id): one for one in known_tiers},
-        {str(one.id): one for one in rewards.definitions.all_of(session, tenant_id)},
+        {str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)},
         [one for one in known_tiers if one.is_active and one.award_type == "automatic"],
-        [one for one in challenges.definitions.all_of(session, tenant_id) if one.is_active],
+        [one for one in challenges.definitions.all_of(connection, tenant_id) if one.is_active],
     )

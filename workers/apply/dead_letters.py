@@ -7,7 +7,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from zoneinfo import ZoneInfoNotFoundError
 
 from models import clock, ids
-from models.db import Session, is_refused_data
+from models.db import Connection, is_refused_data
 from models.identity import tenants
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import DeadLetter
@@ -31,13 +31,13 @@ def name(error: Exception) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def bury(session: Session, entry: Entry, error: Exception, tries: int) -> str | None:
+def bury(connection: Connection, entry: Entry, error: Exception, tries: int) -> str | None:
     """Keep an entry that failed its last try, unless its participant was erased meanwhile.
 
     Returns the kind of the letter; None when none was kept.
     """
     message = _message(entry)
-    if message is not None and _is_erased(session, message):
+    if message is not None and _is_erased(connection, message):
         return None
     tenant_id, letter_id = _letter_key(entry, message)
     letter = DeadLetter(
@@ -49,7 +49,7 @@ def bury(session: Session, entry: Entry, error: Exception, tries: int) -> str | 
         _told(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
         tries,
     )
-    dead_letters.append(session, letter)
+    dead_letters.append(connection, letter)
     return letter.kind
 
 
@@ -58,10 +58,10 @@ def _told(error: Exception) -> str:
     return f"{name(error)}: {getattr(error, 'orig', None) or error}".strip()
 
 
-def _is_erased(session: Session, message: Message) -> bool:
+def _is_erased(connection: Connection, message: Message) -> bool:
     """Whether it was accepted before an erasure: then nothing of it may be kept."""
-    found = tenants.find(session, message.tenant_id)
-    erased_at = erasure.last(session, found, message.participant_id) if found else None
+    found = tenants.find(connection, message.tenant_id)
+    erased_at = erasure.last(connection, found, message.participant_id) if found else None
     if erased_at is None:
         return False
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.db import Engine, Session, is_away, is_contended, is_duplicate, replan, transaction
+from models.db import Connection, Engine, is_away, is_contended, is_duplicate, replan, transaction
 from workers.apply import apply_batch, dead_letters
 from workers.apply.apply_batch import Applied
 from workers.apply.config_cache import Configurations
@@ -136,10 +136,10 @@ class Drain:
         while not self.should_stop():
             try:
                 fresh = [message for message in messages if message.id not in known]
-                with transaction(self.engine) as session:
-                    self._replan(session)
+                with transaction(self.engine) as connection:
+                    self._replan(connection)
                     result = (
-                        apply_batch.apply(session, fresh, self.configurations)
+                        apply_batch.apply(connection, fresh, self.configurations)
                         if fresh
                         else Applied()
                     )
@@ -152,12 +152,12 @@ class Drain:
                     known = self._known(messages)
         raise _Stopped
 
-    def _replan(self, session: Session) -> None:
+    def _replan(self, connection: Connection) -> None:
         """Forget plans now and then: that of a foreign key's check, made while the participants
         were a handful, reads all of a tenant's for each row until Postgres analyses the table."""
         if time.monotonic() >= self._replan_at:
             self._replan_at = time.monotonic() + REPLAN_SECONDS
-            replan(session)
+            replan(connection)
 
     def _pause_or_raise(self, error: Exception, tries: int) -> None:
         """Wait before another try, or raise when trying again will not help."""
@@ -171,8 +171,8 @@ class Drain:
             raise error
 
     def _known(self, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
-        with transaction(self.engine) as session:
-            return apply_batch.known(session, messages)
+        with transaction(self.engine) as connection:
+            return apply_batch.known(connection, messages)
 
     def _put_away(self, entry: Entry, error: Exception) -> int:
         """Count a failed try of one entry; after the last, keep it as a dead letter.
@@ -188,8 +188,8 @@ class Drain:
         )
         if tries < tries_max or is_contended(error):
             return 0
-        with transaction(self.engine) as session:
-            kind = dead_letters.bury(session, entry, error, tries)
+        with transaction(self.engine) as connection:
+            kind = dead_letters.bury(connection, entry, error, tries)
         if kind is not None:
             metrics_store.add(DEAD, 1, kind)
         self.streams.finish([entry], {})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from models import ids
-from models.db import Session
+from models.db import Connection
 from models.definitions.badges import Badge
 from models.definitions.challenges import Challenge
 from models.ledgers import awards, points
@@ -55,16 +55,20 @@ class Effects:
         self.claims = Claims(self.points)
 
     def read(
-        self, session: Session, batch: Batch, messages: Iterable[Message], badges: Iterable[Key]
+        self,
+        connection: Connection,
+        batch: Batch,
+        messages: Iterable[Message],
+        badges: Iterable[Key],
     ) -> None:
         """Read what decisions rest on, under the participants' locks.
 
         `badges` are those that the messages may earn; those that challenges give come on top.
         """
         messages = list(messages)
-        self.challenges.read(session, batch, messages)
-        self.awards.read(session, {*badges, *self._prizes(batch, messages)})
-        self.claims.read(session, batch, [one for one in messages if isinstance(one, ClaimV1)])
+        self.challenges.read(connection, batch, messages)
+        self.awards.read(connection, {*badges, *self._prizes(batch, messages)})
+        self.claims.read(connection, batch, [one for one in messages if isinstance(one, ClaimV1)])
 
     def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[Key]:
         found = set()
@@ -154,14 +158,14 @@ class Effects:
         stamp = batch.stamp_of(message)
         batch.tell(message, facts.challenge_completed(stamp, one, is_new))
 
-    def write(self, session: Session, batch: Batch) -> None:
+    def write(self, connection: Connection, batch: Batch) -> None:
         """Write all of it; raises IntegrityError when one of the ledgers holds a row already."""
-        self.awards.write(session)
-        self.points.write(session)
-        self.tiers.write(session)
-        self.claims.write(session)
-        self.challenges.write(session, batch.now_us)
-        self.milestones.write(session)
+        self.awards.write(connection)
+        self.points.write(connection)
+        self.tiers.write(connection)
+        self.claims.write(connection)
+        self.challenges.write(connection, batch.now_us)
+        self.milestones.write(connection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from models.db import Session
+from models.db import Connection
 from models.ledgers import milestones
 from models.ledgers.milestones import Key
 from models.ledgers.ticks import Tick
@@ -84,11 +84,11 @@ class Milestones:
     reached: dict[Key, set[int]] = field(default_factory=dict)  # before this batch
     fresh: dict[Key, dict[int, str]] = field(default_factory=dict)  # to the tick, by period
 
-    def read(self, session: Session, crossings: Iterable[Crossing]) -> None:
+    def read(self, connection: Connection, crossings: Iterable[Crossing]) -> None:
         """Read who has reached what, under their participants' locks."""
         keys = {one.key for one in crossings}
         if keys:
-            self.reached = milestones.reached(session, keys)
+            self.reached = milestones.reached(connection, keys)
 
     def reach(self, crossing: Crossing, tick_id: str) -> bool:
         """Put on record that a tick has reached it; False when an earlier one had."""
@@ -99,9 +99,9 @@ class Milestones:
         fresh[crossing.period] = tick_id
         return True
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """Write what was reached in this batch."""
-        milestones.write(session, self.fresh)
+        milestones.write(connection, self.fresh)
 
 
 def crossings(streak: Streak, tick: Tick, change: Moved) -> Sequence[Crossing]:

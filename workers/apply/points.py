@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.db import Session
+from models.db import Connection
 from models.ledgers import points
 from models.ledgers.points import Kind, Transaction
 from models.ledgers.tier_changes import Upgrade
@@ -92,10 +92,10 @@ class Points:
         self.ledger.append(made)
         return made
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """Write the ledger; raises IntegrityError when a movement is in it already."""
         if self.ledger:
-            points.append(session, self.ledger)
+            points.append(connection, self.ledger)
 
 
 def too_few(available: int, requested: int) -> str:

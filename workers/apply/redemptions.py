@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from models.db import Session
+from models.db import Connection
 from models.definitions import rewards
 from models.definitions.rewards import Reward, Stock, StockKey
 from models.ledgers import redemptions
@@ -32,13 +32,13 @@ class Claims:
     counts: dict[Key, int] = field(default_factory=dict)
     ledger: list[Claim] = field(default_factory=list)  # in the order of the messages
 
-    def read(self, session: Session, batch: Batch, messages: Sequence[ClaimV1]) -> None:
+    def read(self, connection: Connection, batch: Batch, messages: Sequence[ClaimV1]) -> None:
         """Lock the stocks in question, and count who has claimed what, under their locks."""
         if messages:
             self.stocks = rewards.lock_stocks(
-                session, {(m.tenant_id, m.reward_id) for m in messages}
+                connection, {(m.tenant_id, m.reward_id) for m in messages}
             )
-            self.counts = redemptions.counts(session, {_key(batch, m) for m in messages})
+            self.counts = redemptions.counts(connection, {_key(batch, m) for m in messages})
 
     def apply(self, batch: Batch, message: ClaimV1) -> None:
         """Give out one reward, or say why not."""
@@ -85,12 +85,12 @@ class Claims:
         batch.tell(message, facts.reward_claimed(batch.stamp_of(message), reward, claim))
         return claim
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """Write stocks and ledger; raises IntegrityError when a claim is in it already."""
         if self.ledger:
             given = {(one.tenant_id, one.reward_id) for one in self.ledger}
-            rewards.write_stocks(session, {key: self.stocks[key] for key in sorted(given)})
-            redemptions.append(session, self.ledger)
+            rewards.write_stocks(connection, {key: self.stocks[key] for key in sorted(given)})
+            redemptions.append(connection, self.ledger)
 
 
 def _key(batch: Batch, message: ClaimV1) -> Key:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from models import ids
-from models.db import Session
+from models.db import Connection
 from models.definitions.badges import Badge
 from models.identity.participants import Participant
 from models.ledgers import ticks
@@ -64,7 +64,7 @@ class Ticks:
     current: dict[Kind, int] = field(default_factory=dict)  # by UTC, when the first was accepted
     milestones: Milestones = field(default_factory=Milestones)
 
-    def read(self, session: Session, batch: Batch, messages: Sequence[TickV1]) -> None:
+    def read(self, connection: Connection, batch: Batch, messages: Sequence[TickV1]) -> None:
         """Read the states of everybody who ticked, under their participants' locks."""
         if not messages:
             return
@@ -73,7 +73,7 @@ class Ticks:
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.person(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
-        self.states = streaks.states(session, keys, definitions)
+        self.states = streaks.states(connection, keys, definitions)
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
@@ -119,15 +119,15 @@ class Ticks:
         is_in_time = recorded.outcome != "backfilled" and state.last_zone == zone
         return recorded, state.is_watched and is_in_time
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """Write the states that changed, and the ledger; raises IntegrityError when a tick is in
         it already."""
         if self.ledger:
             due_us = self._deadlines()
             changed = {key: self.states[key] for key in sorted(self.changed)}
-            streaks.write_states(session, changed, self.changed)
-            deadlines.watch(session, due_us)
-            ticks.append(session, self.ledger)
+            streaks.write_states(connection, changed, self.changed)
+            deadlines.watch(connection, due_us)
+            ticks.append(connection, self.ledger)
 
     def _is_long_dead(self, key: Key, kind: Kind) -> bool:
         """Whether nobody watches a streak that had broken when its tick was accepted, whatever

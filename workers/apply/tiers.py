@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.db import Session
+from models.db import Connection
 from models.ledgers import tier_changes
 from models.ledgers.tier_changes import Change, Source, Tier, Upgrade
 from models.rules.tiers import reached
@@ -61,9 +61,9 @@ class Tiers:
             person.is_richer = person.is_changed = True
         return change
 
-    def write(self, session: Session) -> None:
+    def write(self, connection: Connection) -> None:
         """Write the ledger; raises IntegrityError when a change is in it already."""
-        tier_changes.append(session, self.ledger)
+        tier_changes.append(connection, self.ledger)
 
 
 @dataclass(frozen=True, slots=True)

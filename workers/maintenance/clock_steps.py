@@ -57,10 +57,10 @@ def _mend_ours(context: Context, now_us: int, step_us: int) -> bool:
     for group in (redis_keys.DRAINS, redis_keys.DELIVERERS):
         context.client.zremrangebyscore(group, now_us / 1e6, "+inf")
     try:
-        with transaction(context.engine) as session:
-            take_longer(session, HASTEN_SECONDS)
+        with transaction(context.engine) as connection:
+            take_longer(connection, HASTEN_SECONDS)
             step = timedelta(microseconds=step_us)
-            requeue.hasten(session, clock.from_us(now_us), step)
+            requeue.hasten(connection, clock.from_us(now_us), step)
     except Exception as error:
         if not is_away(error):
             raise

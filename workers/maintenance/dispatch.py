@@ -53,8 +53,8 @@ def wake(client: redis.Redis, celery: Celery) -> None:
 
 def is_due(engine: Engine) -> bool:
     """Whether any delivery is due."""
-    with transaction(engine) as session:
-        return destination_queues.any_due(session, clock.now())
+    with transaction(engine) as connection:
+        return destination_queues.any_due(connection, clock.now())
 
 
 def run(context: Context) -> bool:

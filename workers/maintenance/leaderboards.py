@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from models import clock, db
-from models.db import Engine, Session, transaction
+from models.db import Connection, Engine, transaction
 from models.delivery import facts
 from models.delivery.facts import Wanted
 from models.leaderboards import definitions, entries
@@ -77,11 +77,11 @@ class Follower:
 
     def _follow(self, passed_over: Sequence[UUID]) -> Step | None:
         """A step of the next leaderboard; None when there is none."""
-        with transaction(self.engine) as session:
-            progress = entries.lock_next(session, passed_over)
+        with transaction(self.engine) as connection:
+            progress = entries.lock_next(connection, passed_over)
             if progress is None:
                 return None
-            step = _step(session, progress, self.facts_days)
+            step = _step(connection, progress, self.facts_days)
             failpoint("leaderboards.mid_sql")
             return step
 
@@ -95,26 +95,26 @@ class Step:
     is_all: bool  # whether there is nothing more to do now
 
 
-def _step(session: Session, progress: Progress, facts_days: int) -> Step:
+def _step(connection: Connection, progress: Progress, facts_days: int) -> Step:
     board, began_us = progress.board, clock.now_us()
-    streak = _streak(session, board)
+    streak = _streak(connection, board)
     if _is_stale(progress, streak, began_us - facts_days * DAY_US):
-        definitions.start_over(session, board, streak.revision if streak else 0)
+        definitions.start_over(connection, board, streak.revision if streak else 0)
         return Step(board.id, 0, False)
-    people, progress, is_all = _whom(session, progress)
+    people, progress, is_all = _whom(connection, progress)
     if people:
         today = definitions.today(clock.from_us(began_us))
-        entries.write(session, board, _scores(session, board, streak, sorted(people), today))
+        entries.write(connection, board, _scores(connection, board, streak, sorted(people), today))
     if is_all:
         progress = replace(progress, followed_us=began_us)
-    entries.move_on(session, progress)
+    entries.move_on(connection, progress)
     return Step(board.id, len(people), is_all)
 
 
-def _streak(session: Session, board: Leaderboard) -> Streak | None:
+def _streak(connection: Connection, board: Leaderboard) -> Streak | None:
     if board.streak_code is None:
         return None
-    return streaks.by_code(session, board.tenant_id, board.streak_code)
+    return streaks.by_code(connection, board.tenant_id, board.streak_code)
 
 
 def _is_stale(progress: Progress, streak: Streak | None, oldest_us: int) -> bool:
@@ -123,19 +123,19 @@ def _is_stale(progress: Progress, streak: Streak | None, oldest_us: int) -> bool
     return progress.revision != revision or progress.followed_us < oldest_us
 
 
-def _whom(session: Session, progress: Progress) -> tuple[set[int], Progress, bool]:
+def _whom(connection: Connection, progress: Progress) -> tuple[set[int], Progress, bool]:
     """Whom to look at, how far that goes, and whether it is everybody there is to look at now."""
     board, people, is_all = progress.board, set[int](), True
     if progress.built_to is not None:
-        some = entries.after(session, board.tenant_id, progress.built_to, PORTION)
+        some = entries.after(connection, board.tenant_id, progress.built_to, PORTION)
         people.update(some)
         is_all = False
         progress = replace(progress, built_to=some[-1] if len(some) == PORTION else None)
     wanted = Wanted(FACTS_MAX, _types(board), streak_code=board.streak_code)
-    found = facts.touched(session, board.tenant_id, progress.place, wanted)
+    found = facts.touched(connection, board.tenant_id, progress.place, wanted)
     today = definitions.today()
-    due = entries.due(session, board, today, PORTION)
-    noted = entries.take_changes(session, board, PORTION)
+    due = entries.due(connection, board, today, PORTION)
+    noted = entries.take_changes(connection, board, PORTION)
     people.update(found.participant_ids, due, noted)
     is_all = is_all and found.is_all and len(due) < PORTION and len(noted) < PORTION
     return people, replace(progress, place=found.place), is_all
@@ -146,7 +146,7 @@ def _types(board: Leaderboard) -> Sequence[str]:
 
 
 def _scores(
-    session: Session,
+    connection: Connection,
     board: Leaderboard,
     streak: Streak | None,
     people: Sequence[int],
@@ -154,16 +154,16 @@ def _scores(
 ) -> dict[int, Score | None]:
     """What some participants have now; nothing of who is suspended or was erased meanwhile."""
     scores: dict[int, Score | None] = dict.fromkeys(people)
-    active = sorted(entries.active(session, board.tenant_id, people))
+    active = sorted(entries.active(connection, board.tenant_id, people))
     if not active:
         return scores
     window = (board.window_days, today)
     if streak is None:
         first = today - board.window_days + 1
-        earned = entries.points_by_day(session, board.tenant_id, active, first)
+        earned = entries.points_by_day(connection, board.tenant_id, active, first)
         return scores | {who: of_points(days, window) for who, days in earned.items()}
     keys = [(board.tenant_id, who, streak.id) for who in active]
-    states = streaks.states(session, keys, {(board.tenant_id, streak.id): streak})
+    states = streaks.states(connection, keys, {(board.tenant_id, streak.id): streak})
     return scores | {
         key[1]: of_streak(state.ranges, streak.rules, streak.period, window)
         for key, state in states.items()

@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from models import clock
-from models.db import Engine, Session, is_contended, reading, transaction
+from models.db import Connection, Engine, is_contended, reading, transaction
 from models.delivery import destinations, replays, requeue
 from models.delivery.destinations import Subscription, Webhook
 from models.delivery.replays import Key, Past, Replay, Step
@@ -30,15 +30,15 @@ RUN_SECONDS = 0.5  # the sweep runs in the same process every second, and asks f
 
 def is_any(engine: Engine) -> bool:
     """Whether a replay may go on."""
-    with reading(engine) as session:
-        return bool(replays.running(session))
+    with reading(engine) as connection:
+        return bool(replays.running(connection))
 
 
 def run(context: Context) -> None:
     """Go on with what is running, one portion each in turn, for a moment."""
     ends = time.monotonic() + RUN_SECONDS
-    with reading(context.engine) as session:
-        keys = replays.running(session)
+    with reading(context.engine) as connection:
+        keys = replays.running(connection)
     while keys and time.monotonic() < ends and not context.should_stop():
         keys = [key for key in keys if _goes_on(context, key)]
 
@@ -59,8 +59,8 @@ def attempt(engine: Engine, key: Key) -> Step | None:
     Its position is committed with the deliveries it queued: whoever goes on begins behind them.
     """
     try:
-        with transaction(engine) as session:
-            step = portion(session, key, clock.now())
+        with transaction(engine) as connection:
+            step = portion(connection, key, clock.now())
             failpoint("replay.before_commit")
     except Exception as error:
         if not is_contended(error):  # an erasure, or an outcome being recorded
@@ -71,32 +71,32 @@ def attempt(engine: Engine, key: Key) -> Step | None:
     return step
 
 
-def portion(session: Session, key: Key, now: datetime) -> Step | None:
+def portion(connection: Connection, key: Key, now: datetime) -> Step | None:
     """Queue what is wanted of the next facts of a replay.
 
     None when it has ended, when another process has it, while its destination is disabled, and
     while as many deliveries wait there as should.
     """
-    replay = replays.take(session, key)
+    replay = replays.take(connection, key)
     if replay is None:
         return None
-    webhook = destinations.by_id(session, key.tenant_id, key.webhook_id)
-    if not webhook.is_enabled or _is_busy(session, key):
+    webhook = destinations.by_id(connection, key.tenant_id, key.webhook_id)
+    if not webhook.is_enabled or _is_busy(connection, key):
         return None
-    found = replays.next_facts(session, replay, PORTION)
+    found = replays.next_facts(connection, replay, PORTION)
     target = Target(key.tenant_id, key.webhook_id, webhook.is_ordered)
     queued = requeue.queue(
-        session, target, _wanted(replay, webhook, found), now, only_missing=replay.only_missing
+        connection, target, _wanted(replay, webhook, found), now, only_missing=replay.only_missing
     )
     position = found[-1].id if found else None
     step = Step(position, len(found), queued, is_last=len(found) < PORTION)
-    replays.advance(session, replay, step, now)
+    replays.advance(connection, replay, step, now)
     return step
 
 
-def _is_busy(session: Session, key: Key) -> bool:
+def _is_busy(connection: Connection, key: Key) -> bool:
     room = PENDING_MAX - PORTION
-    return requeue.pending(session, key.tenant_id, key.webhook_id, room + 1) > room
+    return requeue.pending(connection, key.tenant_id, key.webhook_id, room + 1) > room
 
 
 def _wanted(replay: Replay, webhook: Webhook, found: Sequence[Past]) -> list[UUID]:

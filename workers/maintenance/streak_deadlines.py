@@ -25,7 +25,7 @@ from typing import Any
 import redis
 
 from models import clock, ids
-from models.db import Engine, Session, is_away, is_contended, reading, transaction
+from models.db import Connection, Engine, is_away, is_contended, reading, transaction
 from models.identity import participants
 from models.rules.deadlines import Deadlines, look
 from models.rules.periods import period_at
@@ -102,17 +102,17 @@ class Sweep:
         """Sweep for a while; return how many states were looked at."""
         ends, done = time.monotonic() + seconds, 0
         horizons_us = self.until()
-        with reading(self.engine) as session:
-            is_due = deadlines.is_due(session, horizons_us)
+        with reading(self.engine) as connection:
+            is_due = deadlines.is_due(connection, horizons_us)
         while is_due and time.monotonic() < ends and not self.should_stop():
             looked = self._portion(_due, horizons_us) or self._portion(_review, horizons_us)
             done, is_due = done + looked, looked > 0
         return done
 
     def _portion(self, lock: Lock, horizons_us: Sequence[int]) -> int:
-        with transaction(self.engine) as session:
-            found, count = lock(session, self.configurations, horizons_us)
-            told = tell(session, found, self.configurations, horizons_us)
+        with transaction(self.engine) as connection:
+            found, count = lock(connection, self.configurations, horizons_us)
+            told = tell(connection, found, self.configurations, horizons_us)
             failpoint("deadlines.mid_sql")
         metrics_store.add_each(DEADLINES, told.facts)
         metrics_store.add_each(FACTS, told.facts)
@@ -124,34 +124,34 @@ class Sweep:
 
 
 # Lock what is to be looked at; return it, and how much work was found.
-Lock = Callable[[Session, Configurations, Sequence[int]], tuple[Locked, int]]
+Lock = Callable[[Connection, Configurations, Sequence[int]], tuple[Locked, int]]
 _NOTHING = Locked((), {}, {})
 
 
 def _due(
-    session: Session, configurations: Configurations, horizons_us: Sequence[int]
+    connection: Connection, configurations: Configurations, horizons_us: Sequence[int]
 ) -> tuple[Locked, int]:
-    found = deadlines.lock_due(session, horizons_us, PORTION)
+    found = deadlines.lock_due(connection, horizons_us, PORTION)
     return found, len(found.keys)
 
 
 def _review(
-    session: Session, configurations: Configurations, horizons_us: Sequence[int]
+    connection: Connection, configurations: Configurations, horizons_us: Sequence[int]
 ) -> tuple[Locked, int]:
     """The next states of a definition that has changed; of a paused one nobody is told anything."""
-    review = deadline_reviews.some(session)
+    review = deadline_reviews.some(connection)
     if review is None:
         return _NOTHING, 0
-    streak = configurations.load(session, {review.tenant_id})[review.tenant_id].streaks[
+    streak = configurations.load(connection, {review.tenant_id})[review.tenant_id].streaks[
         review.streak_id
     ]
     found, position = _NOTHING, None
     if streak.is_active:
         current = period_at(streak.period, horizons_us[streak.tenant_id % len(horizons_us)], None)
         found, position = deadlines.lock_next(
-            session, streak, current, review.position, REVIEW_PORTION
+            connection, streak, current, review.position, REVIEW_PORTION
         )
-    deadline_reviews.go_on(session, review, position)
+    deadline_reviews.go_on(connection, review, position)
     return found, max(1, len(found.keys))
 
 
@@ -159,23 +159,26 @@ def _review(
 
 
 def tell(
-    session: Session, found: Locked, configurations: Configurations, horizons_us: Sequence[int]
+    connection: Connection,
+    found: Locked,
+    configurations: Configurations,
+    horizons_us: Sequence[int],
 ) -> Told:
     """Decide on states, write what they have to tell; return how much that is."""
     if not found.keys:
         return Told(0, {})
-    known = configurations.load(session, {key[0] for key in found.keys})
+    known = configurations.load(connection, {key[0] for key in found.keys})
     definitions = {(key[0], key[2]): known[key[0]].streaks[key[2]] for key in found.keys}
-    states = deadlines.watched(session, found.keys, definitions)
+    states = deadlines.watched(connection, found.keys, definitions)
     work = Telling(found, known, clock.now_us())
     for key, watched in states.items():
         case = Case(key, definitions[key[0], key[2]], watched)
         work.decide(case, horizons_us[key[0] % len(horizons_us)])
-    deadlines.settle(session, work.outcomes, states)
+    deadlines.settle(connection, work.outcomes, states)
     wanted = [one for each in known.values() for one in each.subscriptions]
-    count = outbox.publish(session, work.facts, wanted)
+    count = outbox.publish(connection, work.facts, wanted)
     people = {(key[0], found.names[key]): one for key, one in found.people.items()}
-    participants.touch(session, people)
+    participants.touch(connection, people)
     return Told(count, Counter(one.type for one in work.facts))
 
 

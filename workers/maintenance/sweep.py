@@ -112,9 +112,9 @@ def partitions(context: Context) -> None:
         log.info("dropped %s: past its retention", name)
     for table in {*in_use, *dropped.left}:
         log.warning("days of %s are left for the next hour: the table was in use", table)
-    with transaction(context.engine) as session:
-        erasure.purge(session, clock.now() - timedelta(days=settings.erasures_days))
-        ranges.purge(session, clock.now() - timedelta(days=settings.deliveries_days))
+    with transaction(context.engine) as connection:
+        erasure.purge(connection, clock.now() - timedelta(days=settings.erasures_days))
+        ranges.purge(connection, clock.now() - timedelta(days=settings.deliveries_days))
     forget_consumers(context.client)
 
 

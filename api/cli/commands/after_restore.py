@@ -42,10 +42,10 @@ def restored(path: Path, as_json: bool) -> None:
     with speaking_of_database():
         engine = db.engine(settings.database_url, timeout_ms=TIMEOUT_MS, pool=1)
         try:
-            with db.transaction(engine) as session:
-                count = diagnosis.tenants_ahead(session) and diagnosis.renumber_facts(session)
+            with db.transaction(engine) as connection:
+                count = diagnosis.tenants_ahead(connection) and diagnosis.renumber_facts(connection)
                 detail = {"revision": revision, "renumbered": count}
-                audit_log.note(session, Act(NO_TENANT, "database.restored", detail=detail))
+                audit_log.note(connection, Act(NO_TENANT, "database.restored", detail=detail))
         finally:
             engine.dispose()
     text = f"database at revision {revision}; {count} facts numbered anew."

@@ -18,7 +18,7 @@ from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
 from api.input.validation import Instant
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.delivery.delivery_log import Span
 from models.identity import tenants
 from models.identity.tenants import Mode, Tenant
@@ -61,11 +61,11 @@ def audit(
     if mode and not slug:
         raise CannotRun("--mode needs --tenant: a mode is a side of a tenant")
     since_us = None if given["since"] is None else _since(given["since"])
-    with service(path) as found, found.reading() as session:
-        sides = _sides(session, slug, mode)
+    with service(path) as found, found.reading() as connection:
+        sides = _sides(connection, slug, mode)
         chosen = [one.id for one in sides] if slug else None
         wanted = Wanted(limit, chosen, span=Span(since_us), action=given["action"])
-        lines = _lines(session, wanted)
+        lines = _lines(connection, wanted)
     names = {one.id: one for one in sides}
     rows = [_row(line, names.get(line.act.tenant_id)) for line in lines]
     if not as_json:
@@ -81,20 +81,20 @@ def _since(text: str) -> int:
         return clock.to_us(clock.now() - lifetime(text))
 
 
-def _sides(session: Session, slug: str | None, mode: Mode | None) -> list[Tenant]:
+def _sides(connection: Connection, slug: str | None, mode: Mode | None) -> list[Tenant]:
     if slug is None:
-        return [tenants.by_id(session, one) for one in tenants.all_ids(session)]
-    sides = tenants.by_slug(session, slug)
+        return [tenants.by_id(connection, one) for one in tenants.all_ids(connection)]
+    sides = tenants.by_slug(connection, slug)
     return [sides[mode]] if mode else list(sides.values())
 
 
-def _lines(session: Session, wanted: Wanted) -> list[Line]:
+def _lines(connection: Connection, wanted: Wanted) -> list[Line]:
     """As many lines as are wanted, in portions."""
     lines: list[Line] = []
     place: UUID | None = wanted.after
     while place is not None and len(lines) < wanted.limit:
         size = min(PAGE, wanted.limit - len(lines))
-        found, place = log.page(session, replace(wanted, limit=size, after=place))
+        found, place = log.page(connection, replace(wanted, limit=size, after=place))
         lines += found
     return lines
 

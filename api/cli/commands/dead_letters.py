@@ -19,7 +19,7 @@ from api.cli.options import data_option, json_option
 from api.resources.operator import dead_letter_actions
 from api.resources.operator.dead_letter_actions import REPLAYED_MAX, Settled
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.identity import tenants
 from models.identity.tenants import MODES
 from models.ledgers import dead_letters
@@ -99,12 +99,12 @@ def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | No
     Example:
       unbroken dead-letters list --tenant acme --mode live
     """
-    with service(path) as found, found.reading() as session:
-        wanted = _wanted(session, Chosen(**chosen), limit)
+    with service(path) as found, found.reading() as connection:
+        wanted = _wanted(connection, Chosen(**chosen), limit)
         wanted = replace(wanted, status=None if status == "any" else cast(Status, status))
-        names = _names(session)
-        rows = [_row(one, names) for one in dead_letters.page(session, wanted)]
-        count = dead_letters.count(session, wanted)
+        names = _names(connection)
+        rows = [_row(one, names) for one in dead_letters.page(connection, wanted)]
+        count = dead_letters.count(connection, wanted)
     if not as_json:
         rows = [row | {"error": _short(row["error"])} for row in rows]
     output.show_rows(rows, _COLUMNS, as_json=as_json)
@@ -123,11 +123,11 @@ def show(letter_id: UUID, path: Path, as_json: bool) -> None:
     Example:
       unbroken dead-letters show 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
     """
-    with service(path) as found, found.reading() as session:
-        letter = dead_letters.find(session, dead_letters.owner(session, letter_id), letter_id)
+    with service(path) as found, found.reading() as connection:
+        letter = dead_letters.find(connection, dead_letters.owner(connection, letter_id), letter_id)
         if letter is None:
             raise NotThere(f"Dead letter '{letter_id}' not found")
-        row = _row(letter, _names(session)) | {"message": letter.message}
+        row = _row(letter, _names(connection)) | {"message": letter.message}
     lines = [f"{name.replace('_', ' '):14}  {_said(value)}" for name, value in row.items()]
     output.show(row, "\n".join(lines), as_json=as_json)
 
@@ -199,22 +199,22 @@ def _check(letter_ids: Sequence[UUID], is_all: bool, chosen: dict[str, str | Non
 
 
 def _replay(found: Service, letter_id: UUID) -> None:
-    with _speaking(letter_id), found.reading() as session:
-        letter = dead_letters.lock(session, dead_letters.owner(session, letter_id), letter_id)
-        dead_letter_actions.replay(session, found.intake, letter)
-        _note(session, letter, "replayed")
+    with _speaking(letter_id), found.reading() as connection:
+        letter = dead_letters.lock(connection, dead_letters.owner(connection, letter_id), letter_id)
+        dead_letter_actions.replay(connection, found.intake, letter)
+        _note(connection, letter, "replayed")
 
 
 def _replay_all(found: Service, chosen: Chosen) -> int:
     """All that are dead, some in a transaction; those that cannot be read are passed over."""
-    with found.reading() as session:
-        wanted = _wanted(session, chosen, REPLAYED_MAX)
+    with found.reading() as connection:
+        wanted = _wanted(connection, chosen, REPLAYED_MAX)
     count = 0
     while True:
-        with _speaking(None), found.reading() as session:
-            done = dead_letter_actions.replay_some(session, found.intake, wanted)
+        with _speaking(None), found.reading() as connection:
+            done = dead_letter_actions.replay_some(connection, found.intake, wanted)
             for letter in done:
-                _note(session, letter, "replayed")
+                _note(connection, letter, "replayed")
         if not done:
             return count
         count += len(done)
@@ -222,29 +222,29 @@ def _replay_all(found: Service, chosen: Chosen) -> int:
 
 
 def _discard(found: Service, letter_id: UUID) -> None:
-    with _speaking(letter_id), found.reading() as session:
-        letter = dead_letters.lock(session, dead_letters.owner(session, letter_id), letter_id)
-        _give_up(session, letter)
+    with _speaking(letter_id), found.reading() as connection:
+        letter = dead_letters.lock(connection, dead_letters.owner(connection, letter_id), letter_id)
+        _give_up(connection, letter)
 
 
 def _discard_all(found: Service, chosen: Chosen) -> int:
-    with found.reading() as session:
-        wanted = replace(_wanted(session, chosen, REPLAYED_MAX), status="dead")
+    with found.reading() as connection:
+        wanted = replace(_wanted(connection, chosen, REPLAYED_MAX), status="dead")
     count = 0
     while True:
-        with found.reading() as session:
-            some = dead_letters.lock_some(session, wanted)
+        with found.reading() as connection:
+            some = dead_letters.lock_some(connection, wanted)
             for letter in some:
-                _give_up(session, letter)
+                _give_up(connection, letter)
         count += len(some)
         if not some:
             return count
 
 
-def _give_up(session: Session, letter: DeadLetter) -> None:
-    dead_letter_actions.discard(session, letter)
+def _give_up(connection: Connection, letter: DeadLetter) -> None:
+    dead_letter_actions.discard(connection, letter)
     if letter.status != "discarded":
-        _note(session, letter, "discarded")
+        _note(connection, letter, "discarded")
 
 
 @contextmanager
@@ -263,31 +263,33 @@ def _speaking(letter_id: UUID | None) -> Iterator[None]:
 # -- in common -------------------------------------------------------------------------------
 
 
-def _wanted(session: Session, chosen: Chosen, limit: int) -> Wanted:
+def _wanted(connection: Connection, chosen: Chosen, limit: int) -> Wanted:
     if chosen.tenant is None:
         if chosen.mode is not None:
             raise CannotRun("--mode needs --tenant")
         return Wanted(limit, None, kind=chosen.kind)
-    sides = tenants.by_slug(session, chosen.tenant).values()
+    sides = tenants.by_slug(connection, chosen.tenant).values()
     found = [side.id for side in sides if chosen.mode in (None, side.mode)]
     return Wanted(limit, found, kind=chosen.kind)
 
 
 def _count(found: Service, chosen: Chosen) -> int:
-    with found.reading() as session:
-        return dead_letters.count(session, replace(_wanted(session, chosen, 0), status="dead"))
+    with found.reading() as connection:
+        return dead_letters.count(
+            connection, replace(_wanted(connection, chosen, 0), status="dead")
+        )
 
 
-def _note(session: Session, letter: DeadLetter, what: str) -> None:
+def _note(connection: Connection, letter: DeadLetter, what: str) -> None:
     """One line in the audit log: a tenant's own, or nobody's."""
-    audit_log.note(session, Act(letter.tenant_id, f"dead_letter.{what}", str(letter.id)))
+    audit_log.note(connection, Act(letter.tenant_id, f"dead_letter.{what}", str(letter.id)))
 
 
 Names = dict[int, tuple[str, str]]  # tenant id → slug and mode
 
 
-def _names(session: Session) -> Names:
-    sides = [tenants.by_id(session, tenant_id) for tenant_id in tenants.all_ids(session)]
+def _names(connection: Connection) -> Names:
+    sides = [tenants.by_id(connection, tenant_id) for tenant_id in tenants.all_ids(connection)]
     return {side.id: (side.slug, side.mode) for side in sides}
 
 

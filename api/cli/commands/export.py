@@ -18,12 +18,12 @@ from api.cli.connect.service import service
 from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
 from api.cli.progress import Progress
-from models.db import Session, snapshot
+from models.db import Connection, snapshot
 from models.identity import tenants
 from models.identity.tenants import Mode
 from models.people import export as exports
 
-WHAT: dict[str, Callable[[Session, int], Iterator[dict[str, Any]]]] = {
+WHAT: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "participants": exports.participants,
     "states": exports.states,
     "ticks": exports.ticks,
@@ -122,13 +122,13 @@ def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -
     """
     with ExitStack() as exits:
         found = exits.enter_context(service(given["path"]))
-        session = exits.enter_context(snapshot(found.engine))
-        tenant_id = tenants.by_slug(session, tenant)[mode].id
+        connection = exits.enter_context(snapshot(found.engine))
+        tenant_id = tenants.by_slug(connection, tenant)[mode].id
         try:
             out: Path | None = given["out"]
             stream = exits.enter_context(_opened(out))
             rows = _write(
-                stream, what, given["file_format"], _counted(out, WHAT[what](session, tenant_id))
+                stream, what, given["file_format"], _counted(out, WHAT[what](connection, tenant_id))
             )
         except BrokenPipeError:
             sys.exit(1)  # whoever read it has enough

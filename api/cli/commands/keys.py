@@ -72,17 +72,17 @@ def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> 
     """
     expires, cap = details["expires"], details["writes_per_minute"]
     expires_at = None if expires is None else clock.now() + lifetime(expires)
-    with service(path) as found, found.reading() as session:
-        side = tenants.by_slug(session, slug)[mode]
-        key_id, text = tenants.create_key(session, side, details["scopes"], expires_at)
+    with service(path) as found, found.reading() as connection:
+        side = tenants.by_slug(connection, slug)[mode]
+        key_id, text = tenants.create_key(connection, side, details["scopes"], expires_at)
         if cap:
-            tenants.cap_key(session, side.id, key_id, cap)
+            tenants.cap_key(connection, side.id, key_id, cap)
         detail = {
             "scopes": sorted(details["scopes"]),
             "expires_at": _instant(expires_at),
             "writes_per_minute": cap or 0,
         }
-        audit_log.note(session, Act(side.id, "key.created", str(key_id), detail))
+        audit_log.note(connection, Act(side.id, "key.created", str(key_id), detail))
     human = f"Key {key_id} created. It is shown only now:\n  {text}"
     output.show({"id": str(key_id), "key": text}, human, as_json=as_json)
 
@@ -98,9 +98,9 @@ def list_(slug: str, path: Path, as_json: bool) -> None:
     Example:
       unbroken key list --tenant acme
     """
-    with service(path) as found, found.reading() as session:
-        sides = {side.id: side.mode for side in tenants.by_slug(session, slug).values()}
-        keys = tenants.list_keys(session, list(sides))
+    with service(path) as found, found.reading() as connection:
+        sides = {side.id: side.mode for side in tenants.by_slug(connection, slug).values()}
+        keys = tenants.list_keys(connection, list(sides))
     rows = [_row(each, sides[each.tenant_id]) for each in keys]
     output.show_rows(rows, _COLUMNS, as_json=as_json)
 
@@ -120,12 +120,12 @@ def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None
       unbroken key cap 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f 600
     """
     with service(path) as found:
-        with found.reading() as session:
-            tenant_id = tenants.key_by_id(session, key_id).tenant_id
-        with found.changing([tenant_id]) as session:
-            tenants.cap_key(session, tenant_id, key_id, writes_per_minute)
+        with found.reading() as connection:
+            tenant_id = tenants.key_by_id(connection, key_id).tenant_id
+        with found.changing([tenant_id]) as connection:
+            tenants.cap_key(connection, tenant_id, key_id, writes_per_minute)
             detail = {"writes_per_minute": writes_per_minute}
-            audit_log.note(session, Act(tenant_id, "key.capped", str(key_id), detail))
+            audit_log.note(connection, Act(tenant_id, "key.capped", str(key_id), detail))
     row = {"id": str(key_id), "writes_per_minute": writes_per_minute}
     output.show(row, f"Key {key_id}: {cap_in_words(writes_per_minute)}.", as_json=as_json)
 
@@ -142,11 +142,11 @@ def revoke(key_id: UUID, path: Path, as_json: bool) -> None:
       unbroken key revoke 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
     """
     with service(path) as found:
-        with found.reading() as session:
-            tenant_id = tenants.key_by_id(session, key_id).tenant_id
-        with found.changing([tenant_id]) as session:
-            tenants.revoke_key(session, tenant_id, key_id)
-            audit_log.note(session, Act(tenant_id, "key.revoked", str(key_id)))
+        with found.reading() as connection:
+            tenant_id = tenants.key_by_id(connection, key_id).tenant_id
+        with found.changing([tenant_id]) as connection:
+            tenants.revoke_key(connection, tenant_id, key_id)
+            audit_log.note(connection, Act(tenant_id, "key.revoked", str(key_id)))
     output.show({"id": str(key_id), "revoked": True}, f"Key {key_id} revoked.", as_json=as_json)
 
 

@@ -14,7 +14,7 @@ from api.cli import output
 from api.cli.connect.service import Service, find, service
 from api.cli.errors import CannotRun, NotThere
 from api.cli.options import data_option, json_option
-from models.db import Session
+from models.db import Connection
 from models.delivery import destination_keys
 from models.delivery.destination_keys import Sealed
 from models.operator import audit_log
@@ -147,8 +147,8 @@ def _folder_key(path: Path) -> str:
 
 
 def _total(found: Service) -> int:
-    with found.reading() as session:
-        return destination_keys.count(session)
+    with found.reading() as connection:
+        return destination_keys.count(connection)
 
 
 def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Sealed]]:
@@ -156,25 +156,25 @@ def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Seale
     before it is given."""
     place = destination_keys.FIRST
     while True:
-        with found.reading() as session:
-            batch = destination_keys.after(session, place, BATCH, lock=writes)
+        with found.reading() as connection:
+            batch = destination_keys.after(connection, place, BATCH, lock=writes)
             if writes:
-                _store(session, ring, batch)
+                _store(connection, ring, batch)
         if not batch:
             return
         yield batch
         place = batch[-1].place
 
 
-def _store(session: Session, ring: Ring, batch: list[Sealed]) -> None:
+def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
     """Encrypt a batch anew; its transaction notes how many destinations that changed, if any."""
     renewed = [(one, key_rotation.resealed(ring, one)) for one in batch]
     changed = [new for one, new in renewed if new != one]
     for new in changed:
-        destination_keys.replace(session, new)
+        destination_keys.replace(connection, new)
     if changed:
         detail = {"destinations": len(changed)}
-        audit_log.note(session, Act(NO_TENANT, "secrets.resealed", None, detail))
+        audit_log.note(connection, Act(NO_TENANT, "secrets.resealed", None, detail))
 
 
 def _counted(ring: Ring, batch: list[Sealed]) -> Counter[str]:

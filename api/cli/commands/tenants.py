@@ -73,13 +73,15 @@ def create(slug: str, path: Path, as_json: bool, **caps: int | None) -> None:
 
 
 def _create(found: Service, slug: str, caps: dict[str, int]) -> dict[str, str]:
-    with found.reading() as session:
-        tenants.create(session, slug, WRITES_PER_MINUTE)
-        sides = tenants.change(session, slug, **caps) if caps else tenants.by_slug(session, slug)
-        keys = {mode: tenants.create_key(session, sides[mode], ["admin"]) for mode in MODES}
+    with found.reading() as connection:
+        tenants.create(connection, slug, WRITES_PER_MINUTE)
+        sides = (
+            tenants.change(connection, slug, **caps) if caps else tenants.by_slug(connection, slug)
+        )
+        keys = {mode: tenants.create_key(connection, sides[mode], ["admin"]) for mode in MODES}
         for mode, (key_id, _) in keys.items():
             detail = audit_log.told(caps) | {"key_id": str(key_id)}
-            audit_log.note(session, Act(sides[mode].id, "tenant.created", slug, detail))
+            audit_log.note(connection, Act(sides[mode].id, "tenant.created", slug, detail))
         return {f"{mode}_key": key for mode, (_, key) in keys.items()}
 
 
@@ -93,8 +95,8 @@ def list_(path: Path, as_json: bool) -> None:
     Example:
       unbroken tenant list
     """
-    with service(path) as found, found.reading() as session:
-        sides = [tenants.by_id(session, tenant_id) for tenant_id in tenants.all_ids(session)]
+    with service(path) as found, found.reading() as connection:
+        sides = [tenants.by_id(connection, tenant_id) for tenant_id in tenants.all_ids(connection)]
     rows = [_row(side) for side in sides if side.mode == "live"]
     output.show_rows(rows, _COLUMNS, as_json=as_json)
 
@@ -178,14 +180,14 @@ def enable(slug: str, path: Path, as_json: bool) -> None:
 
 def _change(path: Path, slug: str, **values: bool | int) -> dict[str, Any]:
     with service(path) as found:
-        with found.reading() as session:
-            sides = tenants.by_slug(session, slug)
-        with found.changing([side.id for side in sides.values()]) as session:
+        with found.reading() as connection:
+            sides = tenants.by_slug(connection, slug)
+        with found.changing([side.id for side in sides.values()]) as connection:
             for side in sides.values():  # each has a log of its own
                 audit_log.note(
-                    session, Act(side.id, "tenant.changed", slug, audit_log.told(values))
+                    connection, Act(side.id, "tenant.changed", slug, audit_log.told(values))
                 )
-            return _row(tenants.change(session, slug, **values)["live"])
+            return _row(tenants.change(connection, slug, **values)["live"])
 
 
 def _row(side: Tenant) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from api.cli.local.database import speaking_of_database
 from api.cli.local.up import read_settings
 from api.cli.program_name import program
 from models import db
-from models.db import Session, schema
+from models.db import Connection, schema
 from models.errors import NotFound, TenantExists
 from settings import Settings
 from workers.intake.client import Intake, Unavailable, open_intake
@@ -34,16 +34,16 @@ class Service:
     intake: Intake
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[Connection]:
         """A session for reading, and for adding what nobody has cached yet."""
-        with db.transaction(self.engine) as session:
-            yield session
+        with db.transaction(self.engine) as connection:
+            yield connection
 
     @contextmanager
-    def changing(self, tenant_ids: Sequence[int]) -> Iterator[Session]:
+    def changing(self, tenant_ids: Sequence[int]) -> Iterator[Connection]:
         """A session whose changes hold for the next write in every process."""
-        with self.intake.changing(tenant_ids), db.transaction(self.engine) as session:
-            yield session
+        with self.intake.changing(tenant_ids), db.transaction(self.engine) as connection:
+            yield connection
 
 
 @contextmanager
@@ -68,8 +68,8 @@ def service(path: Path) -> Iterator[Service]:
 
 
 def _check_schema(engine: db.Engine) -> None:
-    with db.reading(engine) as session:
-        if schema.revision(session) is None:
+    with db.reading(engine) as connection:
+        if schema.revision(connection) is None:
             raise CannotRun(f"the database is empty: run `{program()} migrate` first")
 
 

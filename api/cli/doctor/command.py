@@ -22,7 +22,7 @@ from api.cli.errors import CannotRun
 from api.cli.local.up import read_settings
 from api.cli.options import data_option, json_option
 from models import clock, db
-from models.db import DatabaseError, Session, schema, tenant_isolation
+from models.db import Connection, DatabaseError, schema, tenant_isolation
 from models.operator import diagnosis as facts
 from settings import Settings, variables
 from webhooks import egress, secrets
@@ -160,8 +160,8 @@ def _outside(before_us: int, theirs_us: int, after_us: int) -> float:
 
 def _postgres(settings: Settings, seen: Vitals | None) -> list[Finding]:
     try:
-        with _session(settings) as session:
-            return [well("postgres", "answers", "yes"), *_asked(session, settings, seen)]
+        with _connection(settings) as connection:
+            return [well("postgres", "answers", "yes"), *_asked(connection, settings, seen)]
     except ValueError:  # as above
         return [_away("postgres", "DATABASE_URL cannot be used")]
     except DatabaseError as error:
@@ -178,31 +178,31 @@ def _role(settings: Settings) -> Finding:
 
 
 @contextmanager
-def _session(settings: Settings) -> Iterator[Session]:
+def _connection(settings: Settings) -> Iterator[Connection]:
     engine = db.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
     try:
-        with db.reading(engine) as session:
-            yield session
+        with db.reading(engine) as connection:
+            yield connection
     finally:
         engine.dispose()
 
 
-def _asked(session: Session, settings: Settings, seen: Vitals | None) -> Iterator[Finding]:
-    yield from _server(session, settings)
-    revision = schema.revision(session)
+def _asked(connection: Connection, settings: Settings, seen: Vitals | None) -> Iterator[Finding]:
+    yield from _server(connection, settings)
+    revision = schema.revision(connection)
     yield diagnosis.schema(revision, schema.head())
     if revision != schema.head():
         return  # the tables may not be there to be asked
     tables = list(settings.retention_days)
     now, deliverers = clock.now(), None if seen is None else seen.deliverers
     questions: tuple[tuple[str, Callable[[], Finding | list[Finding]]], ...] = (
-        ("row-level security", lambda: diagnosis.guard(facts.guard(session))),
+        ("row-level security", lambda: diagnosis.guard(facts.guard(connection))),
         ("role of requests", lambda: _role(settings)),
-        ("partitions", lambda: diagnosis.partitions(_days(session, tables), now.date())),
-        ("stray rows", lambda: diagnosis.strays(facts.strays(session, tables))),
-        ("long transactions", lambda: _long(session)),
-        ("feed", lambda: diagnosis.feed(facts.tenants_ahead(session))),
-        ("backlog", lambda: diagnosis.backlog(facts.backlog(session, now), now, deliverers)),
+        ("partitions", lambda: diagnosis.partitions(_days(connection, tables), now.date())),
+        ("stray rows", lambda: diagnosis.strays(facts.strays(connection, tables))),
+        ("long transactions", lambda: _long(connection)),
+        ("feed", lambda: diagnosis.feed(facts.tenants_ahead(connection))),
+        ("backlog", lambda: diagnosis.backlog(facts.backlog(connection, now), now, deliverers)),
     )
     for check, ask in questions:
         yield from _answered(check, ask)
@@ -218,19 +218,19 @@ def _answered(check: str, ask: Callable[[], Finding | list[Finding]]) -> list[Fi
     return [found] if isinstance(found, Finding) else found
 
 
-def _server(session: Session, settings: Settings) -> list[Finding]:
+def _server(connection: Connection, settings: Settings) -> list[Finding]:
     before = clock.now_us()
-    seen = facts.server(session)
+    seen = facts.server(connection)
     skew = _outside(before, clock.to_us(seen.now), clock.now_us())
     return diagnosis.server(seen, skew, settings.api_connections + DIRECTORY_CONNECTIONS)
 
 
-def _days(session: Session, tables: list[str]) -> dict[str, Any]:
-    return {table: facts.days(session, table) for table in tables}
+def _days(connection: Connection, tables: list[str]) -> dict[str, Any]:
+    return {table: facts.days(connection, table) for table in tables}
 
 
-def _long(session: Session) -> Finding:
-    return diagnosis.long_transactions(facts.long_transactions(session, diagnosis.LONG_SECONDS))
+def _long(connection: Connection) -> Finding:
+    return diagnosis.long_transactions(facts.long_transactions(connection, diagnosis.LONG_SECONDS))
 
 
 def _reason(error: BaseException) -> str:

@@ -127,10 +127,10 @@ def is_ready(data: Data) -> bool:
 def ensure_database(data: Data) -> None:
     """Create the database of a new cluster."""
     engine = db.engine(url(data, "postgres"), timeout_ms=_DATABASE_TIMEOUT_MS, pool=1)
-    with db.reading(engine) as session:
-        known = session.exec_driver_sql("SELECT 1 FROM pg_database WHERE datname = 'unbroken'")
+    with db.reading(engine) as connection:
+        known = connection.exec_driver_sql("SELECT 1 FROM pg_database WHERE datname = 'unbroken'")
         if known.first() is None:
-            session.exec_driver_sql("CREATE DATABASE unbroken")
+            connection.exec_driver_sql("CREATE DATABASE unbroken")
     engine.dispose()
 
 

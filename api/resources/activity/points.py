@@ -253,8 +253,8 @@ DEDUCT = Kind(_LEDGER, PointsBody, _deduct)
 def participant_points(participant_id: str) -> Response:
     """What a participant has, ever had and has spent; nothing of one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
-    with reading() as session:
-        found = points.standing(session, tenant().id, participant_id)
+    with reading() as connection:
+        found = points.standing(connection, tenant().id, participant_id)
     return answer({"participant_id": participant_id, **as_points(found)})
 
 
@@ -274,8 +274,8 @@ def participant_transactions(participant_id: str) -> Response:
     page, size = page_window()
     kind, after = cursors.query_choice("kind", *KINDS), _place()
     wanted = points.Wanted(kind, size, (page - 1) * size, after)
-    with reading() as session:
-        found = points.page(session, (tenant().id, participant_id), wanted)
+    with reading() as connection:
+        found = points.page(connection, (tenant().id, participant_id), wanted)
     shown: TransactionPage = {
         "items": [_entry(one) for one in found.items],
         "total": found.total,

@@ -143,9 +143,9 @@ def participant_rewards(participant_id: str) -> Response:
     """What a participant has claimed, newest first; nothing of one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     page, size = page_window()
-    with reading() as session:
+    with reading() as connection:
         window = (size, (page - 1) * size)
-        found, total = redemptions.of_participant(session, (tenant().id, participant_id), window)
+        found, total = redemptions.of_participant(connection, (tenant().id, participant_id), window)
     items = [_entry(one) for one in found]
     return answer(ParticipantClaims(items=items, total=total, page=page, page_size=size))
 

@@ -162,9 +162,9 @@ def participant_tier(participant_id: str) -> Response:
     participant_id = participant_id_in_path(participant_id)
     found = profile.state(app_context().rows, tenant().id, participant_id, ("tier",))
     mine = placement(found.placed)
-    with reading() as session:
-        person = participants.find(session, tenant().id, participant_id)
-        history = tier_changes.history(session, tenant().id, person.id) if person else []
+    with reading() as connection:
+        person = participants.find(connection, tenant().id, participant_id)
+        history = tier_changes.history(connection, tenant().id, person.id) if person else []
     shown: ParticipantTier = {
         "participant_id": participant_id,
         "current_tier": as_tier(mine, found.points),

@@ -14,7 +14,7 @@ from api.resources.activity.redemptions import CLAIM
 from api.resources.activity.ticks import TICK
 from api.writes.status import DAY_US, Ledger
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.identity import participants, tenants
 from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections
@@ -53,11 +53,11 @@ class Trace:
     steps: list[Step]
 
 
-def follow(session: Session, intake: Intake, write_id: UUID) -> Trace | None:
+def follow(connection: Connection, intake: Intake, write_id: UUID) -> Trace | None:
     """What is known of a write; None when no tenant was given this id. Raises Unavailable."""
-    for tenant, ledger in _issuers(session, write_id):
+    for tenant, ledger in _issuers(connection, write_id):
         waiting = intake.queued(tenant.id, write_id)  # first: it may be applied meanwhile
-        status, steps = _ended(session, tenant, ledger, write_id)
+        status, steps = _ended(connection, tenant, ledger, write_id)
         if status is None and waiting is not None:
             status, steps = "queued", [_waits(waiting)]
         if status is None:
@@ -66,10 +66,10 @@ def follow(session: Session, intake: Intake, write_id: UUID) -> Trace | None:
     return None
 
 
-def _issuers(session: Session, write_id: UUID) -> Iterator[tuple[Tenant, Ledger]]:
+def _issuers(connection: Connection, write_id: UUID) -> Iterator[tuple[Tenant, Ledger]]:
     """Who was given this id, told by the tag in it (models/ids.py)."""
-    for tenant_id in tenants.all_ids(session):
-        tenant = tenants.by_id(session, tenant_id)
+    for tenant_id in tenants.all_ids(connection):
+        tenant = tenants.by_id(connection, tenant_id)
         for ledger in LEDGERS:
             if ids.is_issued(write_id, ledger.secret(tenant)):
                 yield tenant, ledger
@@ -94,17 +94,17 @@ def _missing(write_id: UUID, days: int) -> tuple[str, list[Step]]:
 
 
 def _ended(
-    session: Session, tenant: Tenant, ledger: Ledger, write_id: UUID
+    connection: Connection, tenant: Tenant, ledger: Ledger, write_id: UUID
 ) -> tuple[str | None, list[Step]]:
     """Where a write has ended, and what followed; None while it has not."""
-    found = ledger.find(session, tenant.id, write_id)
+    found = ledger.find(connection, tenant.id, write_id)
     if found is not None:
-        return "applied", list(_followed(session, tenant, write_id, found.answer()))
-    refused = rejections.find(session, tenant.id, write_id)
+        return "applied", list(_followed(connection, tenant, write_id, found.answer()))
+    refused = rejections.find(connection, tenant.id, write_id)
     if refused is not None:
         said = f"{refused.code}: {refused.detail}" if refused.detail else refused.code
         return "rejected", [Step("rejected", said)]
-    letter = dead_letters.find(session, tenant.id, write_id)
+    letter = dead_letters.find(connection, tenant.id, write_id)
     if letter is None:
         return None, []
     said = f"after {letter.tries} tries; unbroken dead-letters show {write_id}"
@@ -118,10 +118,10 @@ def _ended(
 
 
 def _followed(
-    session: Session, tenant: Tenant, write_id: UUID, answer: dict[str, Any]
+    connection: Connection, tenant: Tenant, write_id: UUID, answer: dict[str, Any]
 ) -> Iterator[Step]:
-    person = participants.find(session, tenant.id, str(answer.get("participant_id")))
-    told = trace.facts(session, (tenant.id, person.id), write_id) if person else []
+    person = participants.find(connection, tenant.id, str(answer.get("participant_id")))
+    told = trace.facts(connection, (tenant.id, person.id), write_id) if person else []
     yield Step("applied", _said(answer), _at(told[0].id) if told else None)
     for fact in told:
         said = f"{fact.type} {public_id(fact.id)}, the participant's number {fact.sequence}"
@@ -129,15 +129,15 @@ def _followed(
     if not told:
         yield Step("unknown", "no fact names it: it told nothing new, or its facts are past theirs")
     fact_ids = [fact.id for fact in told]
-    yield from sorted(_sent(session, tenant.id, fact_ids), key=_order)
+    yield from sorted(_sent(connection, tenant.id, fact_ids), key=_order)
 
 
-def _sent(session: Session, tenant_id: int, fact_ids: list[UUID]) -> Iterator[Step]:
-    for one in trace.attempts(session, tenant_id, fact_ids):
+def _sent(connection: Connection, tenant_id: int, fact_ids: list[UUID]) -> Iterator[Step]:
+    for one in trace.attempts(connection, tenant_id, fact_ids):
         what = one.error or str(one.status_code)
         said = f"{what} in {one.duration_ms} ms, number {one.number}, to {one.webhook_id}"
         yield Step("attempt", said, _at(one.id))
-    for each in trace.deliveries(session, tenant_id, fact_ids):
+    for each in trace.deliveries(connection, tenant_id, fact_ids):
         said = f"{each.status} after {each.attempts} attempts, to {each.webhook_id}"
         if each.status == "pending":
             said += f"; next at {clock.isoformat(each.next_attempt_at)}, or once it is well"

@@ -130,8 +130,8 @@ def list_badges() -> Response:
     """A page of the tenant's definitions in display order."""
     page, size = page_window()
     wanted = Filter(_category(), query_bool("is_active"))
-    with reading() as session:
-        found, total = badges.page(session, tenant().id, wanted, (size, (page - 1) * size))
+    with reading() as connection:
+        found, total = badges.page(connection, tenant().id, wanted, (size, (page - 1) * size))
     items = [_definition(badge) for badge in found]
     return answer(BadgePage(items=items, total=total, page=page, page_size=size))
 
@@ -157,10 +157,10 @@ def list_badges() -> Response:
 def create_badge() -> Response:
     """Create a definition."""
     new = body(NewBadge)
-    with unique_code("badge", new.code), changing() as session:
-        badge = badges.create(session, tenant().id, new.model_dump())
+    with unique_code("badge", new.code), changing() as connection:
+        badge = badges.create(connection, tenant().id, new.model_dump())
         given = new.model_dump(exclude_unset=True)
-        audit_log.note(session, "badge.created", badge.code, **audit_log.told(given))
+        audit_log.note(connection, "badge.created", badge.code, **audit_log.told(given))
     return answer(_definition(badge), 201)
 
 
@@ -210,19 +210,19 @@ def _category() -> str | None:
 def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
     _badge(badge_id)  # whoever has no such badge makes nobody read anything afresh
     try:
-        with changing() as session:
-            badge = badges.revise(session, tenant().id, badge_id, values)
+        with changing() as connection:
+            badge = badges.revise(connection, tenant().id, badge_id, values)
             action = audit_log.changed("badge", values)
-            audit_log.note(session, action, badge.code, **audit_log.told(values))
+            audit_log.note(connection, action, badge.code, **audit_log.told(values))
             return badge
     except NotFound:
         raise not_found("badge", str(badge_id)) from None
 
 
 def _badge(badge_id: UUID) -> Badge:
-    with reading() as session:
+    with reading() as connection:
         try:
-            return badges.by_id(session, tenant().id, badge_id)
+            return badges.by_id(connection, tenant().id, badge_id)
         except NotFound:
             raise not_found("badge", str(badge_id)) from None
 
@@ -299,9 +299,9 @@ def participant_badges(participant_id: str) -> Response:
     """Every badge with whether it was earned; of one never seen none was (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     codes, earned_only = _codes(), query_bool("earned_only") or False
-    with reading() as session:
+    with reading() as connection:
         key = (tenant().id, participant_id)
-        found = badges.of_participant(session, key, codes, earned_only=earned_only)
+        found = badges.of_participant(connection, key, codes, earned_only=earned_only)
     entries = [_entry(one) for one in found]
     return answer(
         ParticipantBadges(

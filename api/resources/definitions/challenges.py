@@ -23,7 +23,7 @@ from api.resources.definitions.crud import (
     tenant_shown,
 )
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.definitions import challenges
 from models.definitions.challenges import Challenge
 
@@ -127,9 +127,9 @@ def list_challenges() -> Response:
     """A page of the tenant's challenges by code."""
     page, size = page_window()
     is_active = query_bool("is_active")
-    with reading() as session:
+    with reading() as connection:
         window = (size, (page - 1) * size)
-        found, total = challenges.definitions.page(session, tenant().id, is_active, window)
+        found, total = challenges.definitions.page(connection, tenant().id, is_active, window)
     items = [_definition(one) for one in found]
     return answer(ChallengePage(items=items, total=total, page=page, page_size=size))
 
@@ -158,9 +158,9 @@ def create_challenge() -> Response:
     check_window(new)
     values = new.model_dump()
     values["objective"] = new.objective.model_dump(exclude_none=True)
-    with _CHALLENGES.creating(new.code, new.model_dump(exclude_unset=True)) as session:
-        _check_codes(session, values)
-        challenge = challenges.definitions.create(session, tenant().id, values)
+    with _CHALLENGES.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
+        _check_codes(connection, values)
+        challenge = challenges.definitions.create(connection, tenant().id, values)
     return answer(_definition(challenge), 201)
 
 
@@ -187,9 +187,9 @@ def change_challenge(challenge_id: str) -> Response:
     before = _CHALLENGES.find(challenge_id)
     values = body(ChallengeChange).model_dump(exclude_unset=True)
     check_window_change(before, values)
-    with _CHALLENGES.revising(before, values) as session:
-        _check_codes(session, values)
-        revised = challenges.definitions.revise(session, tenant().id, before.id, values)
+    with _CHALLENGES.revising(before, values) as connection:
+        _check_codes(connection, values)
+        revised = challenges.definitions.revise(connection, tenant().id, before.id, values)
     return answer(_definition(revised))
 
 
@@ -202,14 +202,14 @@ def deactivate_challenge(challenge_id: str) -> Response:
     return answer(Message(message="Challenge deactivated"))
 
 
-def _check_codes(session: Session, values: dict[str, Any]) -> None:
+def _check_codes(connection: Connection, values: dict[str, Any]) -> None:
     """422 for a code of nothing active: nothing would ever count, or the prize never be given."""
     objective = values.get("objective") or {}
     if "streak_code" in objective:
-        active_streak(session, "objective.streak_code", objective["streak_code"])
+        active_streak(connection, "objective.streak_code", objective["streak_code"])
     places = enumerate(objective.get("badge_codes") or ())
     counted = {f"objective.badge_codes.{place}": code for place, code in places}
-    active_badges(session, counted | {"badge_code": values.get("badge_code")})
+    active_badges(connection, counted | {"badge_code": values.get("badge_code")})
 
 
 def _definition(one: Challenge) -> ChallengeDefinition:

@@ -18,7 +18,7 @@ from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
 from api.resources.operator import audit_log
 from models import ids
-from models.db import Session
+from models.db import Connection
 from models.definitions import badges
 from models.definitions.base import Definitions
 from models.errors import CodeTaken, NotFound
@@ -26,14 +26,14 @@ from models.streaks import states
 
 
 @contextmanager
-def changing() -> Iterator[Session]:
+def changing() -> Iterator[Connection]:
     """A transaction that changes the tenant's configuration: it holds for the next write, in every
     process, and for whatever this key asks of this one next. Raises Unavailable when Redis does not
     answer: then nothing was changed."""
     mine = [tenant().id]
     try:
-        with app_context().intake.changing(mine), transaction() as session:
-            yield session
+        with app_context().intake.changing(mine), transaction() as connection:
+            yield connection
     finally:
         app_context().directory.forget(g.key)
 
@@ -84,42 +84,42 @@ class Managed(Generic[D]):
     def find(self, text: str) -> D:
         """The one that a path names; 404."""
         number = uuid_in_path(self.noun, text)
-        with reading() as session:
+        with reading() as connection:
             try:
-                return self.definitions.by_id(session, tenant().id, number)
+                return self.definitions.by_id(connection, tenant().id, number)
             except NotFound:
                 raise not_found(self.noun, text) from None
 
     @contextmanager
-    def creating(self, code: str, given: Mapping[str, Any]) -> Iterator[Session]:
+    def creating(self, code: str, given: Mapping[str, Any]) -> Iterator[Connection]:
         """A transaction that creates one, and says so in the audit log."""
-        with unique_code(self.noun, code), changing() as session:
-            yield session
-            audit_log.note(session, f"{self.noun}.created", code, **audit_log.told(given))
+        with unique_code(self.noun, code), changing() as connection:
+            yield connection
+            audit_log.note(connection, f"{self.noun}.created", code, **audit_log.told(given))
 
     @contextmanager
-    def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Session]:
+    def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Connection]:
         """A transaction that changes one, and says so in the audit log."""
         some_fields(values)
-        with changing() as session:
-            yield session
+        with changing() as connection:
+            yield connection
             action = audit_log.changed(self.noun, values)
-            audit_log.note(session, action, definition.code, **audit_log.told(values))
+            audit_log.note(connection, action, definition.code, **audit_log.told(values))
 
     def change(self, text: str, values: Mapping[str, Any]) -> D:
         """Change the one that a path names; 404, 400."""
         found = self.find(text)  # whoever has no such thing makes nobody read anything afresh
-        with self.revising(found, values) as session:
-            return self.definitions.revise(session, tenant().id, found.id, values)
+        with self.revising(found, values) as connection:
+            return self.definitions.revise(connection, tenant().id, found.id, values)
 
 
-def active_badges(session: Session, named: Mapping[str, str | None]) -> None:
+def active_badges(connection: Connection, named: Mapping[str, str | None]) -> None:
     """422 for fields that name a badge which cannot be awarded: unknown, or deactivated.
 
     The badges stay locked until the transaction ends, so that none is deactivated meanwhile.
     """
     codes = {code for code in named.values() if code is not None}
-    active = badges.hold_active(session, tenant().id, codes)
+    active = badges.hold_active(connection, tenant().id, codes)
     text = "must be the code of an active badge: create or activate it first, or leave it out"
     wrong = [
         FieldError(field, "unknown_badge", text)
@@ -130,9 +130,9 @@ def active_badges(session: Session, named: Mapping[str, str | None]) -> None:
         raise invalid(*wrong)
 
 
-def active_streak(session: Session, field: str, code: str) -> None:
+def active_streak(connection: Connection, field: str, code: str) -> None:
     """422 for a field that names a streak which cannot be ticked: unknown, or deactivated."""
-    if not states.hold_active(session, tenant().id, code):
+    if not states.hold_active(connection, tenant().id, code):
         text = "must be the code of an active streak: create or activate it first"
         raise invalid_field(field, "unknown_streak", text)
 

@@ -101,9 +101,9 @@ def list_leaderboards() -> Response:
     """A page of the tenant's leaderboards by code."""
     page, size = page_window()
     is_active = query_bool("is_active")
-    with reading() as session:
+    with reading() as connection:
         window = (size, (page - 1) * size)
-        found, total = definitions.definitions.page(session, tenant().id, is_active, window)
+        found, total = definitions.definitions.page(connection, tenant().id, is_active, window)
     items = [_definition(one) for one in found]
     return answer(LeaderboardPage(items=items, total=total, page=page, page_size=size))
 
@@ -128,8 +128,8 @@ def create_leaderboard() -> Response:
     new = body(NewLeaderboard)
     _check_metric(new)
     try:
-        with _LEADERBOARDS.creating(new.code, new.model_dump(exclude_unset=True)) as session:
-            board = definitions.create(session, tenant().id, new.model_dump())
+        with _LEADERBOARDS.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
+            board = definitions.create(connection, tenant().id, new.model_dump())
     except TooMany:
         raise _limit_reached() from None
     return answer(_definition(board), 201)
@@ -161,8 +161,8 @@ def change_leaderboard(leaderboard_id: str) -> Response:
     board = _LEADERBOARDS.find(leaderboard_id)
     values = body(LeaderboardChange).model_dump(exclude_unset=True)
     try:
-        with _LEADERBOARDS.revising(board, values) as session:
-            revised = definitions.revise(session, board, values)
+        with _LEADERBOARDS.revising(board, values) as connection:
+            revised = definitions.revise(connection, board, values)
     except TooMany:
         raise _limit_reached() from None
     return answer(_definition(revised))
@@ -185,9 +185,9 @@ def _check_metric(new: NewLeaderboard) -> None:
     if new.metric == "streak":
         if new.streak_code is None:
             raise invalid(FieldError(field, "missing", "must be given for a streak"))
-        with reading() as session:
+        with reading() as connection:
             try:
-                states.by_code(session, tenant().id, new.streak_code)
+                states.by_code(connection, tenant().id, new.streak_code)
             except NotFound:
                 text = "must be a streak's code"
                 raise invalid(FieldError(field, "unknown_streak", text)) from None
@@ -268,9 +268,9 @@ def leaderboard_top(leaderboard_code: str) -> Response:
     """The best of the window, who came there first before those of equal score."""
     limit = query_int("limit", 20, 1, TOP_MAX)
     board = _board(leaderboard_code)
-    with reading() as session:
-        found = definitions.top(session, board, limit)
-        followed = definitions.followed(session, board)
+    with reading() as connection:
+        found = definitions.top(connection, board, limit)
+        followed = definitions.followed(connection, board)
     shown: LeaderboardTop = {
         "leaderboard_code": board.code,
         "name": board.name,
@@ -294,10 +294,10 @@ def leaderboard_rank(leaderboard_code: str, participant_id: str) -> Response:
     """Where one participant is, and how many of a hundred are behind."""
     participant_id = participant_id_in_path(participant_id)
     board = _board(leaderboard_code)
-    with reading() as session:
-        score = definitions.score_of(session, board, participant_id)
-        rank = definitions.rank(session, board, score) if score else None
-        total = definitions.followed(session, board).total
+    with reading() as connection:
+        score = definitions.score_of(connection, board, participant_id)
+        rank = definitions.rank(connection, board, score) if score else None
+        total = definitions.followed(connection, board).total
     shown: LeaderboardRank = {
         "leaderboard_code": board.code,
         "participant_id": participant_id,
@@ -310,9 +310,9 @@ def leaderboard_rank(leaderboard_code: str, participant_id: str) -> Response:
 
 
 def _board(code: str) -> Leaderboard:
-    with reading() as session:
+    with reading() as connection:
         try:
-            return definitions.by_code(session, tenant().id, code)
+            return definitions.by_code(connection, tenant().id, code)
         except NotFound:
             raise not_found("leaderboard", code) from None
 

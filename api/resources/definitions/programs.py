@@ -69,9 +69,9 @@ class ProgramPage(TypedDict):
 def list_programs() -> Response:
     """A page of the tenant's programs, oldest first."""
     page, size = page_window()
-    with reading() as session:
+    with reading() as connection:
         found, total = programs.page(
-            session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
+            connection, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
         )
     items = [_as_json(program) for program in found]
     return answer(ProgramPage(items=items, total=total, page=page, page_size=size))
@@ -88,10 +88,10 @@ def list_programs() -> Response:
 def create_program() -> Response:
     """Create a program."""
     new = body(NewProgram)
-    with transaction() as session:
-        program = programs.create(session, tenant().id, new.model_dump())
+    with transaction() as connection:
+        program = programs.create(connection, tenant().id, new.model_dump())
         given = new.model_dump(exclude_unset=True)
-        audit_log.note(session, "program.created", str(program.id), **audit_log.told(given))
+        audit_log.note(connection, "program.created", str(program.id), **audit_log.told(given))
     return answer(_as_json(program), 201)
 
 
@@ -102,8 +102,8 @@ def get_program(program_id: str) -> Response:
     """One program."""
     number = uuid_in_path("program", program_id)
     try:
-        with reading() as session:
-            return answer(_as_json(programs.by_id(session, tenant().id, number)))
+        with reading() as connection:
+            return answer(_as_json(programs.by_id(connection, tenant().id, number)))
     except NotFound:
         raise not_found("program", program_id) from None
 
@@ -136,10 +136,10 @@ def deactivate_program(program_id: str) -> Response:
 def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
     number = uuid_in_path("program", program_id)
     try:
-        with transaction() as session:
-            program = programs.change(session, tenant().id, number, values)
+        with transaction() as connection:
+            program = programs.change(connection, tenant().id, number, values)
             action = audit_log.changed("program", values)
-            audit_log.note(session, action, str(number), **audit_log.told(values))
+            audit_log.note(connection, action, str(number), **audit_log.told(values))
             return program
     except NotFound:
         raise not_found("program", program_id) from None

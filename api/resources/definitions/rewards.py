@@ -111,10 +111,10 @@ def list_rewards() -> Response:
     """A page of the tenant's rewards by code."""
     page, size = page_window()
     is_active = query_bool("is_active")
-    with reading() as session:
+    with reading() as connection:
         window = (size, (page - 1) * size)
-        found, total = rewards.definitions.page(session, tenant().id, is_active, window)
-        stocks = rewards.stocks(session, tenant().id, [one.id for one in found])
+        found, total = rewards.definitions.page(connection, tenant().id, is_active, window)
+        stocks = rewards.stocks(connection, tenant().id, [one.id for one in found])
     items = [_definition(one, stocks.get(one.id, _NO_STOCK)) for one in found]
     return answer(RewardPage(items=items, total=total, page=page, page_size=size))
 
@@ -142,9 +142,9 @@ def create_reward() -> Response:
     check_window(new)
     values = new.model_dump()
     stock = values.pop("stock")
-    with _REWARDS.creating(new.code, new.model_dump(exclude_unset=True)) as session:
-        reward = rewards.definitions.create(session, tenant().id, values)
-        rewards.set_stock(session, tenant().id, reward.id, stock)
+    with _REWARDS.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
+        reward = rewards.definitions.create(connection, tenant().id, values)
+        rewards.set_stock(connection, tenant().id, reward.id, stock)
     return answer(_definition(reward, Stock(stock, 0)), 201)
 
 
@@ -190,15 +190,15 @@ def deactivate_reward(reward_id: str) -> Response:
 
 def _change(before: Reward, given: Mapping[str, Any]) -> Reward:
     values = {name: value for name, value in given.items() if name != "stock"}
-    with _REWARDS.revising(before, given) as session:
+    with _REWARDS.revising(before, given) as connection:
         if "stock" in given:
-            rewards.set_stock(session, tenant().id, before.id, given["stock"])
-        return rewards.definitions.revise(session, tenant().id, before.id, values)
+            rewards.set_stock(connection, tenant().id, before.id, given["stock"])
+        return rewards.definitions.revise(connection, tenant().id, before.id, values)
 
 
 def _stock(reward_id: UUID) -> Stock:
-    with reading() as session:
-        return rewards.stocks(session, tenant().id, [reward_id]).get(reward_id, _NO_STOCK)
+    with reading() as connection:
+        return rewards.stocks(connection, tenant().id, [reward_id]).get(reward_id, _NO_STOCK)
 
 
 def _definition(reward: Reward, stock: Stock) -> RewardDefinition:
@@ -268,10 +268,10 @@ def available_rewards() -> Response:
     """The active rewards whose window is open, by code."""
     page, size = page_window()
     kind = _type_in_query()
-    with reading() as session:
+    with reading() as connection:
         window = (size, (page - 1) * size)
-        found, total = rewards.open_now(session, tenant().id, kind, window)
-        stocks = rewards.stocks(session, tenant().id, [one.id for one in found])
+        found, total = rewards.open_now(connection, tenant().id, kind, window)
+        stocks = rewards.stocks(connection, tenant().id, [one.id for one in found])
     shown = _available(found, stocks)
     return answer(AvailableRewards(rewards=shown, total=total, page=page, page_size=size))
 

@@ -18,7 +18,7 @@ from api.input.validation import Body, Code, Fixed, Name, Text, body, page_windo
 from api.resources.definitions.crud import active_badges, changing, some_fields, unique_code
 from api.resources.operator import audit_log
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.errors import NotFound
 from models.rules.periods import Kind
 from models.streaks import states
@@ -138,9 +138,9 @@ def _both(
 def list_streaks() -> Response:
     """A page of the tenant's definitions."""
     page, size = page_window()
-    with reading() as session:
+    with reading() as connection:
         found, total = states.page(
-            session, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
+            connection, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
         )
     items = [_definition(streak) for streak in found]
     return answer({"items": items, "total": total, "page": page, "page_size": size})
@@ -165,11 +165,11 @@ def create_streak() -> Response:
     new = body(NewStreak)
     values = new.model_dump()
     _mark_recorded(values["milestones"], ())
-    with unique_code("streak", new.code), changing() as session:
-        _check_badges(session, values["milestones"])
-        streak = states.create(session, tenant().id, values)
+    with unique_code("streak", new.code), changing() as connection:
+        _check_badges(connection, values["milestones"])
+        streak = states.create(connection, tenant().id, values)
         given = new.model_dump(exclude_unset=True)
-        audit_log.note(session, "streak.created", streak.code, **audit_log.told(given))
+        audit_log.note(connection, "streak.created", streak.code, **audit_log.told(given))
     return answer(_definition(streak), 201)
 
 
@@ -214,19 +214,19 @@ def _change(code: str, values: dict[str, Any]) -> Streak:
         values = values | {"milestones": [dict(one) for one in values["milestones"]]}
         _mark_recorded(values["milestones"], before.milestones)
     try:
-        with changing() as session:
-            _check_badges(session, values.get("milestones", ()))
-            revised = states.revise(session, tenant().id, code, values)
-            audit_log.note(session, audit_log.changed("streak", values), code, **given)
+        with changing() as connection:
+            _check_badges(connection, values.get("milestones", ()))
+            revised = states.revise(connection, tenant().id, code, values)
+            audit_log.note(connection, audit_log.changed("streak", values), code, **given)
             return revised
     except NotFound:
         raise not_found("streak", code) from None
 
 
-def _check_badges(session: Session, milestones: Iterable[dict[str, Any]]) -> None:
+def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) -> None:
     """422 for a badge that there is none of to award: reaching the count would give nothing."""
     active_badges(
-        session,
+        connection,
         {
             f"milestones.{place}.badge_code": one["badge_code"]
             for place, one in enumerate(milestones)
@@ -244,9 +244,9 @@ def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, A
 
 def streak_in_path(code: str) -> Streak:
     """The definition in a path, active or not; 404."""
-    with reading() as session:
+    with reading() as connection:
         try:
-            return states.by_code(session, tenant().id, code)
+            return states.by_code(connection, tenant().id, code)
         except NotFound:
             raise not_found("streak", code) from None
 

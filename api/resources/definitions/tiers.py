@@ -102,9 +102,9 @@ def list_tiers() -> Response:
     """A page of the tenant's tiers, lowest level first."""
     page, size = page_window()
     is_active = query_bool("is_active")
-    with reading() as session:
+    with reading() as connection:
         window = (size, (page - 1) * size)
-        found, total = tier_changes.definitions.page(session, tenant().id, is_active, window)
+        found, total = tier_changes.definitions.page(connection, tenant().id, is_active, window)
     items = [_definition(one) for one in found]
     return answer(TierPage(items=items, total=total, page=page, page_size=size))
 
@@ -131,8 +131,8 @@ def create_tier() -> Response:
     values = _values(new.model_dump())
     _check(values["award_type"], values["min_points"])
     try:
-        with _TIERS.creating(new.code, new.model_dump(exclude_unset=True)) as session:
-            tier = tier_changes.definitions.create(session, tenant().id, values)
+        with _TIERS.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
+            tier = tier_changes.definitions.create(connection, tenant().id, values)
     except LevelTaken:
         raise _level_taken(new.level) from None
     return answer(_definition(tier), 201)

@@ -19,7 +19,7 @@ from api.http.tenant_session import reading
 from api.input.field_messages import ACTION, PRINTABLE, checked
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.delivery.delivery_log import START, Span
 from models.operator import audit_log
 from models.operator.audit_log import Act, Actor, Line, Wanted
@@ -34,11 +34,11 @@ _ACTION: TypeAdapter[str] = TypeAdapter(_Action)
 _TARGET: TypeAdapter[str] = TypeAdapter(_Target)
 
 
-def note(session: Session, action: str, target: str | None = None, **detail: Any) -> None:
+def note(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
     """Write down, in the transaction of a change, that the key that asks made it."""
     who = principal()
     audit_log.note(
-        session,
+        connection,
         Act(
             tenant_id=who.tenant.id,
             action=action,
@@ -94,8 +94,8 @@ def list_audit_log() -> Response:
     here is a secret or names a participant.
     """
     wanted = _wanted()
-    with reading() as session:
-        found, place = audit_log.page(session, wanted)
+    with reading() as connection:
+        found, place = audit_log.page(connection, wanted)
     return answer(_page(found, place))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import UNKNOWN_TENANT, DeadLetter, Wanted
 from workers.intake.client import Intake, IntakeError, Message, Unreadable, decode
@@ -26,7 +26,7 @@ class Settled(Exception):
         self.status = status
 
 
-def replay(session: Session, intake: Intake, letter: DeadLetter) -> DeadLetter:
+def replay(connection: Connection, intake: Intake, letter: DeadLetter) -> DeadLetter:
     """Append a letter's write once more and mark the letter; the same again does no harm.
 
     1. The caller has locked the letter: who would bury it anew, or discard it, waits. That is why
@@ -44,18 +44,18 @@ def replay(session: Session, intake: Intake, letter: DeadLetter) -> DeadLetter:
     if tenant_id == UNKNOWN_TENANT:
         tenant_id = message.tenant_id
     intake.resubmit(tenant_id, letter.message.encode())
-    return dead_letters.settle(session, letter, "replayed", clock.now())
+    return dead_letters.settle(connection, letter, "replayed", clock.now())
 
 
-def replay_some(session: Session, intake: Intake, wanted: Wanted) -> list[DeadLetter]:
+def replay_some(connection: Connection, intake: Intake, wanted: Wanted) -> list[DeadLetter]:
     """Replay the oldest ones that are dead; those that cannot be read are passed over.
 
     Ends where the intake refuses; raises Unavailable or Full when it refuses the first.
     """
     done: list[DeadLetter] = []
-    for letter in dead_letters.lock_some(session, replace(wanted, status="dead")):
+    for letter in dead_letters.lock_some(connection, replace(wanted, status="dead")):
         try:
-            done.append(replay(session, intake, letter))
+            done.append(replay(connection, intake, letter))
         except Unreadable:
             continue
         except IntakeError:
@@ -65,7 +65,7 @@ def replay_some(session: Session, intake: Intake, wanted: Wanted) -> list[DeadLe
     return done
 
 
-def discard(session: Session, letter: DeadLetter) -> DeadLetter:
+def discard(connection: Connection, letter: DeadLetter) -> DeadLetter:
     """Give a letter that is locked up: it is kept, and never tried again.
 
     Raises Settled when it was replayed: what is on its way cannot be called back.
@@ -74,7 +74,7 @@ def discard(session: Session, letter: DeadLetter) -> DeadLetter:
         raise Settled(letter.status)
     if letter.status == "discarded":
         return letter
-    return dead_letters.settle(session, letter, "discarded", clock.now())
+    return dead_letters.settle(connection, letter, "discarded", clock.now())
 
 
 def message_of(letter: DeadLetter) -> Message | None:

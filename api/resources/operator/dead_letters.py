@@ -25,7 +25,7 @@ from api.resources.operator import dead_letter_actions
 from api.resources.operator.audit_log import note
 from api.resources.operator.dead_letter_actions import REPLAYED_MAX, RESTING, Settled
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.errors import NotFound
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import STATUSES, DeadLetter, Status, Wanted
@@ -134,8 +134,8 @@ def list_dead_letters() -> Response:
         kind=cursors.query_choice("kind", *KINDS),
         participant_id=cursors.query_participant(),
     )
-    with reading() as session:
-        found = dead_letters.page(session, wanted)
+    with reading() as connection:
+        found = dead_letters.page(connection, wanted)
     shown = found[:limit]
     cursor = cursors.encode(shown[-1].id.bytes) if len(found) > limit else None
     return answer({"items": [_entry(one) for one in shown], "next_cursor": cursor})
@@ -153,19 +153,19 @@ def get_dead_letter(dead_letter_id: str) -> Response:
     if dead_letter_id == "replay":  # the path of replaying them all, not the name of one
         raise MethodNotAllowed(["OPTIONS", "POST"])
     number = uuid_in_path("dead_letter", dead_letter_id)
-    with reading() as session:
-        letter = dead_letters.find(session, tenant().id, number)
+    with reading() as connection:
+        letter = dead_letters.find(connection, tenant().id, number)
     if letter is None:
         raise not_found("dead_letter", dead_letter_id)
     return answer(_detail(letter))
 
 
-def of_participant(session: Session, participant_id: str) -> Iterator[DeadLetterDetail]:
+def of_participant(connection: Connection, participant_id: str) -> Iterator[DeadLetterDetail]:
     """Every dead letter of one participant, newest first, a page at a time."""
     after = None
     while True:
         wanted = Wanted(PAGE_SIZE_MAX, [tenant().id], after, participant_id=participant_id)
-        found = dead_letters.page(session, wanted)
+        found = dead_letters.page(connection, wanted)
         yield from map(_detail, found)
         if len(found) < PAGE_SIZE_MAX:
             return
@@ -185,9 +185,9 @@ def of_participant(session: Session, participant_id: str) -> Iterator[DeadLetter
 def replay_dead_letter(dead_letter_id: str) -> Response:
     """Have a write tried once more, when its cause is mended. It is applied once, however often
     this is called; when every try fails, it is dead again. `GET /ticks/{id}` tells."""
-    with _held(dead_letter_id) as (session, letter):
-        replayed = dead_letter_actions.replay(session, app_context().intake, letter)
-        note(session, "dead_letter.replayed", str(letter.id))
+    with _held(dead_letter_id) as (connection, letter):
+        replayed = dead_letter_actions.replay(connection, app_context().intake, letter)
+        note(connection, "dead_letter.replayed", str(letter.id))
     return answer(_entry(replayed), 202)
 
 
@@ -210,11 +210,11 @@ def replay_dead_letters() -> Response:
         kind=given.kind,
         participant_id=given.participant_id,
     )
-    with transaction() as session:
-        done = dead_letter_actions.replay_some(session, app_context().intake, wanted)
+    with transaction() as connection:
+        done = dead_letter_actions.replay_some(connection, app_context().intake, wanted)
         for letter in done:
-            note(session, "dead_letter.replayed", str(letter.id))
-        left = dead_letters.count(session, wanted)
+            note(connection, "dead_letter.replayed", str(letter.id))
+        left = dead_letters.count(connection, wanted)
     return answer({"replayed": len(done), "left": left}, 202)
 
 
@@ -227,20 +227,20 @@ def replay_dead_letters() -> Response:
 @require_admin
 def discard_dead_letter(dead_letter_id: str) -> Response:
     """Give a write up: it is kept to be looked at, and never tried again."""
-    with _held(dead_letter_id) as (session, letter):
-        discarded = dead_letter_actions.discard(session, letter)
+    with _held(dead_letter_id) as (connection, letter):
+        discarded = dead_letter_actions.discard(connection, letter)
         if letter.status != "discarded":
-            note(session, "dead_letter.discarded", str(letter.id))
+            note(connection, "dead_letter.discarded", str(letter.id))
     return answer(_entry(discarded))
 
 
 @contextmanager
-def _held(dead_letter_id: str) -> Iterator[tuple[Session, DeadLetter]]:
+def _held(dead_letter_id: str) -> Iterator[tuple[Connection, DeadLetter]]:
     """The dead letter in a path, locked in a transaction; its errors become problems."""
     number = uuid_in_path("dead_letter", dead_letter_id)
     try:
-        with transaction() as session:
-            yield session, dead_letters.lock(session, tenant().id, number)
+        with transaction() as connection:
+            yield connection, dead_letters.lock(connection, tenant().id, number)
     except NotFound:
         raise not_found("dead_letter", dead_letter_id) from None
     except Settled as error:

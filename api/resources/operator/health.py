@@ -96,8 +96,8 @@ def _redis() -> Literal["ok", "unavailable"]:
 
 def _postgres() -> Postgres:
     try:
-        with reading(app_context().engine) as session:
-            if not schema.is_enough(session):
+        with reading(app_context().engine) as connection:
+            if not schema.is_enough(connection):
                 return "migrations missing"
         return (
             "ok" if tenant_isolation.is_role_taken(app_context().rows) else "tenant role not taken"

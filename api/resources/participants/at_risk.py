@@ -80,12 +80,12 @@ def streaks_at_risk(code: str) -> Response:
         limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
         after=_after(),
     )
-    with reading() as session:
+    with reading() as connection:
         try:
-            streak = states.by_code(session, tenant().id, code)
+            streak = states.by_code(connection, tenant().id, code)
         except NotFound:
             raise not_found("streak", code) from None
-        found, place = at_risk.page(session, streak, wanted) if streak.is_active else ([], None)
+        found, place = at_risk.page(connection, streak, wanted) if streak.is_active else ([], None)
     items = [_item(streak, one) for one in found]
     return answer({"items": items, "next_cursor": None if place is None else _cursor(place)})
 

@@ -51,8 +51,8 @@ class ParticipantChallenges(TypedDict):
 def participant_challenges(participant_id: str) -> Response:
     """Those that count now, and those begun or completed; of one never seen none has begun."""
     participant_id = participant_id_in_path(participant_id)
-    with reading() as session:
-        found = challenges.of_participant(session, tenant().id, participant_id)
+    with reading() as connection:
+        found = challenges.of_participant(connection, tenant().id, participant_id)
     entries = [_entry(one) for one in found]
     statuses = [one["status"] for one in entries]
     shown: ParticipantChallenges = {

@@ -18,7 +18,7 @@ from api.http.tenant_session import transaction
 from api.input.validation import participant_id_in_path
 from api.resources.operator import audit_log
 from models import clock
-from models.db import Session, is_contended
+from models.db import Connection, is_contended
 from models.identity.tenants import Tenant
 from models.people import erasure
 from models.people.erasure import Erased
@@ -56,8 +56,8 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
     try:
         for _ in range(TRIES_MAX):
             try:
-                with transaction() as session:
-                    return _erase_once(session, mine, participant_id)
+                with transaction() as connection:
+                    return _erase_once(connection, mine, participant_id)
             except Exception as error:
                 if not is_contended(error):
                     raise
@@ -66,10 +66,10 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
         _erasing.release()
 
 
-def _erase_once(session: Session, mine: Tenant, participant_id: str) -> Erased:
-    erased = erasure.erase(session, mine, participant_id)
+def _erase_once(connection: Connection, mine: Tenant, participant_id: str) -> Erased:
+    erased = erasure.erase(connection, mine, participant_id)
     if erased.was_known:
-        audit_log.note(session, "participant.erased")  # whom, nobody shall know any more
+        audit_log.note(connection, "participant.erased")  # whom, nobody shall know any more
     return erased
 
 

@@ -33,7 +33,7 @@ from api.resources.participants.import_bodies import (
 )
 from api.writes import batch
 from api.writes.batch import ItemError
-from models.db import Session, is_contended
+from models.db import Connection, is_contended
 from models.identity.tenants import Tenant
 from models.people import imports, profile_imports
 from models.people.imports import Refusal, Result
@@ -68,7 +68,7 @@ class Import:
     name: str  # of the list in the body
     action: str  # in the audit log
     body: type[Body]
-    write: Callable[[Session, Tenant, Sequence[Any]], list[Result]]
+    write: Callable[[Connection, Tenant, Sequence[Any]], list[Result]]
 
 
 PARTICIPANTS = Import(
@@ -193,11 +193,11 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
     mine = current_tenant()
     for _ in range(TRIES_MAX):
         try:
-            with transaction() as session:
-                results = kind.write(session, mine, rows)
+            with transaction() as connection:
+                results = kind.write(connection, mine, rows)
                 if imported := results.count("imported"):
                     audit_log.note(
-                        session, kind.action, rows=imported
+                        connection, kind.action, rows=imported
                     )  # whose, the log does not say
         except Exception as error:
             if not is_contended(error):

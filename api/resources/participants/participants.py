@@ -88,8 +88,8 @@ def create_participant() -> Response:
     """Create a participant, or change what is given of it; always 201."""
     given = body(ParticipantBody).model_dump(exclude_unset=True)
     participant_id, mine = given.pop("participant_id"), current_tenant()
-    with transaction() as session:
-        written = profile.upsert(session, mine, participant_id, given)
+    with transaction() as connection:
+        written = profile.upsert(connection, mine, participant_id, given)
     if written is None:
         raise rejected("participant_inactive", participant_id)
     return answer(as_profile(written[0]), 201)
@@ -142,9 +142,9 @@ def change_participant(participant_id: str) -> Response:
     change = {} if has_no_body() else _change()
     some_fields(change)
     mine = current_tenant()
-    with transaction() as session:
-        found = profile.change(session, mine.id, participant_id, change)
-        is_known = found or profile.status(session, mine.id, participant_id)
+    with transaction() as connection:
+        found = profile.change(connection, mine.id, participant_id, change)
+        is_known = found or profile.status(connection, mine.id, participant_id)
     if found:
         return answer(as_profile(found))
     if is_known:

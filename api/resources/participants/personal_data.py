@@ -19,7 +19,7 @@ from api.input.validation import participant_id_in_path
 from api.resources.operator import audit_log, dead_letters
 from api.resources.participants.personal_documents import PersonalData
 from models import clock
-from models.db import Session, is_contended
+from models.db import Connection, is_contended
 from models.people import personal_data
 from models.people.personal_data import Subject
 
@@ -71,28 +71,28 @@ def _write(file: IO[bytes], participant_id: str) -> None:
 def _write_once(file: IO[bytes], participant_id: str) -> None:
     file.seek(0)
     file.truncate()
-    with snapshot() as session:
-        subject = personal_data.hold(session, tenant().id, participant_id)
+    with snapshot() as connection:
+        subject = personal_data.hold(connection, tenant().id, participant_id)
         if subject is None:
             raise not_found("participant", participant_id)
-        for part in _parts(session, subject):
+        for part in _parts(connection, subject):
             file.write(part)  # `writelines` would move to the disk only after the last one
-        audit_log.note(session, "participant.exported")  # whose, the log does not say
+        audit_log.note(connection, "participant.exported")  # whose, the log does not say
 
 
-def _parts(session: Session, subject: Subject) -> Iterator[bytes]:
+def _parts(connection: Connection, subject: Subject) -> Iterator[bytes]:
     """The document piece by piece, a row on each line."""
     head = {
         "participant_id": subject.external_id,
         "tenant": tenant().slug,
         "mode": tenant().mode,
         "exported_at": clock.isoformat(clock.now()),
-        "profile": personal_data.profile(session, subject),
+        "profile": personal_data.profile(connection, subject),
     }
     yield to_json(head)[:-1]
     for section in personal_data.SECTIONS:
-        yield from _section(section.name, section.rows(session, subject))
-    letters = dead_letters.of_participant(session, subject.external_id)
+        yield from _section(section.name, section.rows(connection, subject))
+    letters = dead_letters.of_participant(connection, subject.external_id)
     yield from _section("dead_letters", letters)
     yield b"}\n"
 

@@ -22,7 +22,7 @@ from api.resources.operator import audit_log
 from api.resources.participants.tier_progress import placement
 from api.writes.submit import rejected
 from models import clock, ids
-from models.db import Session
+from models.db import Connection
 from models.definitions import programs
 from models.errors import NotFound
 from models.identity.tenants import Tenant
@@ -122,33 +122,33 @@ class ScripParticipant(TypedDict):
 def put_participant() -> Response:
     """Create (201) or change (200) a participant, and enrol it in a program."""
     posted, mine = body(ScripBody), current_tenant()
-    with transaction() as session:
-        profile, is_new = _write(session, mine, posted)
-        enrolled = programs.of_participant(session, mine.id, profile.id)
+    with transaction() as connection:
+        profile, is_new = _write(connection, mine, posted)
+        enrolled = programs.of_participant(connection, mine.id, profile.id)
     if posted.status is not None:
         mark(mine, posted.external_id, is_active=posted.status == "ACTIVE")
     return answer(_as_json(mine, profile, enrolled), 201 if is_new else 200)
 
 
-def _write(session: Session, mine: Tenant, posted: ScripBody) -> tuple[Profile, bool]:
+def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Profile, bool]:
     """Only what is given changes; whoever is not active takes nothing without a status."""
     if posted.program_id is not None:
-        _check_program(session, mine, posted.program_id)
+        _check_program(connection, mine, posted.program_id)
     values = posted.model_dump(exclude_none=True, include={"attributes", "status", "tags"})
-    was = profiles.status_held(session, mine.id, posted.external_id) if posted.status else None
-    written = profiles.upsert(session, mine, posted.external_id, values)
+    was = profiles.status_held(connection, mine.id, posted.external_id) if posted.status else None
+    written = profiles.upsert(connection, mine, posted.external_id, values)
     if written is None:
         raise rejected("participant_inactive", posted.external_id)
     if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
-        audit_log.note(session, _ACTIONS[posted.status])  # whose, the log does not say
+        audit_log.note(connection, _ACTIONS[posted.status])  # whose, the log does not say
     if posted.program_id is not None:
-        programs.enrol(session, mine.id, written[0].id, UUID(posted.program_id))
+        programs.enrol(connection, mine.id, written[0].id, UUID(posted.program_id))
     return written
 
 
-def _check_program(session: Session, mine: Tenant, program_id: str) -> None:
+def _check_program(connection: Connection, mine: Tenant, program_id: str) -> None:
     try:
-        is_open = programs.by_id(session, mine.id, UUID(program_id)).is_active
+        is_open = programs.by_id(connection, mine.id, UUID(program_id)).is_active
     except NotFound:
         is_open = False
     if not is_open:
@@ -167,8 +167,8 @@ def mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
             context.intake.mark(mine.id, external_id, is_active=is_active)
         except Unavailable:
             raise _half_done() from None
-        with reading() as session:
-            now_active = profiles.status(session, mine.id, external_id) in ("ACTIVE", None)
+        with reading() as connection:
+            now_active = profiles.status(connection, mine.id, external_id) in ("ACTIVE", None)
         if now_active is is_active:
             return
         is_active = now_active

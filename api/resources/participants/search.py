@@ -96,8 +96,10 @@ def list_participants() -> Response:
     """A page of the tenant's participants."""
     wanted, order = _filter(), _order()
     page, size = page_window()
-    with reading() as session:
-        found, total = search.page(session, tenant().id, wanted, order, (size, (page - 1) * size))
+    with reading() as connection:
+        found, total = search.page(
+            connection, tenant().id, wanted, order, (size, (page - 1) * size)
+        )
     return answer(_page(found, total, (page, size)))
 
 

@@ -54,12 +54,12 @@ class ParticipantStreaks(TypedDict):
 def participant_streaks(participant_id: str) -> Response:
     """Every active streak of a participant, live; empty for one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
-    with reading() as session:
-        person = participants.find(session, tenant().id, participant_id)
+    with reading() as connection:
+        person = participants.find(connection, tenant().id, participant_id)
         found: list[tuple[Streak, State]] = []
         if person:
-            active = [one for one in states.all_of(session, tenant().id) if one.is_active]
-            found = states.states_of(session, tenant().id, person.id, active)
+            active = [one for one in states.all_of(connection, tenant().id) if one.is_active]
+            found = states.states_of(connection, tenant().id, person.id, active)
     zone = person.timezone if person else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
     return answer({"participant_id": participant_id, "streaks": entries})
@@ -126,9 +126,9 @@ def streak_history(participant_id: str, code: str) -> Response:
     """A streak period by period: recorded (with the tick that did it), grace, missed."""
     participant_id = participant_id_in_path(participant_id)
     streak = streak_in_path(code)
-    with reading() as session:
-        person = participants.find(session, tenant().id, participant_id)
-        found = states.states_of(session, tenant().id, person.id, [streak]) if person else []
+    with reading() as connection:
+        person = participants.find(connection, tenant().id, participant_id)
+        found = states.states_of(connection, tenant().id, person.id, [streak]) if person else []
         state = found[0][1] if found else None
         zone = streak.zone(state.last_zone if state else None, person.timezone if person else None)
         current = period_at(streak.period, clock.now_us(), zone)
@@ -136,7 +136,7 @@ def streak_history(participant_id: str, code: str) -> Response:
         recorded = {}
         if person and state:
             key = (tenant().id, person.id, streak.id)
-            recorded = ticks.recorded_by(session, key, (first, last))
+            recorded = ticks.recorded_by(connection, key, (first, last))
     explained = explain(state.ranges, streak.rules, current) if state else ()
     return answer(
         {

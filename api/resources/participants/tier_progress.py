@@ -52,5 +52,5 @@ def _by_id(known: Iterable[Tier], tier_id: str) -> Tier | None:
 
 
 def _read() -> Iterable[Tier]:
-    with reading() as session:
-        return tier_changes.definitions.all_of(session, tenant().id)
+    with reading() as connection:
+        return tier_changes.definitions.all_of(connection, tenant().id)

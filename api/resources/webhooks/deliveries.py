@@ -18,7 +18,7 @@ from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from api.resources.operator import audit_log
 from models import clock, ids
-from models.db import Session, is_contended
+from models.db import Connection, is_contended
 from models.delivery import delivery_log, destinations, requeue
 from models.delivery.deliveries import Status
 from models.delivery.delivery_log import (
@@ -136,9 +136,9 @@ def list_deliveries(webhook_id: str) -> Response:
         types=cursors.query_types("types"),
         participant_id=cursors.query_participant(),
     )
-    with transaction() as session:
-        lane = _lane(destination(session, webhook_id))
-        found, place = delivery_log.deliveries(session, lane, wanted)
+    with transaction() as connection:
+        lane = _lane(destination(connection, webhook_id))
+        found, place = delivery_log.deliveries(connection, lane, wanted)
     cursor = None if place is None else cursors.encode(place.id.bytes + place.webhook_id.bytes)
     return answer({"items": [_entry(one) for one in found], "next_cursor": cursor})
 
@@ -169,9 +169,9 @@ def list_attempts(webhook_id: str) -> Response:
         span=_span(),
         outcome=cast(OutcomeKind | None, cursors.query_choice("outcome", "ok", "failed")),
     )
-    with transaction() as session:
-        lane = _lane(destination(session, webhook_id))
-        found, place = delivery_log.attempts(session, lane, wanted)
+    with transaction() as connection:
+        lane = _lane(destination(connection, webhook_id))
+        found, place = delivery_log.attempts(connection, lane, wanted)
     cursor = None if place is None else cursors.encode(place.id.bytes)
     return answer({"items": [_attempt(one) for one in found], "next_cursor": cursor})
 
@@ -204,11 +204,11 @@ def _after_one() -> Place:
 @require_admin
 def get_delivery(webhook_id: str, fact_id: str) -> Response:
     """One delivery with its body and its attempts."""
-    with transaction() as session:
-        lane = _lane(destination(session, webhook_id))
+    with transaction() as connection:
+        lane = _lane(destination(connection, webhook_id))
         try:
             found, body, log = delivery_log.delivery(
-                session, lane, cursors.fact_id_in_path(fact_id)
+                connection, lane, cursors.fact_id_in_path(fact_id)
             )
         except NotFound:
             raise not_found("delivery", fact_id) from None
@@ -240,13 +240,13 @@ def resend_delivery(webhook_id: str, fact_id: str) -> Response:
 
 
 def _resent(webhook_id: str, fact_id: str) -> Delivery:
-    with transaction() as session:
-        webhook = enabled_destination(session, webhook_id)
+    with transaction() as connection:
+        webhook = enabled_destination(connection, webhook_id)
         its_id, target = cursors.fact_id_in_path(fact_id), _target(webhook)
         try:
-            requeue.resend(session, target, its_id, clock.now())
-            found, _, _ = delivery_log.delivery(session, _lane(webhook), its_id)
-            audit_log.note(session, "delivery.resent", fact_id, webhook_id=str(webhook.id))
+            requeue.resend(connection, target, its_id, clock.now())
+            found, _, _ = delivery_log.delivery(connection, _lane(webhook), its_id)
+            audit_log.note(connection, "delivery.resent", fact_id, webhook_id=str(webhook.id))
         except NotFound:
             raise not_found("delivery", fact_id) from None
     return found
@@ -255,21 +255,21 @@ def _resent(webhook_id: str, fact_id: str) -> Delivery:
 # -- in common -------------------------------------------------------------------------------
 
 
-def destination(session: Session, webhook_id: str) -> Webhook:
+def destination(connection: Connection, webhook_id: str) -> Webhook:
     """The destination in a path; 404."""
     try:
-        return destinations.by_id(session, tenant().id, uuid_in_path("webhook", webhook_id))
+        return destinations.by_id(connection, tenant().id, uuid_in_path("webhook", webhook_id))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
 
 
-def enabled_destination(session: Session, webhook_id: str) -> Webhook:
+def enabled_destination(connection: Connection, webhook_id: str) -> Webhook:
     """The destination in a path, held until the end of the transaction: nobody else sends facts of
     the past there meanwhile. 404, or 409 when it is disabled."""
     its_id = uuid_in_path("webhook", webhook_id)
-    if not requeue.hold(session, tenant().id, its_id, is_waiting=True):
+    if not requeue.hold(connection, tenant().id, its_id, is_waiting=True):
         raise not_found("webhook", webhook_id)
-    found = destination(session, webhook_id)
+    found = destination(connection, webhook_id)
     if not found.is_enabled:
         raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
     return found

@@ -27,7 +27,7 @@ from api.resources.webhooks.schemas import (
     to_values,
 )
 from models import clock
-from models.db import Session
+from models.db import Connection
 from models.delivery import destination_health, destinations
 from models.delivery.destinations import WEBHOOKS_MAX
 from models.errors import NotFound, TooMany
@@ -67,10 +67,10 @@ def create_webhook() -> Response:
     secret = secrets.generate()
     values = to_values(new.model_dump()) | {"secret": secrets.encrypt(ring(), secret)}
     try:
-        with transaction() as session:
-            webhook = destinations.create(session, tenant().id, values)
+        with transaction() as connection:
+            webhook = destinations.create(connection, tenant().id, values)
             given = new.model_dump(exclude_unset=True)
-            audit_log.note(session, "webhook.created", str(webhook.id), **audit_log.told(given))
+            audit_log.note(connection, "webhook.created", str(webhook.id), **audit_log.told(given))
     except TooMany:
         detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode: delete one first"
         raise Problem(400, "webhook_limit_reached", detail) from None
@@ -84,8 +84,8 @@ def create_webhook() -> Response:
 def list_webhooks() -> Response:
     """A page of the tenant's destinations, oldest first."""
     page, size = page_window()
-    with reading() as session:
-        found, total = destinations.page(session, tenant().id, (size, (page - 1) * size))
+    with reading() as connection:
+        found, total = destinations.page(connection, tenant().id, (size, (page - 1) * size))
     items = [as_json(webhook) for webhook in found]
     return answer({"items": items, "total": total, "page": page, "page_size": size})
 
@@ -96,16 +96,16 @@ def list_webhooks() -> Response:
 def get_webhook(webhook_id: str) -> Response:
     """One destination, how it is doing, and how many facts wait for it."""
     its_id = uuid_in_path("webhook", webhook_id)
-    with reading() as session:
-        return answer(_detail(session, its_id))
+    with reading() as connection:
+        return answer(_detail(connection, its_id))
 
 
-def _detail(session: Session, its_id: UUID) -> DestinationDetail:
+def _detail(connection: Connection, its_id: UUID) -> DestinationDetail:
     try:
-        found = destinations.by_id(session, tenant().id, its_id)
+        found = destinations.by_id(connection, tenant().id, its_id)
     except NotFound:
         raise not_found("webhook", str(its_id)) from None
-    return {**as_json(found), "pending": destinations.pending(session, tenant().id, its_id)}
+    return {**as_json(found), "pending": destinations.pending(connection, tenant().id, its_id)}
 
 
 @blueprint.post("/admin/webhooks/<webhook_id>/probe")
@@ -123,12 +123,12 @@ def probe_webhook(webhook_id: str) -> Response:
     what is due there is being sent.
     """
     its_id = uuid_in_path("webhook", webhook_id)
-    with transaction() as session:
-        destination_health.probe_now(session, (tenant().id, its_id), clock.now())
-        detail = _detail(session, its_id)
+    with transaction() as connection:
+        destination_health.probe_now(connection, (tenant().id, its_id), clock.now())
+        detail = _detail(connection, its_id)
         if not detail["is_enabled"]:
             raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
-        audit_log.note(session, "webhook.probed", str(its_id))
+        audit_log.note(connection, "webhook.probed", str(its_id))
     return answer(detail)
 
 
@@ -156,9 +156,9 @@ def change_webhook(webhook_id: str) -> Response:
         check_url(values["url"])
     stored = to_values(values)
     try:
-        with transaction() as session:
-            changed = destinations.change(session, tenant().id, its_id, stored)
-            audit_log.note(session, "webhook.updated", str(its_id), **audit_log.told(values))
+        with transaction() as connection:
+            changed = destinations.change(connection, tenant().id, its_id, stored)
+            audit_log.note(connection, "webhook.updated", str(its_id), **audit_log.told(values))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer(as_json(changed))
@@ -171,9 +171,9 @@ def delete_webhook(webhook_id: str) -> Response:
     """Delete a destination; what is pending for it is not sent any more."""
     its_id = uuid_in_path("webhook", webhook_id)
     try:
-        with transaction() as session:
-            destinations.delete(session, tenant().id, its_id)
-            audit_log.note(session, "webhook.deleted", str(its_id))
+        with transaction() as connection:
+            destinations.delete(connection, tenant().id, its_id)
+            audit_log.note(connection, "webhook.deleted", str(its_id))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer({"message": "Webhook deleted"})

@@ -80,12 +80,12 @@ def read_facts() -> Response:
         streak_code=cursors.query_code("streak_code"),
     )
     if request.args.get("after") == LATEST:
-        with reading() as session:
-            return _answer(Page([], facts.latest(session, tenant().id)))
+        with reading() as connection:
+            return _answer(Page([], facts.latest(connection, tenant().id)))
     after = _after()
     try:
-        with reading() as session:
-            return _answer(facts.page(session, tenant().id, after, wanted))
+        with reading() as connection:
+            return _answer(facts.page(connection, tenant().id, after, wanted))
     except NotFound:
         message = "is of another database, or of one older than this: begin again without it"
         raise invalid_field("after", "cursor", message) from None

@@ -82,20 +82,20 @@ def create_replay(webhook_id: str) -> Response:
     """Queue the facts from `since` until `until` (now) that match what the destination subscribes
     to now. What waits there already is left as it is, and so is what was delivered unless
     `only_missing` is false. It is done in portions, beside the facts of today."""
-    with reading() as session:
-        destination(session, webhook_id)
+    with reading() as connection:
+        destination(connection, webhook_id)
     asked = body(NewReplay)
     now = clock.now()
     until_us = min(clock.to_us(now), asked.until or clock.to_us(now))
     if asked.since >= until_us:
         raise invalid_field("since", "range", "must lie before until, and in the past")
     try:
-        with transaction() as session:
-            webhook = enabled_destination(session, webhook_id)
+        with transaction() as connection:
+            webhook = enabled_destination(connection, webhook_id)
             since, until = clock.from_us(asked.since), clock.from_us(until_us)
             wanted = Asked(webhook.id, since, until, asked.event_types, asked.only_missing)
-            made = replays.create(session, tenant().id, wanted, now)
-            audit_log.note(session, "replay.started", str(made.id), webhook_id=str(webhook.id))
+            made = replays.create(connection, tenant().id, wanted, now)
+            audit_log.note(connection, "replay.started", str(made.id), webhook_id=str(webhook.id))
     except TooMany:
         detail = f"A tenant has at most {RUNNING_MAX} replays running: wait for one, or delete it"
         raise Problem(409, "replay_limit_reached", detail) from None
@@ -113,10 +113,10 @@ def create_replay(webhook_id: str) -> Response:
 def list_replays(webhook_id: str) -> Response:
     """A page of a destination's replays, newest first."""
     page, size = page_window()
-    with reading() as session:
-        webhook = destination(session, webhook_id)
+    with reading() as connection:
+        webhook = destination(connection, webhook_id)
         window = (size, (page - 1) * size)
-        found, total = replays.page(session, tenant().id, webhook.id, window)
+        found, total = replays.page(connection, tenant().id, webhook.id, window)
     items = [_entry(one) for one in found]
     return answer({"items": items, "total": total, "page": page, "page_size": size})
 
@@ -130,10 +130,10 @@ def list_replays(webhook_id: str) -> Response:
 @require_admin
 def get_replay(webhook_id: str, replay_id: str) -> Response:
     """One replay."""
-    with reading() as session:
-        webhook = destination(session, webhook_id)
+    with reading() as connection:
+        webhook = destination(connection, webhook_id)
         with _known(replay_id) as its_id:
-            found = replays.by_id(session, tenant().id, webhook.id, its_id)
+            found = replays.by_id(connection, tenant().id, webhook.id, its_id)
     return answer(_entry(found))
 
 
@@ -146,11 +146,11 @@ def get_replay(webhook_id: str, replay_id: str) -> Response:
 @require_admin
 def cancel_replay(webhook_id: str, replay_id: str) -> Response:
     """Queue nothing more. What was queued is sent; a replay that is done stays done."""
-    with transaction() as session:
-        webhook = destination(session, webhook_id)
+    with transaction() as connection:
+        webhook = destination(connection, webhook_id)
         with _known(replay_id) as its_id:
-            found = replays.cancel(session, tenant().id, webhook.id, its_id, clock.now())
-            audit_log.note(session, "replay.cancelled", str(its_id), webhook_id=str(webhook.id))
+            found = replays.cancel(connection, tenant().id, webhook.id, its_id, clock.now())
+            audit_log.note(connection, "replay.cancelled", str(its_id), webhook_id=str(webhook.id))
     return answer(_entry(found))
 
 

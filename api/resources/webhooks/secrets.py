@@ -80,12 +80,12 @@ def rotate_secret(webhook_id: str) -> Response:
     secret = secrets.generate()
     renewal = _renewal(wish, secret)
     try:
-        with transaction() as session:
+        with transaction() as connection:
             if wish.rotate_signing_key:
-                _check_signing_key(destinations.by_id(session, tenant().id, its_id))
-            rotated = destinations.rotate(session, tenant().id, its_id, renewal)
+                _check_signing_key(destinations.by_id(connection, tenant().id, its_id))
+            rotated = destinations.rotate(connection, tenant().id, its_id, renewal)
             given = audit_log.told(wish.model_dump())
-            audit_log.note(session, "webhook.secret_rotated", str(its_id), **given)
+            audit_log.note(connection, "webhook.secret_rotated", str(its_id), **given)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     made: RotatedSecret = {

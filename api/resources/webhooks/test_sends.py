@@ -87,13 +87,13 @@ def try_webhook(webhook_id: str) -> Response:
     kind = body(Trial).type
     its_id = uuid_in_path("webhook", webhook_id)
     try:
-        with reading() as session:
-            webhook = destinations.by_id(session, tenant().id, its_id)
+        with reading() as connection:
+            webhook = destinations.by_id(connection, tenant().id, its_id)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     with _place():
-        with transaction() as session:  # over before anything is sent
-            audit_log.note(session, "webhook.tested", str(its_id), type=kind)
+        with transaction() as connection:  # over before anything is sent
+            audit_log.note(connection, "webhook.tested", str(its_id), type=kind)
         return answer(_send(webhook, kind))
 
 

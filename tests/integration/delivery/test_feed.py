@@ -17,7 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models import clock, ids
-from models.db import Engine, Session, reading, transaction
+from models.db import Connection, Engine, reading, transaction
 from models.delivery import facts
 from models.delivery.facts import START, Place, Wanted
 from models.identity.tenants import Tenant
@@ -38,7 +38,7 @@ class RolledBack(Exception):
     """This transaction leaves nothing."""
 
 
-def write(session: Session, tenant: Tenant, count: int = 1) -> list[UUID]:
+def write(session: Connection, tenant: Tenant, count: int = 1) -> list[UUID]:
     """Publish facts in a transaction that is not over yet."""
     made = [ids.uuid7(clock.now_us()) for _ in range(count)]
     outbox.publish(

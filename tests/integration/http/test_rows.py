@@ -15,10 +15,10 @@ from flask import Flask
 
 from api.http import key_cache
 from models.db import (
+    Connection,
     DatabaseError,
     Engine,
     IntegrityError,
-    Session,
     reading,
     tenant_isolation,
     transaction,
@@ -107,7 +107,7 @@ def rows_of(engine: Engine, table: str, column: str, tenant_id: int) -> list[str
         return sorted(row[0] for row in found)
 
 
-def seen_by(session: Session, table: str, column: str) -> set[int]:
+def seen_by(session: Connection, table: str, column: str) -> set[int]:
     return set(session.execute(sa.text(f"SELECT {column} FROM {table}")).scalars())
 
 
@@ -123,7 +123,7 @@ def test_it_reads_only_the_rows_of_the_tenant_that_was_told(
                 assert seen_by(session, table, column) == {side.tenant.id}, table
 
 
-def both_ways(guarded: Engine, side: Side) -> Iterator[Session]:
+def both_ways(guarded: Engine, side: Side) -> Iterator[Connection]:
     with tenant_isolation.transaction(guarded, side.tenant.id) as session:
         yield session
     with tenant_isolation.reading(guarded, side.tenant.id) as session:
@@ -167,7 +167,7 @@ def test_it_updates_and_deletes_only_the_rows_of_the_tenant_that_was_told(
             assert now == before[table, one.tenant.id], table
 
 
-def delete_all(session: Session, left: set[str]) -> None:
+def delete_all(session: Connection, left: set[str]) -> None:
     """Empty tables, each after those that refer to it."""
     while left:
         done = set()
@@ -222,7 +222,7 @@ def test_it_holds_whoever_had_the_connection_before_and_however_that_ended(
     one.dispose()
 
 
-def assert_only(session: Session, tenant_id: int) -> None:
+def assert_only(session: Connection, tenant_id: int) -> None:
     assert seen_by(session, "streaks", "tenant_id") == {tenant_id}
 
 

@@ -14,7 +14,7 @@ import redis
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Engine, Session, reading, run, transaction
+from models.db import Connection, Engine, reading, run, transaction
 from models.streaks import deadlines
 from settings import Settings
 from tests.integration.batches import DAY_US, DIED, ROOT, make_streak, post
@@ -159,7 +159,7 @@ def test_its_cost_depends_on_what_is_due(told: Told) -> None:
     assert "Sort" not in plan
 
 
-def explain(session: Session) -> str:
+def explain(session: Connection) -> str:
     run(session, deadlines._BY_INDEX, {})
     values = {"latest": "now", "horizons": "{now}", "count": 1, "limit": 500}
     return "\n".join(row[0] for row in run(session, f"EXPLAIN {deadlines._DUE}", values))

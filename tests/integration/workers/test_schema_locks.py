@@ -15,7 +15,7 @@ from alembic import command
 from api.cli.local.embedded import Urls
 from api.cli.local.proc import wait_until
 from models import clock
-from models.db import Engine, Session, is_contended, reading, schema, take_longer, transaction
+from models.db import Connection, Engine, is_contended, reading, schema, take_longer, transaction
 from models.db.schema import DAYS_AHEAD, Kept
 from tests.integration.workers.test_ledger import days_of
 from tests.integration.workers.test_schema import fresh_database
@@ -26,7 +26,7 @@ T = TypeVar("T")
 TABLES = ["ticks", "facts", "attempts"]
 
 
-def open_reader(engine: Engine, table: str, exits: ExitStack) -> Session:
+def open_reader(engine: Engine, table: str, exits: ExitStack) -> Connection:
     """A transaction that has read a table, all of its days, and goes on."""
     session = exits.enter_context(transaction(engine))
     session.execute(sa.text(f"SELECT FROM {table} LIMIT 1"))
