@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from models.db import reading
-from tests.bench import (
+from tests.bench import results
+from tests.bench.measures import (
     measure_accept,
     measure_apply,
     measure_award,
@@ -27,7 +28,6 @@ from tests.bench import (
     measure_read,
     measure_saturation,
     measure_tenants,
-    results,
 )
 from tests.bench.results import Row
 from tests.bench.stack import Stack, running

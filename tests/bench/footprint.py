@@ -19,8 +19,8 @@ import sqlalchemy as sa
 
 from models.db import reading
 from tests.bench import load, workload
-from tests.bench.measure_apply import BATCH_TICKS
-from tests.bench.measure_deliver import is_any_pending
+from tests.bench.measures.measure_apply import BATCH_TICKS
+from tests.bench.measures.measure_deliver import is_any_pending
 from tests.bench.process import Process, wait_until
 from tests.bench.sink import listening
 from tests.bench.stack import IDLE_SECONDS_MAX, Stack, running

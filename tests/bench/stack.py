@@ -13,7 +13,7 @@ from pathlib import Path
 from api.cli.local import data_dir, database, embedded, postgres, process_specs
 from models import db
 from settings import Settings
-from tests.bench import peers
+from tests.bench.peers import routes as peers
 from tests.bench.process import Process, answers, free_port, started, wait_until
 from workers.intake import redis_keys, stream
 from workers.intake.client import Intake, open_intake
@@ -56,7 +56,7 @@ class Stack:
     def api(self, factory: str = "") -> Iterator[int]:
         """Serve the API as `unbroken up` does, or a peer's Flask factory in the same way."""
         port = free_port()
-        peer = [sys.executable, "-m", "tests.bench.peer_server", factory, str(port)]
+        peer = [sys.executable, "-m", "tests.bench.peers.peer_server", factory, str(port)]
         with self.process("api", peer if factory else self._command("api", port)):
             wait_until(lambda: answers(port), START_SECONDS)
             yield port
@@ -79,7 +79,7 @@ class Stack:
     def peer_worker(self, queue: str, processes: int) -> Iterator[Process]:
         """Run the peers' Celery worker, prefork, on one of their queues."""
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        argv = [sys.executable, "-m", "celery", "-A", "tests.bench.peer_tasks", "worker"]
+        argv = [sys.executable, "-m", "celery", "-A", "tests.bench.peers.peer_tasks", "worker"]
         options = ["--concurrency", str(processes), "-Q", queue, "--loglevel", "WARNING", *quiet]
         with self.process(queue, [*argv, *options]) as process:
             yield process

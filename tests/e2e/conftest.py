@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from api.cli.local.proc import wait_until
-from tests.e2e import charts
 from tests.e2e import stack as service
 from tests.e2e.browsing import browser
+from tests.e2e.deployment import charts
 from tests.e2e.running import PATIENT, Up, running_up, short_folder
 from tests.e2e.stack import PATIENCE_SECONDS, Load, Stack
 from tests.receiver import Receiver

@@ -29,7 +29,7 @@ from models.db import transaction
 from models.identity import tenants
 from settings import Settings
 from tests.bench.process import Process, free_port, started
-from tests.e2e.test_kill import left, stored_bodies, undelivered
+from tests.e2e.faults.test_kill import left, stored_bodies, undelivered
 from tests.integration.batches import (
     Planned,
     assert_one_fact_a_change,

@@ -10,7 +10,7 @@ export const KEY = needed("UNBROKEN_API_KEY");
 
 function needed(name: string): string {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: run tests/e2e/test_typescript_client.py`);
+  if (!value) throw new Error(`${name} is not set: run tests/e2e/clients/test_typescript_client.py`);
   return value;
 }
 

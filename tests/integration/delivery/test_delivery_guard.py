@@ -21,7 +21,7 @@ from tests import certificates
 from tests.conftest import BASE, Account
 from tests.integration.world import World, always, names
 from tests.receiver import Answer, Receiver
-from tests.unit.egress_corpus import refused_urls
+from tests.unit.webhooks.egress_corpus import refused_urls
 from webhooks import egress
 from webhooks.http_client import Timeouts
 

@@ -1,0 +1,1 @@
+"""The clients and the snippets of other languages against a running service."""

@@ -1,0 +1,1 @@
+"""The commands, each a process, against a running service."""

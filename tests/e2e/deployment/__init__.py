@@ -1,0 +1,1 @@
+"""Compose, the Helm chart, backups and moves, as an operator runs them."""

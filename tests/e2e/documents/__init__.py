@@ -1,0 +1,1 @@
+"""The documents' commands and examples, run as a reader runs them."""

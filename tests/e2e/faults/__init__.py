@@ -1,0 +1,1 @@
+"""Processes and servers killed, stopped and cut off under load."""

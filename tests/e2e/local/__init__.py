@@ -1,0 +1,1 @@
+"""`unbroken up` and the demo, on one machine."""

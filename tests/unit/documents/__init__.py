@@ -1,0 +1,1 @@
+"""Documents, alerts and locks: well formed, and true of the code."""

@@ -1,0 +1,1 @@
+"""How refused input is described."""

@@ -1,0 +1,1 @@
+"""Instants, identifiers and keys."""

@@ -1,0 +1,1 @@
+"""The rules, which are pure functions."""

@@ -1,0 +1,1 @@
+"""What may be called, when a delivery is tried again, and how it is signed."""
