@@ -21,10 +21,10 @@ from prometheus_client.registry import Collector
 from models import clock
 from models.db import Engine, reading
 from models.operator import metrics
-from models.operator.metrics import Gauges
-from workers.intake.client import Counted, Intake, Unavailable, Vitals
+from models.operator.metrics import DatabaseMetrics
+from workers.intake.client import Counted, Intake, IntakeStatus, Unavailable
 from workers.intake.messages import NOUNS
-from workers.telemetry.metrics import METERS, Meter
+from workers.telemetry.metrics import METRICS, MetricDefinition
 from workers.telemetry.metrics_store import INF, SUM, Series
 
 log = logging.getLogger("unbroken.metrics")
@@ -73,17 +73,17 @@ class Exposition(Collector):
         yield from of_redis(redis_seen[0] if redis_seen else None)
         yield from of_postgres(postgres_seen, clock.now_us() / 1e6)
         counted = redis_seen[1] if redis_seen else {}
-        for meter in METERS if redis_seen else ():  # none is better than a counter that fell to 0
-            yield family(meter, counted.get(meter.name, {}))
+        for metric in METRICS if redis_seen else ():  # none is better than a counter that fell to 0
+            yield family(metric, counted.get(metric.name, {}))
 
-    def _redis(self) -> tuple[Vitals, Counted] | None:
+    def _redis(self) -> tuple[IntakeStatus, Counted] | None:
         try:
-            return self.intake.vitals(), self.intake.counted()
+            return self.intake.read_status(), self.intake.counted()
         except Unavailable as error:
             log.warning("Redis does not answer: %s", type(error.__cause__).__name__)
             return None
 
-    def _postgres(self) -> Gauges | None:
+    def _postgres(self) -> DatabaseMetrics | None:
         try:
             with reading(self.engine) as connection:
                 return metrics.read(connection, clock.now())
@@ -104,7 +104,7 @@ def _gauge(name: str, text: str, *values: float | None) -> GaugeMetricFamily:
 # -- Redis -----------------------------------------------------------------------------------
 
 
-def of_redis(seen: Vitals | None) -> Iterator[Metric]:
+def of_redis(seen: IntakeStatus | None) -> Iterator[Metric]:
     """What one look at Redis says."""
     labels = ["kind", "stream"]
     entries = GaugeMetricFamily(
@@ -128,7 +128,7 @@ def of_redis(seen: Vitals | None) -> Iterator[Metric]:
     yield from _of_server(seen)
 
 
-def _of_server(seen: Vitals | None) -> Iterator[Metric]:
+def _of_server(seen: IntakeStatus | None) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "unbroken_workers_alive",
         "Processes that gave a sign of life lately, idle ones included.",
@@ -165,7 +165,7 @@ def _of_server(seen: Vitals | None) -> Iterator[Metric]:
 # -- Postgres --------------------------------------------------------------------------------
 
 
-def of_postgres(seen: Gauges | None, now: float) -> Iterator[Metric]:
+def of_postgres(seen: DatabaseMetrics | None, now: float) -> Iterator[Metric]:
     """What one look at the database says."""
     oldest = seen.backlog.oldest_due.timestamp() if seen and seen.backlog.oldest_due else now
     yield _gauge(
@@ -198,24 +198,24 @@ def of_postgres(seen: Gauges | None, now: float) -> Iterator[Metric]:
 # -- what was counted ------------------------------------------------------------------------
 
 
-def family(meter: Meter, series: Series) -> Metric:
+def family(metric: MetricDefinition, series: Series) -> Metric:
     """A meter as Prometheus reads it."""
-    if meter.bounds:
-        return _histogram(meter, series)
-    counter = CounterMetricFamily(meter.name, meter.help, labels=meter.labels)
-    known = {(value,): 0 for value in meter.values} if meter.labels else {(): 0}
+    if metric.bounds:
+        return _histogram(metric, series)
+    counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    known = {(value,): 0 for value in metric.values} if metric.labels else {(): 0}
     for labels, count in sorted((known | series).items()):
         counter.add_metric(labels, count)
     return counter
 
 
-def _histogram(meter: Meter, series: Series) -> HistogramMetricFamily:
-    found = HistogramMetricFamily(meter.name, meter.help, labels=meter.labels)
-    none: set[tuple[str, ...]] = set() if meter.labels else {()}
+def _histogram(metric: MetricDefinition, series: Series) -> HistogramMetricFamily:
+    found = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    none: set[tuple[str, ...]] = set() if metric.labels else {()}
     for labels in sorted({key[:-1] for key in series} | none):
         total, buckets = 0, []
-        for bound in [*(f"{one:g}" for one in meter.bounds), INF]:
+        for bound in [*(f"{one:g}" for one in metric.bounds), INF]:
             total += series.get((*labels, bound), 0)
             buckets.append((bound, total))
-        found.add_metric(labels, buckets, series.get((*labels, SUM), 0) * meter.unit)
+        found.add_metric(labels, buckets, series.get((*labels, SUM), 0) * metric.unit)
     return found

@@ -31,7 +31,7 @@ from webhooks.destination_queues import Limits as Limits  # part of the terms, s
 from webhooks.egress import Lookup, Policy
 from webhooks.http_client import DEFAULT_TIMEOUTS, Timeouts
 from webhooks.secrets import Ring
-from webhooks.wakeup import Ear
+from webhooks.wakeup import WakeupListener
 
 log = logging.getLogger("unbroken.deliveries")
 T = TypeVar("T")
@@ -94,10 +94,10 @@ async def _deliver(
     engine: Engine, terms: Terms, stop: Callable[[], bool], wait: Callable[[float], object]
 ) -> int:
     http = http_client.open_session(terms.policy, terms.lookup, terms.tls, terms.timeouts)
-    ear = Ear(wait, terms.limits.poll_seconds)
-    with ThreadPoolExecutor(1, "delivery-db") as thread, contextlib.closing(ear):
+    listener = WakeupListener(wait, terms.limits.poll_seconds)
+    with ThreadPoolExecutor(1, "delivery-db") as thread, contextlib.closing(listener):
         means = Means(http, terms.ring, terms.policy, terms.now)
-        run = _Run(engine, terms, means, thread, ear, Lanes(engine, terms.limits, terms.now))
+        run = _Run(engine, terms, means, thread, listener, Lanes(engine, terms.limits, terms.now))
         try:
             await run.until_done(stop)
         finally:
@@ -114,7 +114,7 @@ class _Run:
     terms: Terms
     means: Means
     thread: ThreadPoolExecutor  # the one that talks to the database: the loop never blocks on it
-    ear: Ear
+    listener: WakeupListener
     lanes: Lanes
     # What is in flight, since when (monotonic).
     sending: dict[asyncio.Task[Outcome], tuple[Claimed, float]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class _Run:
     began: float = field(default_factory=time.monotonic)
     is_ending: bool = False  # nothing more is claimed
     turned: float = 0.0  # when something was last claimed, or tried to be
-    has_word: bool = False  # since then: that something is due
+    was_woken: bool = False  # since then: that something is due
 
     async def until_done(self, stop: Callable[[], bool]) -> None:
         """Turn by turn: record what is done, claim what there is room for, wait for either."""
@@ -145,7 +145,7 @@ class _Run:
             elif self.is_ending or self._is_idle_since(last_work):
                 return
             elif not claimed:
-                await self.ear.listen(self._heard)
+                await self.listener.listen(self._on_wakeup)
 
     def _is_idle_since(self, last_work: float) -> bool:
         idle_seconds = time.monotonic() - last_work
@@ -166,7 +166,7 @@ class _Run:
 
     async def _claim(self) -> list[Claimed]:
         """Claim what there is room for. A database that stays away ends an idle run."""
-        self.turned, self.has_word = time.monotonic(), False
+        self.turned, self.was_woken = time.monotonic(), False
         room = self.terms.limits.in_flight_max - len(self.sending)
         if room <= 0:
             return []
@@ -263,20 +263,20 @@ class _Run:
             await asyncio.sleep(0)  # let the sends begin
             return
         self.wake.clear()
-        if self._is_worth_recording() or (self.has_word and not self.is_ending):
+        if self._is_worth_recording() or (self.was_woken and not self.is_ending):
             await asyncio.sleep(0)
             return
         if len(self.sending) < self.terms.limits.in_flight_max and not self.is_ending:
-            self.ear.listen(self._heard)
+            self.listener.listen(self._on_wakeup)
         try:
             async with asyncio.timeout(LINGER_SECONDS):
                 await self.wake.wait()
         except TimeoutError:
             return
 
-    def _heard(self) -> None:
+    def _on_wakeup(self) -> None:
         """There may be something new: look soon, but not for each of many words."""
-        self.has_word = True
+        self.was_woken = True
         soon = self.turned + TURN_SECONDS_MIN - time.monotonic()
         asyncio.get_running_loop().call_later(max(0.0, soon), self.wake.set)
 

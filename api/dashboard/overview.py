@@ -69,11 +69,13 @@ def with_a_slash() -> AnyResponse:
 def _intake() -> Intake:
     intake, number = app_context().intake, redis_keys.stream_of(tenant().id)
     try:
-        entries, vitals = intake.unapplied(tenant().id), intake.vitals()
+        entries, intake_status = intake.unapplied(tenant().id), intake.read_status()
     except Unavailable:
         return Intake(None, None, None)
-    ages = [one.oldest_age_seconds for one in vitals.streams if one.number == number and entries]
-    return Intake(entries, max(ages, default=0.0), vitals.drains)
+    ages = [
+        one.oldest_age_seconds for one in intake_status.streams if one.number == number and entries
+    ]
+    return Intake(entries, max(ages, default=0.0), intake_status.drains)
 
 
 def _line(curve: Sequence[float], peak: float) -> str:

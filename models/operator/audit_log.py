@@ -22,7 +22,7 @@ Actor = Literal["key", "operator", "system"]
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class NewAuditEntry:
     """One change. `detail` never holds a secret, and nothing here names a participant."""
 
     tenant_id: int
@@ -36,11 +36,11 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AuditEntry:
     """An act as it stands in the log."""
 
     id: UUID  # UUIDv7 of the instant it was written
-    act: Act
+    entry: NewAuditEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Wanted:
     target: str | None = None
 
 
-def note(connection: Connection, act: Act) -> None:
+def record(connection: Connection, entry: NewAuditEntry) -> None:
     """Write an act down; it stands if and only if the transaction does."""
     run(
         connection,
@@ -64,33 +64,33 @@ def note(connection: Connection, act: Act) -> None:
         " VALUES (%(tenant_id)s, %(id)s, %(actor)s, %(key_id)s, %(action)s, %(target)s,"
         " %(detail)s, %(request_id)s, %(address)s)",
         {
-            "tenant_id": act.tenant_id,
+            "tenant_id": entry.tenant_id,
             "id": str(ids.uuid7(clock.now_us())),
-            "actor": act.actor,
-            "key_id": str(act.key_id) if act.key_id else None,
-            "action": act.action,
-            "target": act.target,
-            "detail": json.dumps(act.detail),
-            "request_id": act.request_id,
-            "address": act.address,
+            "actor": entry.actor,
+            "key_id": str(entry.key_id) if entry.key_id else None,
+            "action": entry.action,
+            "target": entry.target,
+            "detail": json.dumps(entry.detail),
+            "request_id": entry.request_id,
+            "address": entry.address,
         },
     )
 
 
-def told(values: Mapping[str, Any]) -> dict[str, Any]:
+def detail_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a detail says of the fields that were given: their names, and the values of switches
     and numbers. Texts stay out: a URL may hold a password, a description anything."""
     harmless = {name: one for name, one in values.items() if isinstance(one, bool | int)}
     return {"fields": sorted(values)} | ({"values": harmless} if harmless else {})
 
 
-def page(connection: Connection, wanted: Wanted) -> tuple[list[Line], UUID | None]:
+def page(connection: Connection, wanted: Wanted) -> tuple[list[AuditEntry], UUID | None]:
     """The lines that are wanted, newest first, and the one to go on after, if any.
 
     A bounded number is looked through: a page may be short although more follow.
     """
     rows = run(connection, _PAGE, _values(wanted))
-    found = [_line(row) for row in rows if row[-2]]
+    found = [_entry(row) for row in rows if row[-2]]
     if len(found) > wanted.limit:
         found = found[: wanted.limit]
         return found, found[-1].id
@@ -129,9 +129,9 @@ def _values(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _line(row: Any) -> Line:
+def _entry(row: Any) -> AuditEntry:
     its_id, tenant_id, action, target, detail, actor, key_id, request_id, address = row[:9]
-    act = Act(
+    entry = NewAuditEntry(
         tenant_id,
         action,
         target,
@@ -141,4 +141,4 @@ def _line(row: Any) -> Line:
         request_id,
         address,
     )
-    return Line(UUID(its_id), act)
+    return AuditEntry(UUID(its_id), entry)

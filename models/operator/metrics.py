@@ -14,7 +14,7 @@ from models.operator.diagnosis import Backlog
 
 
 @dataclass(frozen=True, slots=True)
-class Gauges:
+class DatabaseMetrics:
     """One look at the database."""
 
     backlog: Backlog
@@ -25,11 +25,11 @@ class Gauges:
     schema: str
 
 
-def read(connection: Connection, now: datetime) -> Gauges:
+def read(connection: Connection, now: datetime) -> DatabaseMetrics:
     """Look once. Raises what the database does when it does not answer."""
     row: Any = connection.execute(_DESTINATIONS).one()
     letters = connection.execute(_DEAD)
-    return Gauges(
+    return DatabaseMetrics(
         backlog=diagnosis.backlog(connection, now),
         destinations=row.closed,
         parked=row.parked,

@@ -104,7 +104,7 @@ def _applied(stack: Stack, process: Process, ticks: int) -> Figures:
         _cpu(found, "Redis, applying", ticks, lambda: [_server(stack, "redis")]),
     ):
         process.resume()
-        stack.intake.kick()
+        stack.intake.wake()
         stack.wait_drained()
     return found
 

@@ -71,7 +71,7 @@ class Stack:
     def drain(self, variables: Mapping[str, str] | None = None) -> Iterator[Process]:
         """Run a drain that is awake and waiting for work."""
         with self.worker("drain", variables) as process:
-            self.intake.kick()
+            self.intake.wake()
             wait_until(lambda: stream.alive(self.intake.client, redis_keys.DRAINS), START_SECONDS)
             yield process
 

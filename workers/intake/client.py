@@ -47,8 +47,8 @@ from workers.intake.messages import TickV1 as TickV1
 from workers.intake.messages import Unreadable as Unreadable
 from workers.intake.messages import decode as decode
 from workers.intake.redis_scripts import Script, ScriptCaller
-from workers.intake.status import StreamVitals as StreamVitals
-from workers.intake.status import Vitals as Vitals
+from workers.intake.status import IntakeStatus as IntakeStatus
+from workers.intake.status import StreamStatus as StreamStatus
 from workers.runtime.celery_config import DRAIN, make_celery
 from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
@@ -101,7 +101,7 @@ class Intake:
         answered = self.scripts.call(self._accept, touched(number, request), argv)
         failpoint("api.after_append")
         if answered.result[0] == b"ok" and answered.result[1]:
-            self.kick()
+            self.wake()
         return read_doubting(answered.result) if answered.is_in_doubt else read(answered.result)
 
     def _bounds(self) -> Bounds:
@@ -112,7 +112,7 @@ class Intake:
             settings.idempotency_hours * 3_600,
         )
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """Ask for a drain. A kick that is lost costs a second: beat sweeps for what it left."""
         try:
             self.celery.send_task("drain", queue=DRAIN)
@@ -223,7 +223,7 @@ class Intake:
         answered = self.scripts.call(self._resubmit, names, (tenant_id, text, entries_max))
         if not answered.result:
             raise OutcomeUnknown if answered.is_in_doubt else Full
-        self.kick()
+        self.wake()
 
     # -- configuration -----------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class Intake:
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
 
-    def vitals(self) -> Vitals:
+    def read_status(self) -> IntakeStatus:
         """How Redis and the workers stand, for the operator. Raises Unavailable."""
         try:
             return status.read(self.client)

@@ -15,7 +15,7 @@ GROUP = "drain"
 DRAINS = "unbroken:drains"  # sorted set: consumer → when it was last alive
 DELIVERERS = "unbroken:deliverers"  # likewise
 DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means there is something due
-DELIVERY_KICKED = "unbroken:delivery:kicked"  # set for a moment after a kick
+DELIVERY_WOKEN = "unbroken:delivery:kicked"  # set for a moment after a kick
 SWEEP_LOCK = "unbroken:sweep"
 SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
 # Hash: what all processes have counted (workers/telemetry/metrics_store.py).

@@ -18,7 +18,7 @@ from workers.telemetry.metrics import LOG_LINES_DROPPED
 
 
 @dataclass(frozen=True, slots=True)
-class StreamVitals:
+class StreamStatus:
     """One stream that holds entries."""
 
     number: int
@@ -29,7 +29,7 @@ class StreamVitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class IntakeStatus:
     """One look at Redis. A setting is None where a managed server does not tell."""
 
     version: str
@@ -38,7 +38,7 @@ class Vitals:
     used_memory_bytes: int
     aof_bytes: int  # 0 without the file
     is_aof_well: bool  # its last write and rewrite did not fail
-    streams: list[StreamVitals]  # those that hold entries
+    streams: list[StreamStatus]  # those that hold entries
     drains: int  # at work: an idle worker runs none
     deliverers: int  # likewise
     swept_seconds_ago: float | None  # None: no sweep has ever run
@@ -53,13 +53,13 @@ class Vitals:
 SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
 
-def read(client: redis.Redis) -> Vitals:
+def read(client: redis.Redis) -> IntakeStatus:
     """Look once. Raises what Redis does when it does not answer."""
     info: Any = client.info()
     seconds, microseconds = client.time()
     now_us = seconds * 1_000_000 + microseconds
     swept: Any = client.get(redis_keys.SWEPT)
-    return Vitals(
+    return IntakeStatus(
         version=str(info["redis_version"]),
         time_us=now_us,
         settings={name: _setting(client, name) for name in SETTINGS},
@@ -95,10 +95,10 @@ def _setting(client: redis.Redis, name: str) -> str | None:
     return value
 
 
-def _streams(client: redis.Redis, now_us: int) -> list[StreamVitals]:
+def _streams(client: redis.Redis, now_us: int) -> list[StreamStatus]:
     kinds = {"fresh": FRESH, "backlog": BACKLOG}
     return [
-        StreamVitals(
+        StreamStatus(
             number, kind, entries, _pending(client, name), _age_seconds(client, name, now_us)
         )
         for kind, names in kinds.items()

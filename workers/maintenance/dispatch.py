@@ -42,10 +42,10 @@ def wake(client: redis.Redis, celery: Celery) -> None:
     pipeline.lpush(redis_keys.DELIVERY_WAKE, "1")
     pipeline.ltrim(redis_keys.DELIVERY_WAKE, 0, 15)
     pipeline.zcount(redis_keys.DELIVERERS, clock.now_us() / 1e6 - ALIVE_SECONDS, "+inf")
-    pipeline.set(redis_keys.DELIVERY_KICKED, "1", nx=True, px=2_000)
+    pipeline.set(redis_keys.DELIVERY_WOKEN, "1", nx=True, px=2_000)
     try:
-        *_, alive, may_kick = pipeline.execute()
-        if not alive and may_kick:
+        *_, alive, may_wake = pipeline.execute()
+        if not alive and may_wake:
             celery.send_task("deliver", queue=WEBHOOKS)
     except Exception:
         log.warning("delivery not kicked; the sweep will see what is due", exc_info=True)

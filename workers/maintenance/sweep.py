@@ -56,10 +56,10 @@ def sweep(context: Context) -> None:
     waiting = depth(client)
     if waiting:
         wanted = min(settings.drain_processes, 1 + waiting // ENTRIES_PER_DRAIN)
-        _kick(context, "drain", DRAIN, wanted - alive(client, redis_keys.DRAINS))
+        _wake_missing(context, "drain", DRAIN, wanted - alive(client, redis_keys.DRAINS))
     if _is_so(context.engine, dispatch.is_due):
         wanted = settings.webhook_processes
-        _kick(context, "deliver", WEBHOOKS, wanted - alive(client, redis_keys.DELIVERERS))
+        _wake_missing(context, "deliver", WEBHOOKS, wanted - alive(client, redis_keys.DELIVERERS))
     if int(client.llen(UPKEEP)) < UPKEEP_WAITING_MAX and _is_so(context.engine, replays.is_any):
         context.celery.send_task("replays", queue=UPKEEP)
 
@@ -75,7 +75,7 @@ def _is_so(engine: Engine, question: Callable[[Engine], bool]) -> bool:
         return False
 
 
-def _kick(context: Context, task: str, queue: str, missing: int) -> None:
+def _wake_missing(context: Context, task: str, queue: str, missing: int) -> None:
     """Send kicks for missing workers, counting those that wait in the queue."""
     for _ in range(missing - int(context.client.llen(queue))):
         context.celery.send_task(task, queue=queue)

@@ -13,7 +13,7 @@ from workers.intake.messages import NOUNS
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class MetricDefinition:
     """A counter, or a histogram when it has bounds."""
 
     name: str
@@ -28,68 +28,70 @@ MICROSECOND = 1e-6
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ENTRIES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
 
-ACCEPTED = Meter(
+ACCEPTED = MetricDefinition(
     "unbroken_writes_accepted", "Writes that are durable in the intake.", ("kind",), NOUNS
 )
-REFUSED = Meter(
+REFUSED = MetricDefinition(
     "unbroken_writes_refused",
     "Writes that the intake did not take: over a cap, inactive, full, unavailable.",
     ("reason",),
     ("tenant", "key", "participant", "inactive", "full", "unavailable", "idempotency_conflict"),
 )
-ERRORS = Meter(
+ERRORS = MetricDefinition(
     "unbroken_api_errors", "Errors answered, of requests and of items of batches.", ("code",)
 )
-REQUESTS = Meter(
+REQUESTS = MetricDefinition(
     "unbroken_api_request_seconds",
     "Time of a request inside the API, waiting for the worker included.",
     ("method", "route", "status"),
     bounds=_SECONDS,
     unit=MICROSECOND,
 )
-BATCH_ENTRIES = Meter(
+BATCH_ENTRIES = MetricDefinition(
     "unbroken_batch_entries", "Entries that a drain applied in one transaction.", bounds=_ENTRIES
 )
-BATCH_SECONDS = Meter(
+BATCH_SECONDS = MetricDefinition(
     "unbroken_batch_seconds",
     "Time of a batch, from decoding it to its commit, other tries included.",
     bounds=_SECONDS,
     unit=MICROSECOND,
 )
-APPLIED = Meter(
+APPLIED = MetricDefinition(
     "unbroken_writes_applied", "Writes that a ledger holds, repeats included.", ("kind",), NOUNS
 )
-REPEATED = Meter(
+REPEATED = MetricDefinition(
     "unbroken_ticks_repeated",
     "Ticks applied whose period was recorded before: they change nothing.",
 )
-REJECTED = Meter(
+REJECTED = MetricDefinition(
     "unbroken_writes_rejected", "Writes that were refused after they were accepted.", ("code",)
 )
-DEAD = Meter("unbroken_writes_dead", "Entries that became dead letters.", ("kind",))
-FACTS = Meter("unbroken_facts", "Facts written with their change.", ("type",))
-DELIVERIES = Meter("unbroken_deliveries_created", "Deliveries written with their facts.")
-ATTEMPTS = Meter(
+DEAD = MetricDefinition("unbroken_writes_dead", "Entries that became dead letters.", ("kind",))
+FACTS = MetricDefinition("unbroken_facts", "Facts written with their change.", ("type",))
+DELIVERIES = MetricDefinition("unbroken_deliveries_created", "Deliveries written with their facts.")
+ATTEMPTS = MetricDefinition(
     "unbroken_delivery_attempts",
     "What came of attempts at deliveries; postponed ones failed by our own fault.",
     ("outcome",),
     ("delivered", "failed", "dead", "postponed"),
 )
-ATTEMPT_SECONDS = Meter(
+ATTEMPT_SECONDS = MetricDefinition(
     "unbroken_delivery_seconds",
     "Time of a POST to a receiver.",
     bounds=_SECONDS,
     unit=MICROSECOND,
 )
-DEADLINES = Meter("unbroken_deadlines_told", "Facts told because their time had come.", ("type",))
-LOG_LINES_DROPPED = Meter(
+DEADLINES = MetricDefinition(
+    "unbroken_deadlines_told", "Facts told because their time had come.", ("type",)
+)
+LOG_LINES_DROPPED = MetricDefinition(
     "unbroken_log_lines_dropped",
     "Log lines that could not be written, or whose reader did not read.",
     ("reason",),
     ("unwritable", "slow"),
 )
 
-METERS = (
+METRICS = (
     ACCEPTED, REFUSED, ERRORS, REQUESTS, BATCH_ENTRIES, BATCH_SECONDS, APPLIED, REPEATED, REJECTED,
     DEAD, FACTS, DELIVERIES, ATTEMPTS, ATTEMPT_SECONDS, DEADLINES, LOG_LINES_DROPPED,
 )  # fmt: skip

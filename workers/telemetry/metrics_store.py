@@ -19,9 +19,9 @@ from typing import Any
 import redis
 
 from workers.intake import redis_keys
-from workers.telemetry.metrics import LOG_LINES_DROPPED, Meter
+from workers.telemetry.metrics import LOG_LINES_DROPPED, MetricDefinition
 
-log = logging.getLogger("unbroken.tally")
+log = logging.getLogger("unbroken.metrics")
 
 FLUSH_SECONDS = 1.0
 TIMEOUT_SECONDS = 1.0  # of a flush: one that fails is repeated, and a stop may have to wait for it
@@ -42,7 +42,7 @@ return 1
 
 
 @dataclass
-class Tally:
+class MetricsBuffer:
     """What one process has counted since it was last asked. Threads may add side by side."""
 
     _counts: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
@@ -50,22 +50,22 @@ class Tally:
     _seen: dict[tuple[Any, ...], list[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, meter: Meter, count: int = 1, *labels: str) -> None:
+    def add(self, metric: MetricDefinition, count: int = 1, *labels: str) -> None:
         """Count something `count` times."""
-        key = (meter.name, labels)
+        key = (metric.name, labels)
         with self._lock:
             self._counts[key] = self._counts.get(key, 0) + count
 
-    def add_each(self, meter: Meter, counts: Mapping[str, int]) -> None:
+    def add_each(self, metric: MetricDefinition, counts: Mapping[str, int]) -> None:
         """Count by the values of a meter's only label."""
         for label, count in counts.items():
-            self.add(meter, count, label)
+            self.add(metric, count, label)
 
-    def observe(self, meter: Meter, value: float, *labels: str) -> None:
+    def observe(self, metric: MetricDefinition, value: float, *labels: str) -> None:
         """Put a value into its bucket, and add it to the sum."""
-        bounds = meter.bounds
-        key = (meter.name, labels, bisect_left(bounds, value), bounds)
-        total = round(value / meter.unit)
+        bounds = metric.bounds
+        key = (metric.name, labels, bisect_left(bounds, value), bounds)
+        total = round(value / metric.unit)
         with self._lock:
             seen = self._seen.get(key)
             if seen is None:
@@ -90,19 +90,19 @@ class Tally:
         return found
 
 
-TALLY = Tally()  # of this process, as its loggers are
-add, add_each, observe = TALLY.add, TALLY.add_each, TALLY.observe
+BUFFER = MetricsBuffer()  # of this process, as its loggers are
+add, add_each, observe = BUFFER.add, BUFFER.add_each, BUFFER.observe
 
 
 class Flusher:
     """Adds up what this process counts, in a thread of its own and over a connection of its own."""
 
-    def __init__(self, client: redis.Redis, tally: Tally = TALLY) -> None:
-        self._client, self._tally = client, tally
+    def __init__(self, client: redis.Redis, buffer: MetricsBuffer = BUFFER) -> None:
+        self._client, self._buffer = client, buffer
         self._name, self._number = uuid.uuid4().hex, 1
         self._pending: dict[str, int] = {}  # sent perhaps, answered not
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tally", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def start(self) -> None:
         """Begin to flush."""
@@ -123,7 +123,7 @@ class Flusher:
 
     def flush(self) -> bool:
         """Add what was counted; False when Redis did not take it: the next flush does, then."""
-        self._pending = self._pending or self._tally.take()
+        self._pending = self._pending or self._buffer.take()
         if not self._pending:
             return True
         argv: list[Any] = [self._number, FLUSHED_SECONDS]
@@ -151,6 +151,6 @@ def read(client: redis.Redis) -> Counted:
     found: Any = client.hgetall(redis_keys.COUNTERS)
     counted: Counted = {}
     for name, count in found.items():
-        meter, *labels = name.decode().split(_SEPARATOR)
-        counted.setdefault(meter, {})[tuple(labels)] = int(count)
+        metric, *labels = name.decode().split(_SEPARATOR)
+        counted.setdefault(metric, {})[tuple(labels)] = int(count)
     return counted

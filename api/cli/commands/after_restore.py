@@ -14,7 +14,7 @@ from api.cli.local.up import read_settings
 from api.cli.options import data_option, json_option
 from models import db
 from models.operator import audit_log, diagnosis
-from models.operator.audit_log import NO_TENANT, Act
+from models.operator.audit_log import NO_TENANT, NewAuditEntry
 
 TIMEOUT_MS = 60_000  # a renumbering lifts it for itself
 
@@ -45,7 +45,9 @@ def restored(path: Path, as_json: bool) -> None:
             with db.transaction(engine) as connection:
                 count = diagnosis.tenants_ahead(connection) and diagnosis.renumber_facts(connection)
                 detail = {"revision": revision, "renumbered": count}
-                audit_log.note(connection, Act(NO_TENANT, "database.restored", detail=detail))
+                audit_log.record(
+                    connection, NewAuditEntry(NO_TENANT, "database.restored", detail=detail)
+                )
         finally:
             engine.dispose()
     text = f"database at revision {revision}; {count} facts numbered anew."

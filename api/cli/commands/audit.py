@@ -23,7 +23,7 @@ from models.delivery.delivery_log import Span
 from models.identity import tenants
 from models.identity.tenants import Mode, Tenant
 from models.operator import audit_log as log
-from models.operator.audit_log import Line, Wanted
+from models.operator.audit_log import AuditEntry, Wanted
 
 PAGE = 500  # lines of one statement
 LIMIT = 50
@@ -65,9 +65,9 @@ def audit(
         sides = _sides(connection, slug, mode)
         chosen = [one.id for one in sides] if slug else None
         wanted = Wanted(limit, chosen, span=Span(since_us), action=given["action"])
-        lines = _lines(connection, wanted)
+        entries = _entries(connection, wanted)
     names = {one.id: one for one in sides}
-    rows = [_row(line, names.get(line.act.tenant_id)) for line in lines]
+    rows = [_row(entry, names.get(entry.entry.tenant_id)) for entry in entries]
     if not as_json:
         rows = [row | {"detail": _brief(row["detail"])} for row in rows]
     output.show_rows(rows, _COLUMNS, as_json=as_json)
@@ -88,30 +88,30 @@ def _sides(connection: Connection, slug: str | None, mode: Mode | None) -> list[
     return [sides[mode]] if mode else list(sides.values())
 
 
-def _lines(connection: Connection, wanted: Wanted) -> list[Line]:
+def _entries(connection: Connection, wanted: Wanted) -> list[AuditEntry]:
     """As many lines as are wanted, in portions."""
-    lines: list[Line] = []
+    entries: list[AuditEntry] = []
     place: UUID | None = wanted.after
-    while place is not None and len(lines) < wanted.limit:
-        size = min(PAGE, wanted.limit - len(lines))
+    while place is not None and len(entries) < wanted.limit:
+        size = min(PAGE, wanted.limit - len(entries))
         found, place = log.page(connection, replace(wanted, limit=size, after=place))
-        lines += found
-    return lines
+        entries += found
+    return entries
 
 
-def _row(line: Line, side: Tenant | None) -> dict[str, Any]:
+def _row(entry: AuditEntry, side: Tenant | None) -> dict[str, Any]:
     return {
-        "id": str(line.id),
-        "at": clock.to_text(ids.issued_at_us(line.id)),
+        "id": str(entry.id),
+        "at": clock.to_text(ids.issued_at_us(entry.id)),
         "tenant": side.slug if side else None,
         "mode": side.mode if side else None,
-        "actor": line.act.actor,
-        "key_id": str(line.act.key_id) if line.act.key_id else None,
-        "action": line.act.action,
-        "target": line.act.target,
-        "detail": dict(line.act.detail),
-        "request_id": line.act.request_id,
-        "address": line.act.address,
+        "actor": entry.entry.actor,
+        "key_id": str(entry.entry.key_id) if entry.entry.key_id else None,
+        "action": entry.entry.action,
+        "target": entry.entry.target,
+        "detail": dict(entry.entry.detail),
+        "request_id": entry.entry.request_id,
+        "address": entry.entry.address,
     }
 
 

@@ -25,7 +25,7 @@ from models.identity.tenants import MODES
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import STATUSES, UNKNOWN_TENANT, DeadLetter, Status, Wanted
 from models.operator import audit_log
-from models.operator.audit_log import Act
+from models.operator.audit_log import NewAuditEntry
 from workers.intake.client import NOUNS, Full, Unreadable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -202,7 +202,7 @@ def _replay(found: Service, letter_id: UUID) -> None:
     with _speaking(letter_id), found.reading() as connection:
         letter = dead_letters.lock(connection, dead_letters.owner(connection, letter_id), letter_id)
         dead_letter_actions.replay(connection, found.intake, letter)
-        _note(connection, letter, "replayed")
+        _record(connection, letter, "replayed")
 
 
 def _replay_all(found: Service, chosen: Chosen) -> int:
@@ -214,7 +214,7 @@ def _replay_all(found: Service, chosen: Chosen) -> int:
         with _speaking(None), found.reading() as connection:
             done = dead_letter_actions.replay_some(connection, found.intake, wanted)
             for letter in done:
-                _note(connection, letter, "replayed")
+                _record(connection, letter, "replayed")
         if not done:
             return count
         count += len(done)
@@ -244,7 +244,7 @@ def _discard_all(found: Service, chosen: Chosen) -> int:
 def _give_up(connection: Connection, letter: DeadLetter) -> None:
     dead_letter_actions.discard(connection, letter)
     if letter.status != "discarded":
-        _note(connection, letter, "discarded")
+        _record(connection, letter, "discarded")
 
 
 @contextmanager
@@ -280,9 +280,11 @@ def _count(found: Service, chosen: Chosen) -> int:
         )
 
 
-def _note(connection: Connection, letter: DeadLetter, what: str) -> None:
+def _record(connection: Connection, letter: DeadLetter, what: str) -> None:
     """One line in the audit log: a tenant's own, or nobody's."""
-    audit_log.note(connection, Act(letter.tenant_id, f"dead_letter.{what}", str(letter.id)))
+    audit_log.record(
+        connection, NewAuditEntry(letter.tenant_id, f"dead_letter.{what}", str(letter.id))
+    )
 
 
 Names = dict[int, tuple[str, str]]  # tenant id → slug and mode

@@ -24,7 +24,7 @@ from models import clock
 from models.identity import tenants
 from models.identity.tenants import ApiKey, Mode
 from models.operator import audit_log
-from models.operator.audit_log import Act
+from models.operator.audit_log import NewAuditEntry
 
 EXPIRY_MAX = timedelta(days=3_650)  # ten years: longer is "never", which is the default
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -82,7 +82,7 @@ def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> 
             "expires_at": _instant(expires_at),
             "writes_per_minute": cap or 0,
         }
-        audit_log.note(connection, Act(side.id, "key.created", str(key_id), detail))
+        audit_log.record(connection, NewAuditEntry(side.id, "key.created", str(key_id), detail))
     human = f"Key {key_id} created. It is shown only now:\n  {text}"
     output.show({"id": str(key_id), "key": text}, human, as_json=as_json)
 
@@ -125,7 +125,9 @@ def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None
         with found.changing([tenant_id]) as connection:
             tenants.cap_key(connection, tenant_id, key_id, writes_per_minute)
             detail = {"writes_per_minute": writes_per_minute}
-            audit_log.note(connection, Act(tenant_id, "key.capped", str(key_id), detail))
+            audit_log.record(
+                connection, NewAuditEntry(tenant_id, "key.capped", str(key_id), detail)
+            )
     row = {"id": str(key_id), "writes_per_minute": writes_per_minute}
     output.show(row, f"Key {key_id}: {cap_in_words(writes_per_minute)}.", as_json=as_json)
 
@@ -146,7 +148,7 @@ def revoke(key_id: UUID, path: Path, as_json: bool) -> None:
             tenant_id = tenants.key_by_id(connection, key_id).tenant_id
         with found.changing([tenant_id]) as connection:
             tenants.revoke_key(connection, tenant_id, key_id)
-            audit_log.note(connection, Act(tenant_id, "key.revoked", str(key_id)))
+            audit_log.record(connection, NewAuditEntry(tenant_id, "key.revoked", str(key_id)))
     output.show({"id": str(key_id), "revoked": True}, f"Key {key_id} revoked.", as_json=as_json)
 
 

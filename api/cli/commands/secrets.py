@@ -18,7 +18,7 @@ from models.db import Connection
 from models.delivery import destination_keys
 from models.delivery.destination_keys import Sealed
 from models.operator import audit_log
-from models.operator.audit_log import NO_TENANT, Act
+from models.operator.audit_log import NO_TENANT, NewAuditEntry
 from settings import variable
 from webhooks import key_rotation
 from webhooks import secrets as sealing
@@ -174,7 +174,7 @@ def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
         destination_keys.replace(connection, new)
     if changed:
         detail = {"destinations": len(changed)}
-        audit_log.note(connection, Act(NO_TENANT, "secrets.resealed", None, detail))
+        audit_log.record(connection, NewAuditEntry(NO_TENANT, "secrets.resealed", None, detail))
 
 
 def _counted(ring: Ring, batch: list[Sealed]) -> Counter[str]:

@@ -15,7 +15,7 @@ from api.cli.options import cap_in_words, cap_option, data_option, json_option
 from models.identity import tenants
 from models.identity.tenants import MODES, Tenant
 from models.operator import audit_log
-from models.operator.audit_log import Act
+from models.operator.audit_log import NewAuditEntry
 
 WRITES_PER_MINUTE = 120  # contract §2
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -80,8 +80,10 @@ def _create(found: Service, slug: str, caps: dict[str, int]) -> dict[str, str]:
         )
         keys = {mode: tenants.create_key(connection, sides[mode], ["admin"]) for mode in MODES}
         for mode, (key_id, _) in keys.items():
-            detail = audit_log.told(caps) | {"key_id": str(key_id)}
-            audit_log.note(connection, Act(sides[mode].id, "tenant.created", slug, detail))
+            detail = audit_log.detail_of(caps) | {"key_id": str(key_id)}
+            audit_log.record(
+                connection, NewAuditEntry(sides[mode].id, "tenant.created", slug, detail)
+            )
         return {f"{mode}_key": key for mode, (_, key) in keys.items()}
 
 
@@ -184,8 +186,9 @@ def _change(path: Path, slug: str, **values: bool | int) -> dict[str, Any]:
             sides = tenants.by_slug(connection, slug)
         with found.changing([side.id for side in sides.values()]) as connection:
             for side in sides.values():  # each has a log of its own
-                audit_log.note(
-                    connection, Act(side.id, "tenant.changed", slug, audit_log.told(values))
+                audit_log.record(
+                    connection,
+                    NewAuditEntry(side.id, "tenant.changed", slug, audit_log.detail_of(values)),
                 )
             return _row(tenants.change(connection, slug, **values)["live"])
 

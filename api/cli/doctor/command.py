@@ -27,7 +27,7 @@ from models.operator import diagnosis as facts
 from settings import Settings, variables
 from webhooks import egress, secrets
 from webhooks.errors import SecretsError
-from workers.intake.client import Unavailable, Vitals, open_intake
+from workers.intake.client import IntakeStatus, Unavailable, open_intake
 
 PATIENCE_MS = 15_000  # of one question to a server
 # Read by commands and by docker-compose.yml, not by a process of ours.
@@ -121,12 +121,12 @@ def _policy(settings: Settings) -> Finding:
 # -- Redis and the workers -------------------------------------------------------------------
 
 
-def _redis(settings: Settings) -> tuple[Vitals | None, list[Finding]]:
+def _redis(settings: Settings) -> tuple[IntakeStatus | None, list[Finding]]:
     patient = replace(settings, redis_timeout_ms=PATIENCE_MS)
     try:
         with closing(open_intake(patient)) as intake:
             before = clock.now_us()
-            seen = intake.vitals()
+            seen = intake.read_status()
             skew = _outside(before, seen.time_us, clock.now_us())
     except ValueError:  # its text may hold a piece of the URL, and that a password
         return None, [_away("redis", "REDIS_URL cannot be used")]
@@ -158,7 +158,7 @@ def _outside(before_us: int, theirs_us: int, after_us: int) -> float:
 # -- Postgres --------------------------------------------------------------------------------
 
 
-def _postgres(settings: Settings, seen: Vitals | None) -> list[Finding]:
+def _postgres(settings: Settings, seen: IntakeStatus | None) -> list[Finding]:
     try:
         with _connection(settings) as connection:
             return [well("postgres", "answers", "yes"), *_asked(connection, settings, seen)]
@@ -187,7 +187,9 @@ def _connection(settings: Settings) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _asked(connection: Connection, settings: Settings, seen: Vitals | None) -> Iterator[Finding]:
+def _asked(
+    connection: Connection, settings: Settings, seen: IntakeStatus | None
+) -> Iterator[Finding]:
     yield from _server(connection, settings)
     revision = schema.revision(connection)
     yield diagnosis.schema(revision, schema.head())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from api.cli.doctor.checks import Finding, State, duration, well
-from workers.intake.client import StreamVitals, Vitals
+from workers.intake.client import IntakeStatus, StreamStatus
 from workers.telemetry.heartbeats import Processes
 
 VERSION_MIN = (6, 2)  # docs/operations.md
@@ -16,7 +16,7 @@ MEMORY_SHARE_WARNING = 0.75
 MEMORY_SHARE_FAILED = 0.95
 
 
-def redis(seen: Vitals) -> list[Finding]:
+def redis(seen: IntakeStatus) -> list[Finding]:
     """Version, durability, room."""
     return [
         _version(seen.version),
@@ -98,7 +98,7 @@ def _memory(used: int, limit: str | None) -> Finding:
 # -- workers ---------------------------------------------------------------------------------
 
 
-def workers(seen: Vitals, wanted: Mapping[str, int]) -> list[Finding]:
+def workers(seen: IntakeStatus, wanted: Mapping[str, int]) -> list[Finding]:
     """Whether what should run does, by kind; whether somebody sweeps and drains."""
     running = [_processes(kind, count, seen) for kind, count in wanted.items()]
     sweep = _sweep(seen.swept_seconds_ago)
@@ -115,7 +115,7 @@ _NAMED = {
 }
 
 
-def _processes(kind: str, wanted: int, seen: Vitals) -> Finding:
+def _processes(kind: str, wanted: int, seen: IntakeStatus) -> Finding:
     check, setting = _NAMED[kind]
     there = seen.processes.get(kind, Processes())
     if there.alive < wanted:
@@ -147,7 +147,7 @@ def _sweep(seconds: float | None) -> Finding:
     return Finding("workers", "beat and upkeep", "failed", found, advice)
 
 
-def _drains(seen: Vitals) -> Finding:
+def _drains(seen: IntakeStatus) -> Finding:
     entries = sum(one.entries for one in seen.streams)
     found = f"{seen.drains} drains, {seen.deliverers} deliverers at work"
     if seen.drains or not _is_stuck(seen.streams):
@@ -156,11 +156,11 @@ def _drains(seen: Vitals) -> Finding:
     return Finding("workers", "at work", "failed", found, advice)
 
 
-def _is_stuck(streams: Sequence[StreamVitals]) -> bool:
+def _is_stuck(streams: Sequence[StreamStatus]) -> bool:
     return any(one.oldest_age_seconds > WAITING_SECONDS_MAX for one in streams)
 
 
-def _stream(one: StreamVitals) -> Finding:
+def _stream(one: StreamStatus) -> Finding:
     """One stream that holds entries; the lane of backlogs may be long, not stand still."""
     check = f"stream {one.number} ({one.kind})"
     found = (

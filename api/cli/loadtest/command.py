@@ -65,19 +65,19 @@ def loadtest(path: Path, as_json: bool, **given: Any) -> None:
     with client(where) as api:
         made = verify.prepare(api, plan)
         try:
-            tally = run(api, plan)
-            checked = verify.check(api, plan, tally, made)
+            result = run(api, plan)
+            checked = verify.check(api, plan, result, made)
         finally:
             if not given["keep"]:
                 verify.clean_up(api, plan)
-    told = tally.told() | checked
-    _show(told, as_json=as_json)
+    figures = result.figures() | checked
+    _show(figures, as_json=as_json)
     sys.exit(0 if checked["is_right"] else 1)
 
 
-def _show(told: dict[str, Any], *, as_json: bool) -> None:
-    rows = [{"figure": name.replace("_", " "), "value": value} for name, value in told.items()]
+def _show(figures: dict[str, Any], *, as_json: bool) -> None:
+    rows = [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()]
     if as_json:
-        output.show(told, "", as_json=True)
+        output.show(figures, "", as_json=True)
     else:
         output.show_rows(rows, ("figure", "value"), as_json=False)

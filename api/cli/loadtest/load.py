@@ -66,7 +66,7 @@ def pair_of(tick: TickInput) -> Pair:
 
 
 @dataclass
-class Tally:
+class LoadResult:
     """What was answered."""
 
     accepted: Counter[Pair] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class Tally:
     seconds: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def told(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """As a table shows it."""
         count = self.accepted.total()
         return {
@@ -104,33 +104,33 @@ def percentile(seconds: Sequence[float], part: float) -> float | None:
     return round(sorted(seconds)[rank] * 1_000, 1)
 
 
-def run(api: Unbroken, plan: Plan) -> Tally:
+def run(api: Unbroken, plan: Plan) -> LoadResult:
     """Post for as long as planned; every request ends before this returns."""
-    tally, turns = Tally(), itertools.count()
+    result, turns = LoadResult(), itertools.count()
     began = time.monotonic()
 
     def post() -> None:
         while True:
-            with tally.lock:
+            with result.lock:
                 nth = next(turns)
             due = began + nth / plan.rate if plan.rate else time.monotonic()
             if due >= began + plan.seconds:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
-            _request(api, plan, nth, tally)
-            with tally.lock:  # from when it was due: a service that stalls is not let off
-                tally.latencies.append(time.monotonic() - due)
+            _request(api, plan, nth, result)
+            with result.lock:  # from when it was due: a service that stalls is not let off
+                result.latencies.append(time.monotonic() - due)
 
     threads = [threading.Thread(target=post, daemon=True) for _ in range(plan.clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    tally.seconds = time.monotonic() - began
-    return tally
+    result.seconds = time.monotonic() - began
+    return result
 
 
-def _request(api: Unbroken, plan: Plan, nth: int, tally: Tally) -> None:
+def _request(api: Unbroken, plan: Plan, nth: int, result: LoadResult) -> None:
     ticks = [plan.tick(nth * plan.batch + place) for place in range(plan.batch)]
     key = f"{plan.mark}:{nth}"
     try:
@@ -138,15 +138,15 @@ def _request(api: Unbroken, plan: Plan, nth: int, tally: Tally) -> None:
     except ApiError as error:
         errors = [error] * len(ticks)
     except UnbrokenError:
-        with tally.lock:
-            tally.unsure.update(map(pair_of, ticks))
+        with result.lock:
+            result.unsure.update(map(pair_of, ticks))
         return
-    with tally.lock:
+    with result.lock:
         for tick, refusal in zip(ticks, errors, strict=True):
             if refusal is None:
-                tally.accepted[pair_of(tick)] += 1
+                result.accepted[pair_of(tick)] += 1
             else:
-                tally.refused[refusal.code] += 1
+                result.refused[refusal.code] += 1
 
 
 def _post(api: Unbroken, ticks: list[TickInput], key: str) -> list[ApiError | None]:

@@ -10,7 +10,7 @@ from typing import Any
 from unbroken_client.client import Unbroken
 from unbroken_client.transport import Call
 
-from api.cli.loadtest.load import Pair, Plan, Tally
+from api.cli.loadtest.load import LoadResult, Pair, Plan
 from models.rules.streaks import Rules, walk
 
 QUIET_SECONDS_MAX = 120.0  # for the workers to apply what was accepted
@@ -25,21 +25,21 @@ def prepare(api: Unbroken, plan: Plan) -> str:
     return str(api.facts_page("latest")["next_cursor"])
 
 
-def check(api: Unbroken, plan: Plan, tally: Tally, cursor: str) -> dict[str, Any]:
+def check(api: Unbroken, plan: Plan, result: LoadResult, cursor: str) -> dict[str, Any]:
     """Wait until a fact of every accepted day is there, then compare all of it."""
-    sure, unsure = set(tally.accepted), set(tally.unsure)
-    told, waited = _facts(api, plan, cursor, sure)
-    doubled = sum(count - 1 for count in told.values())
-    wrong = _wrong_states(api, plan, set(told))
-    missing, unknown = sure - told.keys(), told.keys() - sure - unsure
+    sure, unsure = set(result.accepted), set(result.unsure)
+    published, waited = _facts(api, plan, cursor, sure)
+    doubled = sum(count - 1 for count in published.values())
+    wrong = _wrong_states(api, plan, set(published))
+    missing, unknown = sure - published.keys(), published.keys() - sure - unsure
     return {
         "applied_after_seconds": round(waited, 2),
         "days_accepted": len(sure),
-        "facts": told.total(),
+        "facts": published.total(),
         "facts_missing": len(missing),
         "facts_doubled": doubled,
         "facts_unknown": len(unknown),
-        "states_checked": len({person for person, _ in told}),
+        "states_checked": len({person for person, _ in published}),
         "states_wrong": wrong,
         "is_right": not (missing or unknown or doubled or wrong),
     }
@@ -47,17 +47,17 @@ def check(api: Unbroken, plan: Plan, tally: Tally, cursor: str) -> dict[str, Any
 
 def _facts(api: Unbroken, plan: Plan, cursor: str, sure: set[Pair]) -> tuple[Counter[Pair], float]:
     """The facts of the streak, as soon as they are all there, or when the time is over."""
-    told: Counter[Pair] = Counter()
+    published: Counter[Pair] = Counter()
     began = time.monotonic()
     while True:
         page = api.facts_page(cursor, streak_code=plan.mark, types=RECORDED)
         for fact in page["items"]:
-            told[fact["participant_id"], fact["payload"]["period_key"]] += 1
+            published[fact["participant_id"], fact["payload"]["period_key"]] += 1
         is_end = page["next_cursor"] == cursor
         cursor = page["next_cursor"]
         waited = time.monotonic() - began
-        if is_end and (sure <= told.keys() or waited > QUIET_SECONDS_MAX):
-            return told, waited
+        if is_end and (sure <= published.keys() or waited > QUIET_SECONDS_MAX):
+            return published, waited
         if is_end:
             time.sleep(POLL_SECONDS)
 

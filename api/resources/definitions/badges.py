@@ -160,7 +160,7 @@ def create_badge() -> Response:
     with unique_code("badge", new.code), changing() as connection:
         badge = badges.create(connection, tenant().id, new.model_dump())
         given = new.model_dump(exclude_unset=True)
-        audit_log.note(connection, "badge.created", badge.code, **audit_log.told(given))
+        audit_log.record(connection, "badge.created", badge.code, **audit_log.detail_of(given))
     return answer(_definition(badge), 201)
 
 
@@ -213,7 +213,7 @@ def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
         with changing() as connection:
             badge = badges.revise(connection, tenant().id, badge_id, values)
             action = audit_log.changed("badge", values)
-            audit_log.note(connection, action, badge.code, **audit_log.told(values))
+            audit_log.record(connection, action, badge.code, **audit_log.detail_of(values))
             return badge
     except NotFound:
         raise not_found("badge", str(badge_id)) from None

@@ -95,7 +95,7 @@ class Managed(Generic[D]):
         """A transaction that creates one, and says so in the audit log."""
         with unique_code(self.noun, code), changing() as connection:
             yield connection
-            audit_log.note(connection, f"{self.noun}.created", code, **audit_log.told(given))
+            audit_log.record(connection, f"{self.noun}.created", code, **audit_log.detail_of(given))
 
     @contextmanager
     def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Connection]:
@@ -104,7 +104,7 @@ class Managed(Generic[D]):
         with changing() as connection:
             yield connection
             action = audit_log.changed(self.noun, values)
-            audit_log.note(connection, action, definition.code, **audit_log.told(values))
+            audit_log.record(connection, action, definition.code, **audit_log.detail_of(values))
 
     def change(self, text: str, values: Mapping[str, Any]) -> D:
         """Change the one that a path names; 404, 400."""

@@ -91,7 +91,9 @@ def create_program() -> Response:
     with transaction() as connection:
         program = programs.create(connection, tenant().id, new.model_dump())
         given = new.model_dump(exclude_unset=True)
-        audit_log.note(connection, "program.created", str(program.id), **audit_log.told(given))
+        audit_log.record(
+            connection, "program.created", str(program.id), **audit_log.detail_of(given)
+        )
     return answer(_as_json(program), 201)
 
 
@@ -139,7 +141,7 @@ def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
         with transaction() as connection:
             program = programs.change(connection, tenant().id, number, values)
             action = audit_log.changed("program", values)
-            audit_log.note(connection, action, str(number), **audit_log.told(values))
+            audit_log.record(connection, action, str(number), **audit_log.detail_of(values))
             return program
     except NotFound:
         raise not_found("program", program_id) from None

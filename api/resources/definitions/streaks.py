@@ -169,7 +169,7 @@ def create_streak() -> Response:
         _check_badges(connection, values["milestones"])
         streak = states.create(connection, tenant().id, values)
         given = new.model_dump(exclude_unset=True)
-        audit_log.note(connection, "streak.created", streak.code, **audit_log.told(given))
+        audit_log.record(connection, "streak.created", streak.code, **audit_log.detail_of(given))
     return answer(_definition(streak), 201)
 
 
@@ -209,7 +209,7 @@ def deactivate_streak(code: str) -> Response:
 
 def _change(code: str, values: dict[str, Any]) -> Streak:
     before = streak_in_path(code)
-    given = audit_log.told(values)
+    given = audit_log.detail_of(values)
     if "milestones" in values:
         values = values | {"milestones": [dict(one) for one in values["milestones"]]}
         _mark_recorded(values["milestones"], before.milestones)
@@ -217,7 +217,7 @@ def _change(code: str, values: dict[str, Any]) -> Streak:
         with changing() as connection:
             _check_badges(connection, values.get("milestones", ()))
             revised = states.revise(connection, tenant().id, code, values)
-            audit_log.note(connection, audit_log.changed("streak", values), code, **given)
+            audit_log.record(connection, audit_log.changed("streak", values), code, **given)
             return revised
     except NotFound:
         raise not_found("streak", code) from None

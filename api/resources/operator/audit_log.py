@@ -22,11 +22,11 @@ from models import clock, ids
 from models.db import Connection
 from models.delivery.delivery_log import START, Span
 from models.operator import audit_log
-from models.operator.audit_log import Act, Actor, Line, Wanted
+from models.operator.audit_log import Actor, AuditEntry, NewAuditEntry, Wanted
 
 blueprint = Blueprint("audit", __name__)
 
-told = audit_log.told
+detail_of = audit_log.detail_of
 _CURSOR_BYTES = 16
 _Action = Annotated[str, StringConstraints(max_length=64, pattern=ACTION)]
 _Target = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
@@ -34,12 +34,12 @@ _ACTION: TypeAdapter[str] = TypeAdapter(_Action)
 _TARGET: TypeAdapter[str] = TypeAdapter(_Target)
 
 
-def note(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
+def record(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
     """Write down, in the transaction of a change, that the key that asks made it."""
     who = principal()
-    audit_log.note(
+    audit_log.record(
         connection,
-        Act(
+        NewAuditEntry(
             tenant_id=who.tenant.id,
             action=action,
             target=target,
@@ -52,7 +52,7 @@ def note(connection: Connection, action: str, target: str | None = None, **detai
     )
 
 
-class AuditLine(TypedDict):
+class AuditItem(TypedDict):
     """One change: when, by which key (or the operator), what was done to what, from where."""
 
     id: Id
@@ -69,7 +69,7 @@ class AuditLine(TypedDict):
 class AuditPage(TypedDict):
     """The next ones; it may be short although more follow, until `next_cursor` is null."""
 
-    items: list[AuditLine]
+    items: list[AuditItem]
     next_cursor: str | None
 
 
@@ -116,23 +116,23 @@ def _query(name: str, kind: TypeAdapter[str]) -> str | None:
     return None if text is None else checked(name, kind, text)
 
 
-def _page(found: list[Line], place: UUID | None) -> AuditPage:
+def _page(found: list[AuditEntry], place: UUID | None) -> AuditPage:
     cursor = None if place is None else cursors.encode(place.bytes)
     return {"items": [as_json(one) for one in found], "next_cursor": cursor}
 
 
-def as_json(line: Line) -> AuditLine:
+def as_json(entry: AuditEntry) -> AuditItem:
     """A line as it is answered."""
     return {
-        "id": str(line.id),
-        "at": clock.to_text(ids.issued_at_us(line.id)),
-        "actor": line.act.actor,
-        "key_id": None if line.act.key_id is None else str(line.act.key_id),
-        "action": line.act.action,
-        "target": line.act.target,
-        "detail": dict(line.act.detail),
-        "request_id": line.act.request_id,
-        "address": line.act.address,
+        "id": str(entry.id),
+        "at": clock.to_text(ids.issued_at_us(entry.id)),
+        "actor": entry.entry.actor,
+        "key_id": None if entry.entry.key_id is None else str(entry.entry.key_id),
+        "action": entry.entry.action,
+        "target": entry.entry.target,
+        "detail": dict(entry.entry.detail),
+        "request_id": entry.entry.request_id,
+        "address": entry.entry.address,
     }
 
 

@@ -22,7 +22,7 @@ from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, Body, ParticipantId, body, query_int
 from api.resources.operator import dead_letter_actions
-from api.resources.operator.audit_log import note
+from api.resources.operator.audit_log import record
 from api.resources.operator.dead_letter_actions import REPLAYED_MAX, RESTING, Settled
 from models import clock, ids
 from models.db import Connection
@@ -187,7 +187,7 @@ def replay_dead_letter(dead_letter_id: str) -> Response:
     this is called; when every try fails, it is dead again. `GET /ticks/{id}` tells."""
     with _held(dead_letter_id) as (connection, letter):
         replayed = dead_letter_actions.replay(connection, app_context().intake, letter)
-        note(connection, "dead_letter.replayed", str(letter.id))
+        record(connection, "dead_letter.replayed", str(letter.id))
     return answer(_entry(replayed), 202)
 
 
@@ -213,7 +213,7 @@ def replay_dead_letters() -> Response:
     with transaction() as connection:
         done = dead_letter_actions.replay_some(connection, app_context().intake, wanted)
         for letter in done:
-            note(connection, "dead_letter.replayed", str(letter.id))
+            record(connection, "dead_letter.replayed", str(letter.id))
         left = dead_letters.count(connection, wanted)
     return answer({"replayed": len(done), "left": left}, 202)
 
@@ -230,7 +230,7 @@ def discard_dead_letter(dead_letter_id: str) -> Response:
     with _held(dead_letter_id) as (connection, letter):
         discarded = dead_letter_actions.discard(connection, letter)
         if letter.status != "discarded":
-            note(connection, "dead_letter.discarded", str(letter.id))
+            record(connection, "dead_letter.discarded", str(letter.id))
     return answer(_entry(discarded))
 
 

@@ -69,7 +69,7 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
 def _erase_once(connection: Connection, mine: Tenant, participant_id: str) -> Erased:
     erased = erasure.erase(connection, mine, participant_id)
     if erased.was_known:
-        audit_log.note(connection, "participant.erased")  # whom, nobody shall know any more
+        audit_log.record(connection, "participant.erased")  # whom, nobody shall know any more
     return erased
 
 

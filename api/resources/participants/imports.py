@@ -196,7 +196,7 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
             with transaction() as connection:
                 results = kind.write(connection, mine, rows)
                 if imported := results.count("imported"):
-                    audit_log.note(
+                    audit_log.record(
                         connection, kind.action, rows=imported
                     )  # whose, the log does not say
         except Exception as error:

@@ -77,7 +77,7 @@ def _write_once(file: IO[bytes], participant_id: str) -> None:
             raise not_found("participant", participant_id)
         for part in _parts(connection, subject):
             file.write(part)  # `writelines` would move to the disk only after the last one
-        audit_log.note(connection, "participant.exported")  # whose, the log does not say
+        audit_log.record(connection, "participant.exported")  # whose, the log does not say
 
 
 def _parts(connection: Connection, subject: Subject) -> Iterator[bytes]:

@@ -140,7 +140,7 @@ def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Pro
     if written is None:
         raise rejected("participant_inactive", posted.external_id)
     if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
-        audit_log.note(connection, _ACTIONS[posted.status])  # whose, the log does not say
+        audit_log.record(connection, _ACTIONS[posted.status])  # whose, the log does not say
     if posted.program_id is not None:
         programs.enrol(connection, mine.id, written[0].id, UUID(posted.program_id))
     return written

@@ -246,7 +246,7 @@ def _resent(webhook_id: str, fact_id: str) -> Delivery:
         try:
             requeue.resend(connection, target, its_id, clock.now())
             found, _, _ = delivery_log.delivery(connection, _lane(webhook), its_id)
-            audit_log.note(connection, "delivery.resent", fact_id, webhook_id=str(webhook.id))
+            audit_log.record(connection, "delivery.resent", fact_id, webhook_id=str(webhook.id))
         except NotFound:
             raise not_found("delivery", fact_id) from None
     return found

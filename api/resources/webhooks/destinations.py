@@ -70,7 +70,9 @@ def create_webhook() -> Response:
         with transaction() as connection:
             webhook = destinations.create(connection, tenant().id, values)
             given = new.model_dump(exclude_unset=True)
-            audit_log.note(connection, "webhook.created", str(webhook.id), **audit_log.told(given))
+            audit_log.record(
+                connection, "webhook.created", str(webhook.id), **audit_log.detail_of(given)
+            )
     except TooMany:
         detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode: delete one first"
         raise Problem(400, "webhook_limit_reached", detail) from None
@@ -128,7 +130,7 @@ def probe_webhook(webhook_id: str) -> Response:
         detail = _detail(connection, its_id)
         if not detail["is_enabled"]:
             raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
-        audit_log.note(connection, "webhook.probed", str(its_id))
+        audit_log.record(connection, "webhook.probed", str(its_id))
     return answer(detail)
 
 
@@ -158,7 +160,9 @@ def change_webhook(webhook_id: str) -> Response:
     try:
         with transaction() as connection:
             changed = destinations.change(connection, tenant().id, its_id, stored)
-            audit_log.note(connection, "webhook.updated", str(its_id), **audit_log.told(values))
+            audit_log.record(
+                connection, "webhook.updated", str(its_id), **audit_log.detail_of(values)
+            )
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer(as_json(changed))
@@ -173,7 +177,7 @@ def delete_webhook(webhook_id: str) -> Response:
     try:
         with transaction() as connection:
             destinations.delete(connection, tenant().id, its_id)
-            audit_log.note(connection, "webhook.deleted", str(its_id))
+            audit_log.record(connection, "webhook.deleted", str(its_id))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer({"message": "Webhook deleted"})

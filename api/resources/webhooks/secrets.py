@@ -84,8 +84,8 @@ def rotate_secret(webhook_id: str) -> Response:
             if wish.rotate_signing_key:
                 _check_signing_key(destinations.by_id(connection, tenant().id, its_id))
             rotated = destinations.rotate(connection, tenant().id, its_id, renewal)
-            given = audit_log.told(wish.model_dump())
-            audit_log.note(connection, "webhook.secret_rotated", str(its_id), **given)
+            given = audit_log.detail_of(wish.model_dump())
+            audit_log.record(connection, "webhook.secret_rotated", str(its_id), **given)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     made: RotatedSecret = {

@@ -93,7 +93,7 @@ def try_webhook(webhook_id: str) -> Response:
         raise not_found("webhook", webhook_id) from None
     with _place():
         with transaction() as connection:  # over before anything is sent
-            audit_log.note(connection, "webhook.tested", str(its_id), type=kind)
+            audit_log.record(connection, "webhook.tested", str(its_id), type=kind)
         return answer(_send(webhook, kind))
 
 

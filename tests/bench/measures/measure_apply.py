@@ -97,7 +97,7 @@ def _drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
     process.pause()
     workload.fill(stack.intake, crowd, count)
     process.resume()
-    stack.intake.kick()  # its run may have ended meanwhile, and no beat sweeps here
+    stack.intake.wake()  # its run may have ended meanwhile, and no beat sweeps here
     return count / seconds(stack.wait_drained)
 
 

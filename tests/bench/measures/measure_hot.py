@@ -26,7 +26,7 @@ def hot(stack: Stack) -> list[Row]:
     people[4_000] = workload.gather(stack.engine, "spread", 4_000)
     rates: dict[int, list[float]] = {number: [] for number in people}
     with stack.drain() as one, stack.worker("drain") as other:
-        stack.intake.kick()
+        stack.intake.wake()
         wait_until(
             lambda: stream.alive(stack.intake.client, redis_keys.DRAINS) == DRAINS, START_SECONDS
         )
@@ -69,7 +69,7 @@ def _rate(stack: Stack, drains: list[Process], crowd: Crowd, count: int) -> floa
     for each in drains:
         each.resume()
     for _ in drains:
-        stack.intake.kick()  # a run may have ended meanwhile, and no beat sweeps here
+        stack.intake.wake()  # a run may have ended meanwhile, and no beat sweeps here
     began = time.monotonic()
     stack.wait_drained()
     return count / (time.monotonic() - began)

@@ -93,7 +93,7 @@ def _posted(stack: Stack, port: int, crowd: Crowd, count: int) -> Turn:
 def _beside(stack: Stack, port: int, fresh: Crowd, flooding: Crowd) -> Turn:
     """A turn during which the other's backlog never ends."""
     workload.fill(stack.intake, flooding, stack.some(BACKLOG))
-    stack.intake.kick()
+    stack.intake.wake()
     began, before = time.perf_counter(), stream.depth(stack.intake.client)
     turn = _posted(stack, port, fresh, stack.some(TICKS))
     left, seconds = stream.depth(stack.intake.client), time.perf_counter() - began
@@ -106,7 +106,7 @@ def _beside(stack: Stack, port: int, fresh: Crowd, flooding: Crowd) -> Turn:
 def _drained_alone(stack: Stack, crowd: Crowd, count: int) -> float:
     """How fast a backlog goes that was there before the drain could begin with it."""
     workload.fill(stack.intake, crowd, count)
-    stack.intake.kick()
+    stack.intake.wake()
     began, before = time.perf_counter(), stream.depth(stack.intake.client)
     stack.wait_drained()
     return before / (time.perf_counter() - began)

@@ -208,10 +208,10 @@ def test_a_load_test_finds_what_was_lost(service: Service, monkeypatch: pytest.M
     plan = Plan.fresh(1, 20, 1, 3, batch=1)
     with Unbroken(service.url, service.key) as api, draining(service.pipeline):
         cursor = verify.prepare(api, plan)
-        tally = run(api, plan)
-        assert verify.check(api, plan, tally, cursor)["is_right"]
-        tally.accepted["nobody", "2026-01-01"] += 1
-        told = verify.check(api, plan, tally, cursor)
+        result = run(api, plan)
+        assert verify.check(api, plan, result, cursor)["is_right"]
+        result.accepted["nobody", "2026-01-01"] += 1
+        told = verify.check(api, plan, result, cursor)
         verify.clean_up(api, plan)
     assert (told["facts_missing"], told["is_right"]) == (1, False)
 

@@ -21,7 +21,7 @@ from models import clock
 from models.db import Engine, reading, tenant_isolation, transaction
 from models.identity import tenants
 from models.operator import audit_log
-from models.operator.audit_log import NO_TENANT, Act
+from models.operator.audit_log import NO_TENANT, NewAuditEntry
 from settings import Settings
 from tests.calls import client_of, make_key, make_streak, problem
 from tests.conftest import BASE, Account
@@ -110,9 +110,9 @@ def test_it_finds_every_route_that_changes_something_for_admins() -> None:
 
 
 def test_it_goes_with_the_change_when_that_is_rolled_back(engine: Engine, account: Account) -> None:
-    act = Act(account.live.id, "streak.created", "daily_login")
+    entry = NewAuditEntry(account.live.id, "streak.created", "daily_login")
     with pytest.raises(ZeroDivisionError), transaction(engine) as session:
-        audit_log.note(session, act)
+        audit_log.record(session, entry)
         _ = 1 / 0
     assert lines(engine, account.live.id) == []
 
@@ -364,7 +364,9 @@ def actions() -> Iterator[str]:
     for path in (ROOT / "api").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Name("Act" | "note") | ast.Attribute(attr="note")):
+                case ast.Call(
+                    func=ast.Name("NewAuditEntry" | "record") | ast.Attribute(attr="record")
+                ):
                     yield from (text for text in texts(node.args) if "." in text)
                 case ast.Call(func=ast.Attribute(attr="changed"), args=[noun, _]):
                     for text in texts([noun]):

@@ -104,7 +104,7 @@ def logging_to(open_stream: Open, folder: Path, wanted: str) -> Iterator[None]:
 
 def dropped() -> int:
     """Lines that this process has counted since its last flush."""
-    counts = metrics_store.TALLY._counts
+    counts = metrics_store.BUFFER._counts
     return sum(count for (name, _), count in counts.items() if name == LOG_LINES_DROPPED.name)
 
 

@@ -35,8 +35,8 @@ from tests.receiver import Answer, Receiver
 from workers.intake import redis_keys
 from workers.maintenance.dispatch import count as count_attempts
 from workers.telemetry import metrics_store
-from workers.telemetry.metrics import METERS, REQUESTS
-from workers.telemetry.metrics_store import Flusher, Tally
+from workers.telemetry.metrics import METRICS, REQUESTS
+from workers.telemetry.metrics_store import Flusher, MetricsBuffer
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -44,7 +44,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture
 def exposition(settings: Settings, engine: Engine, redis_client: redis.Redis) -> Exposition:
     """What is exported, asked anew each time; nothing has been counted."""
-    metrics_store.TALLY.take()
+    metrics_store.BUFFER.take()
     return open_exposition(settings)
 
 
@@ -180,9 +180,9 @@ def test_what_waits_is_told(
 def test_processes_and_threads_add_up(
     redis_client: redis.Redis, scrape: Callable[[], Samples]
 ) -> None:
-    tallies = [Tally() for _ in range(3)]
+    tallies = [MetricsBuffer() for _ in range(3)]
 
-    def work(one: Tally) -> None:
+    def work(one: MetricsBuffer) -> None:
         for _ in range(2_000):
             one.observe(REQUESTS, 0.003, "GET", "/x", "2xx")
 
@@ -201,13 +201,13 @@ def test_processes_and_threads_add_up(
 
 
 def test_a_flush_whose_answer_was_lost_counts_once(redis_client: redis.Redis) -> None:
-    one = Tally()
-    one.add(METERS[0], 7, "tick")
+    one = MetricsBuffer()
+    one.add(METRICS[0], 7, "tick")
     flusher = Flusher(_Deaf(redis_client), one)  # type: ignore[arg-type]
     assert not flusher.flush()
-    one.add(METERS[0], 1, "tick")
+    one.add(METRICS[0], 1, "tick")
     assert flusher.flush() and flusher.flush()
-    assert metrics_store.read(redis_client)[METERS[0].name] == {("tick",): 8}
+    assert metrics_store.read(redis_client)[METRICS[0].name] == {("tick",): 8}
 
 
 class _Deaf:
@@ -225,8 +225,8 @@ class _Deaf:
 
 
 def test_a_full_redis_takes_the_counters_later(redis_client: redis.Redis) -> None:
-    one = Tally()
-    one.add(METERS[0], 7, "tick")
+    one = MetricsBuffer()
+    one.add(METRICS[0], 7, "tick")
     flusher = Flusher(redis_client, one)
     redis_client.config_set("maxmemory", "1")
     try:
@@ -234,7 +234,7 @@ def test_a_full_redis_takes_the_counters_later(redis_client: redis.Redis) -> Non
     finally:
         redis_client.config_set("maxmemory", "0")
     assert flusher.flush()
-    assert metrics_store.read(redis_client)[METERS[0].name] == {("tick",): 7}
+    assert metrics_store.read(redis_client)[METRICS[0].name] == {("tick",): 7}
 
 
 def test_prometheus_takes_what_is_exported(exposition: Exposition) -> None:
@@ -249,16 +249,16 @@ def test_prometheus_takes_what_is_exported(exposition: Exposition) -> None:
 
 
 def test_what_is_counted_is_flushed_by_itself_and_at_the_end(redis_client: redis.Redis) -> None:
-    one = Tally()
+    one = MetricsBuffer()
     flusher = Flusher(redis_client, one)
     flusher.start()
-    one.add(METERS[0], 1, "tick")
-    name = METERS[0].name
+    one.add(METRICS[0], 1, "tick")
+    name = METRICS[0].name
     ends = time.monotonic() + 10
     while metrics_store.read(redis_client).get(name) != {("tick",): 1}:
         assert time.monotonic() < ends
         time.sleep(0.05)
-    one.add(METERS[0], 1, "tick")
+    one.add(METRICS[0], 1, "tick")
     flusher.stop()
     flusher.stop()
     assert metrics_store.read(redis_client)[name] == {("tick",): 2}

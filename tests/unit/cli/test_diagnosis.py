@@ -12,7 +12,7 @@ from api.cli.doctor import checks as diagnosis
 from api.cli.doctor import redis_checks
 from api.cli.doctor.checks import Finding, State, worst
 from models.operator.diagnosis import Backlog, Guard, Long, Server
-from workers.intake.client import StreamVitals, Vitals
+from workers.intake.client import IntakeStatus, StreamStatus
 from workers.telemetry.heartbeats import KINDS, Processes
 
 NOW = datetime(2026, 5, 23, 12, tzinfo=UTC)
@@ -26,7 +26,7 @@ SERVER = Server(
     locks=6_400,
     prepared=0,
 )
-VITALS = Vitals(
+VITALS = IntakeStatus(
     version="7.2.4",
     time_us=0,
     settings={
@@ -123,7 +123,7 @@ def test_a_redis_that_is_not_as_it_should_be(
     assert judge(redis_checks.redis(seen)) == (state, checks)
 
 
-STUCK = StreamVitals(3, "fresh", entries=7, pending=2, oldest_age_seconds=90.0)
+STUCK = StreamStatus(3, "fresh", entries=7, pending=2, oldest_age_seconds=90.0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import yaml
 
 from api.prometheus import family, of_postgres, of_redis
 from tests.promtool import promtool
-from workers.telemetry.metrics import METERS
+from workers.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).parents[3]
 OPS = ROOT / "ops"
@@ -27,7 +27,7 @@ OF_THE_COLLECTOR = {"unbroken_server_up", "unbroken_build_info"}  # test_metrics
 
 def exported() -> set[str]:
     """Every name that a scrape may hold."""
-    families = [*of_redis(None), *of_postgres(None, 0), *(family(meter, {}) for meter in METERS)]
+    families = [*of_redis(None), *of_postgres(None, 0), *(family(metric, {}) for metric in METRICS)]
     names = set(OF_THE_COLLECTOR)
     for one in families:
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
@@ -53,8 +53,8 @@ def test_every_alert_names_only_what_is_exported() -> None:
 def test_the_dashboard_names_only_what_is_exported_and_all_that_is_counted() -> None:
     used = {name for text in expressions(DASHBOARD["panels"]) for name in NAME.findall(text)}
     assert not used - exported()
-    for meter in METERS:
-        assert any(name.startswith(meter.name) for name in used), f"{meter.name} is on no panel"
+    for metric in METRICS:
+        assert any(name.startswith(metric.name) for name in used), f"{metric.name} is on no panel"
 
 
 def test_no_two_panels_lie_on_each_other() -> None:
