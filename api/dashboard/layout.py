@@ -101,11 +101,11 @@ def to_sign_in() -> AnyResponse:
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page in the frame."""
-    who = g.get("principal")
+    caller = g.get("principal")
     html = render_template(
         f"dashboard/{template}",
-        navigation=NAVIGATION if who else {},
-        tenant=who.tenant if who else None,
+        navigation=NAVIGATION if caller else {},
+        tenant=caller.tenant if caller else None,
         token=g.signed.token if "signed" in g else "",
         told=_told(),
         url=own_url(),

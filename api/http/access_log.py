@@ -86,9 +86,9 @@ def _line(method: str, route: str, status: int, seconds: float) -> dict[str, Any
         "duration_ms": round(seconds * 1_000, 3),
         "request_id": g.request_id,
     }
-    who = g.get("principal")
-    if who is not None:
-        line |= {"tenant_id": who.tenant.id, "key_id": str(who.key.id)}
+    caller = g.get("principal")
+    if caller is not None:
+        line |= {"tenant_id": caller.tenant.id, "key_id": str(caller.key.id)}
     code, writes = g.get("code"), g.get("write_ids")
     if code:
         line["code"] = code

@@ -160,10 +160,10 @@ def current_tenant() -> Tenant:
     return under_current_configuration(_confirmed)
 
 
-def _confirmed(who: Principal) -> Tenant:
-    if not is_current(who):
+def _confirmed(caller: Principal) -> Tenant:
+    if not is_current(caller):
         raise Stale
-    return who.tenant
+    return caller.tenant
 
 
 def tolerates_unknown() -> bool:

@@ -117,14 +117,14 @@ class Memory:
         self._full[tenant_id] = (self.now() + FULL_SECONDS if is_new else until, found)
 
 
-def check_write(who: Principal) -> None:
+def check_write(caller: Principal) -> None:
     """Raise Full or Unavailable when this request's write is certain to be refused: before its body
     is parsed, but not before it is read."""
     memory = app_context().memory
     if memory.is_empty:
         return
     try:
-        memory.check(who.tenant.id, this_request().content_length or 0)
+        memory.check(caller.tenant.id, this_request().content_length or 0)
     except IntakeError:
         take_in()
         raise

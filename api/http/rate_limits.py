@@ -50,31 +50,31 @@ def show_standing() -> None:
     """Show how the caps stand for a write that did not come to the door: it took no token."""
     if "rate_headers" in g or "principal" not in g:
         return
-    who = principal()
-    writer = Writer(who.tenant.id, who.key.id, g.get("participant_id"))
+    caller = principal()
+    writer = Writer(caller.tenant.id, caller.key.id, g.get("participant_id"))
     with suppress(Unavailable):  # then the answer stands without
-        show_rate(app_context().intake.standing(writer, who.caps))
+        show_rate(app_context().intake.standing(writer, caller.caps))
 
 
-def refuse_spent(who: Principal) -> None:
+def refuse_spent(caller: Principal) -> None:
     """Refuse a batch before it is read: when a cap that all of it shares is used up, nothing of it
     can be accepted.
 
     Raises Problem, Unavailable, or Stale when the cap may have been changed.
     """
-    writer = Writer(who.tenant.id, who.key.id, None)
+    writer = Writer(caller.tenant.id, caller.key.id, None)
     shared: tuple[tuple[Reason, Caps], ...] = (
-        ("tenant", Caps(tenant=who.caps.tenant)),
-        ("key", Caps(key=who.caps.key)),
+        ("tenant", Caps(tenant=caller.caps.tenant)),
+        ("key", Caps(key=caller.caps.key)),
     )
     for reason, cap in shared:
         rate = app_context().intake.standing(writer, cap)
         if rate is None or rate.remaining:
             continue
-        if not is_current(who):
+        if not is_current(caller):
             raise Stale
         show_rate(rate)
-        raise rate_exceeded(who.caps, Refusal(reason, rate.reset_ms))
+        raise rate_exceeded(caller.caps, Refusal(reason, rate.reset_ms))
 
 
 def render_refusal(error: Exception) -> Response:

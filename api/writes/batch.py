@@ -91,7 +91,7 @@ def post(kind: Kind, name: str) -> Response:
     _check_caps()
     is_silent = _is_silent()
     posted = _Posted(kind, name, is_silent, _is_alone(kind, is_silent), items(name))
-    outcomes, accepted = under_current_configuration(lambda who: _accept(who, posted))
+    outcomes, accepted = under_current_configuration(lambda caller: _accept(caller, posted))
     results = list(_results(kind, outcomes, accepted))
     codes = Counter(result["error"]["code"] for result in results if "error" in result)
     metrics_store.add_each(ERRORS, codes)
@@ -156,16 +156,16 @@ def _line(line: bytes) -> Any:
         return problem
 
 
-def _accept(who: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
+def _accept(caller: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
     received_us, kind = clock.now_us(), posted.kind
     how = (posted.is_silent, posted.is_alone)
-    issued = ids.issue(received_us, kind.ledger.secret(who.tenant), len(posted.items))
+    issued = ids.issue(received_us, kind.ledger.secret(caller.tenant), len(posted.items))
     outcomes = [
-        _outcome(who, kind, value, Stamp(str(write_id), received_us, False, *how))
+        _outcome(caller, kind, value, Stamp(str(write_id), received_us, False, *how))
         for value, write_id in zip(posted.items, issued, strict=True)
     ]
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
-        confirm(who)
+        confirm(caller)
     messages = [one for one in outcomes if not isinstance(one, Problem)]
     places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
     operation = f"{posted.name} of {kind.ledger.noun}, silent {posted.is_silent}"
@@ -175,14 +175,14 @@ def _accept(who: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
     if not messages:
         show_standing()
         return outcomes, Accepted(0)
-    return outcomes, enqueue.append(who, messages, key)
+    return outcomes, enqueue.append(caller, messages, key)
 
 
-def _outcome(who: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:
+def _outcome(caller: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:
     if isinstance(value, Problem):
         return value
     try:
-        return kind.message(who, validated(kind.body, value), stamp)
+        return kind.message(caller, validated(kind.body, value), stamp)
     except Problem as problem:
         return problem
 

@@ -35,16 +35,16 @@ from workers.telemetry.metrics import ACCEPTED, REFUSED
 
 
 def append(
-    who: Principal, messages: Sequence[Message], idempotency: Idempotency | None = None
+    caller: Principal, messages: Sequence[Message], idempotency: Idempotency | None = None
 ) -> Accepted:
     """Hand messages over; the response will say how the caps stand then.
 
     Raises what Intake.append does.
     """
-    accepted = _append(who, messages, idempotency)
+    accepted = _append(caller, messages, idempotency)
     if not accepted.refused:
         return accepted
-    wrongly = _wrongly_refused(who, messages, accepted)
+    wrongly = _wrongly_refused(caller, messages, accepted)
     if not wrongly:
         return accepted
     if idempotency and len(accepted.refused) < len(messages):
@@ -52,7 +52,7 @@ def append(
         doubtful = {place: replace(accepted.refused[place], reason="doubtful") for place in wrongly}
         return replace(accepted, refused={**accepted.refused, **doubtful})
     try:
-        again = _append(who, [messages[place] for place in wrongly], idempotency)
+        again = _append(caller, [messages[place] for place in wrongly], idempotency)
     except OutcomeUnknown:
         unknown = {place: replace(accepted.refused[place], reason="unknown") for place in wrongly}
         return replace(accepted, refused={**accepted.refused, **unknown})
@@ -64,9 +64,11 @@ def append(
 
 
 def _append(
-    who: Principal, messages: Sequence[Message], idempotency: Idempotency | None
+    caller: Principal, messages: Sequence[Message], idempotency: Idempotency | None
 ) -> Accepted:
-    request = Append(who.tenant.id, who.version, who.caps, messages, who.key.id, idempotency)
+    request = Append(
+        caller.tenant.id, caller.version, caller.caps, messages, caller.key.id, idempotency
+    )
     context = app_context()
     context.memory.ask()
     began = context.memory.now()
@@ -80,7 +82,7 @@ def _append(
         context.memory.answered()
         if (reason := _REASONS.get(type(refusal))) is not None:
             metrics_store.add(REFUSED, len(messages), reason)
-        _note(who, refusal)
+        _note(caller, refusal)
         raise
     context.memory.answered()
     _count(messages, accepted)
@@ -106,16 +108,18 @@ def _count(messages: Sequence[Message], accepted: Accepted) -> None:
         access_log.took_in(taken)
 
 
-def _note(who: Principal, refusal: IntakeError) -> None:
+def _note(caller: Principal, refusal: IntakeError) -> None:
     match refusal:
         case Full():
             body_bytes = this_request().content_length or BODY_BYTES_MAX
-            app_context().memory.full(who.tenant.id, body_bytes)
+            app_context().memory.full(caller.tenant.id, body_bytes)
         case IdempotencyConflict():
             show_rate(refusal.rate)
 
 
-def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Accepted) -> list[int]:
+def _wrongly_refused(
+    caller: Principal, messages: Sequence[Message], accepted: Accepted
+) -> list[int]:
     """The places of messages for participants who are active after all, as Redis now knows."""
     places = [place for place, one in accepted.refused.items() if one.reason == "inactive"]
     names = {messages[place].participant_id for place in places}
@@ -124,9 +128,9 @@ def _wrongly_refused(who: Principal, messages: Sequence[Message], accepted: Acce
     context = app_context()
     try:
         with reading() as connection:
-            active = names - profile.suspended(connection, who.tenant.id, names)
+            active = names - profile.suspended(connection, caller.tenant.id, names)
         for name in active:
-            context.intake.mark(who.tenant.id, name, is_active=True)
+            context.intake.mark(caller.tenant.id, name, is_active=True)
     except IntakeError:
         return []
     except Exception as error:

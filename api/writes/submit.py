@@ -100,7 +100,7 @@ def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> 
     with context.waiters.place() if wish.wait_seconds else nullcontext(True) as may_wait:
         wish = wish if may_wait else wish.without_wait()
         write = _Write(kind, posted, idempotency, wish.wait_seconds > 0)
-        message, accepted = under_current_configuration(lambda who: _accept(who, write))
+        message, accepted = under_current_configuration(lambda caller: _accept(caller, write))
         if accepted.known_id:
             refuse_erased(accepted.known_id, posted.participant_id)
         result = _result(kind, message.id, accepted, wish.wait_seconds)
@@ -109,17 +109,17 @@ def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> 
     return _answer(kind.ledger, accepted.known_id or message.id, result, wish)
 
 
-def _accept(who: Principal, write: _Write) -> tuple[Message, Accepted]:
+def _accept(caller: Principal, write: _Write) -> tuple[Message, Accepted]:
     kind, received_us = write.kind, clock.now_us()
-    write_id = str(next(ids.issue(received_us, kind.ledger.secret(who.tenant))))
+    write_id = str(next(ids.issue(received_us, kind.ledger.secret(caller.tenant))))
     try:
-        message = kind.message(who, write.posted, Stamp(write_id, received_us, write.is_awaited))
+        message = kind.message(caller, write.posted, Stamp(write_id, received_us, write.is_awaited))
     except NoSuchDefinition:
-        confirm(who)
+        confirm(caller)
         raise
-    accepted = enqueue.append(who, [message], write.idempotency)
+    accepted = enqueue.append(caller, [message], write.idempotency)
     if accepted.refused:
-        raise refused(accepted.refused[0], who.caps, message.participant_id)
+        raise refused(accepted.refused[0], caller.caps, message.participant_id)
     return message, accepted
 
 
@@ -129,9 +129,9 @@ def refuse_erased(known_id: str, participant_id: str) -> None:
         raise rejected("participant_erased", participant_id)
 
 
-def confirm(who: Principal) -> None:
+def confirm(caller: Principal) -> None:
     """Raise Stale unless the configuration that a refusal rests on is still the latest."""
-    if not is_current(who):
+    if not is_current(caller):
         raise Stale
 
 

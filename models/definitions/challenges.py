@@ -85,13 +85,15 @@ class Progress:
 
 
 def progress(
-    connection: Connection, people: Iterable[tuple[int, int]], challenge_ids: Iterable[str]
+    connection: Connection,
+    participant_keys: Iterable[tuple[int, int]],
+    challenge_ids: Iterable[str],
 ) -> dict[Key, Progress]:
     """How far some (tenant, participant) are in some challenges; who never began is missing.
 
     The caller holds the participants' row locks: nobody else moves them on meanwhile.
     """
-    tenants, participants = zip(*sorted(people), strict=True)
+    tenants, participants = zip(*sorted(participant_keys), strict=True)
     rows = run(
         connection,
         """

@@ -114,14 +114,14 @@ def page(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -
     horizon, newest = _horizon(connection)
     if after.xid >= newest:
         raise NotFound(str(after))
-    person = None
+    participant = None
     if wanted.participant_id is not None:
         known = participants.find(connection, tenant_id, wanted.participant_id)
         if known is None:
             return Page([], after)
-        person = known.id
+        participant = known.id
     rows = connection.execute(
-        _OF_ALL_PAGE if person is None else _OF_ONE_PAGE,
+        _OF_ALL_PAGE if participant is None else _OF_ONE_PAGE,
         {
             "tenant_id": tenant_id,
             "horizon": str(horizon),
@@ -129,7 +129,7 @@ def page(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -
             "id": after.id,
             "types": None if wanted.types is None else list(wanted.types),
             "streak_code": wanted.streak_code,
-            "participant_id": person,
+            "participant_id": participant,
             "scanned": wanted.limit if wanted.is_any else SCANNED_MAX,
             "limit": wanted.limit,
         },
@@ -164,7 +164,7 @@ def touched(connection: Connection, tenant_id: int, after: Place, wanted: Wanted
         "limit": wanted.limit,
     }
     rows = connection.execute(_TOUCHED, values).all()
-    people = {
+    participant_ids = {
         row.participant_id
         for row in rows
         if row.participant_id is not None
@@ -172,7 +172,7 @@ def touched(connection: Connection, tenant_id: int, after: Place, wanted: Wanted
         and (wanted.streak_code is None or row.streak_code == wanted.streak_code)
     }
     place = Place(rows[-1].xid, rows[-1].id) if rows else after
-    return Touched(people, place, len(rows) < wanted.limit)
+    return Touched(participant_ids, place, len(rows) < wanted.limit)
 
 
 def _horizon(connection: Connection) -> tuple[int, int]:

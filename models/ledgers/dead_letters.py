@@ -65,19 +65,19 @@ WHERE l.status <> 'discarded'
 """)
 
 
-def append(connection: Connection, letter: DeadLetter) -> None:
+def append(connection: Connection, dead_letter: DeadLetter) -> None:
     """Keep a dead letter; one that is there already is dead again, unless it was given up."""
     connection.execute(
         _APPEND,
         {
-            "tenant_id": letter.tenant_id,
-            "id": str(letter.id),
-            "kind": letter.kind,
-            "participant_id": letter.participant_id,
-            "message": letter.message,
-            "error": letter.error,
-            "tries": letter.tries,
-            "dead_since": letter.dead_since,
+            "tenant_id": dead_letter.tenant_id,
+            "id": str(dead_letter.id),
+            "kind": dead_letter.kind,
+            "participant_id": dead_letter.participant_id,
+            "message": dead_letter.message,
+            "error": dead_letter.error,
+            "tries": dead_letter.tries,
+            "dead_since": dead_letter.dead_since,
         },
     )
 
@@ -85,38 +85,40 @@ def append(connection: Connection, letter: DeadLetter) -> None:
 # -- reading ---------------------------------------------------------------------------------
 
 
-def find(connection: Connection, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
+def find(connection: Connection, tenant_id: int, dead_letter_id: UUID) -> DeadLetter | None:
     """A dead letter of a tenant, or None."""
-    return _one(connection, "", tenant_id, letter_id)
+    return _one(connection, "", tenant_id, dead_letter_id)
 
 
-def lock(connection: Connection, tenant_id: int, letter_id: UUID) -> DeadLetter:
+def lock(connection: Connection, tenant_id: int, dead_letter_id: UUID) -> DeadLetter:
     """A dead letter of a tenant, held until the end of the transaction; raise NotFound."""
-    letter = _one(connection, "FOR UPDATE", tenant_id, letter_id)
-    if letter is None:
-        raise NotFound(f"Dead letter '{letter_id}' not found")
-    return letter
+    dead_letter = _one(connection, "FOR UPDATE", tenant_id, dead_letter_id)
+    if dead_letter is None:
+        raise NotFound(f"Dead letter '{dead_letter_id}' not found")
+    return dead_letter
 
 
-def _one(connection: Connection, how: str, tenant_id: int, letter_id: UUID) -> DeadLetter | None:
+def _one(
+    connection: Connection, how: str, tenant_id: int, dead_letter_id: UUID
+) -> DeadLetter | None:
     row = connection.execute(
         sa.text(f"SELECT * FROM dead_letters WHERE tenant_id = :tenant_id AND id = :id {how}"),  # noqa: S608 - one of two words of ours
-        {"tenant_id": tenant_id, "id": str(letter_id)},
+        {"tenant_id": tenant_id, "id": str(dead_letter_id)},
     ).one_or_none()
-    return None if row is None else _letter(row)
+    return None if row is None else _dead_letter(row)
 
 
-def owner(connection: Connection, letter_id: UUID) -> int:
+def owner(connection: Connection, dead_letter_id: UUID) -> int:
     """Whose dead letter an id is, for the operator's command line, which stands above tenants.
 
     Raises NotFound.
     """
     row = connection.execute(
         sa.text("SELECT tenant_id FROM dead_letters WHERE id = :id ORDER BY tenant_id LIMIT 1"),
-        {"id": str(letter_id)},
+        {"id": str(dead_letter_id)},
     ).one_or_none()
     if row is None:
-        raise NotFound(f"Dead letter '{letter_id}' not found")
+        raise NotFound(f"Dead letter '{dead_letter_id}' not found")
     return int(row.tenant_id)
 
 
@@ -140,12 +142,12 @@ _COUNT = sa.text(f"SELECT count(*) {_MATCHING}")
 
 def page(connection: Connection, wanted: Wanted) -> list[DeadLetter]:
     """The newest writes first; `after` is the id of the last one seen."""
-    return [_letter(row) for row in connection.execute(_PAGE, _values(wanted))]
+    return [_dead_letter(row) for row in connection.execute(_PAGE, _values(wanted))]
 
 
 def lock_some(connection: Connection, wanted: Wanted) -> list[DeadLetter]:
     """The oldest writes first, held until the end of the transaction."""
-    return [_letter(row) for row in connection.execute(_LOCK, _values(wanted))]
+    return [_dead_letter(row) for row in connection.execute(_LOCK, _values(wanted))]
 
 
 def count(connection: Connection, wanted: Wanted) -> int:
@@ -164,7 +166,7 @@ def _values(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _letter(row: Any) -> DeadLetter:
+def _dead_letter(row: Any) -> DeadLetter:
     return DeadLetter(
         row.tenant_id,
         row.id,
@@ -182,13 +184,20 @@ def _letter(row: Any) -> DeadLetter:
 # -- settling --------------------------------------------------------------------------------
 
 
-def settle(connection: Connection, letter: DeadLetter, status: Status, now: datetime) -> DeadLetter:
+def close(
+    connection: Connection, dead_letter: DeadLetter, status: Status, now: datetime
+) -> DeadLetter:
     """Mark a letter that is locked as replayed or discarded; return it as it is now."""
     row = connection.execute(
         sa.text(
             "UPDATE dead_letters SET status = :status, settled_at = :now"
             " WHERE tenant_id = :tenant_id AND id = :id RETURNING *"
         ),
-        {"tenant_id": letter.tenant_id, "id": str(letter.id), "status": status, "now": now},
+        {
+            "tenant_id": dead_letter.tenant_id,
+            "id": str(dead_letter.id),
+            "status": status,
+            "now": now,
+        },
     ).one()
-    return _letter(row)
+    return _dead_letter(row)

@@ -28,13 +28,13 @@ class DatabaseMetrics:
 def read(connection: Connection, now: datetime) -> DatabaseMetrics:
     """Look once. Raises what the database does when it does not answer."""
     row: Any = connection.execute(_DESTINATIONS).one()
-    letters = connection.execute(_DEAD)
+    dead_letters = connection.execute(_DEAD)
     return DatabaseMetrics(
         backlog=diagnosis.backlog(connection, now),
         destinations=row.closed,
         parked=row.parked,
         disabled=row.disabled,
-        dead_letters={one.kind: one.letters for one in letters},
+        dead_letters={one.kind: one.dead_letters for one in dead_letters},
         schema=str(connection.execute(_SCHEMA).scalar_one()),
     )
 

@@ -50,11 +50,11 @@ class Attempt:
     duration_ms: int
 
 
-def facts(connection: Connection, person: tuple[int, int], write_id: UUID) -> list[Fact]:
+def facts(connection: Connection, participant: tuple[int, int], write_id: UUID) -> list[Fact]:
     """The facts about a participant (tenant, internal id) that name a write, oldest first."""
     values = {
-        "tenant_id": person[0],
-        "participant_id": person[1],
+        "tenant_id": participant[0],
+        "participant_id": participant[1],
         "first": _first(write_id),
         "write_id": str(write_id),
         "limit": FACTS_MAX,

@@ -116,16 +116,16 @@ def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
     db.take_longer(connection, STATEMENT_SECONDS)
     connection.execute(_BY_INDEX)
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
-    person_id, was_there = _hold(connection, tenant.id, external_id)
+    participant_id, was_there = _hold(connection, tenant.id, external_id)
     erased_at = _next_millisecond(clock.now_us())
     _write_tombstone(connection, tenant, external_id, erased_at)
     if was_there:
-        entries.forget(connection, tenant.id, person_id)
-        _delete_facts(connection, tenant.id, person_id)
-        _delete_ledgers(connection, tenant.id, person_id)
-    _delete_person(connection, tenant.id, person_id)
-    letters = _delete_letters(connection, tenant.id, external_id)
-    return Erased(erased_at, was_there or letters > 0)
+        entries.forget(connection, tenant.id, participant_id)
+        _delete_facts(connection, tenant.id, participant_id)
+        _delete_ledgers(connection, tenant.id, participant_id)
+    _delete_participant(connection, tenant.id, participant_id)
+    dead_letters = _delete_dead_letters(connection, tenant.id, external_id)
+    return Erased(erased_at, was_there or dead_letters > 0)
 
 
 # By index whatever the statistics say: those of a queue and of a day just begun are always wrong.
@@ -144,9 +144,9 @@ def _hold(connection: Connection, tenant_id: int, external_id: str) -> tuple[int
     values = {"tenant_id": tenant_id, "external_id": external_id}
     for _ in range(_HOLD_ROUNDS_MAX):
         for statement, was_there in ((_LOCK, True), (_INSERT, False)):
-            person_id = connection.execute(statement, values).scalar_one_or_none()
-            if person_id is not None:
-                return person_id, was_there
+            participant_id = connection.execute(statement, values).scalar_one_or_none()
+            if participant_id is not None:
+                return participant_id, was_there
     raise RuntimeError("a participant could not be locked")
 
 
@@ -185,8 +185,8 @@ DELETE FROM attempts WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_i
 """)
 
 
-def _delete_facts(connection: Connection, tenant_id: int, person_id: int) -> None:
-    rows = connection.execute(_FACTS, {"tenant_id": tenant_id, "participant_id": person_id})
+def _delete_facts(connection: Connection, tenant_id: int, participant_id: int) -> None:
+    rows = connection.execute(_FACTS, {"tenant_id": tenant_id, "participant_id": participant_id})
     fact_ids: list[UUID] = sorted(rows.scalars())
     for start in range(0, len(fact_ids), FACTS_MAX):
         some = fact_ids[start : start + FACTS_MAX]
@@ -200,26 +200,26 @@ _LEDGERS = (
 )  # fmt: skip
 
 
-def _delete_ledgers(connection: Connection, tenant_id: int, person_id: int) -> None:
+def _delete_ledgers(connection: Connection, tenant_id: int, participant_id: int) -> None:
     for table in _LEDGERS:
         connection.execute(
             sa.text(
                 f"DELETE FROM {table}"  # noqa: S608 - a name of the line above
                 " WHERE tenant_id = :tenant_id AND participant_id = :participant_id"
             ),
-            {"tenant_id": tenant_id, "participant_id": person_id},
+            {"tenant_id": tenant_id, "participant_id": participant_id},
         )
 
 
-def _delete_person(connection: Connection, tenant_id: int, person_id: int) -> None:
+def _delete_participant(connection: Connection, tenant_id: int, participant_id: int) -> None:
     """The row itself; streak states, badges, progress and enrolments refer to it and go with it."""
     connection.execute(
         sa.text("DELETE FROM participants WHERE tenant_id = :tenant_id AND id = :participant_id"),
-        {"tenant_id": tenant_id, "participant_id": person_id},
+        {"tenant_id": tenant_id, "participant_id": participant_id},
     )
 
 
-def _delete_letters(connection: Connection, tenant_id: int, external_id: str) -> int:
+def _delete_dead_letters(connection: Connection, tenant_id: int, external_id: str) -> int:
     return connection.execute(
         sa.text(
             "DELETE FROM dead_letters"

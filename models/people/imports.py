@@ -111,14 +111,14 @@ class _Opening:
         self._changes: list[dict[str, Any]] = []
         self._ids = ids.uuid7s(clock.now_us())
 
-    def read(self, connection: Connection, people: Iterable[Participant]) -> None:
+    def read(self, connection: Connection, held: Iterable[Participant]) -> None:
         """Whose balance was opened before."""
         rows = run(
             connection,
             "SELECT id, opening_earned, opening_spent FROM participants"
             " WHERE tenant_id = %(tenant_id)s AND id = ANY(CAST(%(ids)s AS bigint[]))"
             " AND opening_earned IS NOT NULL",
-            {"tenant_id": self._tenant.id, "ids": array(one.id for one in people)},
+            {"tenant_id": self._tenant.id, "ids": array(one.id for one in held)},
         )
         self._opened = {row[0]: (row[1], row[2]) for row in rows}
 
@@ -130,54 +130,56 @@ class _Opening:
         """Open one balance."""
         if not self.knows(item):
             return Refusal("tier_not_found", f"Tier '{item.tier_code}' not found")
-        person = held[item.participant_id]
+        participant = held[item.participant_id]
         totals = (item.total_earned, item.total_spent)
-        if person.id in self._opened:
-            if self._opened[person.id] == totals:
+        if participant.id in self._opened:
+            if self._opened[participant.id] == totals:
                 return "unchanged"
-            detail = "{} earned and {} spent were imported before".format(*self._opened[person.id])
+            detail = "{} earned and {} spent were imported before".format(
+                *self._opened[participant.id]
+            )
             return Refusal("balance_conflict", f"This balance was opened: {detail}")
-        self._opened[person.id] = self._fresh[person.id] = totals
-        self._move(person, "opening", item.total_earned)
-        self._move(person, "opening_spent", item.total_spent)
-        self._lift(person, item)
+        self._opened[participant.id] = self._fresh[participant.id] = totals
+        self._move(participant, "opening", item.total_earned)
+        self._move(participant, "opening_spent", item.total_spent)
+        self._lift(participant, item)
         return "imported"
 
-    def _move(self, person: Participant, kind: Kind, amount: int) -> None:
+    def _move(self, participant: Participant, kind: Kind, amount: int) -> None:
         if not amount:
             return
         if kind == "opening":
-            person.earned += amount
+            participant.earned += amount
         else:
-            person.spent += amount
-        person.is_richer = person.is_changed = True
+            participant.spent += amount
+        participant.is_richer = participant.is_changed = True
         debit, credit = ACCOUNTS[kind]
         self._movements.append(
             {
-                "id": str(next(self._ids)), "participant_id": person.id, "kind": kind,
+                "id": str(next(self._ids)), "participant_id": participant.id, "kind": kind,
                 "debit": debit, "credit": credit, "amount": amount,
-                "balance_after": person.balance,
+                "balance_after": participant.balance,
             }
         )  # fmt: skip
 
-    def _lift(self, person: Participant, item: Balance) -> None:
+    def _lift(self, participant: Participant, item: Balance) -> None:
         """The tier that the file names, else that to which the points lead; never a lower one."""
-        current = self._by_id.get(person.tier_id or "")
+        current = self._by_id.get(participant.tier_id or "")
         level = current.level if current else None
         named = self._by_code.get(item.tier_code or "")
-        tier = named or reached(self._ladder, level, person.earned)
+        tier = named or reached(self._ladder, level, participant.earned)
         if tier is None or (level is not None and tier.level <= level):
             return
         at_us = clock.now_us() if item.tier_achieved_us is None else item.tier_achieved_us
         source: Source = "assigned" if named else "points"
         self._changes.append(
             {
-                "id": str(ids.uuid7(at_us)), "participant_id": person.id, "source": source,
-                "tier_id": str(tier.id), "previous_tier_id": person.tier_id,
+                "id": str(ids.uuid7(at_us)), "participant_id": participant.id, "source": source,
+                "tier_id": str(tier.id), "previous_tier_id": participant.tier_id,
             }
         )  # fmt: skip
-        person.tier_id, person.tier_us = str(tier.id), at_us
-        person.is_richer = person.is_changed = True
+        participant.tier_id, participant.tier_us = str(tier.id), at_us
+        participant.is_richer = participant.is_changed = True
 
     def write(self, connection: Connection) -> None:
         """The ledgers, and whose balance is opened now."""
@@ -285,9 +287,9 @@ def _claimed(
     if claim_id not in fresh:
         return "unchanged"
     fresh.discard(claim_id)  # the same row again in this request
-    person = held[one.participant_id]
-    person.rewards_claimed += 1
-    person.is_richer = person.is_changed = True
+    participant = held[one.participant_id]
+    participant.rewards_claimed += 1
+    participant.is_richer = participant.is_changed = True
     return "imported"
 
 
@@ -333,9 +335,9 @@ def raise_progress(
     if not good:
         return [_no_challenge(one) for one in items]
     held = _held(connection, tenant, (one.participant_id for one in good))
-    people = {(tenant.id, one.id) for one in held.values()}
+    participant_keys = {(tenant.id, one.id) for one in held.values()}
     now = challenges.progress(
-        connection, people, sorted({known[one.challenge_code] for one in good})
+        connection, participant_keys, sorted({known[one.challenge_code] for one in good})
     )
     changed: dict[challenges.Key, Progress] = {}
     results: list[Result] = []

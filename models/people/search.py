@@ -19,15 +19,15 @@ _NAMES = (
     "external_id", "display_name", "avatar_url", "timezone", "status", "tags", "total_events",
     "first_seen_at", "last_seen_at", "created_at", "updated_at",
 )  # fmt: skip
-_people = sa.table("participants", *map(sa.column, ("tenant_id", "id", *_NAMES)))
+_participants = sa.table("participants", *map(sa.column, ("tenant_id", "id", *_NAMES)))
 _enrolments = sa.table(
     "participant_programs", *map(sa.column, ("tenant_id", "participant_id", "program_id"))
 )
-_p, _e = _people.c, _enrolments.c
+_p, _e = _participants.c, _enrolments.c
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ParticipantSummary:
     """A participant as a list shows it."""
 
     external_id: str
@@ -74,7 +74,7 @@ class Order:
 
 def page(
     connection: Connection, tenant_id: int, wanted: Filter, order: Order, window: tuple[int, int]
-) -> tuple[list[Person], int]:
+) -> tuple[list[ParticipantSummary], int]:
     """A page (limit, offset) of those wanted, and how many there are."""
     conditions = sa.and_(_p.tenant_id == tenant_id, *_conditions(wanted))
     limit, offset = window
@@ -85,10 +85,12 @@ def page(
         .limit(limit)
         .offset(offset)
     )
-    found = [Person(*row) for row in rows]
+    found = [ParticipantSummary(*row) for row in rows]
     if found and offset == 0 and len(found) < limit:
         return found, len(found)
-    total = connection.execute(sa.select(sa.func.count()).select_from(_people).where(conditions))
+    total = connection.execute(
+        sa.select(sa.func.count()).select_from(_participants).where(conditions)
+    )
     return found, total.scalar_one()
 
 

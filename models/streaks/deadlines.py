@@ -19,7 +19,7 @@ from models.identity.participants import Participant
 from models.rules.deadlines import Calendar, Deadlines, Told, deadlines
 from models.streaks.states import STATE_COLUMNS, Key, State, Streak, state_of_row
 
-PersonKey = tuple[int, int]  # tenant, participant
+ParticipantKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Locked:
     """States to look at, whose participants are locked by this transaction."""
 
     keys: Sequence[Key]
-    people: Mapping[PersonKey, Participant]
-    names: Mapping[PersonKey, str]  # their external ids
+    participants: Mapping[ParticipantKey, Participant]
+    names: Mapping[ParticipantKey, str]  # their external ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ _BY_INDEX = """
     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
     """
 
-_PERSON = """p.tenant_id, p.id, p.external_id, p.timezone, p.fact_sequence, p.ctid,
+_PARTICIPANT = """p.tenant_id, p.id, p.external_id, p.timezone, p.fact_sequence, p.ctid,
       p.inactive_since"""
 
 # Whoever is being written to is passed over and met again by the next sweep. Waiting for one while
 # holding others would need an order, and the order here is that of the deadlines.
 _DUE = f"""
-    SELECT {_PERSON}, d.streak_id
+    SELECT {_PARTICIPANT}, d.streak_id
     FROM streak_deadlines d
     JOIN participants p ON p.tenant_id = d.tenant_id AND p.id = d.participant_id
     WHERE d.due_at <= CAST(%(latest)s AS timestamptz)
@@ -120,7 +120,7 @@ _CANDIDATES = """
     """
 
 _LOCK = f"""
-    SELECT {_PERSON}, CAST(%(streak_id)s AS int)
+    SELECT {_PARTICIPANT}, CAST(%(streak_id)s AS int)
     FROM participants p
     WHERE p.tenant_id = %(tenant_id)s AND p.id = ANY(CAST(%(ids)s AS bigint[]))
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
@@ -144,19 +144,19 @@ def lock_next(
         "limit": limit,
     }
     rows = run(connection, _CANDIDATES, values)
-    people = array(participant_id for participant_id, may_be_alive in rows if may_be_alive)
-    found = _locked(run(connection, _LOCK, values | {"ids": people}))
+    participants = array(participant_id for participant_id, may_be_alive in rows if may_be_alive)
+    found = _locked(run(connection, _LOCK, values | {"ids": participants}))
     return found, rows[-1][0] if len(rows) == limit else None
 
 
 def _locked(rows: Sequence[Any]) -> Locked:
-    people, names = {}, {}
-    for tenant_id, person_id, name, zone, sequence, place, inactive, _ in rows:
+    participants, names = {}, {}
+    for tenant_id, participant_id, name, zone, sequence, place, inactive, _ in rows:
         inactive_us = None if inactive is None else clock.to_us(inactive)
-        key = (tenant_id, person_id)
-        people[key] = Participant(person_id, zone, sequence, place, inactive_us)
+        key = (tenant_id, participant_id)
+        participants[key] = Participant(participant_id, zone, sequence, place, inactive_us)
         names[key] = name
-    return Locked(sorted((row[0], row[1], row[7]) for row in rows), people, names)
+    return Locked(sorted((row[0], row[1], row[7]) for row in rows), participants, names)
 
 
 _STATES = f"""
@@ -168,7 +168,7 @@ _STATES = f"""
 
 
 def watched(
-    connection: Connection, keys: Sequence[Key], definitions: Mapping[PersonKey, Streak]
+    connection: Connection, keys: Sequence[Key], definitions: Mapping[ParticipantKey, Streak]
 ) -> dict[Key, Watched]:
     """The states of some keys with what has been told of them, under their participants' locks.
 

@@ -85,9 +85,9 @@ def nobody(app: Flask) -> Person:
 @pytest.fixture
 def admin(app: Flask, account: Account) -> Person:
     """Somebody who has, with the account's live key."""
-    person = Person(app)
-    assert person.sign_in(account.keys["live"]).status_code == 303
-    return person
+    participant = Person(app)
+    assert participant.sign_in(account.keys["live"]).status_code == 303
+    return participant
 
 
 @pytest.fixture

@@ -235,9 +235,9 @@ def whole_world(client: FlaskClient, pipeline: Pipeline, tenant_id: int) -> dict
     values = make_world(client, pipeline)
     Follower(pipeline.engine, facts_days=90).run(10)
     with transaction(pipeline.engine) as session:
-        person = participants.find(session, tenant_id, values["participant_id"])
-        assert person is not None
-        entries.note(session, tenant_id, [person.id])
+        participant = participants.find(session, tenant_id, values["participant_id"])
+        assert participant is not None
+        entries.note(session, tenant_id, [participant.id])
     bury(pipeline.engine, tenant_id)  # the kind that the example of replaying many names
     return values
 

@@ -105,8 +105,10 @@ def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Me
     """Have leaderboards look at those whom no fact leads them to."""
     silent = [message for message in accepted if not is_told(message)]
     for tenant_id in sorted({message.tenant_id for message in silent}):
-        people = {batch.person(one).id for one in silent if one.tenant_id == tenant_id}
-        entries.note(connection, tenant_id, people)
+        participant_ids = {
+            batch.participant(one).id for one in silent if one.tenant_id == tenant_id
+        }
+        entries.note(connection, tenant_id, participant_ids)
 
 
 def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
@@ -130,9 +132,9 @@ def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Ite
         if isinstance(each, AwardV1):
             yield badges.key_of(batch, each)
         elif isinstance(each, Decided):
-            person = batch.person(each.message)
+            participant = batch.participant(each.message)
             for badge in each.badges(batch):
-                yield each.message.tenant_id, person.id, str(badge.id)
+                yield each.message.tenant_id, participant.id, str(badge.id)
 
 
 def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
@@ -162,25 +164,25 @@ def _open(
 
 
 def _is_refused(batch: Batch, message: Message) -> bool:
-    person = batch.participants.get((message.tenant_id, message.participant_id))
-    code = "participant_erased" if person is None else _refusal(person, message)
+    participant = batch.participants.get((message.tenant_id, message.participant_id))
+    code = "participant_erased" if participant is None else _refusal(participant, message)
     if code is None:
         return False
     batch.reject(message, code)
     return True
 
 
-def _refusal(person: Participant, message: Message) -> str | None:
+def _refusal(participant: Participant, message: Message) -> str | None:
     """What was accepted before a person was suspended is applied; before they were erased, not.
 
     The instant of acceptance is the one in the write's id: to the millisecond, by the API's clock.
     """
-    if person.inactive_us is None and person.erased_us is None:
+    if participant.inactive_us is None and participant.erased_us is None:
         return None
     accepted_us = ids.issued_at_us(UUID(message.id))
-    if person.inactive_us is not None and accepted_us >= person.inactive_us:
+    if participant.inactive_us is not None and accepted_us >= participant.inactive_us:
         return "participant_inactive"
-    if person.erased_us is not None and accepted_us < person.erased_us:
+    if participant.erased_us is not None and accepted_us < participant.erased_us:
         return "participant_erased"
     return None
 

@@ -44,13 +44,13 @@ class Awards:
 
     def award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
         """Whoever has a badge keeps the first award for ever (seed 001)."""
-        person = batch.person(message)
-        key = (message.tenant_id, person.id, str(badge.id))
+        participant = batch.participant(message)
+        key = (message.tenant_id, participant.id, str(badge.id))
         earned = self.earned.get(key)
         award = Award(
             tenant_id=message.tenant_id,
             id=asked.id,
-            participant_id=person.id,
+            participant_id=participant.id,
             badge_id=key[2],
             earned_us=asked.earned_us if earned is None else earned.earned_us,
             already_earned=earned is not None,
@@ -59,7 +59,7 @@ class Awards:
         if earned is None:
             earned = Earned(asked.id, asked.earned_us, asked.metadata)
             self.earned[key] = self.fresh[key] = earned
-            stamp = batch.stamp(message, batch.configuration(message).tenant, person)
+            stamp = batch.stamp(message, batch.configuration(message).tenant, participant)
             batch.tell(message, facts.badge_awarded(stamp, badge, earned))
         return award
 
@@ -74,7 +74,7 @@ class Awards:
 def key_of(batch: Batch, message: AwardV1) -> Key:
     """Which badge of whom a message asks for; raises UnknownDefinition."""
     badge_of(batch, message)
-    return message.tenant_id, batch.person(message).id, message.badge_id
+    return message.tenant_id, batch.participant(message).id, message.badge_id
 
 
 def badge_of(batch: Batch, message: AwardV1) -> Badge:

@@ -43,14 +43,14 @@ class Batch:
             raise UnknownDefinition(f"tenant {message.tenant_id}")
         return found
 
-    def person(self, message: Message) -> Participant:
+    def participant(self, message: Message) -> Participant:
         """The participant whom the message names."""
         return self.participants[message.tenant_id, message.participant_id]
 
     def reject(self, message: Message, code: str, detail: str | None = None) -> None:
         """Refuse a write: it takes nothing, and whoever waits is told why."""
-        person = self.participants.get((message.tenant_id, message.participant_id))
-        internal_id = None if person is None else person.id
+        participant = self.participants.get((message.tenant_id, message.participant_id))
+        internal_id = None if participant is None else participant.id
         self.rejections.append(Rejection(message.tenant_id, message.id, internal_id, code, detail))
         if message.is_awaited:
             self.answers[message.id] = Refused(code, detail).answer()
@@ -62,9 +62,9 @@ class Batch:
 
     def stamp_of(self, message: Message) -> Stamp:
         """As `stamp`, for whoever has neither at hand."""
-        return self.stamp(message, self.configuration(message).tenant, self.person(message))
+        return self.stamp(message, self.configuration(message).tenant, self.participant(message))
 
-    def stamp(self, message: Message, tenant: Tenant, person: Participant) -> Stamp:
+    def stamp(self, message: Message, tenant: Tenant, participant: Participant) -> Stamp:
         """What the next fact about a participant carries, whatever it says.
 
         A fact that nobody is told takes no number: the sequence of those told has no gap.
@@ -72,9 +72,9 @@ class Batch:
         return Stamp(
             next(self.fact_ids),
             tenant,
-            person.id,
+            participant.id,
             message.participant_id,
-            person.next_sequence() if is_told(message) else person.fact_sequence,
+            participant.next_sequence() if is_told(message) else participant.fact_sequence,
             self.now_us,
         )
 

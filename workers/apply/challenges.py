@@ -23,15 +23,15 @@ class Challenges:
 
     def read(self, connection: Connection, batch: Batch, messages: Iterable[Message]) -> None:
         """Read how far everybody is, under their locks, if there is anything to be reached."""
-        people: set[tuple[int, int]] = set()
+        participant_keys: set[tuple[int, int]] = set()
         ids: set[str] = set()
         for message in messages:
             open_to = batch.configuration(message).challenges
             if open_to:
-                people.add((message.tenant_id, batch.person(message).id))
+                participant_keys.add((message.tenant_id, batch.participant(message).id))
                 ids.update(str(one.id) for one in open_to)
-        if people:
-            self.progress = challenges.progress(connection, people, sorted(ids))
+        if participant_keys:
+            self.progress = challenges.progress(connection, participant_keys, sorted(ids))
 
     def left(self, batch: Batch, message: Message) -> Iterator[Challenge]:
         """The challenges that a message's participant has not completed."""
@@ -66,4 +66,4 @@ class Challenges:
 
 
 def _key(batch: Batch, message: Message, one: Challenge) -> Key:
-    return message.tenant_id, batch.person(message).id, str(one.id)
+    return message.tenant_id, batch.participant(message).id, str(one.id)

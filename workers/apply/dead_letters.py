@@ -39,18 +39,18 @@ def bury(connection: Connection, entry: Entry, error: Exception, tries: int) -> 
     message = _message(entry)
     if message is not None and _is_erased(connection, message):
         return None
-    tenant_id, letter_id = _letter_key(entry, message)
-    letter = DeadLetter(
+    tenant_id, dead_letter_id = _dead_letter_key(entry, message)
+    dead_letter = DeadLetter(
         tenant_id,
-        letter_id,
+        dead_letter_id,
         "tick" if message is None else noun(message),
         message.participant_id.replace("\x00", "\\x00") if message else None,
         entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
         _told(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
         tries,
     )
-    dead_letters.append(connection, letter)
-    return letter.kind
+    dead_letters.append(connection, dead_letter)
+    return dead_letter.kind
 
 
 def _told(error: Exception) -> str:
@@ -78,7 +78,7 @@ def _message(entry: Entry) -> Message | None:
         return None
 
 
-def _letter_key(entry: Entry, message: Message | None) -> tuple[int, UUID]:
+def _dead_letter_key(entry: Entry, message: Message | None) -> tuple[int, UUID]:
     """Whose dead letter an entry becomes: one must always be possible, or it would come back.
 
     What names nobody is known by its text: replayed and dead again, it is the same letter.

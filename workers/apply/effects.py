@@ -76,7 +76,7 @@ class Effects:
             for one in self.challenges.left(batch, message):
                 badge = _badge(batch, message, one.badge_code)
                 if badge:
-                    found.add((message.tenant_id, batch.person(message).id, str(badge.id)))
+                    found.add((message.tenant_id, batch.participant(message).id, str(badge.id)))
         return found
 
     # -- what is asked for -------------------------------------------------------------------
@@ -95,7 +95,7 @@ class Effects:
         if message.amount > 0:
             made = self._give(batch, message, movement, ids.issued_at_us(UUID(message.id)))
         else:
-            available = batch.person(message).balance
+            available = batch.participant(message).balance
             taken = self.points.take(batch, message, movement)
             if taken is None:
                 detail = too_few(available, movement.amount)

@@ -49,23 +49,23 @@ class Points:
 
     def give(self, batch: Batch, message: Message, movement: Movement) -> Transaction:
         """Award points, and the tier that they lead to."""
-        person = batch.person(message)
-        person.earned += movement.amount
+        participant = batch.participant(message)
+        participant.earned += movement.amount
         change = self.tiers.reached(batch, message, movement.id)
         made = self._note(batch, message, movement, change.upgrade if change else None)
-        batch.tell(message, facts.points_awarded(batch.stamp_of(message), made, person.earned))
+        batch.tell(message, facts.points_awarded(batch.stamp_of(message), made, participant.earned))
         if change:
             tell(batch, message, change)
         return made
 
     def take(self, batch: Batch, message: Message, movement: Movement) -> Transaction | None:
         """Deduct points; None when there are not enough: then nothing has happened."""
-        person = batch.person(message)
-        if movement.amount > person.balance:
+        participant = batch.participant(message)
+        if movement.amount > participant.balance:
             return None
-        person.spent += movement.amount
+        participant.spent += movement.amount
         made = self._note(batch, message, movement, None)
-        batch.tell(message, facts.points_deducted(batch.stamp_of(message), made, person.spent))
+        batch.tell(message, facts.points_deducted(batch.stamp_of(message), made, participant.spent))
         return made
 
     def _note(
@@ -75,15 +75,15 @@ class Points:
         movement: Movement,
         upgrade: Upgrade | None,
     ) -> Transaction:
-        person = batch.person(message)
-        person.is_richer = person.is_changed = True
+        participant = batch.participant(message)
+        participant.is_richer = participant.is_changed = True
         made = Transaction(
             tenant_id=message.tenant_id,
             id=movement.id,
-            participant_id=person.id,
+            participant_id=participant.id,
             kind=movement.kind,
             amount=movement.amount,
-            balance_after=person.balance,
+            balance_after=participant.balance,
             source=movement.source,
             reason=movement.reason,
             metadata=movement.metadata,

@@ -54,7 +54,7 @@ class Claims:
 
     def _refusal(self, batch: Batch, message: ClaimV1, reward: Reward) -> tuple[str, str] | None:
         """The code and detail of why somebody may not have it."""
-        most, balance = reward.max_claims_per_user, batch.person(message).balance
+        most, balance = reward.max_claims_per_user, batch.participant(message).balance
         if most is not None and self.counts.get(_key(batch, message), 0) >= most:
             return LIMIT_REACHED, f"Reward '{reward.code}' can be claimed {most} times by each"
         if not self.stocks[message.tenant_id, message.reward_id].is_left:
@@ -64,21 +64,21 @@ class Claims:
         return None
 
     def _claim(self, batch: Batch, message: ClaimV1, reward: Reward) -> Claim:
-        person, key = batch.person(message), _key(batch, message)
+        participant, key = batch.participant(message), _key(batch, message)
         if reward.points_cost:
             cost = Movement(message.id, "claim", reward.points_cost, source=reward.code)
             self.points.take(batch, message, cost)
         self.stocks[message.tenant_id, message.reward_id].claimed += 1
         self.counts[key] = self.counts.get(key, 0) + 1
-        person.rewards_claimed += 1
-        person.is_richer = person.is_changed = True
+        participant.rewards_claimed += 1
+        participant.is_richer = participant.is_changed = True
         claim = Claim(
             tenant_id=message.tenant_id,
             id=message.id,
-            participant_id=person.id,
+            participant_id=participant.id,
             reward_id=message.reward_id,
             points_deducted=reward.points_cost,
-            balance_after=person.balance,
+            balance_after=participant.balance,
             metadata=message.metadata,
         )
         self.ledger.append(claim)
@@ -94,7 +94,7 @@ class Claims:
 
 
 def _key(batch: Batch, message: ClaimV1) -> Key:
-    return message.tenant_id, batch.person(message).id, message.reward_id
+    return message.tenant_id, batch.participant(message).id, message.reward_id
 
 
 def _reward(batch: Batch, message: ClaimV1) -> Reward:

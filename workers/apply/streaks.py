@@ -34,7 +34,7 @@ class Decided(NamedTuple):
     streak: Streak
     tick: Tick
     crossed: Sequence[Crossing]
-    person: Participant
+    participant: Participant
     run: int  # the best run that its period belongs to; 0 where it matters to nothing
 
     def badges(self, batch: Batch) -> Iterator[Badge]:
@@ -71,23 +71,23 @@ class Ticks:
         # The ids are UUIDv7: their texts sort by their instants.
         first_us = _accepted_us(min(message.id for message in messages))
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
-        keys = sorted({(m.tenant_id, batch.person(m).id, m.streak_id) for m in messages})
+        keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
         self.states = streaks.states(connection, keys, definitions)
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
         streak = batch.configurations[message.tenant_id].streaks[message.streak_id]
-        person = batch.person(message)
-        person.saw(message.occurred_us)
-        zone = message.counted_timezone or streak.zone(message.timezone, person.timezone)
+        participant = batch.participant(message)
+        participant.saw(message.occurred_us)
+        zone = message.counted_timezone or streak.zone(message.timezone, participant.timezone)
         period = period_at(streak.period, message.occurred_us, zone)
-        key = (message.tenant_id, person.id, streak.id)
+        key = (message.tenant_id, participant.id, streak.id)
         before = self.states[key].ranges if key in self.states else ()
         recorded, is_deadline_sure = self._step(key, streak, message, period)
         if not is_deadline_sure and not self._is_long_dead(key, streak.period):
-            self.suspects.setdefault(key, Suspect(message.id, streak, person.timezone))
-        tick = _tick(message, person, period, recorded)
+            self.suspects.setdefault(key, Suspect(message.id, streak, participant.timezone))
+        tick = _tick(message, participant, period, recorded)
         self.ledger.append(tick)
         if message.is_awaited:
             batch.answers[message.id] = ticks.answer(
@@ -95,10 +95,10 @@ class Ticks:
             )
         is_run_asked = streak.milestones or batch.configuration(message).challenges
         if recorded.outcome == "repeated" or not is_run_asked:
-            return Decided(message, streak, tick, (), person, 0)
+            return Decided(message, streak, tick, (), participant, 0)
         change = moved(before, recorded, streak.rules, period)
         crossed = crossings(streak, tick, change) if streak.milestones else ()
-        return Decided(message, streak, tick, crossed, person, change.run)
+        return Decided(message, streak, tick, crossed, participant, change.run)
 
     def _step(
         self, key: Key, streak: Streak, message: TickV1, period: int
@@ -159,17 +159,17 @@ def _accepted_us(tick_id: str) -> int:
 
 def tell(batch: Batch, decided: Decided, effects: Effects) -> None:
     """The facts of a tick that changed something, and of each milestone with what it gives."""
-    message, streak, tick, crossed, person, run = decided
+    message, streak, tick, crossed, participant, run = decided
     if tick.outcome == "repeated":
         return
     tenant = batch.configurations[message.tenant_id].tenant
-    stamp = batch.stamp(message, tenant, person)
+    stamp = batch.stamp(message, tenant, participant)
     batch.tell(message, facts.streak_recorded(stamp, streak, tick))
     effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
     for one in (each.milestone for each in crossed if effects.milestones.reach(each, tick.id)):
         is_new = effects.prize(batch, message, "milestone", _prize(one, streak, tick))
         reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
-        stamp = batch.stamp(message, tenant, person)
+        stamp = batch.stamp(message, tenant, participant)
         batch.tell(message, facts.streak_milestone(stamp, streak, tick, reached))
 
 
@@ -186,11 +186,11 @@ def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:
     return found
 
 
-def _tick(message: TickV1, person: Participant, period: int, recorded: Recorded) -> Tick:
+def _tick(message: TickV1, participant: Participant, period: int, recorded: Recorded) -> Tick:
     return Tick(
         tenant_id=message.tenant_id,
         id=message.id,
-        participant_id=person.id,
+        participant_id=participant.id,
         streak_id=message.streak_id,
         period=period,
         occurred_us=message.occurred_us,

@@ -32,24 +32,24 @@ class Tiers:
 
     def reached(self, batch: Batch, message: Message, cause_id: str) -> Change | None:
         """Move up whom points ever earned lead to a higher tier; None when they lead to none."""
-        person, configuration = batch.person(message), batch.configuration(message)
+        participant, configuration = batch.participant(message), batch.configuration(message)
         if not configuration.ladder:
             return None
-        current = configuration.tiers.get(person.tier_id or "")
+        current = configuration.tiers.get(participant.tier_id or "")
         level = current.level if current else None
-        tier = reached(configuration.ladder, level, person.earned)
+        tier = reached(configuration.ladder, level, participant.earned)
         if tier is None:
             return None
         return self._change(batch, message, tier, _Cause(cause_id, "points"))
 
     def _change(self, batch: Batch, message: Message, tier: Tier, cause: _Cause) -> Change:
-        person = batch.person(message)
-        previous = batch.configuration(message).tiers.get(person.tier_id or "")
+        participant = batch.participant(message)
+        previous = batch.configuration(message).tiers.get(participant.tier_id or "")
         asked = message if isinstance(message, AssignmentV1) else None
         change = Change(
             tenant_id=message.tenant_id,
             id=cause.id,
-            participant_id=person.id,
+            participant_id=participant.id,
             upgrade=Upgrade.between(previous, tier),
             source=cause.source,
             reason=asked.reason if asked else None,
@@ -57,8 +57,8 @@ class Tiers:
         )
         self.ledger.append(change)
         if change.is_change:
-            person.tier_id, person.tier_us = str(tier.id), change.achieved_us
-            person.is_richer = person.is_changed = True
+            participant.tier_id, participant.tier_us = str(tier.id), change.achieved_us
+            participant.is_richer = participant.is_changed = True
         return change
 
     def write(self, connection: Connection) -> None:
@@ -76,5 +76,5 @@ class _Cause:
 
 def tell(batch: Batch, message: Message, change: Change) -> None:
     """The fact of a change."""
-    earned = batch.person(message).earned
+    earned = batch.participant(message).earned
     batch.tell(message, facts.tier_changed(batch.stamp_of(message), change, earned))

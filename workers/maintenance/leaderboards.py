@@ -101,14 +101,16 @@ def _step(connection: Connection, progress: Progress, facts_days: int) -> Step:
     if _is_stale(progress, streak, began_us - facts_days * DAY_US):
         definitions.start_over(connection, board, streak.revision if streak else 0)
         return Step(board.id, 0, False)
-    people, progress, is_all = _whom(connection, progress)
-    if people:
+    participant_ids, progress, is_all = _whom(connection, progress)
+    if participant_ids:
         today = definitions.today(clock.from_us(began_us))
-        entries.write(connection, board, _scores(connection, board, streak, sorted(people), today))
+        entries.write(
+            connection, board, _scores(connection, board, streak, sorted(participant_ids), today)
+        )
     if is_all:
         progress = replace(progress, followed_us=began_us)
     entries.move_on(connection, progress)
-    return Step(board.id, len(people), is_all)
+    return Step(board.id, len(participant_ids), is_all)
 
 
 def _streak(connection: Connection, board: Leaderboard) -> Streak | None:
@@ -125,10 +127,10 @@ def _is_stale(progress: Progress, streak: Streak | None, oldest_us: int) -> bool
 
 def _whom(connection: Connection, progress: Progress) -> tuple[set[int], Progress, bool]:
     """Whom to look at, how far that goes, and whether it is everybody there is to look at now."""
-    board, people, is_all = progress.board, set[int](), True
+    board, participant_ids, is_all = progress.board, set[int](), True
     if progress.built_to is not None:
         some = entries.after(connection, board.tenant_id, progress.built_to, PORTION)
-        people.update(some)
+        participant_ids.update(some)
         is_all = False
         progress = replace(progress, built_to=some[-1] if len(some) == PORTION else None)
     wanted = Wanted(FACTS_MAX, _types(board), streak_code=board.streak_code)
@@ -136,9 +138,9 @@ def _whom(connection: Connection, progress: Progress) -> tuple[set[int], Progres
     today = definitions.today()
     due = entries.due(connection, board, today, PORTION)
     noted = entries.take_changes(connection, board, PORTION)
-    people.update(found.participant_ids, due, noted)
+    participant_ids.update(found.participant_ids, due, noted)
     is_all = is_all and found.is_all and len(due) < PORTION and len(noted) < PORTION
-    return people, replace(progress, place=found.place), is_all
+    return participant_ids, replace(progress, place=found.place), is_all
 
 
 def _types(board: Leaderboard) -> Sequence[str]:
@@ -149,12 +151,12 @@ def _scores(
     connection: Connection,
     board: Leaderboard,
     streak: Streak | None,
-    people: Sequence[int],
+    participant_ids: Sequence[int],
     today: int,
 ) -> dict[int, Score | None]:
     """What some participants have now; nothing of who is suspended or was erased meanwhile."""
-    scores: dict[int, Score | None] = dict.fromkeys(people)
-    active = sorted(entries.active(connection, board.tenant_id, people))
+    scores: dict[int, Score | None] = dict.fromkeys(participant_ids)
+    active = sorted(entries.active(connection, board.tenant_id, participant_ids))
     if not active:
         return scores
     window = (board.window_days, today)

@@ -177,8 +177,8 @@ def tell(
     deadlines.settle(connection, work.outcomes, states)
     wanted = [one for each in known.values() for one in each.subscriptions]
     count = outbox.publish(connection, work.facts, wanted)
-    people = {(key[0], found.names[key]): one for key, one in found.people.items()}
-    participants.touch(connection, people)
+    held = {(key[0], found.names[key]): one for key, one in found.participants.items()}
+    participants.touch(connection, held)
     return Told(count, Counter(one.type for one in work.facts))
 
 
@@ -211,11 +211,11 @@ class Telling:
 
     def decide(self, case: Case, horizon_us: int) -> None:
         """Decide on one state as of a horizon."""
-        state, person = case.watched.state, self.found.people[case.key[:2]]
+        state, participant = case.watched.state, self.found.participants[case.key[:2]]
         outcome = Outcome(state.place, case.watched.told, state.is_watched)
         if case.streak.is_active:  # else nothing until the review that resuming it asks for
             try:
-                due = deadlines.of(case.streak, state, person.timezone)
+                due = deadlines.of(case.streak, state, participant.timezone)
             except (LookupError, ValueError):  # a zone that this release does not know any more
                 log.exception("tenant %d, participant %d, streak %d: no deadlines", *case.key)
                 outcome = replace(outcome, again_us=horizon_us + UNDECIDABLE_US)
@@ -226,7 +226,7 @@ class Telling:
     def _look(self, case: Case, due: Deadlines, horizon_us: int) -> Outcome:
         """Tell what there is to tell, unless it was broken before anybody watched it."""
         state, told = case.watched.state, case.watched.told
-        is_active = self.found.people[case.key[:2]].inactive_us is None
+        is_active = self.found.participants[case.key[:2]].inactive_us is None
         found = look(due, told, horizon_us, can_be_saved=is_active)
         if found.tell == "at_risk":
             told = replace(told, at_risk=due.breaks_at)
@@ -241,13 +241,13 @@ class Telling:
         return Outcome(state.place, told, found.again_us is not None, found.again_us)
 
     def _stamp(self, key: Key) -> Stamp:
-        person = self.found.people[key[:2]]
+        participant = self.found.participants[key[:2]]
         return Stamp(
             ids.uuid7(self.now_us),
             self.configurations[key[0]].tenant,
-            person.id,
+            participant.id,
             self.found.names[key[:2]],
-            person.next_sequence(),
+            participant.next_sequence(),
             self.now_us,
         )
 

@@ -17,7 +17,7 @@ from api.cli.errors import CannotRun, NotThere
 from api.cli.fact_line import printable
 from api.cli.options import data_option, json_option
 from api.resources.operator import dead_letter_actions
-from api.resources.operator.dead_letter_actions import REPLAYED_MAX, Settled
+from api.resources.operator.dead_letter_actions import REPLAYED_MAX, DeadLetterClosed
 from models import clock
 from models.db import Connection
 from models.identity import tenants
@@ -113,10 +113,10 @@ def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | No
 
 
 @group.command()
-@click.argument("letter_id", metavar="ID", type=click.UUID)
+@click.argument("dead_letter_id", metavar="ID", type=click.UUID)
 @data_option
 @json_option
-def show(letter_id: UUID, path: Path, as_json: bool) -> None:
+def show(dead_letter_id: UUID, path: Path, as_json: bool) -> None:
     """Show a dead letter: its message as it was accepted, and why it could not be applied.
 
     \b
@@ -124,10 +124,12 @@ def show(letter_id: UUID, path: Path, as_json: bool) -> None:
       unbroken dead-letters show 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
     """
     with service(path) as found, found.reading() as connection:
-        letter = dead_letters.find(connection, dead_letters.owner(connection, letter_id), letter_id)
-        if letter is None:
-            raise NotThere(f"Dead letter '{letter_id}' not found")
-        row = _row(letter, _names(connection)) | {"message": letter.message}
+        dead_letter = dead_letters.find(
+            connection, dead_letters.owner(connection, dead_letter_id), dead_letter_id
+        )
+        if dead_letter is None:
+            raise NotThere(f"Dead letter '{dead_letter_id}' not found")
+        row = _row(dead_letter, _names(connection)) | {"message": dead_letter.message}
     lines = [f"{name.replace('_', ' '):14}  {_said(value)}" for name, value in row.items()]
     output.show(row, "\n".join(lines), as_json=as_json)
 
@@ -136,13 +138,13 @@ def show(letter_id: UUID, path: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.argument("dead_letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="All that are dead, the oldest first.")
 @_choosing
 @data_option
 @json_option
 def replay(
-    letter_ids: Sequence[UUID], is_all: bool, path: Path, as_json: bool, **chosen: str | None
+    dead_letter_ids: Sequence[UUID], is_all: bool, path: Path, as_json: bool, **chosen: str | None
 ) -> None:
     """Have dead letters tried once more; what fails every try is dead again.
 
@@ -151,23 +153,23 @@ def replay(
       unbroken dead-letters replay 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
       unbroken dead-letters replay --all --tenant acme --mode live
     """
-    _check(letter_ids, is_all, chosen)
+    _check(dead_letter_ids, is_all, chosen)
     with service(path) as found:
-        count = _replay_all(found, Chosen(**chosen)) if is_all else len(letter_ids)
-        for letter_id in letter_ids:
-            _replay(found, letter_id)
+        count = _replay_all(found, Chosen(**chosen)) if is_all else len(dead_letter_ids)
+        for dead_letter_id in dead_letter_ids:
+            _replay(found, dead_letter_id)
     output.show({"replayed": count}, f"{count} replayed.", as_json=as_json)
 
 
 @group.command()
-@click.argument("letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.argument("dead_letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="All that are dead.")
 @_choosing
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @data_option
 @json_option
 def discard(
-    letter_ids: Sequence[UUID],
+    dead_letter_ids: Sequence[UUID],
     is_all: bool,
     yes: bool,
     path: Path,
@@ -180,29 +182,35 @@ def discard(
     Example:
       unbroken dead-letters discard 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
     """
-    _check(letter_ids, is_all, chosen)
+    _check(dead_letter_ids, is_all, chosen)
     with service(path) as found:
         if not yes:
-            what = f"{_count(found, Chosen(**chosen)) if is_all else len(letter_ids)} dead letters"
-            click.confirm(f"Give {what} up? What they say will never count.", abort=True, err=True)
-        count = _discard_all(found, Chosen(**chosen)) if is_all else len(letter_ids)
-        for letter_id in letter_ids:
-            _discard(found, letter_id)
+            count = _count(found, Chosen(**chosen)) if is_all else len(dead_letter_ids)
+            click.confirm(
+                f"Give {count} dead letters up? What they say will never count.",
+                abort=True,
+                err=True,
+            )
+        count = _discard_all(found, Chosen(**chosen)) if is_all else len(dead_letter_ids)
+        for dead_letter_id in dead_letter_ids:
+            _discard(found, dead_letter_id)
     output.show({"discarded": count}, f"{count} discarded.", as_json=as_json)
 
 
-def _check(letter_ids: Sequence[UUID], is_all: bool, chosen: dict[str, str | None]) -> None:
-    if bool(letter_ids) == is_all:
+def _check(dead_letter_ids: Sequence[UUID], is_all: bool, chosen: dict[str, str | None]) -> None:
+    if bool(dead_letter_ids) == is_all:
         raise CannotRun("name dead letters by their ids, or say --all")
-    if letter_ids and any(chosen.values()):
+    if dead_letter_ids and any(chosen.values()):
         raise CannotRun("--tenant, --mode and --kind choose among --all")
 
 
-def _replay(found: Service, letter_id: UUID) -> None:
-    with _speaking(letter_id), found.reading() as connection:
-        letter = dead_letters.lock(connection, dead_letters.owner(connection, letter_id), letter_id)
-        dead_letter_actions.replay(connection, found.intake, letter)
-        _record(connection, letter, "replayed")
+def _replay(found: Service, dead_letter_id: UUID) -> None:
+    with _speaking(dead_letter_id), found.reading() as connection:
+        dead_letter = dead_letters.lock(
+            connection, dead_letters.owner(connection, dead_letter_id), dead_letter_id
+        )
+        dead_letter_actions.replay(connection, found.intake, dead_letter)
+        _record(connection, dead_letter, "replayed")
 
 
 def _replay_all(found: Service, chosen: Chosen) -> int:
@@ -213,18 +221,20 @@ def _replay_all(found: Service, chosen: Chosen) -> int:
     while True:
         with _speaking(None), found.reading() as connection:
             done = dead_letter_actions.replay_some(connection, found.intake, wanted)
-            for letter in done:
-                _record(connection, letter, "replayed")
+            for dead_letter in done:
+                _record(connection, dead_letter, "replayed")
         if not done:
             return count
         count += len(done)
         wanted = replace(wanted, after=done[-1].id)  # what dies anew meanwhile has had its turn
 
 
-def _discard(found: Service, letter_id: UUID) -> None:
-    with _speaking(letter_id), found.reading() as connection:
-        letter = dead_letters.lock(connection, dead_letters.owner(connection, letter_id), letter_id)
-        _give_up(connection, letter)
+def _discard(found: Service, dead_letter_id: UUID) -> None:
+    with _speaking(dead_letter_id), found.reading() as connection:
+        dead_letter = dead_letters.lock(
+            connection, dead_letters.owner(connection, dead_letter_id), dead_letter_id
+        )
+        _give_up(connection, dead_letter)
 
 
 def _discard_all(found: Service, chosen: Chosen) -> int:
@@ -234,28 +244,28 @@ def _discard_all(found: Service, chosen: Chosen) -> int:
     while True:
         with found.reading() as connection:
             some = dead_letters.lock_some(connection, wanted)
-            for letter in some:
-                _give_up(connection, letter)
+            for dead_letter in some:
+                _give_up(connection, dead_letter)
         count += len(some)
         if not some:
             return count
 
 
-def _give_up(connection: Connection, letter: DeadLetter) -> None:
-    dead_letter_actions.discard(connection, letter)
-    if letter.status != "discarded":
-        _record(connection, letter, "discarded")
+def _give_up(connection: Connection, dead_letter: DeadLetter) -> None:
+    dead_letter_actions.discard(connection, dead_letter)
+    if dead_letter.status != "discarded":
+        _record(connection, dead_letter, "discarded")
 
 
 @contextmanager
-def _speaking(letter_id: UUID | None) -> Iterator[None]:
+def _speaking(dead_letter_id: UUID | None) -> Iterator[None]:
     """Turn what replaying may raise into one line."""
     try:
         yield
-    except Settled as error:
-        raise CannotRun(f"{letter_id}: {error}") from error
+    except DeadLetterClosed as error:
+        raise CannotRun(f"{dead_letter_id}: {error}") from error
     except Unreadable as error:
-        raise CannotRun(f"{letter_id}: this release cannot read it; discard it") from error
+        raise CannotRun(f"{dead_letter_id}: this release cannot read it; discard it") from error
     except Full as error:
         raise CannotRun("the intake is full: try again when less is waiting") from error
 
@@ -280,10 +290,10 @@ def _count(found: Service, chosen: Chosen) -> int:
         )
 
 
-def _record(connection: Connection, letter: DeadLetter, what: str) -> None:
+def _record(connection: Connection, dead_letter: DeadLetter, what: str) -> None:
     """One line in the audit log: a tenant's own, or nobody's."""
     audit_log.record(
-        connection, NewAuditEntry(letter.tenant_id, f"dead_letter.{what}", str(letter.id))
+        connection, NewAuditEntry(dead_letter.tenant_id, f"dead_letter.{what}", str(dead_letter.id))
     )
 
 
@@ -295,19 +305,21 @@ def _names(connection: Connection) -> Names:
     return {side.id: (side.slug, side.mode) for side in sides}
 
 
-def _row(letter: DeadLetter, names: Names) -> dict[str, Any]:
-    slug, mode = names.get(letter.tenant_id, (None, None))
+def _row(dead_letter: DeadLetter, names: Names) -> dict[str, Any]:
+    slug, mode = names.get(dead_letter.tenant_id, (None, None))
     return {
-        "id": str(letter.id),
+        "id": str(dead_letter.id),
         "tenant": slug,
         "mode": mode,
-        "kind": letter.kind if letter.tenant_id != UNKNOWN_TENANT else None,
-        "participant_id": letter.participant_id,
-        "status": letter.status,
-        "tries": letter.tries,
-        "dead_since": clock.isoformat(letter.dead_since),
-        "settled_at": None if letter.settled_at is None else clock.isoformat(letter.settled_at),
-        "error": letter.error,
+        "kind": dead_letter.kind if dead_letter.tenant_id != UNKNOWN_TENANT else None,
+        "participant_id": dead_letter.participant_id,
+        "status": dead_letter.status,
+        "tries": dead_letter.tries,
+        "dead_since": clock.isoformat(dead_letter.dead_since),
+        "settled_at": None
+        if dead_letter.settled_at is None
+        else clock.isoformat(dead_letter.settled_at),
+        "error": dead_letter.error,
     }
 
 

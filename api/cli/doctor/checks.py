@@ -299,7 +299,11 @@ def feed(tenants_ahead: int) -> Finding:
 
 def backlog(seen: Backlog, now: datetime, deliverers: int | None) -> list[Finding]:
     """What waits. `deliverers`: how many are alive; None when Redis did not say."""
-    return [_deliveries(seen, now, deliverers), _destinations(seen), _letters(seen.dead_letters)]
+    return [
+        _deliveries(seen, now, deliverers),
+        _destinations(seen),
+        _dead_letters(seen.dead_letters),
+    ]
 
 
 def _deliveries(seen: Backlog, now: datetime, deliverers: int | None) -> Finding:
@@ -328,7 +332,7 @@ def _destinations(seen: Backlog) -> Finding:
     return Finding("backlog", "destinations", "warning", found, advice)
 
 
-def _letters(count: int) -> Finding:
+def _dead_letters(count: int) -> Finding:
     if not count:
         return well("backlog", "dead letters", "none")
     advice = "see `unbroken dead-letters list`; mend the cause, then replay or discard them"

@@ -16,7 +16,7 @@ from unbroken_client.transport import Call, Transport
 
 from api.cli.importing import cells
 from api.cli.importing.instants import instant
-from api.cli.importing.kinds import PEOPLE, Field, Item, Kind, Send
+from api.cli.importing.kinds import PARTICIPANT_HINTS, Field, Item, Kind, Send
 
 
 def _to(name: str) -> Send:
@@ -48,7 +48,7 @@ def instants(*names: str) -> Callable[[Item, str | None], None]:
     return finish
 
 
-_WHO = Field(is_needed=True, hints=PEOPLE)
+_WHO = Field(is_needed=True, hints=PARTICIPANT_HINTS)
 _INSTANT = Field(cells.as_it_is)
 _NUMBER = Field(cells.whole_number)
 _DATA = Field(cells.json_object, hints=("properties", "payload", "data"))

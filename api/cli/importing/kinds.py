@@ -46,7 +46,7 @@ class Kind:
     is_queued: bool = True  # workers apply it; else it is written at once, and never told of
 
 
-PEOPLE = (
+PARTICIPANT_HINTS = (
     "user_id",
     "userid",
     "user",
@@ -84,7 +84,7 @@ def _day_of_tick(item: Item, zone: str | None) -> str:
 TICKS = Kind(
     name="ticks",
     fields={
-        "participant_id": Field(is_needed=True, hints=PEOPLE),
+        "participant_id": Field(is_needed=True, hints=PARTICIPANT_HINTS),
         "streak_code": Field(is_needed=True, hints=("streak", "habit", "metric", "event_type")),
         "timestamp": Field(cells.as_it_is, is_needed=True, hints=_TIMES),
         "timezone": Field(cells.zone, hints=("time_zone", "tz", "zone")),
@@ -103,7 +103,7 @@ TICKS = Kind(
 AWARDS = Kind(
     name="awards",
     fields={
-        "participant_id": Field(is_needed=True, hints=PEOPLE),
+        "participant_id": Field(is_needed=True, hints=PARTICIPANT_HINTS),
         "badge_code": Field(is_needed=True, hints=("badge", "achievement", "code")),
         "metadata": Field(cells.json_object, hints=("properties", "payload", "data")),
         "earned_at": Field(cells.as_it_is, hints=("earned", "awarded_at", *_TIMES)),

@@ -19,7 +19,7 @@ from api.cli.loadtest.load import Plan, run
 from api.cli.options import data_option, json_option
 
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
-SECONDS_MAX, RATE_MAX, CLIENTS_MAX, PEOPLE_MAX = 3_600, 100_000, 64, 100_000
+SECONDS_MAX, RATE_MAX, CLIENTS_MAX, PARTICIPANTS_MAX = 3_600, 100_000, 64, 100_000
 
 
 @click.command(short_help="Post ticks, then check every state and fact.")
@@ -32,7 +32,9 @@ SECONDS_MAX, RATE_MAX, CLIENTS_MAX, PEOPLE_MAX = 3_600, 100_000, 64, 100_000
     help="Requests a second; 0: as fast as the clients can.  [default: 0]",
 )
 @click.option("--clients", type=click.IntRange(1, CLIENTS_MAX), default=4, show_default=True)
-@click.option("--participants", type=click.IntRange(1, PEOPLE_MAX), default=200, show_default=True)
+@click.option(
+    "--participants", type=click.IntRange(1, PARTICIPANTS_MAX), default=200, show_default=True
+)
 @click.option("--batch", type=click.IntRange(1, 1_000), default=1, show_default=True,
               help="Ticks in a request.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="Leave the participants and the streak in place.")

@@ -45,16 +45,16 @@ class Plan:
         mark = f"loadtest_{secrets.token_hex(4)}"
         return Plan(mark, seconds, rate, clients, participants, batch, noon)
 
-    def person(self, nth: int) -> str:
+    def participant(self, nth: int) -> str:
         """One of the participants."""
         return f"{self.mark}_{nth}"
 
     def tick(self, nth: int) -> TickInput:
         """The nth tick: each participant in turn, each time on another day."""
-        turn, person = divmod(nth, self.participants)
-        day = self.today - timedelta(days=(turn * STEP + person) % DAYS)
+        turn, participant = divmod(nth, self.participants)
+        day = self.today - timedelta(days=(turn * STEP + participant) % DAYS)
         return {
-            "participant_id": self.person(person),
+            "participant_id": self.participant(participant),
             "streak_code": self.mark,
             "timestamp": day.isoformat(),
         }

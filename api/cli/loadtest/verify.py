@@ -39,7 +39,7 @@ def check(api: Unbroken, plan: Plan, result: LoadResult, cursor: str) -> dict[st
         "facts_missing": len(missing),
         "facts_doubled": doubled,
         "facts_unknown": len(unknown),
-        "states_checked": len({person for person, _ in published}),
+        "states_checked": len({participant for participant, _ in published}),
         "states_wrong": wrong,
         "is_right": not (missing or unknown or doubled or wrong),
     }
@@ -65,15 +65,17 @@ def _facts(api: Unbroken, plan: Plan, cursor: str, sure: set[Pair]) -> tuple[Cou
 def _wrong_states(api: Unbroken, plan: Plan, days: set[Pair]) -> int:
     """How many participants have other days, or another longest count, than they should."""
     wanted: dict[str, set[str]] = defaultdict(set)
-    for person, day in days:
-        wanted[person].add(day)
-    return sum(not _is_right(api, plan, person, found) for person, found in wanted.items())
+    for participant, day in days:
+        wanted[participant].add(day)
+    return sum(
+        not _is_right(api, plan, participant, found) for participant, found in wanted.items()
+    )
 
 
-def _is_right(api: Unbroken, plan: Plan, person: str, days: set[str]) -> bool:
-    past = api.history(person, plan.mark)
+def _is_right(api: Unbroken, plan: Plan, participant: str, days: set[str]) -> bool:
+    past = api.history(participant, plan.mark)
     recorded = {one.period_key for one in past.periods if one.status == "recorded"}
-    (streak,) = [one for one in api.streaks(person) if one.code == plan.mark]
+    (streak,) = [one for one in api.streaks(participant) if one.code == plan.mark]
     numbers = sorted(date.fromisoformat(day).toordinal() for day in days)
     expected = walk(tuple((number, number + 1) for number in numbers), Rules(0, True))
     return recorded == days and streak.longest_count == expected.longest
@@ -81,6 +83,6 @@ def _is_right(api: Unbroken, plan: Plan, person: str, days: set[str]) -> bool:
 
 def clean_up(api: Unbroken, plan: Plan) -> None:
     """Erase the participants, and deactivate the streak: a definition is never deleted."""
-    for person in [one["participant_id"] for one in api.participants(search=plan.mark)]:
-        api.transport.call(Call("DELETE", f"/participants/{person}"))
+    for participant in [one["participant_id"] for one in api.participants(search=plan.mark)]:
+        api.transport.call(Call("DELETE", f"/participants/{participant}"))
     api.transport.call(Call("DELETE", f"/streaks/{plan.mark}"))

@@ -131,13 +131,13 @@ def get_award(award_id: str) -> Response:
     return outcomes.tell(AWARD.ledger, award_id)
 
 
-def _message(who: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
+def _message(caller: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
     """The message of an award of an active badge."""
-    badge = who.badges.get(posted.badge_code)
+    badge = caller.badges.get(posted.badge_code)
     if badge is None or not badge.is_active:
         raise NoSuchDefinition("badge", posted.badge_code)
     return AwardV1(
-        who.tenant.id,
+        caller.tenant.id,
         stamp.id,
         posted.participant_id,
         str(badge.id),

@@ -220,17 +220,17 @@ def get_transaction(transaction_id: str) -> Response:
     return outcomes.tell(AWARD.ledger, transaction_id)
 
 
-def _award(who: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
-    return _message(who, posted, stamp, posted.amount)
+def _award(caller: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+    return _message(caller, posted, stamp, posted.amount)
 
 
-def _deduct(who: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
-    return _message(who, posted, stamp, -posted.amount)
+def _deduct(caller: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+    return _message(caller, posted, stamp, -posted.amount)
 
 
-def _message(who: Principal, posted: PointsBody, stamp: Stamp, amount: int) -> PointsV1:
+def _message(caller: Principal, posted: PointsBody, stamp: Stamp, amount: int) -> PointsV1:
     return PointsV1(
-        who.tenant.id,
+        caller.tenant.id,
         stamp.id,
         posted.participant_id,
         amount,

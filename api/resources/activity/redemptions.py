@@ -150,16 +150,16 @@ def participant_rewards(participant_id: str) -> Response:
     return answer(ParticipantClaims(items=items, total=total, page=page, page_size=size))
 
 
-def _message(who: Principal, wanted: _Wanted, stamp: Stamp) -> ClaimV1:
+def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> ClaimV1:
     """The message of a claim of an active reward, inside its window."""
-    reward = who.rewards.get(wanted.reward_id)
+    reward = caller.rewards.get(wanted.reward_id)
     if reward is None or not reward.is_active:
         raise NoSuchDefinition("reward", wanted.reward_id)
     if not reward.is_open_at(clock.from_us(stamp.received_us)):
         detail = f"Reward '{reward.code}' cannot be claimed now: see starts_at and ends_at"
         raise Problem(409, "reward_not_open", detail)
     return ClaimV1(
-        who.tenant.id,
+        caller.tenant.id,
         stamp.id,
         wanted.participant_id,
         wanted.reward_id,

@@ -144,13 +144,13 @@ def get_tick(tick_id: str) -> Response:
     return outcomes.tell(TICK.ledger, tick_id)
 
 
-def _message(who: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
+def _message(caller: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
     """The message of a tick, checked against the definition and the clock."""
-    streak = _streak(who, posted.streak_code)
+    streak = _streak(caller, posted.streak_code)
     occurred_us = stamp.received_us if posted.timestamp is None else posted.timestamp
     _check_range(occurred_us, stamp.received_us)
     return TickV1(
-        who.tenant.id,
+        caller.tenant.id,
         stamp.id,
         posted.participant_id,
         streak.id,
@@ -164,8 +164,8 @@ def _message(who: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
     )
 
 
-def _streak(who: Principal, code: str) -> Streak:
-    streak = who.streaks.get(code)
+def _streak(caller: Principal, code: str) -> Streak:
+    streak = caller.streaks.get(code)
     if streak is None or not streak.is_active:
         raise NoSuchDefinition("streak", code)
     return streak

@@ -103,13 +103,13 @@ def get_assignment(assignment_id: str) -> Response:
     return outcomes.tell(ASSIGNMENT.ledger, assignment_id)
 
 
-def _message(who: Principal, posted: AssignmentBody, stamp: Stamp) -> AssignmentV1:
+def _message(caller: Principal, posted: AssignmentBody, stamp: Stamp) -> AssignmentV1:
     """The message of an assignment of an active tier."""
-    tier = who.tiers.get(posted.tier_code)
+    tier = caller.tiers.get(posted.tier_code)
     if tier is None or not tier.is_active:
         raise NoSuchDefinition("tier", posted.tier_code)
     return AssignmentV1(
-        who.tenant.id,
+        caller.tenant.id,
         stamp.id,
         posted.participant_id,
         str(tier.id),
@@ -163,8 +163,10 @@ def participant_tier(participant_id: str) -> Response:
     found = profile.state(app_context().rows, tenant().id, participant_id, ("tier",))
     mine = placement(found.placed)
     with reading() as connection:
-        person = participants.find(connection, tenant().id, participant_id)
-        history = tier_changes.history(connection, tenant().id, person.id) if person else []
+        participant = participants.find(connection, tenant().id, participant_id)
+        history = (
+            tier_changes.history(connection, tenant().id, participant.id) if participant else []
+        )
     shown: ParticipantTier = {
         "participant_id": participant_id,
         "current_tier": as_tier(mine, found.points),

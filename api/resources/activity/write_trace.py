@@ -104,14 +104,16 @@ def _ended(
     if refused is not None:
         said = f"{refused.code}: {refused.detail}" if refused.detail else refused.code
         return "rejected", [Step("rejected", said)]
-    letter = dead_letters.find(connection, tenant.id, write_id)
-    if letter is None:
+    dead_letter = dead_letters.find(connection, tenant.id, write_id)
+    if dead_letter is None:
         return None, []
-    said = f"after {letter.tries} tries; unbroken dead-letters show {write_id}"
-    steps = [Step("dead_letter", said, letter.dead_since)]
-    if letter.settled_at is not None:
-        steps.append(Step(letter.status, "by whoever looks after dead letters", letter.settled_at))
-    return letter.status, steps
+    said = f"after {dead_letter.tries} tries; unbroken dead-letters show {write_id}"
+    steps = [Step("dead_letter", said, dead_letter.dead_since)]
+    if dead_letter.settled_at is not None:
+        steps.append(
+            Step(dead_letter.status, "by whoever looks after dead letters", dead_letter.settled_at)
+        )
+    return dead_letter.status, steps
 
 
 # -- what followed ---------------------------------------------------------------------------
@@ -120,8 +122,8 @@ def _ended(
 def _followed(
     connection: Connection, tenant: Tenant, write_id: UUID, answer: dict[str, Any]
 ) -> Iterator[Step]:
-    person = participants.find(connection, tenant.id, str(answer.get("participant_id")))
-    told = trace.facts(connection, (tenant.id, person.id), write_id) if person else []
+    participant = participants.find(connection, tenant.id, str(answer.get("participant_id")))
+    told = trace.facts(connection, (tenant.id, participant.id), write_id) if participant else []
     yield Step("applied", _said(answer), _at(told[0].id) if told else None)
     for fact in told:
         said = f"{fact.type} {public_id(fact.id)}, the participant's number {fact.sequence}"

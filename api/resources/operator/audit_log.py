@@ -36,16 +36,16 @@ _TARGET: TypeAdapter[str] = TypeAdapter(_Target)
 
 def record(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
     """Write down, in the transaction of a change, that the key that asks made it."""
-    who = principal()
+    caller = principal()
     audit_log.record(
         connection,
         NewAuditEntry(
-            tenant_id=who.tenant.id,
+            tenant_id=caller.tenant.id,
             action=action,
             target=target,
             detail=detail,
             actor="key",
-            key_id=who.key.id,
+            key_id=caller.key.id,
             request_id=g.request_id,
             address=client_address(request),
         ),

@@ -18,7 +18,7 @@ RESTING: dict[str, str] = {  # what a letter must not be, and why it cannot be h
 }
 
 
-class Settled(Exception):
+class DeadLetterClosed(Exception):
     """The letter was discarded, or replayed, before: `status` says which."""
 
     def __init__(self, status: str) -> None:
@@ -26,7 +26,7 @@ class Settled(Exception):
         self.status = status
 
 
-def replay(connection: Connection, intake: Intake, letter: DeadLetter) -> DeadLetter:
+def replay(connection: Connection, intake: Intake, dead_letter: DeadLetter) -> DeadLetter:
     """Append a letter's write once more and mark the letter; the same again does no harm.
 
     1. The caller has locked the letter: who would bury it anew, or discard it, waits. That is why
@@ -37,14 +37,14 @@ def replay(connection: Connection, intake: Intake, letter: DeadLetter) -> DeadLe
 
     Raises Settled (it was discarded), Unreadable (this release cannot read it), Unavailable, Full.
     """
-    if letter.status == "discarded":
-        raise Settled(letter.status)
-    tenant_id = letter.tenant_id
-    message = decode(letter.message.encode())
+    if dead_letter.status == "discarded":
+        raise DeadLetterClosed(dead_letter.status)
+    tenant_id = dead_letter.tenant_id
+    message = decode(dead_letter.message.encode())
     if tenant_id == UNKNOWN_TENANT:
         tenant_id = message.tenant_id
-    intake.resubmit(tenant_id, letter.message.encode())
-    return dead_letters.settle(connection, letter, "replayed", clock.now())
+    intake.resubmit(tenant_id, dead_letter.message.encode())
+    return dead_letters.close(connection, dead_letter, "replayed", clock.now())
 
 
 def replay_some(connection: Connection, intake: Intake, wanted: Wanted) -> list[DeadLetter]:
@@ -53,9 +53,9 @@ def replay_some(connection: Connection, intake: Intake, wanted: Wanted) -> list[
     Ends where the intake refuses; raises Unavailable or Full when it refuses the first.
     """
     done: list[DeadLetter] = []
-    for letter in dead_letters.lock_some(connection, replace(wanted, status="dead")):
+    for dead_letter in dead_letters.lock_some(connection, replace(wanted, status="dead")):
         try:
-            done.append(replay(connection, intake, letter))
+            done.append(replay(connection, intake, dead_letter))
         except Unreadable:
             continue
         except IntakeError:
@@ -65,21 +65,21 @@ def replay_some(connection: Connection, intake: Intake, wanted: Wanted) -> list[
     return done
 
 
-def discard(connection: Connection, letter: DeadLetter) -> DeadLetter:
+def discard(connection: Connection, dead_letter: DeadLetter) -> DeadLetter:
     """Give a letter that is locked up: it is kept, and never tried again.
 
     Raises Settled when it was replayed: what is on its way cannot be called back.
     """
-    if letter.status == "replayed":
-        raise Settled(letter.status)
-    if letter.status == "discarded":
-        return letter
-    return dead_letters.settle(connection, letter, "discarded", clock.now())
+    if dead_letter.status == "replayed":
+        raise DeadLetterClosed(dead_letter.status)
+    if dead_letter.status == "discarded":
+        return dead_letter
+    return dead_letters.close(connection, dead_letter, "discarded", clock.now())
 
 
-def message_of(letter: DeadLetter) -> Message | None:
+def message_of(dead_letter: DeadLetter) -> Message | None:
     """What was to be applied; None when this release cannot read it."""
     try:
-        return decode(letter.message.encode())
+        return decode(dead_letter.message.encode())
     except Unreadable:
         return None

@@ -23,7 +23,7 @@ from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, Body, ParticipantId, body, query_int
 from api.resources.operator import dead_letter_actions
 from api.resources.operator.audit_log import record
-from api.resources.operator.dead_letter_actions import REPLAYED_MAX, RESTING, Settled
+from api.resources.operator.dead_letter_actions import REPLAYED_MAX, RESTING, DeadLetterClosed
 from models import clock, ids
 from models.db import Connection
 from models.errors import NotFound
@@ -154,10 +154,10 @@ def get_dead_letter(dead_letter_id: str) -> Response:
         raise MethodNotAllowed(["OPTIONS", "POST"])
     number = uuid_in_path("dead_letter", dead_letter_id)
     with reading() as connection:
-        letter = dead_letters.find(connection, tenant().id, number)
-    if letter is None:
+        dead_letter = dead_letters.find(connection, tenant().id, number)
+    if dead_letter is None:
         raise not_found("dead_letter", dead_letter_id)
-    return answer(_detail(letter))
+    return answer(_detail(dead_letter))
 
 
 def of_participant(connection: Connection, participant_id: str) -> Iterator[DeadLetterDetail]:
@@ -185,9 +185,9 @@ def of_participant(connection: Connection, participant_id: str) -> Iterator[Dead
 def replay_dead_letter(dead_letter_id: str) -> Response:
     """Have a write tried once more, when its cause is mended. It is applied once, however often
     this is called; when every try fails, it is dead again. `GET /ticks/{id}` tells."""
-    with _held(dead_letter_id) as (connection, letter):
-        replayed = dead_letter_actions.replay(connection, app_context().intake, letter)
-        record(connection, "dead_letter.replayed", str(letter.id))
+    with _held(dead_letter_id) as (connection, dead_letter):
+        replayed = dead_letter_actions.replay(connection, app_context().intake, dead_letter)
+        record(connection, "dead_letter.replayed", str(dead_letter.id))
     return answer(_entry(replayed), 202)
 
 
@@ -212,8 +212,8 @@ def replay_dead_letters() -> Response:
     )
     with transaction() as connection:
         done = dead_letter_actions.replay_some(connection, app_context().intake, wanted)
-        for letter in done:
-            record(connection, "dead_letter.replayed", str(letter.id))
+        for dead_letter in done:
+            record(connection, "dead_letter.replayed", str(dead_letter.id))
         left = dead_letters.count(connection, wanted)
     return answer({"replayed": len(done), "left": left}, 202)
 
@@ -227,10 +227,10 @@ def replay_dead_letters() -> Response:
 @require_admin
 def discard_dead_letter(dead_letter_id: str) -> Response:
     """Give a write up: it is kept to be looked at, and never tried again."""
-    with _held(dead_letter_id) as (connection, letter):
-        discarded = dead_letter_actions.discard(connection, letter)
-        if letter.status != "discarded":
-            record(connection, "dead_letter.discarded", str(letter.id))
+    with _held(dead_letter_id) as (connection, dead_letter):
+        discarded = dead_letter_actions.discard(connection, dead_letter)
+        if dead_letter.status != "discarded":
+            record(connection, "dead_letter.discarded", str(dead_letter.id))
     return answer(_entry(discarded))
 
 
@@ -243,7 +243,7 @@ def _held(dead_letter_id: str) -> Iterator[tuple[Connection, DeadLetter]]:
             yield connection, dead_letters.lock(connection, tenant().id, number)
     except NotFound:
         raise not_found("dead_letter", dead_letter_id) from None
-    except Settled as error:
+    except DeadLetterClosed as error:
         raise Problem(409, f"dead_letter_{error.status}", RESTING[error.status]) from None
     except Unreadable:
         detail = "This release cannot read the dead letter: discard it, or replay it with another"
@@ -253,22 +253,22 @@ def _held(dead_letter_id: str) -> Iterator[tuple[Connection, DeadLetter]]:
 # -- showing ---------------------------------------------------------------------------------
 
 
-def _entry(letter: DeadLetter) -> DeadLetterEntry:
+def _entry(dead_letter: DeadLetter) -> DeadLetterEntry:
     return {
-        "id": str(letter.id),
-        "kind": cast(Kind, letter.kind),
-        "participant_id": letter.participant_id,
-        "status": letter.status,
-        "error": letter.error,
-        "tries": letter.tries,
-        "accepted_at": _moment(ids.issued_at_us(letter.id)),
-        "dead_since": clock.isoformat(letter.dead_since),
-        "settled_at": cursors.instant(letter.settled_at),
+        "id": str(dead_letter.id),
+        "kind": cast(Kind, dead_letter.kind),
+        "participant_id": dead_letter.participant_id,
+        "status": dead_letter.status,
+        "error": dead_letter.error,
+        "tries": dead_letter.tries,
+        "accepted_at": _moment(ids.issued_at_us(dead_letter.id)),
+        "dead_since": clock.isoformat(dead_letter.dead_since),
+        "settled_at": cursors.instant(dead_letter.settled_at),
     }
 
 
-def _detail(letter: DeadLetter) -> DeadLetterDetail:
-    return {**_entry(letter), "write": _write(letter)}
+def _detail(dead_letter: DeadLetter) -> DeadLetterDetail:
+    return {**_entry(dead_letter), "write": _write(dead_letter)}
 
 
 _NOTHING: DeadWrite = {
@@ -285,8 +285,8 @@ _NOTHING: DeadWrite = {
 }
 
 
-def _write(letter: DeadLetter) -> DeadWrite | None:
-    message = dead_letter_actions.message_of(letter)
+def _write(dead_letter: DeadLetter) -> DeadWrite | None:
+    message = dead_letter_actions.message_of(dead_letter)
     if message is None:
         return None
     told = _told(message)
@@ -297,21 +297,21 @@ def _write(letter: DeadLetter) -> DeadWrite | None:
 
 def _told(message: Message) -> DeadWrite:
     """What a message of its kind says."""
-    told, who = _NOTHING.copy(), principal()
+    told, caller = _NOTHING.copy(), principal()
     match message:
         case TickV1():
-            told["streak_code"] = _code(who.streaks, message.streak_id)
+            told["streak_code"] = _code(caller.streaks, message.streak_id)
             told["timestamp"], told["timezone"] = _moment(message.occurred_us), message.timezone
         case AwardV1():
-            told["badge_code"] = _code(who.badges, message.badge_id)
+            told["badge_code"] = _code(caller.badges, message.badge_id)
             told["timestamp"] = _moment(message.earned_us)
         case PointsV1():
             told["amount"], told["reason"] = message.amount, message.reason
         case AssignmentV1():
-            told["tier_code"] = _code(who.tiers, message.tier_id)
+            told["tier_code"] = _code(caller.tiers, message.tier_id)
             told["reason"] = message.reason
         case ClaimV1():
-            told["reward_code"] = _code(who.rewards, message.reward_id)
+            told["reward_code"] = _code(caller.rewards, message.reward_id)
     return told
 
 

@@ -22,7 +22,7 @@ from api.input.validation import Instant, page_window, query_bool, query_day
 from models import clock
 from models.people import search
 from models.people.profile import Status
-from models.people.search import SORT_KEYS, Filter, Order, Person, SortKey, Span
+from models.people.search import SORT_KEYS, Filter, Order, ParticipantSummary, SortKey, Span
 
 blueprint = Blueprint("people", __name__)
 
@@ -103,12 +103,14 @@ def list_participants() -> Response:
     return answer(_page(found, total, (page, size)))
 
 
-def _page(found: Sequence[Person], total: int, window: tuple[int, int]) -> ParticipantPage:
+def _page(
+    found: Sequence[ParticipantSummary], total: int, window: tuple[int, int]
+) -> ParticipantPage:
     items = [_listed(one) for one in found]
     return {"items": items, "total": total, "page": window[0], "page_size": window[1]}
 
 
-def _listed(one: Person) -> Listed:
+def _listed(one: ParticipantSummary) -> Listed:
     return {
         "participant_id": one.external_id,
         "display_name": one.display_name,

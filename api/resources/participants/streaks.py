@@ -55,12 +55,12 @@ def participant_streaks(participant_id: str) -> Response:
     """Every active streak of a participant, live; empty for one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
-        person = participants.find(connection, tenant().id, participant_id)
+        participant = participants.find(connection, tenant().id, participant_id)
         found: list[tuple[Streak, State]] = []
-        if person:
+        if participant:
             active = [one for one in states.all_of(connection, tenant().id) if one.is_active]
-            found = states.states_of(connection, tenant().id, person.id, active)
-    zone = person.timezone if person else None
+            found = states.states_of(connection, tenant().id, participant.id, active)
+    zone = participant.timezone if participant else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
     return answer({"participant_id": participant_id, "streaks": entries})
 
@@ -127,15 +127,21 @@ def streak_history(participant_id: str, code: str) -> Response:
     participant_id = participant_id_in_path(participant_id)
     streak = streak_in_path(code)
     with reading() as connection:
-        person = participants.find(connection, tenant().id, participant_id)
-        found = states.states_of(connection, tenant().id, person.id, [streak]) if person else []
+        participant = participants.find(connection, tenant().id, participant_id)
+        found = (
+            states.states_of(connection, tenant().id, participant.id, [streak])
+            if participant
+            else []
+        )
         state = found[0][1] if found else None
-        zone = streak.zone(state.last_zone if state else None, person.timezone if person else None)
+        zone = streak.zone(
+            state.last_zone if state else None, participant.timezone if participant else None
+        )
         current = period_at(streak.period, clock.now_us(), zone)
         first, last = _window(streak, current)
         recorded = {}
-        if person and state:
-            key = (tenant().id, person.id, streak.id)
+        if participant and state:
+            key = (tenant().id, participant.id, streak.id)
             recorded = ticks.recorded_by(connection, key, (first, last))
     explained = explain(state.ranges, streak.rules, current) if state else ()
     return answer(

@@ -57,7 +57,9 @@ def prepare(engine: Engine, crowd: Crowd, count: int) -> list[Prepared]:
     """Decide every batch of the crowd's next ticks, as the drain would."""
     with reading(engine) as session:
         people = _people(session, crowd)
-        keys = [(crowd.tenant.id, person.id, crowd.streak.id) for person in people.values()]
+        keys = [
+            (crowd.tenant.id, participant.id, crowd.streak.id) for participant in people.values()
+        ]
         states = streaks.states(session, keys, {(crowd.tenant.id, crowd.streak.id): crowd.streak})
     return [
         _decide(crowd, people, states, min(BATCH_TICKS, count - start))
@@ -98,8 +100,8 @@ def _decide(
         tell(batch, work.decide(batch, message), nothing)
     people.update(
         {
-            key: replace(person, events=0, is_changed=False)
-            for key, person in batch.participants.items()
+            key: replace(participant, events=0, is_changed=False)
+            for key, participant in batch.participants.items()
         }
     )
     changed = {key: replace(states[key]) for key in sorted(work.changed)}
@@ -119,10 +121,10 @@ def _write(
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id
     tenants.versions(session, [tenant_id])
     people = participants.lock(session, set(batch.people))
-    keys = sorted((tenant_id, person.id, streak_id) for person in people.values())
+    keys = sorted((tenant_id, participant.id, streak_id) for participant in people.values())
     found = streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
-    for person_key, person in batch.people.items():
-        person.place = people[person_key].place
+    for person_key, participant in batch.people.items():
+        participant.place = people[person_key].place
     for state_key, state in batch.states.items():
         state.place = found[state_key].place if state_key in found else None
     streaks.write_states(session, batch.states, batch.revisions)

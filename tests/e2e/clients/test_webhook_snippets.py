@@ -108,9 +108,11 @@ def test_a_snippet_takes_real_deliveries(
     snippet = start(name)
     make_streak(client)
     people = ("user_42", "grüße 🏆", 'a/"b"')
-    for person in people:
+    for participant in people:
         for days_ago in (1, 0):
-            post_tick(client, person, timestamp=noon(days_ago), metadata={"ü": "\u2028", "n": 1.50})
+            post_tick(
+                client, participant, timestamp=noon(days_ago), metadata={"ü": "\u2028", "n": 1.50}
+            )
     pipeline.drain()
     pipeline.deliver()
     expected = [f"behavior.streak_recorded {who} {nth}" for who in people for nth in (1, 2)]

@@ -78,14 +78,14 @@ class Service:
             timeout=PATIENCE_SECONDS, check=False,
         )  # fmt: skip
 
-    def count(self, person: str, code: str = "daily_login") -> int:
+    def count(self, participant: str, code: str = "daily_login") -> int:
         """A participant's count now; 0 without one."""
-        found = self.call("GET", f"/participants/{person}/streaks")["streaks"]
+        found = self.call("GET", f"/participants/{participant}/streaks")["streaks"]
         return sum(one["current_count"] for one in found if one["code"] == code)
 
-    def badges(self, person: str) -> list[str]:
+    def badges(self, participant: str) -> list[str]:
         """The codes of the badges that a participant has."""
-        found = self.call("GET", f"/participants/{person}/badges?earned_only=true")["badges"]
+        found = self.call("GET", f"/participants/{participant}/badges?earned_only=true")["badges"]
         return [one["code"] for one in found]
 
 
@@ -142,8 +142,8 @@ def test_a_login_drops_its_tick_when_too_many_wait(caplog: pytest.LogCaptureFixt
     example = _load("login_tick")
     example.waiting = queue.Queue(1)
     with caplog.at_level(logging.WARNING):
-        for person in ("amira", "bo"):
-            example.on_login_success(person)
+        for participant in ("amira", "bo"):
+            example.on_login_success(participant)
     assert [one.getMessage().split(":")[0] for one in caplog.records] == [
         "streak tick of bo dropped"
     ]
@@ -167,11 +167,11 @@ def zone_where_it_is(hour: int) -> str:
     return f"Etc/GMT{-offset:+d}"
 
 
-def days_up_to_yesterday(person: str, length: int, zone: str) -> list[dict[str, Any]]:
+def days_up_to_yesterday(participant: str, length: int, zone: str) -> list[dict[str, Any]]:
     """A tick at noon of each of the last days of somebody's calendar, today excepted."""
     today = datetime.now(ZoneInfo(zone)).replace(hour=12, minute=0, second=0, microsecond=0)
     return [
-        tick(person, timestamp=(today - timedelta(days=nth)).isoformat(), timezone=zone)
+        tick(participant, timestamp=(today - timedelta(days=nth)).isoformat(), timezone=zone)
         for nth in range(1, length + 1)
     ]
 
@@ -181,7 +181,9 @@ def test_the_campaign_pushes_to_all_whose_streak_is_long_and_who_are_awake(
 ) -> None:
     awake, asleep = zone_where_it_is(13), zone_where_it_is(2)
     many = [f"crowd_{nth}" for nth in range(120)]  # more than a page
-    service.post_ticks([one for person in many for one in days_up_to_yesterday(person, 7, awake)])
+    service.post_ticks(
+        [one for participant in many for one in days_up_to_yesterday(participant, 7, awake)]
+    )
     service.post_ticks(
         [
             *days_up_to_yesterday("keen", 23, awake),
@@ -279,9 +281,9 @@ def test_each_participant_ticks_on_the_day_of_their_own_zone(
 ) -> None:
     """Between these two zones it is never the same date."""
     for zone in ("Pacific/Kiritimati", "Pacific/Niue"):
-        person = f"{zone.split('/')[1]}{len(arguments)}"
+        participant = f"{zone.split('/')[1]}{len(arguments)}"
         before = datetime.now(ZoneInfo(zone)).date().isoformat()
-        done = service.run("local_time_zone", person, zone, *arguments)
+        done = service.run("local_time_zone", participant, zone, *arguments)
         after = datetime.now(ZoneInfo(zone)).date().isoformat()
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout)["period_key"] in (before, after)

@@ -43,8 +43,8 @@ def names(found: dict[str, Any]) -> list[str]:
     return [step["step"] for step in found["steps"]]
 
 
-def tick(client: FlaskClient, streak: Streak, person: str = "Zq7-person") -> str:
-    answered = post_tick(client, person, streak_code=streak.code)
+def tick(client: FlaskClient, streak: Streak, participant: str = "Zq7-person") -> str:
+    answered = post_tick(client, participant, streak_code=streak.code)
     assert answered.json
     return str(answered.json["tick_id"])
 

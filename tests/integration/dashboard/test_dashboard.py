@@ -282,5 +282,5 @@ def test_it_says_so_when_the_tenant_was_disabled(
     with operator_changes(app, account.live) as session:
         tenants.change(session, account.slug, is_enabled=False)
     with another_app(settings) as fresh:
-        person = Person(fresh)
-        assert person.sign_in(account.keys["live"]).status_code == 403
+        participant = Person(fresh)
+        assert participant.sign_in(account.keys["live"]).status_code == 403

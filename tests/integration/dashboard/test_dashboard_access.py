@@ -90,8 +90,8 @@ def test_it_leads_nowhere_else(nobody: Person, account: Account, to: str) -> Non
 
 def test_guesses_are_slowed(settings: Settings) -> None:
     with another_app(settings, failed_keys_per_minute=3) as app:
-        person = Person(app)
-        statuses = [person.sign_in(f"bq_live_{n}").status_code for n in range(5)]
+        participant = Person(app)
+        statuses = [participant.sign_in(f"bq_live_{n}").status_code for n in range(5)]
     assert statuses == [403, 403, 403, 429, 429]
 
 
@@ -222,9 +222,9 @@ def test_live_and_test_are_unmistakable_and_apart(
 ) -> None:
     make_streak(client, "only_live")
     for mode, word in (("live", "LIVE"), ("test", "TEST")):
-        person = Person(app)
-        person.sign_in(account.keys["live" if mode == "live" else "test"])
-        text = person.get("/d/streaks").text
+        participant = Person(app)
+        participant.sign_in(account.keys["live" if mode == "live" else "test"])
+        text = participant.get("/d/streaks").text
         assert f"<strong>{word}</strong>" in text
         assert f'class="mode-{mode}"' in text
         assert ("only_live" in text) is (mode == "live")

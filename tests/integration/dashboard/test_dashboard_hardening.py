@@ -213,9 +213,9 @@ def test_one_comes_back_to_the_page_that_asked(
     make_streak(client)
     post_batch(client, tick(name))
     pipeline.drain()
-    person = Person(app)
-    asked = person.get(f"/participants/{quote(name, safe='')}?told=a+b")
+    participant = Person(app)
+    asked = participant.get(f"/participants/{quote(name, safe='')}?told=a+b")
     to = parse_qs(urlsplit(asked.headers["Location"]).query)["next"][0]
-    page = person.follow(person.sign_in(account.keys["live"], to))
+    page = participant.follow(participant.sign_in(account.keys["live"], to))
     assert f"<h1>{name}</h1>" in page or name in page.partition("</h1>")[0]
     assert "a b" in page

@@ -17,8 +17,8 @@ from tests.receiver import Answer, Receiver
 from webhooks.facts import public_id
 
 
-def page(person: Person, path: str) -> str:
-    response = person.get(path)
+def page(participant: Person, path: str) -> str:
+    response = participant.get(path)
     assert response.status_code == 200, response.text
     return unescape(response.text)
 

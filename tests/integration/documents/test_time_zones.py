@@ -90,8 +90,8 @@ def test_the_recipes_ticks_are_accepted_and_count_for_the_day_in_the_table(
         named = post_tick(client, row.zone, timestamp=row.now, timezone=row.zone).get_json()
         assert named["period_key"] == row.right
     streaks = {"recipe Australia/Sydney": 2, "recipe America/Los_Angeles": 2}
-    for person, count in (streaks | dict.fromkeys([row.zone for row in rows()], 2)).items():
-        path = f"{BASE}/participants/{person.replace('/', '%2F')}/streaks"
+    for participant, count in (streaks | dict.fromkeys([row.zone for row in rows()], 2)).items():
+        path = f"{BASE}/participants/{participant.replace('/', '%2F')}/streaks"
         (entry,) = client.get(path).get_json()["streaks"]
         assert entry["longest_count"] == count
 

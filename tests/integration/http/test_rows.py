@@ -86,9 +86,9 @@ def sides(
                 session.execute(sa.text(statement), {"id": side.tenant.id})
     for side in made:  # when nobody follows any more, who would take them
         with transaction(engine) as session:
-            person = participants.find(session, side.tenant.id, PERSON)
-            assert person is not None
-            entries.note(session, side.tenant.id, [person.id])
+            participant = participants.find(session, side.tenant.id, PERSON)
+            assert participant is not None
+            entries.note(session, side.tenant.id, [participant.id])
     return made
 
 

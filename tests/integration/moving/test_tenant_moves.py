@@ -85,7 +85,7 @@ def act(client: FlaskClient, chance: random.Random, who: str, rewards: list[str]
     """Something that may happen to a participant."""
     [program] = client.get(f"{BASE}/admin/programs").get_json()["items"]
     zone = chance.choice(["Australia/Sydney", "America/New_York", "Pacific/Kiritimati"])
-    person = {"participant_id": who, "display_name": chance.choice(["Jane", None]),
+    participant = {"participant_id": who, "display_name": chance.choice(["Jane", None]),
               "timezone": zone, "attributes": {"n": chance.random()}}  # fmt: skip
     enrolled = {"external_id": who, "program_id": program["id"], "tags": [zone]}
     deeds: list[Callable[[], Any]] = [
@@ -96,7 +96,7 @@ def act(client: FlaskClient, chance: random.Random, who: str, rewards: list[str]
         lambda: deduct_points(client, chance.randrange(1, 40), who),
         lambda: claim(client, chance.choice(rewards), who, metadata={"zone": zone}),
         lambda: assign(client, "gold", who) if chance.random() < 0.2 else None,
-        lambda: post_json(client, f"{BASE}/participants", person),
+        lambda: post_json(client, f"{BASE}/participants", participant),
         lambda: post_json(client, "/v1/participants", enrolled),
     ]
     chance.choice(deeds)()

@@ -237,7 +237,7 @@ def test_a_write_that_fails_while_it_is_being_replayed_is_dead_in_the_end(
         burying.start()
         burying.join(0.3)
         assert burying.is_alive(), "it waits for who replays"
-        dead_letters.settle(session, locked, "replayed", locked.dead_since)
+        dead_letters.close(session, locked, "replayed", locked.dead_since)
     burying.join()
     with reading(engine) as session:
         found = dead_letters.find(session, letter.tenant_id, letter.id)

@@ -55,9 +55,9 @@ def ids(items: list[dict[str, Any]]) -> list[str]:
     return [item["participant_id"] for item in items]
 
 
-def run_of(person: str, length: int, ended: int) -> list[dict[str, Any]]:
+def run_of(participant: str, length: int, ended: int) -> list[dict[str, Any]]:
     """The ticks of so many days in a row, of which the last was so many days ago."""
-    return [tick(person, timestamp=noon(ended + nth)) for nth in range(length)]
+    return [tick(participant, timestamp=noon(ended + nth)) for nth in range(length)]
 
 
 def test_it_lists_who_must_come_today_and_says_all_that_a_push_needs(
@@ -104,11 +104,11 @@ def test_it_lists_who_must_come_today_and_says_all_that_a_push_needs(
 def expected(client: FlaskClient, people: set[str], min_count: int) -> dict[str, dict[str, Any]]:
     """Who is at risk by code, as GET /participants/{id}/streaks tells it of each."""
     found: dict[str, dict[str, Any]] = {}
-    for person in people:
-        body = client.get(f"{BASE}/participants/{quote(person, safe='')}/streaks").get_json()
+    for participant in people:
+        body = client.get(f"{BASE}/participants/{quote(participant, safe='')}/streaks").get_json()
         for one in body["streaks"]:
             if one["is_at_risk"] and one["current_count"] >= min_count:
-                found.setdefault(one["code"], {})[person] = one
+                found.setdefault(one["code"], {})[participant] = one
     return found
 
 
@@ -134,8 +134,10 @@ def assert_same(client: FlaskClient, people: set[str], codes: set[str], **query:
     }
     shared = ("current_count", "longest_count", "last_recorded_at", "expires_at", "grace_remaining")
     for code, items in feed.items():
-        for person, item in items.items():
-            assert [item[name] for name in shared] == [after[code][person][name] for name in shared]
+        for participant, item in items.items():
+            assert [item[name] for name in shared] == [
+                after[code][participant][name] for name in shared
+            ]
 
 
 @pytest.mark.parametrize(("scanned", "candidates", "statements"), [(20_000, 200, 50), (7, 3, 2)])
@@ -198,7 +200,7 @@ def test_it_repeats_and_skips_nobody_while_others_come_and_go(
 ) -> None:
     make_streak(client)
     people = [f"user_{nth}" for nth in range(10)]
-    post_batch(client, *(one for person in people for one in run_of(person, 2, 1)))
+    post_batch(client, *(one for participant in people for one in run_of(participant, 2, 1)))
     pipeline.drain()
     walking = pages(client, limit=3)
     seen = ids(next(walking))
@@ -225,11 +227,11 @@ def test_it_names_the_zone_that_quiet_hours_go_by(
     """The participant's own, else that of the last tick, else nobody knows."""
     make_streak(client)
     yesterday_there = datetime.now(ZoneInfo("Africa/Lagos")) - timedelta(days=1)
-    for person in ("lives_in_lima", "ticked_in_lagos"):
+    for participant in ("lives_in_lima", "ticked_in_lagos"):
         at = yesterday_there.isoformat()
-        post_batch(client, tick(person, timestamp=at, timezone="Africa/Lagos"))
+        post_batch(client, tick(participant, timestamp=at, timezone="Africa/Lagos"))
         pipeline.drain()
-        if person == "lives_in_lima":
+        if participant == "lives_in_lima":
             live_in(engine, account, ["America/Lima"])
     zones = {item["participant_id"]: item["timezone"] for item in walk(client)}
     assert zones == {"lives_in_lima": "America/Lima", "ticked_in_lagos": "Africa/Lagos"}
@@ -259,8 +261,8 @@ def test_it_serves_any_valid_key_and_shows_each_its_own(
     for account in (ours, theirs):
         for mode, key in account.keys.items():
             make_streak(client_of(app, key))
-            person = f"{account.slug}-{mode}"
-            post_batch(client_of(app, key), tick(person, timestamp=noon(1)))
+            participant = f"{account.slug}-{mode}"
+            post_batch(client_of(app, key), tick(participant, timestamp=noon(1)))
     pipeline.drain()
     plain = client_of(app, make_key(engine, ours.live))
     assert ids(walk(plain)) == [f"{ours.slug}-live"]

@@ -63,10 +63,10 @@ def view_of(engine: Engine, account: Account) -> dict[tuple[str, str], dict[str,
 def answers_of(client: FlaskClient, people: set[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """The same from GET /participants/{id}/streaks."""
     found = {}
-    for person in people:
-        path = f"{BASE}/participants/{quote(person, safe='')}/streaks"
+    for participant in people:
+        path = f"{BASE}/participants/{quote(participant, safe='')}/streaks"
         for entry in client.get(path).get_json()["streaks"]:
-            found[person, entry["code"]] = {name: entry[name] for name in SHOWN}
+            found[participant, entry["code"]] = {name: entry[name] for name in SHOWN}
     return found
 
 

@@ -187,13 +187,13 @@ def insert(engine: Engine, statement: str, streak: Streak) -> None:
     """Insert a row under the account, about a fresh participant where one is needed."""
     with transaction(engine) as session:
         values = {"t": streak.tenant_id, "s": streak.id}
-        person = session.execute(
+        participant = session.execute(
             sa.text(f"{PERSON} VALUES (:t, 'p', 'ACTIVE', 0, 0) RETURNING id"), values
         ).scalar_one()
         names = sa.text(statement).compile().params
         session.execute(
             sa.text(statement),
-            {name: value for name, value in (values | {"p": person}).items() if name in names},
+            {name: value for name, value in (values | {"p": participant}).items() if name in names},
         )
 
 
