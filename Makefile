@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check chaos bench format lock openapi cli client browser promtool servers pictures docs
+.PHONY: help setup up demo test check counts chaos bench format lock openapi cli client browser promtool servers pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -105,6 +105,9 @@ check: setup browser promtool servers ## Format, lint, types, layers, tests: exa
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(BOTH)
+
+counts: setup ## Count the code: folders, files, functions, cycles, the path of a tick (ARGS="--json")
+	@.venv/bin/python -m tests.house.counts $(ARGS)
 
 chaos: setup ## Break everything under load, compare with the truth (SEED=7 MINUTES=10)
 	@.venv/bin/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
