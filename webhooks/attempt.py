@@ -13,7 +13,7 @@ from uuid import UUID
 from aiohttp import ClientSession
 
 from models import clock, ids
-from models.delivery.deliveries import Attempt, Claimed, Outcome, Reason
+from models.delivery.deliveries import Attempt, LeasedDelivery, Outcome, Reason
 from webhooks import egress, facts, http_client, retry_policy, secrets, signing
 from webhooks.egress import Policy
 from webhooks.errors import Refused, SecretsError
@@ -41,7 +41,7 @@ class Means:
     now: Callable[[], datetime] = clock.now
 
 
-async def attempt(means: Means, delivery: Claimed) -> Outcome:
+async def attempt(means: Means, delivery: LeasedDelivery) -> Outcome:
     """Make one attempt; what fails by our own fault is postponed and counts as none."""
     if delivery.body is None:
         log.warning("fact %s is past its retention: its delivery is dead", delivery.fact_id)
@@ -72,7 +72,7 @@ def headers_of(
     return headers
 
 
-def decide(delivery: Claimed, result: Result, began: datetime, random: Random) -> Outcome:
+def decide(delivery: LeasedDelivery, result: Result, began: datetime, random: Random) -> Outcome:
     """What becomes of a delivery after one POST; pure but for the id of the attempt."""
     now = began + timedelta(milliseconds=result.duration_ms)
     if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
@@ -92,7 +92,9 @@ def decide(delivery: Claimed, result: Result, began: datetime, random: Random) -
     )
 
 
-def _again(delivery: Claimed, result: Result, now: datetime, random: Random) -> datetime | None:
+def _again(
+    delivery: LeasedDelivery, result: Result, now: datetime, random: Random
+) -> datetime | None:
     if http_client.ABORT_MESSAGE in result.wishes:
         return None
     wish = retry_policy.retry_after(result.status or 0, result.retry_after, now)
@@ -107,7 +109,7 @@ def _disables(result: Result) -> Reason | None:
     return "asked" if http_client.DISABLE in result.wishes else None
 
 
-def _logged(delivery: Claimed, result: Result, began: datetime) -> Attempt:
+def _logged(delivery: LeasedDelivery, result: Result, began: datetime) -> Attempt:
     return Attempt(
         id=ids.uuid7(clock.to_us(began)),
         number=delivery.attempts + 1,
@@ -119,10 +121,10 @@ def _logged(delivery: Claimed, result: Result, began: datetime) -> Attempt:
     )
 
 
-def postponed(delivery: Claimed, now: datetime) -> Outcome:
+def postponed(delivery: LeasedDelivery, now: datetime) -> Outcome:
     """Our own fault: tried again soon, and no attempt is counted."""
     return Outcome(delivery, "pending", now + timedelta(seconds=OUR_FAULT_SECONDS), None)
 
 
-def _age(delivery: Claimed, now: datetime) -> timedelta:
+def _age(delivery: LeasedDelivery, now: datetime) -> timedelta:
     return now - clock.from_us(ids.issued_at_us(delivery.fact_id))

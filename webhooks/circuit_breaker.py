@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from models.delivery.deliveries import Reason
-from models.delivery.destination_health import Health
+from models.delivery.destination_health import BreakerState
 from webhooks import facts
 from webhooks.retry_policy import Random
 
@@ -18,7 +18,7 @@ PARK_SECONDS_MAX = 3_600.0  # how late at most we notice that it is back
 PARK_JITTER = 0.2  # sooner by up to this: what went together does not come back together
 FAILING_DAYS_MAX = 5  # a long weekend; then nobody is going to repair it unasked
 
-WELL = Health()
+WELL = BreakerState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class News:
 class Judgement:
     """What became of a destination's health, and what is to be told of it."""
 
-    health: Health
+    health: BreakerState
     news: list[News] = field(default_factory=list)
     disables: Reason | None = None
 
@@ -53,7 +53,7 @@ class Judgement:
         self.news.append(News(kind, self.disables, failing_since))
 
 
-def judge(health: Health, signs: Iterable[Sign], now: datetime, random: Random) -> Judgement:
+def judge(health: BreakerState, signs: Iterable[Sign], now: datetime, random: Random) -> Judgement:
     """Take the signs one by one, in the order in which the attempts ended."""
     judgement = Judgement(health)
     for sign in signs:
@@ -71,7 +71,7 @@ def judge(health: Health, signs: Iterable[Sign], now: datetime, random: Random) 
     return judgement
 
 
-def failed(health: Health, sign: Sign, now: datetime, random: Random) -> Health:
+def failed(health: BreakerState, sign: Sign, now: datetime, random: Random) -> BreakerState:
     """Health after one more failure.
 
     While it is parked only probes count: what else ends then was on its way before, and would
@@ -82,10 +82,10 @@ def failed(health: Health, sign: Sign, now: datetime, random: Random) -> Health:
     failures = health.failures + 1
     since = health.failing_since or now
     if failures < FAILURES_MAX:
-        return Health(failures, since, last_failure=sign.failure)
+        return BreakerState(failures, since, last_failure=sign.failure)
     seconds = park_seconds(failures, random)
     until = now + timedelta(seconds=seconds)
-    return Health(failures, since, until, is_told=True, last_failure=sign.failure)
+    return BreakerState(failures, since, until, is_told=True, last_failure=sign.failure)
 
 
 def park_seconds(failures: int, random: Random) -> float:
@@ -95,7 +95,7 @@ def park_seconds(failures: int, random: Random) -> float:
     return seconds * (1 - PARK_JITTER * random())
 
 
-def _given_up(before: Health, after: Health, now: datetime) -> Reason | None:
+def _given_up(before: BreakerState, after: BreakerState, now: datetime) -> Reason | None:
     """Whether a probe has failed after days without a success."""
     is_news = after.parked_until is not None and after.failures > before.failures
     if not is_news or before.parked_until is None or after.failing_since is None:

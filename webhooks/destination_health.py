@@ -15,8 +15,8 @@ from datetime import datetime
 from models import clock, ids
 from models.db import Connection
 from models.delivery import destination_health, destinations
-from models.delivery.deliveries import Attempt, LaneKey, Outcome
-from models.delivery.destination_health import Standing
+from models.delivery.deliveries import Attempt, DestinationId, Outcome
+from models.delivery.destination_health import DestinationHealth
 from models.identity import tenants
 from webhooks import facts, outbox
 from webhooks.circuit_breaker import Judgement, News, Sign, judge
@@ -39,9 +39,9 @@ def note(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> 
     if not unwell:
         return False
     cases = [
-        _Case(key, standing, judge(standing.health, signs[key], now, random.random))
-        for key, standing in destination_health.lock(connection, sorted(unwell)).items()
-        if standing.is_enabled
+        _Case(key, destination, judge(destination.health, signs[key], now, random.random))
+        for key, destination in destination_health.lock(connection, sorted(unwell)).items()
+        if destination.is_enabled
     ]
     for case in cases:
         _settle(connection, case, now)
@@ -52,24 +52,24 @@ def note(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> 
 class _Case:
     """A destination that is locked, and what became of it."""
 
-    key: LaneKey
-    standing: Standing
+    key: DestinationId
+    destination: DestinationHealth
     judgement: Judgement
 
     @property
     def is_changed(self) -> bool:
         judgement = self.judgement
-        return judgement.health != self.standing.health or judgement.disables is not None
+        return judgement.health != self.destination.health or judgement.disables is not None
 
 
-def _signs(outcomes: Sequence[Outcome]) -> dict[LaneKey, list[Sign]]:
-    signs: dict[LaneKey, list[Sign]] = defaultdict(list)
+def _signs(outcomes: Sequence[Outcome]) -> dict[DestinationId, list[Sign]]:
+    signs: dict[DestinationId, list[Sign]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.attempt is not None:
             is_success = outcome.status == "delivered"
             failure = None if is_success else _failure(outcome.attempt)
             sign = Sign(is_success, outcome.delivery.is_probe, outcome.disables, failure)
-            signs[outcome.delivery.lane].append(sign)
+            signs[outcome.delivery.destination_id].append(sign)
     return signs
 
 
@@ -107,7 +107,7 @@ def _publish(connection: Connection, case: _Case, news: Sequence[News], now: dat
         facts.destination(
             Stamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
             one.kind,
-            Told(webhook_id, case.standing.description, one.reason, one.failing_since),
+            Told(webhook_id, case.destination.description, one.reason, one.failing_since),
         )
         for one in news
     ]

@@ -23,10 +23,10 @@ from typing import TypeVar
 from models import clock
 from models.db import Engine, is_away, is_contended, transaction
 from models.delivery import deliveries as table
-from models.delivery.deliveries import Claimed, LaneKey, Outcome
+from models.delivery.deliveries import DestinationId, LeasedDelivery, Outcome
 from webhooks import destination_health, egress, http_client
 from webhooks.attempt import Means, attempt, postponed
-from webhooks.destination_queues import Lanes
+from webhooks.destination_queues import DestinationQueues
 from webhooks.destination_queues import Limits as Limits  # part of the terms, so re-exported
 from webhooks.egress import Lookup, Policy
 from webhooks.http_client import DEFAULT_TIMEOUTS, Timeouts
@@ -97,7 +97,14 @@ async def _deliver(
     listener = WakeupListener(wait, terms.limits.poll_seconds)
     with ThreadPoolExecutor(1, "delivery-db") as thread, contextlib.closing(listener):
         means = Means(http, terms.ring, terms.policy, terms.now)
-        run = _Run(engine, terms, means, thread, listener, Lanes(engine, terms.limits, terms.now))
+        run = _Run(
+            engine,
+            terms,
+            means,
+            thread,
+            listener,
+            DestinationQueues(engine, terms.limits, terms.now),
+        )
         try:
             await run.until_done(stop)
         finally:
@@ -115,10 +122,10 @@ class _Run:
     means: Means
     thread: ThreadPoolExecutor  # the one that talks to the database: the loop never blocks on it
     listener: WakeupListener
-    lanes: Lanes
+    queues: DestinationQueues
     # What is in flight, since when (monotonic).
-    sending: dict[asyncio.Task[Outcome], tuple[Claimed, float]] = field(default_factory=dict)
-    busy: Counter[LaneKey] = field(default_factory=Counter)
+    sending: dict[asyncio.Task[Outcome], tuple[LeasedDelivery, float]] = field(default_factory=dict)
+    busy: Counter[DestinationId] = field(default_factory=Counter)
     outcomes: list[Outcome] = field(default_factory=list)
     away_since: float | None = None  # when claiming first failed, until it works again
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -136,20 +143,20 @@ class _Run:
         while True:
             self.is_ending = self.is_ending or stop() or self._is_time_over()
             await self._record()
-            claimed = [] if self.is_ending else await self._claim()
-            for delivery in claimed:
+            leased = [] if self.is_ending else await self._lease()
+            for delivery in leased:
                 self._start(delivery)
             if self.sending or self.outcomes:
                 last_work = time.monotonic()
-                await self._pause(bool(claimed))
+                await self._pause(bool(leased))
             elif self.is_ending or self._is_idle_since(last_work):
                 return
-            elif not claimed:
+            elif not leased:
                 await self.listener.listen(self._on_wakeup)
 
     def _is_idle_since(self, last_work: float) -> bool:
         idle_seconds = time.monotonic() - last_work
-        return self.lanes.is_drained and idle_seconds >= self.terms.limits.idle_seconds
+        return self.queues.is_drained and idle_seconds >= self.terms.limits.idle_seconds
 
     def _is_time_over(self) -> bool:
         """Whether the run is to end now: its time is up, and no slow receiver would make the
@@ -157,14 +164,14 @@ class _Run:
         late_seconds = time.monotonic() - self.began - self.terms.limits.run_seconds
         return late_seconds >= WIND_DOWN_SECONDS_MAX or (late_seconds >= 0 and not self._slow())
 
-    def _slow(self) -> set[LaneKey]:
+    def _slow(self) -> set[DestinationId]:
         """The lanes with something in flight for long."""
         long_ago = time.monotonic() - SLOW_SECONDS
-        return {one.lane for one, started in self.sending.values() if started <= long_ago}
+        return {one.destination_id for one, started in self.sending.values() if started <= long_ago}
 
     # -- with the database ---------------------------------------------------------------------
 
-    async def _claim(self) -> list[Claimed]:
+    async def _lease(self) -> list[LeasedDelivery]:
         """Claim what there is room for. A database that stays away ends an idle run."""
         self.turned, self.was_woken = time.monotonic(), False
         room = self.terms.limits.in_flight_max - len(self.sending)
@@ -174,7 +181,7 @@ class _Run:
         if self.turned - self.began >= self.terms.limits.run_seconds:
             busy |= dict.fromkeys(self._slow(), self.terms.limits.in_flight_max)
         try:
-            claimed = await self._in_thread(lambda: self.lanes.claim(busy, room))
+            leased = await self._in_thread(lambda: self.queues.lease(busy, room))
         except Exception as error:
             if not (is_contended(error) or (is_away(error) and self._may_go_on_without())):
                 raise
@@ -182,9 +189,9 @@ class _Run:
             await asyncio.sleep(RETRY_SECONDS)
             return []
         self.away_since = None
-        if claimed:
+        if leased:
             self.terms.failpoint("deliver.after_claim")
-        return claimed
+        return leased
 
     def _may_go_on_without(self) -> bool:
         """Whether something is in flight or unrecorded, or the database went only just now."""
@@ -221,7 +228,7 @@ class _Run:
             self.terms.failpoint("deliver.mid_sql")
         self.terms.note(outcomes)
         if is_changed:
-            self.lanes.forget()
+            self.queues.forget()
         return settled
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -229,17 +236,17 @@ class _Run:
 
     # -- in flight -----------------------------------------------------------------------------
 
-    def _start(self, delivery: Claimed) -> None:
+    def _start(self, delivery: LeasedDelivery) -> None:
         task = asyncio.create_task(attempt(self.means, delivery))
         self.sending[task] = delivery, time.monotonic()
-        self.busy[delivery.lane] += 1
+        self.busy[delivery.destination_id] += 1
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[Outcome]) -> None:
         delivery, _ = self.sending.pop(task)
-        self.busy[delivery.lane] -= 1
-        if not self.busy[delivery.lane]:
-            del self.busy[delivery.lane]
+        self.busy[delivery.destination_id] -= 1
+        if not self.busy[delivery.destination_id]:
+            del self.busy[delivery.destination_id]
         if not task.cancelled():
             self.done_since = self.done_since if self.outcomes else time.monotonic()
             self.outcomes.append(_outcome(task, delivery, self.terms.now()))
@@ -253,7 +260,7 @@ class _Run:
         self.wake.set()
 
     def _is_worth_recording(self) -> bool:
-        is_many = len(self.outcomes) >= self.terms.limits.claim_max // 4
+        is_many = len(self.outcomes) >= self.terms.limits.lease_max // 4
         is_old = bool(self.outcomes) and time.monotonic() - self.done_since >= LINGER_SECONDS
         return not self.sending or is_many or is_old or self.is_in_hurry
 
@@ -283,8 +290,8 @@ class _Run:
     def _has_room(self) -> bool:
         """Whether a whole claim fits, and some lane is below its cap."""
         limits = self.terms.limits
-        fits = len(self.sending) + limits.claim_max <= limits.in_flight_max
-        return fits and self.lanes.has_room(self.busy)
+        fits = len(self.sending) + limits.lease_max <= limits.in_flight_max
+        return fits and self.queues.has_room(self.busy)
 
     def cancel(self) -> None:
         """Drop what is in flight (only when a run fails): leases give it back."""
@@ -292,7 +299,7 @@ class _Run:
             task.cancel()
 
 
-def _outcome(task: asyncio.Task[Outcome], delivery: Claimed, now: datetime) -> Outcome:
+def _outcome(task: asyncio.Task[Outcome], delivery: LeasedDelivery, now: datetime) -> Outcome:
     error = task.exception()
     if error is None:
         return task.result()

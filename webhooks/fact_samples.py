@@ -15,7 +15,7 @@ from models.definitions.rewards import Reward
 from models.identity.tenants import Tenant
 from models.ledgers.awards import Earned
 from models.ledgers.points import Kind, Transaction
-from models.ledgers.redemptions import Claim
+from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change, Upgrade
 from models.rules.challenges import Objective
@@ -23,7 +23,7 @@ from models.rules.periods import period_at
 from models.rules.streaks import Rules
 from models.streaks.states import Streak
 from webhooks import facts
-from webhooks.facts import Fact, Reached, Stamp, Standing, Told
+from webhooks.facts import Fact, Reached, Stamp, StreakDeadline, Told
 
 PARTICIPANT = "user_42"  # the documentation's
 METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
@@ -54,12 +54,12 @@ def _streak_milestone(stamp: Stamp) -> Fact:
 
 def _streak_at_risk(stamp: Stamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % _DAY_US  # the streak's days are UTC's
-    return facts.streak_at_risk(stamp, _streak(stamp), _standing(midnight_us + _DAY_US))
+    return facts.streak_at_risk(stamp, _streak(stamp), _deadline(midnight_us + _DAY_US))
 
 
 def _streak_broken(stamp: Stamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % _DAY_US
-    return facts.streak_broken(stamp, _streak(stamp), _standing(midnight_us))
+    return facts.streak_broken(stamp, _streak(stamp), _deadline(midnight_us))
 
 
 def _badge_awarded(stamp: Stamp) -> Fact:
@@ -97,7 +97,7 @@ def _tier_changed(stamp: Stamp) -> Fact:
     return facts.tier_changed(stamp, change, 5_000)
 
 
-def _reward_claimed(stamp: Stamp) -> Fact:
+def _reward_redeemed(stamp: Stamp) -> Fact:
     now = clock.from_us(stamp.now_us)
     reward = Reward(
         tenant_id=stamp.tenant.id,
@@ -115,8 +115,10 @@ def _reward_claimed(stamp: Stamp) -> Fact:
         created_at=now,
         updated_at=now,
     )
-    claim = Claim(stamp.tenant.id, str(_id(stamp)), 1, str(reward.id), 500, 1_000, METADATA)
-    return facts.reward_claimed(stamp, reward, claim)
+    redemption = Redemption(
+        stamp.tenant.id, str(_id(stamp)), 1, str(reward.id), 500, 1_000, METADATA
+    )
+    return facts.reward_redeemed(stamp, reward, redemption)
 
 
 def _challenge_completed(stamp: Stamp) -> Fact:
@@ -167,7 +169,7 @@ _MAKERS: dict[str, Callable[[Stamp], Fact]] = {
     facts.POINTS_AWARDED: _points_awarded,
     facts.POINTS_DEDUCTED: _points_deducted,
     facts.TIER_CHANGED: _tier_changed,
-    facts.REWARD_CLAIMED: _reward_claimed,
+    facts.REWARD_CLAIMED: _reward_redeemed,
     facts.CHALLENGE_COMPLETED: _challenge_completed,
     facts.DESTINATION_FAILING: _destination_failing,
     facts.DESTINATION_DISABLED: _destination_disabled,
@@ -218,9 +220,9 @@ def _tick(stamp: Stamp) -> Tick:
     )
 
 
-def _standing(expires_us: int) -> Standing:
+def _deadline(expires_us: int) -> StreakDeadline:
     """Seven days, and a credit spent on the way."""
-    return Standing(
+    return StreakDeadline(
         count=7,
         longest_count=7,
         grace_remaining=0,

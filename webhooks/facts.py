@@ -16,7 +16,7 @@ from models.definitions.rewards import Reward
 from models.identity.tenants import Tenant
 from models.ledgers.awards import Earned
 from models.ledgers.points import Transaction
-from models.ledgers.redemptions import Claim
+from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change
 from models.rules.periods import key_of
@@ -91,7 +91,7 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StreakDeadline:
     """Where a streak stood when nothing came in time."""
 
     count: int
@@ -152,31 +152,31 @@ def streak_milestone(stamp: Stamp, streak: Streak, tick: Tick, reached: Reached)
     return _fact(stamp, STREAK_MILESTONE, payload, streak.code)
 
 
-def streak_at_risk(stamp: Stamp, streak: Streak, standing: Standing) -> Fact:
+def streak_at_risk(stamp: Stamp, streak: Streak, deadline: StreakDeadline) -> Fact:
     """The fact that the current period is the last that can save a streak."""
     payload = {
         "streak_code": streak.code,
-        "count": standing.count,
-        "longest_count": standing.longest_count,
+        "count": deadline.count,
+        "longest_count": deadline.longest_count,
         "period": streak.period,
-        "grace_remaining": standing.grace_remaining,
-        "last_recorded_at": clock.to_text(standing.last_recorded_us),
-        "expires_at": clock.to_text(standing.expires_us),
+        "grace_remaining": deadline.grace_remaining,
+        "last_recorded_at": clock.to_text(deadline.last_recorded_us),
+        "expires_at": clock.to_text(deadline.expires_us),
     }
     return _fact(stamp, STREAK_AT_RISK, payload, streak.code)
 
 
-def streak_broken(stamp: Stamp, streak: Streak, standing: Standing) -> Fact:
+def streak_broken(stamp: Stamp, streak: Streak, deadline: StreakDeadline) -> Fact:
     """The fact that no period was left to save a streak; its count is 0, or kept while paused."""
     payload = {
         "streak_code": streak.code,
-        "count": 0 if streak.rules.reset_on_miss else standing.count,
-        "previous_count": standing.count,
-        "longest_count": standing.longest_count,
+        "count": 0 if streak.rules.reset_on_miss else deadline.count,
+        "previous_count": deadline.count,
+        "longest_count": deadline.longest_count,
         "status": "broken" if streak.rules.reset_on_miss else "paused",
         "period": streak.period,
-        "last_recorded_at": clock.to_text(standing.last_recorded_us),
-        "broken_at": clock.to_text(standing.expires_us),
+        "last_recorded_at": clock.to_text(deadline.last_recorded_us),
+        "broken_at": clock.to_text(deadline.expires_us),
     }
     return _fact(stamp, STREAK_BROKEN, payload, streak.code)
 
@@ -234,19 +234,19 @@ def tier_changed(stamp: Stamp, change: Change, earned: int) -> Fact:
     return _fact(stamp, TIER_CHANGED, payload | _metadata(change.metadata))
 
 
-def reward_claimed(stamp: Stamp, reward: Reward, claim: Claim) -> Fact:
+def reward_redeemed(stamp: Stamp, reward: Reward, redemption: Redemption) -> Fact:
     """The fact that somebody has claimed a reward; what it cost has a fact of its own."""
     payload: dict[str, Any] = {
-        "reward_id": claim.reward_id,
+        "reward_id": redemption.reward_id,
         "reward_code": reward.code,
         "reward_name": reward.name,
         "reward_type": reward.type,
-        "points_deducted": claim.points_deducted,
-        "balance": claim.balance_after,
-        "claim_id": claim.id,
-        "claimed_at": clock.to_text(claim.claimed_us),
+        "points_deducted": redemption.points_deducted,
+        "balance": redemption.balance_after,
+        "claim_id": redemption.id,
+        "claimed_at": clock.to_text(redemption.claimed_us),
     }
-    return _fact(stamp, REWARD_CLAIMED, payload | _metadata(claim.metadata))
+    return _fact(stamp, REWARD_CLAIMED, payload | _metadata(redemption.metadata))
 
 
 def challenge_completed(stamp: Stamp, challenge: Challenge, is_badge_new: bool | None) -> Fact:

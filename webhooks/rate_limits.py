@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from models.delivery.deliveries import Claimed, LaneKey, Lease, Slots
+from models.delivery.deliveries import DestinationId, Lease, LeasedDelivery, Slots
 from models.delivery.destination_health import Gate
-from models.delivery.destination_queues import Lane
+from models.delivery.destination_queues import DestinationQueue
 
 # What may go at once after a silence: as much as is lost when a claim comes late. In any T seconds
 # at most rate × (T + this) go.
@@ -23,42 +23,42 @@ _ROUNDING = 1e-3  # of a send: instants are whole microseconds
 
 def admitted(
     slots: Sequence[Slots],
-    lanes: Mapping[LaneKey, Lane],
-    gates: Mapping[LaneKey, Gate],
+    queues: Mapping[DestinationId, DestinationQueue],
+    gates: Mapping[DestinationId, Gate],
     now: datetime,
 ) -> list[Slots]:
     """What is left of the slots of a claim behind the gates; ungated lanes pass as they are."""
     passed = [
-        _behind(slot, lane, gates.get(slot.key), now) if lane.is_gated else slot
+        _behind(slot, queue, gates.get(slot.key), now) if queue.is_gated else slot
         for slot in slots
-        for lane in (lanes[slot.key],)
+        for queue in (queues[slot.key],)
     ]
     return [slot for slot in passed if slot.count > 0]
 
 
-def _behind(slot: Slots, lane: Lane, gate: Gate | None, now: datetime) -> Slots:
+def _behind(slot: Slots, queue: DestinationQueue, gate: Gate | None, now: datetime) -> Slots:
     """A slot behind its gate; none without one, because another deliverer is just passing."""
     if gate is None or (gate.parked_until is not None and gate.parked_until > now):
         return replace(slot, count=0)
     count = slot.count
-    if lane.rate_per_second is not None:
-        count = min(count, allowance(gate.next_free_at, lane.rate_per_second, now))
+    if queue.rate_per_second is not None:
+        count = min(count, allowance(gate.next_free_at, queue.rate_per_second, now))
     is_probe = gate.parked_until is not None
     return replace(slot, count=min(count, 1) if is_probe else count, is_probe=is_probe)
 
 
 def passed(
-    gates: Mapping[LaneKey, Gate],
-    lanes: Mapping[LaneKey, Lane],
-    claimed: Sequence[Claimed],
+    gates: Mapping[DestinationId, Gate],
+    queues: Mapping[DestinationId, DestinationQueue],
+    leased: Sequence[LeasedDelivery],
     lease: Lease,
-) -> dict[LaneKey, Gate]:
+) -> dict[DestinationId, Gate]:
     """The gates as a claim leaves them: sends spent, nobody else to probe while the lease lasts."""
-    counts = Counter(delivery.lane for delivery in claimed)
-    probes = {delivery.lane for delivery in claimed if delivery.is_probe}
+    counts = Counter(delivery.destination_id for delivery in leased)
+    probes = {delivery.destination_id for delivery in leased if delivery.is_probe}
     left = {}
     for key in gates.keys() & counts.keys():
-        gate, rate = gates[key], lanes[key].rate_per_second
+        gate, rate = gates[key], queues[key].rate_per_second
         left[key] = Gate(
             lease.until if key in probes else gate.parked_until,
             spent(gate.next_free_at, rate, counts[key], lease.now) if rate else gate.next_free_at,

@@ -46,14 +46,14 @@ def show_rate(rate: Rate | None) -> None:
         }
 
 
-def show_standing() -> None:
+def show_tightest_rate() -> None:
     """Show how the caps stand for a write that did not come to the door: it took no token."""
     if "rate_headers" in g or "principal" not in g:
         return
     caller = principal()
     writer = Writer(caller.tenant.id, caller.key.id, g.get("participant_id"))
     with suppress(Unavailable):  # then the answer stands without
-        show_rate(app_context().intake.standing(writer, caller.caps))
+        show_rate(app_context().intake.tightest_rate(writer, caller.caps))
 
 
 def refuse_spent(caller: Principal) -> None:
@@ -68,7 +68,7 @@ def refuse_spent(caller: Principal) -> None:
         ("key", Caps(key=caller.caps.key)),
     )
     for reason, cap in shared:
-        rate = app_context().intake.standing(writer, cap)
+        rate = app_context().intake.tightest_rate(writer, cap)
         if rate is None or rate.remaining:
             continue
         if not is_current(caller):
@@ -84,7 +84,7 @@ def render_refusal(error: Exception) -> Response:
     if problem.code == "overloaded":
         problem.headers["Retry-After"] = load_shedding.retry_after()
     if request.method == "POST" and problem.status < 500:
-        show_standing()
+        show_tightest_rate()
     return render(problem)
 
 

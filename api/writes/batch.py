@@ -17,7 +17,7 @@ from api.http.describe import Parameter
 from api.http.idempotency import IDEMPOTENCY_KEY, batch_idempotency
 from api.http.key_cache import Principal
 from api.http.problems import FieldError, Problem, invalid, invalid_field
-from api.http.rate_limits import RATE_LIMIT_CODES, refuse_spent, show_standing
+from api.http.rate_limits import RATE_LIMIT_CODES, refuse_spent, show_tightest_rate
 from api.http.responses import answer
 from api.input.json_text import check_encoding, parse_json
 from api.input.unknown_fields import unknown, unknown_in
@@ -173,7 +173,7 @@ def _accept(caller: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted
         operation += ", alone"
     key = batch_idempotency(operation, places, posted.items)
     if not messages:
-        show_standing()
+        show_tightest_rate()
         return outcomes, Accepted(0)
     return outcomes, enqueue.append(caller, messages, key)
 

@@ -33,27 +33,27 @@ LOOK_SECONDS = 0.25
 PROBE_SECONDS = 1.0  # each holds a thread for as long as a round trip may take
 
 
-class Standing:
+class ServerState:
     """Whether a server is mute, as all who use it from this process have found."""
 
     def __init__(self) -> None:
-        self.is_mute = False
+        self.is_unresponsive = False
         self._lock = threading.Lock()
         self._probe_at = 0.0  # when the next one may try (monotonic)
 
     def admit(self) -> None:
         """Raise OperationalError at once rather than let somebody wait in vain."""
-        if not self.is_mute:
+        if not self.is_unresponsive:
             return
         with self._lock:
             if time.monotonic() < self._probe_at:
                 raise psycopg2.OperationalError("Postgres does not answer")
             self._probe_at = time.monotonic() + PROBE_SECONDS
 
-    def note(self, *, is_mute: bool) -> None:
+    def report(self, *, is_unresponsive: bool) -> None:
         """It has been silent for too long; or it has answered, whatever it was."""
         with self._lock:
-            self.is_mute = is_mute
+            self.is_unresponsive = is_unresponsive
             self._probe_at = time.monotonic() + PROBE_SECONDS
 
 
@@ -62,35 +62,35 @@ class Watch:
 
     def __init__(self, url: str, statement_seconds: float) -> None:
         self.patience_seconds = statement_seconds + MARGIN_SECONDS
-        self._standing = _standings.setdefault(url, Standing())
+        self._server = _servers.setdefault(url, ServerState())
         self._lock = threading.Lock()
         self._trips: dict[Watched, float] = {}  # until when (monotonic)
         _watchman.add(self)
 
     def connect(self, *args: Any, **kwargs: Any) -> connection:
         """A connection whose round trips are watched; takes and raises what psycopg2 does."""
-        self._standing.admit()
+        self._server.admit()
         try:
             made = psycopg2.connect(*args, **kwargs, connection_factory=Watched)
         except psycopg2.OperationalError as error:
             # To be refused is an answer; after the time-out there was none.
-            self._standing.note(is_mute="timeout expired" in str(error))
+            self._server.report(is_unresponsive="timeout expired" in str(error))
             raise
-        self._standing.note(is_mute=False)
+        self._server.report(is_unresponsive=False)
         made.watch = self
         return made
 
     def trip(self, on: Watched, go: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One round trip on a connection, ended when it is overdue."""
-        self._standing.admit()
+        self._server.admit()
         self._trips[on] = time.monotonic() + (on.patience_seconds or self.patience_seconds)
         try:
             return go(*args, **kwargs)
         finally:
             with self._lock:
                 was_answered = self._trips.pop(on, None) is not None
-            if was_answered and self._standing.is_mute:
-                self._standing.note(is_mute=False)
+            if was_answered and self._server.is_unresponsive:
+                self._server.report(is_unresponsive=False)
 
     def look(self) -> None:
         """End what is overdue."""
@@ -101,7 +101,7 @@ class Watch:
                 if self._trips.pop(on, None) is not None:
                     _shut(on)
         if overdue:
-            self._standing.note(is_mute=True)
+            self._server.report(is_unresponsive=True)
 
 
 class Watched(connection):
@@ -194,4 +194,4 @@ class _Watchman:
 
 
 _watchman = _Watchman()
-_standings: WeakValueDictionary[str, Standing] = WeakValueDictionary()  # by URL
+_servers: WeakValueDictionary[str, ServerState] = WeakValueDictionary()  # by URL

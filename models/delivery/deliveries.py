@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from models.db import Connection
 
 Status = Literal["pending", "delivered", "dead"]
-LaneKey = tuple[int, UUID]  # tenant, webhook
+DestinationId = tuple[int, UUID]  # tenant, webhook
 
 Reason = Literal["gone", "asked", "failing"]  # why we disable a destination
 
@@ -29,7 +29,7 @@ Reason = Literal["gone", "asked", "failing"]  # why we disable a destination
 class Slots:
     """How many deliveries of one lane may be claimed."""
 
-    key: LaneKey
+    key: DestinationId
     count: int
     is_probe: bool = False  # its destination is parked: this one is to see whether it is back
 
@@ -44,7 +44,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class LeasedDelivery:
     """A delivery that is ours to attempt until its lease ends."""
 
     tenant_id: int
@@ -64,7 +64,7 @@ class Claimed:
     participant_id: int | None = None  # whose next one waits for this one
 
     @property
-    def lane(self) -> LaneKey:
+    def destination_id(self) -> DestinationId:
         """The lane it was taken from."""
         return (self.tenant_id, self.webhook_id)
 
@@ -86,7 +86,7 @@ class Attempt:
 class Outcome:
     """What becomes of a claimed delivery."""
 
-    delivery: Claimed
+    delivery: LeasedDelivery
     status: Status
     next_attempt_at: datetime | None  # None unless pending
     attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
@@ -115,7 +115,7 @@ DESTINATION = """
   w.url, w.secret, w.previous_secret, w.previous_until, w.signing_key, w.retry_seconds
 """
 
-_CLAIM = sa.text(f"""
+_LEASE = sa.text(f"""
 WITH due AS (
   SELECT d.place, lane.is_probe, {DESTINATION}
   FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
@@ -135,7 +135,7 @@ FROM due WHERE d.ctid = due.place {RETURNING}
 """)  # noqa: S608 - fragments of this file
 
 
-def claim(connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[Claimed]:
+def lease_due(connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[LeasedDelivery]:
     """Lease what is due of some lanes, earliest first in each, and return it with its facts.
 
     Rows that another deliverer is claiming are passed over, not waited for. The destination is
@@ -145,7 +145,7 @@ def claim(connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[
     connection.execute(BY_INDEX)
     connection.execute(NOT_DURABLE)
     rows = connection.execute(
-        _CLAIM,
+        _LEASE,
         {
             "tenant_ids": [slot.key[0] for slot in slots],
             "webhook_ids": [slot.key[1] for slot in slots],
@@ -159,11 +159,11 @@ def claim(connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[
     return with_facts(connection, rows, lease)
 
 
-def with_facts(connection: Connection, rows: Sequence[Any], lease: Lease) -> list[Claimed]:
+def with_facts(connection: Connection, rows: Sequence[Any], lease: Lease) -> list[LeasedDelivery]:
     """What a claim returned (`RETURNING`), with the facts to send."""
     bodies = _bodies(connection, [(row.tenant_id, row.fact_id) for row in rows])
     return [
-        Claimed(
+        LeasedDelivery(
             claim_id=lease.claim_id,
             body=bodies.get((row.tenant_id, row.fact_id)),
             **row._mapping,
@@ -294,7 +294,7 @@ def _counted(outcome: Outcome) -> int:
     return attempt.number if attempt and outcome.is_counted else outcome.delivery.attempts
 
 
-_BURY = """
+_EXHAUST = """
 UPDATE deliveries SET status = 'dead', leased_until = NULL, claim_id = NULL
 WHERE status = 'pending' AND ctid IN (
   SELECT ctid FROM deliveries_pending d
@@ -302,14 +302,17 @@ WHERE status = 'pending' AND ctid IN (
     AND NOT EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = d.tenant_id AND w.id = d.webhook_id)
   LIMIT :limit FOR UPDATE SKIP LOCKED)
 """
-_BURY_EACH = (sa.text(_BURY.format("NULL")), sa.text(_BURY.format("NOT NULL")))  # an index each
+_EXHAUST_EACH = (
+    sa.text(_EXHAUST.format("NULL")),
+    sa.text(_EXHAUST.format("NOT NULL")),
+)  # an index each
 
 
-def bury(connection: Connection, lane: LaneKey, limit: int) -> int:
+def exhaust_orphans(connection: Connection, destination_id: DestinationId, limit: int) -> int:
     """Mark dead what a deleted destination has left, at most `limit` of each kind; return how
     many."""
-    values = {"tenant_id": lane[0], "webhook_id": lane[1], "limit": limit}
-    return sum(connection.execute(statement, values).rowcount for statement in _BURY_EACH)
+    values = {"tenant_id": destination_id[0], "webhook_id": destination_id[1], "limit": limit}
+    return sum(connection.execute(statement, values).rowcount for statement in _EXHAUST_EACH)
 
 
 # -- the log ---------------------------------------------------------------------------------

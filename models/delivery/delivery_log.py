@@ -31,7 +31,7 @@ _NEVER = UUID(int=(1 << 128) - 1)  # after every id
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class DestinationRef:
     """A destination of a tenant."""
 
     tenant_id: int
@@ -162,7 +162,7 @@ WHERE is_wanted OR is_last ORDER BY fact_id DESC, webhook_id DESC LIMIT :limit
 
 
 def deliveries(
-    connection: Connection, lane: Lane, wanted: WantedDeliveries
+    connection: Connection, destination: DestinationRef, wanted: WantedDeliveries
 ) -> tuple[list[Delivery], Place | None]:
     """A destination's deliveries, newest fact first, and the place to go on after, if any."""
     values = {
@@ -170,8 +170,8 @@ def deliveries(
         "types": None if wanted.types is None else list(wanted.types),
         "person": wanted.participant_id,
     }
-    rows, place = _scan(connection, _DELIVERIES, lane, wanted, values)
-    lasts = _lasts(connection, lane, [row.fact_id for row in rows])
+    rows, place = _scan(connection, _DELIVERIES, destination, wanted, values)
+    lasts = _lasts(connection, destination, [row.fact_id for row in rows])
     return [_delivery(row, lasts.get(row.fact_id)) for row in rows], place
 
 
@@ -187,7 +187,7 @@ ORDER BY d.status = 'pending' DESC LIMIT 1
 
 
 def delivery(
-    connection: Connection, lane: Lane, fact_id: UUID
+    connection: Connection, destination: DestinationRef, fact_id: UUID
 ) -> tuple[Delivery, str | None, list[Logged]]:
     """A delivery, the body that is sent, and the newest attempts, oldest first.
 
@@ -196,11 +196,17 @@ def delivery(
     connection.execute(_BY_INDEX)
     row = connection.execute(
         _ONE,
-        {"tenant_id": lane.tenant_id, "webhook_id": lane.webhook_id, "fact_id": fact_id},
+        {
+            "tenant_id": destination.tenant_id,
+            "webhook_id": destination.webhook_id,
+            "fact_id": fact_id,
+        },
     ).one_or_none()
     if row is None:
         raise NotFound(str(fact_id))
-    found = connection.execute(_ATTEMPTS_OF_ONE, _of_facts(lane, [fact_id]) | {"limit": LOG_MAX})
+    found = connection.execute(
+        _ATTEMPTS_OF_ONE, _of_facts(destination, [fact_id]) | {"limit": LOG_MAX}
+    )
     made = [_logged(one) for one in found][::-1]
     return _delivery(row, made[-1] if made else None), row.body, made
 
@@ -245,26 +251,28 @@ _LASTS = sa.text(f"SELECT DISTINCT ON (fact_id) {_LOGGED} {_OF_FACTS} ORDER BY f
 
 
 def attempts(
-    connection: Connection, lane: Lane, wanted: WantedAttempts
+    connection: Connection, destination: DestinationRef, wanted: WantedAttempts
 ) -> tuple[list[Logged], Place | None]:
     """The attempts at a destination, newest first, and the place to go on after, if any."""
     values = {"is_ok": None if wanted.outcome is None else wanted.outcome == "ok"}
-    rows, place = _scan(connection, _ATTEMPTS, lane, wanted, values)
+    rows, place = _scan(connection, _ATTEMPTS, destination, wanted, values)
     return [_logged(row) for row in rows], place
 
 
-def _lasts(connection: Connection, lane: Lane, fact_ids: Sequence[UUID]) -> dict[UUID, Logged]:
+def _lasts(
+    connection: Connection, destination: DestinationRef, fact_ids: Sequence[UUID]
+) -> dict[UUID, Logged]:
     if not fact_ids:
         return {}
-    rows = connection.execute(_LASTS, _of_facts(lane, fact_ids))
+    rows = connection.execute(_LASTS, _of_facts(destination, fact_ids))
     return {row.fact_id: _logged(row) for row in rows}
 
 
-def _of_facts(lane: Lane, fact_ids: Sequence[UUID]) -> dict[str, Any]:
+def _of_facts(destination: DestinationRef, fact_ids: Sequence[UUID]) -> dict[str, Any]:
     earliest = clock.from_us(ids.issued_at_us(min(fact_ids))) - SKEW
     return {
-        "tenant_id": lane.tenant_id,
-        "webhook_id": lane.webhook_id,
+        "tenant_id": destination.tenant_id,
+        "webhook_id": destination.webhook_id,
         "fact_ids": list(fact_ids),
         "first": floor(clock.to_us(earliest)),
     }
@@ -289,7 +297,7 @@ def _logged(row: Any) -> Logged:
 def _scan(
     connection: Connection,
     statement: sa.TextClause,
-    lane: Lane,
+    destination: DestinationRef,
     wanted: WantedDeliveries | WantedAttempts,
     values: Mapping[str, Any],
 ) -> tuple[list[Any], Place | None]:
@@ -300,8 +308,8 @@ def _scan(
     for _ in range(STATEMENTS_MAX):
         limit = wanted.limit - len(found)
         bounds = {
-            "tenant_id": lane.tenant_id,
-            "webhook_id": lane.webhook_id,
+            "tenant_id": destination.tenant_id,
+            "webhook_id": destination.webhook_id,
             "first": wanted.span.first,
             "end": wanted.span.end,
             "after_id": place.id,

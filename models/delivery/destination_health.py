@@ -14,11 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from models.db import Connection
-from models.delivery.deliveries import LaneKey, Reason
+from models.delivery.deliveries import DestinationId, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class BreakerState:
     """What the breaker knows of a destination."""
 
     failures: int = 0  # in a row
@@ -29,12 +29,12 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DestinationHealth:
     """A destination and its health, locked."""
 
     description: str | None
     is_enabled: bool
-    health: Health
+    health: BreakerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Gate:
     next_free_at: datetime | None  # sends are spent up to this instant; None: none yet
 
 
-def _arrays(keys: Sequence[LaneKey]) -> dict[str, Any]:
+def _arrays(keys: Sequence[DestinationId]) -> dict[str, Any]:
     return {"tenant_ids": [key[0] for key in keys], "webhook_ids": [key[1] for key in keys]}
 
 
@@ -74,7 +74,7 @@ FOR UPDATE OF h SKIP LOCKED
 """)  # noqa: S608 - fragments of this file
 
 
-def gates(connection: Connection, keys: Sequence[LaneKey]) -> dict[LaneKey, Gate]:
+def gates(connection: Connection, keys: Sequence[DestinationId]) -> dict[DestinationId, Gate]:
     """The gates of some destinations, locked until this claim is committed.
 
     Those that another deliverer is passing are missing: they are not waited for.
@@ -95,7 +95,7 @@ WHERE h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
 """)
 
 
-def pass_gates(connection: Connection, passed: Mapping[LaneKey, Gate]) -> None:
+def pass_gates(connection: Connection, passed: Mapping[DestinationId, Gate]) -> None:
     """Write down what a claim has passed."""
     if passed:
         values = _arrays(list(passed)) | {
@@ -114,7 +114,7 @@ WHERE h.failures > 0
 """)  # noqa: S608 - fragments of this file
 
 
-def unwell(connection: Connection, keys: Sequence[LaneKey]) -> set[LaneKey]:
+def unwell(connection: Connection, keys: Sequence[DestinationId]) -> set[DestinationId]:
     """Which of some destinations have failed since they last succeeded."""
     return {(row.tenant_id, row.webhook_id) for row in connection.execute(_UNWELL, _arrays(keys))}
 
@@ -130,15 +130,17 @@ FOR UPDATE OF h
 """)  # noqa: S608 - fragments of this file
 
 
-def lock(connection: Connection, keys: Sequence[LaneKey]) -> dict[LaneKey, Standing]:
+def lock(
+    connection: Connection, keys: Sequence[DestinationId]
+) -> dict[DestinationId, DestinationHealth]:
     """Lock the health of some destinations, in key order; deleted ones are missing."""
     connection.execute(_ENSURE, _arrays(sorted(keys)))
     rows = connection.execute(_LOCK, _arrays(sorted(keys)))
     return {
-        (row.tenant_id, row.webhook_id): Standing(
+        (row.tenant_id, row.webhook_id): DestinationHealth(
             row.description,
             row.is_enabled,
-            Health(
+            BreakerState(
                 row.failures, row.failing_since, row.parked_until, row.is_told, row.last_failure
             ),
         )
@@ -153,7 +155,7 @@ WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
 """)
 
 
-def write(connection: Connection, key: LaneKey, health: Health) -> None:
+def write(connection: Connection, key: DestinationId, health: BreakerState) -> None:
     """Write the health of a destination that is locked."""
     values = {
         "failures": health.failures,
@@ -171,7 +173,7 @@ WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND parked_until > :no
 """)
 
 
-def probe_now(connection: Connection, key: LaneKey, now: datetime) -> bool:
+def probe_now(connection: Connection, key: DestinationId, now: datetime) -> bool:
     """Let one delivery try a parked destination at once; False when it is not parked.
 
     It stays parked until that delivery arrives: then everything that waits flows, and subscribers
@@ -187,7 +189,7 @@ WHERE tenant_id = :tenant_id AND id = :webhook_id AND is_enabled
 """)
 
 
-def disable(connection: Connection, key: LaneKey, reason: Reason, now: datetime) -> bool:
+def disable(connection: Connection, key: DestinationId, reason: Reason, now: datetime) -> bool:
     """Disable a destination; False when it was disabled before, by its owner perhaps."""
     values = {"tenant_id": key[0], "webhook_id": key[1], "reason": reason, "now": now}
     return connection.execute(_DISABLE, values).rowcount > 0

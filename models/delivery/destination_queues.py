@@ -9,22 +9,22 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.db import Connection
-from models.delivery.deliveries import BY_INDEX, LaneKey
-from models.delivery.ordered import HEADS, HEADS_MAX
+from models.delivery.deliveries import BY_INDEX, DestinationId
+from models.delivery.ordered import FIRST_PENDING, FIRST_PENDING_MAX
 
-FIRST_LANE: LaneKey = (0, UUID(int=0))  # before every lane: tenants count from 1
-LANES_MAX = 1_000  # read at once; the caller goes on after the last one
-_ALL_LANES = 1_000_000
+FIRST_DESTINATION: DestinationId = (0, UUID(int=0))  # before every lane: tenants count from 1
+QUEUES_MAX = 1_000  # read at once; the caller goes on after the last one
+_ALL_QUEUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class DestinationQueue:
     """A destination with something to claim, or one that is gone and has left something."""
 
-    key: LaneKey
+    key: DestinationId
     is_orphan: bool = False
     has_loose: bool = True  # something that may go in any order
-    has_heads: bool = False  # somebody's next one, for a destination that asked for order
+    has_ordered: bool = False  # somebody's next one, for a destination that asked for order
     is_parked: bool = False  # until now: one delivery is to see whether it is back
     in_flight_max: int | None = None
     rate_per_second: int | None = None
@@ -53,7 +53,7 @@ def _skip_scan(name: str, which: str) -> str:
 )"""  # noqa: S608 - our own words
 
 
-_LANES = sa.text(f"""
+_QUEUES = sa.text(f"""
 WITH RECURSIVE {_skip_scan("loose", "IS NULL")}, {_skip_scan("ordered", "IS NOT NULL")},
 both_kinds AS (
   SELECT tenant_id, webhook_id, true AS is_loose FROM loose
@@ -71,7 +71,7 @@ SELECT lane.tenant_id, lane.webhook_id, w.id IS NULL AS is_orphan, w.in_flight_m
            AND d.participant_id IS NULL AND d.next_attempt_at <= :now
            AND (d.leased_until IS NULL OR d.leased_until <= :now)) AS has_loose,
        door.is_open AND lane.is_ordered AND EXISTS (
-         SELECT FROM ({HEADS}) looked_at WHERE is_due OR nth = :heads_max) AS has_heads
+         SELECT FROM ({FIRST_PENDING}) looked_at WHERE is_due OR nth = :heads_max) AS has_ordered
 FROM (SELECT *, 0 AS after FROM found) lane
 LEFT JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id
 LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
@@ -80,42 +80,42 @@ CROSS JOIN LATERAL (
 """)  # noqa: S608 - fragments of models
 
 
-def lanes(
-    connection: Connection, after: LaneKey, limit: int, now: datetime
-) -> tuple[list[Lane], LaneKey]:
+def queues(
+    connection: Connection, after: DestinationId, limit: int, now: datetime
+) -> tuple[list[DestinationQueue], DestinationId]:
     """The lanes with work among the next `limit`, and after which one to go on next time.
 
     A parked destination has none until it is to be tried again. Expects a transaction.
     """
     connection.execute(BY_INDEX)
     rows = connection.execute(
-        _LANES,
+        _QUEUES,
         {
             "tenant_id": after[0],
             "webhook_id": after[1],
             "limit": limit,
             "now": now,
-            "heads_max": HEADS_MAX,
+            "heads_max": FIRST_PENDING_MAX,
         },
     ).all()
     found = [
-        Lane(
+        DestinationQueue(
             key=(row.tenant_id, row.webhook_id),
             is_orphan=row.is_orphan,
             has_loose=row.has_loose,
-            has_heads=row.has_heads,
+            has_ordered=row.has_ordered,
             is_parked=row.is_parked,
             in_flight_max=row.in_flight_max,
             rate_per_second=row.rate_per_second,
         )
         for row in rows
-        if row.is_orphan or row.has_loose or row.has_heads
+        if row.is_orphan or row.has_loose or row.has_ordered
     ]
     if len(rows) < limit:
-        return found, FIRST_LANE
+        return found, FIRST_DESTINATION
     return found, max((row.tenant_id, row.webhook_id) for row in rows)
 
 
 def any_due(connection: Connection, now: datetime) -> bool:
     """Whether a deliverer would find work: something claimable, or left by a deleted one."""
-    return bool(lanes(connection, FIRST_LANE, _ALL_LANES, now)[0])
+    return bool(queues(connection, FIRST_DESTINATION, _ALL_QUEUES, now)[0])

@@ -247,7 +247,7 @@ def delete(connection: Connection, tenant_id: int, webhook_id: UUID) -> None:
     """Delete a destination; raise NotFound.
 
     No attempt is begun any more once this is committed. What was pending for it is marked dead by
-    the deliverer (`models.delivery.deliveries.bury`), in portions: there may be millions.
+    the deliverer (`deliveries.exhaust_orphans`), in portions: there may be millions.
     """
     _forget_health(connection, tenant_id, webhook_id, only_disabled=False)
     if not connection.execute(sa.delete(webhooks).where(_is(tenant_id, webhook_id))).rowcount:

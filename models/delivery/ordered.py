@@ -25,20 +25,20 @@ from models.delivery.deliveries import (
     DESTINATION,
     NOT_DURABLE,
     RETURNING,
-    Claimed,
-    LaneKey,
+    DestinationId,
     Lease,
+    LeasedDelivery,
     Slots,
     with_facts,
 )
 
 # Participants looked at in one claim, at an index probe each: a few milliseconds. When so many wait
 # for their next attempt, the next claim goes on after them.
-HEADS_MAX = 1_000
+FIRST_PENDING_MAX = 1_000
 
 # A skip scan over `deliveries_order`: one probe for each participant with something pending.
 # Wants :now, :heads_max and a row `lane` (tenant_id, webhook_id, after).
-HEADS = """
+FIRST_PENDING = """
 WITH RECURSIVE heads AS (
   (SELECT participant_id, fact_id, next_attempt_at, leased_until, 1 AS nth
    FROM deliveries_pending
@@ -64,10 +64,10 @@ FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
             CAST(:counts AS integer[]), CAST(:afters AS bigint[]))
      AS lane (tenant_id, webhook_id, count, after)
 CROSS JOIN LATERAL (
-  SELECT * FROM ({HEADS}) looked_at WHERE is_due OR nth = :heads_max LIMIT lane.count) head
+  SELECT * FROM ({FIRST_PENDING}) looked_at WHERE is_due OR nth = :heads_max LIMIT lane.count) head
 """)  # noqa: S608 - fragments of this file
 
-_CLAIM = sa.text(f"""
+_LEASE = sa.text(f"""
 WITH due AS (
   SELECT d.place, wanted.is_probe, {DESTINATION}
   FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
@@ -88,12 +88,12 @@ UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
 FROM due WHERE d.ctid = due.place {RETURNING}
 """)  # noqa: S608 - fragments of models
 
-After = Mapping[LaneKey, int]  # the participant behind whom to go on; 0: from the first
+After = Mapping[DestinationId, int]  # the participant behind whom to go on; 0: from the first
 
 
-def claim(
+def lease_due(
     connection: Connection, slots: Sequence[Slots], after: After, lease: Lease
-) -> tuple[list[Claimed], After]:
+) -> tuple[list[LeasedDelivery], After]:
     """Lease heads that are due, round robin over the participants; and where to go on next time.
 
     1. Find heads that are due and free, as of one snapshot.
@@ -118,7 +118,7 @@ def claim(
 
 def _find(
     connection: Connection, slots: Sequence[Slots], after: After, lease: Lease
-) -> tuple[dict[LaneKey, set[UUID]], dict[LaneKey, int]]:
+) -> tuple[dict[DestinationId, set[UUID]], dict[DestinationId, int]]:
     """The heads that are due of each lane; and the last participant looked at, unless it was the
     lane's last."""
     values = {
@@ -127,9 +127,9 @@ def _find(
         "counts": [slot.count for slot in slots],
         "afters": [after.get(slot.key, 0) for slot in slots],
         "now": lease.now,
-        "heads_max": HEADS_MAX,
+        "heads_max": FIRST_PENDING_MAX,
     }
-    rows: dict[LaneKey, list[Any]] = defaultdict(list)
+    rows: dict[DestinationId, list[Any]] = defaultdict(list)
     for row in connection.execute(_FIND, values):
         rows[row.tenant_id, row.webhook_id].append(row)
     found = {slot.key: {row.fact_id for row in rows[slot.key] if row.is_due} for slot in slots}
@@ -142,13 +142,16 @@ def _find(
 
 
 def _lease(
-    connection: Connection, slots: Sequence[Slots], found: Mapping[LaneKey, set[UUID]], lease: Lease
-) -> list[Claimed]:
+    connection: Connection,
+    slots: Sequence[Slots],
+    found: Mapping[DestinationId, set[UUID]],
+    lease: Lease,
+) -> list[LeasedDelivery]:
     wanted = [(slot, fact_id) for slot in slots for fact_id in found[slot.key]]
     if not wanted:
         return []
     rows = connection.execute(
-        _CLAIM,
+        _LEASE,
         {
             "tenant_ids": [slot.key[0] for slot, _ in wanted],
             "webhook_ids": [slot.key[1] for slot, _ in wanted],

@@ -196,7 +196,7 @@ find, some = ledger.find, ledger.some
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PointsBalance:
     """What a participant has, ever had, and has spent."""
 
     earned: int = 0
@@ -208,7 +208,7 @@ class Standing:
         return self.earned - self.spent
 
 
-def standing(connection: Connection, tenant_id: int, external_id: str) -> Standing:
+def balance(connection: Connection, tenant_id: int, external_id: str) -> PointsBalance:
     """The points of a participant; nothing of one never seen."""
     rows = run(
         connection,
@@ -216,4 +216,4 @@ def standing(connection: Connection, tenant_id: int, external_id: str) -> Standi
         " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
         {"tenant_id": tenant_id, "external_id": external_id},
     )
-    return Standing(*rows[0]) if rows else Standing()
+    return PointsBalance(*rows[0]) if rows else PointsBalance()

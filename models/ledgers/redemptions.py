@@ -18,7 +18,7 @@ Key = tuple[int, int, str]  # tenant, participant, reward
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Redemption:
     """One applied claim, as a row of the ledger."""
 
     tenant_id: int
@@ -64,12 +64,12 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def append(connection: Connection, claims: Iterable[Claim]) -> None:
+def append(connection: Connection, claims: Iterable[Redemption]) -> None:
     """Write claims to the ledger; raise IntegrityError when one of them is already there."""
     copy(connection, "reward_claims", _COLUMNS, map(_line, claims))
 
 
-def _line(one: Claim) -> str:
+def _line(one: Redemption) -> str:
     return (
         f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{one.reward_id}\t"
         f"{one.points_deducted}\t{one.balance_after}\t{copy_text(one.metadata)}\n"
@@ -80,7 +80,7 @@ def _line(one: Claim) -> str:
 class Found:
     """A claim of the ledger with the names that its numbers stand for."""
 
-    claim: Claim
+    redemption: Redemption
     external_id: str
     code: str
     name: str
@@ -88,7 +88,7 @@ class Found:
 
     def answer(self) -> dict[str, Any]:
         """What a claim answers (contract §6)."""
-        one = self.claim
+        one = self.redemption
         return {
             "claim_id": one.id,
             "participant_id": self.external_id,
@@ -103,9 +103,9 @@ class Found:
         }
 
 
-def named(claim: Claim, external_id: str, reward: Reward) -> Found:
+def named(redemption: Redemption, external_id: str, reward: Reward) -> Found:
     """A claim with the names that whoever applies it knows."""
-    return Found(claim, external_id, reward.code, reward.name, reward.type)
+    return Found(redemption, external_id, reward.code, reward.name, reward.type)
 
 
 _SELECT = """
@@ -142,11 +142,11 @@ _LATEST_FIRST = "ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC"
 
 
 def _found(row: Any) -> Found:
-    claim = Claim(
+    redemption = Redemption(
         row.tenant_id, row.id, row.participant_id, row.reward_id, row.points_deducted,
         row.balance_after, row.metadata,
     )  # fmt: skip
-    return Found(claim, row.external_id, row.code, row.name, row.type)
+    return Found(redemption, row.external_id, row.code, row.name, row.type)
 
 
 ledger = Ledger(_SELECT, _found)

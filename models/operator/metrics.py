@@ -47,6 +47,6 @@ FROM webhooks w
 LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
 """)
 _DEAD = sa.text(
-    "SELECT kind, count(*) AS letters FROM dead_letters WHERE status = 'dead' GROUP BY kind"
+    "SELECT kind, count(*) AS dead_letters FROM dead_letters WHERE status = 'dead' GROUP BY kind"
 )
 _SCHEMA = sa.text("SELECT version_num FROM alembic_version")

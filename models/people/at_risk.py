@@ -113,7 +113,7 @@ def _decided(row: Any, streak: Streak, wanted: Wanted) -> AtRisk | None:
         return None
     state = state_of_row(row, streak)
     zone = streak.zone(state.last_zone, row.timezone)
-    now = live(state.standing, streak.rules, period_at(streak.period, wanted.now_us, zone))
+    now = live(state.totals, streak.rules, period_at(streak.period, wanted.now_us, zone))
     if now.status != "at_risk" or now.count < wanted.min_count or now.breaks_at is None:
         return None
     return AtRisk(row.participant_id, row.external_id, row.timezone, zone, state, now.breaks_at)

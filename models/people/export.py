@@ -44,7 +44,7 @@ _AWARDS = """
     JOIN badges d ON d.tenant_id = e.tenant_id AND d.id = e.badge_id
     WHERE e.tenant_id = :tenant_id ORDER BY e.participant_id, e.badge_id
 """
-_CLAIMS = """
+_REDEMPTIONS = """
     SELECT p.external_id AS participant_id, d.code AS reward_code, c.id AS claimed_at,
       c.points_deducted, c.balance_after, c.metadata, c.id::text AS claim_id
     FROM reward_claims c
@@ -109,7 +109,7 @@ def awards(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
 
 def claims(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Who claimed which reward, in the order of acceptance."""
-    return map(plain, _stream(connection, _CLAIMS, tenant_id))
+    return map(plain, _stream(connection, _REDEMPTIONS, tenant_id))
 
 
 def challenges(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
@@ -129,9 +129,9 @@ def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
             "participant_id": row.external_id,
             "streak_code": streak.code,
             "period": kind,
-            "count": state.standing.count,
-            "longest_count": state.standing.longest,
-            "grace_remaining": state.standing.grace_remaining,
+            "count": state.totals.count,
+            "longest_count": state.totals.longest,
+            "grace_remaining": state.totals.grace_remaining,
             "last_recorded_at": clock.to_text(state.last_recorded_us),
             "recorded": [
                 [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges

@@ -240,7 +240,7 @@ def _insert(
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Redemption:
     """A reward that a participant claimed elsewhere."""
 
     participant_id: str
@@ -252,7 +252,9 @@ class Claim:
     claim_id: str | None = None  # of where it comes from: two of one instant are two
 
 
-def add_claims(connection: Connection, tenant: Tenant, items: Sequence[Claim]) -> list[Result]:
+def add_redemptions(
+    connection: Connection, tenant: Tenant, items: Sequence[Redemption]
+) -> list[Result]:
     """Add claims to the history. They count for the limit of each participant; no points are
     taken (an opening balance has spent them already), and no stock is."""
     known = {one.code: str(one.id) for one in rewards.definitions.all_of(connection, tenant.id)}
@@ -260,7 +262,7 @@ def add_claims(connection: Connection, tenant: Tenant, items: Sequence[Claim]) -
     held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
     rows = {
         one: {
-            "id": str(_claim_id(tenant, one)),
+            "id": str(_redemption_id(tenant, one)),
             "participant_id": held[one.participant_id].id,
             "reward_id": known[one.reward_code],
             "points_deducted": one.points_deducted,
@@ -276,8 +278,8 @@ def add_claims(connection: Connection, tenant: Tenant, items: Sequence[Claim]) -
 
 
 def _claimed(
-    one: Claim,
-    rows: Mapping[Claim, Mapping[str, Any]],
+    one: Redemption,
+    rows: Mapping[Redemption, Mapping[str, Any]],
     fresh: set[str],
     held: Mapping[str, Participant],
 ) -> Result:
@@ -293,7 +295,7 @@ def _claimed(
     return "imported"
 
 
-def _claim_id(tenant: Tenant, one: Claim) -> UUID:
+def _redemption_id(tenant: Tenant, one: Redemption) -> UUID:
     """An id that says when, and is the same whenever the row is read: that of an export, or one
     made of what the row says."""
     text = f"{one.participant_id}\n{one.reward_code}\n{one.claimed_us}"

@@ -148,7 +148,7 @@ FROM tier_changes w JOIN tiers d ON d.tenant_id = w.tenant_id AND d.id = w.tier_
 LEFT JOIN tiers o ON o.tenant_id = w.tenant_id AND o.id = w.previous_tier_id
 {_MINE} ORDER BY COALESCE(w.sequence, 0), w.id
 """  # noqa: S608 - a fragment of this file
-_CLAIMS = f"""
+_REDEMPTIONS = f"""
 SELECT w.id AS claimed_at, w.id::text AS claim_id, d.code AS reward_code, d.name AS reward_name,
   w.points_deducted, w.balance_after, w.metadata
 FROM reward_claims w JOIN rewards d ON d.tenant_id = w.tenant_id AND d.id = w.reward_id
@@ -189,9 +189,9 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
             "streak_code": streak.code,
             "streak_name": streak.name,
             "period": kind,
-            "count": state.standing.count,
-            "longest_count": state.standing.longest,
-            "grace_remaining": state.standing.grace_remaining,
+            "count": state.totals.count,
+            "longest_count": state.totals.longest,
+            "grace_remaining": state.totals.grace_remaining,
             "last_recorded_at": clock.to_text(state.last_recorded_us),
             "timezone": row.last_timezone,
             "review_at": _value("review_at", row.review_at),
@@ -270,7 +270,7 @@ SECTIONS = (
     _list("awards", ("awards",), _AWARDS),
     _list("points_transactions", ("point_transactions",), _POINTS),
     _list("tier_changes", ("tier_changes",), _TIER_CHANGES),
-    _list("claims", ("reward_claims",), _CLAIMS),
+    _list("claims", ("reward_claims",), _REDEMPTIONS),
     _list("challenges", ("challenge_progress",), _CHALLENGES),
     _list("leaderboards", ("leaderboard_entries", "leaderboard_changes"), _LEADERBOARDS),
     Section("facts", ("facts",), _facts),

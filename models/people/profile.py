@@ -12,7 +12,7 @@ from models.db import Connection, Engine, array, run, tenant_isolation
 from models.db.prepared import Prepared
 from models.identity.tenants import Tenant
 from models.leaderboards import entries
-from models.ledgers.points import Standing as Points
+from models.ledgers.points import PointsBalance
 from models.people import erasure, profile_sections
 from models.people.profile_sections import Badge, Placed, Sections, Summary
 from models.streaks import deadlines
@@ -37,7 +37,7 @@ class Profile:
     last_seen_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    points: Points
+    points: PointsBalance
     rewards_claimed: int
     badges: list[Badge]  # those earned
     streaks: Summary | None  # None before the first tick of an active streak
@@ -98,7 +98,7 @@ def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str
     )
     badges, streaks, challenges = texts
     return Sections(
-        points=Points(earned or 0, spent or 0),
+        points=PointsBalance(earned or 0, spent or 0),
         rewards_claimed=claimed or 0,
         placed=profile_sections.placed(tier_id, achieved_at),
         badges=profile_sections.badges(badges),
@@ -141,7 +141,7 @@ def suspended(connection: Connection, tenant_id: int, external_ids: Iterable[str
 
 
 def _profile(row: Any) -> Profile:
-    values: list[Any] = [*row[:13], Points(row[13], row[14]), row[15]]
+    values: list[Any] = [*row[:13], PointsBalance(row[13], row[14]), row[15]]
     values += [profile_sections.badges(row[18]), profile_sections.summary(row[19])]
     values += [profile_sections.placed(row[16], row[17])]
     return Profile(*values)

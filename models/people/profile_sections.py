@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from models import clock
 from models.definitions.badges import Rarity
-from models.ledgers.points import Standing as Points
+from models.ledgers.points import PointsBalance
 from models.rules.periods import Kind, period_at
-from models.rules.streaks import Rules, Standing, live, walk
+from models.rules.streaks import Rules, StreakTotals, live, walk
 from models.streaks.states import parse_ranges
 
 
@@ -56,7 +56,7 @@ class Challenges(NamedTuple):
 class Sections:
     """The sections of a participant's state; empty where not wanted."""
 
-    points: Points
+    points: PointsBalance
     rewards_claimed: int
     placed: Placed | None
     badges: list[Badge]
@@ -113,20 +113,20 @@ def summary(text: str | None) -> Summary | None:
     now_us, current, longest, latest_us = clock.now_us(), 0, 0, 0
     for kind, grace, resets, zone, last_us, *walked in json.loads(text):
         rules = Rules(grace, resets)
-        standing = _standing(rules, walked)
-        current = max(current, _current(kind, zone, rules, standing, now_us))
-        longest, latest_us = max(longest, standing.longest), max(latest_us, last_us)
+        totals = _totals(rules, walked)
+        current = max(current, _current(kind, zone, rules, totals, now_us))
+        longest, latest_us = max(longest, totals.longest), max(latest_us, last_us)
     return Summary(current, longest, latest_us)
 
 
-def _current(kind: Kind, zone: str | None, rules: Rules, standing: Standing, now_us: int) -> int:
-    return live(standing, rules, period_at(kind, now_us, zone)).count
+def _current(kind: Kind, zone: str | None, rules: Rules, totals: StreakTotals, now_us: int) -> int:
+    return live(totals, rules, period_at(kind, now_us, zone)).count
 
 
-def _standing(rules: Rules, walked: list[Any]) -> Standing:
+def _totals(rules: Rules, walked: list[Any]) -> StreakTotals:
     """As stored, or walked afresh where the row tells the recorded periods."""
     *counts, recorded = walked
-    return walk(parse_ranges(recorded), rules) if recorded else Standing(*counts)
+    return walk(parse_ranges(recorded), rules) if recorded else StreakTotals(*counts)
 
 
 def placed(tier_id: str | None, achieved_at: datetime | None) -> Placed | None:

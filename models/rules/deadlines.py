@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from models.rules.periods import Kind, starts_at
-from models.rules.streaks import Standing
+from models.rules.streaks import StreakTotals
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -49,13 +49,13 @@ class Look:
     again_us: int | None  # None: it is broken, only a tick or new rules can change that
 
 
-def deadlines(standing: Standing, calendar: Calendar) -> Deadlines:
+def deadlines(totals: StreakTotals, calendar: Calendar) -> Deadlines:
     """The deadlines of a standing with at least one recorded period.
 
     At risk is told when the last period begins that can save the streak, or so many hours before
     it breaks, but never before that period begins (contract §3.4).
     """
-    breaks_at = (standing.last or 0) + standing.grace_remaining + 2
+    breaks_at = (totals.last or 0) + totals.grace_remaining + 2
     at_risk_us = _starts_us(calendar.kind, breaks_at - 1, calendar.zone)
     breaks_us = _starts_us(calendar.kind, breaks_at, calendar.zone)
     if calendar.lead_hours is not None:

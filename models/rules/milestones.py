@@ -80,12 +80,12 @@ def _gap(ranges: Ranges, place: int) -> int:
 def runs(ranges: Ranges, rules: Rules) -> list[Run]:
     """The runs of the walk, in order."""
     found: list[Run] = []
-    standing = walk((), rules)
+    totals = walk((), rules)
     for start, end in ranges:
-        standing = run_on(step(standing, start, rules), end - 1 - start)
-        is_new = not found or standing.count == end - start
+        totals = run_on(step(totals, start, rules), end - 1 - start)
+        is_new = not found or totals.count == end - start
         first = start if is_new else found.pop().first
-        found.append(Run(first, end - 1, standing.count))
+        found.append(Run(first, end - 1, totals.count))
     return found
 
 

@@ -26,7 +26,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StreakTotals:
     """Where a streak stands after its last recorded period."""
 
     last: int | None  # the last recorded period; None before the first tick
@@ -41,8 +41,8 @@ class Recorded:
 
     outcome: Outcome
     ranges: Ranges
-    before: Standing
-    after: Standing
+    before: StreakTotals
+    after: StreakTotals
 
     @property
     def is_new_record(self) -> bool:
@@ -59,60 +59,60 @@ class Live:
     breaks_at: int | None  # the period at whose start the streak breaks; None when not alive
 
 
-def walk(ranges: Ranges, rules: Rules) -> Standing:
+def walk(ranges: Ranges, rules: Rules) -> StreakTotals:
     """Walk the recorded periods in order (contract §3.2).
 
     A gap of m missed periods costs m credits and the count goes up by one; with fewer than m left
     none is spent, credits start afresh and the count goes to 1, or stays what it was when
     `reset_on_miss` is false.
     """
-    standing = Standing(None, 0, 0, rules.grace_periods)
+    totals = StreakTotals(None, 0, 0, rules.grace_periods)
     for start, end in ranges:
-        standing = run_on(step(standing, start, rules), end - 1 - start)
-    return standing
+        totals = run_on(step(totals, start, rules), end - 1 - start)
+    return totals
 
 
-def step(standing: Standing, period: int, rules: Rules) -> Standing:
+def step(totals: StreakTotals, period: int, rules: Rules) -> StreakTotals:
     """Walk on to one later period."""
-    if standing.last is None:
-        return Standing(period, 1, 1, rules.grace_periods)
-    missed = period - standing.last - 1
-    if missed <= standing.grace_remaining:
-        count, left = standing.count + 1, standing.grace_remaining - missed
+    if totals.last is None:
+        return StreakTotals(period, 1, 1, rules.grace_periods)
+    missed = period - totals.last - 1
+    if missed <= totals.grace_remaining:
+        count, left = totals.count + 1, totals.grace_remaining - missed
     else:
-        count, left = 1 if rules.reset_on_miss else standing.count, rules.grace_periods
-    return Standing(period, count, max(count, standing.longest), left)
+        count, left = 1 if rules.reset_on_miss else totals.count, rules.grace_periods
+    return StreakTotals(period, count, max(count, totals.longest), left)
 
 
-def run_on(standing: Standing, periods: int) -> Standing:
+def run_on(totals: StreakTotals, periods: int) -> StreakTotals:
     """Walk on through periods without a gap."""
-    if not periods or standing.last is None:
-        return standing
-    count = standing.count + periods
-    return Standing(
-        standing.last + periods, count, max(count, standing.longest), standing.grace_remaining
+    if not periods or totals.last is None:
+        return totals
+    count = totals.count + periods
+    return StreakTotals(
+        totals.last + periods, count, max(count, totals.longest), totals.grace_remaining
     )
 
 
-def record(ranges: Ranges, standing: Standing, rules: Rules, period: int) -> Recorded:
+def record(ranges: Ranges, totals: StreakTotals, rules: Rules, period: int) -> Recorded:
     """Record one period, given the standing that `walk` yields for the ranges.
 
     An on-time tick costs one step however long the history is; only a late one walks it again.
     """
-    if standing.last is None:
-        return Recorded("started", ((period, period + 1),), standing, step(standing, period, rules))
-    if period > standing.last:
-        after = step(standing, period, rules)
-        return Recorded(_forward(standing, rules, period), add(ranges, period), standing, after)
+    if totals.last is None:
+        return Recorded("started", ((period, period + 1),), totals, step(totals, period, rules))
+    if period > totals.last:
+        after = step(totals, period, rules)
+        return Recorded(_forward(totals, rules, period), add(ranges, period), totals, after)
     if contains(ranges, period):
-        return Recorded("repeated", ranges, standing, standing)
+        return Recorded("repeated", ranges, totals, totals)
     ranges = add(ranges, period)
-    return Recorded("backfilled", ranges, standing, walk(ranges, rules))
+    return Recorded("backfilled", ranges, totals, walk(ranges, rules))
 
 
-def _forward(standing: Standing, rules: Rules, period: int) -> Outcome:
-    missed = period - (standing.last or 0) - 1
-    if missed <= standing.grace_remaining:
+def _forward(totals: StreakTotals, rules: Rules, period: int) -> Outcome:
+    missed = period - (totals.last or 0) - 1
+    if missed <= totals.grace_remaining:
         return "extended"
     return "reset" if rules.reset_on_miss else "held"
 
@@ -140,21 +140,21 @@ def add(ranges: Ranges, period: int) -> Ranges:
 _INFINITY = 1 << 40
 
 
-def live(standing: Standing, rules: Rules, current: int) -> Live:
+def live(totals: StreakTotals, rules: Rules, current: int) -> Live:
     """How a standing reads in the current period (contract §3.4).
 
     `current` may lie before the last recorded period (a tick from a zone that is ahead).
     """
-    if standing.last is None:
+    if totals.last is None:
         return Live("broken" if rules.reset_on_miss else "paused", 0, None)
-    missed = current - standing.last - 1
-    if missed > standing.grace_remaining:
+    missed = current - totals.last - 1
+    if missed > totals.grace_remaining:
         if rules.reset_on_miss:
             return Live("broken", 0, None)
-        return Live("paused", standing.count, None)
-    breaks_at = standing.last + standing.grace_remaining + 2
-    at_risk = missed == standing.grace_remaining  # so the current period is not recorded yet
-    return Live("at_risk" if at_risk else "active", standing.count, breaks_at)
+        return Live("paused", totals.count, None)
+    breaks_at = totals.last + totals.grace_remaining + 2
+    at_risk = missed == totals.grace_remaining  # so the current period is not recorded yet
+    return Live("at_risk" if at_risk else "active", totals.count, breaks_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,36 +174,36 @@ def explain(ranges: Ranges, rules: Rules, current: int) -> Iterator[Explained]:
     recorded period the credits that are left cover what is past; the current period, not yet
     recorded, is `pending`.
     """
-    standing = Standing(None, 0, 0, rules.grace_periods)
+    totals = StreakTotals(None, 0, 0, rules.grace_periods)
     for start, end in ranges:
-        yield from _explain_gap(standing, rules, start)
+        yield from _explain_gap(totals, rules, start)
         for period in range(start, end):
-            standing = step(standing, period, rules)
-            yield Explained(period, "recorded", standing.count, standing.grace_remaining)
-    if standing.last is not None:
-        yield from _explain_gap(standing, rules, current)
-        if current > standing.last:
-            now = live(standing, rules, current)
-            yield Explained(current, "pending", now.count, _left_at(standing, rules, current))
+            totals = step(totals, period, rules)
+            yield Explained(period, "recorded", totals.count, totals.grace_remaining)
+    if totals.last is not None:
+        yield from _explain_gap(totals, rules, current)
+        if current > totals.last:
+            now = live(totals, rules, current)
+            yield Explained(current, "pending", now.count, _left_at(totals, rules, current))
 
 
-def _explain_gap(standing: Standing, rules: Rules, until: int) -> Iterator[Explained]:
-    if standing.last is None:
+def _explain_gap(totals: StreakTotals, rules: Rules, until: int) -> Iterator[Explained]:
+    if totals.last is None:
         return
-    missed = until - standing.last - 1
-    covered = missed <= standing.grace_remaining
-    for nth, period in enumerate(range(standing.last + 1, until), start=1):
+    missed = until - totals.last - 1
+    covered = missed <= totals.grace_remaining
+    for nth, period in enumerate(range(totals.last + 1, until), start=1):
         if covered:
-            yield Explained(period, "grace", standing.count, standing.grace_remaining - nth)
+            yield Explained(period, "grace", totals.count, totals.grace_remaining - nth)
         else:
-            count = 0 if rules.reset_on_miss else standing.count
+            count = 0 if rules.reset_on_miss else totals.count
             yield Explained(period, "missed", count, rules.grace_periods)
 
 
-def _left_at(standing: Standing, rules: Rules, current: int) -> int:
-    missed = current - (standing.last or 0) - 1
+def _left_at(totals: StreakTotals, rules: Rules, current: int) -> int:
+    missed = current - (totals.last or 0) - 1
     return (
-        standing.grace_remaining - missed
-        if missed <= standing.grace_remaining
+        totals.grace_remaining - missed
+        if missed <= totals.grace_remaining
         else (rules.grace_periods)
     )

@@ -52,7 +52,7 @@ class Outcome:
 def of(streak: Streak, state: State, participant_zone: str | None) -> Deadlines:
     """The deadlines of a state, on the calendar that counts for it."""
     zone = streak.zone(state.last_zone, participant_zone)
-    return deadlines(state.standing, Calendar(streak.period, zone, streak.at_risk_lead_hours))
+    return deadlines(state.totals, Calendar(streak.period, zone, streak.at_risk_lead_hours))
 
 
 # -- finding what is to be looked at -----------------------------------------------------------

@@ -14,7 +14,7 @@ from models.db import Connection, IntegrityError, array, change, metadata, run
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
 from models.rules.periods import Kind
-from models.rules.streaks import Ranges, Rules, Standing
+from models.rules.streaks import Ranges, Rules, StreakTotals
 from models.streaks import deadline_reviews
 
 Boundary = Literal["utc", "participant"]
@@ -72,7 +72,7 @@ class State:
     """One participant's state under one definition; the row alone decides."""
 
     ranges: Ranges
-    standing: Standing
+    totals: StreakTotals
     last_recorded_us: int  # the latest instant of any tick, in microseconds
     last_zone: str | None  # the zone that tick named itself
     place: str | None = None  # where the row stands (ctid), under the participant's lock
@@ -244,10 +244,10 @@ def state_of_row(row: Any, streak: Streak) -> State:
     """
     ranges = parse_ranges(row[3])
     if row[7] == streak.revision:
-        standing = Standing(ranges[-1][1] - 1, row[4], row[5], row[6])
+        totals = StreakTotals(ranges[-1][1] - 1, row[4], row[5], row[6])
     else:
-        standing = rules.walk(ranges, streak.rules)
-    return State(ranges, standing, clock.to_us(row[8]), row[9], row[10], row[11])
+        totals = rules.walk(ranges, streak.rules)
+    return State(ranges, totals, clock.to_us(row[8]), row[9], row[10], row[11])
 
 
 _VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
@@ -289,16 +289,16 @@ def write_states(
 
 def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, str]:
     tenants, participants, ids = zip(*states, strict=True)
-    standings = [state.standing for state in states.values()]
+    standings = [state.totals for state in states.values()]
     return {
         "tenants": array(tenants),
         "participants": array(participants),
         "streaks": array(ids),
         "places": array(state.place for state in states.values()),
         "recorded": array(format_ranges(state.ranges) for state in states.values()),
-        "counts": array(standing.count for standing in standings),
-        "longest": array(standing.longest for standing in standings),
-        "grace": array(standing.grace_remaining for standing in standings),
+        "counts": array(totals.count for totals in standings),
+        "longest": array(totals.longest for totals in standings),
+        "grace": array(totals.grace_remaining for totals in standings),
         "revisions": array(revisions[key] for key in states),
         "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
         "zones": array(state.last_zone for state in states.values()),

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.chaos.books import Books, Change, Claim, Movement
+from tests.chaos.books import Books, Change, Movement, Redemption
 from tests.chaos.checker import Verdict
 from tests.chaos.found import Found, milestones_reached
 from tests.chaos.history import Write
@@ -70,7 +70,7 @@ def _check_sent(verdict: Verdict, side: Side, books: Books, writes: Sequence[Wri
     _check_rejected(verdict, side, books, writes)
 
 
-def _asked(books: Books) -> list[Movement | Claim | Change]:
+def _asked(books: Books) -> list[Movement | Redemption | Change]:
     """The rows that callers asked for."""
     movements = [one for one in books.movements if one.kind in ("award", "deduct")]
     changes = [one for one in books.changes if one.source == "assigned"]
@@ -82,17 +82,17 @@ def _as_sent(write: Write) -> tuple[str, str, int]:
     return write.participant, write.code, cost
 
 
-def _as_kept(row: Movement | Claim | Change) -> tuple[str, str, int]:
+def _as_kept(row: Movement | Redemption | Change) -> tuple[str, str, int]:
     match row:
         case Movement():
             return row.participant, row.kind, row.signed
-        case Claim():
+        case Redemption():
             return row.participant, row.code, row.cost
         case Change():
             return row.participant, row.code, 0
 
 
-def _is_as_told(result: dict[str, Any], row: Movement | Claim | Change) -> bool:
+def _is_as_told(result: dict[str, Any], row: Movement | Redemption | Change) -> bool:
     if isinstance(row, Change):
         return bool(result["previous_code"] == row.previous)
     return bool(result["new_balance"] == row.balance)

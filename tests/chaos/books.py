@@ -27,7 +27,7 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Redemption:
     """A claim."""
 
     id: str
@@ -65,7 +65,7 @@ class Books:
     """Everything of one side."""
 
     movements: list[Movement]
-    claims: list[Claim]
+    claims: list[Redemption]
     changes: list[Change]
     sums: dict[str, Sums]  # by participant
     stocks: dict[str, tuple[int | None, int]]  # by reward: how many in all, how many gone
@@ -127,7 +127,7 @@ def read(engine: Engine, side: Side) -> Books:
 
     return Books(
         [Movement(*row) for row in rows(_MOVEMENTS)],
-        [Claim(*row) for row in rows(_CLAIMS)],
+        [Redemption(*row) for row in rows(_CLAIMS)],
         [Change(*row) for row in rows(_CHANGES)],
         {who: Sums(*more) for who, *more in rows(_SUMS)},
         {code: (stock, claimed) for code, stock, claimed in rows(_STOCKS)},

@@ -25,7 +25,7 @@ from models.streaks.states import Streak, parse_ranges
 from settings import Settings
 from tests.oracle import replay
 from workers.intake import redis_keys
-from workers.intake.messages import AwardV1, ClaimV1, Message, PointsV1, TickV1, encode
+from workers.intake.messages import AwardV1, Message, PointsV1, RedemptionV1, TickV1, encode
 from workers.intake.stream import STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +71,7 @@ def award(tenant_id: int, badge_id: str, participant: str = "user_42", **values:
     return replace_message(plain, **values)
 
 
-M = TypeVar("M", TickV1, AwardV1, PointsV1, ClaimV1)
+M = TypeVar("M", TickV1, AwardV1, PointsV1, RedemptionV1)
 
 
 def replace_message(message: M, **values: Any) -> M:

@@ -18,7 +18,7 @@ from tests.calls import another_app, client_of, draining, post_json
 from tests.conftest import BASE, Account
 from tests.integration.batches import replace_message
 from tests.pipeline import Pipeline
-from workers.intake.messages import ClaimV1, PointsV1
+from workers.intake.messages import PointsV1, RedemptionV1
 
 WAIT = {"Prefer": "wait=10"}
 ASYNC = {"Prefer": "respond-async"}
@@ -126,9 +126,9 @@ def moved(tenant_id: int, amount: int, participant: str = "user_123", **values: 
 
 def claimed(
     tenant_id: int, reward_id: str, participant: str = "user_123", **values: Any
-) -> ClaimV1:
+) -> RedemptionV1:
     """A claim of now, with a fresh id."""
-    plain = ClaimV1(tenant_id, str(ids.uuid7(clock.now_us())), participant, reward_id)
+    plain = RedemptionV1(tenant_id, str(ids.uuid7(clock.now_us())), participant, reward_id)
     return replace_message(plain, **values)
 
 

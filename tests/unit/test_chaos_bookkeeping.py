@@ -12,7 +12,7 @@ import pytest
 
 from models.identity.tenants import Tenant
 from tests.chaos import bookkeeping
-from tests.chaos.books import Books, Change, Claim, Movement, Sums
+from tests.chaos.books import Books, Change, Movement, Redemption, Sums
 from tests.chaos.checker import Verdict
 from tests.chaos.found import FactRow, Found
 from tests.chaos.history import Write
@@ -34,7 +34,7 @@ AWARD = Movement("a1", ANN, "award", 150, 150, None, "t1")
 PRIZE = Movement("x1", ANN, "challenge", 45, 195, "collector", None)
 DEDUCTION = Movement("d1", ANN, "deduct", -30, 165, None, "t2")
 COST = Movement("c1", ANN, "claim", -25, 140, "mug", None)
-CLAIM = Claim("c1", ANN, "mug", 25, 140, "t3")
+CLAIM = Redemption("c1", ANN, "mug", 25, 140, "t3")
 BRONZE = Change("a1", ANN, "bronze", None, "points", None)
 GUEST = Change("g1", ANN, "guest", "bronze", "assigned", "t4")
 BOOKS = Books(

@@ -27,14 +27,14 @@ from workers.intake.messages import (
     NOUN_OF,
     AssignmentV1,
     AwardV1,
-    ClaimV1,
     Message,
     PointsV1,
+    RedemptionV1,
     TickV1,
     is_told,
 )
 
-Other = AwardV1 | PointsV1 | AssignmentV1 | ClaimV1  # what is no tick
+Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1  # what is no tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
             effects.move(batch, decided)
         case AssignmentV1():
             effects.tiers.apply(batch, decided)
-        case ClaimV1():
+        case RedemptionV1():
             effects.claims.apply(batch, decided)
 
 
@@ -264,4 +264,6 @@ def _leave_out_the_settled(
 
 
 def _may_be_refused(message: Message) -> bool:
-    return isinstance(message, ClaimV1) or (isinstance(message, PointsV1) and message.amount < 0)
+    return isinstance(message, RedemptionV1) or (
+        isinstance(message, PointsV1) and message.amount < 0
+    )

@@ -31,7 +31,7 @@ def name(error: Exception) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def bury(connection: Connection, entry: Entry, error: Exception, tries: int) -> str | None:
+def store(connection: Connection, entry: Entry, error: Exception, tries: int) -> str | None:
     """Keep an entry that failed its last try, unless its participant was erased meanwhile.
 
     Returns the kind of the letter; None when none was kept.

@@ -189,7 +189,7 @@ class Drain:
         if tries < tries_max or is_contended(error):
             return 0
         with transaction(self.engine) as connection:
-            kind = dead_letters.bury(connection, entry, error, tries)
+            kind = dead_letters.store(connection, entry, error, tries)
         if kind is not None:
             metrics_store.add(DEAD, 1, kind)
         self.streams.finish([entry], {})

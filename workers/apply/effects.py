@@ -26,9 +26,9 @@ from workers.apply.batch import Batch
 from workers.apply.challenges import Challenges
 from workers.apply.milestones import Milestones
 from workers.apply.points import INSUFFICIENT, Movement, Points, too_few
-from workers.apply.redemptions import Claims
+from workers.apply.redemptions import Redemptions
 from workers.apply.tiers import Tiers
-from workers.intake.messages import AwardV1, ClaimV1, Message, PointsV1, is_alone
+from workers.intake.messages import AwardV1, Message, PointsV1, RedemptionV1, is_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Effects:
     challenges: Challenges = field(default_factory=Challenges)
     milestones: Milestones = field(default_factory=Milestones)
     points: Points = field(init=False)
-    claims: Claims = field(init=False)
+    claims: Redemptions = field(init=False)
     _events: deque[_Event] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.points = Points(self.tiers)
-        self.claims = Claims(self.points)
+        self.claims = Redemptions(self.points)
 
     def read(
         self,
@@ -68,7 +68,9 @@ class Effects:
         messages = list(messages)
         self.challenges.read(connection, batch, messages)
         self.awards.read(connection, {*badges, *self._prizes(batch, messages)})
-        self.claims.read(connection, batch, [one for one in messages if isinstance(one, ClaimV1)])
+        self.claims.read(
+            connection, batch, [one for one in messages if isinstance(one, RedemptionV1)]
+        )
 
     def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[Key]:
         found = set()

@@ -13,26 +13,26 @@ from models.db import Connection
 from models.definitions import rewards
 from models.definitions.rewards import Reward, Stock, StockKey
 from models.ledgers import redemptions
-from models.ledgers.redemptions import Claim, Key
+from models.ledgers.redemptions import Key, Redemption
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.points import INSUFFICIENT, Movement, Points, too_few
-from workers.intake.messages import ClaimV1
+from workers.intake.messages import RedemptionV1
 
 OUT_OF_STOCK = "reward_out_of_stock"
 LIMIT_REACHED = "reward_limit_reached"
 
 
 @dataclass
-class Claims:
+class Redemptions:
     """The claims of a batch, decided in values between one read and one write."""
 
     points: Points
     stocks: dict[StockKey, Stock] = field(default_factory=dict)
     counts: dict[Key, int] = field(default_factory=dict)
-    ledger: list[Claim] = field(default_factory=list)  # in the order of the messages
+    ledger: list[Redemption] = field(default_factory=list)  # in the order of the messages
 
-    def read(self, connection: Connection, batch: Batch, messages: Sequence[ClaimV1]) -> None:
+    def read(self, connection: Connection, batch: Batch, messages: Sequence[RedemptionV1]) -> None:
         """Lock the stocks in question, and count who has claimed what, under their locks."""
         if messages:
             self.stocks = rewards.lock_stocks(
@@ -40,19 +40,21 @@ class Claims:
             )
             self.counts = redemptions.counts(connection, {_key(batch, m) for m in messages})
 
-    def apply(self, batch: Batch, message: ClaimV1) -> None:
+    def apply(self, batch: Batch, message: RedemptionV1) -> None:
         """Give out one reward, or say why not."""
         reward = _reward(batch, message)
         refusal = self._refusal(batch, message, reward)
         if refusal is not None:
             batch.reject(message, *refusal)
             return
-        claim = self._claim(batch, message, reward)
+        redemption = self._claim(batch, message, reward)
         if message.is_awaited:
-            named = redemptions.named(claim, message.participant_id, reward)
+            named = redemptions.named(redemption, message.participant_id, reward)
             batch.answers[message.id] = named.answer()
 
-    def _refusal(self, batch: Batch, message: ClaimV1, reward: Reward) -> tuple[str, str] | None:
+    def _refusal(
+        self, batch: Batch, message: RedemptionV1, reward: Reward
+    ) -> tuple[str, str] | None:
         """The code and detail of why somebody may not have it."""
         most, balance = reward.max_claims_per_user, batch.participant(message).balance
         if most is not None and self.counts.get(_key(batch, message), 0) >= most:
@@ -63,7 +65,7 @@ class Claims:
             return INSUFFICIENT, too_few(balance, reward.points_cost)
         return None
 
-    def _claim(self, batch: Batch, message: ClaimV1, reward: Reward) -> Claim:
+    def _claim(self, batch: Batch, message: RedemptionV1, reward: Reward) -> Redemption:
         participant, key = batch.participant(message), _key(batch, message)
         if reward.points_cost:
             cost = Movement(message.id, "claim", reward.points_cost, source=reward.code)
@@ -72,7 +74,7 @@ class Claims:
         self.counts[key] = self.counts.get(key, 0) + 1
         participant.rewards_claimed += 1
         participant.is_richer = participant.is_changed = True
-        claim = Claim(
+        redemption = Redemption(
             tenant_id=message.tenant_id,
             id=message.id,
             participant_id=participant.id,
@@ -81,9 +83,9 @@ class Claims:
             balance_after=participant.balance,
             metadata=message.metadata,
         )
-        self.ledger.append(claim)
-        batch.tell(message, facts.reward_claimed(batch.stamp_of(message), reward, claim))
-        return claim
+        self.ledger.append(redemption)
+        batch.tell(message, facts.reward_redeemed(batch.stamp_of(message), reward, redemption))
+        return redemption
 
     def write(self, connection: Connection) -> None:
         """Write stocks and ledger; raises IntegrityError when a claim is in it already."""
@@ -93,11 +95,11 @@ class Claims:
             redemptions.append(connection, self.ledger)
 
 
-def _key(batch: Batch, message: ClaimV1) -> Key:
+def _key(batch: Batch, message: RedemptionV1) -> Key:
     return message.tenant_id, batch.participant(message).id, message.reward_id
 
 
-def _reward(batch: Batch, message: ClaimV1) -> Reward:
+def _reward(batch: Batch, message: RedemptionV1) -> Reward:
     found = batch.configuration(message).rewards.get(message.reward_id)
     if found is None:
         raise UnknownDefinition(f"tenant {message.tenant_id}, reward {message.reward_id}")

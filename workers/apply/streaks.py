@@ -109,8 +109,8 @@ class Ticks:
         if state is None:
             state = State((), walk((), streak.rules), message.occurred_us, message.timezone)
             self.states[key] = state
-        recorded = record(state.ranges, state.standing, streak.rules, period)
-        state.ranges, state.standing = recorded.ranges, recorded.after
+        recorded = record(state.ranges, state.totals, streak.rules, period)
+        state.ranges, state.totals = recorded.ranges, recorded.after
         latest, zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:
             # The greatest of all ticks, so that the order of their arrival does not matter.
@@ -133,9 +133,9 @@ class Ticks:
         """Whether nobody watches a streak that had broken when its tick was accepted, whatever
         calendar counts: none is more than a period from UTC's. Most of an import ends here."""
         state, current = self.states[key], self.current.get(kind, 0)
-        standing = state.standing
-        gap = current - (standing.last or 0)
-        return not state.is_watched and gap > standing.grace_remaining + 3
+        totals = state.totals
+        gap = current - (totals.last or 0)
+        return not state.is_watched and gap > totals.grace_remaining + 3
 
     def _deadlines(self) -> dict[Key, int]:
         """When to look at states that begin to live, or whose deadline may have come nearer.

@@ -40,9 +40,9 @@ from workers.intake.find_entry import Queued as Queued
 from workers.intake.messages import NOUNS as NOUNS
 from workers.intake.messages import AssignmentV1 as AssignmentV1
 from workers.intake.messages import AwardV1 as AwardV1
-from workers.intake.messages import ClaimV1 as ClaimV1
 from workers.intake.messages import Message as Message
 from workers.intake.messages import PointsV1 as PointsV1
+from workers.intake.messages import RedemptionV1 as RedemptionV1
 from workers.intake.messages import TickV1 as TickV1
 from workers.intake.messages import Unreadable as Unreadable
 from workers.intake.messages import decode as decode
@@ -145,7 +145,7 @@ class Intake:
             pool.release(line)
         return popped
 
-    def standing(self, writer: Writer, caps: Caps) -> Rate | None:
+    def tightest_rate(self, writer: Writer, caps: Caps) -> Rate | None:
         """How the tightest cap stands, without taking a token; None where none applies.
 
         Raises Unavailable.

@@ -64,7 +64,7 @@ class AssignmentV1(msgspec.Struct, frozen=True, array_like=True, tag="assignment
     is_awaited: bool = False  # somebody waits for the answer
 
 
-class ClaimV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
+class RedemptionV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
     """One accepted claim of a reward."""
 
     tenant_id: int
@@ -75,14 +75,14 @@ class ClaimV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
     is_awaited: bool = False  # somebody waits for the answer
 
 
-Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | ClaimV1
+Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1
 
 NOUN_OF: dict[type, str] = {
     TickV1: "tick",
     AwardV1: "award",
     PointsV1: "points",
     AssignmentV1: "assignment",
-    ClaimV1: "claim",
+    RedemptionV1: "claim",
 }
 NOUNS = tuple(NOUN_OF.values())
 

@@ -231,12 +231,12 @@ class Telling:
         if found.tell == "at_risk":
             told = replace(told, at_risk=due.breaks_at)
             self.facts.append(
-                facts.streak_at_risk(self._stamp(case.key), case.streak, _standing(state, due))
+                facts.streak_at_risk(self._stamp(case.key), case.streak, _deadline(state, due))
             )
         elif found.tell == "broken" and state.is_watched:
             told = replace(told, broken=due.breaks_at)
             self.facts.append(
-                facts.streak_broken(self._stamp(case.key), case.streak, _standing(state, due))
+                facts.streak_broken(self._stamp(case.key), case.streak, _deadline(state, due))
             )
         return Outcome(state.place, told, found.again_us is not None, found.again_us)
 
@@ -252,11 +252,11 @@ class Telling:
         )
 
 
-def _standing(state: State, due: Deadlines) -> facts.Standing:
-    return facts.Standing(
-        count=state.standing.count,
-        longest_count=state.standing.longest,
-        grace_remaining=state.standing.grace_remaining,
+def _deadline(state: State, due: Deadlines) -> facts.StreakDeadline:
+    return facts.StreakDeadline(
+        count=state.totals.count,
+        longest_count=state.totals.longest,
+        grace_remaining=state.totals.grace_remaining,
         last_recorded_us=state.last_recorded_us,
         expires_us=due.breaks_us,
     )

@@ -87,7 +87,7 @@ BALANCES = Kind(
     finish=instants("tier_achieved_at"),
     is_queued=False,
 )
-CLAIMS = Kind(
+REDEMPTIONS = Kind(
     name="claims",
     fields={
         "participant_id": _WHO,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from api.cli.importing.holdings import BALANCES, CHALLENGES, CLAIMS, PARTICIPANTS
+from api.cli.importing.holdings import BALANCES, CHALLENGES, PARTICIPANTS, REDEMPTIONS
 from api.cli.importing.kinds import AWARDS, TICKS, Kind
 
 KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (TICKS, AWARDS, PARTICIPANTS, BALANCES, CLAIMS, CHALLENGES)
+    kind.name: kind for kind in (TICKS, AWARDS, PARTICIPANTS, BALANCES, REDEMPTIONS, CHALLENGES)
 }

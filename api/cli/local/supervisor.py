@@ -77,7 +77,7 @@ class Supervisor:
                 if time.monotonic() >= child.due:
                     self._start(child)
             elif child.process.poll() is not None:
-                self._bury(child, child.process.returncode)
+                self._reap(child, child.process.returncode)
 
     def _look(self) -> None:
         """Say when the disk is full, and when it has room again."""
@@ -102,7 +102,7 @@ class Supervisor:
         child.due = time.monotonic() + child.delay
         child.delay = min(child.delay * 2, RESTART_SECONDS_MAX)
 
-    def _bury(self, child: Child, code: int) -> None:
+    def _reap(self, child: Child, code: int) -> None:
         child.process = None
         child.deaths += 1
         self.data.pid_file(child.role.name).unlink(missing_ok=True)

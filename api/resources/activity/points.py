@@ -254,7 +254,7 @@ def participant_points(participant_id: str) -> Response:
     """What a participant has, ever had and has spent; nothing of one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
-        found = points.standing(connection, tenant().id, participant_id)
+        found = points.balance(connection, tenant().id, participant_id)
     return answer({"participant_id": participant_id, **as_points(found)})
 
 

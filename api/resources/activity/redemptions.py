@@ -25,13 +25,13 @@ from api.writes.submit import Kind, NoSuchDefinition, Stamp
 from models import clock
 from models.ledgers import redemptions
 from models.ledgers.redemptions import Found
-from workers.intake.client import ClaimV1
+from workers.intake.client import RedemptionV1
 
 blueprint = Blueprint("claims", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
 
 
-class ClaimBody(Body):
+class RedemptionBody(Body):
     """Who claims a reward."""
 
     participant_id: ParticipantId
@@ -53,7 +53,7 @@ class Claimed(TypedDict):
     claimed_at: Moment
 
 
-class ClaimAccepted(TypedDict):
+class RedemptionAccepted(TypedDict):
     """A claim that will be decided on, and where to ask what became of it."""
 
     claim_id: str
@@ -61,7 +61,7 @@ class ClaimAccepted(TypedDict):
     status_url: str
 
 
-class ClaimOutcome(TypedDict):
+class RedemptionOutcome(TypedDict):
     """What became of a claim."""
 
     claim_id: str
@@ -71,7 +71,7 @@ class ClaimOutcome(TypedDict):
     detail: NotRequired[str]
 
 
-class ClaimEntry(TypedDict):
+class RedemptionEntry(TypedDict):
     """A reward that a participant has claimed."""
 
     claim_id: str
@@ -83,10 +83,10 @@ class ClaimEntry(TypedDict):
     claimed_at: Moment
 
 
-class ParticipantClaims(TypedDict):
+class ParticipantRedemptions(TypedDict):
     """A page of what a participant has claimed, newest first."""
 
-    items: list[ClaimEntry]
+    items: list[RedemptionEntry]
     total: int
     page: int
     page_size: int
@@ -104,8 +104,8 @@ class _Wanted:
 @blueprint.post("/rewards/<reward_id>/claim")
 @describe(
     "Claim a reward",
-    answers={200: Claimed, 202: ClaimAccepted},
-    body=ClaimBody,
+    answers={200: Claimed, 202: RedemptionAccepted},
+    body=RedemptionBody,
     example={"participant_id": "user_123"},
     problems=(
         "reward_not_found",
@@ -121,22 +121,24 @@ class _Wanted:
 def claim_reward(reward_id: str) -> Response:
     """Claim a reward for its cost in points, if there is one left, and wait for the worker."""
     number = str(uuid_in_path("reward", reward_id))
-    posted = submit.read(ClaimBody)
+    posted = submit.read(RedemptionBody)
     wanted = _Wanted(posted.participant_id, number, posted.metadata)
-    return submit.post(CLAIM, wanted, idempotency("rewards/claim", wanted, reward_id=number))
+    return submit.post(REDEMPTION, wanted, idempotency("rewards/claim", wanted, reward_id=number))
 
 
 @blueprint.get("/claims/<claim_id>")
-@describe("Ask what became of a claim", answers={200: ClaimOutcome}, problems=("claim_not_found",))
+@describe(
+    "Ask what became of a claim", answers={200: RedemptionOutcome}, problems=("claim_not_found",)
+)
 def get_claim(claim_id: str) -> Response:
     """Whether a claim is on its way, what it gave, or why it was refused."""
-    return outcomes.tell(CLAIM.ledger, claim_id)
+    return outcomes.tell(REDEMPTION.ledger, claim_id)
 
 
 @blueprint.get("/participants/<participant:participant_id>/rewards")
 @describe(
     "List the rewards that a participant has claimed",
-    answers={200: ParticipantClaims},
+    answers={200: ParticipantRedemptions},
     parameters=PAGE,
 )
 def participant_rewards(participant_id: str) -> Response:
@@ -147,10 +149,10 @@ def participant_rewards(participant_id: str) -> Response:
         window = (size, (page - 1) * size)
         found, total = redemptions.of_participant(connection, (tenant().id, participant_id), window)
     items = [_entry(one) for one in found]
-    return answer(ParticipantClaims(items=items, total=total, page=page, page_size=size))
+    return answer(ParticipantRedemptions(items=items, total=total, page=page, page_size=size))
 
 
-def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> ClaimV1:
+def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> RedemptionV1:
     """The message of a claim of an active reward, inside its window."""
     reward = caller.rewards.get(wanted.reward_id)
     if reward is None or not reward.is_active:
@@ -158,7 +160,7 @@ def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> ClaimV1:
     if not reward.is_open_at(clock.from_us(stamp.received_us)):
         detail = f"Reward '{reward.code}' cannot be claimed now: see starts_at and ends_at"
         raise Problem(409, "reward_not_open", detail)
-    return ClaimV1(
+    return RedemptionV1(
         caller.tenant.id,
         stamp.id,
         wanted.participant_id,
@@ -168,11 +170,13 @@ def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> ClaimV1:
     )
 
 
-CLAIM = Kind(Ledger("claim", "claims", redemptions.find, salt=b"claim"), ClaimBody, _message)
+REDEMPTION = Kind(
+    Ledger("claim", "claims", redemptions.find, salt=b"claim"), RedemptionBody, _message
+)
 
 
-def _entry(found: Found) -> ClaimEntry:
-    one = found.claim
+def _entry(found: Found) -> RedemptionEntry:
+    one = found.redemption
     return {
         "claim_id": one.id,
         "reward_id": one.reward_id,

@@ -26,7 +26,7 @@ from api.writes.submit import Kind, NoSuchDefinition, Stamp
 from models import clock
 from models.identity import participants
 from models.ledgers import tier_changes
-from models.ledgers.points import Standing
+from models.ledgers.points import PointsBalance
 from models.ledgers.tier_changes import Change, Tier
 from models.people import profile
 from workers.intake.client import AssignmentV1
@@ -176,7 +176,7 @@ def participant_tier(participant_id: str) -> Response:
     return answer(shown)
 
 
-def _next(above: Tier | None, points: Standing) -> NextTierProgress | None:
+def _next(above: Tier | None, points: PointsBalance) -> NextTierProgress | None:
     shown = as_next_tier(above, points)
     if above is None or shown is None:
         return None

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from api.resources.activity import points, tier_assignments
 from api.resources.activity.awards import AWARD
-from api.resources.activity.redemptions import CLAIM
+from api.resources.activity.redemptions import REDEMPTION
 from api.resources.activity.ticks import TICK
 from api.writes.status import DAY_US, Ledger
 from models import clock, ids
@@ -23,7 +23,7 @@ from webhooks.facts import public_id
 from workers.intake.client import Intake, Queued
 
 LEDGERS = tuple(
-    kind.ledger for kind in (TICK, AWARD, points.AWARD, tier_assignments.ASSIGNMENT, CLAIM)
+    kind.ledger for kind in (TICK, AWARD, points.AWARD, tier_assignments.ASSIGNMENT, REDEMPTION)
 )
 PREFIX_CHARS = 18  # of an id: its millisecond and 12 bits of chance, those of one batch share them
 

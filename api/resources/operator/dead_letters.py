@@ -32,9 +32,9 @@ from models.ledgers.dead_letters import STATUSES, DeadLetter, Status, Wanted
 from workers.intake.client import (
     AssignmentV1,
     AwardV1,
-    ClaimV1,
     Message,
     PointsV1,
+    RedemptionV1,
     TickV1,
     Unreadable,
 )
@@ -310,7 +310,7 @@ def _told(message: Message) -> DeadWrite:
         case AssignmentV1():
             told["tier_code"] = _code(caller.tiers, message.tier_id)
             told["reason"] = message.reason
-        case ClaimV1():
+        case RedemptionV1():
             told["reward_code"] = _code(caller.rewards, message.reward_id)
     return told
 

@@ -96,11 +96,11 @@ def _item(streak: Streak, one: AtRisk) -> StreakAtRisk:
     return {
         "participant_id": one.participant_id,
         "streak_code": streak.code,
-        "current_count": one.state.standing.count,
-        "longest_count": one.state.standing.longest,
+        "current_count": one.state.totals.count,
+        "longest_count": one.state.totals.longest,
         "last_recorded_at": clock.to_text(one.state.last_recorded_us),
         "expires_at": clock.isoformat(expires),
-        "grace_remaining": one.state.standing.grace_remaining,
+        "grace_remaining": one.state.totals.grace_remaining,
         "timezone": one.participant_zone or one.state.last_zone,
     }
 

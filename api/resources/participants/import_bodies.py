@@ -11,7 +11,7 @@ from api.input.validation import Body, Code, FreeForm, Name, ParticipantId, Past
 from api.resources.participants.participants import AvatarUrl, DisplayName
 from api.resources.participants.scrip import Tags
 from api.writes.batch import BATCH_MAX
-from models.people.imports import Balance, Challenge, Claim
+from models.people.imports import Balance, Challenge, Redemption
 from models.people.profile import Status
 from models.people.profile_imports import Enrolment, ImportedProfile
 
@@ -82,7 +82,7 @@ class BalanceImport(Body):
         )  # fmt: skip
 
 
-class ClaimImport(Body):
+class RedemptionImport(Body):
     """A reward that a participant claimed elsewhere."""
 
     participant_id: ParticipantId
@@ -96,9 +96,9 @@ class ClaimImport(Body):
         Field(description="Its id elsewhere: two claims of one instant are told apart by it."),
     ] = None
 
-    def row(self) -> Claim:
+    def row(self) -> Redemption:
         """As it is written."""
-        return Claim(
+        return Redemption(
             self.participant_id, self.reward_code, self.claimed_at, self.points_deducted,
             self.balance_after, self.metadata, self.claim_id,
         )  # fmt: skip
@@ -129,10 +129,10 @@ class BalanceImports(Body):
     balances: Annotated[list[BalanceImport], Field(min_length=1, max_length=BATCH_MAX)]
 
 
-class ClaimImports(Body):
+class RedemptionImports(Body):
     """Claims as they are posted together; each is validated by itself."""
 
-    claims: Annotated[list[ClaimImport], Field(min_length=1, max_length=BATCH_MAX)]
+    claims: Annotated[list[RedemptionImport], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class ChallengeImports(Body):

@@ -26,10 +26,10 @@ from api.resources.participants.import_bodies import (
     BalanceImports,
     ChallengeImport,
     ChallengeImports,
-    ClaimImport,
-    ClaimImports,
     ParticipantImport,
     ParticipantImports,
+    RedemptionImport,
+    RedemptionImports,
 )
 from api.writes import batch
 from api.writes.batch import ItemError
@@ -75,7 +75,7 @@ PARTICIPANTS = Import(
     "participants", "participants.imported", ParticipantImport, profile_imports.write
 )
 BALANCES = Import("balances", "balances.imported", BalanceImport, imports.open_balances)
-CLAIMS = Import("claims", "claims.imported", ClaimImport, imports.add_claims)
+REDEMPTIONS = Import("claims", "claims.imported", RedemptionImport, imports.add_redemptions)
 CHALLENGES = Import("challenges", "challenges.imported", ChallengeImport, imports.raise_progress)
 _STATUS_OF = {  # of what refuses a row
     code: CODES[code][0]
@@ -129,7 +129,7 @@ def import_balances() -> Response:
 @describe(
     "Import up to 1,000 claims",
     answers={200: Imported},
-    body=ClaimImports,
+    body=RedemptionImports,
     example={
         "claims": [
             {
@@ -143,11 +143,11 @@ def import_balances() -> Response:
     content_types=_TYPES,
 )
 @require_admin
-def import_claims() -> Response:
+def import_redemptions() -> Response:
     """Add claims to the history. They count for each participant's limit; no points are taken (an
     opening balance has them as spent) and no stock is. A claim is known again by `claim_id`, or by
     participant, reward and instant."""
-    return _answer(*_post(CLAIMS))
+    return _answer(*_post(REDEMPTIONS))
 
 
 @blueprint.post("/admin/import/challenges")

@@ -138,7 +138,7 @@ class ExportedTierChange(TypedDict):
     metadata: dict[str, Any] | None
 
 
-class ExportedClaim(TypedDict):
+class ExportedRedemption(TypedDict):
     """A reward that was claimed."""
 
     claimed_at: Moment
@@ -222,7 +222,7 @@ class PersonalData(TypedDict):
     awards: list[ExportedAward]
     points_transactions: list[ExportedTransaction]
     tier_changes: list[ExportedTierChange]
-    claims: list[ExportedClaim]
+    claims: list[ExportedRedemption]
     challenges: list[ExportedChallenge]
     leaderboards: list[ExportedScore]
     facts: list[dict[str, Any]]

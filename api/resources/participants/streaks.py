@@ -70,7 +70,7 @@ def _entry(
 ) -> ParticipantStreak:
     """The documented seven fields, then the live ones (contract §3.4)."""
     zone = streak.zone(state.last_zone, participant_zone)
-    now = live(state.standing, streak.rules, period_at(streak.period, now_us, zone))
+    now = live(state.totals, streak.rules, period_at(streak.period, now_us, zone))
     expires = None
     if now.breaks_at is not None:
         expires = clock.isoformat(starts_at(streak.period, now.breaks_at, zone))
@@ -78,13 +78,13 @@ def _entry(
         "code": streak.code,
         "name": streak.name,
         "current_count": now.count,
-        "longest_count": state.standing.longest,
+        "longest_count": state.totals.longest,
         "last_recorded_at": clock.to_text(state.last_recorded_us),
         "is_at_risk": now.status == "at_risk",
         "period": streak.period,
         "status": now.status,
         "expires_at": expires,
-        "grace_remaining": state.standing.grace_remaining,
+        "grace_remaining": state.totals.grace_remaining,
     }
 
 

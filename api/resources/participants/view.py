@@ -11,7 +11,7 @@ from api.http.describe import Moment
 from api.resources.definitions.badges import BadgeSummary
 from api.resources.participants.tier_progress import Placement, placement
 from models import clock
-from models.ledgers.points import Standing
+from models.ledgers.points import PointsBalance
 from models.ledgers.tier_changes import Tier
 from models.people import profile
 from models.people.profile_sections import Badge, Sections, Summary
@@ -140,7 +140,7 @@ def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> P
     return cast(ParticipantState, kept)
 
 
-def as_points(points: Standing) -> PointsState:
+def as_points(points: PointsBalance) -> PointsState:
     """Points, as they stand."""
     return {
         "balance": points.balance,
@@ -149,7 +149,7 @@ def as_points(points: Standing) -> PointsState:
     }
 
 
-def as_tier(found: Placement | None, points: Standing) -> TierState | None:
+def as_tier(found: Placement | None, points: PointsBalance) -> TierState | None:
     """The tier that somebody is in, with the one above."""
     if found is None:
         return None
@@ -164,7 +164,7 @@ def as_tier(found: Placement | None, points: Standing) -> TierState | None:
     }
 
 
-def as_next_tier(above: Tier | None, points: Standing) -> NextTierState | None:
+def as_next_tier(above: Tier | None, points: PointsBalance) -> NextTierState | None:
     """The tier above. What remains counts from the balance, as the documented example does (10,000
     required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
     if above is None or above.min_points is None:

@@ -23,7 +23,7 @@ from models.delivery import delivery_log, destinations, requeue
 from models.delivery.deliveries import Status
 from models.delivery.delivery_log import (
     Delivery,
-    Lane,
+    DestinationRef,
     Logged,
     OutcomeKind,
     Place,
@@ -137,8 +137,8 @@ def list_deliveries(webhook_id: str) -> Response:
         participant_id=cursors.query_participant(),
     )
     with transaction() as connection:
-        lane = _lane(destination(connection, webhook_id))
-        found, place = delivery_log.deliveries(connection, lane, wanted)
+        destination_ref = _destination(destination(connection, webhook_id))
+        found, place = delivery_log.deliveries(connection, destination_ref, wanted)
     cursor = None if place is None else cursors.encode(place.id.bytes + place.webhook_id.bytes)
     return answer({"items": [_entry(one) for one in found], "next_cursor": cursor})
 
@@ -170,8 +170,8 @@ def list_attempts(webhook_id: str) -> Response:
         outcome=cast(OutcomeKind | None, cursors.query_choice("outcome", "ok", "failed")),
     )
     with transaction() as connection:
-        lane = _lane(destination(connection, webhook_id))
-        found, place = delivery_log.attempts(connection, lane, wanted)
+        destination_ref = _destination(destination(connection, webhook_id))
+        found, place = delivery_log.attempts(connection, destination_ref, wanted)
     cursor = None if place is None else cursors.encode(place.id.bytes)
     return answer({"items": [_attempt(one) for one in found], "next_cursor": cursor})
 
@@ -205,10 +205,10 @@ def _after_one() -> Place:
 def get_delivery(webhook_id: str, fact_id: str) -> Response:
     """One delivery with its body and its attempts."""
     with transaction() as connection:
-        lane = _lane(destination(connection, webhook_id))
+        destination_ref = _destination(destination(connection, webhook_id))
         try:
             found, body, log = delivery_log.delivery(
-                connection, lane, cursors.fact_id_in_path(fact_id)
+                connection, destination_ref, cursors.fact_id_in_path(fact_id)
             )
         except NotFound:
             raise not_found("delivery", fact_id) from None
@@ -245,7 +245,7 @@ def _resent(webhook_id: str, fact_id: str) -> Delivery:
         its_id, target = cursors.fact_id_in_path(fact_id), _target(webhook)
         try:
             requeue.resend(connection, target, its_id, clock.now())
-            found, _, _ = delivery_log.delivery(connection, _lane(webhook), its_id)
+            found, _, _ = delivery_log.delivery(connection, _destination(webhook), its_id)
             audit_log.record(connection, "delivery.resent", fact_id, webhook_id=str(webhook.id))
         except NotFound:
             raise not_found("delivery", fact_id) from None
@@ -275,8 +275,8 @@ def enabled_destination(connection: Connection, webhook_id: str) -> Webhook:
     return found
 
 
-def _lane(webhook: Webhook) -> Lane:
-    return Lane(webhook.tenant_id, webhook.id)
+def _destination(webhook: Webhook) -> DestinationRef:
+    return DestinationRef(webhook.tenant_id, webhook.id)
 
 
 def _target(webhook: Webhook) -> Target:

@@ -27,7 +27,7 @@ from workers.maintenance import dispatch
 DELIVERED_SECONDS_MAX = 120.0
 BATCH_TICKS = 1_000
 WARM_FACTS = 500  # connections are open, code is loaded
-IN_FLIGHT = Limits().lane_in_flight_max  # of one destination
+IN_FLIGHT = Limits().queue_in_flight_max  # of one destination
 PEER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 

@@ -16,7 +16,7 @@ from tests.bench.measures.measure_apply import BATCH_TICKS, NOWHERE, posted, sec
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers.intake.client import Append, Caps, ClaimV1, Message
+from workers.intake.client import Append, Caps, Message, RedemptionV1
 
 POINTS_BATCH = "/api/v1/gamify/points/award-batch"
 TIERS = (("silver", 1, 150), ("gold", 2, 450), ("platinum", 3, 1_000_000))
@@ -100,7 +100,7 @@ def _claimed(stack: Stack, crowd: Crowd, reward_id: str) -> float:
     """From a full intake: the route takes one claim at a time."""
     issued = ids.issue(clock.now_us(), crowd.tenant.tick_secret, len(crowd.names))
     claims = [
-        ClaimV1(crowd.tenant.id, str(number), name, reward_id)
+        RedemptionV1(crowd.tenant.id, str(number), name, reward_id)
         for number, name in zip(issued, crowd.names, strict=True)
     ]
     _append(stack, crowd, claims)

@@ -27,7 +27,7 @@ from tests.integration.earning import (
 )
 from tests.integration.workers.test_equivalence import drain_side_by_side
 from tests.pipeline import Pipeline
-from workers.intake.messages import AssignmentV1, ClaimV1, Message, PointsV1
+from workers.intake.messages import AssignmentV1, Message, PointsV1, RedemptionV1
 
 MakeAccount = Callable[..., Account]
 TIERS = (("silver", 1, 100), ("gold", 2, 500), ("platinum", 3, 2_000))
@@ -133,7 +133,7 @@ def _assert_settled_once(world: World, messages: list[Message]) -> None:
         if isinstance(one, PointsV1):
             assert (one.id in moves) != (one.id in refused), one
             assert one.amount < 0 or one.id in moves
-        elif isinstance(one, ClaimV1):
+        elif isinstance(one, RedemptionV1):
             assert (one.id in claims) != (one.id in refused), one
             assert (one.id in moves) == (one.id in claims)
     assert set(refused.values()) <= {1}

@@ -51,7 +51,7 @@ def test_it_sends_a_post_of_json_and_nothing_that_invites_compression(
 def test_it_keeps_connections_alive(world: World, receiver: Receiver) -> None:
     world.subscribe(receiver.url)
     world.publish(500)
-    world.deliver(limits=Limits(lane_in_flight_max=10))
+    world.deliver(limits=Limits(queue_in_flight_max=10))
     assert receiver.count == 500
     assert receiver.connections <= 10
 
@@ -227,7 +227,7 @@ def test_it_moves_settled_deliveries_out_of_the_pending_table(
 def test_it_goes_through_lanes_beyond_the_first_portion(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_queues, "LANES_MAX", 2)
+    monkeypatch.setattr(destination_queues, "QUEUES_MAX", 2)
     for _ in range(7):
         world.subscribe(receiver.url)
     world.publish(3)

@@ -139,11 +139,11 @@ def test_it_leaves_a_delivery_to_whoever_claimed_it_after_the_lease_ended(
     slots, now = [Slots((world.tenant.id, webhook_id), 1)], clock.now()
     later = now + dt.timedelta(seconds=60)
     with transaction(world.engine) as session:
-        first = table.claim(session, slots, Lease(uuid.uuid4(), now, later))
+        first = table.lease_due(session, slots, Lease(uuid.uuid4(), now, later))
     with transaction(world.engine) as session:
-        assert table.claim(session, slots, Lease(uuid.uuid4(), now, later)) == []
+        assert table.lease_due(session, slots, Lease(uuid.uuid4(), now, later)) == []
     with transaction(world.engine) as session:
-        second = table.claim(session, slots, Lease(uuid.uuid4(), later, later))
+        second = table.lease_due(session, slots, Lease(uuid.uuid4(), later, later))
     assert len(first) == len(second) == 1
     made = Attempt(uuid.uuid4(), 1, 200, None, 3, "127.0.0.1", "ok")
     for claimed, settled in ((first[0], 0), (second[0], 1), (second[0], 0)):
@@ -160,7 +160,7 @@ def test_it_stops_claiming_when_told_and_finishes_what_is_in_flight(
     world.subscribe(receiver.url)
     world.publish(50)
     receiver.reply = always(Answer(delay_seconds=0.1))
-    limits = Limits(lane_in_flight_max=5)
+    limits = Limits(queue_in_flight_max=5)
     terms = replace(world.terms, limits=limits)
     done = dispatcher.deliver(world.engine, terms, lambda: receiver.count > 0)
     assert done == receiver.count == 5
@@ -195,7 +195,7 @@ def test_it_does_not_let_a_hanging_receiver_hold_up_another(world: World) -> Non
         runner.start()
         quick.wait_for(600)
         assert _delivered_to(world, slow) == 0
-        assert hanging.count <= Limits().lane_in_flight_max
+        assert hanging.count <= Limits().queue_in_flight_max
         world.change(slow, is_enabled=False)  # the rest of it need not be waited for
         runner.join()
         assert _delivered_to(world, fast) == 600
@@ -231,7 +231,7 @@ def test_it_keeps_each_destination_within_its_cap(world: World, receiver: Receiv
     world.subscribe(receiver.url)
     world.publish(60)
     receiver.reply = always(Answer(delay_seconds=0.01))
-    world.deliver(limits=Limits(lane_in_flight_max=7))
+    world.deliver(limits=Limits(queue_in_flight_max=7))
     assert receiver.count == 60
     assert 1 <= receiver.in_flight_max <= 7
 

@@ -63,7 +63,7 @@ def test_it_parks_a_destination_in_the_midst_of_a_run(world: World, receiver: Re
     world.subscribe(receiver.url, EVENTS)
     receiver.reply = always(Answer(500, delay_seconds=0.2))
     world.publish(200)
-    world.deliver(limits=Limits(lane_in_flight_max=5))
+    world.deliver(limits=Limits(queue_in_flight_max=5))
     assert 5 <= receiver.count < 50, "one run: what was on its way, and no more"
 
 
@@ -187,7 +187,7 @@ def test_it_disables_a_destination_that_says_so(
     webhook_id, _ = world.subscribe(receiver.url, EVENTS)
     world.publish(3)
     receiver.reply = always(answer)
-    world.deliver(limits=Limits(lane_in_flight_max=1))
+    world.deliver(limits=Limits(queue_in_flight_max=1))
     assert receiver.count == 1
     assert Counter(world.statuses()) == Counter([status, "pending", "pending"])
     destination = world.destination(webhook_id)

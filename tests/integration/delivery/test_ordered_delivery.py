@@ -16,7 +16,7 @@ import pytest
 from models import clock
 from models.db import transaction
 from models.delivery import destination_queues, ordered
-from models.delivery.deliveries import Claimed, Lease, Slots
+from models.delivery.deliveries import Lease, LeasedDelivery, Slots
 from tests.integration.world import World, always
 from tests.receiver import OK, Answer, Receiver, Request
 from webhooks import dispatcher
@@ -141,7 +141,7 @@ def test_it_serves_every_participant_however_many_are_held_back(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (ordered, destination_queues):
-        monkeypatch.setattr(module, "HEADS_MAX", 3)
+        monkeypatch.setattr(module, "FIRST_PENDING_MAX", 3)
     world.subscribe(receiver.url, is_ordered=True)
     for participant in range(1, 15):
         world.publish(2, participant=participant)
@@ -158,9 +158,9 @@ def test_it_leases_a_participants_head_to_one_deliverer(world: World, receiver: 
     key, now = (world.tenant.id, webhook_id), clock.now()
     lease = Lease(uuid.uuid4(), now, now + timedelta(seconds=30))
 
-    def claim() -> list[Claimed]:
+    def claim() -> list[LeasedDelivery]:
         with transaction(world.engine) as session:
-            return ordered.claim(session, [Slots(key, 10)], {}, lease)[0]
+            return ordered.lease_due(session, [Slots(key, 10)], {}, lease)[0]
 
     assert sorted(one.participant_id or 0 for one in claim()) == [1, 2]
     assert claim() == []
@@ -178,7 +178,7 @@ def test_it_takes_turns_among_participants(world: World, receiver: Receiver) -> 
     for _ in range(3):
         lease = Lease(uuid.uuid4(), now, now)  # ends at once: what is claimed stays due
         with transaction(world.engine) as session:
-            claimed, after = ordered.claim(session, [Slots(key, 2)], after, lease)
+            claimed, after = ordered.lease_due(session, [Slots(key, 2)], after, lease)
         turns.append(sorted(one.participant_id or 0 for one in claimed))
     assert turns == [[1, 2], [3, 4], [1, 5]]
 

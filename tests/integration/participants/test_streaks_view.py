@@ -215,8 +215,8 @@ def test_it_walks_a_set_as_the_rules_do(
         "SELECT * FROM streak_standing(CAST(:recorded AS int4multirange), :grace, :reset)",
         recorded=format_ranges(ranges), grace=grace, reset=reset,
     )  # fmt: skip
-    standing = walk(ranges, Rules(grace, reset))
-    assert tuple(row.values()) == (standing.count, standing.longest, standing.grace_remaining)
+    totals = walk(ranges, Rules(grace, reset))
+    assert tuple(row.values()) == (totals.count, totals.longest, totals.grace_remaining)
 
 
 def test_it_numbers_periods_as_the_rules_do(engine: Engine) -> None:

@@ -48,7 +48,7 @@ def accept(intake: Intake, streak: Streak, number: int, who: str = "user") -> li
     return ticks
 
 
-def standing(client: redis.Redis, streak: Streak) -> tuple[int, int, dict[bytes, bytes]]:
+def totals(client: redis.Redis, streak: Streak) -> tuple[int, int, dict[bytes, bytes]]:
     """Entries of the tenant's two streams, and who is counted as waiting."""
     number = redis_keys.stream_of(streak.tenant_id)
     waiting: Any = client.hgetall(redis_keys.waiting(number))
@@ -72,7 +72,7 @@ def test_what_is_over_a_tenants_share_is_backlog_within_one_batch_too(
     accept(intake, streak, 5)
     accept(intake, streak, 5)
     waiting = {counted(streak): b"%d" % (FRESH_MAX + 7)}
-    assert standing(redis_client, streak) == (FRESH_MAX, 7, waiting)
+    assert totals(redis_client, streak) == (FRESH_MAX, 7, waiting)
 
 
 def test_another_tenants_writes_are_fresh_beside_it(
@@ -80,7 +80,7 @@ def test_another_tenants_writes_are_fresh_beside_it(
 ) -> None:
     accept(intake, streak, 50)
     accept(intake, neighbour, 2)
-    fresh, backlog, waiting = standing(redis_client, streak)
+    fresh, backlog, waiting = totals(redis_client, streak)
     assert (fresh, backlog) == (FRESH_MAX + 2, 40)
     assert waiting[counted(neighbour)] == b"2"
 
@@ -131,7 +131,7 @@ def test_a_fresh_tick_is_applied_while_anothers_backlog_still_waits(
     assert left[0] >= 600 - 2 * 50 - FRESH_MAX
     pipeline.drain()
     assert count(engine, "ticks", streak.tenant_id) == 600
-    assert standing(pipeline.client, streak) == (0, 0, {})
+    assert totals(pipeline.client, streak) == (0, 0, {})
 
 
 def test_who_waits_no_more_is_fresh_again(
@@ -140,7 +140,7 @@ def test_who_waits_no_more_is_fresh_again(
     accept(intake, streak, 30)
     pipeline.drain()
     accept(intake, streak, 3)
-    assert standing(pipeline.client, streak) == (3, 0, {counted(streak): b"3"})
+    assert totals(pipeline.client, streak) == (3, 0, {counted(streak): b"3"})
 
 
 def test_an_entry_that_two_drains_finish_is_counted_off_once(
@@ -154,7 +154,7 @@ def test_an_entry_that_two_drains_finish_is_counted_off_once(
     assert sorted(one.id for one in read) == sorted(one.id for one in taken)
     first.finish(read, {})
     second.finish(taken, {})
-    assert standing(redis_client, streak) == (6, 1, {counted(streak): b"7"})
+    assert totals(redis_client, streak) == (6, 1, {counted(streak): b"7"})
 
 
 def test_the_counters_heal_when_nothing_waits(
@@ -163,9 +163,9 @@ def test_the_counters_heal_when_nothing_waits(
     number = redis_keys.stream_of(streak.tenant_id)
     pipeline.client.hset(redis_keys.waiting(number), str(streak.tenant_id), "1000")
     accept(intake, streak, 2)
-    assert standing(pipeline.client, streak)[:2] == (0, 2)
+    assert totals(pipeline.client, streak)[:2] == (0, 2)
     pipeline.drain()
-    assert standing(pipeline.client, streak) == (0, 0, {})
+    assert totals(pipeline.client, streak) == (0, 0, {})
 
 
 def test_the_backlog_of_a_dead_drain_is_taken_over(
@@ -204,4 +204,4 @@ def test_a_message_that_is_submitted_again_is_applied_once(
     intake.resubmit(streak.tenant_id, encode(accepted))
     pipeline.drain()
     assert rows(engine, streak.tenant_id).tick_ids == [accepted.id]
-    assert standing(pipeline.client, streak) == (0, 0, {})
+    assert totals(pipeline.client, streak) == (0, 0, {})

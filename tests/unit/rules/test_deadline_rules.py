@@ -12,7 +12,7 @@ from models import clock
 from models.rules import periods
 from models.rules.deadlines import Calendar, Deadlines, Look, Told, deadlines, look
 from models.rules.periods import Kind, period_at
-from models.rules.streaks import Rules, Standing, live
+from models.rules.streaks import Rules, StreakTotals, live
 
 HOUR_US = 3_600_000_000
 ANY_KIND: st.SearchStrategy[Kind] = st.sampled_from(periods.KINDS)
@@ -25,10 +25,10 @@ def us(text: str) -> int:
     return clock.to_us(datetime.fromisoformat(text))
 
 
-def after(kind: Kind, day: str, calendar_zone: str | None, grace: int = 0) -> Standing:
+def after(kind: Kind, day: str, calendar_zone: str | None, grace: int = 0) -> StreakTotals:
     """The standing after one tick at noon of a day, with so many credits left."""
     period = period_at(kind, us(f"{day}T12:00:00Z"), calendar_zone)
-    return Standing(period, 1, 1, grace)
+    return StreakTotals(period, 1, 1, grace)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_it_says_what_a_reading_at_that_instant_says(
     kind: Kind, zone: str | None, day_us: int, hour: int, later: int
 ) -> None:
     ticked_us, grace = day_us + hour * HOUR_US, hour % 4
-    standing = Standing(period_at(kind, ticked_us, zone), 1, 1, grace)
-    found, now_us = deadlines(standing, Calendar(kind, zone)), ticked_us + later * HOUR_US
-    reads = live(standing, Rules(grace, True), period_at(kind, now_us, zone))
+    totals = StreakTotals(period_at(kind, ticked_us, zone), 1, 1, grace)
+    found, now_us = deadlines(totals, Calendar(kind, zone)), ticked_us + later * HOUR_US
+    reads = live(totals, Rules(grace, True), period_at(kind, now_us, zone))
     assert (reads.status == "broken") == (now_us >= found.breaks_us)
     assert (reads.status == "at_risk") == (found.at_risk_us <= now_us < found.breaks_us)
 
@@ -100,9 +100,9 @@ def test_it_does_not_tell_of_a_risk_that_nobody_can_avert() -> None:
 
 
 def test_a_lead_longer_than_the_period_is_that_of_the_period() -> None:
-    standing = after("weekly", "2027-03-24", None)
-    plain = deadlines(standing, Calendar("weekly", None))
+    totals = after("weekly", "2027-03-24", None)
+    plain = deadlines(totals, Calendar("weekly", None))
     for days in (7, 8, 366):
-        assert deadlines(standing, Calendar("weekly", None, days * 24)) == plain
-    shorter = deadlines(standing, Calendar("weekly", None, 7 * 24 - 1))
+        assert deadlines(totals, Calendar("weekly", None, days * 24)) == plain
+    shorter = deadlines(totals, Calendar("weekly", None, 7 * 24 - 1))
     assert shorter.at_risk_us - plain.at_risk_us == timedelta(hours=1) // timedelta(microseconds=1)

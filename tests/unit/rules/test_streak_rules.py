@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.rules import periods, streaks
-from models.rules.streaks import Ranges, Rules, Standing
+from models.rules.streaks import Ranges, Rules, StreakTotals
 from tests import oracle
 
 VECTORS: list[dict[str, Any]] = json.loads(
@@ -53,10 +53,10 @@ class Answer:
 def play(ticks: list[int], rules: Rules) -> list[streaks.Recorded]:
     """Record periods one after another, as a worker does with the ticks of one participant."""
     ranges: Ranges = ()
-    standing, results = streaks.walk(ranges, rules), []
+    totals, results = streaks.walk(ranges, rules), []
     for period in ticks:
-        results.append(streaks.record(ranges, standing, rules, period))
-        ranges, standing = results[-1].ranges, results[-1].after
+        results.append(streaks.record(ranges, totals, rules, period))
+        ranges, totals = results[-1].ranges, results[-1].after
     return results
 
 
@@ -84,9 +84,9 @@ def gather(ticks: list[int]) -> Ranges:
     return ranges
 
 
-def standing_of(replayed: oracle.Replayed) -> Standing:
+def standing_of(replayed: oracle.Replayed) -> StreakTotals:
     """The oracle's word in the engine's terms."""
-    return Standing(replayed.last, replayed.count, replayed.longest, replayed.left)
+    return StreakTotals(replayed.last, replayed.count, replayed.longest, replayed.left)
 
 
 # -- worked examples ---------------------------------------------------------------------------
@@ -187,10 +187,10 @@ def test_where_batches_are_cut_does_not_change_anything(
     ranges: Ranges = ()
     answered: list[dict[str, Any]] = []
     for low, high in pairwise(bounds):
-        standing = streaks.walk(ranges, rules)
+        totals = streaks.walk(ranges, rules)
         for period in ticks[low:high]:
-            result = streaks.record(ranges, standing, rules, period)
-            ranges, standing = result.ranges, result.after
+            result = streaks.record(ranges, totals, rules, period)
+            ranges, totals = result.ranges, result.after
             answered.append(Answer(result).fields())
     assert answered == [Answer(result).fields() for result in play(ticks, rules)]
 
@@ -262,16 +262,16 @@ def test_it_reads_alive_while_a_tick_would_carry_it_on(
 ) -> None:
     grace, reset = rules.grace_periods, rules.reset_on_miss
     current = max(recorded) + ahead
-    standing = streaks.walk(as_ranges(recorded), rules)
-    read = streaks.live(standing, rules, current)
+    totals = streaks.walk(as_ranges(recorded), rules)
+    read = streaks.live(totals, rules, current)
     alive = oracle.is_alive(recorded, grace, reset, current)
     saved_by_the_next = oracle.is_alive(recorded, grace, reset, current + 1)
     if not alive:
-        kept = (0, "broken") if reset else (standing.count, "paused")
+        kept = (0, "broken") if reset else (totals.count, "paused")
         assert (read.count, read.status, read.breaks_at) == (*kept, None)
         return
     last_chance = current > max(recorded) and not saved_by_the_next
-    assert (read.count, read.status) == (standing.count, "at_risk" if last_chance else "active")
+    assert (read.count, read.status) == (totals.count, "at_risk" if last_chance else "active")
 
 
 @given(st.sets(ANY_PERIOD, min_size=1), ANY_RULES)
@@ -299,13 +299,13 @@ def test_it_breaks_at_the_first_period_in_which_a_tick_comes_too_late(
 def test_a_streak_with_one_credit_is_at_risk_on_the_second_day(
     current: int, status: str, count: int, breaks_at: int | None
 ) -> None:
-    read = streaks.live(Standing(10, 3, 5, 1), ONE_GRACE, current)
+    read = streaks.live(StreakTotals(10, 3, 5, 1), ONE_GRACE, current)
     assert (read.status, read.count, read.breaks_at) == (status, count, breaks_at)
 
 
 def test_without_grace_a_streak_is_at_risk_the_day_after() -> None:
-    standing = streaks.walk(((8, 11),), DAILY)
-    statuses = [streaks.live(standing, DAILY, current).status for current in (10, 11, 12)]
+    totals = streaks.walk(((8, 11),), DAILY)
+    statuses = [streaks.live(totals, DAILY, current).status for current in (10, 11, 12)]
     assert statuses == ["active", "at_risk", "broken"]
 
 
@@ -323,7 +323,7 @@ def test_a_tick_from_a_zone_that_is_ahead_reads_active() -> None:
 
 def test_nothing_recorded_reads_as_nothing() -> None:
     nothing = streaks.walk((), ONE_GRACE)
-    assert nothing == Standing(None, 0, 0, 1)
+    assert nothing == StreakTotals(None, 0, 0, 1)
     assert streaks.live(nothing, ONE_GRACE, 10) == streaks.Live("broken", 0, None)
 
 

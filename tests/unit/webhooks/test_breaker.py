@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.delivery.destination_health import Health
+from models.delivery.destination_health import BreakerState
 from webhooks import circuit_breaker, rate_limits
 from webhooks.circuit_breaker import WELL, Sign, judge
 
@@ -31,10 +31,10 @@ def _kinds(judgement: circuit_breaker.Judgement) -> list[str]:
 
 def test_it_parks_a_destination_after_five_failures_in_a_row_and_says_so_once() -> None:
     four = judge(WELL, [FAILURE] * 4, NOW, low)
-    assert four.health == Health(4, NOW)
+    assert four.health == BreakerState(4, NOW)
     assert four.news == []
     fifth = judge(four.health, [FAILURE] * 100, NOW, low)
-    assert fifth.health == Health(5, NOW, NOW + timedelta(seconds=30), is_told=True)
+    assert fifth.health == BreakerState(5, NOW, NOW + timedelta(seconds=30), is_told=True)
     assert _kinds(fifth) == [FAILING]
 
 

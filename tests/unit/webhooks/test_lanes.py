@@ -11,31 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import clock, ids
-from models.delivery.deliveries import Claimed, LaneKey, Outcome, Slots
-from models.delivery.destination_queues import Lane
+from models.delivery.deliveries import DestinationId, LeasedDelivery, Outcome, Slots
+from models.delivery.destination_queues import DestinationQueue
 from webhooks.attempt import OUR_FAULT_DAYS_MAX, decide
-from webhooks.destination_queues import Limits, kinds, lane_cap, shares
+from webhooks.destination_queues import Limits, kinds, queue_cap, shares
 from webhooks.http_client import Result
 
 NOW = datetime(2026, 5, 23, 8, 15, tzinfo=UTC)
 LIMITS = Limits()
 
 
-def _key(nth: int) -> LaneKey:
+def _key(nth: int) -> DestinationId:
     return (1, uuid.UUID(int=nth))
 
 
-def _lanes(count: int) -> list[Lane]:
-    return [Lane(_key(nth)) for nth in range(1, count + 1)]
+def _lanes(count: int) -> list[DestinationQueue]:
+    return [DestinationQueue(_key(nth)) for nth in range(1, count + 1)]
 
 
 @given(st.integers(0, 600), st.integers(1, 512), st.data())
-def test_it_never_passes_a_limit(lanes: int, room: int, data: st.DataObject) -> None:
+def test_it_never_passes_a_limit(queues: int, room: int, data: st.DataObject) -> None:
     busy = {_key(nth): data.draw(st.integers(0, 128)) for nth in range(1, 20)}
-    slots = shares(_lanes(lanes), busy, room, LIMITS)
-    assert sum(slot.count for slot in slots) <= min(room, LIMITS.claim_max)
+    slots = shares(_lanes(queues), busy, room, LIMITS)
+    assert sum(slot.count for slot in slots) <= min(room, LIMITS.lease_max)
     assert len({slot.key for slot in slots}) == len(slots)
-    cap = lane_cap(lanes, LIMITS)
+    cap = queue_cap(queues, LIMITS)
     assert all(1 <= slot.count <= cap - busy.get(slot.key, 0) for slot in slots)
 
 
@@ -51,37 +51,43 @@ def test_it_gives_a_lane_at_its_cap_nothing_and_the_others_their_share() -> None
 
 
 def test_it_leaves_room_for_one_lane_more_however_many_are_stuck() -> None:
-    for lanes in range(1, 400):
-        assert lane_cap(lanes, LIMITS) * lanes < LIMITS.in_flight_max
+    for queues in range(1, 400):
+        assert queue_cap(queues, LIMITS) * queues < LIMITS.in_flight_max
 
 
 def test_it_keeps_to_what_a_destination_asks_for() -> None:
-    lanes = [Lane(_key(1), in_flight_max=3), Lane(_key(2), is_parked=True), Lane(_key(3))]
-    counts = {slot.key: slot.count for slot in shares(lanes, {_key(1): 2}, 512, LIMITS)}
+    queues = [
+        DestinationQueue(_key(1), in_flight_max=3),
+        DestinationQueue(_key(2), is_parked=True),
+        DestinationQueue(_key(3)),
+    ]
+    counts = {slot.key: slot.count for slot in shares(queues, {_key(1): 2}, 512, LIMITS)}
     assert counts == {_key(1): 1, _key(2): 1, _key(3): 85}
-    assert shares(lanes[:2], {_key(1): 3, _key(2): 1}, 512, LIMITS) == []
+    assert shares(queues[:2], {_key(1): 3, _key(2): 1}, 512, LIMITS) == []
 
 
 def test_it_gives_what_goes_in_order_and_what_does_not_their_halves() -> None:
-    lanes = {
-        _key(1): Lane(_key(1)),
-        _key(2): Lane(_key(2), has_loose=False, has_heads=True),
-        _key(3): Lane(_key(3), has_heads=True),
+    queues = {
+        _key(1): DestinationQueue(_key(1)),
+        _key(2): DestinationQueue(_key(2), has_loose=False, has_ordered=True),
+        _key(3): DestinationQueue(_key(3), has_ordered=True),
     }
-    slots = [Slots(key, 10) for key in lanes]
-    loose, ordered = kinds(slots, lanes)
+    slots = [Slots(key, 10) for key in queues]
+    loose, ordered = kinds(slots, queues)
     assert {slot.key: slot.count for slot in loose} == {_key(1): 10, _key(3): 5}
     assert {slot.key: slot.count for slot in ordered} == {_key(2): 10, _key(3): 5}
-    singles = [kinds([Slots(_key(3), 1)], lanes) for _ in range(64)]
+    singles = [kinds([Slots(_key(3), 1)], queues) for _ in range(64)]
     assert {bool(loose) for loose, _ in singles} == {True, False}, "neither is starved"
 
 
 # -- whose fault -----------------------------------------------------------------------------
 
 
-def _claimed(age: timedelta) -> Claimed:
+def _claimed(age: timedelta) -> LeasedDelivery:
     fact_id = ids.uuid7(clock.to_us(NOW - age))
-    return Claimed(1, fact_id, uuid.uuid4(), uuid.uuid4(), 3, "(0,1)", "https://x/", "", "{}")
+    return LeasedDelivery(
+        1, fact_id, uuid.uuid4(), uuid.uuid4(), 3, "(0,1)", "https://x/", "", "{}"
+    )
 
 
 def test_it_counts_no_attempt_for_its_own_fault() -> None:
