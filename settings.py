@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, quote, urlsplit
+
+T = TypeVar("T")
 
 
 class SettingsError(ValueError):
@@ -148,6 +150,10 @@ class Settings:
             "attempts": self.attempts_days,
             "audit_log": self.audit_days,
         }
+
+    def of(self, part: type[T]) -> T:
+        """The settings that a dataclass names: a part of the program is given what it needs."""
+        return part(**{one.name: getattr(self, one.name) for one in fields(cast(Any, part))})
 
     def require_urls(self, *names: str) -> Settings:
         """Return self, or raise SettingsError saying which URL is missing and what to do.

@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.dashboard import pages as dashboard
-from api.http import access_log, load_shedding, paths, problems, request
+from api.http import access_log, error_handler, load_shedding, paths
 from api.http.auth import authenticate, principal
 from api.http.describe import Operation
 from api.http.failed_key_throttle import Throttle
@@ -22,15 +22,16 @@ from api.http.key_list import KeyList
 from api.http.prefer import Waiters
 from api.http.problems import Problem
 from api.http.request_context import (
-    _NAME,
     BASE_PATH,
+    EXTENSION,
     SCRIP_PATH,
+    ApiSettings,
     AppContext,
     app_context,
     this_request,
 )
 from api.http.responses import Answer, NoSessions
-from api.input import validation
+from api.input import query, validation
 from api.openapi import views
 from api.resources.activity import awards, points, redemptions, ticks, tier_assignments
 from api.resources.definitions import (
@@ -59,7 +60,8 @@ from models.db import engine as make_engine
 from models.db import tenant_isolation
 from settings import Settings
 from webhooks import egress
-from workers.intake.client import open_intake
+from webhooks.egress import EgressSettings
+from workers.intake.client import IntakeSettings, open_intake
 from workers.runtime import failpoints
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
@@ -81,7 +83,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = (settings or Settings.from_env()).require_urls()
     failpoints.arm(settings.failpoints)
     app = Application("unbroken", static_folder=None)
-    app.request_class = request.Asked
+    app.request_class = query.Asked
     app.response_class = Answer
     app.session_interface = NoSessions()
     app.url_map.merge_slashes = False  # an id may hold //
@@ -89,8 +91,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for name in ("default", "string", "participant"):
         app.url_map.converters[name] = paths.Segment
     app.url_map.converters["path"] = paths.Rest
-    app.extensions[_NAME] = open_context(settings)
-    problems.register(app)
+    app.extensions[EXTENSION] = open_context(settings)
+    error_handler.register(app)
     app.before_request(_before)
     app.after_request(_after)
     for open_to_all in (health, views):
@@ -121,9 +123,9 @@ def open_context(settings: Settings) -> AppContext:
     url, timeout_ms = settings.database_url, settings.database_timeout_ms
     soon_ms = min(timeout_ms, DIRECTORY_TIMEOUT_MS_MAX)
     engine = make_engine(url, timeout_ms=soon_ms, pool=DIRECTORY_CONNECTIONS)
-    intake = open_intake(settings)
+    intake = open_intake(settings.of(IntakeSettings))
     return AppContext(
-        settings=settings,
+        settings=settings.of(ApiSettings),
         engine=engine,
         rows=tenant_isolation.engine(url, timeout_ms=timeout_ms, pool=settings.api_connections),
         intake=intake,
@@ -132,7 +134,7 @@ def open_context(settings: Settings) -> AppContext:
         memory=load_shedding.Memory(probe_seconds=settings.redis_timeout_ms / 1_000),
         throttle=Throttle(settings.failed_keys_per_minute),
         key_list=KeyList(engine),
-        policy=egress.policy_of(settings),
+        policy=egress.policy_of(settings.of(EgressSettings)),
     )
 
 
@@ -171,7 +173,7 @@ def _check_names(here: Request) -> None:
     if getattr(view, "is_for_admins", False) and not principal().key.is_admin:
         return  # the view refuses whatever is asked
     operation = getattr(view, "operation", _NOT_DESCRIBED)
-    request.check(here, operation)
+    query.check(here, operation)
     if operation.body is None and here.method not in ("GET", "HEAD", "OPTIONS"):
         validation.check_no_body()
 

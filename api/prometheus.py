@@ -20,10 +20,10 @@ from prometheus_client.registry import Collector
 
 from models import clock
 from models.db import Engine, reading
+from models.ledgers.base import WRITE_KINDS
 from models.operator import metrics
 from models.operator.metrics import DatabaseMetrics
 from workers.intake.client import Counted, Intake, IntakeStatus, Unavailable
-from workers.intake.messages import NOUNS
 from workers.telemetry.metrics import METRICS, MetricDefinition
 from workers.telemetry.metrics_store import INF, SUM, Series
 
@@ -190,7 +190,7 @@ def of_postgres(seen: DatabaseMetrics | None, now: float) -> Iterator[Metric]:
         states.add_metric(["closed"], seen.destinations)
         states.add_metric(["open"], seen.parked)
         states.add_metric(["disabled"], seen.disabled)
-        for kind in NOUNS:
+        for kind in WRITE_KINDS:
             letters.add_metric([kind], seen.dead_letters.get(kind, 0))
     yield from (states, letters)
 

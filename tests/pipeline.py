@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import redis
 import sqlalchemy as sa
+from celery import Celery
 
 from models.db import Engine, transaction
 from models.delivery.deliveries import Outcome
@@ -16,6 +17,7 @@ from webhooks import dispatcher as delivery
 from webhooks import egress, secrets
 from workers.apply.drain import Drain
 from workers.intake.stream import Streams, depth
+from workers.runtime.context import Context, WorkerSettings
 
 
 @dataclass
@@ -63,6 +65,21 @@ class Pipeline:
         if note:
             terms = replace(terms, note=note)
         return delivery.deliver(self.engine, terms, stop=lambda: False)
+
+
+def worker_context(
+    settings: Settings, engine: Engine, client: redis.Redis, celery: Celery, name: str
+) -> Context:
+    """What the tasks of a worker process are given."""
+    return Context(
+        settings=settings.of(WorkerSettings),
+        engine=engine,
+        client=client,
+        celery=celery,
+        name=name,
+        should_stop=lambda: False,
+        policy=egress.policy_of(settings.of(egress.EgressSettings)),
+    )
 
 
 def forget_deliveries(engine: Engine) -> None:

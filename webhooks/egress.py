@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -24,9 +24,6 @@ from yarl import URL
 
 from webhooks.errors import Refused
 from webhooks.ip_ranges import Address, Network, is_public
-
-if TYPE_CHECKING:
-    from settings import Settings
 
 Lookup = Callable[[str, int], Sequence[str]]  # name, port -> addresses; OSError: no such name
 
@@ -79,7 +76,19 @@ def policy(
     )
 
 
-def policy_of(settings: Settings) -> Policy:
+@dataclass(frozen=True)
+class EgressSettings:
+    """The settings of a policy, by their names in settings.py."""
+
+    webhook_allow_cidrs: str
+    webhook_allow_http: bool
+    webhook_ports: str
+    webhook_allow_ports: str
+    webhook_ca_file: str
+    webhook_proxy: str
+
+
+def policy_of(settings: EgressSettings) -> Policy:
     """The operator's policy; ValueError as above. To be asked for once, when a process starts."""
     read = policy(
         settings.webhook_allow_cidrs,

@@ -17,10 +17,11 @@ from celery.signals import (
 from models.db import engine as make_engine
 from settings import Settings, SettingsError
 from webhooks import egress
+from webhooks.egress import EgressSettings
 from workers.intake.client import connect
 from workers.runtime import failpoints, logs
 from workers.runtime.celery_config import UPKEEP, make_celery
-from workers.runtime.context import Context
+from workers.runtime.context import Context, WorkerSettings
 from workers.tasks import register
 from workers.telemetry.heartbeats import Heartbeat, process_name
 from workers.telemetry.metrics_store import TIMEOUT_SECONDS, Flusher
@@ -30,7 +31,9 @@ STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is 
 
 settings = Settings.from_env().require_urls("redis_url")  # beat needs no more
 failpoints.arm(settings.failpoints)
-egress.policy_of(settings)  # what cannot be read ends the process now, not its first delivery
+policy = egress.policy_of(
+    settings.of(EgressSettings)
+)  # what cannot be read ends the process now, not its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
 aside = connect(settings.redis_url, TIMEOUT_SECONDS)  # for what no task waits for
@@ -41,7 +44,7 @@ heartbeat = Heartbeat(aside, process_name())
 def context() -> Context:
     """The connections of this process."""
     return Context(
-        settings=settings,
+        settings=settings.of(WorkerSettings),
         engine=make_engine(
             settings.database_url, timeout_ms=int(STATEMENT_SECONDS * 1_000), pool=2
         ),
@@ -49,6 +52,7 @@ def context() -> Context:
         celery=app,
         name=process_name(),
         should_stop=stopping.is_set,
+        policy=policy,
     )
 
 

@@ -100,9 +100,11 @@ def create_app() -> Api:
     is most of the loading.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    app = import_module("api.app").create_app()
-    settings = app.extensions["unbroken"].settings
-    import_module("api.http.access_log").begin(settings)
+    settings = Settings.from_env()
+    app = import_module("api.app").create_app(settings)
+    import_module("api.http.access_log").begin(
+        settings.redis_url, settings.log_format, settings.log_requests
+    )
     knows = import_module("api.http.auth").knows(app)
     served: Api = import_module("api.server.asgi").Api(app.wsgi_app, knows, settings.api_threads)
     return served

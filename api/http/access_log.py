@@ -24,19 +24,18 @@ from workers.telemetry.metrics_store import TIMEOUT_SECONDS, Flusher
 
 if TYPE_CHECKING:
     from api.http.problems import Problem
-    from settings import Settings
 
 NO_ROUTE, OTHER = "none", "OTHER"
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 STATUSES = {nth: f"{nth}xx" for nth in range(1, 6)}
 
 
-def begin(settings: Settings) -> None:
+def begin(redis_url: str, log_format: str, log_requests: str) -> None:
     """Do in a process that serves what no test wants: log to stderr, add up what is counted,
     say that it runs."""
-    logs.configure(settings.log_format)
-    logs.show_requests(settings.log_requests)
-    client = connect(settings.redis_url, TIMEOUT_SECONDS)
+    logs.configure(log_format)
+    logs.show_requests(log_requests)
+    client = connect(redis_url, TIMEOUT_SECONDS)
     flusher, heartbeat = Flusher(client), Heartbeat(client, process_name())
     flusher.start()
     heartbeat.start(["api"])

@@ -11,8 +11,7 @@ from flask import Flask, Request, g, request
 from api.http.failed_key_throttle import client_address
 from api.http.key_cache import Principal
 from api.http.problems import Problem, unavailable
-from api.http.request_context import _NAME as EXTENSION
-from api.http.request_context import AppContext, app_context
+from api.http.request_context import EXTENSION, AppContext, app_context
 from models.identity import tenants
 from models.identity.tenants import Tenant
 from workers.intake.client import Stale, Unavailable

@@ -14,15 +14,9 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from api.http.problems import Problem
-from api.http.request_context import app_context, this_request
-from api.input.validation import BODY_BYTES_MAX
-from workers.intake.client import Full, IntakeError, Unavailable
-
-if TYPE_CHECKING:
-    from api.http.key_cache import Principal
+from workers.intake.client import Full, Unavailable
 
 # Requests of a process that wait for a thread. At 1,500 a second the last of them is answered after
 # 0.7 s: later than a second, a caller may have gone, and its answer would be work in vain.
@@ -115,22 +109,3 @@ class Memory:
         is_new = self.now() >= until
         found = body_bytes if is_new else min(body_bytes, shortest)
         self._full[tenant_id] = (self.now() + FULL_SECONDS if is_new else until, found)
-
-
-def check_write(caller: Principal) -> None:
-    """Raise Full or Unavailable when this request's write is certain to be refused: before its body
-    is parsed, but not before it is read."""
-    memory = app_context().memory
-    if memory.is_empty:
-        return
-    try:
-        memory.check(caller.tenant.id, this_request().content_length or 0)
-    except IntakeError:
-        take_in()
-        raise
-
-
-def take_in() -> None:
-    """Read what the caller of this request still sends, so that it reads our refusal: a connection
-    that is closed with bytes unread is reset."""
-    this_request().stream.read(BODY_BYTES_MAX)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import BoundedSemaphore
 
-from api.http.request_context import this_request
 from workers.intake.client import WAIT_SECONDS_MAX
 
 
@@ -52,16 +51,12 @@ class Preference:
 _WAIT = re.compile(r"wait\s*=\s*(\"?)(\d{1,6})\1", re.ASCII)
 
 
-def preference(default_seconds: float) -> Preference:
+@lru_cache(maxsize=256)  # callers write one or two of them, again and again
+def preference(header: str, default_seconds: float) -> Preference:
     """Read `Prefer: respond-async` and `Prefer: wait=N`; what cannot be read is no preference.
 
     Both together: wait so long, then answer 202 (RFC 7240 §4.1).
     """
-    return _read(this_request().environ.get("HTTP_PREFER", ""), default_seconds)
-
-
-@lru_cache(maxsize=256)  # callers write one or two of them, again and again
-def _read(header: str, default_seconds: float) -> Preference:
     wishes = [wish.partition(";")[0].strip() for wish in header.lower().split(",")]
     is_async = "respond-async" in wishes
     for wish in wishes:

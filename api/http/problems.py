@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
-
-from api.http.nearest_path import is_known, nearest_path
-from api.http.responses import answer
-from models.db import CommitUnknown, is_away
-from workers.intake.client import Full, IdempotencyConflict, OutcomeUnknown, Unavailable
-from workers.telemetry import metrics_store
-from workers.telemetry.metrics import ERRORS
-
-log = logging.getLogger("unbroken.api")
 
 RETRY_SECONDS = 1  # when overloaded or unavailable: the sweep runs every second
 
@@ -165,12 +152,12 @@ def not_found(noun: str, name: str) -> Problem:
 def unavailable() -> Problem:
     """503: Redis or Postgres does not answer; nothing was kept, and nothing is later."""
     detail = "A server this needs is not answering. Nothing was kept; try again."
-    return _retry("unavailable", detail)
+    return try_again("unavailable", detail)
 
 
 def outcome_unknown(detail: str = "") -> Problem:
     """503: Redis or Postgres was sent all of it and did not answer; perhaps it was kept."""
-    return _retry(
+    return try_again(
         "outcome_unknown",
         detail
         or "A server stopped answering in the middle: this request may have been carried out. Sent"
@@ -179,16 +166,9 @@ def outcome_unknown(detail: str = "") -> Problem:
     )
 
 
-def _retry(code: str, detail: str) -> Problem:
+def try_again(code: str, detail: str) -> Problem:
+    """503 with the seconds after which to try again."""
     return Problem(503, code, detail, headers={"Retry-After": str(RETRY_SECONDS)})
-
-
-def render(problem: Problem) -> Response:
-    """The problem document of a problem."""
-    g.code = problem.code
-    metrics_store.add(ERRORS, 1, problem.code)
-    told = document(problem, g.get("request_id"))
-    return answer(told, problem.status, problem.headers, "application/problem+json")
 
 
 def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
@@ -204,61 +184,3 @@ def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
     if problem.errors:
         found["errors"] = [error.as_json() for error in problem.errors]
     return found
-
-
-_CODES = {413: "body_too_large"}
-_OURS = "Something failed on our side: report it with the request_id."
-
-
-def translate(error: Exception) -> Problem:
-    """The one table from what may be raised to what is answered."""
-    match error:
-        case Problem():
-            return error
-        case OutcomeUnknown() | CommitUnknown():
-            return outcome_unknown()
-        case Unavailable():
-            return unavailable()
-        case Full():
-            return _retry("overloaded", "The intake is full. Nothing was accepted; try again.")
-        case IdempotencyConflict():
-            detail = "This Idempotency-Key was first used with another body: use a new one."
-            return Problem(409, "idempotency_conflict", detail)
-        case HTTPException(code=int(status)):
-            return _of_http(error, status)
-        case _ if is_away(error):
-            return unavailable()
-        case _:
-            log.exception("unexpected error in request %s", g.get("request_id"), exc_info=error)
-            return Problem(500, "internal_error", _OURS)
-
-
-def _of_http(error: HTTPException, status: int) -> Problem:
-    """What Flask and the router refuse, and what failed in answering."""
-    if status == 404:
-        return _no_such_path()
-    if status == 405:
-        return _other_method(getattr(error, "valid_methods", None) or ())
-    if status >= 500:  # logged where it was raised
-        return Problem(status, "internal_error", _OURS)
-    return Problem(status, _CODES.get(status, "bad_request"), TITLES.get(status, "Error"))
-
-
-def _no_such_path() -> Problem:
-    meant = nearest_path()
-    detail = f"did you mean {meant}?" if meant else "GET /openapi.json lists those there are."
-    return Problem(404, "route_not_found", f"There is no such path: {detail}")
-
-
-def _other_method(methods: Iterable[str]) -> Problem:
-    """405; or 404 for what only looks like a code or an id, and was to be another path."""
-    if not is_known(request.path) and nearest_path():
-        return _no_such_path()
-    allowed = ", ".join(sorted(methods))
-    detail = f"{request.method} cannot be used here: use one of {allowed}."
-    return Problem(405, "method_not_allowed", detail, (), {"Allow": allowed} if allowed else {})
-
-
-def register(app: Flask) -> None:
-    """Answer every error of an application with a problem document."""
-    app.register_error_handler(Exception, lambda error: render(translate(error)))

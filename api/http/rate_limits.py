@@ -8,8 +8,9 @@ from flask import Response, g, request
 
 from api.http import load_shedding
 from api.http.auth import is_current, principal
+from api.http.error_handler import render, translate
 from api.http.key_cache import Principal
-from api.http.problems import Problem, render, translate
+from api.http.problems import Problem
 from api.http.request_context import app_context
 from workers.intake.client import Caps, Rate, Reason, Refusal, Stale, Unavailable, Writer
 

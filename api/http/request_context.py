@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from flask import Request, current_app, request
 
+from api.http.failed_key_throttle import Throttle
 from api.http.key_cache import Directory
+from api.http.key_list import KeyList
+from api.http.load_shedding import Memory
+from api.http.prefer import Waiters
 from models.db import Engine
 from webhooks.egress import Policy
 from workers.intake.client import Intake
 
-if TYPE_CHECKING:
-    from api.http.failed_key_throttle import Throttle
-    from api.http.key_list import KeyList
-    from api.http.load_shedding import Memory
-    from api.http.prefer import Waiters
-    from settings import Settings
-
-_NAME = "unbroken"
+EXTENSION = "unbroken"
 BASE_PATH = "/api/v1/gamify"  # contract §1
 SCRIP_PATH = "/v1"  # contract §1
 DASHBOARD_PATH = "/dashboard"  # pages for people
 
 
 @dataclass(frozen=True)
+class ApiSettings:
+    """The settings that requests ask for, by their names in settings.py."""
+
+    secret_keys: str
+    wait_seconds: float
+    wait_backlog_max: int
+    tick_ahead_hours_max: int
+    tick_age_days_max: int
+    ticks_days: int
+    dashboard: bool
+    dashboard_session_hours: int
+    proxies: int
+    data_folder: str
+
+
+@dataclass(frozen=True)
 class AppContext:
     """The connections of one API process."""
 
-    settings: Settings
+    settings: ApiSettings
     engine: Engine  # sees every tenant: to find out who asks, and whether we can serve
     rows: Engine  # sees the rows of one tenant at a time (api/http/tenant_session.py)
     intake: Intake
@@ -49,7 +62,7 @@ class AppContext:
 
 def app_context() -> AppContext:
     """The context of the application that serves this request."""
-    return cast(AppContext, current_app.extensions[_NAME])
+    return cast(AppContext, current_app.extensions[EXTENSION])
 
 
 def this_request() -> Request:

@@ -11,7 +11,6 @@ from uuid import UUID
 from flask import Response
 from typing_extensions import TypedDict
 
-from api.http import load_shedding
 from api.http.auth import principal, tolerates_unknown, under_current_configuration
 from api.http.describe import Parameter
 from api.http.idempotency import IDEMPOTENCY_KEY, batch_idempotency
@@ -87,7 +86,7 @@ def post(kind: Kind, name: str) -> Response:
 
     429 for all of it when the cap of its key or tenant is used up already.
     """
-    load_shedding.check_write(principal())
+    enqueue.check_write(principal())
     _check_caps()
     is_silent = _is_silent()
     posted = _Posted(kind, name, is_silent, _is_alone(kind, is_silent), items(name))
@@ -120,7 +119,7 @@ def _check_caps() -> None:
     try:
         under_current_configuration(refuse_spent)
     except Problem:
-        load_shedding.take_in()
+        enqueue.take_in()
         raise
 
 

@@ -138,3 +138,22 @@ def _wrongly_refused(
             raise
         return []  # refused, as far as anybody can tell now
     return [place for place in places if messages[place].participant_id in active]
+
+
+def check_write(caller: Principal) -> None:
+    """Raise Full or Unavailable when this request's write is certain to be refused: before its body
+    is parsed, but not before it is read."""
+    memory = app_context().memory
+    if memory.is_empty:
+        return
+    try:
+        memory.check(caller.tenant.id, this_request().content_length or 0)
+    except IntakeError:
+        take_in()
+        raise
+
+
+def take_in() -> None:
+    """Read what the caller of this request still sends, so that it reads our refusal: a connection
+    that is closed with bytes unread is reset."""
+    this_request().stream.read(BODY_BYTES_MAX)

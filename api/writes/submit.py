@@ -14,14 +14,13 @@ from uuid import UUID
 
 from flask import Response, g
 
-from api.http import load_shedding
 from api.http.auth import is_current, principal, under_current_configuration
 from api.http.describe import Parameter
 from api.http.key_cache import Principal
 from api.http.prefer import Preference, preference
 from api.http.problems import CODES, Problem, not_found, outcome_unknown, unavailable
 from api.http.rate_limits import RATE_LIMIT_CODES, rate_exceeded
-from api.http.request_context import BASE_PATH, app_context
+from api.http.request_context import BASE_PATH, app_context, this_request
 from api.http.responses import answer
 from api.input.validation import Body, body
 from api.writes import enqueue, status
@@ -89,14 +88,14 @@ B = TypeVar("B", bound=Body)
 
 def read(model: type[B]) -> B:
     """The body of a write, unless it is certain to be refused whatever it is."""
-    load_shedding.check_write(principal())
+    enqueue.check_write(principal())
     return body(model)
 
 
 def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> Response:
     """Accept one write and wait for the worker, as far as the caller prefers."""
     context, g.participant_id = app_context(), posted.participant_id
-    wish = preference(context.settings.wait_seconds)
+    wish = preference(this_request().environ.get("HTTP_PREFER", ""), context.settings.wait_seconds)
     with context.waiters.place() if wish.wait_seconds else nullcontext(True) as may_wait:
         wish = wish if may_wait else wish.without_wait()
         write = _Write(kind, posted, idempotency, wish.wait_seconds > 0)

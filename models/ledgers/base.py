@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from models.db import Connection, pairs
 
 F = TypeVar("F")
+
+WriteKind = Literal["tick", "award", "points", "assignment", "claim"]
+WRITE_KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
 
 _SOME = (
     "JOIN unnest(CAST(:tenants AS int[]), CAST(:ids AS uuid[])) AS k (tenant_id, id)"

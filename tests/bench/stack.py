@@ -16,7 +16,7 @@ from settings import Settings
 from tests.bench.peers import routes as peers
 from tests.bench.process import Process, answers, free_port, started, wait_until
 from workers.intake import redis_keys, stream
-from workers.intake.client import Intake, open_intake
+from workers.intake.client import Intake, IntakeSettings, open_intake
 
 START_SECONDS = 60.0
 IDLE_SECONDS_MAX = 400.0  # a million ticks, on a machine that does other things too
@@ -110,7 +110,7 @@ def running(root: Path, *, is_quick: bool) -> Iterator[Stack]:
             webhook_ports="*",
         )
         engine = migrated(settings)
-        intake = open_intake(settings)
+        intake = open_intake(settings.of(IntakeSettings))
         stream.Streams(intake.client, "bench", settings.takeover_idle_ms).create_groups()
         yield Stack(folder, settings, _environment(settings), engine, intake, is_quick)
         intake.close()

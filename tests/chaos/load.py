@@ -19,7 +19,7 @@ from tests.chaos.history import History, Kind, Write
 from tests.chaos.scene import BADGES, BASE, DEFINITIONS, ZONES, Side
 from tests.chaos.stack import Stack
 from tests.chaos.trader import Trader
-from workers.intake.client import open_intake
+from workers.intake.client import IntakeSettings, open_intake
 
 CALLERS = 4
 TRADERS = 4
@@ -336,7 +336,7 @@ def running(stack: Stack, sides: Sequence[Side], seed: int) -> Iterator[Load]:
         )
         for nth in range(TRADERS)
     ]
-    with closing(open_intake(stack.settings)) as intake:
+    with closing(open_intake(stack.settings.of(IntakeSettings))) as intake:
         client, random = Client(stack.url, History()), Random(f"{seed} admin")
         admin = Admin(client, sides, random, stop, stack.engine, intake)
         load = Load(callers, traders, admin, stop)

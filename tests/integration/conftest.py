@@ -20,7 +20,7 @@ from tests.integration.ranking import Place
 from tests.integration.serving import Served, serving
 from tests.integration.telling import Told
 from tests.integration.world import World
-from tests.pipeline import Pipeline, forget_deliveries
+from tests.pipeline import Pipeline, forget_deliveries, worker_context
 from tests.receiver import Receiver
 from webhooks import egress, secrets
 from webhooks.dispatcher import Terms
@@ -72,7 +72,7 @@ def context(settings: Settings, engine: Engine, redis_client: redis.Redis) -> It
     with transaction(engine) as session:
         session.execute(sa.text("DELETE FROM replays"))
     celery = make_celery(settings.redis_url)
-    yield Context(settings, engine, redis_client, celery, "test", lambda: False)
+    yield worker_context(settings, engine, redis_client, celery, "test")
     celery.close()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import redis
 from celery import Celery
@@ -37,7 +37,6 @@ from workers.intake.accept import Stale as Stale
 from workers.intake.accept import Unavailable as Unavailable
 from workers.intake.accept import Writer as Writer
 from workers.intake.find_entry import Queued as Queued
-from workers.intake.messages import NOUNS as NOUNS
 from workers.intake.messages import AssignmentV1 as AssignmentV1
 from workers.intake.messages import AwardV1 as AwardV1
 from workers.intake.messages import Message as Message
@@ -53,9 +52,6 @@ from workers.runtime.celery_config import DRAIN, make_celery
 from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics_store import Counted as Counted
-
-if TYPE_CHECKING:
-    from settings import Settings
 
 log = logging.getLogger("unbroken.intake")
 
@@ -78,6 +74,17 @@ _RETRIED = (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError)
 CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
 
 
+@dataclass(frozen=True)
+class IntakeSettings:
+    """The settings of an intake, by their names in settings.py."""
+
+    redis_url: str
+    redis_timeout_ms: int
+    intake_entries_max: int
+    fresh_entries_max: int
+    idempotency_hours: int
+
+
 @dataclass
 class Intake:
     """Connections to Redis, and the Celery application for kicks."""
@@ -85,7 +92,7 @@ class Intake:
     client: redis.Redis
     waiting: redis.Redis  # its reads may take as long as a request may wait
     celery: Celery
-    settings: Settings
+    settings: IntakeSettings
     scripts: ScriptCaller
     _accept: Script = field(default_factory=lambda: Script(_ACCEPT))
     _resubmit: Script = field(default_factory=lambda: Script(_RESUBMIT))
@@ -312,7 +319,7 @@ def may_be_cached(version: str) -> bool:
     return not version.endswith(_CHANGING)
 
 
-def open_intake(settings: Settings) -> Intake:
+def open_intake(settings: IntakeSettings) -> Intake:
     """An intake on the Redis of the settings; nothing is sent before it is used."""
     seconds = settings.redis_timeout_ms / 1_000
     client = connect(settings.redis_url, seconds)

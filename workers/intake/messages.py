@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from models.ledgers.base import WriteKind
+
 
 class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
     """One accepted tick."""
@@ -77,17 +79,16 @@ class RedemptionV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
 
 Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1
 
-NOUN_OF: dict[type, str] = {
+NOUN_OF: dict[type, WriteKind] = {
     TickV1: "tick",
     AwardV1: "award",
     PointsV1: "points",
     AssignmentV1: "assignment",
     RedemptionV1: "claim",
 }
-NOUNS = tuple(NOUN_OF.values())
 
 
-def noun(message: Message) -> str:
+def noun(message: Message) -> WriteKind:
     """What kind of write a message is."""
     return NOUN_OF[type(message)]
 

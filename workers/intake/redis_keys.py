@@ -1,4 +1,4 @@
-"""The names of everything in Redis.
+"""The names of everything in Redis, but for what workers/telemetry keeps there.
 
 Everything one script call touches carries the stream's hash tag, so that a cluster can spread
 the streams. Which number is the tenant's choice alone. Each number has two streams: the intake
@@ -18,15 +18,6 @@ DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means there is someth
 DELIVERY_WOKEN = "unbroken:delivery:kicked"  # set for a moment after a kick
 SWEEP_LOCK = "unbroken:sweep"
 SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
-# Hash: what all processes have counted (workers/telemetry/metrics_store.py).
-COUNTERS = "unbroken:{metrics}:counters"
-
-LOG_LINES_DROPPED = "unbroken:{metrics}:log_lines_dropped"  # while some were dropped lately
-
-
-def processes(kind: str) -> str:
-    """Sorted set: process → when it last said that it runs, by the clock of Redis, in seconds."""
-    return f"unbroken:{{processes}}:{kind}"
 
 
 def stream_of(tenant_id: int) -> int:
@@ -82,11 +73,6 @@ def inactive(number: int, tenant_id: int) -> str:
 def idempotency(number: int, tenant_id: int, key: str) -> str:
     """What an Idempotency-Key was first used for."""
     return f"unbroken:{{{number}}}:idempotency:{tenant_id}:{key}"
-
-
-def flushed(process: str) -> str:
-    """The number of the last flush of a process's counters."""
-    return f"unbroken:{{metrics}}:flushed:{process}"
 
 
 def reply(write_id: str) -> str:

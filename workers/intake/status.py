@@ -14,7 +14,6 @@ from workers.intake.stream import BACKLOG, FRESH, alive
 from workers.runtime import redis_errors
 from workers.telemetry import heartbeats, metrics_store
 from workers.telemetry.heartbeats import Processes
-from workers.telemetry.metrics import LOG_LINES_DROPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +73,8 @@ def read(client: redis.Redis) -> IntakeStatus:
         deliverers=alive(client, redis_keys.DELIVERERS),
         swept_seconds_ago=None if swept is None else clock.now_us() / 1e6 - int(swept),
         processes=heartbeats.read(client, now_us),
-        log_lines_dropped=_log_lines_dropped(client),
+        log_lines_dropped=metrics_store.log_lines_dropped(client),
     )
-
-
-def _log_lines_dropped(client: redis.Redis) -> int:
-    if not client.exists(redis_keys.LOG_LINES_DROPPED):
-        return 0
-    return sum(metrics_store.read(client).get(LOG_LINES_DROPPED.name, {}).values())
 
 
 def _setting(client: redis.Redis, name: str) -> str | None:

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import redis
 from celery import Celery
@@ -17,16 +16,14 @@ from models.db import Engine, transaction
 from models.delivery import destination_queues
 from models.delivery.deliveries import Outcome
 from webhooks import dispatcher as delivery
-from webhooks import egress, secrets
+from webhooks import secrets
 from webhooks.destination_queues import Limits
 from workers.intake import redis_keys
 from workers.runtime.celery_config import WEBHOOKS
+from workers.runtime.context import Context
 from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS
-
-if TYPE_CHECKING:
-    from workers.runtime.context import Context
 
 log = logging.getLogger("unbroken.deliveries")
 
@@ -62,7 +59,7 @@ def run(context: Context) -> bool:
     settings = context.settings
     terms = delivery.Terms(
         ring=secrets.ring(settings.secret_keys),
-        policy=egress.policy_of(settings),
+        policy=context.policy,
         limits=Limits(
             idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
         ),

@@ -16,8 +16,6 @@ from typing import Any
 
 import redis
 
-from workers.intake import redis_keys
-
 PERIOD_SECONDS = 1.0
 ALIVE_SECONDS = 5.0  # one that has been silent for longer is not counted on
 KEPT_SECONDS = 3_600  # for so long a silent one is known by its name
@@ -43,6 +41,11 @@ class Processes:
     silent: Mapping[str, float] = field(default_factory=dict)  # name → seconds since the last sign
 
 
+def processes(kind: str) -> str:
+    """Sorted set: process → when it last said that it runs, by the clock of Redis, in seconds."""
+    return f"unbroken:{{processes}}:{kind}"
+
+
 def process_name() -> str:
     """The name of this process: its machine's, and its number there."""
     return f"{socket.gethostname()}:{os.getpid()}"
@@ -50,7 +53,7 @@ def process_name() -> str:
 
 def beat(client: redis.Redis, name: str, kinds: Sequence[str]) -> None:
     """Say once that a process runs."""
-    client.eval(_BEAT, len(kinds), *map(redis_keys.processes, kinds), name, KEPT_SECONDS)
+    client.eval(_BEAT, len(kinds), *map(processes, kinds), name, KEPT_SECONDS)
 
 
 def read(client: redis.Redis, now_us: int) -> dict[str, Processes]:
@@ -59,7 +62,7 @@ def read(client: redis.Redis, now_us: int) -> dict[str, Processes]:
 
 
 def _read(client: redis.Redis, kind: str, now: float) -> Processes:
-    found: Any = client.zrange(redis_keys.processes(kind), 0, -1, withscores=True)
+    found: Any = client.zrange(processes(kind), 0, -1, withscores=True)
     ages = {name.decode(): now - seen for name, seen in found}
     silent = {name: age for name, age in ages.items() if age > ALIVE_SECONDS}
     return Processes(len(ages) - len(silent), silent)
@@ -88,7 +91,7 @@ class Heartbeat:
         self._thread.join(JOIN_SECONDS)
         with contextlib.suppress(redis.exceptions.RedisError):
             for kind in self._kinds:
-                self._client.zrem(redis_keys.processes(kind), self._name)
+                self._client.zrem(processes(kind), self._name)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

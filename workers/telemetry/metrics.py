@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.intake.messages import NOUNS
+from models.ledgers.base import WRITE_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _ENTRIES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
 
 ACCEPTED = MetricDefinition(
-    "unbroken_writes_accepted", "Writes that are durable in the intake.", ("kind",), NOUNS
+    "unbroken_writes_accepted", "Writes that are durable in the intake.", ("kind",), WRITE_KINDS
 )
 REFUSED = MetricDefinition(
     "unbroken_writes_refused",
@@ -57,7 +57,10 @@ BATCH_SECONDS = MetricDefinition(
     unit=MICROSECOND,
 )
 APPLIED = MetricDefinition(
-    "unbroken_writes_applied", "Writes that a ledger holds, repeats included.", ("kind",), NOUNS
+    "unbroken_writes_applied",
+    "Writes that a ledger holds, repeats included.",
+    ("kind",),
+    WRITE_KINDS,
 )
 REPEATED = MetricDefinition(
     "unbroken_ticks_repeated",

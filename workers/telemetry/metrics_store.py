@@ -18,7 +18,6 @@ from typing import Any
 
 import redis
 
-from workers.intake import redis_keys
 from workers.telemetry.metrics import LOG_LINES_DROPPED, MetricDefinition
 
 log = logging.getLogger("unbroken.metrics")
@@ -28,6 +27,10 @@ TIMEOUT_SECONDS = 1.0  # of a flush: one that fails is repeated, and a stop may 
 JOIN_SECONDS = 3.0  # of a stop: a Redis that is away is not waited for any longer
 FLUSHED_SECONDS = 86_400  # the number of a process's last flush is kept: longer than it is repeated
 DROPPED_SECONDS = 3_600  # for so long `unbroken doctor` says that log lines were dropped
+# The names in Redis.
+_COUNTERS = "unbroken:{metrics}:counters"  # hash: what all processes have counted
+_FLUSHED = "unbroken:{metrics}:flushed:"  # and the process: the number of its last flush
+_DROPPED = "unbroken:{metrics}:log_lines_dropped"  # while some were dropped lately
 SUM, INF = "sum", "+Inf"  # in the place of an upper bound
 _SEPARATOR = "|"  # in no name, route or code
 
@@ -131,8 +134,8 @@ class Flusher:
             argv += (name, count)
         try:
             if any(name.startswith(LOG_LINES_DROPPED.name) for name in self._pending):
-                self._client.set(redis_keys.LOG_LINES_DROPPED, 1, ex=DROPPED_SECONDS)
-            self._client.eval(_ADD, 2, redis_keys.COUNTERS, redis_keys.flushed(self._name), *argv)
+                self._client.set(_DROPPED, 1, ex=DROPPED_SECONDS)
+            self._client.eval(_ADD, 2, _COUNTERS, _FLUSHED + self._name, *argv)
         except redis.exceptions.RedisError as error:
             log.debug("counters not added up yet: %s", type(error).__name__)
             return False
@@ -148,9 +151,16 @@ Counted = dict[str, Series]  # by meter
 
 def read(client: redis.Redis) -> Counted:
     """What all processes have counted, by meter. Raises what Redis does when it does not answer."""
-    found: Any = client.hgetall(redis_keys.COUNTERS)
+    found: Any = client.hgetall(_COUNTERS)
     counted: Counted = {}
     for name, count in found.items():
         metric, *labels = name.decode().split(_SEPARATOR)
         counted.setdefault(metric, {})[tuple(labels)] = int(count)
     return counted
+
+
+def log_lines_dropped(client: redis.Redis) -> int:
+    """Ever, by any process; 0 when none was within the last hour. Raises as `read` does."""
+    if not client.exists(_DROPPED):
+        return 0
+    return sum(read(client).get(LOG_LINES_DROPPED.name, {}).values())

@@ -23,10 +23,11 @@ from models.db import Connection
 from models.identity import tenants
 from models.identity.tenants import MODES
 from models.ledgers import dead_letters
+from models.ledgers.base import WRITE_KINDS
 from models.ledgers.dead_letters import STATUSES, UNKNOWN_TENANT, DeadLetter, Status, Wanted
 from models.operator import audit_log
 from models.operator.audit_log import NewAuditEntry
-from workers.intake.client import NOUNS, Full, Unreadable
+from workers.intake.client import Full, Unreadable
 
 F = TypeVar("F", bound=Callable[..., Any])
 LISTED = 50  # unless more are asked for
@@ -48,7 +49,7 @@ class Chosen:
 def _choosing(command: F) -> F:
     """The options that choose letters."""
     for option in (
-        click.option("--kind", type=click.Choice(NOUNS), help="Only this kind."),
+        click.option("--kind", type=click.Choice(WRITE_KINDS), help="Only this kind."),
         click.option("--mode", type=click.Choice(MODES), help="Only this side of the tenant."),
         click.option("--tenant", metavar="SLUG", help="Only this tenant's.  [default: all]"),
     ):

@@ -23,7 +23,7 @@ from api.cli.options import data_option
 from api.cli.ports import base_url
 from api.prometheus import Exposition
 from models.db import engine as make_engine
-from workers.intake.client import open_intake
+from workers.intake.client import IntakeSettings, open_intake
 from workers.runtime import logs
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def open_exposition(settings: Settings) -> Exposition:
     """What is exported of a service; nothing is asked before the first scrape."""
     with speaking_of_database():
         engine = make_engine(settings.database_url, timeout_ms=DATABASE_TIMEOUT_MS, pool=1)
-    return Exposition(engine, open_intake(settings))
+    return Exposition(engine, open_intake(settings.of(IntakeSettings)))
 
 
 def serve(exposition: Exposition, host: str, port: int) -> WSGIServer:

@@ -36,7 +36,7 @@ def trace(write_id: UUID, path: Path, as_json: bool) -> None:
       unbroken trace 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f
     """
     with service(path) as found, found.reading() as connection:
-        traced = write_trace.follow(connection, found.intake, write_id)
+        traced = write_trace.follow(connection, found.intake, write_id, found.ticks_days)
     if traced is None:
         raise NotThere(f"no tenant was given the id {write_id}: is it that of a write?")
     output.show(_document(traced), _timeline(traced), as_json=as_json)

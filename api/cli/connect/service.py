@@ -21,7 +21,7 @@ from models import db
 from models.db import Connection, schema
 from models.errors import NotFound, TenantExists
 from settings import Settings
-from workers.intake.client import Intake, Unavailable, open_intake
+from workers.intake.client import Intake, IntakeSettings, Unavailable, open_intake
 
 _TIMEOUT_MS = 15_000
 
@@ -32,6 +32,7 @@ class Service:
 
     engine: db.Engine
     intake: Intake
+    ticks_days: int  # how long the ledgers keep a write
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -52,10 +53,10 @@ def service(path: Path) -> Iterator[Service]:
     settings = find(path)
     with speaking_of_database():
         engine = db.engine(settings.database_url, timeout_ms=_TIMEOUT_MS, pool=1)
-        intake = open_intake(settings)
+        intake = open_intake(settings.of(IntakeSettings))
         try:
             _check_schema(engine)
-            yield Service(engine, intake)
+            yield Service(engine, intake, settings.ticks_days)
         except NotFound as error:
             raise NotThere(str(error)) from error
         except TenantExists as error:

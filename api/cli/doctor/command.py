@@ -27,7 +27,7 @@ from models.operator import diagnosis as facts
 from settings import Settings, variables
 from webhooks import egress, secrets
 from webhooks.errors import SecretsError
-from workers.intake.client import IntakeStatus, Unavailable, open_intake
+from workers.intake.client import IntakeSettings, IntakeStatus, Unavailable, open_intake
 
 PATIENCE_MS = 15_000  # of one question to a server
 # Read by commands and by docker-compose.yml, not by a process of ours.
@@ -111,7 +111,7 @@ def _folder_key(path: Path) -> str:
 
 def _policy(settings: Settings) -> Finding:
     try:
-        egress.policy_of(settings)
+        egress.policy_of(settings.of(egress.EgressSettings))
     except ValueError as error:
         advice = "correct it: no process starts with it"
         return Finding("settings", "webhook addresses", "failed", str(error), advice)
@@ -124,7 +124,7 @@ def _policy(settings: Settings) -> Finding:
 def _redis(settings: Settings) -> tuple[IntakeStatus | None, list[Finding]]:
     patient = replace(settings, redis_timeout_ms=PATIENCE_MS)
     try:
-        with closing(open_intake(patient)) as intake:
+        with closing(open_intake(patient.of(IntakeSettings))) as intake:
             before = clock.now_us()
             seen = intake.read_status()
             skew = _outside(before, seen.time_us, clock.now_us())

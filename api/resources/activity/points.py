@@ -10,7 +10,6 @@ from pydantic import Field
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from api.http import cursors
 from api.http.auth import tenant
 from api.http.describe import PAGE, Id, Moment, Parameter, describe
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
@@ -19,6 +18,7 @@ from api.http.problems import invalid_field
 from api.http.rate_limits import render_refusal
 from api.http.responses import answer
 from api.http.tenant_session import reading
+from api.input import cursors
 from api.input.validation import (
     Body,
     FreeForm,

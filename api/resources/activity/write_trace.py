@@ -53,7 +53,7 @@ class Trace:
     steps: list[Step]
 
 
-def follow(connection: Connection, intake: Intake, write_id: UUID) -> Trace | None:
+def follow(connection: Connection, intake: Intake, write_id: UUID, ticks_days: int) -> Trace | None:
     """What is known of a write; None when no tenant was given this id. Raises Unavailable."""
     for tenant, ledger in _issuers(connection, write_id):
         waiting = intake.queued(tenant.id, write_id)  # first: it may be applied meanwhile
@@ -61,7 +61,7 @@ def follow(connection: Connection, intake: Intake, write_id: UUID) -> Trace | No
         if status is None and waiting is not None:
             status, steps = "queued", [_waits(waiting)]
         if status is None:
-            status, steps = _missing(write_id, intake.settings.ticks_days)
+            status, steps = _missing(write_id, ticks_days)
         return Trace(write_id, ledger.noun, tenant, status, [_accepted(write_id), *steps])
     return None
 

@@ -10,12 +10,12 @@ from flask import Blueprint, Response, g, request
 from pydantic import StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
-from api.http import cursors
 from api.http.auth import principal, require_admin, tenant
 from api.http.describe import Id, Moment, Parameter, describe
 from api.http.failed_key_throttle import client_address
 from api.http.responses import answer
 from api.http.tenant_session import reading
+from api.input import cursors
 from api.input.field_messages import ACTION, PRINTABLE, checked
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from models import clock, ids

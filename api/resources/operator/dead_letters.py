@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 from uuid import UUID
 
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 from werkzeug.exceptions import MethodNotAllowed
 
-from api.http import cursors
 from api.http.auth import principal, require_admin, tenant
 from api.http.describe import Id, Moment, Parameter, describe
 from api.http.problems import Problem, not_found
 from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
+from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, Body, ParticipantId, body, query_int
 from api.resources.operator import dead_letter_actions
@@ -28,6 +28,7 @@ from models import clock, ids
 from models.db import Connection
 from models.errors import NotFound
 from models.ledgers import dead_letters
+from models.ledgers.base import WRITE_KINDS, WriteKind
 from models.ledgers.dead_letters import STATUSES, DeadLetter, Status, Wanted
 from workers.intake.client import (
     AssignmentV1,
@@ -41,8 +42,6 @@ from workers.intake.client import (
 
 blueprint = Blueprint("dead_letters", __name__)
 
-Kind = Literal["tick", "award", "points", "assignment", "claim"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 _UUID_BYTES = 16
 
 
@@ -50,7 +49,7 @@ class DeadLetterEntry(TypedDict):
     """A write that failed every try. Its id is that of the tick, the award and so on."""
 
     id: Id
-    kind: Kind
+    kind: WriteKind
     participant_id: str | None
     status: Status
     error: str
@@ -91,7 +90,7 @@ class DeadLetterDetail(DeadLetterEntry):
 class ReplayFilter(Body):
     """Which of the dead ones are to be tried again; without fields, all."""
 
-    kind: Kind | None = None
+    kind: WriteKind | None = None
     participant_id: ParticipantId | None = None
 
 
@@ -115,7 +114,7 @@ class Replayed(TypedDict):
             {"type": "string", "enum": list(STATUSES)},
             "Only those that wait for somebody, were tried once more, or were given up.",
         ),
-        Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only this kind."),
+        Parameter("kind", {"type": "string", "enum": list(WRITE_KINDS)}, "Only this kind."),
         cursors.PARTICIPANT,
         cursors.after_parameter(_UUID_BYTES),
         cursors.limit_parameter(PAGE_SIZE_MAX, 50),
@@ -131,7 +130,7 @@ def list_dead_letters() -> Response:
         tenant_ids=[tenant().id],
         after=None if place is None else UUID(bytes=place),
         status=cast(Status | None, cursors.query_choice("status", *STATUSES)),
-        kind=cursors.query_choice("kind", *KINDS),
+        kind=cursors.query_choice("kind", *WRITE_KINDS),
         participant_id=cursors.query_participant(),
     )
     with reading() as connection:
@@ -256,7 +255,7 @@ def _held(dead_letter_id: str) -> Iterator[tuple[Connection, DeadLetter]]:
 def _entry(dead_letter: DeadLetter) -> DeadLetterEntry:
     return {
         "id": str(dead_letter.id),
-        "kind": cast(Kind, dead_letter.kind),
+        "kind": cast(WriteKind, dead_letter.kind),
         "participant_id": dead_letter.participant_id,
         "status": dead_letter.status,
         "error": dead_letter.error,

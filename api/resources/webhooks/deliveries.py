@@ -8,12 +8,12 @@ from uuid import UUID
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from api.http import cursors
 from api.http.auth import require_admin, tenant
 from api.http.describe import Id, Moment, Parameter, describe
 from api.http.problems import Problem, not_found, unavailable
 from api.http.responses import answer
 from api.http.tenant_session import transaction
+from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from api.resources.operator import audit_log

@@ -9,12 +9,12 @@ from flask import Blueprint, Response, request
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from api.http import cursors
 from api.http.auth import tenant
 from api.http.describe import Moment, describe
 from api.http.problems import invalid_field
 from api.http.responses import Answer
 from api.http.tenant_session import reading
+from api.input import cursors
 from api.input.validation import query_int
 from models.delivery import facts
 from models.delivery.facts import Page, Place, Wanted

@@ -11,12 +11,12 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.http import cursors
 from api.http.auth import require_admin, tenant
 from api.http.describe import PAGE, Id, Moment, describe
 from api.http.problems import Problem, invalid_field, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
+from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import Body, Instant, body, page_window
 from api.resources.operator import audit_log

@@ -38,7 +38,7 @@ from tests.integration.batches import (
     scalar,
 )
 from tests.integration.telling import of_noon
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, worker_context
 from tests.receiver import Receiver
 from workers.intake import redis_keys
 from workers.intake.stream import depth
@@ -234,7 +234,7 @@ def story(
         session.execute(sa.text("UPDATE streak_states SET is_watched = false WHERE is_watched"))
     celery = make_celery(settings.redis_url)
     quick = replace(settings, deliver_idle_seconds=0.0)
-    context = Context(quick, engine, redis_client, celery, "again", lambda: False)
+    context = worker_context(quick, engine, redis_client, celery, "again")
     with Receiver() as receiver:
         yield Story(settings, engine, app, account, pipeline, context, receiver)
     celery.close()

@@ -27,7 +27,7 @@ from tests.integration.batches import (
     tick,
 )
 from tests.pipeline import Pipeline
-from workers.intake.client import open_intake
+from workers.intake.client import IntakeSettings, open_intake
 from workers.intake.messages import AwardV1
 from workers.intake.stream import depth
 
@@ -54,7 +54,7 @@ def bodies(engine: Engine, tenant: Tenant) -> list[dict[str, Any]]:
 
 def answers_to(settings: Settings, messages: list[AwardV1]) -> list[dict[str, Any] | None]:
     """What waiting requests are answered."""
-    intake = open_intake(settings)
+    intake = open_intake(settings.of(IntakeSettings))
     try:
         return [intake.wait(message.id, 0.1) for message in messages]
     finally:

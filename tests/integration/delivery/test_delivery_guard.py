@@ -310,12 +310,12 @@ def test_it_trusts_a_ca_of_the_operators_own_and_names_the_setting_where_it_does
         webhook_id, _ = world.subscribe(url, ["behavior.*"])
         lookup = names({"hooks.example": ["127.0.0.1"]})
         (fact,) = world.publish()
-        world.deliver(lookup=lookup, policy=egress.policy_of(settings))
+        world.deliver(lookup=lookup, policy=egress.policy_of(settings.of(egress.EgressSettings)))
         (attempt,) = client.get(f"{PATH}/{webhook_id}/attempts").get_json()["items"]
         assert attempt["error"] == "tls"
         assert "UNBROKEN_WEBHOOK_CA_FILE" in attempt["error_detail"]
         (fact,) = world.publish()
-        world.deliver(lookup=lookup, policy=egress.policy_of(own))
+        world.deliver(lookup=lookup, policy=egress.policy_of(own.of(egress.EgressSettings)))
         assert [one.error for one in world.attempts(fact)] == [None]
 
 
@@ -325,4 +325,4 @@ def test_a_ca_file_that_cannot_be_read_is_said_at_the_start(
     for path in (tmp_path / "missing.pem", tmp_path / "empty.pem"):
         (tmp_path / "empty.pem").touch()
         with pytest.raises(ValueError, match=f"UNBROKEN_WEBHOOK_CA_FILE: {path}"):
-            egress.policy_of(replace(settings, webhook_ca_file=str(path)))
+            egress.policy_of(replace(settings, webhook_ca_file=str(path)).of(egress.EgressSettings))

@@ -267,7 +267,7 @@ def test_it_says_which_servers_it_looks_at_and_why(doctor: Doctor, settings: Set
 def test_it_names_what_is_missing_and_what_is_too_many(
     doctor: Doctor, redis_client: redis.Redis
 ) -> None:
-    redis_client.delete(redis_keys.processes("webhooks"))
+    redis_client.delete(heartbeats.processes("webhooks"))
     heartbeats.beat(redis_client, "test:2", ["drain"])
     assert doctor.state("workers", "webhook workers") == "failed"
     assert doctor.state("workers", "drain workers") == "warning"

@@ -16,7 +16,7 @@ from api.cli.local.proc import wait_until
 from api.cli.local.process_specs import Plan, ours
 from models.db import Engine
 from settings import Settings
-from workers.intake import redis_keys, status
+from workers.intake import status
 from workers.telemetry import heartbeats
 from workers.telemetry.heartbeats import Heartbeat, beat
 
@@ -61,10 +61,10 @@ def test_a_worker_is_alive_while_idle_and_missed_when_stopped(
 def test_a_name_that_has_been_silent_for_an_hour_is_forgotten(redis_client: redis.Redis) -> None:
     beat(redis_client, "old:1", ["drain", "api"])
     for kind in ("drain", "api"):
-        redis_client.zincrby(redis_keys.processes(kind), -heartbeats.KEPT_SECONDS - 1, "old:1")
+        redis_client.zincrby(heartbeats.processes(kind), -heartbeats.KEPT_SECONDS - 1, "old:1")
     beat(redis_client, "new:1", ["drain"])
-    assert redis_client.zrange(redis_keys.processes("drain"), 0, -1) == [b"new:1"]
-    assert redis_client.zrange(redis_keys.processes("api"), 0, -1) == [b"old:1"]
+    assert redis_client.zrange(heartbeats.processes("drain"), 0, -1) == [b"new:1"]
+    assert redis_client.zrange(heartbeats.processes("api"), 0, -1) == [b"old:1"]
 
 
 def test_it_stops_though_redis_be_away_and_counts_no_other_queue() -> None:

@@ -19,6 +19,7 @@ from models.streaks import deadlines
 from settings import Settings
 from tests.integration.batches import DAY_US, DIED, ROOT, make_streak, post
 from tests.integration.telling import AT_RISK, BROKEN, STRICT, Told, of_noon, us
+from tests.pipeline import worker_context
 from workers.maintenance import streak_deadlines as sweeping
 from workers.maintenance.streak_deadlines import horizons
 from workers.runtime.celery_config import make_celery
@@ -133,7 +134,7 @@ def test_it_looks_no_further_than_ticks_have_been_applied(
 
 def context_of(settings: Settings, engine: Engine, client: redis.Redis) -> Context:
     celery = make_celery(settings.redis_url)
-    return Context(settings, engine, client, celery, "sweeping", lambda: False)
+    return worker_context(settings, engine, client, celery, "sweeping")
 
 
 def test_a_zone_that_nobody_knows_any_more_holds_nobody_else_up(told: Told) -> None:

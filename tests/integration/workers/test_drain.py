@@ -42,14 +42,14 @@ from tests.integration.batches import (
 from tests.pipeline import Pipeline
 from workers.apply.drain import Drain
 from workers.intake import redis_keys
-from workers.intake.client import open_intake
+from workers.intake.client import IntakeSettings, open_intake
 from workers.intake.messages import TickV1, encode
 from workers.intake.stream import Streams, depth
 
 
 def answer_to(settings: Settings, tick_id: str) -> dict[str, object] | None:
     """What a waiting request would have been answered."""
-    intake = open_intake(settings)
+    intake = open_intake(settings.of(IntakeSettings))
     try:
         return intake.wait(tick_id, 0.1)
     finally:

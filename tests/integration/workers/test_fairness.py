@@ -16,7 +16,15 @@ from tests.conftest import Account
 from tests.integration.batches import count, make_streak, pending, rows, short, tick
 from tests.pipeline import Pipeline
 from workers.intake import redis_keys
-from workers.intake.client import UNVERSIONED, Append, Caps, Full, Intake, open_intake
+from workers.intake.client import (
+    UNVERSIONED,
+    Append,
+    Caps,
+    Full,
+    Intake,
+    IntakeSettings,
+    open_intake,
+)
 from workers.intake.messages import TickV1, encode
 from workers.intake.stream import Streams, depth
 
@@ -28,7 +36,7 @@ NEVER_MS = 3_600_000
 def intake(settings: Settings, redis_client: redis.Redis) -> Iterator[Intake]:
     """A door that lets ten writes of a tenant wait before more of them are backlog."""
     redis_client.ping()
-    opened = open_intake(short(settings, fresh_entries_max=FRESH_MAX))
+    opened = open_intake(short(settings, fresh_entries_max=FRESH_MAX).of(IntakeSettings))
     yield opened
     opened.close()
     opened.celery.close()
@@ -95,7 +103,9 @@ def test_it_tells_how_many_are_read_before(
 
 
 def test_both_streams_together_are_bounded(settings: Settings, streak: Streak) -> None:
-    intake = open_intake(short(settings, fresh_entries_max=2, intake_entries_max=5))
+    intake = open_intake(
+        short(settings, fresh_entries_max=2, intake_entries_max=5).of(IntakeSettings)
+    )
     intake.client.flushdb()
     accept(intake, streak, 5)
     with pytest.raises(Full):

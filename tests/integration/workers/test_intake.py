@@ -29,6 +29,7 @@ from workers.intake.client import (
     Idempotency,
     IdempotencyConflict,
     Intake,
+    IntakeSettings,
     Stale,
     Unavailable,
     may_be_cached,
@@ -47,7 +48,7 @@ def make_intake(settings: Settings, redis_client: redis.Redis) -> Iterator[Calla
     opened: list[Intake] = []
 
     def make(**values: Any) -> Intake:
-        opened.append(open_intake(short(settings, **values)))
+        opened.append(open_intake(short(settings, **values).of(IntakeSettings)))
         return opened[-1]
 
     yield make

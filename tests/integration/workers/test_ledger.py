@@ -27,7 +27,7 @@ from tests.integration.batches import (
     short,
     tick,
 )
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, worker_context
 from workers.maintenance import sweep
 from workers.runtime.celery_config import make_celery
 from workers.runtime.context import Context
@@ -167,9 +167,7 @@ def make_context(
 
     def make(**values: int) -> Context:
         celery = make_celery(settings.redis_url)
-        return Context(
-            short(settings, **values), engine, redis_client, celery, "upkeep", lambda: False
-        )
+        return worker_context(short(settings, **values), engine, redis_client, celery, "upkeep")
 
     return make
 

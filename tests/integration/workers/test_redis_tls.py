@@ -13,7 +13,7 @@ from settings import Settings
 from tests.bench.process import free_port
 from tests.certificates import contexts
 from tests.debian import listening, program
-from workers.intake.client import Unavailable, open_intake
+from workers.intake.client import IntakeSettings, Unavailable, open_intake
 from workers.runtime.celery_config import UPKEEP, broker_url, make_celery
 
 
@@ -60,7 +60,7 @@ def url(port: int, query: str) -> str:
 
 
 def is_reached_by_client(settings: Settings, redis_url: str) -> bool:
-    with closing(open_intake(replace(settings, redis_url=redis_url))) as intake:
+    with closing(open_intake(replace(settings, redis_url=redis_url).of(IntakeSettings))) as intake:
         try:
             return intake.ping()
         except Unavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from models.streaks.states import Streak
 from settings import Settings
 from tests.conftest import Account
 from tests.integration.batches import count, post, short, tick
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, worker_context
 from workers import tasks
 from workers.intake import redis_keys
-from workers.intake.client import may_be_cached, open_intake
+from workers.intake.client import IntakeSettings, may_be_cached, open_intake
 from workers.intake.stream import Streams, depth
 from workers.maintenance import sweep as upkeep
 from workers.runtime.celery_config import DRAIN, UPKEEP, WEBHOOKS, make_celery
@@ -29,14 +30,8 @@ from workers.runtime.context import Context
 def context(settings: Settings, engine: Engine, redis_client: redis.Redis) -> Iterator[Context]:
     """What the tasks are given; drains of it end soon."""
     celery = make_celery(settings.redis_url)
-    yield Context(
-        settings=short(settings, drain_run_seconds=0.5, drain_processes=3, takeover_idle_ms=0),
-        engine=engine,
-        client=redis_client,
-        celery=celery,
-        name="swept",
-        should_stop=lambda: False,
-    )
+    soon = short(settings, drain_run_seconds=0.5, drain_processes=3, takeover_idle_ms=0)
+    yield worker_context(soon, engine, redis_client, celery, "swept")
     celery.close()
 
 
@@ -164,9 +159,7 @@ def test_it_bounds_a_queue_that_nobody_reads(queue: str, context: Context) -> No
 
 def test_it_works_without_a_database(context: Context, streak: Streak) -> None:
     nowhere = make_engine("postgresql://nobody@127.0.0.1:1/nothing", timeout_ms=1_000)
-    alone = Context(
-        context.settings, nowhere, context.client, context.celery, "alone", context.should_stop
-    )
+    alone = replace(context, engine=nowhere, name="alone")
     post(context.client, [tick(streak)])
     sweep(alone)
     assert kicks(context) == 1
@@ -179,7 +172,7 @@ def test_it_works_without_a_database(context: Context, streak: Streak) -> None:
 def test_it_heals_the_version_of_a_change_that_was_cut_off(
     context: Context, settings: Settings, account: Account
 ) -> None:
-    intake = open_intake(settings)
+    intake = open_intake(settings.of(IntakeSettings))
     tenant_id = account.live.id
     cut_off = intake.changing([tenant_id])
     cut_off.__enter__()  # and never left: a crash
@@ -198,7 +191,7 @@ def test_it_heals_the_version_of_a_change_that_was_cut_off(
 def test_it_leaves_alone_a_change_that_ended_or_began_meanwhile(
     context: Context, settings: Settings, account: Account
 ) -> None:
-    intake = open_intake(settings)
+    intake = open_intake(settings.of(IntakeSettings))
     tenant_id = account.live.id
     with intake.changing([tenant_id]):
         sweep(context)

@@ -251,7 +251,9 @@ def test_what_a_url_may_begin_with_is_said_as_it_is() -> None:
             egress.check("ftp://example.com/", egress.policy("", allow_http, "*"))
 
 
-UP = egress.policy_of(Settings.from_env(LOCAL_WEBHOOKS))  # what `unbroken up` allows
+UP = egress.policy_of(
+    Settings.from_env(LOCAL_WEBHOOKS).of(egress.EgressSettings)
+)  # what `unbroken up` allows
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9000/", "https://93.184.216.34/"])
