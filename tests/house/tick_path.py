@@ -33,10 +33,10 @@ from models.db import Engine, schema, transaction
 from models.db import engine as make_engine
 from models.identity import tenants
 from settings import Settings
+from tests.pipeline import worker_context
 from tests.receiver import Receiver
 from workers.maintenance import dispatch
 from workers.runtime.celery_config import make_celery
-from workers.runtime.context import Context
 from workers.tasks import run_drain
 
 ROOT = Path(__file__).parents[2]
@@ -160,9 +160,7 @@ def measure(settings: Settings, engine: Engine, slug: str = "path") -> TickPath:
         live = tenants.create(session, slug, 0)["live"]
         key = tenants.create_key(session, live, ["admin"])[1]
     client = redis.Redis.from_url(settings.redis_url, protocol=2)
-    context = Context(
-        settings, engine, client, make_celery(settings.redis_url), "path", lambda: False
-    )
+    context = worker_context(settings, engine, client, make_celery(settings.redis_url), "path")
     with Receiver() as receiver, Profiler().on() as profiler, asyncio.Runner() as loop, client:
         app = create_app(settings)
         front = Front(Api(app.wsgi_app, knows(app), 1), loop, key)
