@@ -32,7 +32,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class HealthChange:
     """Something to tell other destinations."""
 
     kind: str
@@ -45,12 +45,12 @@ class Judgement:
     """What became of a destination's health, and what is to be told of it."""
 
     health: BreakerState
-    news: list[News] = field(default_factory=list)
+    changes: list[HealthChange] = field(default_factory=list)
     disables: Reason | None = None
 
-    def tell(self, kind: str, failing_since: datetime | None) -> None:
+    def add_change(self, kind: str, failing_since: datetime | None) -> None:
         """Note something to tell."""
-        self.news.append(News(kind, self.disables, failing_since))
+        self.changes.append(HealthChange(kind, self.disables, failing_since))
 
 
 def judge(health: BreakerState, signs: Iterable[Sign], now: datetime, random: Random) -> Judgement:
@@ -60,13 +60,13 @@ def judge(health: BreakerState, signs: Iterable[Sign], now: datetime, random: Ra
         before = judgement.health
         after = WELL if sign.is_success else failed(before, sign, now, random)
         judgement.health = after
-        if before.is_told and not after.is_told:
-            judgement.tell(facts.DESTINATION_RECOVERED, before.failing_since)
-        if after.is_told and not before.is_told:
-            judgement.tell(facts.DESTINATION_FAILING, after.failing_since)
+        if before.is_failure_published and not after.is_failure_published:
+            judgement.add_change(facts.DESTINATION_RECOVERED, before.failing_since)
+        if after.is_failure_published and not before.is_failure_published:
+            judgement.add_change(facts.DESTINATION_FAILING, after.failing_since)
         judgement.disables = sign.disables or _given_up(before, after, now)
         if judgement.disables is not None:
-            judgement.tell(facts.DESTINATION_DISABLED, after.failing_since)
+            judgement.add_change(facts.DESTINATION_DISABLED, after.failing_since)
             break
     return judgement
 
@@ -85,7 +85,9 @@ def failed(health: BreakerState, sign: Sign, now: datetime, random: Random) -> B
         return BreakerState(failures, since, last_failure=sign.failure)
     seconds = park_seconds(failures, random)
     until = now + timedelta(seconds=seconds)
-    return BreakerState(failures, since, until, is_told=True, last_failure=sign.failure)
+    return BreakerState(
+        failures, since, until, is_failure_published=True, last_failure=sign.failure
+    )
 
 
 def park_seconds(failures: int, random: Random) -> float:

@@ -19,8 +19,8 @@ from models.delivery.deliveries import Attempt, DestinationId, Outcome
 from models.delivery.destination_health import DestinationHealth
 from models.identity import tenants
 from webhooks import facts, outbox
-from webhooks.circuit_breaker import Judgement, News, Sign, judge
-from webhooks.facts import Stamp, Told
+from webhooks.circuit_breaker import HealthChange, Judgement, Sign, judge
+from webhooks.facts import DestinationChange, Stamp
 
 log = logging.getLogger("unbroken.deliveries")
 
@@ -88,28 +88,32 @@ def _settle(connection: Connection, case: _Case, now: datetime) -> None:
     if not case.is_changed:
         return
     destination_health.write(connection, case.key, judgement.health)
-    news = judgement.news
+    changes = judgement.changes
     if judgement.disables and not destination_health.disable(
         connection, case.key, judgement.disables, now
     ):
-        news = [one for one in news if one.kind != facts.DESTINATION_DISABLED]
-    for one in news:
+        changes = [one for one in changes if one.kind != facts.DESTINATION_DISABLED]
+    for one in changes:
         log.warning("destination %s: %s", case.key[1], one.kind)
-    if news:
-        _publish(connection, case, news, now)
+    if changes:
+        _publish(connection, case, changes, now)
 
 
-def _publish(connection: Connection, case: _Case, news: Sequence[News], now: datetime) -> None:
+def _publish(
+    connection: Connection, case: _Case, changes: Sequence[HealthChange], now: datetime
+) -> None:
     """Tell the tenant's other destinations; the one it is about never hears of itself."""
     tenant_id, webhook_id = case.key
     tenant, now_us = tenants.by_id(connection, tenant_id), clock.to_us(now)
-    told = [
+    published = [
         facts.destination(
             Stamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
             one.kind,
-            Told(webhook_id, case.destination.description, one.reason, one.failing_since),
+            DestinationChange(
+                webhook_id, case.destination.description, one.reason, one.failing_since
+            ),
         )
-        for one in news
+        for one in changes
     ]
     wanted = destinations.subscriptions(connection, [tenant_id])
-    outbox.publish(connection, told, [one for one in wanted if one.webhook_id != webhook_id])
+    outbox.publish(connection, published, [one for one in wanted if one.webhook_id != webhook_id])

@@ -23,7 +23,7 @@ from models.rules.periods import period_at
 from models.rules.streaks import Rules
 from models.streaks.states import Streak
 from webhooks import facts
-from webhooks.facts import Fact, Reached, Stamp, StreakDeadline, Told
+from webhooks.facts import DestinationChange, Fact, Reached, Stamp, StreakDeadline
 
 PARTICIPANT = "user_42"  # the documentation's
 METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
@@ -156,8 +156,8 @@ def _destination_recovered(stamp: Stamp) -> Fact:
 
 def _destination(stamp: Stamp, kind: str, reason: str | None, failing_us: int) -> Fact:
     since = clock.from_us(stamp.now_us - failing_us)
-    told = Told(_id(stamp), "A sample, no destination of yours", reason, since)
-    return facts.destination(stamp, kind, told)
+    change = DestinationChange(_id(stamp), "A sample, no destination of yours", reason, since)
+    return facts.destination(stamp, kind, change)
 
 
 _MAKERS: dict[str, Callable[[Stamp], Fact]] = {

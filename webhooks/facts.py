@@ -102,7 +102,7 @@ class StreakDeadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DestinationChange:
     """What is told of a destination."""
 
     webhook_id: UUID
@@ -269,13 +269,13 @@ def _metadata(text: str | None) -> dict[str, Any]:
     return {} if text is None else {"metadata": msgspec.Raw(text.encode())}
 
 
-def destination(stamp: Stamp, kind: str, told: Told) -> Fact:
+def destination(stamp: Stamp, kind: str, change: DestinationChange) -> Fact:
     """An operational fact: a destination is failing, disabled or well again."""
     payload = {
-        "webhook_id": str(told.webhook_id),
-        "description": told.description,
-        "reason": told.reason,
-        "failing_since": told.failing_since and clock.isoformat(told.failing_since),
+        "webhook_id": str(change.webhook_id),
+        "description": change.description,
+        "reason": change.reason,
+        "failing_since": change.failing_since and clock.isoformat(change.failing_since),
     }
     return _fact(stamp, kind, payload)
 

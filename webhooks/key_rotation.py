@@ -11,12 +11,12 @@ from webhooks.errors import SecretsError
 from webhooks.secrets import Ring
 
 
-def places(ring: Ring, destinations: Iterable[Sealed]) -> Iterator[int | None]:
+def key_indexes(ring: Ring, destinations: Iterable[Sealed]) -> Iterator[int | None]:
     """Which key of the ring each stored secret is under: 0 is the newest; None: none of them."""
     for one in destinations:
         for stored in (one.secret, one.previous_secret, one.signing_key):
             if stored is not None:
-                yield secrets.place(ring, stored)
+                yield secrets.key_index(ring, stored)
 
 
 def resealed(ring: Ring, destination: Sealed) -> Sealed:
@@ -31,7 +31,7 @@ def resealed(ring: Ring, destination: Sealed) -> Sealed:
 
 
 def _renewed(ring: Ring, stored: str) -> str:
-    if secrets.place(ring, stored) == 0:
+    if secrets.key_index(ring, stored) == 0:
         return stored
     try:
         return secrets.encrypt(ring, secrets.decrypt(ring, stored))

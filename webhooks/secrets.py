@@ -77,7 +77,7 @@ def decrypt(ring: Ring, stored: str) -> str:
     return _opened(ring, stored)[1]
 
 
-def place(ring: Ring, stored: str) -> int | None:
+def key_index(ring: Ring, stored: str) -> int | None:
     """Which key of the ring a stored secret is under: 0 is the newest; None: none of them."""
     try:
         return _opened(ring, stored)[0]
@@ -86,9 +86,9 @@ def place(ring: Ring, stored: str) -> int | None:
 
 
 def _opened(ring: Ring, stored: str) -> tuple[int, str]:
-    for place, key in enumerate(ring.keys):
+    for key_index, key in enumerate(ring.keys):
         try:
-            return place, key.decrypt(stored).decode()
+            return key_index, key.decrypt(stored).decode()
         except InvalidToken:
             continue
     raise SecretsError(

@@ -48,7 +48,7 @@ def _register_upkeep(app: Celery, run: Run) -> None:
         run(upkeep.sweep)
 
     @app.task(name="deadlines", queue=UPKEEP)
-    def tell_deadlines() -> None:
+    def publish_deadlines() -> None:
         run(streak_deadlines.run)
 
     @app.task(name="leaderboards", queue=UPKEEP)

@@ -10,7 +10,7 @@ from typing import Any
 
 VALUE_CHARS_MAX = 60  # of one value; a line is to be read at a glance
 # What of a payload is worth a place in the line, in this order.
-_TELLING = (
+_FIELDS = (
     "streak_code", "badge_code", "tier_code", "reward_code", "challenge_code", "amount",
     "balance", "milestone", "count", "outcome", "period_key", "status",
     "expires_at", "broken_at", "webhook_id", "reason",
@@ -26,9 +26,11 @@ def printable(value: object, chars_max: int = VALUE_CHARS_MAX) -> str:
 def fact_line(fact: Mapping[str, Any]) -> str:
     """A fact's type, whom it is about, its number and the telling part of its payload."""
     payload = fact.get("payload")
-    told = payload if isinstance(payload, dict) else {}
+    fields = payload if isinstance(payload, dict) else {}
     words = [f"{printable(fact.get('type', 'no type')):26}"]
     if fact.get("participant_id") is not None:
         words.append(f"{printable(fact['participant_id'])} #{printable(fact.get('sequence'))}")
-    words += [f"{name}={printable(told[name])}" for name in _TELLING if told.get(name) is not None]
+    words += [
+        f"{name}={printable(fields[name])}" for name in _FIELDS if fields.get(name) is not None
+    ]
     return "  ".join([words[0], " ".join(words[1:])]).rstrip()

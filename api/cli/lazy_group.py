@@ -24,17 +24,17 @@ class Tour(click.Group):
     def __init__(self, *args: Any, commands_of: Mapping[str, str], **values: Any) -> None:
         """`commands_of`: name → module of this package and attribute, as `tenants:tenant`."""
         super().__init__(*args, **values)
-        self._places = commands_of
+        self._commands = commands_of
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name."""
-        return sorted(self._places)
+        return sorted(self._commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command, imported now; None for what is none."""
-        if cmd_name not in self._places:
+        if cmd_name not in self._commands:
             return None
-        module, _, attribute = self._places[cmd_name].partition(":")
+        module, _, attribute = self._commands[cmd_name].partition(":")
         found: click.Command = getattr(import_module(f"api.cli.{module}"), attribute)
         return found
 
@@ -47,10 +47,10 @@ class Tour(click.Group):
 
     def _sections(self, ctx: click.Context) -> Iterator[tuple[str, list[str]]]:
         known = self.list_commands(ctx)
-        told = {name for _, names in SECTIONS for name in names}
+        listed = {name for _, names in SECTIONS for name in names}
         for title, names in SECTIONS:
             yield title, [name for name in names if name in known]
-        yield REST, [name for name in known if name not in told]
+        yield REST, [name for name in known if name not in listed]
 
     def _about(self, ctx: click.Context, name: str) -> str:
         command = self.get_command(ctx, name)

@@ -80,8 +80,8 @@ def pause(kind: str, item: str) -> AnyResponse:
     """Pause a definition, or delete a destination."""
     of = _kind(kind)
     _done(api_client.send("DELETE", api_client.path_of(*of.path, item)))
-    told = f"{of.noun.capitalize()} {'deleted' if of.can_be_deleted else 'paused'}"
-    return redirect(f"{PATH}/d/{kind}?told={quote(told)}", 303)
+    messages = f"{of.noun.capitalize()} {'deleted' if of.can_be_deleted else 'paused'}"
+    return redirect(f"{PATH}/d/{kind}?told={quote(messages)}", 303)
 
 
 @blueprint.post("/d/<kind>/<item>/resume")
@@ -98,9 +98,9 @@ def _done(answered: Answered) -> None:
         abort(answered.status, answered.detail)
 
 
-def _to(kind: str, item: Mapping[str, Any], told: str) -> AnyResponse:
+def _to(kind: str, item: Mapping[str, Any], messages: str) -> AnyResponse:
     key = quote(str(item[KINDS[kind].key]), safe="")
-    return redirect(f"{PATH}/d/{kind}/{key}?told={quote(told)}", 303)
+    return redirect(f"{PATH}/d/{kind}/{key}?told={quote(messages)}", 303)
 
 
 def _form(
@@ -116,7 +116,7 @@ def _form(
         item=item,
         values=values,
         code=values.get("code", ""),
-        errors=form_fields.told(of.inputs, answered.errors, values),
+        errors=form_fields.messages(of.inputs, answered.errors, values),
         problem="" if answered.is_ok else _problem(of, answered),
     )
 

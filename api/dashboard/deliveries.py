@@ -45,8 +45,8 @@ def delivery(webhook_id: str, fact_id: str) -> AnyResponse:
 def resend(webhook_id: str, fact_id: str) -> AnyResponse:
     """Send one fact again."""
     path = api_client.path_of("admin", "webhooks", webhook_id, "deliveries", fact_id, "resend")
-    told = _told(api_client.send("POST", path), "It will be sent again now")
-    return redirect(f"{PATH}/webhooks/{webhook_id}/{fact_id}?told={told}", 303)
+    notice = _notice(api_client.send("POST", path), "It will be sent again now")
+    return redirect(f"{PATH}/webhooks/{webhook_id}/{fact_id}?told={notice}", 303)
 
 
 @blueprint.post("/webhooks/<webhook_id>/test")
@@ -64,10 +64,10 @@ def test(webhook_id: str) -> AnyResponse:
 def probe(webhook_id: str) -> AnyResponse:
     """Try a parked destination now."""
     path = api_client.path_of("admin", "webhooks", webhook_id, "probe")
-    told = _told(
+    notice = _notice(
         api_client.send("POST", path), "One fact is sent now; the others follow if it arrives"
     )
-    return redirect(f"{PATH}/webhooks/{webhook_id}?told={told}", 303)
+    return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
 
 
 @blueprint.post("/webhooks/<webhook_id>/rotate")
@@ -77,8 +77,8 @@ def rotate(webhook_id: str) -> AnyResponse:
     path = api_client.path_of("admin", "webhooks", webhook["id"], "rotate")
     answered = api_client.send("POST", path, {"overlap_hours": 24})
     if not answered.is_ok:
-        told = _told(answered, "")
-        return redirect(f"{PATH}/webhooks/{webhook_id}?told={told}", 303)
+        notice = _notice(answered, "")
+        return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
     return one_time_secret.lead_to(webhook["id"], answered.body["secret"], "A new secret")
 
 
@@ -89,8 +89,8 @@ def replay(webhook_id: str) -> AnyResponse:
     body: dict[str, Any] = {"only_missing": given.get("only_missing") == "on"}
     body |= {name: f"{given[name]}:00Z" for name in ("since", "until") if given.get(name)}
     path = api_client.path_of("admin", "webhooks", webhook_id, "replays")
-    told = _told(api_client.send("POST", path, body), "The replay has begun")
-    return redirect(f"{PATH}/webhooks/{webhook_id}?told={told}", 303)
+    notice = _notice(api_client.send("POST", path, body), "The replay has begun")
+    return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
 
 
 # -- dead letters ----------------------------------------------------------------------------
@@ -118,9 +118,9 @@ def settle(letter_id: str, action: str) -> AnyResponse:
     path = api_client.path_of("admin", "dead-letters", letter_id, action)
     done = "It is tried once more" if action == "replay" else "It was given up"
     return redirect(
-        f"{PATH}/dead-letters/{letter_id}?told={_told(api_client.send('POST', path), done)}", 303
+        f"{PATH}/dead-letters/{letter_id}?told={_notice(api_client.send('POST', path), done)}", 303
     )
 
 
-def _told(answered: Answered, done: str) -> str:
+def _notice(answered: Answered, done: str) -> str:
     return quote(done if answered.is_ok else answered.detail)

@@ -25,8 +25,8 @@ def ago(text: str | None) -> str:
     if not text:
         return "–"
     seconds = (clock.now() - datetime.fromisoformat(text)).total_seconds()
-    told = _span(abs(seconds))
-    return f"in {told}" if seconds < -1 else f"{told} ago"
+    span = _span(abs(seconds))
+    return f"in {span}" if seconds < -1 else f"{span} ago"
 
 
 def due(text: str, is_parked: bool) -> str:

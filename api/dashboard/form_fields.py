@@ -114,14 +114,14 @@ def _text(one: Input, value: Any) -> str:
 # -- what is wrong ---------------------------------------------------------------------------
 
 
-def told(
+def messages(
     inputs: Sequence[Input], errors: Mapping[str, str], form: Mapping[str, str]
 ) -> dict[str, str]:
     """What is wrong with each field of a form, in plain words; empty where nothing is."""
-    return {one.name: _told(one, errors, form.get(one.name, "")) for one in inputs}
+    return {one.name: _message(one, errors, form.get(one.name, "")) for one in inputs}
 
 
-def _told(one: Input, errors: Mapping[str, str], text: str) -> str:
+def _message(one: Input, errors: Mapping[str, str], text: str) -> str:
     found = next((field for field in errors if _is_in(field, one.name)), None)
     if found is None:
         return ""

@@ -107,14 +107,14 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         navigation=NAVIGATION if caller else {},
         tenant=caller.tenant if caller else None,
         token=g.signed.token if "signed" in g else "",
-        told=_told(),
+        told=_notice(),
         url=own_url(),
         **values,
     )
     return make_response(html, status)
 
 
-def _told() -> str:
+def _notice() -> str:
     with suppress(Problem):  # a query that is no text has a page of its error, too
         return request.args.get("told", "")[:200]
     return ""

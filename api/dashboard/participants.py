@@ -103,7 +103,7 @@ def at_risk_csv() -> AnyResponse:
     # What is wrong is said before the file begins.
     api_client.get("streaks", code, "at-risk", min_count=least, limit=1)
     held = ExitStack()
-    if not held.enter_context(_exports.place()):
+    if not held.enter_context(_exports.slot()):
         abort(503, "Too many exports are being read. Try again in a moment.")
     rows = stream_with_context(_csv(code, least))
     headers = {"Content-Disposition": f'attachment; filename="at-risk-{code}.csv"'}

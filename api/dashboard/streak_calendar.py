@@ -67,8 +67,10 @@ def calendar(kind: str, periods: Sequence[Period]) -> Calendar:
 
 
 def _title(one: Period) -> str:
-    told = {"pending": "not recorded yet", "grace": "missed, forgiven"}
-    return f"{one['period_key']}: {told.get(one['status'], one['status'])}, count {one['count']}"
+    sentences = {"pending": "not recorded yet", "grace": "missed, forgiven"}
+    return (
+        f"{one['period_key']}: {sentences.get(one['status'], one['status'])}, count {one['count']}"
+    )
 
 
 def _first_day(key: str) -> date:
@@ -116,17 +118,17 @@ def why(kind: str, periods: Sequence[Period]) -> list[str]:
     if not recorded:
         return [f"Nothing is recorded in these {noun}s."]
     forgiven = sum(one["status"] == "grace" for one in chain)
-    told = [_began(noun, periods, chain, recorded[0])]
-    told.append(f"{_some(len(recorded), noun)} recorded since then, so the count is"
+    sentences = [_began(noun, periods, chain, recorded[0])]
+    sentences.append(f"{_some(len(recorded), noun)} recorded since then, so the count is"
                 f" {recorded[-1]['count']:,}.")  # fmt: skip
     if forgiven:
-        told.append(f"{_some(forgiven, noun)} missed, and forgiven by grace.")
+        sentences.append(f"{_some(forgiven, noun)} missed, and forgiven by grace.")
     last = periods[-1]
     if last["status"] == "pending" and last["count"]:
-        told.append(f"This {noun} is not recorded yet; {last['grace_remaining']} grace left.")
+        sentences.append(f"This {noun} is not recorded yet; {last['grace_remaining']} grace left.")
     if last["count"] == 0:
-        told.append(f"It has broken since: too many {noun}s were missed.")
-    return told
+        sentences.append(f"It has broken since: too many {noun}s were missed.")
+    return sentences
 
 
 def _chain(periods: Sequence[Period]) -> Sequence[Period]:

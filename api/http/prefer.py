@@ -16,17 +16,17 @@ class Waiters:
     """How many requests of this process may wait at once; the others are answered 202."""
 
     def __init__(self, most: int) -> None:
-        self._places = BoundedSemaphore(most)
+        self._slots = BoundedSemaphore(most)
 
     @contextmanager
-    def place(self) -> Iterator[bool]:
-        """A place to wait in, or False when all are taken."""
-        taken = self._places.acquire(blocking=False)
+    def slot(self) -> Iterator[bool]:
+        """A slot to wait in, or False when all are taken."""
+        taken = self._slots.acquire(blocking=False)
         try:
             yield taken
         finally:
             if taken:
-                self._places.release()
+                self._slots.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Preference:
     is_wait_named: bool = False
 
     def without_wait(self) -> Preference:
-        """The same when no place to wait in is free."""
+        """The same when no slot to wait in is free."""
         return Preference(0, self.is_async)
 
     def applied(self, is_answered: bool) -> str | None:

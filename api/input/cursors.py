@@ -27,9 +27,9 @@ _FACT_ID = re.compile(r"evt_([0-9a-f]{32})", re.ASCII)
 # -- cursors ---------------------------------------------------------------------------------
 
 
-def encode(place: bytes) -> str:
+def encode(position: bytes) -> str:
     """A cursor: opaque to callers, URL-safe."""
-    return urlsafe_b64encode(place).rstrip(b"=").decode()
+    return urlsafe_b64encode(position).rstrip(b"=").decode()
 
 
 def decode(name: str, size: int) -> bytes | None:
@@ -38,12 +38,12 @@ def decode(name: str, size: int) -> bytes | None:
     if text is None:
         return None
     try:
-        place = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        position = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
-        place = b""
-    if len(place) != size or encode(place) != text:
+        position = b""
+    if len(position) != size or encode(position) != text:
         raise no_cursor(name)
-    return place
+    return position
 
 
 def no_cursor(name: str) -> Problem:

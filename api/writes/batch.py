@@ -166,11 +166,11 @@ def _accept(caller: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
         confirm(caller)
     messages = [one for one in outcomes if not isinstance(one, Problem)]
-    places = [place for place, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    indexes = [index for index, one in enumerate(outcomes) if not isinstance(one, Problem)]
     operation = f"{posted.name} of {kind.ledger.noun}, silent {posted.is_silent}"
     if posted.is_alone:
         operation += ", alone"
-    key = batch_idempotency(operation, places, posted.items)
+    key = batch_idempotency(operation, indexes, posted.items)
     if not messages:
         show_tightest_rate()
         return outcomes, Accepted(0)
@@ -190,15 +190,15 @@ def _results(
     kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted
 ) -> Iterator[dict[str, Any]]:
     """One entry per item in order: its id, or what was wrong with it."""
-    place = 0  # among those that were handed over
+    index = 0  # among those that were handed over
     write_ids = _ids(kind, outcomes, accepted)
     erased = _erased(outcomes, accepted)
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Problem):
             yield {"index": index, "error": outcome.as_item()}
             continue
-        refusal = accepted.refused.get(place)
-        place += 1
+        refusal = accepted.refused.get(index)
+        index += 1
         if refusal is None and outcome.participant_id in erased:
             problem = rejected("participant_erased", outcome.participant_id)
             yield {"index": index, "error": problem.as_item()}

@@ -49,17 +49,17 @@ def append(
         return accepted
     if idempotency and len(accepted.refused) < len(messages):
         # Its key is taken, for what was accepted: the others may come again under another.
-        doubtful = {place: replace(accepted.refused[place], reason="doubtful") for place in wrongly}
+        doubtful = {index: replace(accepted.refused[index], reason="doubtful") for index in wrongly}
         return replace(accepted, refused={**accepted.refused, **doubtful})
     try:
-        again = _append(caller, [messages[place] for place in wrongly], idempotency)
+        again = _append(caller, [messages[index] for index in wrongly], idempotency)
     except OutcomeUnknown:
-        unknown = {place: replace(accepted.refused[place], reason="unknown") for place in wrongly}
+        unknown = {index: replace(accepted.refused[index], reason="unknown") for index in wrongly}
         return replace(accepted, refused={**accepted.refused, **unknown})
     except IntakeError:
         return accepted  # the others are in: once more, and they would be in twice
-    refused = {place: one for place, one in accepted.refused.items() if place not in wrongly}
-    refused |= {wrongly[place]: one for place, one in again.refused.items()}
+    refused = {index: one for index, one in accepted.refused.items() if index not in wrongly}
+    refused |= {wrongly[index]: one for index, one in again.refused.items()}
     return replace(again, ahead=accepted.ahead, refused=refused)
 
 
@@ -100,7 +100,7 @@ def _count(messages: Sequence[Message], accepted: Accepted) -> None:
     taken = messages
     if accepted.refused:
         metrics_store.add_each(REFUSED, Counter(one.reason for one in accepted.refused.values()))
-        taken = [one for place, one in enumerate(messages) if place not in accepted.refused]
+        taken = [one for index, one in enumerate(messages) if index not in accepted.refused]
     if taken:
         metrics_store.add(
             ACCEPTED, len(taken), noun(taken[0])
@@ -121,8 +121,8 @@ def _wrongly_refused(
     caller: Principal, messages: Sequence[Message], accepted: Accepted
 ) -> list[int]:
     """The places of messages for participants who are active after all, as Redis now knows."""
-    places = [place for place, one in accepted.refused.items() if one.reason == "inactive"]
-    names = {messages[place].participant_id for place in places}
+    indexes = [index for index, one in accepted.refused.items() if one.reason == "inactive"]
+    names = {messages[index].participant_id for index in indexes}
     if not names:
         return []
     context = app_context()
@@ -137,7 +137,7 @@ def _wrongly_refused(
         if not is_away(error):
             raise
         return []  # refused, as far as anybody can tell now
-    return [place for place in places if messages[place].participant_id in active]
+    return [index for index in indexes if messages[index].participant_id in active]
 
 
 def check_write(caller: Principal) -> None:

@@ -64,7 +64,7 @@ class Outcome(TypedDict):
     detail: NotRequired[str]  # more of why
 
 
-def tell(ledger: Ledger, text: str) -> Response:
+def get_status(ledger: Ledger, text: str) -> Response:
     """Answer a request for what became of the write that a path names; 404 for no write of ours."""
     number = _uuid(ledger, text)
     with reading() as connection:

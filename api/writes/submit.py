@@ -96,7 +96,7 @@ def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> 
     """Accept one write and wait for the worker, as far as the caller prefers."""
     context, g.participant_id = app_context(), posted.participant_id
     wish = preference(this_request().environ.get("HTTP_PREFER", ""), context.settings.wait_seconds)
-    with context.waiters.place() if wish.wait_seconds else nullcontext(True) as may_wait:
+    with context.waiters.slot() if wish.wait_seconds else nullcontext(True) as may_wait:
         wish = wish if may_wait else wish.without_wait()
         write = _Write(kind, posted, idempotency, wish.wait_seconds > 0)
         message, accepted = under_current_configuration(lambda caller: _accept(caller, write))

@@ -52,7 +52,7 @@ class LeasedDelivery:
     webhook_id: UUID
     claim_id: UUID
     attempts: int  # made so far
-    place: str  # the row's address: it stands still while it is leased
+    ctid: str  # the row's address: it stands still while it is leased
     url: str
     secret: str  # encrypted
     body: str | None  # None: the fact is past its retention
@@ -108,7 +108,7 @@ NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
 # What a claim returns, of a row `d` and its destination `due`.
 RETURNING = """
 RETURNING d.tenant_id, d.fact_id, d.webhook_id, d.attempts, d.participant_id,
-          CAST(d.ctid AS text) AS place, due.is_probe, due.url, due.secret, due.previous_secret,
+          CAST(d.ctid AS text) AS ctid, due.is_probe, due.url, due.secret, due.previous_secret,
           due.previous_until, due.signing_key, due.retry_seconds
 """
 DESTINATION = """
@@ -117,21 +117,21 @@ DESTINATION = """
 
 _LEASE = sa.text(f"""
 WITH due AS (
-  SELECT d.place, lane.is_probe, {DESTINATION}
+  SELECT d.ctid, lane.is_probe, {DESTINATION}
   FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
               CAST(:counts AS integer[]), CAST(:probes AS boolean[]))
        AS lane (tenant_id, webhook_id, count, is_probe)
   JOIN webhooks w ON w.tenant_id = lane.tenant_id AND w.id = lane.webhook_id AND w.is_enabled
   LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
   CROSS JOIN LATERAL (
-    SELECT ctid AS place FROM deliveries_pending
+    SELECT ctid FROM deliveries_pending
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND participant_id IS NULL
       AND next_attempt_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
     ORDER BY next_attempt_at LIMIT lane.count FOR UPDATE SKIP LOCKED) d
   WHERE lane.is_probe OR h.parked_until IS NULL
 )
 UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
-FROM due WHERE d.ctid = due.place {RETURNING}
+FROM due WHERE d.ctid = due.ctid {RETURNING}
 """)  # noqa: S608 - fragments of this file
 
 
@@ -205,11 +205,11 @@ def _bodies(
 _OUTCOME = """
   SELECT * FROM unnest(
     CAST(:tenant_ids AS integer[]), CAST(:fact_ids AS uuid[]), CAST(:webhook_ids AS uuid[]),
-    CAST(:claim_ids AS uuid[]), CAST(:places AS tid[]), CAST(:statuses AS text[]),
+    CAST(:claim_ids AS uuid[]), CAST(:ctids AS tid[]), CAST(:statuses AS text[]),
     CAST(:nexts AS timestamptz[]), CAST(:attempt_ids AS uuid[]), CAST(:numbers AS integer[]),
     CAST(:status_codes AS integer[]), CAST(:errors AS text[]), CAST(:durations AS integer[]),
     CAST(:remotes AS text[]), CAST(:responses AS text[]), CAST(:counted AS integer[])
-  ) AS o (tenant_id, fact_id, webhook_id, claim_id, place, status, next_attempt_at,
+  ) AS o (tenant_id, fact_id, webhook_id, claim_id, ctid, status, next_attempt_at,
           attempt_id, number, status_code, error, duration_ms, remote_address, response, attempts)
 """
 _LOG = """
@@ -226,7 +226,7 @@ WITH outcome AS ({_OUTCOME}), settled AS (
       next_attempt_at = coalesce(o.next_attempt_at, d.next_attempt_at),
       leased_until = NULL, claim_id = NULL
   FROM outcome o
-  WHERE d.status = 'pending' AND d.ctid = o.place
+  WHERE d.status = 'pending' AND d.ctid = o.ctid
     AND d.claim_id = o.claim_id AND d.fact_id = o.fact_id AND d.webhook_id = o.webhook_id
   RETURNING o.*
 ), logged AS (
@@ -275,7 +275,7 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
         "fact_ids": [one.fact_id for one in deliveries],
         "webhook_ids": [one.webhook_id for one in deliveries],
         "claim_ids": [one.claim_id for one in deliveries],
-        "places": [one.place for one in deliveries],
+        "ctids": [one.ctid for one in deliveries],
         "statuses": [outcome.status for outcome in outcomes],
         "nexts": [outcome.next_attempt_at for outcome in outcomes],
         "attempt_ids": [one and one.id for one in attempts],

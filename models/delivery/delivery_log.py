@@ -63,14 +63,14 @@ def floor(instant_us: int) -> UUID:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogCursor:
     """Where a page ended: a row's key, whose destination may be another one."""
 
     id: UUID
     webhook_id: UUID
 
 
-START = Place(_NEVER, _NEVER)  # before the newest
+START = LogCursor(_NEVER, _NEVER)  # before the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class WantedDeliveries:
     """Which deliveries, and how many of them at most; None: any."""
 
     limit: int
-    after: Place = START
+    after: LogCursor = START
     span: Span = Span()
     status: Status | None = None
     types: Sequence[str] | None = None
@@ -90,7 +90,7 @@ class WantedAttempts:
     """Which attempts, and how many of them at most; None: any."""
 
     limit: int
-    after: Place = START
+    after: LogCursor = START
     span: Span = Span()
     outcome: OutcomeKind | None = None
 
@@ -163,16 +163,16 @@ WHERE is_wanted OR is_last ORDER BY fact_id DESC, webhook_id DESC LIMIT :limit
 
 def deliveries(
     connection: Connection, destination: DestinationRef, wanted: WantedDeliveries
-) -> tuple[list[Delivery], Place | None]:
+) -> tuple[list[Delivery], LogCursor | None]:
     """A destination's deliveries, newest fact first, and the place to go on after, if any."""
     values = {
         "status": wanted.status,
         "types": None if wanted.types is None else list(wanted.types),
         "person": wanted.participant_id,
     }
-    rows, place = _scan(connection, _DELIVERIES, destination, wanted, values)
+    rows, cursor = _scan(connection, _DELIVERIES, destination, wanted, values)
     lasts = _lasts(connection, destination, [row.fact_id for row in rows])
-    return [_delivery(row, lasts.get(row.fact_id)) for row in rows], place
+    return [_delivery(row, lasts.get(row.fact_id)) for row in rows], cursor
 
 
 _ONE = sa.text("""
@@ -252,11 +252,11 @@ _LASTS = sa.text(f"SELECT DISTINCT ON (fact_id) {_LOGGED} {_OF_FACTS} ORDER BY f
 
 def attempts(
     connection: Connection, destination: DestinationRef, wanted: WantedAttempts
-) -> tuple[list[Logged], Place | None]:
+) -> tuple[list[Logged], LogCursor | None]:
     """The attempts at a destination, newest first, and the place to go on after, if any."""
     values = {"is_ok": None if wanted.outcome is None else wanted.outcome == "ok"}
-    rows, place = _scan(connection, _ATTEMPTS, destination, wanted, values)
-    return [_logged(row) for row in rows], place
+    rows, cursor = _scan(connection, _ATTEMPTS, destination, wanted, values)
+    return [_logged(row) for row in rows], cursor
 
 
 def _lasts(
@@ -300,11 +300,11 @@ def _scan(
     destination: DestinationRef,
     wanted: WantedDeliveries | WantedAttempts,
     values: Mapping[str, Any],
-) -> tuple[list[Any], Place | None]:
+) -> tuple[list[Any], LogCursor | None]:
     """The wanted rows of a page, and where it ended unless nothing is left."""
     connection.execute(_BY_INDEX)
     found: list[Any] = []
-    place = wanted.after
+    cursor = wanted.after
     for _ in range(STATEMENTS_MAX):
         limit = wanted.limit - len(found)
         bounds = {
@@ -312,8 +312,8 @@ def _scan(
             "webhook_id": destination.webhook_id,
             "first": wanted.span.first,
             "end": wanted.span.end,
-            "after_id": place.id,
-            "after_webhook": place.webhook_id,
+            "after_id": cursor.id,
+            "after_webhook": cursor.webhook_id,
             "scanned": SCANNED_MAX,
             "limit": limit,
         }
@@ -321,12 +321,12 @@ def _scan(
         found += [row for row in rows if row.is_wanted]
         if not rows:
             return found, None
-        place = _place(rows[-1])
+        cursor = _cursor(rows[-1])
         if len(found) == wanted.limit:
-            return found, place
-    return found, place
+            return found, cursor
+    return found, cursor
 
 
-def _place(row: Any) -> Place:
+def _cursor(row: Any) -> LogCursor:
     """The key of a row: that of an attempt is its id alone."""
-    return Place(getattr(row, "id", row.fact_id), row.webhook_id)
+    return LogCursor(getattr(row, "id", row.fact_id), row.webhook_id)

@@ -24,7 +24,7 @@ class BreakerState:
     failures: int = 0  # in a row
     failing_since: datetime | None = None  # the first of them
     parked_until: datetime | None = None  # not tried before; None: not parked
-    is_told: bool = False  # subscribers have heard that it fails
+    is_failure_published: bool = False  # subscribers have heard that it fails
     last_failure: str | None = None  # what the last failed attempt met with
 
 
@@ -161,7 +161,7 @@ def write(connection: Connection, key: DestinationId, health: BreakerState) -> N
         "failures": health.failures,
         "failing_since": health.failing_since,
         "parked_until": health.parked_until,
-        "is_told": health.is_told,
+        "is_told": health.is_failure_published,
         "last_failure": health.last_failure,
     }
     connection.execute(_WRITE, values | {"tenant_id": key[0], "webhook_id": key[1]})

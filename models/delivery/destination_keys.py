@@ -24,7 +24,7 @@ class Sealed:
     signing_key: str | None
 
     @property
-    def place(self) -> tuple[int, UUID]:
+    def cursor(self) -> tuple[int, UUID]:
         """Where it stands among all of them."""
         return (self.tenant_id, self.webhook_id)
 
@@ -35,7 +35,7 @@ def count(connection: Connection) -> int:
 
 
 def after(
-    connection: Connection, place: tuple[int, UUID], limit: int, *, lock: bool
+    connection: Connection, cursor: tuple[int, UUID], limit: int, *, lock: bool
 ) -> list[Sealed]:
     """The keys of the next destinations of all tenants, in the order of their primary key.
 
@@ -49,7 +49,7 @@ def after(
             webhooks.c.previous_secret,
             webhooks.c.signing_key,
         )
-        .where(sa.tuple_(webhooks.c.tenant_id, webhooks.c.id) > sa.tuple_(*place))
+        .where(sa.tuple_(webhooks.c.tenant_id, webhooks.c.id) > sa.tuple_(*cursor))
         .order_by(webhooks.c.tenant_id, webhooks.c.id)
         .limit(limit)
     )

@@ -26,14 +26,14 @@ SCANNED_MAX = 10_000  # facts that one page looks at, whether or not they are wa
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FeedCursor:
     """A fact's place in the feed."""
 
     xid: int  # the transaction that wrote it
     id: UUID
 
 
-START = Place(0, UUID(int=0))  # before every fact
+START = FeedCursor(0, UUID(int=0))  # before every fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Page:
     """The next facts' bodies as they are signed and sent, and the place to go on after."""
 
     bodies: list[str]
-    place: Place
+    cursor: FeedCursor
 
 
 # To be read by a statement of its own, before the facts: what was finished then is visible later.
@@ -96,16 +96,16 @@ WHERE f.is_wanted OR f.is_last ORDER BY f.xid, f.id LIMIT :limit
 _OF_ALL_PAGE, _OF_ONE_PAGE = sa.text(_PAGE), sa.text(_OF_ONE + _PAGE)
 
 
-def latest(connection: Connection, tenant_id: int) -> Place:
+def latest(connection: Connection, tenant_id: int) -> FeedCursor:
     """The place of the newest fact that the feed shows: only what comes stands behind it."""
     horizon, _ = _horizon(connection)
     row = connection.execute(
         _LATEST, {"tenant_id": tenant_id, "horizon": str(horizon)}
     ).one_or_none()
-    return START if row is None else Place(row.xid, row.id)
+    return START if row is None else FeedCursor(row.xid, row.id)
 
 
-def page(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -> Page:
+def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Wanted) -> Page:
     """The tenant's next facts behind a place.
 
     There may be fewer than the limit although more follow. Raises NotFound for a place that this
@@ -134,8 +134,8 @@ def page(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -
             "limit": wanted.limit,
         },
     ).all()
-    place = Place(rows[-1].xid, rows[-1].id) if rows else after
-    return Page([row.body for row in rows if row.is_wanted], place)
+    cursor = FeedCursor(rows[-1].xid, rows[-1].id) if rows else after
+    return Page([row.body for row in rows if row.is_wanted], cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Touched:
     """Whom the next facts are about, and the place to go on after."""
 
     participant_ids: set[int]
-    place: Place
+    cursor: FeedCursor
     is_all: bool  # whether nothing stands behind the place now
 
 
@@ -153,7 +153,7 @@ FROM facts WHERE {_BEHIND} ORDER BY facts.xid, id LIMIT :limit
 """)  # noqa: S608 - a fragment of this file
 
 
-def touched(connection: Connection, tenant_id: int, after: Place, wanted: Wanted) -> Touched:
+def touched(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Wanted) -> Touched:
     """Of a tenant's next `wanted.limit` facts behind a place, the participants of those wanted."""
     horizon, _ = _horizon(connection)
     values = {
@@ -171,8 +171,8 @@ def touched(connection: Connection, tenant_id: int, after: Place, wanted: Wanted
         and (wanted.types is None or row.type in wanted.types)
         and (wanted.streak_code is None or row.streak_code == wanted.streak_code)
     }
-    place = Place(rows[-1].xid, rows[-1].id) if rows else after
-    return Touched(participant_ids, place, len(rows) < wanted.limit)
+    cursor = FeedCursor(rows[-1].xid, rows[-1].id) if rows else after
+    return Touched(participant_ids, cursor, len(rows) < wanted.limit)
 
 
 def _horizon(connection: Connection) -> tuple[int, int]:

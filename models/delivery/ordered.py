@@ -69,7 +69,7 @@ CROSS JOIN LATERAL (
 
 _LEASE = sa.text(f"""
 WITH due AS (
-  SELECT d.place, wanted.is_probe, {DESTINATION}
+  SELECT d.ctid, wanted.is_probe, {DESTINATION}
   FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]),
               CAST(:fact_ids AS uuid[]), CAST(:probes AS boolean[]))
        AS wanted (tenant_id, webhook_id, fact_id, is_probe)
@@ -77,7 +77,7 @@ WITH due AS (
     ON w.tenant_id = wanted.tenant_id AND w.id = wanted.webhook_id AND w.is_enabled
   LEFT JOIN webhook_health h ON h.tenant_id = w.tenant_id AND h.webhook_id = w.id
   CROSS JOIN LATERAL (
-    SELECT ctid AS place FROM deliveries_pending
+    SELECT ctid FROM deliveries_pending
     WHERE tenant_id = wanted.tenant_id AND fact_id = wanted.fact_id
       AND webhook_id = wanted.webhook_id
       AND next_attempt_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
@@ -85,7 +85,7 @@ WITH due AS (
   WHERE wanted.is_probe OR h.parked_until IS NULL
 )
 UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
-FROM due WHERE d.ctid = due.place {RETURNING}
+FROM due WHERE d.ctid = due.ctid {RETURNING}
 """)  # noqa: S608 - fragments of models
 
 After = Mapping[DestinationId, int]  # the participant behind whom to go on; 0: from the first

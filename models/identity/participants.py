@@ -23,7 +23,7 @@ class Participant:
     id: int
     timezone: str | None
     fact_sequence: int
-    place: str = ""  # where the row stands (ctid), for as long as it is locked
+    ctid: str = ""  # where the row stands (ctid), for as long as it is locked
     inactive_us: int | None = None  # since when writes are rejected
     erased_us: int | None = None  # when whoever had this id before was erased
     is_created: bool = False  # by this batch
@@ -118,25 +118,25 @@ def keep_erasures(connection: Connection, created: Sequence[Participant]) -> Non
         connection,
         """
         UPDATE participants p SET erased_at = CAST(k.erased_at AS timestamptz)
-        FROM unnest(CAST(%(places)s AS tid[]), CAST(%(instants)s AS text[])) AS k (place, erased_at)
-        WHERE p.ctid = k.place RETURNING p.id, p.ctid
+        FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(instants)s AS text[])) AS k (ctid, erased_at)
+        WHERE p.ctid = k.ctid RETURNING p.id, p.ctid
         """,
         {
-            "places": array(one.place for one in created),
+            "ctids": array(one.ctid for one in created),
             "instants": array(_text(one.erased_us) for one in created),
         },
     )
-    places = dict(rows)
+    ctids = dict(rows)
     for one in created:
-        one.place = places[one.id]
+        one.ctid = ctids[one.id]
 
 
 def remove(connection: Connection, created: Sequence[Participant]) -> None:
     """Remove some that this transaction has created."""
     if created:
-        places = array(one.place for one in created)
-        statement = "DELETE FROM participants WHERE ctid = ANY(CAST(%(places)s AS tid[]))"
-        change(connection, statement, {"places": places}, len(created))
+        ctids = array(one.ctid for one in created)
+        statement = "DELETE FROM participants WHERE ctid = ANY(CAST(%(ctids)s AS tid[]))"
+        change(connection, statement, {"ctids": ctids}, len(created))
 
 
 _COUNTED = """
@@ -147,10 +147,10 @@ _COUNTED = """
 
 _TOUCH = f"""
     UPDATE participants p SET {_COUNTED}
-    FROM unnest(CAST(%(places)s AS tid[]), CAST(%(events)s AS int[]),
+    FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(events)s AS int[]),
       CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]))
-      AS k (place, events, fact_sequence, first_at, last_at)
-    WHERE p.ctid = k.place
+      AS k (ctid, events, fact_sequence, first_at, last_at)
+    WHERE p.ctid = k.ctid
     """  # noqa: S608 - a fragment of this file
 
 _TOUCH_RICHER = f"""
@@ -158,13 +158,13 @@ _TOUCH_RICHER = f"""
       points_earned = k.earned, points_spent = k.spent, rewards_claimed = k.rewards_claimed,
       tier_id = k.tier_id,
       tier_achieved_at = COALESCE(CAST(k.tier_at AS timestamptz), p.tier_achieved_at)
-    FROM unnest(CAST(%(places)s AS tid[]), CAST(%(events)s AS int[]),
+    FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(events)s AS int[]),
       CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]),
       CAST(%(earned)s AS bigint[]), CAST(%(spent)s AS bigint[]), CAST(%(claimed)s AS int[]),
       CAST(%(tiers)s AS uuid[]), CAST(%(tiers_at)s AS text[]))
-      AS k (place, events, fact_sequence, first_at, last_at, earned, spent, rewards_claimed,
+      AS k (ctid, events, fact_sequence, first_at, last_at, earned, spent, rewards_claimed,
         tier_id, tier_at)
-    WHERE p.ctid = k.place
+    WHERE p.ctid = k.ctid
     """  # noqa: S608 - a fragment of this file
 
 
@@ -182,7 +182,7 @@ def touch(connection: Connection, participants: dict[Key, Participant]) -> None:
 
 def _counted(rows: Sequence[Participant]) -> dict[str, str]:
     return {
-        "places": array(row.place for row in rows),
+        "ctids": array(row.ctid for row in rows),
         "events": array(row.events for row in rows),
         "sequences": array(row.fact_sequence for row in rows),
         "firsts": array(_text(row.first_us) for row in rows),

@@ -96,7 +96,7 @@ def _check_room(connection: Connection, tenant_id: int, is_one_more: bool) -> No
 
 def start_over(connection: Connection, board: Leaderboard, revision: int = 0) -> None:
     """Have a leaderboard built from what there is, and follow the facts from now on."""
-    place = facts.latest(connection, board.tenant_id)
+    cursor = facts.latest(connection, board.tenant_id)
     connection.execute(
         sa.text("""
             INSERT INTO leaderboard_progress (tenant_id, leaderboard_id, followed_xid, followed_id,
@@ -109,8 +109,8 @@ def start_over(connection: Connection, board: Leaderboard, revision: int = 0) ->
         {
             "tenant_id": board.tenant_id,
             "board_id": board.id,
-            "xid": place.xid,
-            "fact_id": place.id,
+            "xid": cursor.xid,
+            "fact_id": cursor.id,
             "now": clock.now(),
             "revision": revision,
         },

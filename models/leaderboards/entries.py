@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, run
-from models.delivery.facts import Place
+from models.delivery.facts import FeedCursor
 from models.ids import floor
 from models.leaderboards.definitions import Leaderboard
 from models.rules.leaderboards import Score, prefixes
@@ -29,7 +29,7 @@ class Progress:
     """How far a leaderboard has followed, under the lock of its row."""
 
     board: Leaderboard
-    place: Place
+    cursor: FeedCursor
     followed_us: int
     built_to: int | None  # None: it is built
     revision: int
@@ -55,8 +55,8 @@ def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Progress |
         row.tenant_id, row.leaderboard_id, row.code, row.name, row.description, row.metric,
         row.streak_code, row.window_days, row.is_active, row.created_at, row.updated_at,
     )  # fmt: skip
-    place = Place(row.followed_xid, row.followed_id)
-    return Progress(board, place, clock.to_us(row.followed_at), row.built_to, row.revision)
+    cursor = FeedCursor(row.followed_xid, row.followed_id)
+    return Progress(board, cursor, clock.to_us(row.followed_at), row.built_to, row.revision)
 
 
 def move_on(connection: Connection, progress: Progress) -> None:
@@ -70,8 +70,8 @@ def move_on(connection: Connection, progress: Progress) -> None:
         {
             "tenant_id": progress.board.tenant_id,
             "board_id": progress.board.id,
-            "xid": progress.place.xid,
-            "fact_id": progress.place.id,
+            "xid": progress.cursor.xid,
+            "fact_id": progress.cursor.id,
             "at": clock.to_text(progress.followed_us),
             "built_to": progress.built_to,
             "revision": progress.revision,

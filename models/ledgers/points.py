@@ -123,7 +123,9 @@ _SELECT = """
 """
 
 
-Place = tuple[int, UUID]  # in the order of application: the sequence (0: before there was one), id
+PointsCursor = tuple[
+    int, UUID
+]  # in the order of application: the sequence (0: before there was one), id
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Page:
 
     items: list[Transaction]
     total: int
-    last: Place | None  # of the last item, if more follow
+    last: PointsCursor | None  # of the last item, if more follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Wanted:
     kind: Kind | None  # None: any
     limit: int
     offset: int = 0
-    after: Place | None = None  # those applied before this one: none is repeated or left out
+    after: PointsCursor | None = None  # those applied before this one: none is repeated or left out
 
 
 def page(connection: Connection, key: tuple[int, str], wanted: Wanted) -> Page:

@@ -34,7 +34,7 @@ class Wanted:
 class AtRisk:
     """A participant whose streak breaks at the end of the current period."""
 
-    place: int
+    cursor: int
     participant_id: str
     participant_zone: str | None
     zone: str | None  # the one whose calendar counts
@@ -56,7 +56,7 @@ def page(
         rows = _candidates(connection, streak, wanted, after)
         found += [one for row in rows if (one := _decided(row, streak, wanted))]
         if len(found) > wanted.limit:
-            return found[: wanted.limit], found[wanted.limit - 1].place
+            return found[: wanted.limit], found[wanted.limit - 1].cursor
         if len(rows) < _CANDIDATES and not (rows and rows[-1].nth == _SCANNED):
             return found, None
         after = rows[-1].participant_id

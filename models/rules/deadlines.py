@@ -34,7 +34,7 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Notified:
     """For which breaking each was told last; None: never."""
 
     at_risk: int | None = None
@@ -45,7 +45,7 @@ class Told:
 class Look:
     """What somebody who looks at a streak has to tell, and when to look again."""
 
-    tell: Literal["at_risk", "broken"] | None
+    publish: Literal["at_risk", "broken"] | None
     again_us: int | None  # None: it is broken, only a tick or new rules can change that
 
 
@@ -63,17 +63,17 @@ def deadlines(totals: StreakTotals, calendar: Calendar) -> Deadlines:
     return Deadlines(breaks_at, at_risk_us, breaks_us)
 
 
-def look(found: Deadlines, told: Told, now_us: int, *, can_be_saved: bool) -> Look:
+def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: bool) -> Look:
     """What to tell at an instant: each at most once for each breaking.
 
     Who looks late tells only what still holds: of a streak that broke meanwhile not that it was at
     risk. Nor is that told where nobody can save it, since the participant is not active.
     """
     if now_us >= found.breaks_us:
-        return Look("broken" if told.broken != found.breaks_at else None, None)
+        return Look("broken" if notified.broken != found.breaks_at else None, None)
     if now_us < found.at_risk_us:
         return Look(None, found.at_risk_us)
-    is_news = can_be_saved and told.at_risk != found.breaks_at
+    is_news = can_be_saved and notified.at_risk != found.breaks_at
     return Look("at_risk" if is_news else None, found.breaks_us)
 
 

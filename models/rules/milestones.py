@@ -33,9 +33,9 @@ def best_run(ranges: Ranges, rules: Rules) -> int:
     if not rules.reset_on_miss:  # the count is never lost: it only grows with the set
         return walk(ranges, rules).longest
     best = count = missed = oldest = 0
-    for place, (start, end) in enumerate(ranges):
+    for index, (start, end) in enumerate(ranges):
         count += end - start
-        missed += start - ranges[place - 1][1] if place else 0
+        missed += start - ranges[index - 1][1] if index else 0
         while missed > rules.grace_periods:
             count -= ranges[oldest][1] - ranges[oldest][0]
             missed -= ranges[oldest + 1][0] - ranges[oldest][1]
@@ -59,9 +59,9 @@ def run_through(ranges: Ranges, rules: Rules, period: int) -> int:
         first -= 1
         count += ranges[first][1] - ranges[first][0]
     best = count
-    for place in range(here + 1, len(ranges)):
-        missed += _gap(ranges, place)
-        count += ranges[place][1] - ranges[place][0]
+    for index in range(here + 1, len(ranges)):
+        missed += _gap(ranges, index)
+        count += ranges[index][1] - ranges[index][0]
         while missed > rules.grace_periods and first < here:
             count -= ranges[first][1] - ranges[first][0]
             first += 1
@@ -72,9 +72,9 @@ def run_through(ranges: Ranges, rules: Rules, period: int) -> int:
     return best
 
 
-def _gap(ranges: Ranges, place: int) -> int:
+def _gap(ranges: Ranges, index: int) -> int:
     """How many periods are missed just before a range."""
-    return ranges[place][0] - ranges[place - 1][1]
+    return ranges[index][0] - ranges[index - 1][1]
 
 
 def runs(ranges: Ranges, rules: Rules) -> list[Run]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, array, change, run
 from models.identity.participants import Participant
-from models.rules.deadlines import Calendar, Deadlines, Told, deadlines
+from models.rules.deadlines import Calendar, Deadlines, Notified, deadlines
 from models.streaks.states import STATE_COLUMNS, Key, State, Streak, state_of_row
 
 ParticipantKey = tuple[int, int]  # tenant, participant
@@ -36,15 +36,15 @@ class Watched:
     """A state, and what has been told of it."""
 
     state: State
-    told: Told
+    notified: Notified
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one look."""
 
-    place: str | None  # where the state's row stands
-    told: Told
+    ctid: str | None  # where the state's row stands
+    notified: Notified
     is_watched: bool
     again_us: int | None = None  # None, while it is watched: not before somebody asks for it
 
@@ -151,10 +151,10 @@ def lock_next(
 
 def _locked(rows: Sequence[Any]) -> Locked:
     participants, names = {}, {}
-    for tenant_id, participant_id, name, zone, sequence, place, inactive, _ in rows:
+    for tenant_id, participant_id, name, zone, sequence, ctid, inactive, _ in rows:
         inactive_us = None if inactive is None else clock.to_us(inactive)
         key = (tenant_id, participant_id)
-        participants[key] = Participant(participant_id, zone, sequence, place, inactive_us)
+        participants[key] = Participant(participant_id, zone, sequence, ctid, inactive_us)
         names[key] = name
     return Locked(sorted((row[0], row[1], row[7]) for row in rows), participants, names)
 
@@ -179,7 +179,7 @@ def watched(
     rows = run(connection, _STATES, _columns(keys))
     return {
         (row[0], row[1], row[2]): Watched(
-            state_of_row(row, definitions[row[0], row[2]]), Told(row[12], row[13])
+            state_of_row(row, definitions[row[0], row[2]]), Notified(row[12], row[13])
         )
         for row in rows
     }
@@ -204,13 +204,13 @@ def watch(connection: Connection, due_us: Mapping[Key, int]) -> None:
         run(connection, f"{_SET} WHERE d.due_at > EXCLUDED.due_at", values)
 
 
-def settle(
+def write_outcomes(
     connection: Connection, outcomes: Mapping[Key, Outcome], before: Mapping[Key, Watched]
 ) -> None:
     """Write what has been told and when to look again; `before` is what was read."""
-    news = [one for key, one in outcomes.items() if _is_news(one, before[key])]
-    if news:
-        change(connection, _TELL, _told(news), len(news))
+    changed = [one for key, one in outcomes.items() if _is_changed(one, before[key])]
+    if changed:
+        change(connection, _MARK_NOTIFIED, _notified(changed), len(changed))
     again = {key: one for key, one in outcomes.items() if one.is_watched}
     if again:
         instants = array(_instant(one.again_us) for one in again.values())
@@ -221,21 +221,21 @@ def settle(
         run(connection, _FORGET, _columns(gone))
 
 
-def _is_news(outcome: Outcome, before: Watched) -> bool:
-    return (outcome.told, outcome.is_watched) != (before.told, before.state.is_watched)
+def _is_changed(outcome: Outcome, before: Watched) -> bool:
+    return (outcome.notified, outcome.is_watched) != (before.notified, before.state.is_watched)
 
 
 def _instant(again_us: int | None) -> str:
     return "infinity" if again_us is None else clock.to_text(again_us)
 
 
-_TELL = """
+_MARK_NOTIFIED = """
     UPDATE streak_states s
     SET is_watched = k.is_watched, told_at_risk = k.at_risk, told_broken = k.broken
-    FROM unnest(CAST(%(places)s AS tid[]), CAST(%(watched)s AS boolean[]),
+    FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(watched)s AS boolean[]),
       CAST(%(at_risk)s AS int[]), CAST(%(broken)s AS int[]))
-      AS k (place, is_watched, at_risk, broken)
-    WHERE s.ctid = k.place
+      AS k (ctid, is_watched, at_risk, broken)
+    WHERE s.ctid = k.ctid
     """
 
 _FORGET = """
@@ -247,12 +247,12 @@ _FORGET = """
     """
 
 
-def _told(outcomes: Sequence[Outcome]) -> dict[str, str]:
+def _notified(outcomes: Sequence[Outcome]) -> dict[str, str]:
     return {
-        "places": array(one.place for one in outcomes),
+        "ctids": array(one.ctid for one in outcomes),
         "watched": array(one.is_watched for one in outcomes),
-        "at_risk": array(one.told.at_risk for one in outcomes),
-        "broken": array(one.told.broken for one in outcomes),
+        "at_risk": array(one.notified.at_risk for one in outcomes),
+        "broken": array(one.notified.broken for one in outcomes),
     }
 
 

@@ -75,7 +75,7 @@ class State:
     totals: StreakTotals
     last_recorded_us: int  # the latest instant of any tick, in microseconds
     last_zone: str | None  # the zone that tick named itself
-    place: str | None = None  # where the row stands (ctid), under the participant's lock
+    ctid: str | None = None  # where the row stands (ctid), under the participant's lock
     is_watched: bool = False  # whether it has a deadline (models/streaks/deadlines.py)
 
 
@@ -251,11 +251,11 @@ def state_of_row(row: Any, streak: Streak) -> State:
 
 
 _VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
-      CAST(%(streaks)s AS int[]), CAST(%(places)s AS tid[]), CAST(%(recorded)s AS text[]),
+      CAST(%(streaks)s AS int[]), CAST(%(ctids)s AS tid[]), CAST(%(recorded)s AS text[]),
       CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]), CAST(%(grace)s AS int[]),
       CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]), CAST(%(zones)s AS text[]),
       CAST(%(watched)s AS boolean[]))
-      AS k (tenant_id, participant_id, streak_id, place, recorded, current_count, longest_count,
+      AS k (tenant_id, participant_id, streak_id, ctid, recorded, current_count, longest_count,
         grace_remaining, revision, last_recorded_at, last_timezone, is_watched)"""
 
 _INSERT_STATES = f"""
@@ -273,7 +273,7 @@ _UPDATE_STATES = f"""
       longest_count = k.longest_count, grace_remaining = k.grace_remaining,
       revision = k.revision, last_recorded_at = CAST(k.last_recorded_at AS timestamptz),
       last_timezone = k.last_timezone, is_watched = k.is_watched
-    FROM {_VALUES} WHERE s.ctid = k.place
+    FROM {_VALUES} WHERE s.ctid = k.ctid
     """  # noqa: S608 - a fragment of this file
 
 
@@ -282,7 +282,7 @@ def write_states(
 ) -> None:
     """Write states whole: those that were read where they stand, the others as new rows."""
     for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
-        some = {key: one for key, one in states.items() if (one.place is not None) is is_known}
+        some = {key: one for key, one in states.items() if (one.ctid is not None) is is_known}
         if some:
             change(connection, statement, _columns(some, revisions), len(some))
 
@@ -294,7 +294,7 @@ def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, s
         "tenants": array(tenants),
         "participants": array(participants),
         "streaks": array(ids),
-        "places": array(state.place for state in states.values()),
+        "ctids": array(state.ctid for state in states.values()),
         "recorded": array(format_ranges(state.ranges) for state in states.values()),
         "counts": array(totals.count for totals in standings),
         "longest": array(totals.longest for totals in standings),

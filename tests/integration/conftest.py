@@ -18,7 +18,7 @@ from tests.integration.batches import make_streak, sequences
 from tests.integration.browsing import Person
 from tests.integration.ranking import Place
 from tests.integration.serving import Served, serving
-from tests.integration.telling import Told
+from tests.integration.telling import Notified
 from tests.integration.world import World
 from tests.pipeline import Pipeline, forget_deliveries, worker_context
 from tests.receiver import Receiver
@@ -50,7 +50,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def told(engine: Engine, pipeline: Pipeline, account: Account) -> Iterator[Told]:
+def told(engine: Engine, pipeline: Pipeline, account: Account) -> Iterator[Notified]:
     """The account's live side; nobody's deadline or review is left over."""
     with transaction(engine) as session:
         for statement in (
@@ -59,7 +59,7 @@ def told(engine: Engine, pipeline: Pipeline, account: Account) -> Iterator[Told]
             "UPDATE streak_states SET is_watched = false WHERE is_watched",
         ):
             session.execute(sa.text(statement))
-    here = Told(engine, pipeline, account.live.id)
+    here = Notified(engine, pipeline, account.live.id)
     yield here
     assert [is_watched for is_watched in here.watched() if is_watched] == [True] * len(here.due())
     for numbers in sequences(engine, here.tenant_id).values():

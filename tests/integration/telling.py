@@ -27,7 +27,7 @@ def us(text: str) -> int:
 
 
 @dataclass
-class Told:
+class Notified:
     """A tenant at simulated instants: who ticks, what is swept, what is told."""
 
     engine: Engine
@@ -101,7 +101,7 @@ class Told:
         return [row.is_watched for row in rows]
 
 
-def live_in(told: Told, zone: str, participant: str = "user_42") -> None:
+def live_in(told: Notified, zone: str, participant: str = "user_42") -> None:
     """A participant, perhaps new, of a zone."""
     with transaction(told.engine) as session:
         session.execute(

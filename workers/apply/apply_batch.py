@@ -31,7 +31,7 @@ from workers.intake.messages import (
     PointsV1,
     RedemptionV1,
     TickV1,
-    is_told,
+    is_published,
 )
 
 Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1  # what is no tick
@@ -103,7 +103,7 @@ def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
 
 def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
     """Have leaderboards look at those whom no fact leads them to."""
-    silent = [message for message in accepted if not is_told(message)]
+    silent = [message for message in accepted if not is_published(message)]
     for tenant_id in sorted({message.tenant_id for message in silent}):
         participant_ids = {
             batch.participant(one).id for one in silent if one.tenant_id == tenant_id
@@ -115,7 +115,7 @@ def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
     """Do what a write asks for, and tell of it."""
     match decided:
         case Decided():
-            streaks.tell(batch, decided, effects)
+            streaks.publish(batch, decided, effects)
         case AwardV1():
             effects.award(batch, decided)
         case PointsV1():

@@ -60,7 +60,7 @@ class Awards:
             earned = Earned(asked.id, asked.earned_us, asked.metadata)
             self.earned[key] = self.fresh[key] = earned
             stamp = batch.stamp(message, batch.configuration(message).tenant, participant)
-            batch.tell(message, facts.badge_awarded(stamp, badge, earned))
+            batch.publish(message, facts.badge_awarded(stamp, badge, earned))
         return award
 
     def write(self, connection: Connection) -> None:

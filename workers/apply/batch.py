@@ -14,7 +14,7 @@ from models.identity.tenants import Tenant
 from models.ledgers.rejections import Refused, Rejection
 from webhooks.facts import Fact, Stamp
 from workers.apply.config_cache import Configuration
-from workers.intake.messages import Message, is_told
+from workers.intake.messages import Message, is_published
 
 
 class UnknownDefinition(LookupError):
@@ -55,9 +55,9 @@ class Batch:
         if message.is_awaited:
             self.answers[message.id] = Refused(code, detail).answer()
 
-    def tell(self, message: Message, fact: Fact) -> None:
+    def publish(self, message: Message, fact: Fact) -> None:
         """Have a fact published, unless its write was to be silent (docs/import.md)."""
-        if is_told(message):
+        if is_published(message):
             self.facts.append(fact)
 
     def stamp_of(self, message: Message) -> Stamp:
@@ -74,7 +74,7 @@ class Batch:
             tenant,
             participant.id,
             message.participant_id,
-            participant.next_sequence() if is_told(message) else participant.fact_sequence,
+            participant.next_sequence() if is_published(message) else participant.fact_sequence,
             self.now_us,
         )
 

@@ -46,14 +46,14 @@ def store(connection: Connection, entry: Entry, error: Exception, tries: int) ->
         "tick" if message is None else noun(message),
         message.participant_id.replace("\x00", "\\x00") if message else None,
         entry.text.decode(errors="backslashreplace").replace("\x00", "\\x00"),
-        _told(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
+        _describe(error)[:ERROR_CHARS_MAX].replace("\x00", "\\x00"),
         tries,
     )
     dead_letters.append(connection, dead_letter)
     return dead_letter.kind
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """What went wrong: in the driver's words without our statement, if there is a driver."""
     return f"{name(error)}: {getattr(error, 'orig', None) or error}".strip()
 

@@ -158,7 +158,7 @@ class Effects:
         prize = Prize(one.code, one.badge_code, one.points)
         is_new = self.prize(batch, message, "challenge", prize)
         stamp = batch.stamp_of(message)
-        batch.tell(message, facts.challenge_completed(stamp, one, is_new))
+        batch.publish(message, facts.challenge_completed(stamp, one, is_new))
 
     def write(self, connection: Connection, batch: Batch) -> None:
         """Write all of it; raises IntegrityError when one of the ledgers holds a row already."""

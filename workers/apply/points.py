@@ -10,7 +10,7 @@ from models.ledgers.points import Kind, Transaction
 from models.ledgers.tier_changes import Upgrade
 from webhooks import facts
 from workers.apply.batch import Batch
-from workers.apply.tiers import Tiers, tell
+from workers.apply.tiers import Tiers, publish
 from workers.intake.messages import Message, PointsV1
 
 INSUFFICIENT = "insufficient_points"
@@ -53,9 +53,11 @@ class Points:
         participant.earned += movement.amount
         change = self.tiers.reached(batch, message, movement.id)
         made = self._note(batch, message, movement, change.upgrade if change else None)
-        batch.tell(message, facts.points_awarded(batch.stamp_of(message), made, participant.earned))
+        batch.publish(
+            message, facts.points_awarded(batch.stamp_of(message), made, participant.earned)
+        )
         if change:
-            tell(batch, message, change)
+            publish(batch, message, change)
         return made
 
     def take(self, batch: Batch, message: Message, movement: Movement) -> Transaction | None:
@@ -65,7 +67,9 @@ class Points:
             return None
         participant.spent += movement.amount
         made = self._note(batch, message, movement, None)
-        batch.tell(message, facts.points_deducted(batch.stamp_of(message), made, participant.spent))
+        batch.publish(
+            message, facts.points_deducted(batch.stamp_of(message), made, participant.spent)
+        )
         return made
 
     def _note(

@@ -84,7 +84,7 @@ class Redemptions:
             metadata=message.metadata,
         )
         self.ledger.append(redemption)
-        batch.tell(message, facts.reward_redeemed(batch.stamp_of(message), reward, redemption))
+        batch.publish(message, facts.reward_redeemed(batch.stamp_of(message), reward, redemption))
         return redemption
 
     def write(self, connection: Connection) -> None:

@@ -157,20 +157,20 @@ def _accepted_us(tick_id: str) -> int:
     return ids.issued_at_us(UUID(tick_id))
 
 
-def tell(batch: Batch, decided: Decided, effects: Effects) -> None:
+def publish(batch: Batch, decided: Decided, effects: Effects) -> None:
     """The facts of a tick that changed something, and of each milestone with what it gives."""
     message, streak, tick, crossed, participant, run = decided
     if tick.outcome == "repeated":
         return
     tenant = batch.configurations[message.tenant_id].tenant
     stamp = batch.stamp(message, tenant, participant)
-    batch.tell(message, facts.streak_recorded(stamp, streak, tick))
+    batch.publish(message, facts.streak_recorded(stamp, streak, tick))
     effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
     for one in (each.milestone for each in crossed if effects.milestones.reach(each, tick.id)):
         is_new = effects.prize(batch, message, "milestone", _prize(one, streak, tick))
         reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
         stamp = batch.stamp(message, tenant, participant)
-        batch.tell(message, facts.streak_milestone(stamp, streak, tick, reached))
+        batch.publish(message, facts.streak_milestone(stamp, streak, tick, reached))
 
 
 def _prize(one: Milestone, streak: Streak, tick: Tick) -> Prize:

@@ -26,7 +26,7 @@ class Tiers:
             raise UnknownDefinition(f"tenant {message.tenant_id}, tier {message.tier_id}")
         change = self._change(batch, message, tier, _Cause(message.id, "assigned"))
         if change.is_change:
-            tell(batch, message, change)
+            publish(batch, message, change)
         if message.is_awaited:
             batch.answers[message.id] = tier_changes.answer(change, message.participant_id)
 
@@ -74,7 +74,7 @@ class _Cause:
     source: Source
 
 
-def tell(batch: Batch, message: Message, change: Change) -> None:
+def publish(batch: Batch, message: Message, change: Change) -> None:
     """The fact of a change."""
     earned = batch.participant(message).earned
-    batch.tell(message, facts.tier_changed(batch.stamp_of(message), change, earned))
+    batch.publish(message, facts.tier_changed(batch.stamp_of(message), change, earned))

@@ -226,4 +226,4 @@ def _rate(numbers: Sequence[int]) -> Rate | None:
 
 def _refusals(result: Sequence[Any]) -> dict[int, Refusal]:
     triples = zip(result[0::3], result[1::3], result[2::3], strict=True)
-    return {place: Refusal(reason.decode(), reset_ms) for place, reason, reset_ms in triples}
+    return {index: Refusal(reason.decode(), reset_ms) for index, reason, reset_ms in triples}

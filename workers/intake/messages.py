@@ -93,7 +93,7 @@ def noun(message: Message) -> WriteKind:
     return NOUN_OF[type(message)]
 
 
-def is_told(message: Message) -> bool:
+def is_published(message: Message) -> bool:
     """Whether facts tell of a write. A worker one release older tells of all."""
     return not (isinstance(message, (TickV1, AwardV1, PointsV1)) and message.is_silent)
 

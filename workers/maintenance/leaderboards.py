@@ -134,13 +134,13 @@ def _whom(connection: Connection, progress: Progress) -> tuple[set[int], Progres
         is_all = False
         progress = replace(progress, built_to=some[-1] if len(some) == PORTION else None)
     wanted = Wanted(FACTS_MAX, _types(board), streak_code=board.streak_code)
-    found = facts.touched(connection, board.tenant_id, progress.place, wanted)
+    found = facts.touched(connection, board.tenant_id, progress.cursor, wanted)
     today = definitions.today()
     due = entries.due(connection, board, today, PORTION)
     noted = entries.take_changes(connection, board, PORTION)
     participant_ids.update(found.participant_ids, due, noted)
     is_all = is_all and found.is_all and len(due) < PORTION and len(noted) < PORTION
-    return participant_ids, replace(progress, place=found.place), is_all
+    return participant_ids, replace(progress, cursor=found.cursor), is_all
 
 
 def _types(board: Leaderboard) -> Sequence[str]:

@@ -50,7 +50,7 @@ PORTION = 500  # states a transaction: locks are held for some tens of milliseco
 REVIEW_PORTION = 2_000  # states read at once; most of an old tenant's are broken and passed over
 # From the instant that the API stamps on a tick to its entry in the stream: a second at most while
 # Redis answers at all. The rest is for clocks that differ.
-SETTLE_US = 5_000_000
+APPEND_MARGIN_US = 5_000_000
 UNDECIDABLE_US = 3_600_000_000  # a state that cannot be decided on is looked at again in an hour
 
 
@@ -80,11 +80,11 @@ def horizons(client: redis.Redis, now_us: int) -> list[int]:
     for stream in STREAMS:
         pipeline.xrange(stream, count=1)
     oldest: list[Any] = pipeline.execute()
-    horizons_us = [now_us - SETTLE_US] * redis_keys.STREAMS
+    horizons_us = [now_us - APPEND_MARGIN_US] * redis_keys.STREAMS
     for stream, entries in zip(STREAMS, oldest, strict=True):
         for entry_id, _ in entries:
             appended_us, number = int(entry_id.partition(b"-")[0]) * 1_000, NUMBERS[stream]
-            horizons_us[number] = min(horizons_us[number], appended_us - SETTLE_US)
+            horizons_us[number] = min(horizons_us[number], appended_us - APPEND_MARGIN_US)
     return horizons_us
 
 
@@ -112,13 +112,13 @@ class Sweep:
     def _portion(self, lock: Lock, horizons_us: Sequence[int]) -> int:
         with transaction(self.engine) as connection:
             found, count = lock(connection, self.configurations, horizons_us)
-            told = tell(connection, found, self.configurations, horizons_us)
+            notified = publish_due(connection, found, self.configurations, horizons_us)
             failpoint("deadlines.mid_sql")
-        metrics_store.add_each(DEADLINES, told.facts)
-        metrics_store.add_each(FACTS, told.facts)
-        metrics_store.add(DELIVERIES, told.deliveries)
+        metrics_store.add_each(DEADLINES, notified.facts)
+        metrics_store.add_each(FACTS, notified.facts)
+        metrics_store.add(DELIVERIES, notified.deliveries)
         failpoint("deadlines.after_commit")
-        if told.deliveries:
+        if notified.deliveries:
             self.on_deliveries()
         return count
 
@@ -158,32 +158,32 @@ def _review(
 # -- telling -----------------------------------------------------------------------------------
 
 
-def tell(
+def publish_due(
     connection: Connection,
     found: Locked,
     configurations: Configurations,
     horizons_us: Sequence[int],
-) -> Told:
+) -> Published:
     """Decide on states, write what they have to tell; return how much that is."""
     if not found.keys:
-        return Told(0, {})
+        return Published(0, {})
     known = configurations.load(connection, {key[0] for key in found.keys})
     definitions = {(key[0], key[2]): known[key[0]].streaks[key[2]] for key in found.keys}
     states = deadlines.watched(connection, found.keys, definitions)
-    work = Telling(found, known, clock.now_us())
+    work = DeadlineDecisions(found, known, clock.now_us())
     for key, watched in states.items():
         case = Case(key, definitions[key[0], key[2]], watched)
         work.decide(case, horizons_us[key[0] % len(horizons_us)])
-    deadlines.settle(connection, work.outcomes, states)
+    deadlines.write_outcomes(connection, work.outcomes, states)
     wanted = [one for each in known.values() for one in each.subscriptions]
     count = outbox.publish(connection, work.facts, wanted)
     held = {(key[0], found.names[key]): one for key, one in found.participants.items()}
     participants.touch(connection, held)
-    return Told(count, Counter(one.type for one in work.facts))
+    return Published(count, Counter(one.type for one in work.facts))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Published:
     """What was written of a portion."""
 
     deliveries: int
@@ -200,7 +200,7 @@ class Case:
 
 
 @dataclass
-class Telling:
+class DeadlineDecisions:
     """One transaction's looks, decided in values between one read and one write."""
 
     found: Locked
@@ -212,7 +212,7 @@ class Telling:
     def decide(self, case: Case, horizon_us: int) -> None:
         """Decide on one state as of a horizon."""
         state, participant = case.watched.state, self.found.participants[case.key[:2]]
-        outcome = Outcome(state.place, case.watched.told, state.is_watched)
+        outcome = Outcome(state.ctid, case.watched.notified, state.is_watched)
         if case.streak.is_active:  # else nothing until the review that resuming it asks for
             try:
                 due = deadlines.of(case.streak, state, participant.timezone)
@@ -225,20 +225,20 @@ class Telling:
 
     def _look(self, case: Case, due: Deadlines, horizon_us: int) -> Outcome:
         """Tell what there is to tell, unless it was broken before anybody watched it."""
-        state, told = case.watched.state, case.watched.told
+        state, notified = case.watched.state, case.watched.notified
         is_active = self.found.participants[case.key[:2]].inactive_us is None
-        found = look(due, told, horizon_us, can_be_saved=is_active)
-        if found.tell == "at_risk":
-            told = replace(told, at_risk=due.breaks_at)
+        found = look(due, notified, horizon_us, can_be_saved=is_active)
+        if found.publish == "at_risk":
+            notified = replace(notified, at_risk=due.breaks_at)
             self.facts.append(
                 facts.streak_at_risk(self._stamp(case.key), case.streak, _deadline(state, due))
             )
-        elif found.tell == "broken" and state.is_watched:
-            told = replace(told, broken=due.breaks_at)
+        elif found.publish == "broken" and state.is_watched:
+            notified = replace(notified, broken=due.breaks_at)
             self.facts.append(
                 facts.streak_broken(self._stamp(case.key), case.streak, _deadline(state, due))
             )
-        return Outcome(state.place, told, found.again_us is not None, found.again_us)
+        return Outcome(state.ctid, notified, found.again_us is not None, found.again_us)
 
     def _stamp(self, key: Key) -> Stamp:
         participant = self.found.participants[key[:2]]

@@ -85,8 +85,8 @@ class MetricsBuffer:
         found = {
             _SEPARATOR.join((name, *labels)): count for (name, labels), count in counts.items()
         }
-        for (name, labels, place, bounds), (count, total) in seen.items():
-            bound = f"{bounds[place]:g}" if place < len(bounds) else INF
+        for (name, labels, index, bounds), (count, total) in seen.items():
+            bound = f"{bounds[index]:g}" if index < len(bounds) else INF
             found[_SEPARATOR.join((name, *labels, bound))] = count
             whole = _SEPARATOR.join((name, *labels, SUM))
             found[whole] = found.get(whole, 0) + total

@@ -91,10 +91,10 @@ def _sides(connection: Connection, slug: str | None, mode: Mode | None) -> list[
 def _entries(connection: Connection, wanted: Wanted) -> list[AuditEntry]:
     """As many lines as are wanted, in portions."""
     entries: list[AuditEntry] = []
-    place: UUID | None = wanted.after
-    while place is not None and len(entries) < wanted.limit:
+    cursor: UUID | None = wanted.after
+    while cursor is not None and len(entries) < wanted.limit:
         size = min(PAGE, wanted.limit - len(entries))
-        found, place = log.page(connection, replace(wanted, limit=size, after=place))
+        found, cursor = log.page(connection, replace(wanted, limit=size, after=cursor))
         entries += found
     return entries
 

@@ -134,8 +134,8 @@ def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -
             sys.exit(1)  # whoever read it has enough
         except OSError as error:
             raise CannotRun(f"cannot write: {error.strerror}") from None
-    told = {"tenant": tenant, "mode": mode, "what": what, "rows": rows, "not_in_it": NOT_IN_IT}
-    click.echo(json.dumps(told) if as_json else f"{rows} {what}. {NOT_IN_IT}", err=True)
+    summary = {"tenant": tenant, "mode": mode, "what": what, "rows": rows, "not_in_it": NOT_IN_IT}
+    click.echo(json.dumps(summary) if as_json else f"{rows} {what}. {NOT_IN_IT}", err=True)
 
 
 @contextmanager

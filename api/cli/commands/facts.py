@@ -169,5 +169,5 @@ def resend(fact_id: str, webhook_id: object, path: Path, as_json: bool, **where:
     if not _FACT_ID.fullmatch(fact_id):
         raise CannotRun(f"{fact_id!r} is not the id of a fact: they are like evt_01939c7e6a1b7c3d…")
     with remote(where["url"], where["key"], path) as api:
-        told = api.call("POST", f"/admin/webhooks/{webhook_id}/deliveries/{fact_id}/resend")
-    output.show(told, f"{fact_id} is due at {webhook_id} now.", as_json=as_json)
+        answer = api.call("POST", f"/admin/webhooks/{webhook_id}/deliveries/{fact_id}/resend")
+    output.show(answer, f"{fact_id} is due at {webhook_id} now.", as_json=as_json)

@@ -74,8 +74,8 @@ def check(path: Path, as_json: bool) -> None:
     with _opened(path) as (found, ring):
         counts: Counter[int | None] = Counter()
         for batch in _batches(found, ring, writes=False):
-            counts.update(key_rotation.places(ring, batch))
-    rows = [_row(place, counts[place]) for place in range(len(ring.keys))]
+            counts.update(key_rotation.key_indexes(ring, batch))
+    rows = [_row(cursor, counts[cursor]) for cursor in range(len(ring.keys))]
     rows += [_unreadable_row(counts[None])] if counts[None] else []
     output.show_rows(rows, _COLUMNS, as_json=as_json)
     _exit_unless_all_are_readable(counts[None])
@@ -154,16 +154,16 @@ def _total(found: Service) -> int:
 def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Sealed]]:
     """All destinations as they were; with `writes`, each batch is encrypted anew and committed
     before it is given."""
-    place = destination_keys.FIRST
+    cursor = destination_keys.FIRST
     while True:
         with found.reading() as connection:
-            batch = destination_keys.after(connection, place, BATCH, lock=writes)
+            batch = destination_keys.after(connection, cursor, BATCH, lock=writes)
             if writes:
                 _store(connection, ring, batch)
         if not batch:
             return
         yield batch
-        place = batch[-1].place
+        cursor = batch[-1].cursor
 
 
 def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
@@ -178,24 +178,24 @@ def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
 
 
 def _counted(ring: Ring, batch: list[Sealed]) -> Counter[str]:
-    places = list(key_rotation.places(ring, batch))
+    key_indexes = list(key_rotation.key_indexes(ring, batch))
     return Counter(
         destinations=len(batch),
-        secrets=len(places),
-        stale=sum(bool(place) for place in places),
-        unreadable=places.count(None),
+        secrets=len(key_indexes),
+        stale=sum(bool(cursor) for cursor in key_indexes),
+        unreadable=key_indexes.count(None),
     )
 
 
 # -- saying ----------------------------------------------------------------------------------
 
 
-def _row(place: int, count: int) -> dict[str, Any]:
-    if place == 0:
+def _row(cursor: int, count: int) -> dict[str, Any]:
+    if cursor == 0:
         verdict = "newest: encrypts"
     else:
         verdict = "still needed: run `unbroken secrets rotate-key`" if count else "may be dropped"
-    return {"key": place + 1, "secrets": count, "verdict": verdict}
+    return {"key": cursor + 1, "secrets": count, "verdict": verdict}
 
 
 def _unreadable_row(count: int) -> dict[str, Any]:

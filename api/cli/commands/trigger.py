@@ -17,7 +17,7 @@ from api.cli.options import data_option, json_option
 from webhooks import facts
 
 PAGE_SIZE = 100  # the most the API gives at once
-TOLD_CHARS_MAX = 200  # of what a receiver said
+DETAILS_CHARS_MAX = 200  # of what a receiver said
 URL_CHARS_MAX = 2_048  # of a destination
 
 
@@ -95,11 +95,11 @@ def _send(api: Remote, kind: str, destination: dict[str, Any]) -> dict[str, Any]
 def _line(outcome: dict[str, Any]) -> str:
     """An outcome in a line, and in a second one what the receiver said of a failure."""
     mark, word = ("✓", "taken") if outcome["delivered"] else ("✗", "not taken")
-    told = [str(outcome[name]) for name in ("status_code", "error") if outcome[name] is not None]
+    details = [str(outcome[name]) for name in ("status_code", "error") if outcome[name] is not None]
     if outcome["duration_ms"] is not None:
-        told.append(f"in {outcome['duration_ms']} ms")
+        details.append(f"in {outcome['duration_ms']} ms")
     where = printable(outcome["url"], URL_CHARS_MAX)
-    line = f"{mark} {where}  {word}: {printable(' '.join(told), TOLD_CHARS_MAX)}"
+    line = f"{mark} {where}  {word}: {printable(' '.join(details), DETAILS_CHARS_MAX)}"
     if outcome["delivered"] or not outcome["response"]:
         return line
-    return f"{line}\n    {printable(outcome['response'].strip(), TOLD_CHARS_MAX)}"
+    return f"{line}\n    {printable(outcome['response'].strip(), DETAILS_CHARS_MAX)}"

@@ -72,9 +72,9 @@ def crowd(today: datetime) -> list[dict[str, str]]:
 
 def facts_expected() -> set[tuple[str, str, int]]:
     """Participant, outcome and count of every fact that must arrive: repeats make none."""
-    told = {
+    expected = {
         (scene.participant_id, scene.outcome, scene.count)
         for scene in SCENES
         if scene.outcome != "repeated"
     }
-    return told | {(f"crowd_{number:02d}", "started", 1) for number in range(1, CROWD + 1)}
+    return expected | {(f"crowd_{number:02d}", "started", 1) for number in range(1, CROWD + 1)}

@@ -33,9 +33,9 @@ class Naming:
         """The column that holds a field, as it is compared."""
         return plain(self.mapped.get(field, field))
 
-    def places(self, names: Sequence[str]) -> Mapping[str, int]:
+    def indexes(self, names: Sequence[str]) -> Mapping[str, int]:
         """Where each field is, given the names of the columns; raises BadRow."""
-        found = {plain(name): place for place, name in enumerate(names)}
+        found = {plain(name): index for index, name in enumerate(names)}
         _refuse_doubles(names, found)
         self._refuse_missing(names, found)
         self._refuse_unknown(names)
@@ -107,10 +107,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _refuse_doubles(names: Sequence[str], found: Mapping[str, int]) -> None:
-    for place, name in enumerate(names):
-        if found[plain(name)] != place:
+    for index, name in enumerate(names):
+        if found[plain(name)] != index:
             raise BadRow(
-                f"columns {place + 1} and {found[plain(name)] + 1} are both named {name.strip()!r}"
+                f"columns {index + 1} and {found[plain(name)] + 1} are both named {name.strip()!r}"
             )
 
 

@@ -181,7 +181,7 @@ def _delimiter(text: str | None) -> str | None:
 
 def _summary(job: Job, done: Mapping[str, Any]) -> str:
     if "first" in done:
-        return preview.in_words(done, job.mapper.naming.kind)
+        return preview.summary_text(done, job.mapper.naming.kind)
     told = "facts tell of them" if job.facts else "no facts"
     again = f" (from row {done['resumed_at'] + 1} on, this time)" if done["resumed_at"] else ""
     is_queued = job.mapper.naming.kind.is_queued

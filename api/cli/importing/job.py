@@ -72,20 +72,20 @@ class Job:
     def digest(self, url: str) -> str:
         """What makes an import the same one: a file with all that it holds. To read of a pipe would
         take its rows away."""
-        told = [url, self.key, self.source, self.file_format, str(self.delimiter)]
+        parts = [url, self.key, self.source, self.file_format, str(self.delimiter)]
         naming = self.mapper.naming
-        told += [naming.kind.name, repr(sorted(naming.mapped.items()))]
-        told += [repr(sorted(naming.constants.items())), repr(sorted(naming.ignored))]
-        told += [str(self.mapper.timezone), str(self.facts)]
-        told += [] if self.effects else ["no effects"]
-        found = hashlib.sha256("\n".join(told).encode())
+        parts += [naming.kind.name, repr(sorted(naming.mapped.items()))]
+        parts += [repr(sorted(naming.constants.items())), repr(sorted(naming.ignored))]
+        parts += [str(self.mapper.timezone), str(self.facts)]
+        parts += [] if self.effects else ["no effects"]
+        found = hashlib.sha256("\n".join(parts).encode())
         if self.is_file:
             with source.opened(self.source) as stream:
                 while block := stream.read(DIGEST_BYTES):
                     found.update(block)
         return found.hexdigest()
 
-    def tell(self, line: int, why: str) -> None:
+    def report_row(self, line: int, why: str) -> None:
         """Say on stderr why a row is refused; of many, the first ones."""
         self.shown += 1
         if self.shown <= SHOWN_MAX:

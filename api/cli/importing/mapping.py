@@ -34,7 +34,7 @@ class Mapper:
 
     naming: Naming
     timezone: str | None = None  # of instants whose row names none
-    _places: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, repr=False)
+    _indexes: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, repr=False)
 
     def rows(self, raw: Iterator[Raw]) -> Iterator[Row]:
         """Every row of a file, refused ones included."""
@@ -59,20 +59,20 @@ class Mapper:
 
     def _cells(self, raw: Raw) -> dict[str, Any]:
         """What is known of each field: its cell, or what the command line says."""
-        places = self._places_of(raw.names)
+        indexes = self._indexes_of(raw.names)
         cells: dict[str, Any] = dict(self.naming.constants)
-        for name, place in places.items():
-            if not is_empty(raw.values[place]):
-                cells[name] = raw.values[place]
+        for name, index in indexes.items():
+            if not is_empty(raw.values[index]):
+                cells[name] = raw.values[index]
         return cells
 
-    def _places_of(self, names: Sequence[str]) -> Mapping[str, int]:
+    def _indexes_of(self, names: Sequence[str]) -> Mapping[str, int]:
         key = tuple(names)
-        if key not in self._places:
-            if len(self._places) >= SHAPES_MAX:
-                self._places.clear()
-            self._places[key] = self.naming.places(names)
-        return self._places[key]
+        if key not in self._indexes:
+            if len(self._indexes) >= SHAPES_MAX:
+                self._indexes.clear()
+            self._indexes[key] = self.naming.indexes(names)
+        return self._indexes[key]
 
     def _read(self, name: str, value: Any) -> Any:
         try:

@@ -121,21 +121,21 @@ def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
     known = Known(api, job.mapper.naming.kind)
     days: dict[str, Days] = {}
     known.read()
-    told: dict[str, Any] = {"rows": 0, "refused": 0, "first": []}
+    summary: dict[str, Any] = {"rows": 0, "refused": 0, "first": []}
     with Progress.of(job.source, 0) as progress, job.table(progress) as found:
         for window in job.windows(found):
             for row in window:
-                told["rows"] += 1
+                summary["rows"] += 1
                 why = row.why if row.item is None else _refusal(known, row.item)
                 if why or row.item is None:
-                    told["refused"] += 1
-                    job.tell(row.raw.line, why)
+                    summary["refused"] += 1
+                    job.report_row(row.raw.line, why)
                     continue
                 _count(known, row.item, days)
-                if len(told["first"]) < ITEMS_SHOWN:
-                    told["first"].append(row.item)
-            progress.rows(told["rows"])
-    return told | {
+                if len(summary["first"]) < ITEMS_SHOWN:
+                    summary["first"].append(row.item)
+            progress.rows(summary["rows"])
+    return summary | {
         "codes_checked": known.definitions is not None or not known.kind.definitions,
         "codes": {code: one.answer() for code, one in sorted(days.items())},
     }
@@ -162,18 +162,18 @@ def _count(known: Known, item: Item, days: dict[str, Days]) -> None:
     days.setdefault(item[kind.code_field], Days()).add(day)
 
 
-def in_words(told: Mapping[str, Any], kind: Kind) -> str:
+def summary_text(summary: Mapping[str, Any], kind: Kind) -> str:
     """What a dry run found, for people."""
-    lines = [f"{told['rows']} rows, {told['refused']} of them unusable; nothing was sent."]
-    if not told["codes_checked"]:
+    lines = [f"{summary['rows']} rows, {summary['refused']} of them unusable; nothing was sent."]
+    if not summary["codes_checked"]:
         lines.append(
             f"{kind.noun} codes were not checked, and days are those of UTC where a row names no"
             " zone: for both give an admin key with --key."
         )
-    for code, one in told["codes"].items():
+    for code, one in summary["codes"].items():
         lines += _days_in_words(code, one, has_days=kind.day is not None)
     return "\n".join(
-        lines + [f"  {json.dumps(item, ensure_ascii=False)}" for item in told["first"]]
+        lines + [f"  {json.dumps(item, ensure_ascii=False)}" for item in summary["first"]]
     )
 
 

@@ -53,10 +53,10 @@ class Rejects:
         lines = _Lines()
         writer = csv.writer(lines, delimiter=self.table.delimiter)
         kept = [
-            place for place, name in enumerate(self.table.head) if plain(name) not in REJECT_COLUMNS
+            index for index, name in enumerate(self.table.head) if plain(name) not in REJECT_COLUMNS
         ]
         if is_new:
-            names = [self.table.head[place] for place in kept]
+            names = [self.table.head[index] for index in kept]
             writer.writerow([REJECT_LINE, REJECT_REASON, *names])
         for row, why in refused:
             writer.writerow([row.raw.line, why, *_kept(row.raw.original, kept, self.table.head)])
@@ -78,22 +78,22 @@ class _Lines:
 
 def _kept(cells: Sequence[str], kept: Sequence[int], head: Sequence[str]) -> list[str]:
     """The cells of a row as they were, too few or too many of them included."""
-    return [cells[place] for place in kept if place < len(cells)] + list(cells[len(head) :])
+    return [cells[index] for index in kept if index < len(cells)] + list(cells[len(head) :])
 
 
 def _marked(raw: Raw, why: str) -> dict[str, object]:
     """A refused object with its reason; what is no object is kept as text, to be mended."""
-    told: dict[str, object] = {REJECT_LINE: raw.line, REJECT_REASON: why}
+    record: dict[str, object] = {REJECT_LINE: raw.line, REJECT_REASON: why}
     if not raw.names:
-        return told | {REJECT_TEXT: raw.original}
+        return record | {REJECT_TEXT: raw.original}
     fields = zip(raw.names, raw.values, strict=True)
-    return told | {name: value for name, value in fields if plain(name) not in REJECT_COLUMNS}
+    return record | {name: value for name, value in fields if plain(name) not in REJECT_COLUMNS}
 
 
-def _json(told: dict[str, object]) -> str:
-    text = json.dumps(told, ensure_ascii=False)
+def _json(record: dict[str, object]) -> str:
+    text = json.dumps(record, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair: only its escape can be written
-        return json.dumps(told)
+        return json.dumps(record)
     return text

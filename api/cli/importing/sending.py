@@ -97,15 +97,15 @@ def _send(api: Unbroken, job: Job, state: Checkpoint, window: list[Row]) -> list
     good = [row for row in window if row.item is not None]
     refused = [(row, row.why) for row in window if row.item is None]
     sending = Sending(job.facts, patience_seconds=PATIENCE_SECONDS, effects=job.effects)
-    place = 0
+    index = 0
     for batch in many.batches(row.item for row in good if row.item is not None):
-        key = f"import:{state.run}:{state.rows}:{place}"
+        key = f"import:{state.run}:{state.rows}:{index}"
         results = job.mapper.naming.kind.send(api.transport, batch, (key, sending))
-        refused += [(good[place + one.index], _reason(one.error)) for one in results if one.error]
-        place += len(batch)
+        refused += [(good[index + one.index], _reason(one.error)) for one in results if one.error]
+        index += len(batch)
     refused.sort(key=lambda one: one[0].raw.line)
     for row, why in refused:
-        job.tell(row.raw.line, why)
+        job.report_row(row.raw.line, why)
     return refused
 
 

@@ -51,7 +51,7 @@ def table(lines: Iterable[str], file_format: str, delimiter: str | None, naming:
     _, head = next(records)
     try:
         naming.refuse_unmapped(head)
-        naming.places(head)
+        naming.indexes(head)
     except BadRow as error:
         raise BadFile(f"the head is not understood: {error}") from None
     return Table(_csv(records, head), used, head)

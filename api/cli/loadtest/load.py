@@ -131,7 +131,7 @@ def run(api: Unbroken, plan: Plan) -> LoadResult:
 
 
 def _request(api: Unbroken, plan: Plan, nth: int, result: LoadResult) -> None:
-    ticks = [plan.tick(nth * plan.batch + place) for place in range(plan.batch)]
+    ticks = [plan.tick(nth * plan.batch + index) for index in range(plan.batch)]
     key = f"{plan.mark}:{nth}"
     try:
         errors = _post(api, ticks, key)

@@ -14,7 +14,7 @@ from api.cli.errors import CannotRun
 from api.cli.local import exec_child, proc
 from api.cli.local.child_process import Role
 from api.cli.local.data_dir import Data, log_tail
-from api.cli.local.run_as import Places, User, give, give_folder, places, user_for
+from api.cli.local.run_as import AccessiblePaths, User, give, give_folder, places, user_for
 from models import db
 
 MAJOR = "18"
@@ -78,7 +78,7 @@ def prepare(data: Data) -> Role:
     return _role(places(data, data.postgres, install, user), user, data)
 
 
-def _role(seen: Places, user: User | None, data: Data) -> Role:
+def _role(seen: AccessiblePaths, user: User | None, data: Data) -> Role:
     settings = (
         SETTINGS | _memory() | {"unix_socket_directories": seen.run, "cluster_name": data.mark}
     )

@@ -18,7 +18,7 @@ _CAP_SYS_ADMIN = 21
 
 
 @dataclass(frozen=True)
-class Places:
+class AccessiblePaths:
     """Where Postgres sees its things: as they are, or below the private namespace's root."""
 
     binaries: Path
@@ -67,19 +67,19 @@ def give_folder(folder: Path, user: User | None) -> None:
         os.chown(folder, *user)
 
 
-def places(data: Data, cluster: Path, install: Path, user: User | None) -> Places:
+def places(data: Data, cluster: Path, install: Path, user: User | None) -> AccessiblePaths:
     """Where Postgres is to look for its things when that user runs it."""
     binaries = install / "bin"
     if user is None or (
         all(can_enter(path, user) for path in (cluster, data.run, binaries))
         and can_read(binaries / "postgres", user)
     ):
-        return Places(binaries, str(cluster), str(data.run))
+        return AccessiblePaths(binaries, str(cluster), str(data.run))
     _require_namespaces(data, user)
-    return bound_places(data, cluster, install, user)
+    return bound_paths(data, cluster, install, user)
 
 
-def bound_places(data: Data, cluster: Path, install: Path, user: User) -> Places:
+def bound_paths(data: Data, cluster: Path, install: Path, user: User) -> AccessiblePaths:
     """Short paths in a private mount namespace, for folders that the user cannot walk down to."""
     root = Path(exec_child.NAMESPACE_ROOT)
     binds, copies = {"data": cluster, "run": data.run}, {}
@@ -88,7 +88,7 @@ def bound_places(data: Data, cluster: Path, install: Path, user: User) -> Places
     else:
         copies = _parts(install)
     inside = root / install.parent.name / install.name / "bin"
-    return Places(inside, str(root / "data"), str(root / "run"), binds, copies)
+    return AccessiblePaths(inside, str(root / "data"), str(root / "run"), binds, copies)
 
 
 def _parts(install: Path) -> dict[str, Path]:

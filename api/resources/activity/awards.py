@@ -128,7 +128,7 @@ def award_batch() -> Response:
 @describe("Ask what became of an award", answers={200: AwardOutcome}, problems=("award_not_found",))
 def get_award(award_id: str) -> Response:
     """Whether an award is on its way, or what it did."""
-    return outcomes.tell(AWARD.ledger, award_id)
+    return outcomes.get_status(AWARD.ledger, award_id)
 
 
 def _message(caller: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:

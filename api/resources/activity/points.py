@@ -42,7 +42,7 @@ blueprint = Blueprint("points", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
 
 AMOUNT_MAX = 1_000_000  # contract §6
-_PLACE_BYTES = 24  # a sequence, and a UUID
+_CURSOR_BYTES = 24  # a sequence, and a UUID
 _SEQUENCE_MAX = 2**63 - 1  # a bigint
 KINDS: tuple[points.Kind, ...] = tuple(ACCOUNTS)
 
@@ -217,7 +217,7 @@ def award_points_batch() -> Response:
 )
 def get_transaction(transaction_id: str) -> Response:
     """Whether points are on their way, were moved, or were refused."""
-    return outcomes.tell(AWARD.ledger, transaction_id)
+    return outcomes.get_status(AWARD.ledger, transaction_id)
 
 
 def _award(caller: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
@@ -264,7 +264,7 @@ def participant_points(participant_id: str) -> Response:
     answers={200: TransactionPage},
     parameters=(
         *PAGE,
-        cursors.after_parameter(_PLACE_BYTES, " Instead of `page`, with the same `kind`."),
+        cursors.after_parameter(_CURSOR_BYTES, " Instead of `page`, with the same `kind`."),
         Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only those of this kind."),
     ),
 )
@@ -286,21 +286,21 @@ def participant_transactions(participant_id: str) -> Response:
     return answer(shown)
 
 
-def _place() -> points.Place | None:
+def _place() -> points.PointsCursor | None:
     """Where the page before ended; 422 together with another page than the first."""
-    place = cursors.decode("after", _PLACE_BYTES)
-    if place is None:
+    position = cursors.decode("after", _CURSOR_BYTES)
+    if position is None:
         return None
     if "page" in request.args:
         raise invalid_field("page", "unexpected", "must not be given with after")
-    sequence = int.from_bytes(place[:8])
+    sequence = int.from_bytes(position[:8])
     if sequence > _SEQUENCE_MAX:
         raise cursors.no_cursor("after")
-    return sequence, UUID(bytes=place[8:])
+    return sequence, UUID(bytes=position[8:])
 
 
-def _cursor(place: points.Place | None) -> str | None:
-    return None if place is None else cursors.encode(place[0].to_bytes(8) + place[1].bytes)
+def _cursor(position: points.PointsCursor | None) -> str | None:
+    return None if position is None else cursors.encode(position[0].to_bytes(8) + position[1].bytes)
 
 
 def _entry(one: Transaction) -> TransactionEntry:

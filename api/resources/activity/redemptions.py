@@ -132,7 +132,7 @@ def claim_reward(reward_id: str) -> Response:
 )
 def get_claim(claim_id: str) -> Response:
     """Whether a claim is on its way, what it gave, or why it was refused."""
-    return outcomes.tell(REDEMPTION.ledger, claim_id)
+    return outcomes.get_status(REDEMPTION.ledger, claim_id)
 
 
 @blueprint.get("/participants/<participant:participant_id>/rewards")

@@ -141,7 +141,7 @@ def record_batch() -> Response:
 @describe("Ask what became of a tick", answers={200: TickOutcome}, problems=("tick_not_found",))
 def get_tick(tick_id: str) -> Response:
     """Whether a tick is on its way, or what it did."""
-    return outcomes.tell(TICK.ledger, tick_id)
+    return outcomes.get_status(TICK.ledger, tick_id)
 
 
 def _message(caller: Principal, posted: TickBody, stamp: Stamp) -> TickV1:

@@ -100,7 +100,7 @@ def assign_tier() -> Response:
 )
 def get_assignment(assignment_id: str) -> Response:
     """Whether an assignment is on its way, or what it did."""
-    return outcomes.tell(ASSIGNMENT.ledger, assignment_id)
+    return outcomes.get_status(ASSIGNMENT.ledger, assignment_id)
 
 
 def _message(caller: Principal, posted: AssignmentBody, stamp: Stamp) -> AssignmentV1:

@@ -123,14 +123,16 @@ def _followed(
     connection: Connection, tenant: Tenant, write_id: UUID, answer: dict[str, Any]
 ) -> Iterator[Step]:
     participant = participants.find(connection, tenant.id, str(answer.get("participant_id")))
-    told = trace.facts(connection, (tenant.id, participant.id), write_id) if participant else []
-    yield Step("applied", _said(answer), _at(told[0].id) if told else None)
-    for fact in told:
+    published = (
+        trace.facts(connection, (tenant.id, participant.id), write_id) if participant else []
+    )
+    yield Step("applied", _said(answer), _at(published[0].id) if published else None)
+    for fact in published:
         said = f"{fact.type} {public_id(fact.id)}, the participant's number {fact.sequence}"
         yield Step("fact", said, _at(fact.id))
-    if not told:
+    if not published:
         yield Step("unknown", "no fact names it: it told nothing new, or its facts are past theirs")
-    fact_ids = [fact.id for fact in told]
+    fact_ids = [fact.id for fact in published]
     yield from sorted(_sent(connection, tenant.id, fact_ids), key=_order)
 
 
@@ -154,10 +156,10 @@ def _at(number: UUID) -> datetime:
     return clock.from_us(ids.issued_at_us(number))
 
 
-_TOLD = ("streak_code", "badge_code", "tier_code", "reward_code", "outcome", "previous_count")
+_PUBLISHED = ("streak_code", "badge_code", "tier_code", "reward_code", "outcome", "previous_count")
 _MORE = ("new_count", "amount", "balance", "period_key", "status")
 
 
 def _said(answer: dict[str, Any]) -> str:
     """The telling part of an answer; whom it is about is not among it."""
-    return ", ".join(f"{name} {answer[name]}" for name in (*_TOLD, *_MORE) if name in answer)
+    return ", ".join(f"{name} {answer[name]}" for name in (*_PUBLISHED, *_MORE) if name in answer)

@@ -207,8 +207,8 @@ def _check_codes(connection: Connection, values: dict[str, Any]) -> None:
     objective = values.get("objective") or {}
     if "streak_code" in objective:
         active_streak(connection, "objective.streak_code", objective["streak_code"])
-    places = enumerate(objective.get("badge_codes") or ())
-    counted = {f"objective.badge_codes.{place}": code for place, code in places}
+    indexes = enumerate(objective.get("badge_codes") or ())
+    counted = {f"objective.badge_codes.{index}": code for index, code in indexes}
     active_badges(connection, counted | {"badge_code": values.get("badge_code")})
 
 

@@ -319,11 +319,11 @@ def _board(code: str) -> Leaderboard:
 
 def _ranked(found: Sequence[Entry]) -> list[LeaderboardEntry]:
     shown: list[LeaderboardEntry] = []
-    for place, one in enumerate(found, start=1):
+    for index, one in enumerate(found, start=1):
         is_equal = bool(shown) and shown[-1]["score"] == one.score
         shown.append(
             {
-                "rank": shown[-1]["rank"] if is_equal else place,
+                "rank": shown[-1]["rank"] if is_equal else index,
                 "participant_id": one.external_id,
                 "display_name": one.display_name,
                 "avatar_url": one.avatar_url,

@@ -228,8 +228,8 @@ def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) 
     active_badges(
         connection,
         {
-            f"milestones.{place}.badge_code": one["badge_code"]
-            for place, one in enumerate(milestones)
+            f"milestones.{index}.badge_code": one["badge_code"]
+            for index, one in enumerate(milestones)
         },
     )
 

@@ -95,8 +95,8 @@ def list_audit_log() -> Response:
     """
     wanted = _wanted()
     with reading() as connection:
-        found, place = audit_log.page(connection, wanted)
-    return answer(_page(found, place))
+        found, position = audit_log.page(connection, wanted)
+    return answer(_page(found, position))
 
 
 def _wanted() -> Wanted:
@@ -116,8 +116,8 @@ def _query(name: str, kind: TypeAdapter[str]) -> str | None:
     return None if text is None else checked(name, kind, text)
 
 
-def _page(found: list[AuditEntry], place: UUID | None) -> AuditPage:
-    cursor = None if place is None else cursors.encode(place.bytes)
+def _page(found: list[AuditEntry], position: UUID | None) -> AuditPage:
+    cursor = None if position is None else cursors.encode(position.bytes)
     return {"items": [as_json(one) for one in found], "next_cursor": cursor}
 
 

@@ -123,12 +123,12 @@ class Replayed(TypedDict):
 @require_admin
 def list_dead_letters() -> Response:
     """The tenant's accepted writes that failed every try, newest first."""
-    place = cursors.decode("after", _UUID_BYTES)
+    position = cursors.decode("after", _UUID_BYTES)
     limit = query_int("limit", 50, 1, PAGE_SIZE_MAX)
     wanted = Wanted(
         limit=limit + 1,
         tenant_ids=[tenant().id],
-        after=None if place is None else UUID(bytes=place),
+        after=None if position is None else UUID(bytes=position),
         status=cast(Status | None, cursors.query_choice("status", *STATUSES)),
         kind=cursors.query_choice("kind", *WRITE_KINDS),
         participant_id=cursors.query_participant(),
@@ -288,30 +288,30 @@ def _write(dead_letter: DeadLetter) -> DeadWrite | None:
     message = dead_letter_actions.message_of(dead_letter)
     if message is None:
         return None
-    told = _told(message)
-    told["participant_id"] = message.participant_id
-    told["metadata"] = _object(message.metadata)
-    return told
+    fields = _fields(message)
+    fields["participant_id"] = message.participant_id
+    fields["metadata"] = _object(message.metadata)
+    return fields
 
 
-def _told(message: Message) -> DeadWrite:
+def _fields(message: Message) -> DeadWrite:
     """What a message of its kind says."""
-    told, caller = _NOTHING.copy(), principal()
+    fields, caller = _NOTHING.copy(), principal()
     match message:
         case TickV1():
-            told["streak_code"] = _code(caller.streaks, message.streak_id)
-            told["timestamp"], told["timezone"] = _moment(message.occurred_us), message.timezone
+            fields["streak_code"] = _code(caller.streaks, message.streak_id)
+            fields["timestamp"], fields["timezone"] = _moment(message.occurred_us), message.timezone
         case AwardV1():
-            told["badge_code"] = _code(caller.badges, message.badge_id)
-            told["timestamp"] = _moment(message.earned_us)
+            fields["badge_code"] = _code(caller.badges, message.badge_id)
+            fields["timestamp"] = _moment(message.earned_us)
         case PointsV1():
-            told["amount"], told["reason"] = message.amount, message.reason
+            fields["amount"], fields["reason"] = message.amount, message.reason
         case AssignmentV1():
-            told["tier_code"] = _code(caller.tiers, message.tier_id)
-            told["reason"] = message.reason
+            fields["tier_code"] = _code(caller.tiers, message.tier_id)
+            fields["reason"] = message.reason
         case RedemptionV1():
-            told["reward_code"] = _code(caller.rewards, message.reward_id)
-    return told
+            fields["reward_code"] = _code(caller.rewards, message.reward_id)
+    return fields
 
 
 def _code(definitions: Mapping[str, Any], number: int | str) -> str | None:

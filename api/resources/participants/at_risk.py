@@ -85,9 +85,11 @@ def streaks_at_risk(code: str) -> Response:
             streak = states.by_code(connection, tenant().id, code)
         except NotFound:
             raise not_found("streak", code) from None
-        found, place = at_risk.page(connection, streak, wanted) if streak.is_active else ([], None)
+        found, position = (
+            at_risk.page(connection, streak, wanted) if streak.is_active else ([], None)
+        )
     items = [_item(streak, one) for one in found]
-    return answer({"items": items, "next_cursor": None if place is None else _cursor(place)})
+    return answer({"items": items, "next_cursor": None if position is None else _cursor(position)})
 
 
 def _item(streak: Streak, one: AtRisk) -> StreakAtRisk:
@@ -105,8 +107,8 @@ def _item(streak: Streak, one: AtRisk) -> StreakAtRisk:
     }
 
 
-def _cursor(place: int) -> str:
-    return urlsafe_b64encode(place.to_bytes(8)).rstrip(b"=").decode()
+def _cursor(position: int) -> str:
+    return urlsafe_b64encode(position.to_bytes(8)).rstrip(b"=").decode()
 
 
 def _after() -> int:

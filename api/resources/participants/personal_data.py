@@ -47,7 +47,7 @@ def export_participant(participant_id: str) -> Response:
     """
     participant_id = participant_id_in_path(participant_id)
     with ExitStack() as exits:
-        if not exits.enter_context(_readers.place()):
+        if not exits.enter_context(_readers.slot()):
             raise unavailable()
         file = exits.enter_context(SpooledTemporaryFile(MEMORY_BYTES_MAX))
         _write(file, participant_id)

@@ -24,9 +24,9 @@ from models.delivery.deliveries import Status
 from models.delivery.delivery_log import (
     Delivery,
     DestinationRef,
+    LogCursor,
     Logged,
     OutcomeKind,
-    Place,
     Span,
     WantedAttempts,
     WantedDeliveries,
@@ -38,7 +38,7 @@ from webhooks import facts, http_client
 
 blueprint = Blueprint("deliveries", __name__)
 
-_UUID_BYTES, _PLACE_BYTES = 16, 32
+_UUID_BYTES, _CURSOR_BYTES = 16, 32
 LIMIT = cursors.limit_parameter(PAGE_SIZE_MAX, 50)
 TRIES_MAX = 5  # against a deliverer that settles the very row: each try finds it settled
 
@@ -121,7 +121,7 @@ class DeliveryDetail(DeliveryEntry):
         cursors.PARTICIPANT,
         cursors.SINCE,
         cursors.UNTIL,
-        cursors.after_parameter(_PLACE_BYTES),
+        cursors.after_parameter(_CURSOR_BYTES),
         LIMIT,
     ),
 )
@@ -138,8 +138,10 @@ def list_deliveries(webhook_id: str) -> Response:
     )
     with transaction() as connection:
         destination_ref = _destination(destination(connection, webhook_id))
-        found, place = delivery_log.deliveries(connection, destination_ref, wanted)
-    cursor = None if place is None else cursors.encode(place.id.bytes + place.webhook_id.bytes)
+        found, position = delivery_log.deliveries(connection, destination_ref, wanted)
+    cursor = (
+        None if position is None else cursors.encode(position.id.bytes + position.webhook_id.bytes)
+    )
     return answer({"items": [_entry(one) for one in found], "next_cursor": cursor})
 
 
@@ -171,8 +173,8 @@ def list_attempts(webhook_id: str) -> Response:
     )
     with transaction() as connection:
         destination_ref = _destination(destination(connection, webhook_id))
-        found, place = delivery_log.attempts(connection, destination_ref, wanted)
-    cursor = None if place is None else cursors.encode(place.id.bytes)
+        found, position = delivery_log.attempts(connection, destination_ref, wanted)
+    cursor = None if position is None else cursors.encode(position.id.bytes)
     return answer({"items": [_attempt(one) for one in found], "next_cursor": cursor})
 
 
@@ -180,16 +182,20 @@ def _span() -> Span:
     return Span(cursors.query_instant("since"), cursors.query_instant("until"))
 
 
-def _after_pair() -> Place:
-    place = cursors.decode("after", _PLACE_BYTES)
-    if place is None:
+def _after_pair() -> LogCursor:
+    position = cursors.decode("after", _CURSOR_BYTES)
+    if position is None:
         return delivery_log.START
-    return Place(UUID(bytes=place[:_UUID_BYTES]), UUID(bytes=place[_UUID_BYTES:]))
+    return LogCursor(UUID(bytes=position[:_UUID_BYTES]), UUID(bytes=position[_UUID_BYTES:]))
 
 
-def _after_one() -> Place:
-    place = cursors.decode("after", _UUID_BYTES)
-    return delivery_log.START if place is None else Place(UUID(bytes=place), UUID(bytes=place))
+def _after_one() -> LogCursor:
+    position = cursors.decode("after", _UUID_BYTES)
+    return (
+        delivery_log.START
+        if position is None
+        else LogCursor(UUID(bytes=position), UUID(bytes=position))
+    )
 
 
 # -- one of them -----------------------------------------------------------------------------

@@ -17,14 +17,14 @@ from api.http.tenant_session import reading
 from api.input import cursors
 from api.input.validation import query_int
 from models.delivery import facts
-from models.delivery.facts import Page, Place, Wanted
+from models.delivery.facts import FeedCursor, Page, Wanted
 from models.errors import NotFound
 
 blueprint = Blueprint("facts", __name__)
 
 LIMIT_MAX = 500  # bodies of at most some 17 KB each
 LATEST = "latest"
-_XID_BYTES, _PLACE_BYTES = 8, 24
+_XID_BYTES, _CURSOR_BYTES = 8, 24
 _XID_MAX = (1 << 63) - 1  # Postgres counts further, in principle
 
 
@@ -55,7 +55,7 @@ class FactFeed(TypedDict):
     answers={200: FactFeed},
     parameters=(
         cursors.after_parameter(
-            _PLACE_BYTES, " `latest`: only what comes; none: all that is kept."
+            _CURSOR_BYTES, " `latest`: only what comes; none: all that is kept."
         ),
         cursors.limit_parameter(LIMIT_MAX, 100),
         cursors.TYPES,
@@ -93,15 +93,15 @@ def read_facts() -> Response:
 
 def _answer(page: Page) -> Response:
     """The bodies stand in the answer as they are, byte for byte."""
-    place = page.place.xid.to_bytes(_XID_BYTES) + page.place.id.bytes
-    cursor = to_json(cursors.encode(place)).decode()
+    position = page.cursor.xid.to_bytes(_XID_BYTES) + page.cursor.id.bytes
+    cursor = to_json(cursors.encode(position)).decode()
     text = f'{{"items":[{",".join(page.bodies)}],"next_cursor":{cursor}}}\n'
     return Answer(text.encode(), content_type="application/json")
 
 
-def _after() -> Place:
-    place = cursors.decode("after", _PLACE_BYTES)
-    if place is None:
+def _after() -> FeedCursor:
+    position = cursors.decode("after", _CURSOR_BYTES)
+    if position is None:
         return facts.START
-    xid = min(int.from_bytes(place[:_XID_BYTES]), _XID_MAX)
-    return Place(xid, UUID(bytes=place[_XID_BYTES:]))
+    xid = min(int.from_bytes(position[:_XID_BYTES]), _XID_MAX)
+    return FeedCursor(xid, UUID(bytes=position[_XID_BYTES:]))

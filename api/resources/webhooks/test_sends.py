@@ -100,7 +100,7 @@ def try_webhook(webhook_id: str) -> Response:
 @contextmanager
 def _place() -> Iterator[None]:
     """503 when too many are being tried."""
-    with _trials.place() as is_free, app_context().waiters.place() as may_wait:
+    with _trials.slot() as is_free, app_context().waiters.slot() as may_wait:
         if not (is_free and may_wait):
             detail = "Too many samples are being sent. Nothing was sent; try again."
             raise Problem(503, "overloaded", detail, headers={"Retry-After": str(RETRY_SECONDS)})

@@ -27,7 +27,7 @@ from webhooks.facts import Fact
 from workers.apply.batch import Batch
 from workers.apply.config_cache import Configuration
 from workers.apply.effects import Effects
-from workers.apply.streaks import Ticks, tell
+from workers.apply.streaks import Ticks, publish
 
 BATCH_TICKS = 1_000  # as the drain's
 
@@ -97,7 +97,7 @@ def _decide(
     work = Ticks(states)
     nothing = Effects()
     for message in messages:
-        tell(batch, work.decide(batch, message), nothing)
+        publish(batch, work.decide(batch, message), nothing)
     people.update(
         {
             key: replace(participant, events=0, is_changed=False)
@@ -124,9 +124,9 @@ def _write(
     keys = sorted((tenant_id, participant.id, streak_id) for participant in people.values())
     found = streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
     for person_key, participant in batch.people.items():
-        participant.place = people[person_key].place
+        participant.ctid = people[person_key].ctid
     for state_key, state in batch.states.items():
-        state.place = found[state_key].place if state_key in found else None
+        state.ctid = found[state_key].ctid if state_key in found else None
     streaks.write_states(session, batch.states, batch.revisions)
     ticks.append(session, batch.ticks)
     outbox.publish(session, batch.facts, wanted)

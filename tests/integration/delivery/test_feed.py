@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from models import clock, ids
 from models.db import Connection, Engine, reading, transaction
 from models.delivery import facts
-from models.delivery.facts import START, Place, Wanted
+from models.delivery.facts import START, FeedCursor, Wanted
 from models.identity.tenants import Tenant
 from models.streaks.states import Streak
 from tests.calls import client_of, make_badge, make_key, post_award, post_tick, problem
@@ -57,16 +57,18 @@ def perhaps_lose(chance: random.Random) -> None:
         raise RolledBack
 
 
-def read(engine: Engine, tenant: Tenant, after: Place, limit: int) -> tuple[list[UUID], Place]:
+def read(
+    engine: Engine, tenant: Tenant, after: FeedCursor, limit: int
+) -> tuple[list[UUID], FeedCursor]:
     with reading(engine) as session:
         page = facts.page(session, tenant.id, after, Wanted(limit))
-    return [UUID(json.loads(body)["id"]) for body in page.bodies], page.place
+    return [UUID(json.loads(body)["id"]) for body in page.bodies], page.cursor
 
 
 def read_all(engine: Engine, tenant: Tenant, limit: int = 100) -> list[UUID]:
-    found, place = read(engine, tenant, START, limit)
+    found, cursor = read(engine, tenant, START, limit)
     while len(found) % limit == 0:
-        more, place = read(engine, tenant, place, limit)
+        more, cursor = read(engine, tenant, cursor, limit)
         if not more:
             break
         found += more
@@ -124,10 +126,10 @@ def test_readers_see_each_committed_fact_once_and_in_one_order_while_many_write(
 
     def read_along(limit: int) -> list[UUID]:
         seen: list[UUID] = []
-        place = START
+        cursor = START
         while True:
             is_last = is_over.is_set()  # asked before the page is read
-            found, place = read(engine, tenant, place, limit)
+            found, cursor = read(engine, tenant, cursor, limit)
             seen += found
             if is_last and not found:
                 return seen

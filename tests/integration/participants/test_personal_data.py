@@ -185,7 +185,7 @@ def test_the_snapshot_sees_one_tenant_only(
 def test_more_exports_than_may_run_are_put_off(client: FlaskClient, account: Account) -> None:
     with ExitStack() as others:
         for _ in range(route.READERS_MAX):
-            assert others.enter_context(route._readers.place())
+            assert others.enter_context(route._readers.slot())
         response = client.get(f"{url_of()}/export")
     problem(response, 503, "unavailable")
     assert response.headers["Retry-After"]

@@ -25,7 +25,7 @@ from tests.integration.batches import (
     rows,
 )
 from tests.integration.batches import make_streak as define
-from tests.integration.telling import BROKEN, STRICT, Told, of_noon
+from tests.integration.telling import BROKEN, STRICT, Notified, of_noon
 from tests.integration.world import World, always
 from tests.pipeline import Pipeline
 from tests.receiver import Answer, Receiver
@@ -118,7 +118,7 @@ def test_a_key_is_judged_by_the_clock_as_it_is(
     assert statuses == [200, 401, 200]
 
 
-def test_facts_without_a_tick_are_told_once_each(told: Told, machine: Clock) -> None:
+def test_facts_without_a_tick_are_told_once_each(told: Notified, machine: Clock) -> None:
     streak = define(told.engine, told.tenant_id, STRICT)
     told.apply([of_noon(streak, f"user_{nth}", clock.now_us() - 2 * DAY_US) for nth in range(5)])
     for step in (timedelta(), *STEPS):

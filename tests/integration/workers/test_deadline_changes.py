@@ -12,14 +12,14 @@ from models.db import transaction
 from models.streaks import deadline_reviews
 from tests.conftest import BASE
 from tests.integration.batches import make_streak
-from tests.integration.telling import AT_RISK, BROKEN, STRICT, Told, live_in
+from tests.integration.telling import AT_RISK, BROKEN, STRICT, Notified, live_in
 from workers.maintenance import streak_deadlines as sweeping
 
 # -- changes of the participant --------------------------------------------------------------
 
 
 def test_nobody_is_told_of_a_risk_while_their_writes_are_rejected(
-    told: Told, client: FlaskClient
+    told: Notified, client: FlaskClient
 ) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     for who in ("suspended", "back"):
@@ -37,7 +37,7 @@ def set_status(client: FlaskClient, who: str, status: str) -> None:
     assert client.post("/v1/participants", json=body).status_code == 200
 
 
-def test_who_moves_east_breaks_their_streak_earlier(told: Told, client: FlaskClient) -> None:
+def test_who_moves_east_breaks_their_streak_earlier(told: Notified, client: FlaskClient) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT | {"boundary": "participant"})
     live_in(told, "America/Los_Angeles")
     told.tick(streak, "2027-03-10T18:00")
@@ -58,7 +58,7 @@ def change(client: FlaskClient, **values: Any) -> None:
 
 @pytest.mark.parametrize("portion", [2_000, 2])
 def test_new_rules_are_told_of_what_they_break_and_what_they_revive(
-    told: Told, client: FlaskClient, portion: int, monkeypatch: pytest.MonkeyPatch
+    told: Notified, client: FlaskClient, portion: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "REVIEW_PORTION", portion)
     streak = make_streak(told.engine, told.tenant_id, STRICT)
@@ -78,7 +78,7 @@ def test_new_rules_are_told_of_what_they_break_and_what_they_revive(
     assert told.sweep("2027-03-14T00:00")[15:] == [(BROKEN, "daily")] * 5
 
 
-def test_a_lead_may_be_set_and_taken_back(told: Told, client: FlaskClient) -> None:
+def test_a_lead_may_be_set_and_taken_back(told: Notified, client: FlaskClient) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT | {"at_risk_lead_hours": 2})
     told.tick(streak, "2027-03-10T12:00")
     assert told.dues() == ["2027-03-11 22:00"]
@@ -93,7 +93,7 @@ def test_a_lead_may_be_set_and_taken_back(told: Told, client: FlaskClient) -> No
 
 
 def test_nothing_is_told_of_a_paused_definition_until_it_is_resumed(
-    told: Told, client: FlaskClient
+    told: Notified, client: FlaskClient
 ) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     told.tick(streak, "2027-03-10T12:00")
@@ -106,7 +106,7 @@ def test_nothing_is_told_of_a_paused_definition_until_it_is_resumed(
     assert told.sweep("2027-03-12T01:00") == [(AT_RISK, "daily")]
 
 
-def test_states_of_before_are_watched_from_their_review_on(told: Told) -> None:
+def test_states_of_before_are_watched_from_their_review_on(told: Notified) -> None:
     """As the migration leaves them: not watched, each definition to be reviewed."""
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     for day in (10, 12, 14):  # broken long ago, broken today, alive
@@ -119,7 +119,7 @@ def test_states_of_before_are_watched_from_their_review_on(told: Told) -> None:
     assert (told.watched(), told.dues()) == ([False, False, True], ["2027-03-15 00:00"])
 
 
-def test_a_review_asked_for_again_begins_anew(told: Told) -> None:
+def test_a_review_asked_for_again_begins_anew(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     with transaction(told.engine) as session:
         deadline_reviews.ask(session, told.tenant_id, streak.id)

@@ -18,7 +18,7 @@ from models.db import Connection, Engine, reading, run, transaction
 from models.streaks import deadlines
 from settings import Settings
 from tests.integration.batches import DAY_US, DIED, ROOT, make_streak, post
-from tests.integration.telling import AT_RISK, BROKEN, STRICT, Told, of_noon, us
+from tests.integration.telling import AT_RISK, BROKEN, STRICT, Notified, of_noon, us
 from tests.pipeline import worker_context
 from workers.maintenance import streak_deadlines as sweeping
 from workers.maintenance.streak_deadlines import horizons
@@ -29,7 +29,7 @@ from workers.runtime.context import Context
 
 
 def test_sweeps_and_ticks_at_the_same_moment_tell_each_once(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "PORTION", 20)
     streak = make_streak(told.engine, told.tenant_id, STRICT)
@@ -48,7 +48,7 @@ def test_sweeps_and_ticks_at_the_same_moment_tell_each_once(
     assert sorted(broken) == sorted(people[100:])
 
 
-def sweeper(told: Told, now_us: int) -> Callable[[], object]:
+def sweeper(told: Notified, now_us: int) -> Callable[[], object]:
     """Sweeps that go on until nothing is left that is due."""
 
     def work() -> None:
@@ -90,7 +90,9 @@ streak_deadlines.run(context())
 
 
 @pytest.mark.parametrize("failpoint", ["deadlines.mid_sql", "deadlines.after_commit"])
-def test_a_kill_loses_and_doubles_nothing(failpoint: str, told: Told, settings: Settings) -> None:
+def test_a_kill_loses_and_doubles_nothing(
+    failpoint: str, told: Notified, settings: Settings
+) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     two_days_ago = clock.now_us() - 2 * DAY_US
     told.apply([of_noon(streak, f"user_{nth}", two_days_ago) for nth in range(20)])
@@ -109,7 +111,7 @@ def test_a_kill_loses_and_doubles_nothing(failpoint: str, told: Told, settings: 
 
 
 def test_it_looks_no_further_than_ticks_have_been_applied(
-    told: Told, settings: Settings, redis_client: redis.Redis
+    told: Notified, settings: Settings, redis_client: redis.Redis
 ) -> None:
     """Ticks wait while no drain runs: nobody is told to have broken what a waiting tick saves."""
     streak = make_streak(told.engine, told.tenant_id, STRICT)
@@ -121,8 +123,8 @@ def test_it_looks_no_further_than_ticks_have_been_applied(
     redis_client.xadd(name, {"m": b"x"}, id=f"{(began - 3 * DAY_US) // 1_000}-0")
     found = horizons(redis_client, began)
     others = [one for number, one in enumerate(found) if number != mine]
-    assert set(others) == {began - sweeping.SETTLE_US}
-    assert found[mine] == (began - 3 * DAY_US) // 1_000 * 1_000 - sweeping.SETTLE_US
+    assert set(others) == {began - sweeping.APPEND_MARGIN_US}
+    assert found[mine] == (began - 3 * DAY_US) // 1_000 * 1_000 - sweeping.APPEND_MARGIN_US
     context = context_of(settings, told.engine, redis_client)
     sweeping.run(context)
     assert told.facts() == []
@@ -137,7 +139,7 @@ def context_of(settings: Settings, engine: Engine, client: redis.Redis) -> Conte
     return worker_context(settings, engine, client, celery, "sweeping")
 
 
-def test_a_zone_that_nobody_knows_any_more_holds_nobody_else_up(told: Told) -> None:
+def test_a_zone_that_nobody_knows_any_more_holds_nobody_else_up(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     for who in ("a", "b", "c"):
         told.tick(streak, "2027-03-10T12:00", who)
@@ -151,7 +153,7 @@ def test_a_zone_that_nobody_knows_any_more_holds_nobody_else_up(told: Told) -> N
     assert told.sweep("2027-03-11T00:00") == [(AT_RISK, "daily")] * 2
 
 
-def test_its_cost_depends_on_what_is_due(told: Told) -> None:
+def test_its_cost_depends_on_what_is_due(told: Notified) -> None:
     """By the index in its order, whatever the statistics say of a table that moves all day."""
     with transaction(told.engine) as session:
         plan = explain(session)

@@ -8,7 +8,7 @@ import pytest
 
 from models import clock, ids
 from tests.integration.batches import DAILY, DAY_US, HELD, MONTHLY, WEEKLY, make_streak, tick
-from tests.integration.telling import AT_RISK, BROKEN, STRICT, Told, live_in, us
+from tests.integration.telling import AT_RISK, BROKEN, STRICT, Notified, live_in, us
 from tests.integration.world import World
 
 # -- at everybody's own boundary -------------------------------------------------------------
@@ -30,7 +30,7 @@ from tests.integration.world import World
 )  # fmt: skip
 @pytest.mark.parametrize("is_their_own", [True, False])
 def test_it_tells_each_once_at_the_participants_own_boundary(
-    told: Told,
+    told: Notified,
     kind: dict[str, Any],
     zone: str | None,
     lead: int | None,
@@ -60,7 +60,7 @@ def test_it_tells_each_once_at_the_participants_own_boundary(
     assert told.facts()[1]["payload"]["broken_at"] == f"{breaks}:00Z"
 
 
-def test_the_facts_say_where_the_streak_stood(told: Told, world: World) -> None:
+def test_the_facts_say_where_the_streak_stood(told: Notified, world: World) -> None:
     world.subscribe("https://example.com/hook", ["behavior.*"])
     streak = make_streak(told.engine, told.tenant_id, HELD | {"boundary": "utc"})
     for day in (10, 11, 12):
@@ -94,7 +94,7 @@ def test_the_facts_say_where_the_streak_stood(told: Told, world: World) -> None:
     assert len(told.kicks) == 2
 
 
-def test_who_comes_in_time_is_never_told_to_have_broken_it(told: Told) -> None:
+def test_who_comes_in_time_is_never_told_to_have_broken_it(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT | {"at_risk_lead_hours": 6})
     for day in range(10, 15):
         told.tick(streak, f"2027-03-{day}T12:00")
@@ -105,7 +105,7 @@ def test_who_comes_in_time_is_never_told_to_have_broken_it(told: Told) -> None:
     assert told.sweep("2027-03-16T18:00") == [(AT_RISK, "daily")] * 2
 
 
-def test_a_tick_in_time_leaves_the_deadline_as_it_is(told: Told) -> None:
+def test_a_tick_in_time_leaves_the_deadline_as_it_is(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, DAILY)
     told.tick(streak, "2027-03-10T12:00")
     before = told.due()
@@ -115,7 +115,7 @@ def test_a_tick_in_time_leaves_the_deadline_as_it_is(told: Told) -> None:
     assert told.due() == before
 
 
-def test_who_looks_late_tells_only_what_still_holds(told: Told) -> None:
+def test_who_looks_late_tells_only_what_still_holds(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     told.tick(streak, "2027-03-10T12:00", "gone")
     told.tick(streak, "2027-03-10T12:00", "came_back")
@@ -125,7 +125,7 @@ def test_who_looks_late_tells_only_what_still_holds(told: Told) -> None:
     assert told.dues() == ["2027-03-15 00:00"]
 
 
-def test_a_streak_that_starts_again_is_watched_again(told: Told) -> None:
+def test_a_streak_that_starts_again_is_watched_again(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     for day in (10, 20):
         told.tick(streak, f"2027-03-{day}T12:00")
@@ -137,7 +137,7 @@ def test_a_streak_that_starts_again_is_watched_again(told: Told) -> None:
 # -- late ticks, other calendars -------------------------------------------------------------
 
 
-def test_a_late_tick_that_revives_a_streak_has_it_watched_again(told: Told) -> None:
+def test_a_late_tick_that_revives_a_streak_has_it_watched_again(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     told.tick(streak, "2027-03-10T12:00")
     assert told.sweep("2027-03-12T00:10") == [(BROKEN, "daily")]
@@ -147,7 +147,7 @@ def test_a_late_tick_that_revives_a_streak_has_it_watched_again(told: Told) -> N
     assert told.sweep("2027-03-13T00:00") == [*expected, (BROKEN, "daily")]
 
 
-def test_a_late_tick_that_spends_credits_brings_the_deadline_nearer(told: Told) -> None:
+def test_a_late_tick_that_spends_credits_brings_the_deadline_nearer(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, DAILY | {"grace_periods": 2})
     told.tick(streak, "2027-03-01T12:00")
     told.sweep("2027-03-05T00:00")
@@ -158,7 +158,7 @@ def test_a_late_tick_that_spends_credits_brings_the_deadline_nearer(told: Told) 
     assert told.dues() == ["2027-03-06 00:00"]
 
 
-def test_a_tick_of_an_eastern_zone_brings_the_deadline_nearer(told: Told) -> None:
+def test_a_tick_of_an_eastern_zone_brings_the_deadline_nearer(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     told.tick(streak, "2027-03-10T05:00")
     assert told.dues() == ["2027-03-11 00:00"]
@@ -167,14 +167,14 @@ def test_a_tick_of_an_eastern_zone_brings_the_deadline_nearer(told: Told) -> Non
     assert told.sweep("2027-03-10T15:00") == [(AT_RISK, "daily")]
 
 
-def test_what_was_broken_before_it_was_first_heard_of_is_not_told(told: Told) -> None:
+def test_what_was_broken_before_it_was_first_heard_of_is_not_told(told: Notified) -> None:
     """An import of years makes no facts about what nobody lost today."""
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     told.tick(streak, "2027-01-10T12:00", accepted="2027-03-10T12:00")
     assert (told.due(), told.sweep("2027-03-10T13:00")) == ([], [])
 
 
-def test_what_broke_between_its_acceptance_and_its_batch_is_told(told: Told) -> None:
+def test_what_broke_between_its_acceptance_and_its_batch_is_told(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     long_ago = us("2025-03-10T12:00")
     told.apply([tick(streak, id=str(ids.uuid7(long_ago)), occurred_us=long_ago)])

@@ -12,7 +12,7 @@ import pytest
 from api.cli.errors import CannotRun
 from api.cli.local import data_dir, log_files
 from api.cli.local.data_dir import Data
-from api.cli.local.run_as import bound_places, can_enter, can_read
+from api.cli.local.run_as import bound_paths, can_enter, can_read
 from api.cli.local.supervisor import Supervisor
 
 NOBODY = (65_534, 65_534)
@@ -156,11 +156,11 @@ def test_a_wheel_that_only_root_may_read_is_copied_into_the_namespace(tmp_path: 
     (install / "bin" / "postgres").touch(0o755)
     for path in (install / "bin", install / "bin" / "postgres"):
         path.chmod(0o755)
-    bound = bound_places(folder, folder.postgres, install, NOBODY)
+    bound = bound_paths(folder, folder.postgres, install, NOBODY)
     assert (bound.binaries, bound.postgres) == (Path("/mnt/wheel/pg18/bin"), "/mnt/data")
     assert set(bound.binds) == {"data", "run", "wheel/pg18", "wheel.libs"}
     (install / "bin" / "postgres").chmod(0o700)
-    copied = bound_places(folder, folder.postgres, install, NOBODY)
+    copied = bound_paths(folder, folder.postgres, install, NOBODY)
     assert (set(copied.binds), set(copied.copies)) == (
         {"data", "run"},
         {"wheel/pg18", "wheel.libs"},

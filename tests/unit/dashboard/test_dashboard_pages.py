@@ -217,7 +217,7 @@ def test_what_the_api_says_of_a_field_is_a_sentence(field: str, value: Any, told
         errors = {
             one.field: one.message for one in refusal(Values, errors_of(refused.value)).errors
         }
-    assert form_fields.told([Input(field, "A label")], errors, {}) == {field: told}
+    assert form_fields.messages([Input(field, "A label")], errors, {}) == {field: told}
     assert form_fields.summary([Input(field, "A label")], errors, "") == (
         "Nothing was saved. Look at: A label."
     )
@@ -225,8 +225,8 @@ def test_what_the_api_says_of_a_field_is_a_sentence(field: str, value: Any, told
 
 def test_what_is_of_no_field_of_the_form_is_said_above_it() -> None:
     errors = {"level": "must be odd", "body": "must be short"}
-    assert form_fields.told(INPUTS, errors, {})["level"] == "Must be odd"
-    assert form_fields.told(INPUTS, errors, {})["code"] == ""
+    assert form_fields.messages(INPUTS, errors, {})["level"] == "Must be odd"
+    assert form_fields.messages(INPUTS, errors, {})["code"] == ""
     assert form_fields.summary(INPUTS, errors, "Invalid: level, body") == (
         "Nothing was saved. Look at: Level; body: must be short."
     )
@@ -238,7 +238,7 @@ def test_what_is_of_no_field_of_the_form_is_said_above_it() -> None:
 @pytest.mark.parametrize("text", ["[nope", "[" * 100_000])
 def test_what_is_no_json_is_said_to_be_none(text: str) -> None:
     errors = {"milestones": "must be a list"}
-    assert form_fields.told(INPUTS, errors, {"milestones": text})["milestones"] == (
+    assert form_fields.messages(INPUTS, errors, {"milestones": text})["milestones"] == (
         "This is not valid JSON"
     )
     assert form_fields.body_of(INPUTS, {"milestones": text}, is_new=False)["milestones"] == text

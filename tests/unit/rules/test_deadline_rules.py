@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.rules import periods
-from models.rules.deadlines import Calendar, Deadlines, Look, Told, deadlines, look
+from models.rules.deadlines import Calendar, Deadlines, Look, Notified, deadlines, look
 from models.rules.periods import Kind, period_at
 from models.rules.streaks import Rules, StreakTotals, live
 
@@ -76,27 +76,27 @@ FOUND = Deadlines(breaks_at=7, at_risk_us=1_000, breaks_us=2_000)
 
 
 @pytest.mark.parametrize(
-    ("now_us", "told", "expected"),
+    ("now_us", "notified", "expected"),
     [
-        (999, Told(), Look(None, 1_000)),
-        (1_000, Told(), Look("at_risk", 2_000)),
-        (1_000, Told(at_risk=6, broken=6), Look("at_risk", 2_000)),
-        (1_999, Told(at_risk=7), Look(None, 2_000)),
-        (2_000, Told(at_risk=7), Look("broken", None)),
-        (2_000, Told(at_risk=7, broken=6), Look("broken", None)),
-        (9_999, Told(), Look("broken", None)),
-        (9_999, Told(broken=7), Look(None, None)),
+        (999, Notified(), Look(None, 1_000)),
+        (1_000, Notified(), Look("at_risk", 2_000)),
+        (1_000, Notified(at_risk=6, broken=6), Look("at_risk", 2_000)),
+        (1_999, Notified(at_risk=7), Look(None, 2_000)),
+        (2_000, Notified(at_risk=7), Look("broken", None)),
+        (2_000, Notified(at_risk=7, broken=6), Look("broken", None)),
+        (9_999, Notified(), Look("broken", None)),
+        (9_999, Notified(broken=7), Look(None, None)),
     ],
 )
 def test_it_tells_each_once_and_late_only_what_still_holds(
-    now_us: int, told: Told, expected: Look
+    now_us: int, notified: Notified, expected: Look
 ) -> None:
-    assert look(FOUND, told, now_us, can_be_saved=True) == expected
+    assert look(FOUND, notified, now_us, can_be_saved=True) == expected
 
 
 def test_it_does_not_tell_of_a_risk_that_nobody_can_avert() -> None:
-    assert look(FOUND, Told(), 1_500, can_be_saved=False) == Look(None, 2_000)
-    assert look(FOUND, Told(), 2_000, can_be_saved=False) == Look("broken", None)
+    assert look(FOUND, Notified(), 1_500, can_be_saved=False) == Look(None, 2_000)
+    assert look(FOUND, Notified(), 2_000, can_be_saved=False) == Look("broken", None)
 
 
 def test_a_lead_longer_than_the_period_is_that_of_the_period() -> None:

@@ -26,21 +26,23 @@ def low() -> float:
 
 
 def _kinds(judgement: circuit_breaker.Judgement) -> list[str]:
-    return [news.kind for news in judgement.news]
+    return [changes.kind for changes in judgement.changes]
 
 
 def test_it_parks_a_destination_after_five_failures_in_a_row_and_says_so_once() -> None:
     four = judge(WELL, [FAILURE] * 4, NOW, low)
     assert four.health == BreakerState(4, NOW)
-    assert four.news == []
+    assert four.changes == []
     fifth = judge(four.health, [FAILURE] * 100, NOW, low)
-    assert fifth.health == BreakerState(5, NOW, NOW + timedelta(seconds=30), is_told=True)
+    assert fifth.health == BreakerState(
+        5, NOW, NOW + timedelta(seconds=30), is_failure_published=True
+    )
     assert _kinds(fifth) == [FAILING]
 
 
 def test_it_forgets_failures_with_every_success() -> None:
     judgement = judge(WELL, [FAILURE, FAILURE, FAILURE, FAILURE, OK] * 9, NOW, low)
-    assert (judgement.health, judgement.news) == (WELL, [])
+    assert (judgement.health, judgement.changes) == (WELL, [])
 
 
 def test_it_lets_only_probes_lengthen_the_time() -> None:
@@ -49,7 +51,7 @@ def test_it_lets_only_probes_lengthen_the_time() -> None:
     assert judge(parked, [FAILURE] * 50, NOW, low).health == parked
     longer = judge(parked, [PROBE_FAILED], NOW, low)
     assert longer.health.parked_until == NOW + timedelta(seconds=60)
-    assert longer.news == []
+    assert longer.changes == []
 
 
 def test_it_doubles_the_time_up_to_an_hour_and_never_passes_it() -> None:
@@ -63,16 +65,18 @@ def test_it_is_well_again_with_the_first_success_and_says_so() -> None:
     later = NOW + timedelta(hours=7)
     judgement = judge(parked, [Sign(is_success=True, is_probe=True), OK], later, low)
     assert judgement.health == WELL
-    assert [(news.kind, news.failing_since) for news in judgement.news] == [(RECOVERED, NOW)]
+    assert [(changes.kind, changes.failing_since) for changes in judgement.changes] == [
+        (RECOVERED, NOW)
+    ]
 
 
 def test_it_gives_up_when_a_probe_fails_after_five_days_without_a_success() -> None:
     parked = judge(WELL, [FAILURE] * 5, NOW, low).health
     before = judge(parked, [PROBE_FAILED], NOW + timedelta(days=5, seconds=-1), low)
-    assert (before.disables, before.news) == (None, [])
+    assert (before.disables, before.changes) == (None, [])
     after = judge(before.health, [PROBE_FAILED], NOW + timedelta(days=5), low)
     assert after.disables == "failing"
-    assert [(news.kind, news.reason) for news in after.news] == [(DISABLED, "failing")]
+    assert [(changes.kind, changes.reason) for changes in after.changes] == [(DISABLED, "failing")]
 
 
 def test_it_does_not_give_up_for_a_few_failures_far_apart() -> None:
@@ -85,7 +89,9 @@ def test_it_disables_at_once_what_asks_for_it() -> None:
     for success in (True, False):
         judgement = judge(WELL, [Sign(success, disables="asked"), FAILURE], NOW, low)
         assert judgement.disables == "asked"
-        assert [(news.kind, news.reason) for news in judgement.news] == [(DISABLED, "asked")]
+        assert [(changes.kind, changes.reason) for changes in judgement.changes] == [
+            (DISABLED, "asked")
+        ]
 
 
 # -- the throttle ----------------------------------------------------------------------------

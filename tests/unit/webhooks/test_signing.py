@@ -233,7 +233,7 @@ def test_secrets_are_encrypted_anew_with_the_newest_key_alone() -> None:
         secrets.encrypt(elsewhere, "whsec_lost"),
         secrets.encrypt(secrets.ring(new), "whsk_x"),
     )
-    assert list(key_rotation.places(both, [found])) == [1, None, 0]
+    assert list(key_rotation.key_indexes(both, [found])) == [1, None, 0]
     renewed = key_rotation.resealed(both, found)
     assert secrets.decrypt(secrets.ring(new), renewed.secret) == "whsec_x"
     assert renewed.previous_secret == found.previous_secret  # no key opens it: left as it is
