@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,10 @@ from models.identity import tenants
 from models.identity.tenants import Mode, Tenant
 from settings import Settings
 from tests.pipeline import Pipeline
+
+# Tests start about a thousand processes: each would compile every module again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 BASE = "/api/v1/gamify"
 _slugs = itertools.count(1)

@@ -13,7 +13,7 @@ import requests
 from flask import Flask
 from werkzeug.serving import make_server
 
-from tests.e2e.running import unbroken
+from tests.e2e.running import invoke
 from tests.pipeline import Pipeline
 
 
@@ -27,8 +27,8 @@ class Service:
     pipeline: Pipeline
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command against it."""
-        return unbroken(*arguments, UNBROKEN_URL=self.url, UNBROKEN_KEY=self.key, **env)
+        """Run a command against it, in this process."""
+        return invoke(*arguments, UNBROKEN_URL=self.url, UNBROKEN_KEY=self.key, **env)
 
     def call(self, method: str, path: str, **details: Any) -> Any:
         """Call the API as anybody does."""

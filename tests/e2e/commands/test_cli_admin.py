@@ -12,7 +12,7 @@ import pytest
 from api.cli.local.embedded import Urls, embedded
 from api.cli.program_name import program
 from models.identity.tenants import is_well_formed
-from tests.e2e.running import short_folder, unbroken, unbroken_json
+from tests.e2e.running import invoke, short_folder, unbroken, unbroken_json
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def env(urls: Urls) -> dict[str, str]:
 
 def assert_refused(arguments: list[str], code: int, sentence: str, env: dict[str, str]) -> None:
     """One line that says why, and the exit code."""
-    done = unbroken(*arguments, **env)
+    done = invoke(*arguments, **env)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert sentence in done.stderr
@@ -121,7 +121,7 @@ def test_a_key_is_capped_at_its_creation_and_later(env: dict[str, str]) -> None:
     row = {"id": made["id"], "writes_per_minute": 600}
     assert unbroken_json("key", "cap", made["id"], "600", **env) == row
     assert listed() == 600
-    assert "no cap" in unbroken("key", "cap", made["id"], "0", **env).stdout
+    assert "no cap" in invoke("key", "cap", made["id"], "0", **env).stdout
     assert listed() == 0
 
 
@@ -191,6 +191,6 @@ def test_migrate_needs_a_url() -> None:
     ],
 )
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
-    shown = unbroken(*command, "--help").stdout
+    shown = invoke(*command, "--help").stdout
     assert "Usage: " in shown
     assert "Example:" in shown

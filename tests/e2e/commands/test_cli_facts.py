@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 from tests.calls import client_of, make_streak, post_tick
 from tests.conftest import Account
-from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment, unbroken
+from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment, invoke
 from tests.pipeline import Pipeline
 
 
@@ -37,7 +37,7 @@ class Service:
             self.pipeline.drain()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return unbroken("facts", *arguments, UNBROKEN_URL=self.url, UNBROKEN_KEY=self.key)
+        return invoke("facts", *arguments, UNBROKEN_URL=self.url, UNBROKEN_KEY=self.key)
 
     def call(self, method: str, path: str, **details: Any) -> Any:
         url = f"{self.url}/api/v1/gamify{path}"
@@ -164,6 +164,6 @@ def test_a_wrong_key_is_said_and_the_key_is_not(service: Service) -> None:
 
 @pytest.mark.parametrize("command", [[], ["tail"], ["resend"]])
 def test_it_explains_itself_with_an_example(command: list[str]) -> None:
-    shown = unbroken("facts", *command, "--help").stdout
+    shown = invoke("facts", *command, "--help").stdout
     assert "Usage: " in shown
     assert "Example:" in shown

@@ -14,7 +14,7 @@ from api.cli.commands.secrets import BATCH
 from api.cli.local.embedded import Urls, embedded
 from models.db import Engine, engine, reading, transaction
 from models.identity import tenants
-from tests.e2e.running import short_folder, unbroken, unbroken_json
+from tests.e2e.running import invoke, short_folder, unbroken, unbroken_json
 from webhooks import secrets
 
 COUNT = BATCH + 50  # more than a transaction takes
@@ -162,7 +162,7 @@ def test_what_no_key_opens_is_said_counted_and_left_alone(
     before = rows(database)
     readable = store(database, old, 2)
     for command in ("check", "rotate-key"):
-        done = unbroken("secrets", command, **env, UNBROKEN_SECRET_KEYS=f"{new},{old}")
+        done = invoke("secrets", command, **env, UNBROKEN_SECRET_KEYS=f"{new},{old}")
         assert done.returncode == 1
         assert "3 secrets are under none of the keys" in done.stderr
         assert "Traceback" not in done.stderr
@@ -173,7 +173,7 @@ def test_what_no_key_opens_is_said_counted_and_left_alone(
 
 def counted_lines(env: dict[str, str], keys: str) -> list[int]:
     """What `check` prints for people: a line a key, and one for what is under none."""
-    done = unbroken("secrets", "check", **env, UNBROKEN_SECRET_KEYS=keys)
+    done = invoke("secrets", "check", **env, UNBROKEN_SECRET_KEYS=keys)
     return [int(line.split()[1]) for line in done.stdout.splitlines()[1:]]
 
 
@@ -185,7 +185,7 @@ def test_progress_goes_to_stderr_and_no_secret_or_key_goes_anywhere(
     before = [one for row in rows(database) for one in secrets_of(row)]
     said = ""
     for command in (["check"], ["rotate-key", "--dry-run"], ["rotate-key"], ["check"]):
-        done = unbroken("secrets", *command, **env, UNBROKEN_SECRET_KEYS=f"{new},{old}")
+        done = invoke("secrets", *command, **env, UNBROKEN_SECRET_KEYS=f"{new},{old}")
         assert done.returncode == 0, done.stderr
         said += done.stdout + done.stderr
         if command == ["rotate-key"]:
@@ -213,7 +213,7 @@ def test_a_ring_that_cannot_be_used_is_said_in_one_line(
     env: dict[str, str], keys: str, sentence: str
 ) -> None:
     for command in ("check", "rotate-key"):
-        done = unbroken("secrets", command, **env, UNBROKEN_SECRET_KEYS=keys)
+        done = invoke("secrets", command, **env, UNBROKEN_SECRET_KEYS=keys)
         assert (done.returncode, done.stdout) == (2, "")
         assert sentence in done.stderr
         assert "hunter2" not in done.stderr
@@ -222,6 +222,6 @@ def test_a_ring_that_cannot_be_used_is_said_in_one_line(
 
 @pytest.mark.parametrize("command", [[], ["new-key"], ["check"], ["rotate-key"]])
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
-    shown = unbroken("secrets", *command, "--help").stdout
+    shown = invoke("secrets", *command, "--help").stdout
     assert "Usage: " in shown
     assert "Example:" in shown

@@ -26,7 +26,7 @@ from models.db import Engine
 from settings import Settings
 from tests.calls import another_app, client_of, count, draining, make_badge, make_streak, noon
 from tests.conftest import Account
-from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment, unbroken
+from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment, invoke, unbroken
 from tests.e2e.service import Service, listening
 from tests.pipeline import Pipeline
 
@@ -121,7 +121,7 @@ def test_a_profile_has_a_calendar_in_colours_on_a_terminal_only(service: Service
 
 
 def operator(service: Service, settings: Settings, *arguments: str) -> Any:
-    return unbroken(
+    return invoke(
         *arguments, DATABASE_URL=settings.database_url, REDIS_URL=settings.redis_url
     )  # fmt: skip
 
@@ -157,9 +157,7 @@ def test_an_export_holds_everybody_and_its_ticks_can_be_imported(
     with out.open() as stream:
         assert len(list(csv.DictReader(stream))) == 1_200
     make_streak(client_of(service.app, account.keys["test"]))
-    moved = unbroken(
-        "import", str(out), UNBROKEN_URL=service.url, UNBROKEN_KEY=account.keys["test"]
-    )
+    moved = invoke("import", str(out), UNBROKEN_URL=service.url, UNBROKEN_KEY=account.keys["test"])
     assert moved.returncode == 0, moved.stderr
     service.pipeline.drain()
     assert count(engine, "ticks", account.sides["test"]) == 1_200
@@ -231,7 +229,7 @@ def test_the_reference_is_what_the_commands_say_of_themselves() -> None:
 
 
 def test_the_tour_shows_every_command_once_in_its_section() -> None:
-    shown = unbroken("--help").stdout
+    shown = invoke("--help").stdout
     titles = [title for title, _ in SECTIONS] + [REST]
     assert [line[:-1] for line in shown.splitlines() if line[:-1] in titles] == titles
     assert "..." not in shown.partition("Options:")[2]  # nothing is cut off
