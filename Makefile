@@ -1,6 +1,6 @@
 # Everything here needs Python 3.11 or later and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check counts chaos bench format lock openapi cli client browser promtool servers pictures docs
+.PHONY: help setup up demo test test-fast check soak counts chaos bench format lock openapi cli client browser promtool servers pictures docs
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -9,7 +9,7 @@ READY := .venv/.installed
 TOOLS := .venv/.installed-tools
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(TOOLS) ## Install into .venv, with the tools of the tests (done by the others when needed)
 
@@ -89,15 +89,24 @@ docs: setup ## Build the documentation as a site into build/site, offline
 pictures: setup browser ## Take pictures of the dashboard into build/pictures
 	@.venv/bin/python -m tests.e2e.pictures build/pictures
 
-# Side by side, a file at a time, each process with servers of its own. Those of the whole service
-# kill, stop and stall what they started and say when it must be back: the machine is theirs alone.
+# Side by side, a file at a time, each process with servers of its own. Tests that kill, stop or cut
+# off what they started and say when it must be back are marked `alone`: they run after the others.
 PYTEST := .venv/bin/python -m pytest
-BESIDE := $(PYTEST) -n auto --maxprocesses 4 --dist loadfile tests/unit tests/integration
-ALONE := $(PYTEST) tests/e2e
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+BESIDE := $(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not soak" tests/unit tests/integration tests/e2e
+ALONE := $(PYTEST) -m "alone and not soak" tests/e2e
 BOTH := $(BESIDE); beside=$$?; $(ALONE) && exit $$beside
+# Rules, schema, the examples of the documents, one tick through every process to a verified webhook.
+FAST := tests/unit/rules tests/unit/models tests/integration/workers/test_schema.py \
+  $(wildcard tests/integration/documents/test_seed_*.py) tests/e2e/deployment/test_compose.py
+# The processes that tests start would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 test: setup browser promtool servers ## Run the tests (options: ARGS="tests/unit -k slug")
 	@$(if $(ARGS),$(PYTEST) $(ARGS),$(BOTH))
+
+test-fast: setup ## Run rules, schema, the documents' examples and one tick, in a minute
+	@$(PYTEST) $(SIDE_BY_SIDE) $(FAST)
 
 check: setup browser promtool servers ## Format, lint, types, layers, tests: exactly what CI runs
 	.venv/bin/ruff format --check .
@@ -105,6 +114,9 @@ check: setup browser promtool servers ## Format, lint, types, layers, tests: exa
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(BOTH)
+
+soak: setup ## Run the long chaos runs and the controls of their checker, about 8 minutes
+	@$(PYTEST) -m soak tests/e2e
 
 counts: setup ## Count the code: folders, files, functions, cycles, the path of a tick (ARGS="--json")
 	@.venv/bin/python -m tests.house.counts $(ARGS)

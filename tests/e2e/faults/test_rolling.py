@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import redis
 import requests
 from flask.testing import FlaskClient
@@ -25,6 +26,8 @@ from tests.integration.batches import count, rows
 from tests.pipeline import forget_deliveries
 from tests.receiver import Receiver
 from workers.intake.stream import depth
+
+pytestmark = pytest.mark.alone
 
 ORDER = ("drain", "webhooks", "upkeep", "beat", "api")  # docs/operations.md, Upgrade
 OVERLAP_SECONDS = 2.0  # old and new side by side

@@ -31,6 +31,8 @@ from tests.e2e.running import (
     unbroken_json,
 )
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
