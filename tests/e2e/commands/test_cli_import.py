@@ -28,6 +28,8 @@ from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment
 from tests.e2e.service import Service, listening
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P12")
+
 DOCUMENT = (ROOT / "docs" / "import.md").read_text()
 
 

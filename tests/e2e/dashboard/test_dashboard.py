@@ -13,6 +13,8 @@ from tests.e2e.browsing import PHONE, Service, fill, open_page, sign_in
 from tests.e2e.running import Up
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.promise("P16")
+
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:

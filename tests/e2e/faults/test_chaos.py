@@ -12,7 +12,7 @@ from tests.chaos.nemesis import Fault
 from tests.chaos.run import Plan, run
 from tests.chaos.stack import Stack
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.promise("P1")]
 
 SECONDS = 30.0
 CONTROL_SECONDS = 8.0

@@ -48,6 +48,8 @@ from workers.runtime.celery_config import DRAIN, make_celery
 from workers.runtime.context import Context
 from workers.runtime.failpoints import FAILPOINTS
 
+pytestmark = pytest.mark.promise("P1")
+
 NAMED = re.compile(r"""failpoint\(["']([\w.]+)["']\)""")
 PEOPLE = 8
 

@@ -16,7 +16,7 @@ from models import clock
 from tests.e2e.stack import BASE, PATIENCE_SECONDS, Load, Stack, tick
 from tests.integration.batches import Planned
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.promise("P1")]
 
 PROMISED_SECONDS = 3.0  # contract: within a second; the rest is for two busy cores
 READY_SECONDS = 5.0  # reliability: /readyz turns red, and back, within these

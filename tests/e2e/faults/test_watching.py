@@ -20,7 +20,7 @@ from api.cli.local.proc import wait_until
 from tests.e2e.running import PATIENCE_SECONDS, Up, running_up, short_folder, unbroken_json
 from workers.telemetry.metrics_store import FLUSH_SECONDS
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.promise("P21")]
 
 BASE = "/api/v1/gamify"
 BATCHES, TICKS = 40, 50

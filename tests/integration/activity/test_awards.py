@@ -31,6 +31,8 @@ from workers.intake.client import IntakeSettings, open_intake
 from workers.intake.messages import AwardV1
 from workers.intake.stream import depth
 
+pytestmark = pytest.mark.promise("P13")
+
 SECOND_US = 1_000_000
 
 

@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -29,6 +30,8 @@ from tests.integration.earning import (
 )
 from tests.integration.workers.test_equivalence import drain_side_by_side
 from tests.pipeline import Pipeline
+
+pytestmark = pytest.mark.promise("P14")
 
 CLAIMED = [
     "claim_id",

@@ -21,6 +21,8 @@ from tests.integration.batches import make_streak as define
 from tests.pipeline import Pipeline
 from workers.intake.stream import depth
 
+pytestmark = pytest.mark.promise("P2")
+
 MILESTONES: list[dict[str, Any]] = [
     {"count": 3, "badge_code": "three", "points": 50},
     {"count": 4, "badge_code": None, "points": 7},

@@ -29,6 +29,8 @@ from tests.integration.workers.test_equivalence import drain_side_by_side
 from tests.pipeline import Pipeline
 from workers.intake.messages import AssignmentV1, Message, PointsV1, RedemptionV1
 
+pytestmark = pytest.mark.promise("P14")
+
 MakeAccount = Callable[..., Account]
 TIERS = (("silver", 1, 100), ("gold", 2, 500), ("platinum", 3, 2_000))
 PEOPLE = [f"user_{nth}" for nth in range(8)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from flask.testing import FlaskClient
 
 from models.db import Engine, transaction
@@ -11,6 +12,8 @@ from tests.conftest import BASE, Account
 from tests.integration.batches import sequences
 from tests.pipeline import Pipeline
 from workers.maintenance.leaderboards import Follower
+
+pytestmark = pytest.mark.promise("P12")
 
 BATCH = f"{BASE}/streaks/record/batch"
 

@@ -25,6 +25,8 @@ from tests.conftest import BASE, Account
 from tests.integration.browsing import PATH, Person, make_world, pages
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P16")
+
 
 def test_an_admin_signs_in_and_out(nobody: Person, account: Account) -> None:
     assert nobody.get().headers["Location"] == f"{PATH}/sign-in?next=%2Fdashboard"

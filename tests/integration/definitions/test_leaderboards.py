@@ -22,6 +22,8 @@ from tests.integration.workers.test_clock_jumps import Clock, machine
 from workers.maintenance import leaderboards
 from workers.runtime.context import Context
 
+pytestmark = pytest.mark.promise("P17")
+
 __all__ = ["machine"]
 
 

@@ -18,6 +18,8 @@ from webhooks import facts
 from webhooks.dispatcher import Limits
 from webhooks.http_client import RESPONSE_BYTES_MAX
 
+pytestmark = pytest.mark.promise("P3", "P9")
+
 # -- what arrives ----------------------------------------------------------------------------
 
 

@@ -25,6 +25,8 @@ from webhooks import dispatcher, facts, secrets
 from webhooks.dispatcher import Limits
 from webhooks.http_client import Timeouts
 
+pytestmark = pytest.mark.promise("P3")
+
 # -- our own failures ------------------------------------------------------------------------
 
 

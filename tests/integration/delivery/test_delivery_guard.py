@@ -25,6 +25,8 @@ from tests.unit.webhooks.egress_corpus import refused_urls
 from webhooks import egress
 from webhooks.http_client import Timeouts
 
+pytestmark = pytest.mark.promise("P8")
+
 PATH = f"{BASE}/admin/webhooks"
 PUBLIC = "93.184.216.34"  # never called: whoever may call it is asked for something else first
 STRICT = egress.policy("", False, "443,8443")

@@ -32,6 +32,8 @@ from tests.pipeline import Pipeline
 from tests.receiver import Receiver
 from workers.intake.stream import depth
 
+pytestmark = pytest.mark.promise("P3")
+
 TABLES = ("streak_states", "ticks", "facts", "deliveries")
 
 

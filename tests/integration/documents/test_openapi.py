@@ -26,6 +26,8 @@ from tests.conftest import Account
 from tests.integration.documented import APP, DOCUMENT, MAKERS, OPERATIONS, Documented, make_world
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P19")
+
 ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "docs" / "openapi.json"
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)

@@ -26,6 +26,8 @@ from tests.conftest import Account
 from tests.integration.documented import APP, DOCUMENT, OPERATIONS, Documented, make_world
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P5", "P19")
+
 LONG_CHARS = 5_000
 
 

@@ -28,6 +28,8 @@ from tests.integration.earning import (
 from tests.integration.people import make_badge
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P15")
+
 PROFILE = """{
   "participant_id": "user_123",
   "display_name": "Jane Doe",

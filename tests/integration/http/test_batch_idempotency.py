@@ -15,6 +15,8 @@ from tests.conftest import BASE, Account
 from tests.pipeline import Pipeline
 from workers.intake.client import Intake
 
+pytestmark = pytest.mark.promise("P12")
+
 KEY = {"Idempotency-Key": "batch-1"}
 GOOD = {"participant_id": "user_42", "streak_code": "daily_login"}
 BAD = {"participant_id": "user_42", "streak_code": "unknown"}

@@ -41,6 +41,8 @@ from tests.pipeline import Pipeline
 from tests.receiver import Answer, Receiver
 from workers.intake import redis_keys
 
+pytestmark = pytest.mark.promise("P7")
+
 PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
 DATABASE_PASSWORD = "canary-of-the-database-Zq7"
 REDIS_PASSWORD = "canary-of-redis-Zq7"

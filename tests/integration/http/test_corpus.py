@@ -29,6 +29,8 @@ from tests.corpus.requests import Bad, Corpus, mutated, text_of, wrong_values
 from tests.integration.documented import DOCUMENT, OPERATIONS, Documented, make_world
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P5")
+
 ROUNDS = int(os.environ.get("CORPUS_ROUNDS", "1"))
 OF_A_ROUND = 20  # random requests for each operation
 SEED = int(os.environ.get("CORPUS_SEED", "5"))

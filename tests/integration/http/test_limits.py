@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
@@ -35,6 +36,8 @@ from tests.calls import (
 from tests.conftest import Account
 from tests.pipeline import Pipeline
 from workers.intake.client import Intake
+
+pytestmark = pytest.mark.promise("P6", "P20")
 
 CODE = "RATE_LIMIT_PARTICIPANT_EXCEEDED"
 

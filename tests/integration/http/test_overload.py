@@ -42,6 +42,8 @@ from tests.integration.serving import Served, hear
 from tests.pipeline import Pipeline
 from workers.intake.client import Full, Unavailable
 
+pytestmark = pytest.mark.promise("P6")
+
 SENT_MAX = 900_000  # bytes of a body: more than sockets hold on their way
 
 

@@ -33,6 +33,8 @@ from workers.intake.client import Full, Intake, OutcomeUnknown, Stale, Unavailab
 from workers.intake.messages import decode, encode
 from workers.intake.stream import depth
 
+pytestmark = pytest.mark.promise("P6")
+
 MakeIntake = Callable[..., Intake]
 TIMEOUT_MS = 200
 STOPPED_SECONDS = 0.6

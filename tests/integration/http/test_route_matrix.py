@@ -36,6 +36,8 @@ from tests.integration.documented import APP, OPERATIONS
 from tests.integration.sides import row_counts, whole_world
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P4")
+
 ROUTES = routes(APP)
 CLOSED = [one for one in ROUTES if not one.is_public]
 EXAMPLES = {(one.method, one.path): one for one in OPERATIONS}

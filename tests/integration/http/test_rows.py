@@ -46,6 +46,8 @@ from tests.pipeline import Pipeline
 from tests.receiver import Receiver
 from workers.maintenance.leaderboards import Follower
 
+pytestmark = pytest.mark.promise("P4")
+
 NEVER = {"tenants", "audit_log"}  # deleted by nobody who serves requests; the log is not changed
 
 # What the writes of a side leave nothing in.

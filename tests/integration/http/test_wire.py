@@ -22,6 +22,8 @@ from tests.conftest import BASE, Account
 from tests.corpus.values import LOOKALIKES
 from tests.integration.serving import PATIENCE_SECONDS, Served
 
+pytestmark = pytest.mark.promise("P5")
+
 PEOPLE = f"{BASE}/participants"
 BODY = b'{"participant_id":"user_42","streak_code":"none"}'
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"

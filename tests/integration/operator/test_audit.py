@@ -29,6 +29,8 @@ from tests.integration.documented import APP, MAKERS, OPERATIONS, Documented
 from tests.integration.sides import whole_world
 from tests.pipeline import Pipeline
 
+pytestmark = pytest.mark.promise("P7")
+
 ROOT = Path(__file__).parents[3]
 LOG = f"{BASE}/admin/audit-log"
 NOBODY = "01920000-0000-7000-8000-000000000000"

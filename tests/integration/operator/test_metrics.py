@@ -38,6 +38,8 @@ from workers.telemetry import metrics_store
 from workers.telemetry.metrics import METRICS, REQUESTS
 from workers.telemetry.metrics_store import Flusher, MetricsBuffer
 
+pytestmark = pytest.mark.promise("P21")
+
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

@@ -44,6 +44,8 @@ from tests.pipeline import Pipeline
 from tests.receiver import Answer, Receiver
 from workers.intake.messages import TickV1
 
+pytestmark = pytest.mark.promise("P18")
+
 WHO = "erased-7f3a"
 OTHER = "stays-91bc"
 DONE = {"message": "Participant erased"}

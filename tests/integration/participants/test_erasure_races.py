@@ -26,6 +26,8 @@ from tests.integration.world import World, always
 from tests.pipeline import Pipeline
 from tests.receiver import Answer, Receiver
 
+pytestmark = pytest.mark.promise("P18")
+
 
 @pytest.mark.parametrize("was_known", [True, False])
 def test_a_batch_that_waited_for_the_erasure_meets_its_tombstone(

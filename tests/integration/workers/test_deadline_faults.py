@@ -25,6 +25,8 @@ from workers.maintenance.streak_deadlines import horizons
 from workers.runtime.celery_config import make_celery
 from workers.runtime.context import Context
 
+pytestmark = pytest.mark.promise("P10")
+
 # -- together, killed, behind ----------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ from tests.integration.batches import DAILY, DAY_US, HELD, MONTHLY, WEEKLY, make
 from tests.integration.telling import AT_RISK, BROKEN, STRICT, Notified, live_in, us
 from tests.integration.world import World
 
+pytestmark = pytest.mark.promise("P10")
+
 # -- at everybody's own boundary -------------------------------------------------------------
 
 

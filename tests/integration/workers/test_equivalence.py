@@ -29,6 +29,8 @@ from tests.pipeline import Pipeline
 from workers.intake.messages import TickV1
 from workers.intake.stream import depth
 
+pytestmark = pytest.mark.promise("P2")
+
 MakeAccount = Callable[..., Account]
 
 

@@ -28,6 +28,8 @@ from workers.intake.client import (
 from workers.intake.messages import TickV1, encode
 from workers.intake.stream import Streams, depth
 
+pytestmark = pytest.mark.promise("P11")
+
 FRESH_MAX = 10
 NEVER_MS = 3_600_000
 

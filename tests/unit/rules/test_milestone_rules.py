@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations, pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from models.rules import streaks
 from models.rules.milestones import Run, best_run, newly_reached, run_through, runs
 from models.rules.streaks import Ranges, Rules
 from tests import oracle
+
+pytestmark = pytest.mark.promise("P2")
 
 ANY_RULES = st.builds(Rules, st.integers(0, 3), st.booleans())
 ANY_PERIODS = st.lists(st.integers(1, 16), min_size=1, max_size=9, unique=True)

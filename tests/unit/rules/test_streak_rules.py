@@ -19,6 +19,8 @@ from models.rules import periods, streaks
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from tests import oracle
 
+pytestmark = pytest.mark.promise("P2")
+
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "streaks.json").read_text()
 )

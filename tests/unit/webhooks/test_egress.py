@@ -31,6 +31,8 @@ from webhooks.egress import Policy
 from webhooks.errors import Refused
 from webhooks.ip_ranges import CLOSED_V4, CLOSED_V6, Address, is_public
 
+pytestmark = pytest.mark.promise("P8")
+
 STRICT = egress.policy("", False, "443,8443")
 LOCAL = egress.policy("127.0.0.0/8, ::1/128", True, "*")
 PUBLIC = ("93.184.216.34", "2606:2800:220:1::1")
