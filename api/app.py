@@ -61,6 +61,7 @@ from models.db import tenant_isolation
 from settings import Settings
 from webhooks import egress
 from webhooks.egress import EgressSettings
+from workers.intake import loop_calls
 from workers.intake.client import IntakeSettings, open_intake
 from workers.runtime import failpoints
 
@@ -122,12 +123,19 @@ def open_context(settings: Settings) -> AppContext:
     """The connections of one API process; nothing is connected before it is needed."""
     url, timeout_ms = settings.database_url, settings.database_timeout_ms
     soon_ms = min(timeout_ms, DIRECTORY_TIMEOUT_MS_MAX)
-    engine = make_engine(url, timeout_ms=soon_ms, pool=DIRECTORY_CONNECTIONS)
+    engine = make_engine(
+        url, timeout_ms=soon_ms, pool=DIRECTORY_CONNECTIONS, before_use=loop_calls.may_block
+    )
     intake = open_intake(settings.of(IntakeSettings))
     return AppContext(
         settings=settings.of(ApiSettings),
         engine=engine,
-        rows=tenant_isolation.engine(url, timeout_ms=timeout_ms, pool=settings.api_connections),
+        rows=tenant_isolation.engine(
+            url,
+            timeout_ms=timeout_ms,
+            pool=settings.api_connections,
+            before_use=loop_calls.may_block,
+        ),
         intake=intake,
         directory=Directory(engine, intake),
         waiters=Waiters(settings.api_waiters_max),

@@ -106,5 +106,8 @@ def create_app() -> Api:
         settings.redis_url, settings.log_format, settings.log_requests
     )
     knows = import_module("api.http.auth").knows(app)
-    served: Api = import_module("api.server.asgi").Api(app.wsgi_app, knows, settings.api_threads)
+    unwaited = import_module("api.writes.submit").unwaited(app)
+    served: Api = import_module("api.server.asgi").Api(
+        app.wsgi_app, knows, settings.api_threads, on_loop=unwaited
+    )
     return served

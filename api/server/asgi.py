@@ -5,6 +5,8 @@ A thread that waits for a body cannot be taken back, so none ever does (docs/dec
 1. The loop makes an environ of the head (api/server/heads.py), and refuses what may not be.
 2. Where the key is known, it awaits the body under a deadline, and within its room: that costs no
    thread. Then a thread runs the application, and sends what it answers.
+   A write that waits for nothing but Redis needs no thread: the application runs on the loop, in a
+   greenlet (workers/intake/loop_calls.py). Where it would block, it runs again in a thread.
 3. Where the key is not known, a thread runs the application on the head alone. Most are refused by
    then. An application that goes on to read raises NotRead, and the loop does step 2.
 """
@@ -32,6 +34,7 @@ from api.http.problems import Problem, document
 from api.input.validation import BODY_BYTES_MAX
 from api.server import heads, sockets
 from api.server.body_room import STRANGERS, Room
+from workers.intake import loop_calls
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -49,6 +52,7 @@ Headers = list[tuple[str, str]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Knows = Callable[["WSGIEnvironment"], Hashable | None]
+OnLoop = Callable[["WSGIEnvironment"], bool]
 Late = Callable[[], Problem]
 _BASE: dict[str, Any] = {
     "SERVER_SOFTWARE": "granian",
@@ -104,6 +108,7 @@ class Api:
     """An ASGI application of a WSGI application; it belongs to the loop of its first request.
 
     `knows` names the caller of an environ whose key is known, and gives None for all others.
+    `on_loop` says of an environ whether the application may be run on the loop.
     """
 
     def __init__(
@@ -112,10 +117,12 @@ class Api:
         knows: Knows,
         threads: int,
         *,
+        on_loop: OnLoop = lambda environ: False,
         room: Room | None = None,
         seconds_max: float = BODY_SECONDS_MAX,
     ) -> None:
         self._app, self._knows, self._threads = app, knows, threads
+        self._on_loop = on_loop
         self._room, self._seconds_max = room or Room(), seconds_max
         self._line: SimpleQueue[tuple[Exchange, asyncio.Future[None]]] = SimpleQueue()
         self._waiting = 0  # in the line, or with a thread
@@ -180,7 +187,9 @@ class Api:
         length = min(one.length or bytes_max, bytes_max)
         until = self._running.time() + self._seconds_max
         if length <= FREE_BYTES_MAX:
-            await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
+            body = BytesIO(await self._body(one, bytes_max, until, too_slow))
+            if not self._on_loop(one.environ) or not await self._answered_here(one, body):
+                await self._answered(one, body)
             return
         async with self._room.of(caller, length, until):
             await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
@@ -224,6 +233,19 @@ class Api:
         finally:
             self._waiting -= 1
 
+    async def _answered_here(self, one: Exchange, body: BytesIO) -> bool:
+        """Answer on the loop; False where that needs a thread, and nothing was done."""
+        one.environ["wsgi.input"] = body
+        self._waiting += 1
+        try:
+            await loop_calls.run(self._answer_surely, one)
+        except loop_calls.NeedsThread:
+            body.seek(0)
+            return False
+        finally:
+            self._waiting -= 1
+        return True
+
     def _tell_answered(self) -> None:
         self._is_woken = False
         while self._done:
@@ -241,19 +263,26 @@ class Api:
         """Answer one request. Nothing holds on to it afterwards: for as long as an unread body is
         referred to, the server keeps its connection open."""
         try:
-            self._answer(one)
+            self._answer_surely(one)
         except NotRead as asked:
             one.wanted = asked.bytes_max
             asked.with_traceback(None)  # its frames refer to it, and to the request
-        except Exception:
-            log.exception("a request ended without an answer")
-            with suppress(Exception):  # half of one may be on its way
-                _refuse(one, Problem(500, "internal_error", "Something failed on our side."))
         self._done.append(answered)
         if not self._is_woken:  # one call wakes the loop for all that are done by then
             self._is_woken = True
             with suppress(RuntimeError):  # the loop has ended
                 self._running.call_soon_threadsafe(self._tell_answered)
+
+    # -- in a thread, or on the loop ---------------------------------------------------------
+
+    def _answer_surely(self, one: Exchange) -> None:
+        """Answer one request, with a 500 where that fails. Raises NotRead and NeedsThread."""
+        try:
+            self._answer(one)
+        except Exception:
+            log.exception("a request ended without an answer")
+            with suppress(Exception):  # half of one may be on its way
+                _refuse(one, Problem(500, "internal_error", "Something failed on our side."))
 
     def _answer(self, one: Exchange) -> None:
         said: list[Any] = []
@@ -264,7 +293,7 @@ class Api:
         parts = self._app(dict(one.environ), cast("StartResponse", start_response))
         try:
             _start(one, *said)
-            if _is_whole(one, *said):
+            if loop_calls.is_on_loop() or _is_whole(one, *said):
                 _ = one.send({"type": "http.response.body", "body": b"".join(parts)})
             else:
                 self._stream(one, parts)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from flask import Response, g
+from flask import Flask, Response, g
 
 from api.http.auth import is_current, principal, under_current_configuration
 from api.http.describe import Parameter
@@ -20,13 +20,17 @@ from api.http.key_cache import Principal
 from api.http.prefer import Preference, preference
 from api.http.problems import CODES, Problem, not_found, outcome_unknown, unavailable
 from api.http.rate_limits import RATE_LIMIT_CODES, rate_exceeded
-from api.http.request_context import BASE_PATH, app_context, this_request
+from api.http.request_context import BASE_PATH, EXTENSION, app_context, this_request
 from api.http.responses import answer
 from api.input.validation import Body, body
 from api.writes import enqueue, status
 from api.writes.status import Ledger
 from models import clock, ids
 from workers.intake.client import Accepted, Caps, Idempotency, Message, Refusal, Stale
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+    from werkzeug.routing import Rule
 
 PREFER = Parameter(
     "Prefer",
@@ -120,6 +124,25 @@ def _accept(caller: Principal, write: _Write) -> tuple[Message, Accepted]:
     if accepted.refused:
         raise refused(accepted.refused[0], caller.caps, message.participant_id)
     return message, accepted
+
+
+def unwaited(app: Flask) -> Callable[[WSGIEnvironment], bool]:
+    """What tells by an environ whether a request is one write, and will not wait for the worker."""
+    default_seconds = app.extensions[EXTENSION].settings.wait_seconds
+    paths = {rule.rule for rule in app.url_map.iter_rules() if _is_one_write(app, rule)}
+
+    def is_unwaited(environ: WSGIEnvironment) -> bool:
+        if environ["PATH_INFO"] not in paths or environ["REQUEST_METHOD"] != "POST":
+            return False
+        return not preference(environ.get("HTTP_PREFER", ""), default_seconds).wait_seconds
+
+    return is_unwaited
+
+
+def _is_one_write(app: Flask, rule: Rule) -> bool:
+    """Whether a route takes one queued write, and its path is always the same."""
+    operation = getattr(app.view_functions[rule.endpoint], "operation", None)
+    return operation is not None and PREFER in operation.parameters and not rule.arguments
 
 
 def refuse_erased(known_id: str, participant_id: str) -> None:

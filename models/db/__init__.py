@@ -37,12 +37,14 @@ def engine(
     pool: int = 4,
     options: str = "",
     check: Callable[[Any], None] = lambda driver: None,
+    before_use: Callable[[], None] = lambda: None,
 ) -> Engine:
     """An engine for any spelling of a Postgres URL; statements end after `timeout_ms`, or a second
     later when Postgres does not say so itself.
 
     `options` are more settings of its connections: `-c name=value`. `check` is given each new
-    connection, once, and may raise an error of the driver's.
+    connection, once, and may raise an error of the driver's. `before_use` is called before one is
+    made and each time that one is taken, and may raise.
     """
     made = sa.create_engine(
         normalise(url),
@@ -68,6 +70,7 @@ def engine(
 
     @event.listens_for(made, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
+        before_use()
         driver = watch.connect(*args, **kwargs)
         try:
             check(driver)
@@ -78,6 +81,7 @@ def engine(
 
     @event.listens_for(made, "checkout")
     def look(driver: Any, record: Any, proxy: Any) -> None:
+        before_use()
         if is_stale(driver):  # Postgres was restarted: so nobody's request has to find out
             raise sa.exc.InvalidatePoolError("the connection has ended")
 

@@ -7,7 +7,7 @@ connection was last told. Workers and the command line work for all tenants, und
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,14 +28,23 @@ class RoleNotTaken(psycopg2.OperationalError):
     """A connection for requests does not run as their role: it would see every tenant's rows."""
 
 
-def engine(url: str, *, timeout_ms: int, pool: int) -> Engine:
+def engine(
+    url: str, *, timeout_ms: int, pool: int, before_use: Callable[[], None] = lambda: None
+) -> Engine:
     """An engine whose connections see no row until they are told a tenant.
 
     A connection that did not become the role is refused with RoleNotTaken: PgBouncer drops the
     options of a connection where `ignore_startup_parameters` names them.
     """
     options = f"-c role={ROLE} -c {_SETTING}={_NOBODY}"
-    return db.engine(url, timeout_ms=timeout_ms, pool=pool, options=options, check=_check)
+    return db.engine(
+        url,
+        timeout_ms=timeout_ms,
+        pool=pool,
+        options=options,
+        check=_check,
+        before_use=before_use,
+    )
 
 
 def _check(driver: Any) -> None:

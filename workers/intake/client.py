@@ -20,7 +20,7 @@ from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers.intake import find_entry, redis_keys, status
+from workers.intake import find_entry, loop_calls, redis_keys, status
 from workers.intake.accept import Accepted as Accepted
 from workers.intake.accept import Append as Append
 from workers.intake.accept import Bounds, arguments, counters, read, read_doubting, touched
@@ -45,7 +45,7 @@ from workers.intake.messages import RedemptionV1 as RedemptionV1
 from workers.intake.messages import TickV1 as TickV1
 from workers.intake.messages import Unreadable as Unreadable
 from workers.intake.messages import decode as decode
-from workers.intake.redis_scripts import Script, ScriptCaller
+from workers.intake.redis_scripts import Answered, Script, ScriptCaller
 from workers.intake.status import IntakeStatus as IntakeStatus
 from workers.intake.status import StreamStatus as StreamStatus
 from workers.runtime.celery_config import DRAIN, make_celery
@@ -107,8 +107,10 @@ class Intake:
         argv = arguments(number, request, self._bounds())
         answered = self.scripts.call(self._accept, touched(number, request), argv)
         failpoint("api.after_append")
+        if loop_calls.is_on_loop():
+            _keep_on_loop(answered)
         if answered.result[0] == b"ok" and answered.result[1]:
-            self.wake()
+            loop_calls.in_thread(self.wake)
         return read_doubting(answered.result) if answered.is_in_doubt else read(answered.result)
 
     def _bounds(self) -> Bounds:
@@ -314,6 +316,16 @@ class Intake:
         self.scripts.close()
 
 
+def _keep_on_loop(answered: Answered) -> None:
+    """Go on after an append whose writes were taken, or may have been. Raises NeedsThread after any
+    other: nothing was accepted, and a refusal is checked in a thread."""
+    result = answered.result
+    is_taken = result[0] == b"ok" and not result[6:]
+    if is_taken or answered.is_in_doubt:
+        loop_calls.commit()
+    loop_calls.may_block()
+
+
 def may_be_cached(version: str) -> bool:
     """Whether configuration read after this version may serve later writes too."""
     return not version.endswith(_CHANGING)
@@ -328,13 +340,13 @@ def open_intake(settings: IntakeSettings) -> Intake:
         waiting=connect(settings.redis_url, WAIT_SECONDS_MAX + seconds),
         celery=make_celery(settings.redis_url),
         settings=settings,
-        scripts=ScriptCaller(client, seconds),
+        scripts=ScriptCaller(client, settings.redis_url, seconds),
     )
 
 
 def connect(url: str, timeout_seconds: float) -> redis.Redis:
     """A client whose every wait ends after `timeout_seconds`, with one retry on a fresh socket."""
-    return redis.Redis.from_url(
+    pool = _Connections.from_url(
         url,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
@@ -342,3 +354,13 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
         protocol=2,
         retry=Retry(NoBackoff(), 1, _RETRIED),
     )
+    return redis.Redis.from_pool(pool)
+
+
+class _Connections(redis.ConnectionPool):
+    """Connections that block: code on an event loop gets none."""
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """A connection; raises NeedsThread."""
+        loop_calls.may_block()
+        return super().get_connection(*args, **options)

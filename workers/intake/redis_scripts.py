@@ -20,7 +20,9 @@ from typing import Any
 import redis
 from redis import exceptions
 
+from workers.intake import loop_calls
 from workers.intake.accept import Full, OutcomeUnknown, Unavailable
+from workers.intake.loop_connection import LoopConnection
 from workers.runtime.redis_errors import code_of, is_away
 
 QUIET_SECONDS = 0.05  # without any answer: Redis may have stopped since, so TIME is asked first
@@ -49,7 +51,8 @@ class Answered:
 
 @dataclass(eq=False)
 class _Line:
-    """A thread's own connection, and how far the clock of its Redis is ahead of ours."""
+    """A thread's own connection, or that of the event loop, and how far the clock of its Redis is
+    ahead of ours."""
 
     connection: Any
     ahead_us: int = 0
@@ -91,13 +94,15 @@ class _Line:
 
 @dataclass
 class ScriptCaller:
-    """Calls scripts for the threads of a process."""
+    """Calls scripts for the threads of a process, and for its event loop."""
 
     client: redis.Redis
+    url: str
     timeout_seconds: float
     _threads: threading.local = field(default_factory=threading.local)
     _opened: list[_Line] = field(default_factory=list)  # one a thread that ever called
-    _answered_at: float = 0.0  # by Redis to any thread, in monotonic seconds
+    _of_loop: _Line | None = None
+    _answered_at: float = 0.0  # by Redis to any caller, in monotonic seconds
 
     def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> Answered:
         """Run a script that is given a deadline as its last argument.
@@ -145,6 +150,10 @@ class ScriptCaller:
             self._answered_at = line.learnt_at
 
     def _line(self) -> _Line:
+        if loop_calls.is_on_loop():
+            if self._of_loop is None:
+                self._of_loop = _Line(LoopConnection(self.url, self.timeout_seconds))
+            return self._of_loop
         line: _Line | None = getattr(self._threads, "line", None)
         if line is None:
             # The client's pool, retries and hooks cost more than the command (190 of 310 µs).
@@ -155,9 +164,12 @@ class ScriptCaller:
         return line
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections back; that of a loop is given back by its loop."""
         for line in self._opened:
             line.connection.disconnect()
+        if self._of_loop is not None:
+            self._of_loop.connection.disconnect()
+            self._of_loop = None
 
 
 @dataclass

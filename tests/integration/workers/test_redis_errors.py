@@ -196,8 +196,9 @@ def test_the_api_accepts_again_though_the_old_primary_keeps_its_connection(
 ) -> None:
     link, fail_over = failover
     script = Script(SCRIPT)
-    with closing(connect(f"redis://127.0.0.1:{link.port}", 5.0)) as client:
-        caller = ScriptCaller(client, 5.0)
+    url = f"redis://127.0.0.1:{link.port}"
+    with closing(connect(url, 5.0)) as client:
+        caller = ScriptCaller(client, url, 5.0)
         assert caller.call(script, (), ()).result
         fail_over()
         with pytest.raises(Unavailable):
