@@ -84,7 +84,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = (settings or Settings.from_env()).require_urls()
     failpoints.arm(settings.failpoints)
     app = Application("unbroken", static_folder=None)
-    app.request_class = query.Asked
+    app.request_class = query.Utf8Request
     app.response_class = Answer
     app.session_interface = NoSessions()
     app.url_map.merge_slashes = False  # an id may hold //

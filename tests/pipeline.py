@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from models.db import Engine, transaction
-from models.delivery.deliveries import Outcome
+from models.delivery.deliveries import AttemptOutcome
 from settings import Settings
 from webhooks import dispatcher as delivery
 from webhooks import egress, secrets
@@ -52,7 +52,7 @@ class Pipeline:
         drain.run(30)
         assert depth(self.client) == 0
 
-    def deliver(self, note: Callable[[Sequence[Outcome]], None] | None = None) -> int:
+    def deliver(self, note: Callable[[Sequence[AttemptOutcome]], None] | None = None) -> int:
         """Send everything that is due; return how many outcomes were recorded."""
         terms = delivery.Terms(
             ring=secrets.ring(self.settings.secret_keys),

@@ -13,11 +13,11 @@ from uuid import UUID
 from aiohttp import ClientSession
 
 from models import clock, ids
-from models.delivery.deliveries import Attempt, LeasedDelivery, Outcome, Reason
+from models.delivery.deliveries import Attempt, AttemptOutcome, DisableReason, LeasedDelivery
 from webhooks import egress, facts, http_client, retry_policy, secrets, signing
 from webhooks.egress import Policy
-from webhooks.errors import Refused, SecretsError
-from webhooks.http_client import Result
+from webhooks.errors import EgressRefused, SecretsError
+from webhooks.http_client import HttpResult
 from webhooks.retry_policy import Failed, Random
 from webhooks.secrets import Ring
 
@@ -41,11 +41,11 @@ class Means:
     now: Callable[[], datetime] = clock.now
 
 
-async def attempt(means: Means, delivery: LeasedDelivery) -> Outcome:
+async def attempt(means: Means, delivery: LeasedDelivery) -> AttemptOutcome:
     """Make one attempt; what fails by our own fault is postponed and counts as none."""
     if delivery.body is None:
         log.warning("fact %s is past its retention: its delivery is dead", delivery.fact_id)
-        return Outcome(delivery, "dead", None, None)
+        return AttemptOutcome(delivery, "dead", None, None)
     began = means.now()
     try:
         keys = secrets.keys_at(means.ring, delivery, began)
@@ -55,15 +55,15 @@ async def attempt(means: Means, delivery: LeasedDelivery) -> Outcome:
     headers = headers_of(keys, delivery.fact_id, began, delivery.body.encode())
     try:
         url = egress.parse(delivery.url, means.policy)
-    except Refused:  # the operator allows less than when the destination was made
-        result = Result(duration_ms=0, error=http_client.UNREACHABLE)
+    except EgressRefused:  # the operator allows less than when the destination was made
+        result = HttpResult(duration_ms=0, error=http_client.UNREACHABLE)
     else:
         result = await http_client.post(means.http, url, delivery.body.encode(), headers)
     return decide(delivery, result, began, random.random)
 
 
 def headers_of(
-    keys: Sequence[signing.Key], fact_id: UUID, began: datetime, body: bytes
+    keys: Sequence[signing.SigningKey], fact_id: UUID, began: datetime, body: bytes
 ) -> dict[str, str]:
     """The headers of one POST of a fact: who sent it, and what it is."""
     headers = signing.headers(keys, facts.public_id(fact_id), began, body)
@@ -72,7 +72,9 @@ def headers_of(
     return headers
 
 
-def decide(delivery: LeasedDelivery, result: Result, began: datetime, random: Random) -> Outcome:
+def decide(
+    delivery: LeasedDelivery, result: HttpResult, began: datetime, random: Random
+) -> AttemptOutcome:
     """What becomes of a delivery after one POST; pure but for the id of the attempt."""
     now = began + timedelta(milliseconds=result.duration_ms)
     if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
@@ -80,9 +82,9 @@ def decide(delivery: LeasedDelivery, result: Result, began: datetime, random: Ra
     made = _logged(delivery, result, began)
     disables = _disables(result)
     if result.is_success:
-        return Outcome(delivery, "delivered", None, made, disables=disables)
+        return AttemptOutcome(delivery, "delivered", None, made, disables=disables)
     again = _again(delivery, result, now, random)
-    return Outcome(
+    return AttemptOutcome(
         delivery,
         "dead" if again is None else "pending",
         again,
@@ -93,7 +95,7 @@ def decide(delivery: LeasedDelivery, result: Result, began: datetime, random: Ra
 
 
 def _again(
-    delivery: LeasedDelivery, result: Result, now: datetime, random: Random
+    delivery: LeasedDelivery, result: HttpResult, now: datetime, random: Random
 ) -> datetime | None:
     if http_client.ABORT_MESSAGE in result.wishes:
         return None
@@ -103,13 +105,13 @@ def _again(
     return plan(failed, now, random)
 
 
-def _disables(result: Result) -> Reason | None:
+def _disables(result: HttpResult) -> DisableReason | None:
     if result.status == HTTPStatus.GONE:
         return "gone"
     return "asked" if http_client.DISABLE in result.wishes else None
 
 
-def _logged(delivery: LeasedDelivery, result: Result, began: datetime) -> Attempt:
+def _logged(delivery: LeasedDelivery, result: HttpResult, began: datetime) -> Attempt:
     return Attempt(
         id=ids.uuid7(clock.to_us(began)),
         number=delivery.attempts + 1,
@@ -121,9 +123,9 @@ def _logged(delivery: LeasedDelivery, result: Result, began: datetime) -> Attemp
     )
 
 
-def postponed(delivery: LeasedDelivery, now: datetime) -> Outcome:
+def postponed(delivery: LeasedDelivery, now: datetime) -> AttemptOutcome:
     """Our own fault: tried again soon, and no attempt is counted."""
-    return Outcome(delivery, "pending", now + timedelta(seconds=OUR_FAULT_SECONDS), None)
+    return AttemptOutcome(delivery, "pending", now + timedelta(seconds=OUR_FAULT_SECONDS), None)
 
 
 def _age(delivery: LeasedDelivery, now: datetime) -> timedelta:

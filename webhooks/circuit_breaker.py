@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from models.delivery.deliveries import Reason
+from models.delivery.deliveries import DisableReason
 from models.delivery.destination_health import BreakerState
 from webhooks import facts
 from webhooks.retry_policy import Random
@@ -27,7 +27,7 @@ class Sign:
 
     is_success: bool
     is_probe: bool = False
-    disables: Reason | None = None  # it said so itself
+    disables: DisableReason | None = None  # it said so itself
     failure: str | None = None  # what it met with
 
 
@@ -36,7 +36,7 @@ class HealthChange:
     """Something to tell other destinations."""
 
     kind: str
-    reason: Reason | None
+    reason: DisableReason | None
     failing_since: datetime | None
 
 
@@ -46,7 +46,7 @@ class Judgement:
 
     health: BreakerState
     changes: list[HealthChange] = field(default_factory=list)
-    disables: Reason | None = None
+    disables: DisableReason | None = None
 
     def add_change(self, kind: str, failing_since: datetime | None) -> None:
         """Note something to tell."""
@@ -97,7 +97,7 @@ def park_seconds(failures: int, random: Random) -> float:
     return seconds * (1 - PARK_JITTER * random())
 
 
-def _given_up(before: BreakerState, after: BreakerState, now: datetime) -> Reason | None:
+def _given_up(before: BreakerState, after: BreakerState, now: datetime) -> DisableReason | None:
     """Whether a probe has failed after days without a success."""
     is_news = after.parked_until is not None and after.failures > before.failures
     if not is_news or before.parked_until is None or after.failing_since is None:

@@ -15,19 +15,19 @@ from datetime import datetime
 from models import clock, ids
 from models.db import Connection
 from models.delivery import destination_health, destinations
-from models.delivery.deliveries import Attempt, DestinationId, Outcome
+from models.delivery.deliveries import Attempt, AttemptOutcome, DestinationId
 from models.delivery.destination_health import DestinationHealth
 from models.identity import tenants
 from webhooks import facts, outbox
 from webhooks.circuit_breaker import HealthChange, Judgement, Sign, judge
-from webhooks.facts import DestinationChange, Stamp
+from webhooks.facts import DestinationChange, FactStamp
 
 log = logging.getLogger("unbroken.deliveries")
 
 FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
 
 
-def note(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> bool:
+def note(connection: Connection, outcomes: Sequence[AttemptOutcome], now: datetime) -> bool:
     """Take note of attempts, in the order in which they ended; return whether anything changed.
 
     Where all succeeded and all was well before, that is one read and nothing else. What failed by
@@ -62,7 +62,7 @@ class _Case:
         return judgement.health != self.destination.health or judgement.disables is not None
 
 
-def _signs(outcomes: Sequence[Outcome]) -> dict[DestinationId, list[Sign]]:
+def _signs(outcomes: Sequence[AttemptOutcome]) -> dict[DestinationId, list[Sign]]:
     signs: dict[DestinationId, list[Sign]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.attempt is not None:
@@ -107,7 +107,7 @@ def _publish(
     tenant, now_us = tenants.by_id(connection, tenant_id), clock.to_us(now)
     published = [
         facts.destination(
-            Stamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
+            FactStamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
             one.kind,
             DestinationChange(
                 webhook_id, case.destination.description, one.reason, one.failing_since

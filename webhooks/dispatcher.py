@@ -23,7 +23,7 @@ from typing import TypeVar
 from models import clock
 from models.db import Engine, is_away, is_contended, transaction
 from models.delivery import deliveries as table
-from models.delivery.deliveries import DestinationId, LeasedDelivery, Outcome
+from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery
 from webhooks import destination_health, egress, http_client
 from webhooks.attempt import Means, attempt, postponed
 from webhooks.destination_queues import DestinationQueues
@@ -50,7 +50,7 @@ def _no_failpoint(name: str) -> None:
     """What a failpoint does when no test has armed it."""
 
 
-def _no_note(outcomes: Sequence[Outcome]) -> None:
+def _no_note(outcomes: Sequence[AttemptOutcome]) -> None:
     """Where nobody counts."""
 
 
@@ -65,7 +65,7 @@ class Terms:
     tls: ssl.SSLContext | None = None  # None: the system's trust
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     failpoint: Callable[[str], None] = _no_failpoint
-    note: Callable[[Sequence[Outcome]], None] = _no_note  # told of what was recorded
+    note: Callable[[Sequence[AttemptOutcome]], None] = _no_note  # told of what was recorded
     now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
 
 
@@ -124,9 +124,11 @@ class _Run:
     listener: WakeupListener
     queues: DestinationQueues
     # What is in flight, since when (monotonic).
-    sending: dict[asyncio.Task[Outcome], tuple[LeasedDelivery, float]] = field(default_factory=dict)
+    sending: dict[asyncio.Task[AttemptOutcome], tuple[LeasedDelivery, float]] = field(
+        default_factory=dict
+    )
     busy: Counter[DestinationId] = field(default_factory=Counter)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[AttemptOutcome] = field(default_factory=list)
     away_since: float | None = None  # when claiming first failed, until it works again
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     done_since: float = 0.0  # when the first of the outcomes came
@@ -210,7 +212,7 @@ class _Run:
         while not await self._is_recorded(outcomes, deadline):
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _is_recorded(self, outcomes: list[Outcome], deadline: float) -> bool:
+    async def _is_recorded(self, outcomes: list[AttemptOutcome], deadline: float) -> bool:
         try:
             self.recorded += await self._in_thread(lambda: self._write(outcomes))
         except Exception as error:
@@ -220,7 +222,7 @@ class _Run:
             return False
         return True
 
-    def _write(self, outcomes: list[Outcome]) -> int:
+    def _write(self, outcomes: list[AttemptOutcome]) -> int:
         """Outcomes and what they say of their destinations, in one transaction."""
         with transaction(self.engine) as connection:
             settled = table.record(connection, outcomes)
@@ -242,7 +244,7 @@ class _Run:
         self.busy[delivery.destination_id] += 1
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[Outcome]) -> None:
+    def _done(self, task: asyncio.Task[AttemptOutcome]) -> None:
         delivery, _ = self.sending.pop(task)
         self.busy[delivery.destination_id] -= 1
         if not self.busy[delivery.destination_id]:
@@ -299,7 +301,9 @@ class _Run:
             task.cancel()
 
 
-def _outcome(task: asyncio.Task[Outcome], delivery: LeasedDelivery, now: datetime) -> Outcome:
+def _outcome(
+    task: asyncio.Task[AttemptOutcome], delivery: LeasedDelivery, now: datetime
+) -> AttemptOutcome:
     error = task.exception()
     if error is None:
         return task.result()

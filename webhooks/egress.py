@@ -22,7 +22,7 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from webhooks.errors import Refused
+from webhooks.errors import EgressRefused
 from webhooks.ip_ranges import Address, Network, is_public
 
 Lookup = Callable[[str, int], Sequence[str]]  # name, port -> addresses; OSError: no such name
@@ -153,14 +153,14 @@ def _proxy(text: str) -> URL:
 def parse(text: str, policy: Policy) -> URL:
     """The URL in a text, parsed once and for all; raise Refused. Looks nothing up."""
     if len(text) > URL_CHARS_MAX:
-        raise Refused(f"must have at most {URL_CHARS_MAX} characters")
+        raise EgressRefused(f"must have at most {URL_CHARS_MAX} characters")
     if re.search(r"[\x00-\x20\x7f\\]", text):
-        raise Refused("must not contain spaces, control characters or backslashes")
+        raise EgressRefused("must not contain spaces, control characters or backslashes")
     try:
         url = URL(text)
         host, port = url.raw_host, url.explicit_port
     except ValueError:
-        raise Refused("is not a URL") from None
+        raise EgressRefused("is not a URL") from None
     spelled = _check_spelling(text, url, policy)
     port = _DEFAULT_PORTS[url.scheme] if port is None else port
     _check_host(host, spelled, policy, port)
@@ -171,31 +171,31 @@ def parse(text: str, policy: Policy) -> URL:
 def _check_spelling(text: str, url: URL, policy: Policy) -> str:
     """Return the host as it is spelled."""
     if url.scheme not in policy.schemes:
-        raise Refused(f"must begin with {' or '.join(f'{one}://' for one in policy.schemes)}")
+        raise EgressRefused(f"must begin with {' or '.join(f'{one}://' for one in policy.schemes)}")
     if re.match(r"[^/]*//[^/?#]*@", text):  # even an empty user: the parser drops it silently
-        raise Refused("must not contain credentials")
+        raise EgressRefused("must not contain credentials")
     found = _AUTHORITY.match(text)
     if found is None:
-        raise Refused("must name a host, and a port in plain digits if any")
+        raise EgressRefused("must name a host, and a port in plain digits if any")
     return found[1]
 
 
 def _check_host(host: str | None, spelled: str, policy: Policy, port: int) -> None:
     if not host:
-        raise Refused("must name a host")
+        raise EgressRefused("must name a host")
     address = _literal(host)
     if address is not None:
         vet([address], policy, port)
     if _ends_in_number(host) and (address is None or host != spelled):
-        raise Refused("must spell an IPv4 address as four decimal numbers")
+        raise EgressRefused("must spell an IPv4 address as four decimal numbers")
     if address is None and not _NAME.fullmatch(host):
-        raise Refused("must name a host by letters, digits, hyphens and dots")
+        raise EgressRefused("must name a host by letters, digits, hyphens and dots")
 
 
 def _check_port(host: str | None, port: int, policy: Policy) -> None:
     """Those of addresses are vetted with them; a name may lead to an address that is allowed."""
     if port == 0:
-        raise Refused("must use a port from 1 to 65535")
+        raise EgressRefused("must use a port from 1 to 65535")
     if policy.proxy is None and (_literal(host or "") or _may_be_allowed(port, policy)):
         return
     if not _is_open(port, policy.ports):
@@ -210,8 +210,8 @@ def _is_open(port: int, ports: frozenset[int] | None) -> bool:
     return ports is None or port in ports
 
 
-def _wrong_port(ports: frozenset[int] | None) -> Refused:
-    return Refused(f"must use port {', '.join(map(str, sorted(ports or ())))}")
+def _wrong_port(ports: frozenset[int] | None) -> EgressRefused:
+    return EgressRefused(f"must use port {', '.join(map(str, sorted(ports or ())))}")
 
 
 def _literal(host: str) -> Address | None:
@@ -235,7 +235,7 @@ def vet(addresses: Iterable[Address], policy: Policy, port: int) -> None:
     for address in addresses:
         is_allowed = any(address in network for network in policy.allow)
         if not is_allowed and not is_public(address):
-            raise Refused("must not lead to a private or reserved address")
+            raise EgressRefused("must not lead to a private or reserved address")
         ports = policy.allow_ports if is_allowed else policy.ports
         if policy.proxy is None and not _is_open(port, ports):
             raise _wrong_port(ports)
@@ -250,10 +250,10 @@ def system_lookup(host: str, port: int) -> list[str]:
 def vetted(host: str, answers: Sequence[str], policy: Policy, port: int) -> list[str]:
     """The answers of a name service, every one of them vetted; raise Refused."""
     if len(answers) > ADDRESSES_MAX:
-        raise Refused("must not have so many addresses")
+        raise EgressRefused("must not have so many addresses")
     addresses = [_literal(answer) for answer in answers]
     if not addresses or None in addresses:
-        raise Refused(f"'{host}' has no address")
+        raise EgressRefused(f"'{host}' has no address")
     vet([address for address in addresses if address is not None], policy, port)
     return list(answers)
 
@@ -297,7 +297,7 @@ class Resolver(AbstractResolver):
         """
         proxy = self._policy.proxy
         if proxy is not None and (host, port) != (proxy.raw_host, proxy.port):
-            raise Refused("must be reached through the proxy")
+            raise EgressRefused("must be reached through the proxy")
         loop = asyncio.get_running_loop()
         try:
             answers = await loop.run_in_executor(_lookups, self._lookup, host, port)
@@ -336,7 +336,7 @@ def socket_opener(policy: Policy) -> Callable[[AddrInfoType], socket.socket]:
         if policy.proxy is None:
             vet([address], policy, sockaddr_any[1])
         elif not _is_proxy(policy.proxy, address, sockaddr_any[1]):
-            raise Refused("must be reached through the proxy")
+            raise EgressRefused("must be reached through the proxy")
         return socket.socket(family, kind, protocol)
 
     return open_socket

@@ -7,7 +7,7 @@ class WebhookError(Exception):
     """A fact cannot leave the service this way."""
 
 
-class Refused(WebhookError):
+class EgressRefused(WebhookError):
     """The URL or an address behind it may not be called. The text is fit for the tenant."""
 
 

@@ -39,7 +39,7 @@ def or_null(schema: Schema) -> Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FactField:
     """One field of an object."""
 
     name: str
@@ -49,12 +49,12 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FactType:
     """One type of fact."""
 
     kind: str
     when: str
-    payload: tuple[Field, ...]
+    payload: tuple[FactField, ...]
 
     @property
     def is_personal(self) -> bool:
@@ -62,36 +62,38 @@ class Entry:
         return not self.kind.startswith("webhook.")
 
 
-def envelope(entry: Entry) -> tuple[Field, ...]:
+def envelope(entry: FactType) -> tuple[FactField, ...]:
     """The fields around a payload."""
     who, number = (TEXT, AT_LEAST_ONE) if entry.is_personal else (NOTHING, NOTHING)
     return (
-        Field(
+        FactField(
             "id",
             {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
             "The fact's id, and the `webhook-id` of every attempt to deliver it.",
         ),
-        Field("type", {"const": entry.kind}, "What happened."),
-        Field("occurred_at", INSTANT, "When the change was made, UTC."),
-        Field("tenant", TEXT, "Whose it is."),
-        Field("mode", {"type": "string", "enum": ["live", "test"]}, "Which side of the tenant."),
-        Field("participant_id", who, "Whom it is about; null for facts about a destination."),
-        Field(
+        FactField("type", {"const": entry.kind}, "What happened."),
+        FactField("occurred_at", INSTANT, "When the change was made, UTC."),
+        FactField("tenant", TEXT, "Whose it is."),
+        FactField(
+            "mode", {"type": "string", "enum": ["live", "test"]}, "Which side of the tenant."
+        ),
+        FactField("participant_id", who, "Whom it is about; null for facts about a destination."),
+        FactField(
             "sequence",
             number,
             "Counts up by one per participant, without gaps; null without a participant.",
         ),
-        Field("payload", _object(entry.payload), "What the type says, below."),
+        FactField("payload", _object(entry.payload), "What the type says, below."),
     )
 
 
-def schema(entry: Entry) -> Schema:
+def schema(entry: FactType) -> Schema:
     """The JSON Schema (2020-12) of a type's body. Open: fields may be added, none is removed."""
     about = {"$schema": DIALECT, "title": entry.kind, "description": entry.when}
     return about | _object(envelope(entry))
 
 
-def _object(fields: tuple[Field, ...]) -> Schema:
+def _object(fields: tuple[FactField, ...]) -> Schema:
     return {
         "type": "object",
         "properties": {one.name: one.schema | {"description": one.meaning} for one in fields},
@@ -101,57 +103,57 @@ def _object(fields: tuple[Field, ...]) -> Schema:
 
 # -- fields of several types -------------------------------------------------------------------
 
-_STREAK = Field("streak_code", CODE, "Which streak.")
-_PERIOD = Field("period", PERIOD, "What the streak counts.")
-_PERIOD_KEY = Field(
+_STREAK = FactField("streak_code", CODE, "Which streak.")
+_PERIOD = FactField("period", PERIOD, "What the streak counts.")
+_PERIOD_KEY = FactField(
     "period_key", PERIOD_KEY, "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`."
 )
-_COUNT = Field("count", AT_LEAST_ONE, "The count now.")
-_PREVIOUS = Field("previous_count", COUNT, "The count before; 0 when there was none.")
-_LONGEST = Field(
+_COUNT = FactField("count", AT_LEAST_ONE, "The count now.")
+_PREVIOUS = FactField("previous_count", COUNT, "The count before; 0 when there was none.")
+_LONGEST = FactField(
     "longest_count",
     AT_LEAST_ONE,
     "The highest count of the recorded periods as they are now. A late tick may lower it where"
     " grace is in play (ADR 2).",
 )
-_LEFT = Field("grace_remaining", COUNT, "How many missed periods are still forgiven.")
-_RECORDED_AT = Field("recorded_at", INSTANT, "The tick's own instant, which may be long ago.")
-_TICK = Field("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
-_LAST = Field("last_recorded_at", INSTANT, "The latest recorded instant.")
-_METADATA = Field(
+_LEFT = FactField("grace_remaining", COUNT, "How many missed periods are still forgiven.")
+_RECORDED_AT = FactField("recorded_at", INSTANT, "The tick's own instant, which may be long ago.")
+_TICK = FactField("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
+_LAST = FactField("last_recorded_at", INSTANT, "The latest recorded instant.")
+_METADATA = FactField(
     "metadata", OBJECT, "What was sent with it, as it was sent; absent without.", is_always=False
 )
 
 _MOVEMENT = (
-    Field("amount", AT_LEAST_ONE, "How many."),
-    Field("balance", COUNT, "The points left afterwards."),
-    Field(
+    FactField("amount", AT_LEAST_ONE, "How many."),
+    FactField("balance", COUNT, "The points left afterwards."),
+    FactField(
         "source",
         or_null(CODE),
         "The code of the streak, challenge or reward behind it; null when a caller asked for it.",
     ),
-    Field("reason", or_null(TEXT), "Why, as the caller said."),
-    Field("transaction_id", UUID, "The row of the ledger: `GET /points/transactions/{id}`."),
+    FactField("reason", or_null(TEXT), "Why, as the caller said."),
+    FactField("transaction_id", UUID, "The row of the ledger: `GET /points/transactions/{id}`."),
 )
 
 # -- the types ---------------------------------------------------------------------------------
 
 
-def _about_a_destination(kind: str, when: str, reason: Schema, why: str) -> Entry:
-    return Entry(
+def _about_a_destination(kind: str, when: str, reason: Schema, why: str) -> FactType:
+    return FactType(
         kind,
         when,
         (
-            Field("webhook_id", UUID, "Which destination."),
-            Field("description", or_null(TEXT), "Its description."),
-            Field("reason", reason, why),
-            Field("failing_since", or_null(INSTANT), "Since when nothing has got through."),
+            FactField("webhook_id", UUID, "Which destination."),
+            FactField("description", or_null(TEXT), "Its description."),
+            FactField("reason", reason, why),
+            FactField("failing_since", or_null(INSTANT), "Since when nothing has got through."),
         ),
     )
 
 
 ENTRIES = (
-    Entry(
+    FactType(
         facts.STREAK_RECORDED,
         "A tick changed a streak. A repeated tick of the same period changes nothing and has none.",
         (
@@ -159,8 +161,8 @@ ENTRIES = (
             _COUNT,
             _PREVIOUS,
             _LONGEST,
-            Field("is_new_record", FLAG, "Whether `count` beats the longest before this tick."),
-            Field(
+            FactField("is_new_record", FLAG, "Whether `count` beats the longest before this tick."),
+            FactField(
                 "outcome",
                 {
                     "type": "string",
@@ -177,7 +179,7 @@ ENTRIES = (
             _METADATA,
         ),
     ),
-    Entry(
+    FactType(
         facts.STREAK_MILESTONE,
         "A tick reached a milestone of the streak: one fact for each, also for those that the count"
         " jumped over, after the tick's `behavior.streak_recorded` and the `badge.awarded` of its"
@@ -185,52 +187,52 @@ ENTRIES = (
         " `repeat` is `each_run`.",
         (
             _STREAK,
-            Field("milestone", AT_LEAST_ONE, "The count that was reached."),
-            Field(
+            FactField("milestone", AT_LEAST_ONE, "The count that was reached."),
+            FactField(
                 "count",
                 AT_LEAST_ONE,
                 "The count now. It is below `milestone` when a late tick completed an earlier run.",
             ),
             _PREVIOUS,
-            Field("badge_code", or_null(CODE), "The milestone's badge; null when it has none."),
-            Field(
+            FactField("badge_code", or_null(CODE), "The milestone's badge; null when it has none."),
+            FactField(
                 "is_badge_new",
                 or_null(FLAG),
                 "Whether it was awarded now, for the first time; null without a badge, and when the"
                 " badge is deactivated: then it is not awarded.",
             ),
-            Field("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
+            FactField("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
             _PERIOD,
             _PERIOD_KEY,
             _RECORDED_AT,
             _TICK,
         ),
     ),
-    Entry(
+    FactType(
         facts.STREAK_AT_RISK,
         "The streak's last period that can save it has begun, by the participant's own calendar,"
         " and nothing is recorded in it yet; or it is `at_risk_lead_hours` before that period ends."
         " Once for each time that it is at risk.",
         (
             _STREAK,
-            Field("count", AT_LEAST_ONE, "The count that would be lost."),
+            FactField("count", AT_LEAST_ONE, "The count that would be lost."),
             _LONGEST,
             _PERIOD,
             _LEFT,
             _LAST,
-            Field("expires_at", INSTANT, "When it breaks unless something is recorded before."),
+            FactField("expires_at", INSTANT, "When it breaks unless something is recorded before."),
         ),
     ),
-    Entry(
+    FactType(
         facts.STREAK_BROKEN,
         "Nothing was recorded in the last period that could have saved a streak. Once for each"
         " time that it breaks.",
         (
             _STREAK,
-            Field("count", COUNT, "The count now: 0, or the kept one of a paused streak."),
-            Field("previous_count", AT_LEAST_ONE, "The count that it had."),
+            FactField("count", COUNT, "The count now: 0, or the kept one of a paused streak."),
+            FactField("previous_count", AT_LEAST_ONE, "The count that it had."),
             _LONGEST,
-            Field(
+            FactField(
                 "status",
                 {"type": "string", "enum": ["broken", "paused"]},
                 "`paused` for a streak with `reset_on_miss` false: the next tick goes on from"
@@ -238,18 +240,18 @@ ENTRIES = (
             ),
             _PERIOD,
             _LAST,
-            Field("broken_at", INSTANT, "When it broke: the fact may come a little later."),
+            FactField("broken_at", INSTANT, "When it broke: the fact may come a little later."),
         ),
     ),
-    Entry(
+    FactType(
         facts.BADGE_AWARDED,
         "A participant got a badge for the first time. Awarding it again changes nothing and has"
         " none.",
         (
-            Field("badge_code", TEXT, "Which badge."),
-            Field("badge_name", TEXT, "Its name at the time."),
-            Field("icon", or_null(TEXT), "The URL of its icon."),
-            Field(
+            FactField("badge_code", TEXT, "Which badge."),
+            FactField("badge_name", TEXT, "Its name at the time."),
+            FactField("icon", or_null(TEXT), "The URL of its icon."),
+            FactField(
                 "rarity",
                 {
                     "type": "string",
@@ -257,94 +259,94 @@ ENTRIES = (
                 },
                 "How rare it is meant to be.",
             ),
-            Field("category", or_null(TEXT), "Its category."),
-            Field("earned_at", INSTANT, "When it was earned."),
-            Field("award_id", UUID, "The award: `GET /awards/{id}`."),
+            FactField("category", or_null(TEXT), "Its category."),
+            FactField("earned_at", INSTANT, "When it was earned."),
+            FactField("award_id", UUID, "The award: `GET /awards/{id}`."),
             _METADATA,
         ),
     ),
-    Entry(
+    FactType(
         facts.POINTS_AWARDED,
         "A participant got points: awarded, or given by a milestone or a challenge.",
         (
             *_MOVEMENT,
-            Field(
+            FactField(
                 "kind",
                 {"type": "string", "enum": ["award", "milestone", "challenge"]},
                 "Who gave them: a caller, a milestone of a streak, a challenge.",
             ),
-            Field("total_earned", AT_LEAST_ONE, "All the points ever got, these included."),
+            FactField("total_earned", AT_LEAST_ONE, "All the points ever got, these included."),
             _METADATA,
         ),
     ),
-    Entry(
+    FactType(
         facts.POINTS_DEDUCTED,
         "A participant gave points: deducted, or spent on a reward.",
         (
             *_MOVEMENT,
-            Field(
+            FactField(
                 "kind",
                 {"type": "string", "enum": ["deduct", "claim"]},
                 "What they went to: a caller's deduction, or a reward.",
             ),
-            Field("total_spent", AT_LEAST_ONE, "All the points ever spent, these included."),
+            FactField("total_spent", AT_LEAST_ONE, "All the points ever spent, these included."),
             _METADATA,
         ),
     ),
-    Entry(
+    FactType(
         facts.TIER_CHANGED,
         "A participant came into another tier: by points, after their `points.awarded`, or by an"
         " assignment.",
         (
-            Field("tier_code", CODE, "The tier now."),
-            Field("tier_name", TEXT, "Its name at the time."),
-            Field("level", COUNT, "Its level: compare levels, not codes."),
-            Field("previous_tier_code", or_null(CODE), "The tier before; null: none."),
-            Field("previous_level", or_null(COUNT), "Its level; null without."),
-            Field(
+            FactField("tier_code", CODE, "The tier now."),
+            FactField("tier_name", TEXT, "Its name at the time."),
+            FactField("level", COUNT, "Its level: compare levels, not codes."),
+            FactField("previous_tier_code", or_null(CODE), "The tier before; null: none."),
+            FactField("previous_level", or_null(COUNT), "Its level; null without."),
+            FactField(
                 "source",
                 {"type": "string", "enum": ["points", "assigned"]},
                 "Whether points led to it, or somebody assigned it.",
             ),
-            Field("reason", or_null(TEXT), "Why, as whoever assigned it said."),
-            Field("total_earned", COUNT, "All the points ever got."),
-            Field("achieved_at", INSTANT, "When the points, or the assignment, were accepted."),
+            FactField("reason", or_null(TEXT), "Why, as whoever assigned it said."),
+            FactField("total_earned", COUNT, "All the points ever got."),
+            FactField("achieved_at", INSTANT, "When the points, or the assignment, were accepted."),
             _METADATA,
         ),
     ),
-    Entry(
+    FactType(
         facts.REWARD_CLAIMED,
         "A participant claimed a reward; what it cost has a `points.deducted` of its own, before.",
         (
-            Field("reward_id", UUID, "Which reward."),
-            Field("reward_code", CODE, "Its code."),
-            Field("reward_name", TEXT, "Its name at the time."),
-            Field("reward_type", TEXT, "Its type: what to hand out."),
-            Field("points_deducted", COUNT, "What it cost."),
-            Field("balance", COUNT, "The points left."),
-            Field("claim_id", UUID, "The claim: `GET /claims/{id}`."),
-            Field("claimed_at", INSTANT, "When the claim was accepted."),
+            FactField("reward_id", UUID, "Which reward."),
+            FactField("reward_code", CODE, "Its code."),
+            FactField("reward_name", TEXT, "Its name at the time."),
+            FactField("reward_type", TEXT, "Its type: what to hand out."),
+            FactField("points_deducted", COUNT, "What it cost."),
+            FactField("balance", COUNT, "The points left."),
+            FactField("claim_id", UUID, "The claim: `GET /claims/{id}`."),
+            FactField("claimed_at", INSTANT, "When the claim was accepted."),
             _METADATA,
         ),
     ),
-    Entry(
+    FactType(
         facts.CHALLENGE_COMPLETED,
         "A participant reached the target of a challenge, which happens once; after the facts of"
         " what it gives.",
         (
-            Field("challenge_code", CODE, "Which challenge."),
-            Field("challenge_name", TEXT, "Its name at the time."),
-            Field("objective", OBJECT, "What counted."),
-            Field("target", AT_LEAST_ONE, "How much of it was needed."),
-            Field("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
-            Field("badge_code", or_null(CODE), "The badge that it gives; null without."),
-            Field(
+            FactField("challenge_code", CODE, "Which challenge."),
+            FactField("challenge_name", TEXT, "Its name at the time."),
+            FactField("objective", OBJECT, "What counted."),
+            FactField("target", AT_LEAST_ONE, "How much of it was needed."),
+            FactField("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
+            FactField("badge_code", or_null(CODE), "The badge that it gives; null without."),
+            FactField(
                 "is_badge_new",
                 or_null(FLAG),
                 "Whether the badge was awarded now, for the first time; null when there was none"
                 " to award.",
             ),
-            Field("completed_at", INSTANT, "When it was completed."),
+            FactField("completed_at", INSTANT, "When it was completed."),
         ),
     ),
     _about_a_destination(

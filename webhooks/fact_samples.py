@@ -14,7 +14,7 @@ from models.definitions.challenges import Challenge
 from models.definitions.rewards import Reward
 from models.identity.tenants import Tenant
 from models.ledgers.awards import Earned
-from models.ledgers.points import Kind, Transaction
+from models.ledgers.points import MovementKind, Transaction
 from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change, Upgrade
@@ -23,7 +23,7 @@ from models.rules.periods import period_at
 from models.rules.streaks import Rules
 from models.streaks.states import Streak
 from webhooks import facts
-from webhooks.facts import DestinationChange, Fact, Reached, Stamp, StreakDeadline
+from webhooks.facts import DestinationChange, Fact, FactStamp, Reached, StreakDeadline
 
 PARTICIPANT = "user_42"  # the documentation's
 METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
@@ -39,43 +39,43 @@ def body(kind: str, tenant: Tenant, now_us: int, fact_id: UUID) -> str:
     """
     make = _MAKERS[kind]
     if kind.startswith("webhook."):
-        return make(Stamp(fact_id, tenant, None, None, None, now_us)).body
-    return make(Stamp(fact_id, tenant, 1, PARTICIPANT, 17, now_us)).body
+        return make(FactStamp(fact_id, tenant, None, None, None, now_us)).body
+    return make(FactStamp(fact_id, tenant, 1, PARTICIPANT, 17, now_us)).body
 
 
-def _streak_recorded(stamp: Stamp) -> Fact:
+def _streak_recorded(stamp: FactStamp) -> Fact:
     return facts.streak_recorded(stamp, _streak(stamp), _tick(stamp))
 
 
-def _streak_milestone(stamp: Stamp) -> Fact:
+def _streak_milestone(stamp: FactStamp) -> Fact:
     reached = Reached(count=7, badge_code="week_warrior", is_badge_new=True)
     return facts.streak_milestone(stamp, _streak(stamp), _tick(stamp), reached)
 
 
-def _streak_at_risk(stamp: Stamp) -> Fact:
+def _streak_at_risk(stamp: FactStamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % _DAY_US  # the streak's days are UTC's
     return facts.streak_at_risk(stamp, _streak(stamp), _deadline(midnight_us + _DAY_US))
 
 
-def _streak_broken(stamp: Stamp) -> Fact:
+def _streak_broken(stamp: FactStamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % _DAY_US
     return facts.streak_broken(stamp, _streak(stamp), _deadline(midnight_us))
 
 
-def _badge_awarded(stamp: Stamp) -> Fact:
+def _badge_awarded(stamp: FactStamp) -> Fact:
     earned = Earned(str(_id(stamp)), stamp.now_us, METADATA)
     return facts.badge_awarded(stamp, _badge(stamp), earned)
 
 
-def _points_awarded(stamp: Stamp) -> Fact:
+def _points_awarded(stamp: FactStamp) -> Fact:
     return facts.points_awarded(stamp, _transaction(stamp, "award", 100, 1_500), 5_000)
 
 
-def _points_deducted(stamp: Stamp) -> Fact:
+def _points_deducted(stamp: FactStamp) -> Fact:
     return facts.points_deducted(stamp, _transaction(stamp, "deduct", 50, 1_450), 3_550)
 
 
-def _transaction(stamp: Stamp, kind: Kind, amount: int, balance: int) -> Transaction:
+def _transaction(stamp: FactStamp, kind: MovementKind, amount: int, balance: int) -> Transaction:
     return Transaction(
         tenant_id=stamp.tenant.id,
         id=str(_id(stamp)),
@@ -88,7 +88,7 @@ def _transaction(stamp: Stamp, kind: Kind, amount: int, balance: int) -> Transac
     )
 
 
-def _tier_changed(stamp: Stamp) -> Fact:
+def _tier_changed(stamp: FactStamp) -> Fact:
     upgrade = Upgrade(
         str(_id(stamp)), "gold", "Gold", 3, str(_id(stamp)), previous_code="silver",
         previous_level=2,
@@ -97,7 +97,7 @@ def _tier_changed(stamp: Stamp) -> Fact:
     return facts.tier_changed(stamp, change, 5_000)
 
 
-def _reward_redeemed(stamp: Stamp) -> Fact:
+def _reward_redeemed(stamp: FactStamp) -> Fact:
     now = clock.from_us(stamp.now_us)
     reward = Reward(
         tenant_id=stamp.tenant.id,
@@ -121,7 +121,7 @@ def _reward_redeemed(stamp: Stamp) -> Fact:
     return facts.reward_redeemed(stamp, reward, redemption)
 
 
-def _challenge_completed(stamp: Stamp) -> Fact:
+def _challenge_completed(stamp: FactStamp) -> Fact:
     now = clock.from_us(stamp.now_us)
     challenge = Challenge(
         tenant_id=stamp.tenant.id,
@@ -142,25 +142,25 @@ def _challenge_completed(stamp: Stamp) -> Fact:
     return facts.challenge_completed(stamp, challenge, True)
 
 
-def _destination_failing(stamp: Stamp) -> Fact:
+def _destination_failing(stamp: FactStamp) -> Fact:
     return _destination(stamp, facts.DESTINATION_FAILING, None, _HOUR_US)
 
 
-def _destination_disabled(stamp: Stamp) -> Fact:
+def _destination_disabled(stamp: FactStamp) -> Fact:
     return _destination(stamp, facts.DESTINATION_DISABLED, "failing", 5 * _DAY_US)
 
 
-def _destination_recovered(stamp: Stamp) -> Fact:
+def _destination_recovered(stamp: FactStamp) -> Fact:
     return _destination(stamp, facts.DESTINATION_RECOVERED, None, _HOUR_US)
 
 
-def _destination(stamp: Stamp, kind: str, reason: str | None, failing_us: int) -> Fact:
+def _destination(stamp: FactStamp, kind: str, reason: str | None, failing_us: int) -> Fact:
     since = clock.from_us(stamp.now_us - failing_us)
     change = DestinationChange(_id(stamp), "A sample, no destination of yours", reason, since)
     return facts.destination(stamp, kind, change)
 
 
-_MAKERS: dict[str, Callable[[Stamp], Fact]] = {
+_MAKERS: dict[str, Callable[[FactStamp], Fact]] = {
     facts.STREAK_RECORDED: _streak_recorded,
     facts.STREAK_MILESTONE: _streak_milestone,
     facts.STREAK_AT_RISK: _streak_at_risk,
@@ -180,7 +180,7 @@ _MAKERS: dict[str, Callable[[Stamp], Fact]] = {
 # -- what the samples are about --------------------------------------------------------------
 
 
-def _streak(stamp: Stamp) -> Streak:
+def _streak(stamp: FactStamp) -> Streak:
     now = clock.from_us(stamp.now_us)
     return Streak(
         tenant_id=stamp.tenant.id,
@@ -200,7 +200,7 @@ def _streak(stamp: Stamp) -> Streak:
     )
 
 
-def _tick(stamp: Stamp) -> Tick:
+def _tick(stamp: FactStamp) -> Tick:
     """The seventh day in a row."""
     return Tick(
         tenant_id=stamp.tenant.id,
@@ -231,7 +231,7 @@ def _deadline(expires_us: int) -> StreakDeadline:
     )
 
 
-def _badge(stamp: Stamp) -> Badge:
+def _badge(stamp: FactStamp) -> Badge:
     now = clock.from_us(stamp.now_us)
     return Badge(
         tenant_id=stamp.tenant.id,
@@ -251,6 +251,6 @@ def _badge(stamp: Stamp) -> Badge:
     )
 
 
-def _id(stamp: Stamp) -> UUID:
+def _id(stamp: FactStamp) -> UUID:
     """The id of whatever led to the fact: another one than the fact's, always the same."""
     return UUID(int=stamp.id.int ^ _OTHER_BITS)

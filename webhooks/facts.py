@@ -69,7 +69,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FactStamp:
     """What every fact carries, whatever it says: its id, whom it is about, its number, its time."""
 
     id: UUID
@@ -116,7 +116,7 @@ def public_id(fact_id: UUID) -> str:
     return f"evt_{fact_id.hex}"
 
 
-def streak_recorded(stamp: Stamp, streak: Streak, tick: Tick) -> Fact:
+def streak_recorded(stamp: FactStamp, streak: Streak, tick: Tick) -> Fact:
     """The fact of a tick that changed something (contract §4)."""
     payload = {
         "streak_code": streak.code,
@@ -134,7 +134,7 @@ def streak_recorded(stamp: Stamp, streak: Streak, tick: Tick) -> Fact:
     return _fact(stamp, STREAK_RECORDED, payload | _metadata(tick.metadata), streak.code)
 
 
-def streak_milestone(stamp: Stamp, streak: Streak, tick: Tick, reached: Reached) -> Fact:
+def streak_milestone(stamp: FactStamp, streak: Streak, tick: Tick, reached: Reached) -> Fact:
     """The fact of one threshold that a tick has crossed (contract §4)."""
     payload = {
         "streak_code": streak.code,
@@ -152,7 +152,7 @@ def streak_milestone(stamp: Stamp, streak: Streak, tick: Tick, reached: Reached)
     return _fact(stamp, STREAK_MILESTONE, payload, streak.code)
 
 
-def streak_at_risk(stamp: Stamp, streak: Streak, deadline: StreakDeadline) -> Fact:
+def streak_at_risk(stamp: FactStamp, streak: Streak, deadline: StreakDeadline) -> Fact:
     """The fact that the current period is the last that can save a streak."""
     payload = {
         "streak_code": streak.code,
@@ -166,7 +166,7 @@ def streak_at_risk(stamp: Stamp, streak: Streak, deadline: StreakDeadline) -> Fa
     return _fact(stamp, STREAK_AT_RISK, payload, streak.code)
 
 
-def streak_broken(stamp: Stamp, streak: Streak, deadline: StreakDeadline) -> Fact:
+def streak_broken(stamp: FactStamp, streak: Streak, deadline: StreakDeadline) -> Fact:
     """The fact that no period was left to save a streak; its count is 0, or kept while paused."""
     payload = {
         "streak_code": streak.code,
@@ -181,7 +181,7 @@ def streak_broken(stamp: Stamp, streak: Streak, deadline: StreakDeadline) -> Fac
     return _fact(stamp, STREAK_BROKEN, payload, streak.code)
 
 
-def badge_awarded(stamp: Stamp, badge: Badge, earned: Earned) -> Fact:
+def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:
     """The fact of a first award; a repeated one changes nothing and has none."""
     payload: dict[str, Any] = {
         "badge_code": badge.code,
@@ -195,12 +195,12 @@ def badge_awarded(stamp: Stamp, badge: Badge, earned: Earned) -> Fact:
     return _fact(stamp, BADGE_AWARDED, payload | _metadata(earned.metadata))
 
 
-def points_awarded(stamp: Stamp, made: Transaction, earned: int) -> Fact:
+def points_awarded(stamp: FactStamp, made: Transaction, earned: int) -> Fact:
     """The fact of points that somebody got, whatever they were for."""
     return _fact(stamp, POINTS_AWARDED, _movement(made) | {"total_earned": earned})
 
 
-def points_deducted(stamp: Stamp, made: Transaction, spent: int) -> Fact:
+def points_deducted(stamp: FactStamp, made: Transaction, spent: int) -> Fact:
     """The fact of points that somebody gave, whatever they were for."""
     return _fact(stamp, POINTS_DEDUCTED, _movement(made) | {"total_spent": spent})
 
@@ -217,7 +217,7 @@ def _movement(made: Transaction) -> dict[str, Any]:
     return payload | _metadata(made.metadata)
 
 
-def tier_changed(stamp: Stamp, change: Change, earned: int) -> Fact:
+def tier_changed(stamp: FactStamp, change: Change, earned: int) -> Fact:
     """The fact that somebody came into another tier, by points or by an assignment."""
     upgrade = change.upgrade
     payload: dict[str, Any] = {
@@ -234,7 +234,7 @@ def tier_changed(stamp: Stamp, change: Change, earned: int) -> Fact:
     return _fact(stamp, TIER_CHANGED, payload | _metadata(change.metadata))
 
 
-def reward_redeemed(stamp: Stamp, reward: Reward, redemption: Redemption) -> Fact:
+def reward_redeemed(stamp: FactStamp, reward: Reward, redemption: Redemption) -> Fact:
     """The fact that somebody has claimed a reward; what it cost has a fact of its own."""
     payload: dict[str, Any] = {
         "reward_id": redemption.reward_id,
@@ -249,7 +249,7 @@ def reward_redeemed(stamp: Stamp, reward: Reward, redemption: Redemption) -> Fac
     return _fact(stamp, REWARD_CLAIMED, payload | _metadata(redemption.metadata))
 
 
-def challenge_completed(stamp: Stamp, challenge: Challenge, is_badge_new: bool | None) -> Fact:
+def challenge_completed(stamp: FactStamp, challenge: Challenge, is_badge_new: bool | None) -> Fact:
     """The fact that somebody has reached a challenge's target, after those of what it gives."""
     payload = {
         "challenge_code": challenge.code,
@@ -269,7 +269,7 @@ def _metadata(text: str | None) -> dict[str, Any]:
     return {} if text is None else {"metadata": msgspec.Raw(text.encode())}
 
 
-def destination(stamp: Stamp, kind: str, change: DestinationChange) -> Fact:
+def destination(stamp: FactStamp, kind: str, change: DestinationChange) -> Fact:
     """An operational fact: a destination is failing, disabled or well again."""
     payload = {
         "webhook_id": str(change.webhook_id),
@@ -280,7 +280,9 @@ def destination(stamp: Stamp, kind: str, change: DestinationChange) -> Fact:
     return _fact(stamp, kind, payload)
 
 
-def _fact(stamp: Stamp, kind: str, payload: dict[str, Any], streak_code: str | None = None) -> Fact:
+def _fact(
+    stamp: FactStamp, kind: str, payload: dict[str, Any], streak_code: str | None = None
+) -> Fact:
     envelope = {
         "id": public_id(stamp.id),
         "type": kind,

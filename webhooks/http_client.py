@@ -32,7 +32,7 @@ from yarl import URL
 
 from webhooks import egress
 from webhooks.egress import Lookup, Policy, system_lookup
-from webhooks.errors import Refused
+from webhooks.errors import EgressRefused
 
 RESPONSE_BYTES_MAX = 2_048  # enough to debug with; more would bloat the table
 READ_BUFFER_BYTES = 4_096  # what a receiver that floods us can make us hold
@@ -66,7 +66,7 @@ _OUR_ERRNOS = frozenset(
 
 # Before a connection to the receiver stood. What a proxy says of why it did not connect is kept
 # from the tenant as our own reasons are.
-_NOT_CONNECTED = (Refused, ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError)
+_NOT_CONNECTED = (EgressRefused, ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ DEFAULT_TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class HttpResult:
     """What came of one POST."""
 
     duration_ms: int
@@ -149,17 +149,19 @@ def open_session(
     )
 
 
-async def post(session: ClientSession, url: URL, body: bytes, headers: Mapping[str, str]) -> Result:
+async def post(
+    session: ClientSession, url: URL, body: bytes, headers: Mapping[str, str]
+) -> HttpResult:
     """POST once and say what came of it; raises only when cancelled."""
     started = time.perf_counter()
     try:
         async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             return await _answered(response, started)
-    except (ClientError, TimeoutError, OSError, ValueError, Refused) as error:
+    except (ClientError, TimeoutError, OSError, ValueError, EgressRefused) as error:
         return _failed(error, started)
 
 
-async def _answered(response: ClientResponse, started: float) -> Result:
+async def _answered(response: ClientResponse, started: float) -> HttpResult:
     """Read the first bytes of an answer whose head has arrived."""
     error, kept = None, b""
     try:
@@ -168,7 +170,7 @@ async def _answered(response: ClientResponse, started: float) -> Result:
         error = TIMEOUT
     except (ClientError, OSError):
         error = DISCONNECTED
-    return Result(
+    return HttpResult(
         duration_ms=_since(started),
         status=response.status,
         error=error,
@@ -201,8 +203,8 @@ def _safe_text(raw: bytes) -> str:
     return raw.decode(errors="replace").replace("\0", "\ufffd")
 
 
-def _failed(error: Exception, started: float) -> Result:
-    return Result(duration_ms=_since(started), error=_word(error), is_ours=_is_ours(error))
+def _failed(error: Exception, started: float) -> HttpResult:
+    return HttpResult(duration_ms=_since(started), error=_word(error), is_ours=_is_ours(error))
 
 
 def _word(error: Exception) -> str:

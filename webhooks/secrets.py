@@ -109,7 +109,7 @@ def generate_signing_key() -> str:
     return signing.signing_key_text(os.urandom(signing.SEED_BYTES))
 
 
-def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.Key]:
+def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.SigningKey]:
     """What signs for a destination at an instant: the newest secret, the one before it while their
     overlap lasts, the ed25519 key. Raises SecretsError when no key of the ring fits."""
     stored = [destination.secret]
@@ -131,6 +131,6 @@ def public_key(ring: Ring, stored: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def _signer(ring: Ring, stored: str) -> signing.Key:
+def _signer(ring: Ring, stored: str) -> signing.SigningKey:
     """Decrypted once a process and secret; a SecretsError is not remembered."""
     return signing.key_of(decrypt(ring, stored))

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Key = bytes | Ed25519PrivateKey  # signs `v1` (HMAC-SHA256), or `v1a` (ed25519)
+SigningKey = bytes | Ed25519PrivateKey  # signs `v1` (HMAC-SHA256), or `v1a` (ed25519)
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 -- names the kind of secret, holds none
 SIGNING_KEY_PREFIX = "whsk_"
@@ -61,7 +61,7 @@ def public_key_text(key: Ed25519PrivateKey) -> str:
     return PUBLIC_KEY_PREFIX + base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
-def key_of(text: str) -> Key:
+def key_of(text: str) -> SigningKey:
     """The key in a text of either kind; raise ValueError."""
     return signing_key(text) if text.startswith(SIGNING_KEY_PREFIX) else secret_key(text)
 
@@ -79,7 +79,7 @@ def _decoded(text: str, prefix: str) -> bytes | None:
 
 
 def headers(
-    keys: Sequence[Key], message_id: str, timestamp: datetime, body: bytes
+    keys: Sequence[SigningKey], message_id: str, timestamp: datetime, body: bytes
 ) -> dict[str, str]:
     """The three headers of one attempt.
 
@@ -95,7 +95,7 @@ def headers(
     }
 
 
-def signature(key: Key, signed: bytes) -> str:
+def signature(key: SigningKey, signed: bytes) -> str:
     """The `v1` or `v1a` signature of `id.timestamp.body`, as the key is."""
     if isinstance(key, Ed25519PrivateKey):
         return "v1a," + base64.b64encode(key.sign(signed)).decode()

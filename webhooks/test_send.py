@@ -13,8 +13,8 @@ from models.delivery.destinations import Webhook
 from webhooks import egress, http_client, secrets
 from webhooks.attempt import headers_of
 from webhooks.egress import Lookup, Policy, system_lookup
-from webhooks.errors import Refused
-from webhooks.http_client import DEFAULT_TIMEOUTS, Result, Timeouts
+from webhooks.errors import EgressRefused
+from webhooks.http_client import DEFAULT_TIMEOUTS, HttpResult, Timeouts
 from webhooks.secrets import Ring
 
 
@@ -28,7 +28,7 @@ class Way:
     timeouts: Timeouts = DEFAULT_TIMEOUTS
 
 
-def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> Result:
+def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> HttpResult:
     """Send a body as a fact of that id and say what came of it, after 15 s at the latest.
 
     Raises SecretsError when the destination's secret cannot be decrypted. Blocks: not for the loop
@@ -39,12 +39,12 @@ def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> Result:
     headers = headers_of(secrets.keys_at(way.ring, webhook, now), fact_id, now, raw)
     try:
         url = egress.parse(webhook.url, way.policy)
-    except Refused:  # the operator allows less than when the destination was made
-        return Result(duration_ms=0, error=http_client.UNREACHABLE)
+    except EgressRefused:  # the operator allows less than when the destination was made
+        return HttpResult(duration_ms=0, error=http_client.UNREACHABLE)
     return asyncio.run(_post(way, url, raw, headers))
 
 
-async def _post(way: Way, url: URL, body: bytes, headers: dict[str, str]) -> Result:
+async def _post(way: Way, url: URL, body: bytes, headers: dict[str, str]) -> HttpResult:
     connection = http_client.open_session(way.policy, way.lookup, timeouts=way.timeouts)
     try:
         return await http_client.post(connection, url, body, headers)

@@ -22,7 +22,7 @@ log = logging.getLogger("unbroken.tasks")
 T = TypeVar("T")
 
 
-Run = Callable[[Callable[[Context], object]], object]
+TaskRun = Callable[[Callable[[Context], object]], object]
 
 
 def register(app: Celery, make_context: Callable[[], Context]) -> None:
@@ -42,7 +42,7 @@ def register(app: Celery, make_context: Callable[[], Context]) -> None:
     _register_upkeep(app, lambda task: unless_away(task, context()))
 
 
-def _register_upkeep(app: Celery, run: Run) -> None:
+def _register_upkeep(app: Celery, run: TaskRun) -> None:
     @app.task(name="sweep", queue=UPKEEP)
     def sweep() -> None:
         run(upkeep.sweep)

@@ -17,7 +17,7 @@ LINE_SECONDS = 30.0  # between two lines of a log
 
 
 @dataclass
-class Progress:
+class FileProgress:
     """How much of a file was read; on stderr, so that stdout stays what it is."""
 
     bar: Bar | None
@@ -26,23 +26,23 @@ class Progress:
     next_line_at: float | None = None  # by the monotonic clock; None: no lines
 
     @staticmethod
-    def silent() -> Progress:
+    def silent() -> FileProgress:
         """One that shows nothing."""
-        return Progress(None)
+        return FileProgress(None)
 
     @staticmethod
-    def of(source: str, rows: int) -> Progress:
+    def of(source: str, rows: int) -> FileProgress:
         """That of a file, or of stdin, whose length nobody knows."""
         if not sys.stderr.isatty():
-            return Progress(None, next_line_at=time.monotonic() + LINE_SECONDS)
+            return FileProgress(None, next_line_at=time.monotonic() + LINE_SECONDS)
         bar = Bar(
             BarColumn(), TextColumn("{task.fields[rows]} rows"), TimeRemainingColumn(),
             console=Console(stderr=True),
         )  # fmt: skip
         total = None if source == "-" else Path(source).stat().st_size
-        return Progress(bar, bar.add_task("", total=total, rows=rows))
+        return FileProgress(bar, bar.add_task("", total=total, rows=rows))
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> FileProgress:
         if self.bar:
             self.bar.start()
         return self

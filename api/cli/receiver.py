@@ -45,19 +45,19 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReceiverReply:
     """What to answer."""
 
     status: int
     text: str = ""
 
 
-TAKEN = Answer(204)
-FORGED = Answer(401, text="the signature does not verify\n")
-TOO_LONG = Answer(413, text=f"a body has at most {BODY_BYTES_MAX} bytes\n")
-NO_LENGTH = Answer(411, text="a body needs a Content-Length\n")
+TAKEN = ReceiverReply(204)
+FORGED = ReceiverReply(401, text="the signature does not verify\n")
+TOO_LONG = ReceiverReply(413, text=f"a body has at most {BODY_BYTES_MAX} bytes\n")
+NO_LENGTH = ReceiverReply(411, text="a body needs a Content-Length\n")
 
-Reply = Callable[[Arrival], Answer | None]  # None: TAKEN, or FORGED for what is not from us
+Reply = Callable[[Arrival], ReceiverReply | None]  # None: TAKEN, or FORGED for what is not from us
 
 
 class Subscriber:
@@ -91,7 +91,7 @@ class Subscriber:
         """Verify with this destination's secret, beside those already trusted."""
         self._verifiers.append(Webhook(secret))
 
-    def take(self, message_id: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def take(self, message_id: str, body: bytes, headers: dict[str, str]) -> ReceiverReply:
         """Judge one arrival and return what to answer; `answered()` must follow."""
         with self._change:
             self._busy += 1
@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self._length()
-        if isinstance(length, Answer):
+        if isinstance(length, ReceiverReply):
             self.close_connection = True  # the body is not read: what follows is not a request
             self._write(length)
             return
@@ -175,13 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.subscriber.answered()
 
-    def _length(self) -> int | Answer:
+    def _length(self) -> int | ReceiverReply:
         text = self.headers.get("Content-Length", "")
         if not (text.isascii() and text.isdigit()):
             return NO_LENGTH
         return TOO_LONG if len(text) > 10 or int(text) > BODY_BYTES_MAX else int(text)
 
-    def _write(self, answer: Answer) -> None:
+    def _write(self, answer: ReceiverReply) -> None:
         text = b"" if answer.status in (204, 304) else answer.text.encode()
         self.send_response(answer.status)
         if answer.status != 204:

@@ -17,7 +17,7 @@ SIGNED_OUT = 401
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ApiAnswer:
     """What the API answered."""
 
     status: int
@@ -44,7 +44,9 @@ def path_of(*steps: str) -> str:
     return "/".join([BASE_PATH, *(quote(one, safe="") for one in steps)])
 
 
-def send(method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Answered:
+def send(
+    method: str, path: str, body: Any = None, query: dict[str, Any] | None = None
+) -> ApiAnswer:
     """Send a request with the key of the session; whoever's key is good no more is signed out."""
     given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
     return _answered(
@@ -86,11 +88,11 @@ def _dispatched(**request: Any) -> Response:
         return current_app.full_dispatch_request()
 
 
-def _answered(response: Response) -> Answered:
+def _answered(response: Response) -> ApiAnswer:
     text = response.get_data()
     if response.status_code == SIGNED_OUT:
         abort(SIGNED_OUT)
-    return Answered(response.status_code, json.loads(text) if text else {})
+    return ApiAnswer(response.status_code, json.loads(text) if text else {})
 
 
 def get(*steps: str, **query: Any) -> dict[str, Any]:

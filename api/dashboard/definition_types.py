@@ -22,7 +22,7 @@ def _code(example: str) -> Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DefinitionType:
     """One kind of definition."""
 
     noun: str
@@ -35,7 +35,7 @@ class Kind:
     can_be_deleted: bool = False  # or only paused
 
 
-STREAKS = Kind(
+STREAKS = DefinitionType(
     "streak",
     "Streaks",
     ("streaks",),
@@ -63,7 +63,7 @@ STREAKS = Kind(
     ),
     (("name", "Name"), ("period", "Period"), ("grace_periods", "Grace"), ("boundary", "Days by")),
 )  # fmt: skip
-BADGES = Kind(
+BADGES = DefinitionType(
     "badge",
     "Badges",
     ("admin", "badges"),
@@ -82,7 +82,7 @@ BADGES = Kind(
     ),
     (("name", "Name"), ("rarity", "Rarity"), ("category", "Category")),
 )
-TIERS = Kind(
+TIERS = DefinitionType(
     "tier",
     "Tiers",
     ("admin", "tiers"),
@@ -102,7 +102,7 @@ TIERS = Kind(
     (("name", "Name"), ("level", "Level"), ("criteria_config.min_points", "Points needed"),
      ("award_type", "Reached")),
 )  # fmt: skip
-REWARDS = Kind(
+REWARDS = DefinitionType(
     "reward",
     "Rewards",
     ("admin", "rewards"),
@@ -123,7 +123,7 @@ REWARDS = Kind(
     ),
     (("name", "Name"), ("points_cost", "Costs"), ("claimed", "Claimed"), ("available", "Left")),
 )  # fmt: skip
-CHALLENGES = Kind(
+CHALLENGES = DefinitionType(
     "challenge",
     "Challenges",
     ("admin", "challenges"),
@@ -145,7 +145,7 @@ CHALLENGES = Kind(
     ),
     (("name", "Name"), ("objective.type", "Counts"), ("target", "Target"), ("points", "Points")),
 )  # fmt: skip
-LEADERBOARDS = Kind(
+LEADERBOARDS = DefinitionType(
     "leaderboard",
     "Leaderboards",
     ("admin", "leaderboards"),
@@ -163,7 +163,7 @@ LEADERBOARDS = Kind(
     (("name", "Name"), ("metric", "Ranks by"), ("streak_code", "Streak"),
      ("window_days", "Days")),
 )  # fmt: skip
-WEBHOOKS = Kind(
+WEBHOOKS = DefinitionType(
     "webhook",
     "Webhooks",
     ("admin", "webhooks"),
@@ -183,7 +183,7 @@ WEBHOOKS = Kind(
     can_be_deleted=True,
 )  # fmt: skip
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, DefinitionType] = {
     one.title.lower(): one
     for one in (STREAKS, BADGES, TIERS, REWARDS, CHALLENGES, LEADERBOARDS, WEBHOOKS)
 }

@@ -10,8 +10,8 @@ from flask import abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.dashboard import api_client, form_fields, one_time_secret
-from api.dashboard.api_client import Answered
-from api.dashboard.definition_types import KINDS, Kind
+from api.dashboard.api_client import ApiAnswer
+from api.dashboard.definition_types import KINDS, DefinitionType
 from api.dashboard.form_body import form
 from api.dashboard.layout import blueprint, page
 from api.http.request_context import DASHBOARD_PATH as PATH
@@ -19,7 +19,7 @@ from api.http.request_context import DASHBOARD_PATH as PATH
 PAGE_SIZE = 50
 
 
-def _kind(name: str) -> Kind:
+def _kind(name: str) -> DefinitionType:
     if name not in KINDS:
         abort(404, "There is no such page.")
     return KINDS[name]
@@ -39,7 +39,7 @@ def new(kind: str) -> AnyResponse:
     """An empty form."""
     of = _kind(kind)
     values = {one.name: str(one.default or "") for one in of.inputs}
-    return _form(kind, None, values, Answered(200, {}))
+    return _form(kind, None, values, ApiAnswer(200, {}))
 
 
 @blueprint.post("/d/<kind>/new")
@@ -61,7 +61,7 @@ def edit(kind: str, item: str) -> AnyResponse:
     """A definition's form."""
     of = _kind(kind)
     found = api_client.get(*of.path, item)
-    return _form(kind, found, form_fields.shown(of.inputs, found), Answered(200, {}))
+    return _form(kind, found, form_fields.shown(of.inputs, found), ApiAnswer(200, {}))
 
 
 @blueprint.post("/d/<kind>/<item>")
@@ -93,7 +93,7 @@ def resume(kind: str, item: str) -> AnyResponse:
     return _to(kind, answered.body, f"{of.noun.capitalize()} resumed")
 
 
-def _done(answered: Answered) -> None:
+def _done(answered: ApiAnswer) -> None:
     if not answered.is_ok:
         abort(answered.status, answered.detail)
 
@@ -104,7 +104,7 @@ def _to(kind: str, item: Mapping[str, Any], messages: str) -> AnyResponse:
 
 
 def _form(
-    kind: str, item: dict[str, Any] | None, values: Mapping[str, str], answered: Answered
+    kind: str, item: dict[str, Any] | None, values: Mapping[str, str], answered: ApiAnswer
 ) -> AnyResponse:
     of = KINDS[kind]
     return page(
@@ -121,7 +121,7 @@ def _form(
     )
 
 
-def _problem(of: Kind, answered: Answered) -> str:
+def _problem(of: DefinitionType, answered: ApiAnswer) -> str:
     return form_fields.summary(of.inputs, answered.errors, answered.detail)
 
 

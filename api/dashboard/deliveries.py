@@ -9,7 +9,7 @@ from flask import redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.dashboard import api_client, one_time_secret
-from api.dashboard.api_client import Answered
+from api.dashboard.api_client import ApiAnswer
 from api.dashboard.form_body import form
 from api.dashboard.layout import blueprint, page
 from api.http.request_context import DASHBOARD_PATH as PATH
@@ -122,5 +122,5 @@ def settle(letter_id: str, action: str) -> AnyResponse:
     )
 
 
-def _notice(answered: Answered, done: str) -> str:
+def _notice(answered: ApiAnswer, done: str) -> str:
     return quote(done if answered.is_ok else answered.detail)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-Kind = Literal["text", "long", "number", "choice", "switch", "moment", "list", "json"]
+InputKind = Literal["text", "long", "number", "choice", "switch", "moment", "list", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Input:
 
     name: str  # of the body; `criteria_config.min_points` is inside another
     label: str
-    kind: Kind = "text"
+    kind: InputKind = "text"
     help: str = ""
     choices: Sequence[str] = ()
     is_required: bool = False

@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 600, 96  # of the curve
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class UnappliedWrites:
     """What waits to be applied, of this tenant alone; None where Redis does not answer."""
 
     entries: int | None
@@ -66,16 +66,16 @@ def with_a_slash() -> AnyResponse:
     return redirect(PATH, 308)
 
 
-def _intake() -> Intake:
+def _intake() -> UnappliedWrites:
     intake, number = app_context().intake, redis_keys.stream_of(tenant().id)
     try:
         entries, intake_status = intake.unapplied(tenant().id), intake.read_status()
     except Unavailable:
-        return Intake(None, None, None)
+        return UnappliedWrites(None, None, None)
     ages = [
         one.oldest_age_seconds for one in intake_status.streams if one.number == number and entries
     ]
-    return Intake(entries, max(ages, default=0.0), intake_status.drains)
+    return UnappliedWrites(entries, max(ages, default=0.0), intake_status.drains)
 
 
 def _line(curve: Sequence[float], peak: float) -> str:

@@ -38,7 +38,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class CalendarView:
     """What is drawn."""
 
     width: int
@@ -47,7 +47,7 @@ class Calendar:
     labels: Sequence[Label]
 
 
-def calendar(kind: str, periods: Sequence[Period]) -> Calendar:
+def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
     """Days as columns of weeks, weeks as rows of quarters, months as rows of years: these two
     are no wider than a phone."""
     place = {"daily": _day, "weekly": _week, "monthly": _month}[kind]
@@ -63,7 +63,7 @@ def calendar(kind: str, periods: Sequence[Period]) -> Calendar:
     named = [Label(x, y, text) for (x, y), text in labels.items()]
     width = max((cell.x for cell in cells), default=0) + CELL
     height = max((cell.y for cell in cells), default=0) + CELL
-    return Calendar(width, height, cells, named)
+    return CalendarView(width, height, cells, named)
 
 
 def _title(one: Period) -> str:

@@ -20,7 +20,7 @@ Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"}
 Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
-class Message(TypedDict):
+class MessageAnswer(TypedDict):
     """What was done, in words."""
 
     message: str

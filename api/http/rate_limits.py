@@ -12,7 +12,7 @@ from api.http.error_handler import render, translate
 from api.http.key_cache import Principal
 from api.http.problems import Problem
 from api.http.request_context import app_context
-from workers.intake.client import Caps, Rate, Reason, Refusal, Stale, Unavailable, Writer
+from workers.intake.client import Caps, Rate, Refusal, RefusalReason, Stale, Unavailable, Writer
 
 RATE_LIMIT_CODES = (
     "RATE_LIMIT_TENANT_EXCEEDED",
@@ -64,7 +64,7 @@ def refuse_spent(caller: Principal) -> None:
     Raises Problem, Unavailable, or Stale when the cap may have been changed.
     """
     writer = Writer(caller.tenant.id, caller.key.id, None)
-    shared: tuple[tuple[Reason, Caps], ...] = (
+    shared: tuple[tuple[RefusalReason, Caps], ...] = (
         ("tenant", Caps(tenant=caller.caps.tenant)),
         ("key", Caps(key=caller.caps.key)),
     )

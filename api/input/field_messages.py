@@ -34,10 +34,10 @@ PATTERNS = {
 EXTRA = "extra_forbidden"  # pydantic's name of a field that a model does not know
 _UNUSABLE = "cannot be used"  # of an error that nobody has met: a test fails before it is seen
 
-Context = Mapping[str, Any]
+MessageContext = Mapping[str, Any]
 
 
-def _length(context: Context) -> str:
+def _length(context: MessageContext) -> str:
     return _counted(context["max_length"], "character")
 
 
@@ -55,7 +55,7 @@ def _one_of(expected: str) -> str:
     return f"must be one of {', '.join(words)}"
 
 
-def _at_least(context: Context) -> str:
+def _at_least(context: MessageContext) -> str:
     count = context["min_length"]
     if count == 1:
         return "must not be empty"
@@ -63,7 +63,7 @@ def _at_least(context: Context) -> str:
 
 
 # Pydantic's error type → our sentence. A type that is not here is a fault that a test finds.
-MESSAGES: dict[str, Callable[[Context], str]] = {
+MESSAGES: dict[str, Callable[[MessageContext], str]] = {
     "missing": lambda _: "must be given",
     "string_type": lambda _: "must be a string",
     "string_unicode": lambda _: "must be valid Unicode, without lone surrogates",

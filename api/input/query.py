@@ -18,7 +18,7 @@ from api.input.unknown_fields import unknown_parameters
 _NAME = re.compile(rb"[a-z_]{1,40}")
 
 
-class Asked(Request):
+class Utf8Request(Request):
     """A request whose parameters are all UTF-8; 422 names the one that is not, once it is read."""
 
     @cached_property

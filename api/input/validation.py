@@ -54,7 +54,9 @@ Name = Annotated[
 Text = Annotated[str, StringConstraints(strict=True, max_length=5_000, pattern=NO_NUL)]
 
 REASON_CHARS_MAX = 500
-Reason = Annotated[str, StringConstraints(strict=True, max_length=REASON_CHARS_MAX, pattern=NO_NUL)]
+ReasonText = Annotated[
+    str, StringConstraints(strict=True, max_length=REASON_CHARS_MAX, pattern=NO_NUL)
+]
 
 
 def _zone(name: str) -> str:
@@ -104,7 +106,7 @@ def _past(instant_us: int) -> int:
     return instant_us
 
 
-Past = Annotated[Instant, AfterValidator(_past)]
+PastInstant = Annotated[Instant, AfterValidator(_past)]
 
 
 def _free_form(value: Any) -> str:

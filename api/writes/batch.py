@@ -23,7 +23,7 @@ from api.input.unknown_fields import unknown, unknown_in
 from api.input.validation import query_bool, read_body, require_type, validated
 from api.writes import enqueue
 from api.writes.status import erased_since
-from api.writes.submit import Kind, NoSuchDefinition, Stamp, confirm, refused, rejected
+from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp, confirm, refused, rejected
 from models import clock, ids
 from workers.intake.client import Accepted, Message
 from workers.telemetry import metrics_store
@@ -53,7 +53,7 @@ EFFECTS = Parameter(
 )
 JSON, LINES = "application/json", "application/x-ndjson"
 
-Outcome = Message | Problem
+BatchOutcome = Message | Problem
 
 
 class FieldErrorItem(TypedDict):
@@ -74,14 +74,14 @@ class ItemError(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
-    kind: Kind
+    kind: QueuedWrite
     name: str
     is_silent: bool
     is_alone: bool
     items: Sequence[Any]
 
 
-def post(kind: Kind, name: str) -> Response:
+def post(kind: QueuedWrite, name: str) -> Response:
     """Accept up to 1,000 writes: a JSON list under a name, or one in each line.
 
     429 for all of it when the cap of its key or tenant is used up already.
@@ -107,7 +107,7 @@ def _is_silent() -> bool:
     return True
 
 
-def _is_alone(kind: Kind, is_silent: bool) -> bool:
+def _is_alone(kind: QueuedWrite, is_silent: bool) -> bool:
     if not kind.may_be_alone or query_bool("effects") is not False:
         return False
     if not is_silent:
@@ -155,12 +155,12 @@ def _line(line: bytes) -> Any:
         return problem
 
 
-def _accept(caller: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted]:
+def _accept(caller: Principal, posted: _Posted) -> tuple[list[BatchOutcome], Accepted]:
     received_us, kind = clock.now_us(), posted.kind
     how = (posted.is_silent, posted.is_alone)
     issued = ids.issue(received_us, kind.ledger.secret(caller.tenant), len(posted.items))
     outcomes = [
-        _outcome(caller, kind, value, Stamp(str(write_id), received_us, False, *how))
+        _outcome(caller, kind, value, WriteStamp(str(write_id), received_us, False, *how))
         for value, write_id in zip(posted.items, issued, strict=True)
     ]
     if any(isinstance(one, NoSuchDefinition) for one in outcomes):
@@ -177,7 +177,7 @@ def _accept(caller: Principal, posted: _Posted) -> tuple[list[Outcome], Accepted
     return outcomes, enqueue.append(caller, messages, key)
 
 
-def _outcome(caller: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome:
+def _outcome(caller: Principal, kind: QueuedWrite, value: Any, stamp: WriteStamp) -> BatchOutcome:
     if isinstance(value, Problem):
         return value
     try:
@@ -187,7 +187,7 @@ def _outcome(caller: Principal, kind: Kind, value: Any, stamp: Stamp) -> Outcome
 
 
 def _results(
-    kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted
+    kind: QueuedWrite, outcomes: Sequence[BatchOutcome], accepted: Accepted
 ) -> Iterator[dict[str, Any]]:
     """One entry per item in order: its id, or what was wrong with it."""
     index = 0  # among those that were handed over
@@ -209,7 +209,7 @@ def _results(
             yield {"index": index, "error": problem.as_item()}
 
 
-def _erased(outcomes: Sequence[Outcome], accepted: Accepted) -> set[str]:
+def _erased(outcomes: Sequence[BatchOutcome], accepted: Accepted) -> set[str]:
     """Whose writes, first accepted under this Idempotency-Key, went with their participant."""
     if accepted.known_id is None:
         return set()
@@ -217,7 +217,7 @@ def _erased(outcomes: Sequence[Outcome], accepted: Accepted) -> set[str]:
     return erased_since(accepted.known_id, names)
 
 
-def _ids(kind: Kind, outcomes: Sequence[Outcome], accepted: Accepted) -> dict[int, str]:
+def _ids(kind: QueuedWrite, outcomes: Sequence[BatchOutcome], accepted: Accepted) -> dict[int, str]:
     """The ids that the items were given when this batch was first accepted, by index; none when
     this is the first time. Then as now the same items were valid: the fingerprint holds them."""
     if accepted.known_id is None:

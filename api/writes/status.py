@@ -20,16 +20,16 @@ from models import clock, ids
 from models.db import Connection, is_away
 from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections
-from models.ledgers.rejections import Refused
+from models.ledgers.rejections import RejectedWrite
 from models.people import erasure
 
 POLL_SECONDS = 0.02  # for the answer to a write that another request posted
 DAY_US = 86_400_000_000
 
-Status = Literal["accepted", "applied", "rejected", "dead"]
+WriteStatus = Literal["accepted", "applied", "rejected", "dead"]
 
 
-class Found(Protocol):
+class LedgerRow(Protocol):
     """A write that a ledger holds."""
 
     def answer(self) -> dict[str, Any]:
@@ -37,12 +37,12 @@ class Found(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class WriteLedger:
     """Where the writes of one kind end."""
 
     noun: str  # in ids and errors: tick → tick_id, tick_not_found
     path: str  # under which one is asked for: ticks
-    find: Callable[[Connection, int, UUID], Found | None]
+    find: Callable[[Connection, int, UUID], LedgerRow | None]
     salt: bytes  # tells its ids from those of other kinds
 
     @property
@@ -55,16 +55,16 @@ class Ledger:
         return of.tick_secret + self.salt
 
 
-class Outcome(TypedDict):
+class WriteOutcome(TypedDict):
     """Beside the id: what has become of a write."""
 
-    status: Status
+    status: WriteStatus
     result: dict[str, Any] | None  # what a waiting request would have been answered, once applied
     code: NotRequired[str]  # why it was rejected
     detail: NotRequired[str]  # more of why
 
 
-def get_status(ledger: Ledger, text: str) -> Response:
+def get_status(ledger: WriteLedger, text: str) -> Response:
     """Answer a request for what became of the write that a path names; 404 for no write of ours."""
     number = _uuid(ledger, text)
     with reading() as connection:
@@ -74,7 +74,7 @@ def get_status(ledger: Ledger, text: str) -> Response:
     return answer({ledger.id_field: text} | outcome)
 
 
-def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
+def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | None:
     """The answer to a write that another request posted, or None when there is none in time.
 
     `{"rejected": code}` when the worker would not apply it.
@@ -89,7 +89,7 @@ def wait(ledger: Ledger, number: UUID, seconds: float) -> dict[str, Any] | None:
                 raise
             return None  # accepted all the same: the caller says 202
         if outcome and "code" in outcome:
-            return Refused(outcome["code"], outcome.get("detail")).answer()
+            return RejectedWrite(outcome["code"], outcome.get("detail")).answer()
         if (outcome and outcome["status"] != "accepted") or time.monotonic() >= ends:
             return outcome and outcome["result"]
         time.sleep(POLL_SECONDS)
@@ -110,7 +110,7 @@ def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
     return {keys[key] for key, at_us in erased_us.items() if accepted_us < at_us}
 
 
-def _outcome(connection: Connection, ledger: Ledger, number: UUID) -> Outcome | None:
+def _outcome(connection: Connection, ledger: WriteLedger, number: UUID) -> WriteOutcome | None:
     """What became of an id; None when it is none of ours.
 
     An id of ours that no table holds may be on its way. With nothing on its way any more it was
@@ -124,7 +124,7 @@ def _outcome(connection: Connection, ledger: Ledger, number: UUID) -> Outcome | 
     return {"status": "accepted", "result": None}
 
 
-def _stored(connection: Connection, ledger: Ledger, number: UUID) -> Outcome | None:
+def _stored(connection: Connection, ledger: WriteLedger, number: UUID) -> WriteOutcome | None:
     found = ledger.find(connection, tenant().id, number)
     if found:
         return {"status": "applied", "result": found.answer()}
@@ -139,14 +139,14 @@ def _stored(connection: Connection, ledger: Ledger, number: UUID) -> Outcome | N
     return {"status": "accepted" if letter.status == "replayed" else "dead", "result": None}
 
 
-def _refused(refused: Refused) -> Outcome:
-    found: Outcome = {"status": "rejected", "result": None, "code": refused.code}
+def _refused(refused: RejectedWrite) -> WriteOutcome:
+    found: WriteOutcome = {"status": "rejected", "result": None, "code": refused.code}
     if refused.detail:
         found["detail"] = refused.detail
     return found
 
 
-def _may_be_on_its_way(ledger: Ledger, number: UUID) -> bool:
+def _may_be_on_its_way(ledger: WriteLedger, number: UUID) -> bool:
     return ids.is_issued(number, ledger.secret(tenant())) and _is_kept(number)
 
 
@@ -156,7 +156,7 @@ def _is_kept(number: UUID) -> bool:
     return age_us < app_context().settings.ticks_days * DAY_US
 
 
-def _uuid(ledger: Ledger, text: str) -> UUID:
+def _uuid(ledger: WriteLedger, text: str) -> UUID:
     try:
         number = UUID(text)
     except ValueError:

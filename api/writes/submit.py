@@ -24,7 +24,7 @@ from api.http.request_context import BASE_PATH, EXTENSION, app_context, this_req
 from api.http.responses import answer
 from api.input.validation import Body, body
 from api.writes import enqueue, status
-from api.writes.status import Ledger
+from api.writes.status import WriteLedger
 from models import clock, ids
 from workers.intake.client import Accepted, Caps, Idempotency, Message, Refusal, Stale
 
@@ -50,7 +50,7 @@ class Posted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class WriteStamp:
     """What the API gives a write when it takes it in."""
 
     id: str
@@ -61,13 +61,13 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QueuedWrite:
     """A kind of queued write."""
 
-    ledger: Ledger
+    ledger: WriteLedger
     body: type[Body]
     # Raises Problem; NoSuchDefinition where a cached definition is the reason.
-    message: Callable[[Principal, Any, Stamp], Message]
+    message: Callable[[Principal, Any, WriteStamp], Message]
     may_be_alone: bool = False  # whether a batch may ask that nothing follows
 
 
@@ -81,7 +81,7 @@ class NoSuchDefinition(Problem):
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    kind: Kind
+    kind: QueuedWrite
     posted: Posted
     idempotency: Idempotency | None
     is_awaited: bool
@@ -96,7 +96,7 @@ def read(model: type[B]) -> B:
     return body(model)
 
 
-def post(kind: Kind, posted: Posted, idempotency: Idempotency | None = None) -> Response:
+def post(kind: QueuedWrite, posted: Posted, idempotency: Idempotency | None = None) -> Response:
     """Accept one write and wait for the worker, as far as the caller prefers."""
     context, g.participant_id = app_context(), posted.participant_id
     wish = preference(this_request().environ.get("HTTP_PREFER", ""), context.settings.wait_seconds)
@@ -116,7 +116,9 @@ def _accept(caller: Principal, write: _Write) -> tuple[Message, Accepted]:
     kind, received_us = write.kind, clock.now_us()
     write_id = str(next(ids.issue(received_us, kind.ledger.secret(caller.tenant))))
     try:
-        message = kind.message(caller, write.posted, Stamp(write_id, received_us, write.is_awaited))
+        message = kind.message(
+            caller, write.posted, WriteStamp(write_id, received_us, write.is_awaited)
+        )
     except NoSuchDefinition:
         confirm(caller)
         raise
@@ -182,7 +184,9 @@ def rejected(code: str, participant_id: str, detail: str | None = None) -> Probl
     return Problem(409, code, f"Participant '{participant_id}' {why}")
 
 
-def _result(kind: Kind, write_id: str, accepted: Accepted, seconds: float) -> dict[str, Any] | None:
+def _result(
+    kind: QueuedWrite, write_id: str, accepted: Accepted, seconds: float
+) -> dict[str, Any] | None:
     """The worker's answer within the wait, or None."""
     if not seconds:
         return None
@@ -194,7 +198,7 @@ def _result(kind: Kind, write_id: str, accepted: Accepted, seconds: float) -> di
 
 
 def _answer(
-    ledger: Ledger, write_id: str, result: dict[str, Any] | None, wish: Preference
+    ledger: WriteLedger, write_id: str, result: dict[str, Any] | None, wish: Preference
 ) -> Response:
     applied = wish.applied(is_answered=result is not None)
     headers = {"Preference-Applied": applied} if applied else {}

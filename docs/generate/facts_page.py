@@ -12,7 +12,7 @@ from uuid import UUID
 
 from models.identity.tenants import Tenant
 from webhooks import fact_samples
-from webhooks.fact_catalogue import ENTRIES, Entry, Field, Schema, envelope, schema
+from webhooks.fact_catalogue import ENTRIES, FactField, FactType, Schema, envelope, schema
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -38,7 +38,7 @@ def files() -> dict[Path, str]:
     return made | {DOCS / "facts.md": _page()}
 
 
-def _schema_path(entry: Entry) -> Path:
+def _schema_path(entry: FactType) -> Path:
     return DOCS / "facts" / f"{entry.kind}.schema.json"
 
 
@@ -49,7 +49,7 @@ def _page() -> str:
     return "\n\n".join([_HEAD.rstrip(), table, around, *map(_section, ENTRIES)]) + "\n"
 
 
-def _section(entry: Entry) -> str:
+def _section(entry: FactType) -> str:
     example = json.loads(fact_samples.body(entry.kind, _TENANT, _MOMENT_US, _FACT_ID))
     return "\n".join(
         [
@@ -66,7 +66,7 @@ def _section(entry: Entry) -> str:
     )
 
 
-def _table(fields: tuple[Field, ...]) -> Iterator[str]:
+def _table(fields: tuple[FactField, ...]) -> Iterator[str]:
     yield "| field | type | |"
     yield "|---|---|---|"
     for one in fields:
@@ -74,7 +74,7 @@ def _table(fields: tuple[Field, ...]) -> Iterator[str]:
         yield f"| {name} | {_type(one)} | {one.meaning} |"
 
 
-def _type(one: Field) -> str:
+def _type(one: FactField) -> str:
     """How a reader calls the kind of value."""
     if one.name in ("type", "participant_id", "sequence"):  # of the envelope: differ by type
         return {"type": "string", "participant_id": "string or null"}.get(

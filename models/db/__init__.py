@@ -180,10 +180,10 @@ def change(connection: Connection, statement: str, values: Mapping[str, Any], ro
     finally:
         cursor.close()
     if changed != rows:
-        raise Moved(f"{changed} of {rows} rows were where they had been read")
+        raise RowsMoved(f"{changed} of {rows} rows were where they had been read")
 
 
-class Moved(Exception):
+class RowsMoved(Exception):
     """Rows were not where this transaction had read them."""
 
 
@@ -258,7 +258,7 @@ def is_away(error: BaseException) -> bool:
 
 def is_contended(error: BaseException) -> bool:
     """Whether trying again at once may help: deadlock, serialization, lock not available."""
-    return isinstance(error, Moved) or _code(error) in ("40P01", "40001", "55P03")
+    return isinstance(error, RowsMoved) or _code(error) in ("40P01", "40001", "55P03")
 
 
 def is_duplicate(error: BaseException) -> bool:

@@ -64,14 +64,14 @@ class Watch:
         self.patience_seconds = statement_seconds + MARGIN_SECONDS
         self._server = _servers.setdefault(url, ServerState())
         self._lock = threading.Lock()
-        self._trips: dict[Watched, float] = {}  # until when (monotonic)
+        self._trips: dict[WatchedConnection, float] = {}  # until when (monotonic)
         _watchman.add(self)
 
     def connect(self, *args: Any, **kwargs: Any) -> connection:
         """A connection whose round trips are watched; takes and raises what psycopg2 does."""
         self._server.admit()
         try:
-            made = psycopg2.connect(*args, **kwargs, connection_factory=Watched)
+            made = psycopg2.connect(*args, **kwargs, connection_factory=WatchedConnection)
         except psycopg2.OperationalError as error:
             # To be refused is an answer; after the time-out there was none.
             self._server.report(is_unresponsive="timeout expired" in str(error))
@@ -80,7 +80,9 @@ class Watch:
         made.watch = self
         return made
 
-    def trip(self, on: Watched, go: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def trip(
+        self, on: WatchedConnection, go: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """One round trip on a connection, ended when it is overdue."""
         self._server.admit()
         self._trips[on] = time.monotonic() + (on.patience_seconds or self.patience_seconds)
@@ -104,7 +106,7 @@ class Watch:
             self._server.report(is_unresponsive=True)
 
 
-class Watched(connection):
+class WatchedConnection(connection):
     """A connection of a watch."""
 
     watch: Watch | None = None  # none yet while it is being made

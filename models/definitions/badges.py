@@ -84,7 +84,7 @@ def by_id(connection: Connection, tenant_id: int, badge_id: UUID) -> Badge:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class BadgeFilter:
     """Which definitions are listed; None is any."""
 
     category: str | None = None
@@ -92,7 +92,7 @@ class Filter:
 
 
 def page(
-    connection: Connection, tenant_id: int, wanted: Filter, window: tuple[int, int]
+    connection: Connection, tenant_id: int, wanted: BadgeFilter, window: tuple[int, int]
 ) -> tuple[list[Badge], int]:
     """A page (limit, offset) of the tenant's definitions in display order, and how many match."""
     mine = sa.select(badges).where(badges.c.tenant_id == tenant_id)
@@ -161,7 +161,7 @@ def _badge(row: Any) -> Badge:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EarnedBadge:
     """A badge as one participant sees it."""
 
     code: str
@@ -188,7 +188,7 @@ _OF_PARTICIPANT = """
 
 def of_participant(
     connection: Connection, key: tuple[int, str], codes: Sequence[str] | None, *, earned_only: bool
-) -> list[Entry]:
+) -> list[EarnedBadge]:
     """The badges of a participant (tenant, external id) in display order; of some codes only,
     unless None.
 
@@ -203,4 +203,4 @@ def of_participant(
         "any_code": codes is None,
         "codes": array(codes or ()),
     }
-    return [Entry(*row) for row in run(connection, _OF_PARTICIPANT, values)]
+    return [EarnedBadge(*row) for row in run(connection, _OF_PARTICIPANT, values)]

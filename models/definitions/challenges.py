@@ -73,11 +73,11 @@ definitions = Definitions(challenges, _challenge, (challenges.c.code,))
 
 # -- progress --------------------------------------------------------------------------------
 
-Key = tuple[int, int, str]  # tenant, participant, challenge
+ProgressKey = tuple[int, int, str]  # tenant, participant, challenge
 
 
 @dataclass(slots=True)
-class Progress:
+class ChallengeProgress:
     """How far a participant is."""
 
     progress: int = 0
@@ -88,7 +88,7 @@ def progress(
     connection: Connection,
     participant_keys: Iterable[tuple[int, int]],
     challenge_ids: Iterable[str],
-) -> dict[Key, Progress]:
+) -> dict[ProgressKey, ChallengeProgress]:
     """How far some (tenant, participant) are in some challenges; who never began is missing.
 
     The caller holds the participants' row locks: nobody else moves them on meanwhile.
@@ -110,11 +110,14 @@ def progress(
         },
     )
     return {
-        (row[0], row[1], row[2]): Progress(row[3], row[4] and clock.to_us(row[4])) for row in rows
+        (row[0], row[1], row[2]): ChallengeProgress(row[3], row[4] and clock.to_us(row[4]))
+        for row in rows
     }
 
 
-def write(connection: Connection, changed: Mapping[Key, Progress], now_us: int) -> None:
+def write(
+    connection: Connection, changed: Mapping[ProgressKey, ChallengeProgress], now_us: int
+) -> None:
     """Write how far participants are now, in key order."""
     if not changed:
         return
@@ -150,7 +153,7 @@ def write(connection: Connection, changed: Mapping[Key, Progress], now_us: int) 
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ChallengeState:
     """A challenge as one participant sees it."""
 
     challenge: Challenge
@@ -158,7 +161,9 @@ class Entry:
     completed_at: datetime | None
 
 
-def of_participant(connection: Connection, tenant_id: int, external_id: str) -> list[Entry]:
+def of_participant(
+    connection: Connection, tenant_id: int, external_id: str
+) -> list[ChallengeState]:
     """The challenges that a participant can see, by code: those that count now, and those that it
     has begun or completed, whether or not they still count."""
     progress_of = {
@@ -176,7 +181,7 @@ def of_participant(connection: Connection, tenant_id: int, external_id: str) -> 
     for one in definitions.all_of(connection, tenant_id):
         mine = progress_of.get(one.id)
         if mine is not None:
-            found.append(Entry(one, mine.progress, mine.completed_at))
+            found.append(ChallengeState(one, mine.progress, mine.completed_at))
         elif one.is_active and one.is_open_at(now):
-            found.append(Entry(one, 0, None))
+            found.append(ChallengeState(one, 0, None))
     return found

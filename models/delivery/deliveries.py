@@ -19,10 +19,10 @@ import sqlalchemy as sa
 
 from models.db import Connection
 
-Status = Literal["pending", "delivered", "dead"]
+DeliveryStatus = Literal["pending", "delivered", "dead"]
 DestinationId = tuple[int, UUID]  # tenant, webhook
 
-Reason = Literal["gone", "asked", "failing"]  # why we disable a destination
+DisableReason = Literal["gone", "asked", "failing"]  # why we disable a destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptOutcome:
     """What becomes of a claimed delivery."""
 
     delivery: LeasedDelivery
-    status: Status
+    status: DeliveryStatus
     next_attempt_at: datetime | None  # None unless pending
     attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
     is_counted: bool = True  # False: the attempt is logged, but uses up none
-    disables: Reason | None = None  # the receiver wants nothing more at all
+    disables: DisableReason | None = None  # the receiver wants nothing more at all
 
 
 # The statistics of a queue are always wrong: it was empty when they were taken, or full. These
@@ -249,7 +249,7 @@ WITH outcome AS ({_OUTCOME}), known AS (
 """)  # noqa: S608 - fragments of this file
 
 
-def record(connection: Connection, outcomes: Sequence[Outcome]) -> int:
+def record(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> int:
     """Log the attempts and settle the deliveries; return how many were still ours.
 
     One whose lease ended and that somebody else has claimed since is left to them. Its attempt is
@@ -267,7 +267,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     return settled
 
 
-def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+def _columns(outcomes: Sequence[AttemptOutcome]) -> dict[str, list[Any]]:
     deliveries = [outcome.delivery for outcome in outcomes]
     attempts = [outcome.attempt for outcome in outcomes]
     return {
@@ -289,7 +289,7 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     }
 
 
-def _counted(outcome: Outcome) -> int:
+def _counted(outcome: AttemptOutcome) -> int:
     attempt = outcome.attempt
     return attempt.number if attempt and outcome.is_counted else outcome.delivery.attempts
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from models import clock, ids
 from models.db import Connection
-from models.delivery.deliveries import Status
+from models.delivery.deliveries import DeliveryStatus
 from models.errors import NotFound
 
 OutcomeKind = Literal["ok", "failed"]
@@ -39,7 +39,7 @@ class DestinationRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """From an instant (included) to another (excluded), in microseconds; None where it is open."""
 
     since_us: int | None = None
@@ -79,8 +79,8 @@ class WantedDeliveries:
 
     limit: int
     after: LogCursor = START
-    span: Span = Span()
-    status: Status | None = None
+    span: TimeSpan = TimeSpan()
+    status: DeliveryStatus | None = None
     types: Sequence[str] | None = None
     participant_id: str | None = None  # as the tenant names the participant
 
@@ -91,7 +91,7 @@ class WantedAttempts:
 
     limit: int
     after: LogCursor = START
-    span: Span = Span()
+    span: TimeSpan = TimeSpan()
     outcome: OutcomeKind | None = None
 
 
@@ -122,7 +122,7 @@ class Delivery:
     fact_id: UUID
     type: str | None  # None: the fact is past its retention
     participant_id: str | None  # as the tenant names the participant
-    status: Status
+    status: DeliveryStatus
     attempts: int
     next_attempt_at: datetime
     occurred_at: datetime

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models.db import Connection
-from models.delivery.deliveries import DestinationId, Reason
+from models.delivery.deliveries import DestinationId, DisableReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,9 @@ WHERE tenant_id = :tenant_id AND id = :webhook_id AND is_enabled
 """)
 
 
-def disable(connection: Connection, key: DestinationId, reason: Reason, now: datetime) -> bool:
+def disable(
+    connection: Connection, key: DestinationId, reason: DisableReason, now: datetime
+) -> bool:
     """Disable a destination; False when it was disabled before, by its owner perhaps."""
     values = {"tenant_id": key[0], "webhook_id": key[1], "reason": reason, "now": now}
     return connection.execute(_DISABLE, values).rowcount > 0

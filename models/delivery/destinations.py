@@ -21,7 +21,7 @@ WEBHOOKS_MAX = 100  # of one side of a tenant: each fact is matched against all 
 MENDS = {"url", "signing_key"}  # changes after which a receiver may accept what it refused
 PENDING_MAX = 10_000  # counted; more is shown as that many
 
-Status = Literal["ok", "failing", "parked", "disabled"]
+DestinationStatus = Literal["ok", "failing", "parked", "disabled"]
 DisabledReason = Literal["gone", "asked", "failing"]  # 410; the answer's header; for days
 
 webhooks = sa.Table(
@@ -86,7 +86,7 @@ class Webhook:
     last_failure: str | None = None  # what the last of them met with
 
     @property
-    def status(self) -> Status:
+    def status(self) -> DestinationStatus:
         """Whether facts reach it."""
         if not self.is_enabled:
             return "disabled"

@@ -37,7 +37,7 @@ START = FeedCursor(0, UUID(int=0))  # before every fact
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FactQuery:
     """Which facts, and how many of them at most; None: any."""
 
     limit: int
@@ -52,7 +52,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FactPage:
     """The next facts' bodies as they are signed and sent, and the place to go on after."""
 
     bodies: list[str]
@@ -105,7 +105,7 @@ def latest(connection: Connection, tenant_id: int) -> FeedCursor:
     return START if row is None else FeedCursor(row.xid, row.id)
 
 
-def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Wanted) -> Page:
+def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: FactQuery) -> FactPage:
     """The tenant's next facts behind a place.
 
     There may be fewer than the limit although more follow. Raises NotFound for a place that this
@@ -118,7 +118,7 @@ def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Want
     if wanted.participant_id is not None:
         known = participants.find(connection, tenant_id, wanted.participant_id)
         if known is None:
-            return Page([], after)
+            return FactPage([], after)
         participant = known.id
     rows = connection.execute(
         _OF_ALL_PAGE if participant is None else _OF_ONE_PAGE,
@@ -135,7 +135,7 @@ def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Want
         },
     ).all()
     cursor = FeedCursor(rows[-1].xid, rows[-1].id) if rows else after
-    return Page([row.body for row in rows if row.is_wanted], cursor)
+    return FactPage([row.body for row in rows if row.is_wanted], cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,9 @@ FROM facts WHERE {_BEHIND} ORDER BY facts.xid, id LIMIT :limit
 """)  # noqa: S608 - a fragment of this file
 
 
-def touched(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Wanted) -> Touched:
+def touched(
+    connection: Connection, tenant_id: int, after: FeedCursor, wanted: FactQuery
+) -> Touched:
     """Of a tenant's next `wanted.limit` facts behind a place, the participants of those wanted."""
     horizon, _ = _horizon(connection)
     values = {

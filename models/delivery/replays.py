@@ -15,7 +15,7 @@ from models.delivery import requeue
 from models.delivery.delivery_log import floor
 from models.errors import NotFound, TooMany
 
-Status = Literal["running", "done", "cancelled"]
+ReplayStatus = Literal["running", "done", "cancelled"]
 
 RUNNING_MAX = 10  # of one tenant: each costs a portion of every round
 KEYS_MAX = 1_000  # replays of one round
@@ -23,7 +23,7 @@ _REPLAYS_LOCK = 7_301_119  # with the tenant's id: one replay of a tenant is beg
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReplayRequest:
     """What is to be sent again."""
 
     webhook_id: UUID
@@ -44,7 +44,7 @@ class Replay:
     until: datetime
     event_types: list[str] | None
     only_missing: bool
-    status: Status
+    status: ReplayStatus
     position: UUID | None  # the last fact looked at
     seen: int
     queued: int
@@ -53,7 +53,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class DeliveryKey:
     """Which replay, and whose destination's."""
 
     tenant_id: int
@@ -62,7 +62,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastFacts:
     """A fact of the past, without its body."""
 
     id: UUID
@@ -87,7 +87,7 @@ RETURNING {_COLUMNS}
 """)  # noqa: S608 - names of this file
 
 
-def create(connection: Connection, tenant_id: int, asked: Asked, now: datetime) -> Replay:
+def create(connection: Connection, tenant_id: int, asked: ReplayRequest, now: datetime) -> Replay:
     """Begin a replay; raise TooMany when the tenant has as many running as it may."""
     connection.execute(
         sa.text("SELECT pg_advisory_xact_lock(:lock, :tenant_id)"),
@@ -186,9 +186,9 @@ ORDER BY r.tenant_id, r.id LIMIT :limit
 """)
 
 
-def running(connection: Connection) -> list[Key]:
+def running(connection: Connection) -> list[DeliveryKey]:
     """The replays of all tenants that may go on; those of disabled destinations wait."""
-    return [Key(*row) for row in connection.execute(_RUNNING, {"limit": KEYS_MAX})]
+    return [DeliveryKey(*row) for row in connection.execute(_RUNNING, {"limit": KEYS_MAX})]
 
 
 _TAKE = sa.text(f"""
@@ -198,7 +198,7 @@ FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - names of this file
 
 
-def take(connection: Connection, key: Key) -> Replay | None:
+def take(connection: Connection, key: DeliveryKey) -> Replay | None:
     """Hold a replay and its destination until the end of the transaction.
 
     None when it has ended or another process holds either: that one goes on with it.
@@ -221,7 +221,7 @@ ORDER BY id LIMIT :limit
 MILLISECOND_US = 1_000  # ids count in milliseconds
 
 
-def next_facts(connection: Connection, replay: Replay, limit: int) -> list[Past]:
+def next_facts(connection: Connection, replay: Replay, limit: int) -> list[PastFacts]:
     """The facts of the range behind the replay's position, by id."""
     rows = connection.execute(
         _NEXT,
@@ -235,11 +235,11 @@ def next_facts(connection: Connection, replay: Replay, limit: int) -> list[Past]
             "limit": limit,
         },
     )
-    return [Past(*row) for row in rows]
+    return [PastFacts(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ReplayStep:
     """What one portion did."""
 
     position: UUID | None
@@ -248,7 +248,7 @@ class Step:
     is_last: bool
 
 
-def advance(connection: Connection, replay: Replay, step: Step, now: datetime) -> None:
+def advance(connection: Connection, replay: Replay, step: ReplayStep, now: datetime) -> None:
     """Note how far a replay has come, in the transaction that queued the deliveries."""
     connection.execute(
         sa.text(

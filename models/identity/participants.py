@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, array, change, pairs, run
 
-Key = tuple[int, str]  # tenant, external id: the order in which participants are locked
+ExternalKey = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
 _ROUNDS_MAX = 5  # a row that another batch created and a third erased in between: try again
 
@@ -76,13 +76,13 @@ _CREATE = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def lock(connection: Connection, keys: set[Key]) -> dict[Key, Participant]:
+def lock(connection: Connection, keys: set[ExternalKey]) -> dict[ExternalKey, Participant]:
     """Lock the participants of a batch in key order, creating those not seen before.
 
     The lock also guards their streak states and their fact sequence. A row that another batch
     creates at the same moment is waited for and then locked in the next round.
     """
-    found: dict[Key, Participant] = {}
+    found: dict[ExternalKey, Participant] = {}
     for _ in range(_ROUNDS_MAX):
         for statement in (_LOCK, _CREATE):
             missing = sorted(keys - found.keys())
@@ -92,7 +92,9 @@ def lock(connection: Connection, keys: set[Key]) -> dict[Key, Participant]:
     raise RuntimeError(f"{len(keys - found.keys())} participants could not be locked")
 
 
-def _run(connection: Connection, statement: str, keys: Sequence[Key]) -> dict[Key, Participant]:
+def _run(
+    connection: Connection, statement: str, keys: Sequence[ExternalKey]
+) -> dict[ExternalKey, Participant]:
     rows = run(
         connection,
         statement,
@@ -168,7 +170,7 @@ _TOUCH_RICHER = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def touch(connection: Connection, participants: dict[Key, Participant]) -> None:
+def touch(connection: Connection, participants: dict[ExternalKey, Participant]) -> None:
     """Write back what a batch counted: events, facts, when first and last seen, and what somebody
     has: points, tier, rewards."""
     changed = [one for one in participants.values() if one.is_changed]
@@ -205,14 +207,14 @@ def _text(instant_us: int | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownParticipant:
     """A participant as found by a read."""
 
     id: int
     timezone: str | None
 
 
-def find(connection: Connection, tenant_id: int, external_id: str) -> Known | None:
+def find(connection: Connection, tenant_id: int, external_id: str) -> KnownParticipant | None:
     """The participant with that external id, or None."""
     row = connection.execute(
         sa.text(
@@ -221,4 +223,4 @@ def find(connection: Connection, tenant_id: int, external_id: str) -> Known | No
         ),
         {"tenant_id": tenant_id, "external_id": external_id},
     ).one_or_none()
-    return None if row is None else Known(row.id, row.timezone)
+    return None if row is None else KnownParticipant(row.id, row.timezone)

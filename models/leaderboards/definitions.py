@@ -160,7 +160,7 @@ def followed(connection: Connection, board: Leaderboard) -> Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RankedEntry:
     """Somebody on a leaderboard."""
 
     external_id: str
@@ -169,7 +169,7 @@ class Entry:
     score: int
 
 
-def top(connection: Connection, board: Leaderboard, limit: int) -> list[Entry]:
+def top(connection: Connection, board: Leaderboard, limit: int) -> list[RankedEntry]:
     """The best, who came there first before those of equal score."""
     rows = run(
         connection,
@@ -182,7 +182,7 @@ def top(connection: Connection, board: Leaderboard, limit: int) -> list[Entry]:
         """,
         _of(board) | {"limit": limit},
     )
-    return [Entry(*row) for row in rows]
+    return [RankedEntry(*row) for row in rows]
 
 
 def score_of(connection: Connection, board: Leaderboard, external_id: str) -> int:

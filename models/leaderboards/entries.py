@@ -25,7 +25,7 @@ DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class LeaderboardProgress:
     """How far a leaderboard has followed, under the lock of its row."""
 
     board: Leaderboard
@@ -35,7 +35,7 @@ class Progress:
     revision: int
 
 
-def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Progress | None:
+def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> LeaderboardProgress | None:
     """Lock an active leaderboard that nobody else follows at this moment, the longest left alone
     first; None when there is none but those passed over."""
     row = connection.execute(
@@ -56,10 +56,12 @@ def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Progress |
         row.streak_code, row.window_days, row.is_active, row.created_at, row.updated_at,
     )  # fmt: skip
     cursor = FeedCursor(row.followed_xid, row.followed_id)
-    return Progress(board, cursor, clock.to_us(row.followed_at), row.built_to, row.revision)
+    return LeaderboardProgress(
+        board, cursor, clock.to_us(row.followed_at), row.built_to, row.revision
+    )
 
 
-def move_on(connection: Connection, progress: Progress) -> None:
+def move_on(connection: Connection, progress: LeaderboardProgress) -> None:
     """Write how far a leaderboard is now."""
     connection.execute(
         sa.text("""

@@ -11,7 +11,7 @@ from models.db import Connection, array, copy, copy_text, run
 from models.definitions.badges import Badge
 from models.ledgers.base import Ledger
 
-Key = tuple[int, int, str]  # tenant, participant, badge
+AwardKey = tuple[int, int, str]  # tenant, participant, badge
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ _SELECT_EARNED = """
     """
 
 
-def earned(connection: Connection, keys: Sequence[Key]) -> dict[Key, Earned]:
+def earned(connection: Connection, keys: Sequence[AwardKey]) -> dict[AwardKey, Earned]:
     """Those of some badges that their participants have.
 
     The caller holds the participants' row locks: nobody else awards them anything meanwhile.
@@ -65,13 +65,13 @@ def earned(connection: Connection, keys: Sequence[Key]) -> dict[Key, Earned]:
 _EARNED = ("tenant_id", "participant_id", "badge_id", "award_id", "earned_at", "metadata")
 
 
-def write_earned(connection: Connection, fresh: Mapping[Key, Earned]) -> None:
+def write_earned(connection: Connection, fresh: Mapping[AwardKey, Earned]) -> None:
     """Write first awards, in key order."""
     if fresh:
         copy(connection, "participant_badges", _EARNED, map(_earned_line, sorted(fresh.items())))
 
 
-def _earned_line(item: tuple[Key, Earned]) -> str:
+def _earned_line(item: tuple[AwardKey, Earned]) -> str:
     (tenant_id, participant_id, badge_id), one = item
     return (
         f"{tenant_id}\t{participant_id}\t{badge_id}\t{one.award_id}\t"
@@ -95,7 +95,7 @@ def _ledger_line(award: Award) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class AwardRow:
     """An award of the ledger with the names that its numbers stand for."""
 
     award: Award
@@ -119,9 +119,9 @@ class Found:
         }
 
 
-def named(award: Award, external_id: str, badge: Badge) -> Found:
+def named(award: Award, external_id: str, badge: Badge) -> AwardRow:
     """An award with the names that whoever applies it knows."""
-    return Found(award, external_id, badge.code, badge.name, badge.icon_url, badge.rarity)
+    return AwardRow(award, external_id, badge.code, badge.name, badge.icon_url, badge.rarity)
 
 
 _SELECT = """
@@ -133,12 +133,12 @@ _SELECT = """
 """
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any) -> AwardRow:
     award = Award(
         row.tenant_id, row.id, row.participant_id, row.badge_id, clock.to_us(row.earned_at),
         row.already_earned,
     )  # fmt: skip
-    return Found(award, row.external_id, row.code, row.name, row.icon_url, row.rarity)
+    return AwardRow(award, row.external_id, row.code, row.name, row.icon_url, row.rarity)
 
 
 ledger = Ledger(_SELECT, _found)

@@ -16,8 +16,8 @@ from models.errors import NotFound
 
 UNKNOWN_TENANT = 0  # a message too broken to name its tenant
 
-Status = Literal["dead", "replayed", "discarded"]
-STATUSES: tuple[Status, ...] = ("dead", "replayed", "discarded")
+DeadLetterStatus = Literal["dead", "replayed", "discarded"]
+STATUSES: tuple[DeadLetterStatus, ...] = ("dead", "replayed", "discarded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +31,19 @@ class DeadLetter:
     message: str
     error: str
     tries: int  # of all rounds: it may have been replayed and have failed again
-    status: Status = "dead"
+    status: DeadLetterStatus = "dead"
     dead_since: datetime = field(default_factory=clock.now)  # its last try
     settled_at: datetime | None = None  # when it was replayed or discarded
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeadLetterQuery:
     """Which dead letters, and how many of them at most; None: any."""
 
     limit: int
     tenant_ids: Sequence[int] | None  # None only for the operator, who stands above tenants
     after: UUID | None = None  # where the page before ended
-    status: Status | None = None
+    status: DeadLetterStatus | None = None
     kind: str | None = None
     participant_id: str | None = None
 
@@ -140,22 +140,22 @@ ORDER BY id, tenant_id LIMIT :limit FOR UPDATE
 _COUNT = sa.text(f"SELECT count(*) {_MATCHING}")
 
 
-def page(connection: Connection, wanted: Wanted) -> list[DeadLetter]:
+def page(connection: Connection, wanted: DeadLetterQuery) -> list[DeadLetter]:
     """The newest writes first; `after` is the id of the last one seen."""
     return [_dead_letter(row) for row in connection.execute(_PAGE, _values(wanted))]
 
 
-def lock_some(connection: Connection, wanted: Wanted) -> list[DeadLetter]:
+def lock_some(connection: Connection, wanted: DeadLetterQuery) -> list[DeadLetter]:
     """The oldest writes first, held until the end of the transaction."""
     return [_dead_letter(row) for row in connection.execute(_LOCK, _values(wanted))]
 
 
-def count(connection: Connection, wanted: Wanted) -> int:
+def count(connection: Connection, wanted: DeadLetterQuery) -> int:
     """How many there are, whatever the limit."""
     return int(connection.execute(_COUNT, _values(wanted)).scalar_one())
 
 
-def _values(wanted: Wanted) -> dict[str, Any]:
+def _values(wanted: DeadLetterQuery) -> dict[str, Any]:
     return {
         "limit": wanted.limit,
         "tenant_ids": None if wanted.tenant_ids is None else list(wanted.tenant_ids),
@@ -185,7 +185,7 @@ def _dead_letter(row: Any) -> DeadLetter:
 
 
 def close(
-    connection: Connection, dead_letter: DeadLetter, status: Status, now: datetime
+    connection: Connection, dead_letter: DeadLetter, status: DeadLetterStatus, now: datetime
 ) -> DeadLetter:
     """Mark a letter that is locked as replayed or discarded; return it as it is now."""
     row = connection.execute(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from models.db import Connection, array, copy, run
 
-Key = tuple[int, int, int, int]  # tenant, participant, streak, count
+MilestoneKey = tuple[int, int, int, int]  # tenant, participant, streak, count
 
 UNKNOWN_PERIOD = 0  # of what was taken over from the ledger of points by migration 0008
 
@@ -23,7 +23,7 @@ _SELECT = """
     """
 
 
-def reached(connection: Connection, keys: Iterable[Key]) -> dict[Key, set[int]]:
+def reached(connection: Connection, keys: Iterable[MilestoneKey]) -> dict[MilestoneKey, set[int]]:
     """The periods by which some counts were reached; a count never reached is missing.
 
     The caller holds the participants' row locks.
@@ -39,7 +39,7 @@ def reached(connection: Connection, keys: Iterable[Key]) -> dict[Key, set[int]]:
             "counts": array(counts),
         },
     )
-    found: dict[Key, set[int]] = {}
+    found: dict[MilestoneKey, set[int]] = {}
     for row in rows:
         found.setdefault((row[0], row[1], row[2], row[3]), set()).add(row[4])
     return found
@@ -48,7 +48,7 @@ def reached(connection: Connection, keys: Iterable[Key]) -> dict[Key, set[int]]:
 _COLUMNS = ("tenant_id", "participant_id", "streak_id", "count", "period", "tick_id")
 
 
-def write(connection: Connection, fresh: dict[Key, dict[int, str]]) -> None:
+def write(connection: Connection, fresh: dict[MilestoneKey, dict[int, str]]) -> None:
     """Write counts that were reached: by which period, and by which tick."""
     lines = [
         f"{key[0]}\t{key[1]}\t{key[2]}\t{key[3]}\t{period}\t{tick_id}\n"

@@ -20,10 +20,12 @@ from models.db import Connection, copy, copy_text, run
 from models.ledgers.base import Ledger
 from models.ledgers.tier_changes import Upgrade
 
-Kind = Literal["award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent"]
+MovementKind = Literal[
+    "award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent"
+]
 Account = Literal["issued", "available", "deducted", "redeemed"]
 
-ACCOUNTS: dict[Kind, tuple[Account, Account]] = {  # debited, credited
+ACCOUNTS: dict[MovementKind, tuple[Account, Account]] = {  # debited, credited
     "award": ("issued", "available"),
     "milestone": ("issued", "available"),
     "challenge": ("issued", "available"),
@@ -41,7 +43,7 @@ class Transaction:
     tenant_id: int
     id: str  # UUIDv7: when it was accepted
     participant_id: int
-    kind: Kind
+    kind: MovementKind
     amount: int  # above zero
     balance_after: int
     source: str | None = None  # what caused it: a streak, challenge or reward; None: a caller
@@ -87,7 +89,7 @@ def _tiers(upgrade: Upgrade | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MovementRow:
     """A movement of the ledger with the name that its participant goes by."""
 
     transaction: Transaction
@@ -129,7 +131,7 @@ PointsCursor = tuple[
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class MovementPage:
     """Some of a participant's movements, the latest applied first."""
 
     items: list[Transaction]
@@ -138,16 +140,16 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MovementQuery:
     """Which movements of a participant are listed."""
 
-    kind: Kind | None  # None: any
+    kind: MovementKind | None  # None: any
     limit: int
     offset: int = 0
     after: PointsCursor | None = None  # those applied before this one: none is repeated or left out
 
 
-def page(connection: Connection, key: tuple[int, str], wanted: Wanted) -> Page:
+def page(connection: Connection, key: tuple[int, str], wanted: MovementQuery) -> MovementPage:
     """A page of the movements of a participant (tenant, external id), and how many there are.
 
     The sequence is given out under the participant's lock, so the newest row has the balance.
@@ -165,7 +167,7 @@ def page(connection: Connection, key: tuple[int, str], wanted: Wanted) -> Page:
         values,
     )
     last = (shown[-1].sequence, UUID(shown[-1].id)) if len(rows) > len(shown) else None
-    return Page([_found(row).transaction for row in shown], total.scalar_one(), last)
+    return MovementPage([_found(row).transaction for row in shown], total.scalar_one(), last)
 
 
 _OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
@@ -179,7 +181,7 @@ _PAGE = f"""
 """
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any) -> MovementRow:
     upgrade = None
     if row.tier_id is not None:
         upgrade = Upgrade(
@@ -190,7 +192,7 @@ def _found(row: Any) -> Found:
         row.tenant_id, row.id, row.participant_id, row.kind, row.amount, row.balance_after,
         row.source, row.reason, row.metadata, upgrade,
     )  # fmt: skip
-    return Found(transaction, row.external_id)
+    return MovementRow(transaction, row.external_id)
 
 
 ledger = Ledger(_SELECT, _found)

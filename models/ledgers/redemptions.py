@@ -14,7 +14,7 @@ from models.db import Connection, array, copy, copy_text, run
 from models.definitions.rewards import Reward
 from models.ledgers.base import Ledger
 
-Key = tuple[int, int, str]  # tenant, participant, reward
+RedemptionKey = tuple[int, int, str]  # tenant, participant, reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Redemption:
         return ids.issued_at_us(UUID(self.id))
 
 
-def counts(connection: Connection, keys: Iterable[Key]) -> dict[Key, int]:
+def counts(connection: Connection, keys: Iterable[RedemptionKey]) -> dict[RedemptionKey, int]:
     """How often some participants have claimed some rewards; those who never did are missing.
 
     The caller holds the participants' row locks.
@@ -77,7 +77,7 @@ def _line(one: Redemption) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RedemptionRow:
     """A claim of the ledger with the names that its numbers stand for."""
 
     redemption: Redemption
@@ -103,9 +103,9 @@ class Found:
         }
 
 
-def named(redemption: Redemption, external_id: str, reward: Reward) -> Found:
+def named(redemption: Redemption, external_id: str, reward: Reward) -> RedemptionRow:
     """A claim with the names that whoever applies it knows."""
-    return Found(redemption, external_id, reward.code, reward.name, reward.type)
+    return RedemptionRow(redemption, external_id, reward.code, reward.name, reward.type)
 
 
 _SELECT = """
@@ -119,7 +119,7 @@ _SELECT = """
 
 def of_participant(
     connection: Connection, key: tuple[int, str], window: tuple[int, int]
-) -> tuple[list[Found], int]:
+) -> tuple[list[RedemptionRow], int]:
     """A page (limit, offset) of the claims of a participant (tenant, external id), the latest
     applied first, and how many there are."""
     limit, offset = window
@@ -141,12 +141,12 @@ _OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM par
 _LATEST_FIRST = "ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC"
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any) -> RedemptionRow:
     redemption = Redemption(
         row.tenant_id, row.id, row.participant_id, row.reward_id, row.points_deducted,
         row.balance_after, row.metadata,
     )  # fmt: skip
-    return Found(redemption, row.external_id, row.code, row.name, row.type)
+    return RedemptionRow(redemption, row.external_id, row.code, row.name, row.type)
 
 
 ledger = Ledger(_SELECT, _found)

@@ -39,7 +39,7 @@ def _line(one: Rejection) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedWrite:
     """Why a write was rejected."""
 
     code: str
@@ -51,16 +51,18 @@ class Refused:
         return {"rejected": self.code} | more
 
 
-def find(connection: Connection, tenant_id: int, write_id: UUID) -> Refused | None:
+def find(connection: Connection, tenant_id: int, write_id: UUID) -> RejectedWrite | None:
     """Why a write was rejected, or None when it was not."""
     row = connection.execute(
         sa.text("SELECT code, detail FROM rejections WHERE tenant_id = :tenant_id AND id = :id"),
         {"tenant_id": tenant_id, "id": str(write_id)},
     ).one_or_none()
-    return None if row is None else Refused(*row)
+    return None if row is None else RejectedWrite(*row)
 
 
-def some(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Refused]:
+def some(
+    connection: Connection, keys: Sequence[tuple[int, str]]
+) -> dict[tuple[int, str], RejectedWrite]:
     """Those of some (tenant, write id) that were rejected, and why.
 
     The bounds are sent as literals, so that the planner leaves out the other days' partitions.
@@ -74,4 +76,4 @@ def some(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[
         " WHERE r.id BETWEEN CAST(%(first)s AS uuid) AND CAST(%(last)s AS uuid)",
         pairs(keys) | {"first": ids[0], "last": ids[-1]},
     )
-    return {(row[0], row[1]): Refused(row[2], row[3]) for row in rows}
+    return {(row[0], row[1]): RejectedWrite(row[2], row[3]) for row in rows}

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, copy, copy_text
 from models.ledgers.base import Ledger
-from models.rules.periods import Kind, key_of
-from models.rules.streaks import Outcome
+from models.rules.periods import PeriodKind, key_of
+from models.rules.streaks import RecordOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Tick:
     streak_id: int
     period: int
     occurred_us: int
-    outcome: Outcome
+    outcome: RecordOutcome
     new_count: int
     previous_count: int
     longest_count: int
@@ -67,20 +67,20 @@ _SELECT = """
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TickRow:
     """A tick of the ledger with the names that its numbers stand for."""
 
     tick: Tick
     external_id: str
     streak_code: str
-    kind: Kind
+    kind: PeriodKind
 
     def answer(self) -> dict[str, Any]:
         """The documented answer to this tick (contract §3.3)."""
         return answer(self.tick, self.external_id, self.streak_code, self.kind)
 
 
-def answer(tick: Tick, external_id: str, streak_code: str, kind: Kind) -> dict[str, Any]:
+def answer(tick: Tick, external_id: str, streak_code: str, kind: PeriodKind) -> dict[str, Any]:
     """What `record` answers: the five documented fields, then the others (contract §3.3)."""
     return {
         "streak_code": streak_code,
@@ -118,13 +118,13 @@ def recorded_by(
     return {row.period: _found(row).tick for row in rows}
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any) -> TickRow:
     tick = Tick(
         row.tenant_id, str(row.id), row.participant_id, row.streak_id, row.period,
         clock.to_us(row.occurred_at), row.outcome, row.new_count, row.previous_count,
         row.longest_count, row.is_new_record, row.grace_remaining, row.timezone, row.metadata,
     )  # fmt: skip
-    return Found(tick, row.external_id, row.streak_code, row.kind)
+    return TickRow(tick, row.external_id, row.streak_code, row.kind)
 
 
 ledger = Ledger(_SELECT, _found)

@@ -152,7 +152,7 @@ def _line(one: Change) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TierChangeRow:
     """A change of the ledger with the name that its participant goes by."""
 
     change: Change
@@ -207,7 +207,7 @@ def history(connection: Connection, tenant_id: int, participant_id: int) -> list
     return [_found(row).change for row in rows][::-1]
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any) -> TierChangeRow:
     upgrade = Upgrade(
         row.tier_id, row.code, row.name, row.level,
         row.previous_id, row.previous_code, row.previous_level,
@@ -215,7 +215,7 @@ def _found(row: Any) -> Found:
     change = Change(
         row.tenant_id, row.id, row.participant_id, upgrade, row.source, row.reason, row.metadata
     )
-    return Found(change, row.external_id)
+    return TierChangeRow(change, row.external_id)
 
 
 # An assignment is a write of its own; what points led to is theirs.

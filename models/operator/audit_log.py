@@ -11,12 +11,12 @@ from uuid import UUID
 from models import clock, ids
 from models.db import Connection, run
 from models.delivery import delivery_log
-from models.delivery.delivery_log import Span
+from models.delivery.delivery_log import TimeSpan
 
 NO_TENANT = 0  # of an act that concerns no single tenant
 SCANNED_MAX = 10_000  # lines looked at for one page, whether or not they are wanted: some 20 ms
 
-_ANY_TIME = Span()
+_ANY_TIME = TimeSpan()
 
 Actor = Literal["key", "operator", "system"]
 
@@ -44,13 +44,13 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditQuery:
     """Which lines, and how many of them at most; None: any."""
 
     limit: int
     tenant_ids: Sequence[int] | None = None  # None: of every tenant, for the operator
     after: UUID = delivery_log.START.id  # the last one seen, newest first
-    span: Span = _ANY_TIME
+    span: TimeSpan = _ANY_TIME
     action: str | None = None
     target: str | None = None
 
@@ -84,7 +84,7 @@ def detail_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"fields": sorted(values)} | ({"values": harmless} if harmless else {})
 
 
-def page(connection: Connection, wanted: Wanted) -> tuple[list[AuditEntry], UUID | None]:
+def page(connection: Connection, wanted: AuditQuery) -> tuple[list[AuditEntry], UUID | None]:
     """The lines that are wanted, newest first, and the one to go on after, if any.
 
     A bounded number is looked through: a page may be short although more follow.
@@ -116,7 +116,7 @@ WHERE is_wanted OR is_last ORDER BY id DESC LIMIT %(limit)s
 """
 
 
-def _values(wanted: Wanted) -> dict[str, Any]:
+def _values(wanted: AuditQuery) -> dict[str, Any]:
     return {
         "tenant_ids": None if wanted.tenant_ids is None else list(wanted.tenant_ids),
         "after": str(wanted.after),

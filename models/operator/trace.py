@@ -18,7 +18,7 @@ ROWS_MAX = 1_000  # deliveries, and attempts at them
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class TracedFact:
     """A fact that names the write."""
 
     id: UUID
@@ -27,7 +27,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class TracedDelivery:
     """Where a fact goes, and how far that is."""
 
     fact_id: UUID
@@ -38,7 +38,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class TracedAttempt:
     """One try."""
 
     id: UUID
@@ -50,7 +50,7 @@ class Attempt:
     duration_ms: int
 
 
-def facts(connection: Connection, participant: tuple[int, int], write_id: UUID) -> list[Fact]:
+def facts(connection: Connection, participant: tuple[int, int], write_id: UUID) -> list[TracedFact]:
     """The facts about a participant (tenant, internal id) that name a write, oldest first."""
     values = {
         "tenant_id": participant[0],
@@ -59,7 +59,9 @@ def facts(connection: Connection, participant: tuple[int, int], write_id: UUID) 
         "write_id": str(write_id),
         "limit": FACTS_MAX,
     }
-    return [Fact(row.id, row.type, row.sequence) for row in connection.execute(_FACTS, values)]
+    return [
+        TracedFact(row.id, row.type, row.sequence) for row in connection.execute(_FACTS, values)
+    ]
 
 
 _FACTS = sa.text("""
@@ -70,13 +72,15 @@ ORDER BY sequence LIMIT :limit
 """)
 
 
-def deliveries(connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Delivery]:
+def deliveries(
+    connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]
+) -> list[TracedDelivery]:
     """Where some facts go, and how far that is."""
     if not fact_ids:
         return []
     rows = connection.execute(_DELIVERIES, _of(tenant_id, fact_ids))
     return [
-        Delivery(row.fact_id, row.webhook_id, row.status, row.attempts, row.next_attempt_at)
+        TracedDelivery(row.fact_id, row.webhook_id, row.status, row.attempts, row.next_attempt_at)
         for row in rows
     ]
 
@@ -88,13 +92,15 @@ ORDER BY fact_id, webhook_id LIMIT :limit
 """)
 
 
-def attempts(connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]) -> list[Attempt]:
+def attempts(
+    connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]
+) -> list[TracedAttempt]:
     """The attempts at some facts that are still kept, oldest first."""
     if not fact_ids:
         return []
     values = _of(tenant_id, fact_ids) | {"first": _first(min(fact_ids))}
     return [
-        Attempt(
+        TracedAttempt(
             row.id,
             row.fact_id,
             row.webhook_id,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from models.db import Connection
 from models.rules.periods import period_at
 from models.rules.streaks import live
-from models.streaks.states import State, Streak, state_of_row
+from models.streaks.states import Streak, StreakState, state_of_row
 
 # A page ends when it is full, or when it has cost this much: tens of milliseconds when nobody is
 # at risk, about a second when every state has to be looked at and few are.
@@ -21,7 +21,7 @@ _STATEMENTS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AtRiskQuery:
     """What a page is to hold."""
 
     now_us: int
@@ -38,12 +38,12 @@ class AtRisk:
     participant_id: str
     participant_zone: str | None
     zone: str | None  # the one whose calendar counts
-    state: State
+    state: StreakState
     breaks_at: int  # the period at whose start it breaks
 
 
 def page(
-    connection: Connection, streak: Streak, wanted: Wanted
+    connection: Connection, streak: Streak, wanted: AtRiskQuery
 ) -> tuple[Sequence[AtRisk], int | None]:
     """The next participants at risk, and the place to go on after; None after the last.
 
@@ -88,7 +88,7 @@ _SELECT = """
 
 
 def _candidates(
-    connection: Connection, streak: Streak, wanted: Wanted, after: int
+    connection: Connection, streak: Streak, wanted: AtRiskQuery, after: int
 ) -> Sequence[Any]:
     return connection.execute(
         sa.text(_SELECT),
@@ -107,7 +107,7 @@ def _candidates(
     ).all()
 
 
-def _decided(row: Any, streak: Streak, wanted: Wanted) -> AtRisk | None:
+def _decided(row: Any, streak: Streak, wanted: AtRiskQuery) -> AtRisk | None:
     """The candidate in a row, if the rules say that it is at risk now."""
     if row.status != "ACTIVE":
         return None

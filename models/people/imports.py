@@ -22,28 +22,28 @@ import sqlalchemy as sa
 from models import clock, ids
 from models.db import Connection, array, run
 from models.definitions import challenges, rewards
-from models.definitions.challenges import Progress
+from models.definitions.challenges import ChallengeProgress
 from models.identity import participants
 from models.identity.participants import Participant
 from models.identity.tenants import Tenant
 from models.ledgers import tier_changes
-from models.ledgers.points import ACCOUNTS, Kind
+from models.ledgers.points import ACCOUNTS, MovementKind
 from models.ledgers.tier_changes import Source, Tier
 from models.people import erasure
 from models.rules.tiers import reached
 
-Outcome = Literal["imported", "unchanged"]
+ImportOutcome = Literal["imported", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RowRefusal:
     """Why a row was not imported: a code of the API's, and what it says."""
 
     code: str
     detail: str
 
 
-Result = Outcome | Refusal
+ImportResult = ImportOutcome | RowRefusal
 
 
 def _held(connection: Connection, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
@@ -75,7 +75,7 @@ def _remember_erasures(
 
 
 @dataclass(frozen=True, slots=True)
-class Balance:
+class OpeningBalance:
     """The points that a participant had elsewhere, and the tier."""
 
     participant_id: str
@@ -85,7 +85,9 @@ class Balance:
     tier_achieved_us: int | None = None
 
 
-def open_balances(connection: Connection, tenant: Tenant, items: Sequence[Balance]) -> list[Result]:
+def open_balances(
+    connection: Connection, tenant: Tenant, items: Sequence[OpeningBalance]
+) -> list[ImportResult]:
     """Add each balance to what its participant has, once: two movements, and the tier."""
     opening = _Opening(tenant, tier_changes.definitions.all_of(connection, tenant.id))
     good = [one for one in items if opening.knows(one)]
@@ -122,14 +124,14 @@ class _Opening:
         )
         self._opened = {row[0]: (row[1], row[2]) for row in rows}
 
-    def knows(self, item: Balance) -> bool:
+    def knows(self, item: OpeningBalance) -> bool:
         """Whether there is a tier of the code that a row names."""
         return item.tier_code is None or item.tier_code in self._by_code
 
-    def open(self, held: Mapping[str, Participant], item: Balance) -> Result:
+    def open(self, held: Mapping[str, Participant], item: OpeningBalance) -> ImportResult:
         """Open one balance."""
         if not self.knows(item):
-            return Refusal("tier_not_found", f"Tier '{item.tier_code}' not found")
+            return RowRefusal("tier_not_found", f"Tier '{item.tier_code}' not found")
         participant = held[item.participant_id]
         totals = (item.total_earned, item.total_spent)
         if participant.id in self._opened:
@@ -138,14 +140,14 @@ class _Opening:
             detail = "{} earned and {} spent were imported before".format(
                 *self._opened[participant.id]
             )
-            return Refusal("balance_conflict", f"This balance was opened: {detail}")
+            return RowRefusal("balance_conflict", f"This balance was opened: {detail}")
         self._opened[participant.id] = self._fresh[participant.id] = totals
         self._move(participant, "opening", item.total_earned)
         self._move(participant, "opening_spent", item.total_spent)
         self._lift(participant, item)
         return "imported"
 
-    def _move(self, participant: Participant, kind: Kind, amount: int) -> None:
+    def _move(self, participant: Participant, kind: MovementKind, amount: int) -> None:
         if not amount:
             return
         if kind == "opening":
@@ -162,7 +164,7 @@ class _Opening:
             }
         )  # fmt: skip
 
-    def _lift(self, participant: Participant, item: Balance) -> None:
+    def _lift(self, participant: Participant, item: OpeningBalance) -> None:
         """The tier that the file names, else that to which the points lead; never a lower one."""
         current = self._by_id.get(participant.tier_id or "")
         level = current.level if current else None
@@ -240,7 +242,7 @@ def _insert(
 
 
 @dataclass(frozen=True, slots=True)
-class Redemption:
+class ImportedRedemption:
     """A reward that a participant claimed elsewhere."""
 
     participant_id: str
@@ -253,8 +255,8 @@ class Redemption:
 
 
 def add_redemptions(
-    connection: Connection, tenant: Tenant, items: Sequence[Redemption]
-) -> list[Result]:
+    connection: Connection, tenant: Tenant, items: Sequence[ImportedRedemption]
+) -> list[ImportResult]:
     """Add claims to the history. They count for the limit of each participant; no points are
     taken (an opening balance has spent them already), and no stock is."""
     known = {one.code: str(one.id) for one in rewards.definitions.all_of(connection, tenant.id)}
@@ -278,13 +280,13 @@ def add_redemptions(
 
 
 def _claimed(
-    one: Redemption,
-    rows: Mapping[Redemption, Mapping[str, Any]],
+    one: ImportedRedemption,
+    rows: Mapping[ImportedRedemption, Mapping[str, Any]],
     fresh: set[str],
     held: Mapping[str, Participant],
-) -> Result:
+) -> ImportResult:
     if one not in rows:
-        return Refusal("reward_not_found", f"Reward '{one.reward_code}' not found")
+        return RowRefusal("reward_not_found", f"Reward '{one.reward_code}' not found")
     claim_id = rows[one]["id"]
     if claim_id not in fresh:
         return "unchanged"
@@ -295,7 +297,7 @@ def _claimed(
     return "imported"
 
 
-def _redemption_id(tenant: Tenant, one: Redemption) -> UUID:
+def _redemption_id(tenant: Tenant, one: ImportedRedemption) -> UUID:
     """An id that says when, and is the same whenever the row is read: that of an export, or one
     made of what the row says."""
     text = f"{one.participant_id}\n{one.reward_code}\n{one.claimed_us}"
@@ -319,7 +321,7 @@ def _uuid(text: str) -> UUID | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Challenge:
+class ImportedChallenge:
     """How far a participant came in a challenge elsewhere."""
 
     participant_id: str
@@ -329,8 +331,8 @@ class Challenge:
 
 
 def raise_progress(
-    connection: Connection, tenant: Tenant, items: Sequence[Challenge]
-) -> list[Result]:
+    connection: Connection, tenant: Tenant, items: Sequence[ImportedChallenge]
+) -> list[ImportResult]:
     """Raise progress to what it was, and note completions; no prize is given for them."""
     known = {one.code: str(one.id) for one in challenges.definitions.all_of(connection, tenant.id)}
     good = [one for one in items if one.challenge_code in known]
@@ -341,14 +343,14 @@ def raise_progress(
     now = challenges.progress(
         connection, participant_keys, sorted({known[one.challenge_code] for one in good})
     )
-    changed: dict[challenges.Key, Progress] = {}
-    results: list[Result] = []
+    changed: dict[challenges.ProgressKey, ChallengeProgress] = {}
+    results: list[ImportResult] = []
     for one in items:
         if one.challenge_code not in known:
             results.append(_no_challenge(one))
             continue
         key = (tenant.id, held[one.participant_id].id, known[one.challenge_code])
-        mine = now.setdefault(key, Progress())
+        mine = now.setdefault(key, ChallengeProgress())
         raised = _raised(mine, one)
         results.append("unchanged" if raised == mine else "imported")
         if raised != mine:
@@ -357,13 +359,13 @@ def raise_progress(
     return results
 
 
-def _no_challenge(one: Challenge) -> Refusal:
-    return Refusal("challenge_not_found", f"Challenge '{one.challenge_code}' not found")
+def _no_challenge(one: ImportedChallenge) -> RowRefusal:
+    return RowRefusal("challenge_not_found", f"Challenge '{one.challenge_code}' not found")
 
 
-def _raised(mine: Progress, one: Challenge) -> Progress:
+def _raised(mine: ChallengeProgress, one: ImportedChallenge) -> ChallengeProgress:
     completed_us = one.completed_us if mine.completed_us is None else mine.completed_us
-    return Progress(max(mine.progress, one.progress), completed_us)
+    return ChallengeProgress(max(mine.progress, one.progress), completed_us)
 
 
 # -- profiles --------------------------------------------------------------------------------

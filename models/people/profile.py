@@ -14,10 +14,10 @@ from models.identity.tenants import Tenant
 from models.leaderboards import entries
 from models.ledgers.points import PointsBalance
 from models.people import erasure, profile_sections
-from models.people.profile_sections import Badge, Placed, Sections, Summary
+from models.people.profile_sections import Placed, ProfileBadge, Sections, Summary
 from models.streaks import deadlines
 
-Status = Literal["ACTIVE", "SUSPENDED", "CLOSED"]  # seed 003
+ParticipantStatus = Literal["ACTIVE", "SUSPENDED", "CLOSED"]  # seed 003
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Profile:
     avatar_url: str | None
     attributes: str | None  # JSON as it was sent
     timezone: str | None
-    status: Status
+    status: ParticipantStatus
     tags: list[str]
     total_events: int
     first_seen_at: datetime | None
@@ -39,7 +39,7 @@ class Profile:
     updated_at: datetime
     points: PointsBalance
     rewards_claimed: int
-    badges: list[Badge]  # those earned
+    badges: list[ProfileBadge]  # those earned
     streaks: Summary | None  # None before the first tick of an active streak
     placed: Placed | None  # None: in no tier
 

@@ -13,7 +13,7 @@ from models.db import Connection
 from models.identity.tenants import Tenant
 from models.people import imports
 from models.people import profile as profiles
-from models.people.imports import Refusal, Result, Seen
+from models.people.imports import ImportResult, RowRefusal, Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,15 @@ class ImportedProfile:
     last_us: int | None = None
 
 
-def write(connection: Connection, tenant: Tenant, items: Sequence[ImportedProfile]) -> list[Result]:
+def write(
+    connection: Connection, tenant: Tenant, items: Sequence[ImportedProfile]
+) -> list[ImportResult]:
     """Write profiles in the order of their ids, as batches lock them; results in that of the rows.
 
     What is not given stays. One who is not active is changed only where a status is given.
     """
     known = _programs(connection, tenant.id)
-    results: dict[int, Result] = {}
+    results: dict[int, ImportResult] = {}
     seen = []
     for index in sorted(range(len(items)), key=lambda index: items[index].participant_id):
         found = _write_one(connection, tenant, items[index], known)
@@ -58,16 +60,16 @@ def write(connection: Connection, tenant: Tenant, items: Sequence[ImportedProfil
 
 def _write_one(
     connection: Connection, tenant: Tenant, item: ImportedProfile, known: Mapping[str, list[str]]
-) -> Seen | Refusal:
+) -> Seen | RowRefusal:
     for one in item.programs:
         named = known.get(one.name, [])
         if len(named) != 1:
             many = "there are several of that name" if named else "not found"
-            return Refusal("program_not_found", f"Program '{one.name}': {many}")
+            return RowRefusal("program_not_found", f"Program '{one.name}': {many}")
     written = profiles.upsert(connection, tenant, item.participant_id, item.values)
     if written is None:
         detail = f"Participant '{item.participant_id}' is not active: give its status too"
-        return Refusal("participant_inactive", detail)
+        return RowRefusal("participant_inactive", detail)
     profile = written[0]
     for one in item.programs:
         _enrol(connection, tenant.id, profile.id, known[one.name][0], one)

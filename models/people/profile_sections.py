@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from models import clock
 from models.definitions.badges import Rarity
 from models.ledgers.points import PointsBalance
-from models.rules.periods import Kind, period_at
+from models.rules.periods import PeriodKind, period_at
 from models.rules.streaks import Rules, StreakTotals, live, walk
 from models.streaks.states import parse_ranges
 
 
-class Badge(NamedTuple):
+class ProfileBadge(NamedTuple):
     """A badge as a participant's summary shows it."""
 
     code: str
@@ -45,7 +45,7 @@ class Placed(NamedTuple):
     achieved_us: int
 
 
-class Challenges(NamedTuple):
+class ChallengeCounts(NamedTuple):
     """How many challenges are under way, and how many were completed."""
 
     active: int
@@ -59,9 +59,9 @@ class Sections:
     points: PointsBalance
     rewards_claimed: int
     placed: Placed | None
-    badges: list[Badge]
+    badges: list[ProfileBadge]
     streaks: Summary | None
-    challenges: Challenges
+    challenges: ChallengeCounts
 
 
 # -- how they are read: p is the participant ---------------------------------------------------
@@ -102,8 +102,8 @@ CHALLENGES = """(SELECT json_build_array(
 # -- what they hold ----------------------------------------------------------------------------
 
 
-def badges(text: str | None) -> list[Badge]:
-    return [Badge(*one) for one in json.loads(text)] if text else []
+def badges(text: str | None) -> list[ProfileBadge]:
+    return [ProfileBadge(*one) for one in json.loads(text)] if text else []
 
 
 def summary(text: str | None) -> Summary | None:
@@ -119,7 +119,9 @@ def summary(text: str | None) -> Summary | None:
     return Summary(current, longest, latest_us)
 
 
-def _current(kind: Kind, zone: str | None, rules: Rules, totals: StreakTotals, now_us: int) -> int:
+def _current(
+    kind: PeriodKind, zone: str | None, rules: Rules, totals: StreakTotals, now_us: int
+) -> int:
     return live(totals, rules, period_at(kind, now_us, zone)).count
 
 
@@ -136,6 +138,6 @@ def placed(tier_id: str | None, achieved_at: datetime | None) -> Placed | None:
     return Placed(tier_id, clock.to_us(achieved_at))
 
 
-def challenges(text: str | None) -> Challenges:
+def challenges(text: str | None) -> ChallengeCounts:
     """How many are under way and completed."""
-    return Challenges(*json.loads(text)) if text else Challenges(0, 0)
+    return ChallengeCounts(*json.loads(text)) if text else ChallengeCounts(0, 0)

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.db import Connection
-from models.people.profile import Status
+from models.people.profile import ParticipantStatus
 
 SortKey = Literal["participant_id", "display_name", "created_at", "last_seen_at", "total_events"]
 SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
@@ -34,7 +34,7 @@ class ParticipantSummary:
     display_name: str | None
     avatar_url: str | None
     timezone: str | None
-    status: Status
+    status: ParticipantStatus
     tags: list[str]
     total_events: int
     first_seen_at: datetime | None
@@ -44,7 +44,7 @@ class ParticipantSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeFilter:
     """From an instant (included) to another (excluded); None where it is open."""
 
     start: datetime | None = None
@@ -52,20 +52,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class ParticipantFilter:
     """Who is wanted: all that is given must hold."""
 
     search: str = ""  # part of the id or of the display name, in any case
-    status: Status | None = None
+    status: ParticipantStatus | None = None
     is_active: bool | None = None
     tag: str | None = None
     program_id: UUID | None = None
-    created: Span = Span()
-    last_seen: Span = Span()
+    created: TimeFilter = TimeFilter()
+    last_seen: TimeFilter = TimeFilter()
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ParticipantOrder:
     """By what a list is sorted; whoever has no such value comes last either way."""
 
     key: SortKey
@@ -73,7 +73,11 @@ class Order:
 
 
 def page(
-    connection: Connection, tenant_id: int, wanted: Filter, order: Order, window: tuple[int, int]
+    connection: Connection,
+    tenant_id: int,
+    wanted: ParticipantFilter,
+    order: ParticipantOrder,
+    window: tuple[int, int],
 ) -> tuple[list[ParticipantSummary], int]:
     """A page (limit, offset) of those wanted, and how many there are."""
     conditions = sa.and_(_p.tenant_id == tenant_id, *_conditions(wanted))
@@ -94,7 +98,7 @@ def page(
     return found, total.scalar_one()
 
 
-def _order_by(order: Order) -> list[sa.ColumnElement[Any]]:
+def _order_by(order: ParticipantOrder) -> list[sa.ColumnElement[Any]]:
     """A total order: those of equal value by their number, so that no page repeats anybody."""
     column = _p.external_id if order.key == "participant_id" else _p[order.key]
     if order.is_descending:
@@ -102,7 +106,7 @@ def _order_by(order: Order) -> list[sa.ColumnElement[Any]]:
     return [column.asc().nulls_last(), _p.id.asc()]
 
 
-def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: ParticipantFilter) -> list[sa.ColumnElement[bool]]:
     conditions = [
         *_within(_p.created_at, wanted.created),
         *_within(_p.last_seen_at, wanted.last_seen),
@@ -123,7 +127,7 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _within(column: Any, span: Span) -> list[sa.ColumnElement[bool]]:
+def _within(column: Any, span: TimeFilter) -> list[sa.ColumnElement[bool]]:
     bounds = []
     if span.start is not None:
         bounds.append(column >= span.start)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Type = Literal["ticks", "count", "badges", "points"]
+ObjectiveType = Literal["ticks", "count", "badges", "points"]
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     """What counts: ticks of a streak, a count that it reaches, badges earned, points earned."""
 
-    type: Type
+    type: ObjectiveType
     streak_code: str | None = None  # of ticks and count
     badge_codes: Sequence[str] | None = None  # of badges; None: any
 

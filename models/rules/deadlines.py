@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from models.rules.periods import Kind, starts_at
+from models.rules.periods import PeriodKind, starts_at
 from models.rules.streaks import StreakTotals
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ _HOUR_US = 3_600_000_000
 class Calendar:
     """What says when the periods of a streak begin, and how early it is told to be at risk."""
 
-    kind: Kind
+    kind: PeriodKind
     zone: str | None  # None: UTC
     lead_hours: int | None = None  # before it breaks; None: when its last period begins
 
@@ -78,5 +78,5 @@ def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: boo
 
 
 @lru_cache(maxsize=8_192)  # a few periods in each of 400 zones
-def _starts_us(kind: Kind, period: int, zone: str | None) -> int:
+def _starts_us(kind: PeriodKind, period: int, zone: str | None) -> int:
     return (starts_at(kind, period, zone) - _EPOCH) // _MICROSECOND

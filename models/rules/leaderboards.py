@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from models.rules.periods import Kind, first_day, period_of_day
+from models.rules.periods import PeriodKind, first_day, period_of_day
 from models.rules.streaks import Ranges, Rules, walk
 
 SCORE_MAX = (1 << 40) - 1
@@ -29,7 +29,9 @@ class Score:
     due_day: int  # days since 1970
 
 
-def of_streak(ranges: Ranges, rules: Rules, kind: Kind, window: tuple[int, int]) -> Score | None:
+def of_streak(
+    ranges: Ranges, rules: Rules, kind: PeriodKind, window: tuple[int, int]
+) -> Score | None:
     """The score of a set of recorded periods in a window (days, today as days since 1970); None
     when nothing in it is recorded.
 
@@ -64,13 +66,13 @@ def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:
     raise AssertionError("nothing is left, and the score is what it was")
 
 
-def _first_period(kind: Kind, day: int) -> int:
+def _first_period(kind: PeriodKind, day: int) -> int:
     """The first period that begins on a day or later."""
     period = period_of_day(kind, day)
     return period if _begins(kind, period) >= day else period + 1
 
 
-def _begins(kind: Kind, period: int) -> int:
+def _begins(kind: PeriodKind, period: int) -> int:
     """The day on which a period begins."""
     return (first_day(kind, period) - _DAY_ONE) // timedelta(days=1)
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-Kind = Literal["daily", "weekly", "monthly"]
-KINDS: tuple[Kind, ...] = ("daily", "weekly", "monthly")
+PeriodKind = Literal["daily", "weekly", "monthly"]
+KINDS: tuple[PeriodKind, ...] = ("daily", "weekly", "monthly")
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _THURSDAY = 3  # 1970-01-01 was one; ISO weeks begin on Monday
@@ -20,7 +20,7 @@ _DAY_US = 86_400_000_000
 _SECOND = timedelta(seconds=1)  # no zone changes its clock within one
 
 
-def period_at(kind: Kind, instant_us: int, zone: str | None) -> int:
+def period_at(kind: PeriodKind, instant_us: int, zone: str | None) -> int:
     """The period of an instant (microseconds since 1970, UTC) by the calendar of `zone`."""
     return period_of_day(kind, day_at(instant_us, zone))
 
@@ -36,7 +36,7 @@ def day_at(instant_us: int, zone: str | None) -> int:
     return local.toordinal() - _EPOCH_ORDINAL
 
 
-def period_of_day(kind: Kind, day: int) -> int:
+def period_of_day(kind: PeriodKind, day: int) -> int:
     """The period that a day (since 1970-01-01) belongs to."""
     if kind == "daily":
         return day
@@ -47,7 +47,7 @@ def period_of_day(kind: Kind, day: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def key_of(kind: Kind, period: int) -> str:
+def key_of(kind: PeriodKind, period: int) -> str:
     """How a period is written: `2026-05-23`, `2026-W53`, `2026-05`."""
     first = first_day(kind, period)
     if kind == "daily":
@@ -58,7 +58,7 @@ def key_of(kind: Kind, period: int) -> str:
     return f"{first.year}-{first.month:02d}"
 
 
-def first_day(kind: Kind, period: int) -> date:
+def first_day(kind: PeriodKind, period: int) -> date:
     """The first calendar day of a period."""
     if kind == "daily":
         return date.fromordinal(period + _EPOCH_ORDINAL)
@@ -67,7 +67,7 @@ def first_day(kind: Kind, period: int) -> date:
     return date(1970 + period // 12, period % 12 + 1, 1)
 
 
-def starts_at(kind: Kind, period: int, zone: str | None) -> datetime:
+def starts_at(kind: PeriodKind, period: int, zone: str | None) -> datetime:
     """The instant (UTC) at which a period begins in `zone`.
 
     Where clocks skip midnight the day begins at the first instant that exists, where midnight

@@ -13,8 +13,8 @@ from typing import Literal
 
 # Half-open ranges of periods, ascending, never touching: ((1, 3), (5, 6)) is {1, 2, 5}.
 Ranges = tuple[tuple[int, int], ...]
-Outcome = Literal["started", "extended", "reset", "held", "repeated", "backfilled"]
-Status = Literal["active", "at_risk", "broken", "paused"]
+RecordOutcome = Literal["started", "extended", "reset", "held", "repeated", "backfilled"]
+StreakStatus = Literal["active", "at_risk", "broken", "paused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class StreakTotals:
 class Recorded:
     """What recording one period did."""
 
-    outcome: Outcome
+    outcome: RecordOutcome
     ranges: Ranges
     before: StreakTotals
     after: StreakTotals
@@ -54,7 +54,7 @@ class Recorded:
 class Live:
     """How a standing reads at a given current period (contract §3.4)."""
 
-    status: Status
+    status: StreakStatus
     count: int
     breaks_at: int | None  # the period at whose start the streak breaks; None when not alive
 
@@ -110,7 +110,7 @@ def record(ranges: Ranges, totals: StreakTotals, rules: Rules, period: int) -> R
     return Recorded("backfilled", ranges, totals, walk(ranges, rules))
 
 
-def _forward(totals: StreakTotals, rules: Rules, period: int) -> Outcome:
+def _forward(totals: StreakTotals, rules: Rules, period: int) -> RecordOutcome:
     missed = period - (totals.last or 0) - 1
     if missed <= totals.grace_remaining:
         return "extended"

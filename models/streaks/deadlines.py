@@ -17,7 +17,7 @@ from models import clock
 from models.db import Connection, array, change, run
 from models.identity.participants import Participant
 from models.rules.deadlines import Calendar, Deadlines, Notified, deadlines
-from models.streaks.states import STATE_COLUMNS, Key, State, Streak, state_of_row
+from models.streaks.states import STATE_COLUMNS, StateKey, Streak, StreakState, state_of_row
 
 ParticipantKey = tuple[int, int]  # tenant, participant
 
@@ -26,21 +26,21 @@ ParticipantKey = tuple[int, int]  # tenant, participant
 class Locked:
     """States to look at, whose participants are locked by this transaction."""
 
-    keys: Sequence[Key]
+    keys: Sequence[StateKey]
     participants: Mapping[ParticipantKey, Participant]
     names: Mapping[ParticipantKey, str]  # their external ids
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedState:
     """A state, and what has been told of it."""
 
-    state: State
+    state: StreakState
     notified: Notified
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeadlineOutcome:
     """What became of one look."""
 
     ctid: str | None  # where the state's row stands
@@ -49,7 +49,7 @@ class Outcome:
     again_us: int | None = None  # None, while it is watched: not before somebody asks for it
 
 
-def of(streak: Streak, state: State, participant_zone: str | None) -> Deadlines:
+def of(streak: Streak, state: StreakState, participant_zone: str | None) -> Deadlines:
     """The deadlines of a state, on the calendar that counts for it."""
     zone = streak.zone(state.last_zone, participant_zone)
     return deadlines(state.totals, Calendar(streak.period, zone, streak.at_risk_lead_hours))
@@ -168,8 +168,8 @@ _STATES = f"""
 
 
 def watched(
-    connection: Connection, keys: Sequence[Key], definitions: Mapping[ParticipantKey, Streak]
-) -> dict[Key, Watched]:
+    connection: Connection, keys: Sequence[StateKey], definitions: Mapping[ParticipantKey, Streak]
+) -> dict[StateKey, WatchedState]:
     """The states of some keys with what has been told of them, under their participants' locks.
 
     `definitions` are those of the keys, by tenant and number.
@@ -178,7 +178,7 @@ def watched(
         return {}
     rows = run(connection, _STATES, _columns(keys))
     return {
-        (row[0], row[1], row[2]): Watched(
+        (row[0], row[1], row[2]): WatchedState(
             state_of_row(row, definitions[row[0], row[2]]), Notified(row[12], row[13])
         )
         for row in rows
@@ -197,7 +197,7 @@ _SET = """
     """
 
 
-def watch(connection: Connection, due_us: Mapping[Key, int]) -> None:
+def watch(connection: Connection, due_us: Mapping[StateKey, int]) -> None:
     """Have some states looked at, not later than at these instants."""
     if due_us:
         values = _columns(list(due_us)) | {"instants": array(map(clock.to_text, due_us.values()))}
@@ -205,7 +205,9 @@ def watch(connection: Connection, due_us: Mapping[Key, int]) -> None:
 
 
 def write_outcomes(
-    connection: Connection, outcomes: Mapping[Key, Outcome], before: Mapping[Key, Watched]
+    connection: Connection,
+    outcomes: Mapping[StateKey, DeadlineOutcome],
+    before: Mapping[StateKey, WatchedState],
 ) -> None:
     """Write what has been told and when to look again; `before` is what was read."""
     changed = [one for key, one in outcomes.items() if _is_changed(one, before[key])]
@@ -221,7 +223,7 @@ def write_outcomes(
         run(connection, _FORGET, _columns(gone))
 
 
-def _is_changed(outcome: Outcome, before: Watched) -> bool:
+def _is_changed(outcome: DeadlineOutcome, before: WatchedState) -> bool:
     return (outcome.notified, outcome.is_watched) != (before.notified, before.state.is_watched)
 
 
@@ -247,7 +249,7 @@ _FORGET = """
     """
 
 
-def _notified(outcomes: Sequence[Outcome]) -> dict[str, str]:
+def _notified(outcomes: Sequence[DeadlineOutcome]) -> dict[str, str]:
     return {
         "ctids": array(one.ctid for one in outcomes),
         "watched": array(one.is_watched for one in outcomes),
@@ -256,7 +258,7 @@ def _notified(outcomes: Sequence[Outcome]) -> dict[str, str]:
     }
 
 
-def _columns(keys: Sequence[Key]) -> dict[str, str]:
+def _columns(keys: Sequence[StateKey]) -> dict[str, str]:
     tenants, participants, streaks = zip(*keys, strict=True)
     return {
         "tenants": array(tenants), "participants": array(participants), "streaks": array(streaks)

@@ -13,12 +13,12 @@ from models import clock
 from models.db import Connection, IntegrityError, array, change, metadata, run
 from models.errors import CodeTaken, NotFound
 from models.rules import streaks as rules
-from models.rules.periods import Kind
+from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from models.streaks import deadline_reviews
 
 Boundary = Literal["utc", "participant"]
-Key = tuple[int, int, int]  # tenant, participant, streak: the order in which states are locked
+StateKey = tuple[int, int, int]  # tenant, participant, streak: the order in which states are locked
 
 streaks = sa.Table(
     "streaks",
@@ -50,7 +50,7 @@ class Streak:
     code: str
     name: str
     description: str | None
-    period: Kind
+    period: PeriodKind
     rules: Rules
     is_active: bool
     boundary: Boundary
@@ -68,7 +68,7 @@ class Streak:
 
 
 @dataclass(slots=True)
-class State:
+class StreakState:
     """One participant's state under one definition; the row alone decides."""
 
     ranges: Ranges
@@ -198,8 +198,8 @@ _SELECT_STATES = f"""
 
 
 def states(
-    connection: Connection, keys: Sequence[Key], definitions: dict[tuple[int, int], Streak]
-) -> dict[Key, State]:
+    connection: Connection, keys: Sequence[StateKey], definitions: dict[tuple[int, int], Streak]
+) -> dict[StateKey, StreakState]:
     """The states of some keys; those without a tick yet are missing.
 
     The caller holds the participants' row locks: they guard the states, which need none.
@@ -219,7 +219,7 @@ def states(
 
 def states_of(
     connection: Connection, tenant_id: int, participant_id: int, definitions: Sequence[Streak]
-) -> list[tuple[Streak, State]]:
+) -> list[tuple[Streak, StreakState]]:
     """A participant's states under some of the tenant's definitions, in their order."""
     rows = connection.execute(
         sa.text(
@@ -236,7 +236,7 @@ def states_of(
     ]
 
 
-def state_of_row(row: Any, streak: Streak) -> State:
+def state_of_row(row: Any, streak: Streak) -> StreakState:
     """The state in a row; walked afresh when the definition's rules changed since it was written.
 
     `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
@@ -247,7 +247,7 @@ def state_of_row(row: Any, streak: Streak) -> State:
         totals = StreakTotals(ranges[-1][1] - 1, row[4], row[5], row[6])
     else:
         totals = rules.walk(ranges, streak.rules)
-    return State(ranges, totals, clock.to_us(row[8]), row[9], row[10], row[11])
+    return StreakState(ranges, totals, clock.to_us(row[8]), row[9], row[10], row[11])
 
 
 _VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
@@ -278,7 +278,7 @@ _UPDATE_STATES = f"""
 
 
 def write_states(
-    connection: Connection, states: dict[Key, State], revisions: dict[Key, int]
+    connection: Connection, states: dict[StateKey, StreakState], revisions: dict[StateKey, int]
 ) -> None:
     """Write states whole: those that were read where they stand, the others as new rows."""
     for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
@@ -287,7 +287,7 @@ def write_states(
             change(connection, statement, _columns(some, revisions), len(some))
 
 
-def _columns(states: dict[Key, State], revisions: dict[Key, int]) -> dict[str, str]:
+def _columns(states: dict[StateKey, StreakState], revisions: dict[StateKey, int]) -> dict[str, str]:
     tenants, participants, ids = zip(*states, strict=True)
     standings = [state.totals for state in states.values()]
     return {

@@ -86,7 +86,9 @@ class Stack:
 
     def _command(self, role: str, port: int = 0) -> list[str]:
         """How `unbroken up` starts a role."""
-        plan = process_specs.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
+        plan = process_specs.ProcessPlan(
+            host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1
+        )
         started = process_specs.ours(plan, self.folder)
         return next(one.argv for one in started if one.name == role)
 

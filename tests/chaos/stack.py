@@ -160,7 +160,7 @@ def _start_servers(supervisor: Supervisor) -> Settings:
 
 def _start_roles(stack: Stack, random: Random) -> None:
     """Start our roles in any order; every other time before they can reach the servers."""
-    plan = process_specs.Plan("127.0.0.1", stack.port, drain_workers=2, webhook_workers=2)
+    plan = process_specs.ProcessPlan("127.0.0.1", stack.port, drain_workers=2, webhook_workers=2)
     wanted = process_specs.ours(plan, stack.folder)
     wanted.append(_second(next(one for one in wanted if one.name == "beat"), stack.folder))
     random.shuffle(wanted)

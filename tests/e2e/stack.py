@@ -156,7 +156,7 @@ def make_stack(path: Path, exits: ExitStack) -> Stack:
 
 def start_roles(stack: Stack, exits: ExitStack, *names: str) -> None:
     """Start roles; none waits for what it needs."""
-    plan = process_specs.Plan("127.0.0.1", stack.port, drain_workers=1, webhook_workers=1)
+    plan = process_specs.ProcessPlan("127.0.0.1", stack.port, drain_workers=1, webhook_workers=1)
     for role in process_specs.ours(plan, stack.folder):
         if role.name in names:
             log = stack.folder.log(role.name)

@@ -14,7 +14,7 @@ import requests
 
 from api.cli.local.data_dir import Data, log_tail
 from api.cli.local.proc import wait_until
-from api.cli.local.process_specs import Plan, ours
+from api.cli.local.process_specs import ProcessPlan, ours
 from settings import Settings
 from tests.bench.process import Process, free_port, started
 
@@ -67,7 +67,7 @@ def hear(one: socket.socket) -> bytes:
 def serving(settings: Settings, folder: Path) -> Iterator[Served]:
     """One process of the API, with the options that `unbroken up` gives it."""
     port, log = free_port(), folder / "api.log"
-    role = ours(Plan("127.0.0.1", port, 1, 1), Data(folder))[-1]
+    role = ours(ProcessPlan("127.0.0.1", port, 1, 1), Data(folder))[-1]
     argv = [*role.argv, "--processes", "1"]
     environment = {
         "PATH": os.environ["PATH"],

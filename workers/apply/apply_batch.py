@@ -14,7 +14,7 @@ from models.identity import participants
 from models.identity.participants import Participant
 from models.leaderboards import entries
 from models.ledgers import awards, points, redemptions, rejections, ticks, tier_changes
-from models.ledgers.awards import Key
+from models.ledgers.awards import AwardKey
 from models.people import erasure
 from webhooks import outbox
 from workers.apply import badges, streaks
@@ -126,7 +126,7 @@ def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
             effects.claims.apply(batch, decided)
 
 
-def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[Key]:
+def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[AwardKey]:
     """Whose badges are asked for, or come with a milestone."""
     for each in decided:
         if isinstance(each, AwardV1):
@@ -189,7 +189,7 @@ def _refusal(participant: Participant, message: Message) -> str | None:
 
 def _remember_erasures(
     connection: Connection,
-    created: dict[participants.Key, Participant],
+    created: dict[participants.ExternalKey, Participant],
     configurations: dict[int, Configuration],
 ) -> None:
     """Give those just created the instant at which somebody of their id was erased.

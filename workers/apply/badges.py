@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from models.db import Connection
 from models.definitions.badges import Badge
 from models.ledgers import awards
-from models.ledgers.awards import Award, Earned, Key
+from models.ledgers.awards import Award, AwardKey, Earned
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.intake.messages import AwardV1, Message
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BadgeRequest:
     """What an award brings along, whoever asked for it."""
 
     id: str
@@ -23,26 +23,26 @@ class Asked:
     metadata: str | None
 
     @staticmethod
-    def by(message: AwardV1) -> Asked:
+    def by(message: AwardV1) -> BadgeRequest:
         """What a message asks for."""
-        return Asked(message.id, message.earned_us, message.metadata)
+        return BadgeRequest(message.id, message.earned_us, message.metadata)
 
 
 @dataclass
 class Awards:
     """The awards of a batch, decided in values between one read and one write."""
 
-    earned: dict[Key, Earned] = field(default_factory=dict)
-    fresh: dict[Key, Earned] = field(default_factory=dict)
+    earned: dict[AwardKey, Earned] = field(default_factory=dict)
+    fresh: dict[AwardKey, Earned] = field(default_factory=dict)
     ledger: list[Award] = field(default_factory=list)  # in the order of the messages
 
-    def read(self, connection: Connection, keys: Iterable[Key]) -> None:
+    def read(self, connection: Connection, keys: Iterable[AwardKey]) -> None:
         """Read who has some badges already, under their participants' locks."""
         wanted = sorted(set(keys))
         if wanted:
             self.earned = awards.earned(connection, wanted)
 
-    def award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
+    def award(self, batch: Batch, message: Message, badge: Badge, asked: BadgeRequest) -> Award:
         """Whoever has a badge keeps the first award for ever (seed 001)."""
         participant = batch.participant(message)
         key = (message.tenant_id, participant.id, str(badge.id))
@@ -71,7 +71,7 @@ class Awards:
             awards.append(connection, self.ledger)
 
 
-def key_of(batch: Batch, message: AwardV1) -> Key:
+def key_of(batch: Batch, message: AwardV1) -> AwardKey:
     """Which badge of whom a message asks for; raises UnknownDefinition."""
     badge_of(batch, message)
     return message.tenant_id, batch.participant(message).id, message.badge_id

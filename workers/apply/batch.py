@@ -9,10 +9,10 @@ from uuid import UUID
 
 from models import clock, ids
 from models.delivery.destinations import Subscription
-from models.identity.participants import Key, Participant
+from models.identity.participants import ExternalKey, Participant
 from models.identity.tenants import Tenant
-from models.ledgers.rejections import Refused, Rejection
-from webhooks.facts import Fact, Stamp
+from models.ledgers.rejections import RejectedWrite, Rejection
+from webhooks.facts import Fact, FactStamp
 from workers.apply.config_cache import Configuration
 from workers.intake.messages import Message, is_published
 
@@ -26,7 +26,7 @@ class Batch:
     """One transaction's work, whatever kinds of writes it holds."""
 
     configurations: dict[int, Configuration]
-    participants: dict[Key, Participant]  # locked: nobody else changes what is theirs
+    participants: dict[ExternalKey, Participant]  # locked: nobody else changes what is theirs
     now_us: int = field(default_factory=clock.now_us)
     facts: list[Fact] = field(default_factory=list)
     fact_ids: Iterator[UUID] = field(init=False)  # in the order of the facts, as in the feed
@@ -53,23 +53,23 @@ class Batch:
         internal_id = None if participant is None else participant.id
         self.rejections.append(Rejection(message.tenant_id, message.id, internal_id, code, detail))
         if message.is_awaited:
-            self.answers[message.id] = Refused(code, detail).answer()
+            self.answers[message.id] = RejectedWrite(code, detail).answer()
 
     def publish(self, message: Message, fact: Fact) -> None:
         """Have a fact published, unless its write was to be silent (docs/import.md)."""
         if is_published(message):
             self.facts.append(fact)
 
-    def stamp_of(self, message: Message) -> Stamp:
+    def stamp_of(self, message: Message) -> FactStamp:
         """As `stamp`, for whoever has neither at hand."""
         return self.stamp(message, self.configuration(message).tenant, self.participant(message))
 
-    def stamp(self, message: Message, tenant: Tenant, participant: Participant) -> Stamp:
+    def stamp(self, message: Message, tenant: Tenant, participant: Participant) -> FactStamp:
         """What the next fact about a participant carries, whatever it says.
 
         A fact that nobody is told takes no number: the sequence of those told has no gap.
         """
-        return Stamp(
+        return FactStamp(
             next(self.fact_ids),
             tenant,
             participant.id,

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from models import clock
 from models.db import Connection
 from models.definitions import challenges
-from models.definitions.challenges import Challenge, Key, Progress
+from models.definitions.challenges import Challenge, ChallengeProgress, ProgressKey
 from models.rules.challenges import Happened, advance
 from workers.apply.batch import Batch
 from workers.intake.messages import Message
 
 
 @dataclass
-class Challenges:
+class BatchChallenges:
     """The progress of a batch's participants, decided in values between one read and one write."""
 
-    progress: dict[Key, Progress] = field(default_factory=dict)
-    changed: dict[Key, Progress] = field(default_factory=dict)
+    progress: dict[ProgressKey, ChallengeProgress] = field(default_factory=dict)
+    changed: dict[ProgressKey, ChallengeProgress] = field(default_factory=dict)
 
     def read(self, connection: Connection, batch: Batch, messages: Iterable[Message]) -> None:
         """Read how far everybody is, under their locks, if there is anything to be reached."""
@@ -49,7 +49,7 @@ class Challenges:
             if not one.is_open_at(clock.from_us(at_us)):
                 continue
             key = _key(batch, message, one)
-            mine = self.progress.get(key) or Progress()
+            mine = self.progress.get(key) or ChallengeProgress()
             reached = advance(one.objective, mine.progress, happened)
             if reached == mine.progress:
                 continue
@@ -65,5 +65,5 @@ class Challenges:
         challenges.write(connection, self.changed, now_us)
 
 
-def _key(batch: Batch, message: Message, one: Challenge) -> Key:
+def _key(batch: Batch, message: Message, one: Challenge) -> ProgressKey:
     return message.tenant_id, batch.participant(message).id, str(one.id)

@@ -14,7 +14,7 @@ from models.ledgers.dead_letters import DeadLetter
 from models.people import erasure
 from workers.apply.batch import UnknownDefinition
 from workers.intake.messages import Message, Unreadable, decode, noun
-from workers.intake.stream import Entry
+from workers.intake.stream import StreamEntry
 
 ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
 
@@ -31,7 +31,7 @@ def name(error: Exception) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def store(connection: Connection, entry: Entry, error: Exception, tries: int) -> str | None:
+def store(connection: Connection, entry: StreamEntry, error: Exception, tries: int) -> str | None:
     """Keep an entry that failed its last try, unless its participant was erased meanwhile.
 
     Returns the kind of the letter; None when none was kept.
@@ -71,14 +71,14 @@ def _is_erased(connection: Connection, message: Message) -> bool:
     return accepted_us < clock.to_us(erased_at)
 
 
-def _message(entry: Entry) -> Message | None:
+def _message(entry: StreamEntry) -> Message | None:
     try:
         return decode(entry.text)
     except Unreadable:
         return None
 
 
-def _dead_letter_key(entry: Entry, message: Message | None) -> tuple[int, UUID]:
+def _dead_letter_key(entry: StreamEntry, message: Message | None) -> tuple[int, UUID]:
     """Whose dead letter an entry becomes: one must always be possible, or it would come back.
 
     What names nobody is known by its text: replayed and dead again, it is the same letter.

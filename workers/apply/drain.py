@@ -18,7 +18,7 @@ from workers.apply.apply_batch import Applied
 from workers.apply.config_cache import Configurations
 from workers.apply.read_budget import Rounds, split
 from workers.intake.messages import Message, decode
-from workers.intake.stream import Entry, Streams
+from workers.intake.stream import StreamEntry, Streams
 from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import (
@@ -77,7 +77,7 @@ class Drain:
     def _goes_on(self, ends: float) -> bool:
         return time.monotonic() < ends or self.streams.is_short_of_memory
 
-    def _read(self) -> list[Entry]:
+    def _read(self) -> list[StreamEntry]:
         """New entries, fresh ones first."""
         rounds, streams = self._rounds, self.streams
         if rounds.is_backlogged:
@@ -96,7 +96,7 @@ class Drain:
         if may_gather and not self._rounds.is_backlogged:
             time.sleep(GATHER_SECONDS)
 
-    def _round(self, entries: Sequence[Entry]) -> int:
+    def _round(self, entries: Sequence[StreamEntry]) -> int:
         """Fresh entries first and in transactions of their own: they wait for nobody's backlog."""
         done = 0
         for alike in split(entries):
@@ -104,7 +104,7 @@ class Drain:
                 done += self._batch(alike[start : start + self.batch_max])
         return done
 
-    def _batch(self, entries: Sequence[Entry]) -> int:
+    def _batch(self, entries: Sequence[StreamEntry]) -> int:
         """Apply entries; on failure halve them until what cannot be applied stands alone.
 
         What stands alone stays pending, is taken over again, and after `entry_tries_max` tries
@@ -128,7 +128,7 @@ class Drain:
             self.on_deliveries()
         return len(entries)
 
-    def _apply(self, entries: Sequence[Entry]) -> Applied:
+    def _apply(self, entries: Sequence[StreamEntry]) -> Applied:
         """One transaction; again when another drain was in the way or the database is away."""
         messages = list({m.id: m for m in (decode(entry.text) for entry in entries)}.values())
         known: dict[str, dict[str, Any]] = {}
@@ -174,7 +174,7 @@ class Drain:
         with transaction(self.engine) as connection:
             return apply_batch.known(connection, messages)
 
-    def _put_away(self, entry: Entry, error: Exception) -> int:
+    def _put_away(self, entry: StreamEntry, error: Exception) -> int:
         """Count a failed try of one entry; after the last, keep it as a dead letter.
 
         What was only in another's way is no poison, however often it was handed on; and a fault of

@@ -17,15 +17,15 @@ from models.db import Connection
 from models.definitions.badges import Badge
 from models.definitions.challenges import Challenge
 from models.ledgers import awards, points
-from models.ledgers.awards import Award, Key
-from models.ledgers.points import Kind, Transaction
+from models.ledgers.awards import Award, AwardKey
+from models.ledgers.points import MovementKind, Transaction
 from models.rules.challenges import Happened
 from webhooks import facts
-from workers.apply.badges import Asked, Awards, badge_of
+from workers.apply.badges import Awards, BadgeRequest, badge_of
 from workers.apply.batch import Batch
-from workers.apply.challenges import Challenges
+from workers.apply.challenges import BatchChallenges
 from workers.apply.milestones import Milestones
-from workers.apply.points import INSUFFICIENT, Movement, Points, too_few
+from workers.apply.points import INSUFFICIENT, BatchPoints, Movement, too_few
 from workers.apply.redemptions import Redemptions
 from workers.apply.tiers import Tiers
 from workers.intake.messages import AwardV1, Message, PointsV1, RedemptionV1, is_alone
@@ -44,14 +44,14 @@ class Effects:
 
     awards: Awards = field(default_factory=Awards)
     tiers: Tiers = field(default_factory=Tiers)
-    challenges: Challenges = field(default_factory=Challenges)
+    challenges: BatchChallenges = field(default_factory=BatchChallenges)
     milestones: Milestones = field(default_factory=Milestones)
-    points: Points = field(init=False)
+    points: BatchPoints = field(init=False)
     claims: Redemptions = field(init=False)
     _events: deque[_Event] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.points = Points(self.tiers)
+        self.points = BatchPoints(self.tiers)
         self.claims = Redemptions(self.points)
 
     def read(
@@ -59,7 +59,7 @@ class Effects:
         connection: Connection,
         batch: Batch,
         messages: Iterable[Message],
-        badges: Iterable[Key],
+        badges: Iterable[AwardKey],
     ) -> None:
         """Read what decisions rest on, under the participants' locks.
 
@@ -72,7 +72,7 @@ class Effects:
             connection, batch, [one for one in messages if isinstance(one, RedemptionV1)]
         )
 
-    def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[Key]:
+    def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[AwardKey]:
         found = set()
         for message in messages:
             for one in self.challenges.left(batch, message):
@@ -86,7 +86,7 @@ class Effects:
     def award(self, batch: Batch, message: AwardV1) -> None:
         """Award one badge that was asked for."""
         badge = badge_of(batch, message)
-        award = self._award(batch, message, badge, Asked.by(message))
+        award = self._award(batch, message, badge, BadgeRequest.by(message))
         if message.is_awaited:
             named = awards.named(award, message.participant_id, badge)
             batch.answers[message.id] = named.answer()
@@ -115,7 +115,7 @@ class Effects:
             return
         self._events.append(_Event(message, what, at_us))
 
-    def _award(self, batch: Batch, message: Message, badge: Badge, asked: Asked) -> Award:
+    def _award(self, batch: Batch, message: Message, badge: Badge, asked: BadgeRequest) -> Award:
         award = self.awards.award(batch, message, badge, asked)
         if not award.already_earned:
             self.happened(message, Happened("badge", badge.code, 1), asked.earned_us)
@@ -126,13 +126,15 @@ class Effects:
         self.happened(message, Happened("points", None, movement.amount), at_us)
         return made
 
-    def prize(self, batch: Batch, message: Message, kind: Kind, prize: Prize) -> bool | None:
+    def prize(
+        self, batch: Batch, message: Message, kind: MovementKind, prize: Prize
+    ) -> bool | None:
         """Give what a milestone or a challenge gives; whether its badge is new, if it has one."""
         if is_alone(message):
             return None
         is_new, badge = None, _badge(batch, message, prize.badge_code)
         if badge:
-            asked = Asked(str(ids.uuid7(batch.now_us)), batch.now_us, prize.metadata)
+            asked = BadgeRequest(str(ids.uuid7(batch.now_us)), batch.now_us, prize.metadata)
             is_new = not self._award(batch, message, badge, asked).already_earned
         if prize.points:
             movement = Movement(

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from models.db import Connection
 from models.ledgers import milestones
-from models.ledgers.milestones import Key
+from models.ledgers.milestones import MilestoneKey
 from models.ledgers.ticks import Tick
 from models.rules.milestones import Run, best_run, newly_reached, run_through
 from models.rules.streaks import Ranges, Recorded, Rules
@@ -43,7 +43,7 @@ class Crossing(NamedTuple):
     """A milestone that a tick may have reached for the first time, in a run or at all."""
 
     milestone: Milestone
-    key: Key
+    key: MilestoneKey
     period: int  # it says which run
     run: Run | None  # None: at all
 
@@ -54,7 +54,7 @@ class Crossing(NamedTuple):
         return any(self.run.first <= period <= self.run.last for period in periods)
 
 
-class Moved(NamedTuple):
+class PeriodsChange(NamedTuple):
     """What a tick has made of the recorded periods of a state."""
 
     before: Ranges
@@ -70,19 +70,21 @@ class Moved(NamedTuple):
         return best_run(self.before, self.rules) < count
 
 
-def moved(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> Moved:
+def moved(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> PeriodsChange:
     """What recording a period has made of a state's recorded periods."""
     if rules.reset_on_miss:
-        return Moved(before, recorded, rules, run_through(recorded.ranges, rules, period))
-    return Moved(before, recorded, rules, recorded.after.longest)
+        return PeriodsChange(before, recorded, rules, run_through(recorded.ranges, rules, period))
+    return PeriodsChange(before, recorded, rules, recorded.after.longest)
 
 
 @dataclass
 class Milestones:
     """Who has reached what, read once and written once a batch."""
 
-    reached: dict[Key, set[int]] = field(default_factory=dict)  # before this batch
-    fresh: dict[Key, dict[int, str]] = field(default_factory=dict)  # to the tick, by period
+    reached: dict[MilestoneKey, set[int]] = field(default_factory=dict)  # before this batch
+    fresh: dict[MilestoneKey, dict[int, str]] = field(
+        default_factory=dict
+    )  # to the tick, by period
 
     def read(self, connection: Connection, crossings: Iterable[Crossing]) -> None:
         """Read who has reached what, under their participants' locks."""
@@ -104,7 +106,7 @@ class Milestones:
         milestones.write(connection, self.fresh)
 
 
-def crossings(streak: Streak, tick: Tick, change: Moved) -> Sequence[Crossing]:
+def crossings(streak: Streak, tick: Tick, change: PeriodsChange) -> Sequence[Crossing]:
     """The thresholds that a tick may have reached, lowest first: 6 → 8 reaches 7. Pure."""
     key = (tick.tenant_id, tick.participant_id, tick.streak_id)
     found = [
@@ -115,7 +117,7 @@ def crossings(streak: Streak, tick: Tick, change: Moved) -> Sequence[Crossing]:
     return sorted(found, key=lambda one: one.milestone.count)
 
 
-def _runs(one: Milestone, tick: Tick, change: Moved) -> Iterator[Run | None]:
+def _runs(one: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[Run | None]:
     """The runs in which a milestone is reached; None: in the set as a whole.
 
     A count that is never lost has one run. A milestone that was defined later than its count was

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from models.db import Connection
 from models.ledgers import points
-from models.ledgers.points import Kind, Transaction
+from models.ledgers.points import MovementKind, Transaction
 from models.ledgers.tier_changes import Upgrade
 from webhooks import facts
 from workers.apply.batch import Batch
@@ -21,7 +21,7 @@ class Movement:
     """Points that somebody is to get or to give, whoever asked for it."""
 
     id: str
-    kind: Kind
+    kind: MovementKind
     amount: int  # above zero
     source: str | None = None
     reason: str | None = None
@@ -30,7 +30,7 @@ class Movement:
     @staticmethod
     def asked_by(message: PointsV1) -> Movement:
         """What a message asks for."""
-        kind: Kind = "award" if message.amount > 0 else "deduct"
+        kind: MovementKind = "award" if message.amount > 0 else "deduct"
         return Movement(
             message.id,
             kind,
@@ -41,7 +41,7 @@ class Movement:
 
 
 @dataclass
-class Points:
+class BatchPoints:
     """The movements of a batch, decided in values."""
 
     tiers: Tiers

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from workers.intake.stream import Entry
+from workers.intake.stream import StreamEntry
 
 SHORT_ROUND = 32  # about 6 ms: what a fresh write takes by itself; a tick costs twice as much
 FLOWING_SECONDS = 1.0  # after a fresh write more are expected for so long
@@ -41,7 +41,7 @@ class Rounds:
         total = min(SHORT_ROUND, self.batch_max) if is_short else self.batch_max
         return max(1, total // self._backlog_streams)
 
-    def see(self, entries: Sequence[Entry]) -> None:
+    def see(self, entries: Sequence[StreamEntry]) -> None:
         """Take note of what a round has read."""
         fresh, backlog = split(entries)
         if {entry.tenant for entry in fresh} - {entry.tenant for entry in backlog}:
@@ -51,7 +51,7 @@ class Rounds:
         self.is_backlogged = bool(backlog)
 
 
-def split(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+def split(entries: Sequence[StreamEntry]) -> tuple[list[StreamEntry], list[StreamEntry]]:
     """The fresh entries and the backlog's apart."""
     fresh = [entry for entry in entries if entry.is_fresh]
     return fresh, [entry for entry in entries if not entry.is_fresh]

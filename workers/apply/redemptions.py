@@ -13,10 +13,10 @@ from models.db import Connection
 from models.definitions import rewards
 from models.definitions.rewards import Reward, Stock, StockKey
 from models.ledgers import redemptions
-from models.ledgers.redemptions import Key, Redemption
+from models.ledgers.redemptions import Redemption, RedemptionKey
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
-from workers.apply.points import INSUFFICIENT, Movement, Points, too_few
+from workers.apply.points import INSUFFICIENT, BatchPoints, Movement, too_few
 from workers.intake.messages import RedemptionV1
 
 OUT_OF_STOCK = "reward_out_of_stock"
@@ -27,9 +27,9 @@ LIMIT_REACHED = "reward_limit_reached"
 class Redemptions:
     """The claims of a batch, decided in values between one read and one write."""
 
-    points: Points
+    points: BatchPoints
     stocks: dict[StockKey, Stock] = field(default_factory=dict)
-    counts: dict[Key, int] = field(default_factory=dict)
+    counts: dict[RedemptionKey, int] = field(default_factory=dict)
     ledger: list[Redemption] = field(default_factory=list)  # in the order of the messages
 
     def read(self, connection: Connection, batch: Batch, messages: Sequence[RedemptionV1]) -> None:
@@ -95,7 +95,7 @@ class Redemptions:
             redemptions.append(connection, self.ledger)
 
 
-def _key(batch: Batch, message: RedemptionV1) -> Key:
+def _key(batch: Batch, message: RedemptionV1) -> RedemptionKey:
     return message.tenant_id, batch.participant(message).id, message.reward_id
 
 

@@ -15,11 +15,11 @@ from models.identity.participants import Participant
 from models.ledgers import ticks
 from models.ledgers.ticks import Tick
 from models.rules.challenges import Happened
-from models.rules.periods import KINDS, Kind, period_at
+from models.rules.periods import KINDS, PeriodKind, period_at
 from models.rules.streaks import Recorded, record, walk
 from models.streaks import deadlines
 from models.streaks import states as streaks
-from models.streaks.states import Key, State, Streak
+from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
@@ -57,11 +57,13 @@ class Suspect(NamedTuple):
 class Ticks:
     """The ticks of a batch, decided in values between one read and one write."""
 
-    states: dict[Key, State] = field(default_factory=dict)
-    changed: dict[Key, int] = field(default_factory=dict)  # to the rules' revision
+    states: dict[StateKey, StreakState] = field(default_factory=dict)
+    changed: dict[StateKey, int] = field(default_factory=dict)  # to the rules' revision
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
-    suspects: dict[Key, Suspect] = field(default_factory=dict)  # the first tick of each
-    current: dict[Kind, int] = field(default_factory=dict)  # by UTC, when the first was accepted
+    suspects: dict[StateKey, Suspect] = field(default_factory=dict)  # the first tick of each
+    current: dict[PeriodKind, int] = field(
+        default_factory=dict
+    )  # by UTC, when the first was accepted
     milestones: Milestones = field(default_factory=Milestones)
 
     def read(self, connection: Connection, batch: Batch, messages: Sequence[TickV1]) -> None:
@@ -101,13 +103,13 @@ class Ticks:
         return Decided(message, streak, tick, crossed, participant, change.run)
 
     def _step(
-        self, key: Key, streak: Streak, message: TickV1, period: int
+        self, key: StateKey, streak: Streak, message: TickV1, period: int
     ) -> tuple[Recorded, bool]:
         """Record one period in the batch's copy of the state; whether its deadline is still early
         enough: it is unless a late tick spent credits or another calendar counts."""
         state = self.states.get(key)
         if state is None:
-            state = State((), walk((), streak.rules), message.occurred_us, message.timezone)
+            state = StreakState((), walk((), streak.rules), message.occurred_us, message.timezone)
             self.states[key] = state
         recorded = record(state.ranges, state.totals, streak.rules, period)
         state.ranges, state.totals = recorded.ranges, recorded.after
@@ -129,7 +131,7 @@ class Ticks:
             deadlines.watch(connection, due_us)
             ticks.append(connection, self.ledger)
 
-    def _is_long_dead(self, key: Key, kind: Kind) -> bool:
+    def _is_long_dead(self, key: StateKey, kind: PeriodKind) -> bool:
         """Whether nobody watches a streak that had broken when its tick was accepted, whatever
         calendar counts: none is more than a period from UTC's. Most of an import ends here."""
         state, current = self.states[key], self.current.get(kind, 0)
@@ -137,12 +139,12 @@ class Ticks:
         gap = current - (totals.last or 0)
         return not state.is_watched and gap > totals.grace_remaining + 3
 
-    def _deadlines(self) -> dict[Key, int]:
+    def _deadlines(self) -> dict[StateKey, int]:
         """When to look at states that begin to live, or whose deadline may have come nearer.
 
         What was broken already when its first tick was accepted, as in an import, is never told of.
         """
-        found: dict[Key, int] = {}
+        found: dict[StateKey, int] = {}
         if not self.suspects:
             return found
         for key, one in self.suspects.items():

@@ -42,7 +42,7 @@ class IdempotencyConflict(IntakeError):
 
 # Who is over a cap; not ACTIVE; or said not to be by Redis and to be by the database. Unknown: it
 # was sent once more after that, and not answered.
-Reason = Literal["tenant", "key", "participant", "inactive", "doubtful", "unknown"]
+RefusalReason = Literal["tenant", "key", "participant", "inactive", "doubtful", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Rate:
 class Refusal:
     """Why one write was not appended; it took no token of any cap."""
 
-    reason: Reason
+    reason: RefusalReason
     reset_ms: int  # until the cap's minute ends
 
 

@@ -31,8 +31,8 @@ from workers.intake.accept import IdempotencyConflict as IdempotencyConflict
 from workers.intake.accept import IntakeError as IntakeError
 from workers.intake.accept import OutcomeUnknown as OutcomeUnknown
 from workers.intake.accept import Rate as Rate
-from workers.intake.accept import Reason as Reason
 from workers.intake.accept import Refusal as Refusal
+from workers.intake.accept import RefusalReason as RefusalReason
 from workers.intake.accept import Stale as Stale
 from workers.intake.accept import Unavailable as Unavailable
 from workers.intake.accept import Writer as Writer
@@ -45,7 +45,7 @@ from workers.intake.messages import RedemptionV1 as RedemptionV1
 from workers.intake.messages import TickV1 as TickV1
 from workers.intake.messages import Unreadable as Unreadable
 from workers.intake.messages import decode as decode
-from workers.intake.redis_scripts import Answered, Script, ScriptCaller
+from workers.intake.redis_scripts import Script, ScriptCaller, ScriptResult
 from workers.intake.status import IntakeStatus as IntakeStatus
 from workers.intake.status import StreamStatus as StreamStatus
 from workers.runtime.celery_config import DRAIN, make_celery
@@ -316,7 +316,7 @@ class Intake:
         self.scripts.close()
 
 
-def _keep_on_loop(answered: Answered) -> None:
+def _keep_on_loop(answered: ScriptResult) -> None:
     """Go on after an append whose writes were taken, or may have been. Raises NeedsThread after any
     other: nothing was accepted, and a refusal is checked in a thread."""
     result = answered.result

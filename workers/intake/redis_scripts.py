@@ -42,7 +42,7 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ScriptResult:
     """What a script answered. In doubt: an earlier try of the same call may have run as well."""
 
     result: Any
@@ -104,14 +104,14 @@ class ScriptCaller:
     _of_loop: _Line | None = None
     _answered_at: float = 0.0  # by Redis to any caller, in monotonic seconds
 
-    def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> Answered:
+    def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> ScriptResult:
         """Run a script that is given a deadline as its last argument.
 
         Raises Full or Unavailable: nothing was written. Raises OutcomeUnknown: perhaps it was.
         """
         attempt = _Attempt(script, names, arguments)
         try:
-            return Answered(self._tried(attempt), attempt.is_in_doubt)
+            return ScriptResult(self._tried(attempt), attempt.is_in_doubt)
         except exceptions.RedisError as error:
             if attempt.is_in_doubt:
                 raise OutcomeUnknown from error

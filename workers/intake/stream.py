@@ -44,7 +44,7 @@ end
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """One entry of a stream, and how it was handed to us."""
 
     stream: str
@@ -73,11 +73,11 @@ class Streams:
     _refreshed: float = field(default=-1e9)
     _took_over: float = field(default=-1e9)
 
-    def read(self, count: int, block_ms: int = BLOCK_MS) -> list[Entry]:
+    def read(self, count: int, block_ms: int = BLOCK_MS) -> list[StreamEntry]:
         """Up to `count` new entries of each stream; waits while there are none."""
         return self._read(lambda: [self._ask(self.client, STREAMS, count, block_ms)])
 
-    def read_at_once(self, fresh: int, backlog: int) -> list[Entry]:
+    def read_at_once(self, fresh: int, backlog: int) -> list[StreamEntry]:
         """Up to so many new entries of each stream of a kind; does not wait."""
 
         def ask() -> list[Any]:
@@ -95,7 +95,7 @@ class Streams:
             redis_keys.GROUP, self.consumer, dict.fromkeys(names, ">"), count=count, block=block_ms
         )
 
-    def _read(self, ask: Callable[[], list[Any]]) -> list[Entry]:
+    def _read(self, ask: Callable[[], list[Any]]) -> list[StreamEntry]:
         try:
             answers = ask()
         except redis.exceptions.ResponseError as error:
@@ -121,7 +121,7 @@ class Streams:
                 if "BUSYGROUP" not in str(error):
                     raise
 
-    def take_over(self, count: int) -> list[Entry]:
+    def take_over(self, count: int) -> list[StreamEntry]:
         """What a dead drain read and did not acknowledge, now ours; looked for now and then."""
         if time.monotonic() - self._took_over < TAKEOVER_SECONDS:
             return []
@@ -137,7 +137,9 @@ class Streams:
             taken += [_entry(stream, one, fields) for one, fields in entries if fields]
         return taken
 
-    def finish(self, entries: Iterable[Entry], answers: Mapping[str, Mapping[str, Any]]) -> None:
+    def finish(
+        self, entries: Iterable[StreamEntry], answers: Mapping[str, Mapping[str, Any]]
+    ) -> None:
         """Answer those who wait, acknowledge and delete; only ever after the commit."""
         pipeline = self.client.pipeline(transaction=False)
         for tick_id, answer in answers.items():
@@ -198,7 +200,7 @@ class Streams:
         if not alive(self.client, redis_keys.DRAINS):
             self.client.delete(*(redis_keys.awake(number) for number in range(redis_keys.STREAMS)))
 
-    def tries(self, entry: Entry) -> int:
+    def tries(self, entry: StreamEntry) -> int:
         """How often an entry has been handed to a drain."""
         found: Any = self.client.xpending_range(
             entry.stream, redis_keys.GROUP, min=entry.id, max=entry.id, count=1
@@ -206,8 +208,8 @@ class Streams:
         return int(found[0]["times_delivered"]) if found else 1
 
 
-def _entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    return Entry(stream, entry_id, fields.get(b"m", b""), fields.get(b"t", b""))
+def _entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> StreamEntry:
+    return StreamEntry(stream, entry_id, fields.get(b"m", b""), fields.get(b"t", b""))
 
 
 def _finishing(by_tenant: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[Any]]:

@@ -14,7 +14,7 @@ from celery import Celery
 from models import clock
 from models.db import Engine, transaction
 from models.delivery import destination_queues
-from models.delivery.deliveries import Outcome
+from models.delivery.deliveries import AttemptOutcome
 from webhooks import dispatcher as delivery
 from webhooks import secrets
 from webhooks.destination_queues import Limits
@@ -77,7 +77,7 @@ def run(context: Context) -> bool:
     return done > 0
 
 
-def count(outcomes: Sequence[Outcome]) -> None:
+def count(outcomes: Sequence[AttemptOutcome]) -> None:
     """Count what came of attempts."""
     for one in outcomes:
         made = one.attempt
@@ -86,7 +86,7 @@ def count(outcomes: Sequence[Outcome]) -> None:
             metrics_store.observe(ATTEMPT_SECONDS, made.duration_ms / 1_000)
 
 
-def _said(outcome: Outcome) -> str:
+def _said(outcome: AttemptOutcome) -> str:
     return "failed" if outcome.status == "pending" else outcome.status
 
 

@@ -21,10 +21,10 @@ from uuid import UUID
 from models import clock, db
 from models.db import Connection, Engine, transaction
 from models.delivery import facts
-from models.delivery.facts import Wanted
+from models.delivery.facts import FactQuery
 from models.leaderboards import definitions, entries
 from models.leaderboards.definitions import Leaderboard
-from models.leaderboards.entries import DAY_US, Progress
+from models.leaderboards.entries import DAY_US, LeaderboardProgress
 from models.rules.leaderboards import Score, of_points, of_streak
 from models.streaks import states as streaks
 from models.streaks.states import Streak
@@ -75,7 +75,7 @@ class Follower:
             looked += step.looked
         return looked
 
-    def _follow(self, passed_over: Sequence[UUID]) -> Step | None:
+    def _follow(self, passed_over: Sequence[UUID]) -> LeaderboardStep | None:
         """A step of the next leaderboard; None when there is none."""
         with transaction(self.engine) as connection:
             progress = entries.lock_next(connection, passed_over)
@@ -87,7 +87,7 @@ class Follower:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LeaderboardStep:
     """What one transaction did for one leaderboard."""
 
     board_id: UUID
@@ -95,12 +95,14 @@ class Step:
     is_all: bool  # whether there is nothing more to do now
 
 
-def _step(connection: Connection, progress: Progress, facts_days: int) -> Step:
+def _step(
+    connection: Connection, progress: LeaderboardProgress, facts_days: int
+) -> LeaderboardStep:
     board, began_us = progress.board, clock.now_us()
     streak = _streak(connection, board)
     if _is_stale(progress, streak, began_us - facts_days * DAY_US):
         definitions.start_over(connection, board, streak.revision if streak else 0)
-        return Step(board.id, 0, False)
+        return LeaderboardStep(board.id, 0, False)
     participant_ids, progress, is_all = _whom(connection, progress)
     if participant_ids:
         today = definitions.today(clock.from_us(began_us))
@@ -110,7 +112,7 @@ def _step(connection: Connection, progress: Progress, facts_days: int) -> Step:
     if is_all:
         progress = replace(progress, followed_us=began_us)
     entries.move_on(connection, progress)
-    return Step(board.id, len(participant_ids), is_all)
+    return LeaderboardStep(board.id, len(participant_ids), is_all)
 
 
 def _streak(connection: Connection, board: Leaderboard) -> Streak | None:
@@ -119,13 +121,15 @@ def _streak(connection: Connection, board: Leaderboard) -> Streak | None:
     return streaks.by_code(connection, board.tenant_id, board.streak_code)
 
 
-def _is_stale(progress: Progress, streak: Streak | None, oldest_us: int) -> bool:
+def _is_stale(progress: LeaderboardProgress, streak: Streak | None, oldest_us: int) -> bool:
     """Whether it has to be built anew: the rules have changed, or facts may be gone unread."""
     revision = streak.revision if streak else 0
     return progress.revision != revision or progress.followed_us < oldest_us
 
 
-def _whom(connection: Connection, progress: Progress) -> tuple[set[int], Progress, bool]:
+def _whom(
+    connection: Connection, progress: LeaderboardProgress
+) -> tuple[set[int], LeaderboardProgress, bool]:
     """Whom to look at, how far that goes, and whether it is everybody there is to look at now."""
     board, participant_ids, is_all = progress.board, set[int](), True
     if progress.built_to is not None:
@@ -133,7 +137,7 @@ def _whom(connection: Connection, progress: Progress) -> tuple[set[int], Progres
         participant_ids.update(some)
         is_all = False
         progress = replace(progress, built_to=some[-1] if len(some) == PORTION else None)
-    wanted = Wanted(FACTS_MAX, _types(board), streak_code=board.streak_code)
+    wanted = FactQuery(FACTS_MAX, _types(board), streak_code=board.streak_code)
     found = facts.touched(connection, board.tenant_id, progress.cursor, wanted)
     today = definitions.today()
     due = entries.due(connection, board, today, PORTION)

@@ -12,7 +12,7 @@ from models import clock
 from models.db import Connection, Engine, is_contended, reading, transaction
 from models.delivery import destinations, replays, requeue
 from models.delivery.destinations import Subscription, Webhook
-from models.delivery.replays import Key, Past, Replay, Step
+from models.delivery.replays import DeliveryKey, PastFacts, Replay, ReplayStep
 from models.delivery.requeue import Target
 from webhooks import outbox
 from webhooks.facts import Fact, matches
@@ -43,7 +43,7 @@ def run(context: Context) -> None:
         keys = [key for key in keys if _goes_on(context, key)]
 
 
-def _goes_on(context: Context, key: Key) -> bool:
+def _goes_on(context: Context, key: DeliveryKey) -> bool:
     """Do one portion of a replay; whether another may follow at once."""
     step = attempt(context.engine, key)
     if step is None:
@@ -53,7 +53,7 @@ def _goes_on(context: Context, key: Key) -> bool:
     return not step.is_last
 
 
-def attempt(engine: Engine, key: Key) -> Step | None:
+def attempt(engine: Engine, key: DeliveryKey) -> ReplayStep | None:
     """One portion in one transaction; None when there is nothing to do now.
 
     Its position is committed with the deliveries it queued: whoever goes on begins behind them.
@@ -71,7 +71,7 @@ def attempt(engine: Engine, key: Key) -> Step | None:
     return step
 
 
-def portion(connection: Connection, key: Key, now: datetime) -> Step | None:
+def portion(connection: Connection, key: DeliveryKey, now: datetime) -> ReplayStep | None:
     """Queue what is wanted of the next facts of a replay.
 
     None when it has ended, when another process has it, while its destination is disabled, and
@@ -89,17 +89,17 @@ def portion(connection: Connection, key: Key, now: datetime) -> Step | None:
         connection, target, _wanted(replay, webhook, found), now, only_missing=replay.only_missing
     )
     position = found[-1].id if found else None
-    step = Step(position, len(found), queued, is_last=len(found) < PORTION)
+    step = ReplayStep(position, len(found), queued, is_last=len(found) < PORTION)
     replays.advance(connection, replay, step, now)
     return step
 
 
-def _is_busy(connection: Connection, key: Key) -> bool:
+def _is_busy(connection: Connection, key: DeliveryKey) -> bool:
     room = PENDING_MAX - PORTION
     return requeue.pending(connection, key.tenant_id, key.webhook_id, room + 1) > room
 
 
-def _wanted(replay: Replay, webhook: Webhook, found: Sequence[Past]) -> list[UUID]:
+def _wanted(replay: Replay, webhook: Webhook, found: Sequence[PastFacts]) -> list[UUID]:
     """What both the destination, as it is now, and the replay want."""
     subscription = Subscription(
         webhook.tenant_id, webhook.id, webhook.event_types, webhook.streak_codes
@@ -112,7 +112,7 @@ def _wanted(replay: Replay, webhook: Webhook, found: Sequence[Past]) -> list[UUI
     ]
 
 
-def _fact(tenant_id: int, past: Past) -> Fact:
+def _fact(tenant_id: int, past: PastFacts) -> Fact:
     """The fact, but for its body: nobody's wishes depend on it."""
     return Fact(
         tenant_id,

@@ -30,10 +30,10 @@ from models.identity import participants
 from models.rules.deadlines import Deadlines, look
 from models.rules.periods import period_at
 from models.streaks import deadline_reviews, deadlines
-from models.streaks.deadlines import Locked, Outcome, Watched
-from models.streaks.states import Key, State, Streak
+from models.streaks.deadlines import DeadlineOutcome, Locked, WatchedState
+from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts, outbox
-from webhooks.facts import Fact, Stamp
+from webhooks.facts import Fact, FactStamp
 from workers.apply.config_cache import Configuration, Configurations
 from workers.intake import redis_keys
 from workers.intake.stream import NUMBERS, STREAMS
@@ -194,9 +194,9 @@ class Published:
 class Case:
     """A state under its definition."""
 
-    key: Key
+    key: StateKey
     streak: Streak
-    watched: Watched
+    watched: WatchedState
 
 
 @dataclass
@@ -207,12 +207,12 @@ class DeadlineDecisions:
     configurations: dict[int, Configuration]
     now_us: int
     facts: list[Fact] = field(default_factory=list)
-    outcomes: dict[Key, Outcome] = field(default_factory=dict)
+    outcomes: dict[StateKey, DeadlineOutcome] = field(default_factory=dict)
 
     def decide(self, case: Case, horizon_us: int) -> None:
         """Decide on one state as of a horizon."""
         state, participant = case.watched.state, self.found.participants[case.key[:2]]
-        outcome = Outcome(state.ctid, case.watched.notified, state.is_watched)
+        outcome = DeadlineOutcome(state.ctid, case.watched.notified, state.is_watched)
         if case.streak.is_active:  # else nothing until the review that resuming it asks for
             try:
                 due = deadlines.of(case.streak, state, participant.timezone)
@@ -223,7 +223,7 @@ class DeadlineDecisions:
                 outcome = self._look(case, due, horizon_us)
         self.outcomes[case.key] = outcome
 
-    def _look(self, case: Case, due: Deadlines, horizon_us: int) -> Outcome:
+    def _look(self, case: Case, due: Deadlines, horizon_us: int) -> DeadlineOutcome:
         """Tell what there is to tell, unless it was broken before anybody watched it."""
         state, notified = case.watched.state, case.watched.notified
         is_active = self.found.participants[case.key[:2]].inactive_us is None
@@ -238,11 +238,11 @@ class DeadlineDecisions:
             self.facts.append(
                 facts.streak_broken(self._stamp(case.key), case.streak, _deadline(state, due))
             )
-        return Outcome(state.ctid, notified, found.again_us is not None, found.again_us)
+        return DeadlineOutcome(state.ctid, notified, found.again_us is not None, found.again_us)
 
-    def _stamp(self, key: Key) -> Stamp:
+    def _stamp(self, key: StateKey) -> FactStamp:
         participant = self.found.participants[key[:2]]
-        return Stamp(
+        return FactStamp(
             ids.uuid7(self.now_us),
             self.configurations[key[0]].tenant,
             participant.id,
@@ -252,7 +252,7 @@ class DeadlineDecisions:
         )
 
 
-def _deadline(state: State, due: Deadlines) -> facts.StreakDeadline:
+def _deadline(state: StreakState, due: Deadlines) -> facts.StreakDeadline:
     return facts.StreakDeadline(
         count=state.totals.count,
         longest_count=state.totals.longest,

@@ -19,11 +19,11 @@ from api.cli.options import data_option, json_option
 from api.input.validation import Instant
 from models import clock, ids
 from models.db import Connection
-from models.delivery.delivery_log import Span
+from models.delivery.delivery_log import TimeSpan
 from models.identity import tenants
 from models.identity.tenants import Mode, Tenant
 from models.operator import audit_log as log
-from models.operator.audit_log import AuditEntry, Wanted
+from models.operator.audit_log import AuditEntry, AuditQuery
 
 PAGE = 500  # lines of one statement
 LIMIT = 50
@@ -64,7 +64,7 @@ def audit(
     with service(path) as found, found.reading() as connection:
         sides = _sides(connection, slug, mode)
         chosen = [one.id for one in sides] if slug else None
-        wanted = Wanted(limit, chosen, span=Span(since_us), action=given["action"])
+        wanted = AuditQuery(limit, chosen, span=TimeSpan(since_us), action=given["action"])
         entries = _entries(connection, wanted)
     names = {one.id: one for one in sides}
     rows = [_row(entry, names.get(entry.entry.tenant_id)) for entry in entries]
@@ -88,7 +88,7 @@ def _sides(connection: Connection, slug: str | None, mode: Mode | None) -> list[
     return [sides[mode]] if mode else list(sides.values())
 
 
-def _entries(connection: Connection, wanted: Wanted) -> list[AuditEntry]:
+def _entries(connection: Connection, wanted: AuditQuery) -> list[AuditEntry]:
     """As many lines as are wanted, in portions."""
     entries: list[AuditEntry] = []
     cursor: UUID | None = wanted.after

@@ -24,7 +24,13 @@ from models.identity import tenants
 from models.identity.tenants import MODES
 from models.ledgers import dead_letters
 from models.ledgers.base import WRITE_KINDS
-from models.ledgers.dead_letters import STATUSES, UNKNOWN_TENANT, DeadLetter, Status, Wanted
+from models.ledgers.dead_letters import (
+    STATUSES,
+    UNKNOWN_TENANT,
+    DeadLetter,
+    DeadLetterQuery,
+    DeadLetterStatus,
+)
 from models.operator import audit_log
 from models.operator.audit_log import NewAuditEntry
 from workers.intake.client import Full, Unreadable
@@ -102,7 +108,7 @@ def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | No
     """
     with service(path) as found, found.reading() as connection:
         wanted = _wanted(connection, Chosen(**chosen), limit)
-        wanted = replace(wanted, status=None if status == "any" else cast(Status, status))
+        wanted = replace(wanted, status=None if status == "any" else cast(DeadLetterStatus, status))
         names = _names(connection)
         rows = [_row(one, names) for one in dead_letters.page(connection, wanted)]
         count = dead_letters.count(connection, wanted)
@@ -274,14 +280,14 @@ def _speaking(dead_letter_id: UUID | None) -> Iterator[None]:
 # -- in common -------------------------------------------------------------------------------
 
 
-def _wanted(connection: Connection, chosen: Chosen, limit: int) -> Wanted:
+def _wanted(connection: Connection, chosen: Chosen, limit: int) -> DeadLetterQuery:
     if chosen.tenant is None:
         if chosen.mode is not None:
             raise CannotRun("--mode needs --tenant")
-        return Wanted(limit, None, kind=chosen.kind)
+        return DeadLetterQuery(limit, None, kind=chosen.kind)
     sides = tenants.by_slug(connection, chosen.tenant).values()
     found = [side.id for side in sides if chosen.mode in (None, side.mode)]
-    return Wanted(limit, found, kind=chosen.kind)
+    return DeadLetterQuery(limit, found, kind=chosen.kind)
 
 
 def _count(found: Service, chosen: Chosen) -> int:

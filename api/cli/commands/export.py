@@ -17,7 +17,7 @@ from api.cli.commands.person import person
 from api.cli.connect.service import service
 from api.cli.errors import CannotRun
 from api.cli.options import data_option, json_option
-from api.cli.progress import Progress
+from api.cli.progress import FileProgress
 from models.db import Connection, snapshot
 from models.identity import tenants
 from models.identity.tenants import Mode
@@ -152,7 +152,7 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
 
 def _counted(out: Path | None, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows, and how many they are so far: where stdout does not show them."""
-    with Progress.of("-", 0) if out else Progress.silent() as progress:
+    with FileProgress.of("-", 0) if out else FileProgress.silent() as progress:
         for count, row in enumerate(rows, 1):
             yield row
             if count % exports.ROWS_AT_ONCE == 0:

@@ -16,16 +16,16 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.connect.api_session import BASE, Refusal, Remote, key_option, remote, url_option
+from api.cli.connect.api_session import BASE, ApiRefusal, Remote, key_option, remote, url_option
 from api.cli.errors import CannotRun
 from api.cli.fact_line import fact_line, printable
 from api.cli.options import data_option
 from api.cli.ports import reachable, taken
-from api.cli.receiver import Answer, Arrival, Subscriber
+from api.cli.receiver import Arrival, ReceiverReply, Subscriber
 from webhooks import signing
 
 DELAY_SECONDS_MAX = 300.0  # ours waits 15 s for an answer: more is for trying other senders
-TOO_LATE = Answer(503, "this receiver is ending\n")
+TOO_LATE = ReceiverReply(503, "this receiver is ending\n")
 MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": ("✗", "red")}
 
 
@@ -91,7 +91,7 @@ def listen(**given: Any) -> None:
     """
     for secret in given["secrets"]:
         _check(secret)
-    show = Show(Answer(given["status"]), given["delay"], given["as_json"], given["count"])
+    show = Show(ReceiverReply(given["status"]), given["delay"], given["as_json"], given["count"])
     with _stopped_kindly():
         _run(show, _subscriber(show, given["host"], given["port"]), given)
     if show.broken is not None:
@@ -181,7 +181,7 @@ def _remove(api: Remote, webhook_id: str) -> None:
     try:
         api.call("DELETE", f"/admin/webhooks/{webhook_id}")
     except click.ClickException as error:
-        if not (isinstance(error, Refusal) and error.code == "webhook_not_found"):
+        if not (isinstance(error, ApiRefusal) and error.code == "webhook_not_found"):
             _say(f"Destination {webhook_id} is still there: {error.message}")
 
 
@@ -201,7 +201,7 @@ def _how_to_create(url: str, api: str) -> str:
 class Show:
     """Prints arrivals one after another, whatever threads they come in, and says what to answer."""
 
-    answer: Answer
+    answer: ReceiverReply
     delay_seconds: float
     as_json: bool
     left: int | None  # how many are yet to come; None: no end
@@ -213,7 +213,7 @@ class Show:
     def __post_init__(self) -> None:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def reply(self, arrival: Arrival) -> Answer | None:
+    def reply(self, arrival: Arrival) -> ReceiverReply | None:
         """Print an arrival; its answer after the delay, None for a forged one."""
         with self._lock:
             if self.left == 0 or self.broken:

@@ -99,12 +99,12 @@ def serve(exposition: Exposition, host: str, port: int) -> WSGIServer:
         start_response("200 OK", [("Content-Type", TEXT), ("Content-Length", str(len(text)))])
         return [text]
 
-    server = _Server((host, port), _Handler)
+    server = _MetricsServer((host, port), _MetricsHandler)
     server.set_app(answer)
     return server
 
 
-class _Server(WSGIServer):
+class _MetricsServer(WSGIServer):
     """One that looks up no names, and tells of a caller's fault in one line."""
 
     request_queue_size = 16
@@ -120,7 +120,7 @@ class _Server(WSGIServer):
         log.info("a caller was not served", exc_info=True)
 
 
-class _Handler(WSGIRequestHandler):
+class _MetricsHandler(WSGIRequestHandler):
     timeout = CALLER_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there

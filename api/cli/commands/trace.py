@@ -14,7 +14,7 @@ from api.cli.errors import NotThere
 from api.cli.fact_line import printable
 from api.cli.options import data_option, json_option
 from api.resources.activity import write_trace
-from api.resources.activity.write_trace import Step, Trace
+from api.resources.activity.write_trace import Trace, TraceStep
 from models import clock
 
 _LINE_CHARS = 200
@@ -62,6 +62,6 @@ def _timeline(traced: Trace) -> str:
     return "\n".join([head, *(_line(step) for step in traced.steps)])
 
 
-def _line(step: Step) -> str:
+def _line(step: TraceStep) -> str:
     at = _WAITING if step.at is None else f"{step.at:%H:%M:%S}.{step.at.microsecond // 1_000:03}"
     return f"  {at}  {step.what.replace('_', ' '):12}{printable(step.said, _LINE_CHARS)}"

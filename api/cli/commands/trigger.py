@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from api.cli.connect.api_session import Refusal, Remote, key_option, remote, url_option
+from api.cli.connect.api_session import ApiRefusal, Remote, key_option, remote, url_option
 from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
 from api.cli.options import data_option, json_option
@@ -68,7 +68,7 @@ def _destinations(api: Remote, kind: str, webhook_id: object) -> list[dict[str, 
         one for one in _all(api) if one["is_enabled"] and facts.matches(one["event_types"], kind)
     ]
     if not found:
-        raise Refusal(f"no destination that is enabled subscribes to {kind}: name one --webhook")
+        raise ApiRefusal(f"no destination that is enabled subscribes to {kind}: name one --webhook")
     return found
 
 
@@ -86,7 +86,7 @@ def _send(api: Remote, kind: str, destination: dict[str, Any]) -> dict[str, Any]
     named = {"webhook_id": destination["id"], "url": destination["url"]}
     try:
         outcome = api.call("POST", f"/admin/webhooks/{destination['id']}/test", json={"type": kind})
-    except Refusal as refusal:
+    except ApiRefusal as refusal:
         nothing = dict.fromkeys(("status_code", "duration_ms", "response"))
         return {**named, "delivered": False, "error": refusal.message, **nothing}
     return {**named, **outcome}

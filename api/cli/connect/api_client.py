@@ -11,7 +11,7 @@ from unbroken_client.client import Unbroken
 from unbroken_client.errors import ApiError, UnbrokenError
 from unbroken_client.transport import Retries
 
-from api.cli.connect.api_session import LINE_CHARS_MAX, Refusal, url_of
+from api.cli.connect.api_session import LINE_CHARS_MAX, ApiRefusal, url_of
 from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
 
@@ -31,7 +31,7 @@ class Where:
 
 @contextmanager
 def client(where: Where, retries: Retries | None = None) -> Iterator[Unbroken]:
-    """A client; raises CannotRun without a key, and Refusal for what the API refuses."""
+    """A client; raises CannotRun without a key, and ApiRefusal for what the API refuses."""
     base = where.base()
     if not where.key:
         raise CannotRun("no API key: give --key, or set UNBROKEN_KEY")
@@ -46,8 +46,8 @@ def client(where: Where, retries: Retries | None = None) -> Iterator[Unbroken]:
         raise CannotRun(str(error)) from None
 
 
-def refusal(error: ApiError) -> Refusal:
+def refusal(error: ApiError) -> ApiRefusal:
     """A problem in one line, and one more for each field."""
     said = [f"{error.detail} ({error.code})"]
     said += [f"{one.field} {one.message}" for one in error.fields]
-    return Refusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), error.code)
+    return ApiRefusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), error.code)

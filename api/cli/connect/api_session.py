@@ -43,7 +43,7 @@ key_option = click.option(
 )
 
 
-class Refusal(click.ClickException):
+class ApiRefusal(click.ClickException):
     """The API does not do what it was asked for; the message is what it says."""
 
     exit_code = 1
@@ -131,12 +131,12 @@ def _json(answer: requests.Response) -> Any:
         raise CannotRun(f"{answer.url} does not answer as an API does: check --url") from error
 
 
-def _refusal(answer: requests.Response) -> Refusal:
+def _refusal(answer: requests.Response) -> ApiRefusal:
     """A problem document, in one line and one more for each field."""
     problem = _json(answer)
     if not isinstance(problem, dict) or "detail" not in problem:
-        return Refusal(f"the API at {answer.url} answered {answer.status_code}")
+        return ApiRefusal(f"the API at {answer.url} answered {answer.status_code}")
     code = str(problem.get("code"))
     said = [f"{problem['detail']} ({code})"]
     said += [f"{one.get('field')} {one.get('message')}" for one in problem.get("errors", [])]
-    return Refusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), code)
+    return ApiRefusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), code)

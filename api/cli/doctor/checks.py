@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from models.operator.diagnosis import COUNTED_MAX, Backlog, Guard, Long, Server
 
-State = Literal["ok", "warning", "failed"]
+CheckState = Literal["ok", "warning", "failed"]
 
 AREAS = ("settings", "postgres", "redis", "workers", "backlog")  # as they are shown
 
@@ -30,7 +30,7 @@ class Finding:
 
     area: str  # one of AREAS
     check: str
-    state: State
+    state: CheckState
     found: str
     advice: str | None = None
 
@@ -40,7 +40,7 @@ def well(area: str, check: str, found: str) -> Finding:
     return Finding(area, check, "ok", found)
 
 
-def worst(findings: Iterable[Finding]) -> State:
+def worst(findings: Iterable[Finding]) -> CheckState:
     """The verdict on all of them."""
     states = {one.state for one in findings}
     return "failed" if "failed" in states else "warning" if "warning" in states else "ok"
@@ -198,7 +198,7 @@ def clock(area: str, skew: float) -> Finding:
     """How far a server's clock is ahead of ours, in seconds."""
     if abs(skew) < CLOCK_SECONDS_WARNING:
         return well(area, "clock", "as ours")
-    state: State = "failed" if abs(skew) >= CLOCK_SECONDS_FAILED else "warning"
+    state: CheckState = "failed" if abs(skew) >= CLOCK_SECONDS_FAILED else "warning"
     found = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine"
     return Finding(area, "clock", state, found, "set both clocks by NTP: writes carry their time")
 

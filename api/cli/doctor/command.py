@@ -17,7 +17,7 @@ from api.app import DIRECTORY_CONNECTIONS
 from api.cli.connect.service import locate
 from api.cli.doctor import checks as diagnosis
 from api.cli.doctor import redis_checks
-from api.cli.doctor.checks import Finding, State, well, worst
+from api.cli.doctor.checks import CheckState, Finding, well, worst
 from api.cli.errors import CannotRun
 from api.cli.local.up import read_settings
 from api.cli.options import data_option, json_option
@@ -32,7 +32,7 @@ from workers.intake.client import IntakeSettings, IntakeStatus, Unavailable, ope
 PATIENCE_MS = 15_000  # of one question to a server
 # Read by commands and by docker-compose.yml, not by a process of ours.
 _OTHERS = ("UNBROKEN_KEY", "UNBROKEN_URL", "UNBROKEN_PORT", "UNBROKEN_WEBHOOK_SECRET")
-_MARKS: dict[State, tuple[str, str]] = {
+_MARKS: dict[CheckState, tuple[str, str]] = {
     "ok": ("✓", "green"),
     "warning": ("!", "yellow"),
     "failed": ("✗", "red"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from api.cli.doctor.checks import Finding, State, duration, well
+from api.cli.doctor.checks import CheckState, Finding, duration, well
 from workers.intake.client import IntakeStatus, StreamStatus
 from workers.telemetry.heartbeats import Processes
 
@@ -91,7 +91,7 @@ def _memory(used: int, limit: str | None) -> Finding:
     if share < MEMORY_SHARE_WARNING:
         return well("redis", "memory", found)
     advice = "raise maxmemory, or add drains: when it is full, writes are answered with 503"
-    state: State = "failed" if share >= MEMORY_SHARE_FAILED else "warning"
+    state: CheckState = "failed" if share >= MEMORY_SHARE_FAILED else "warning"
     return Finding("redis", "memory", state, found, advice)
 
 

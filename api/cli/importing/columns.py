@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from api.cli.importing.errors import BadRow
-from api.cli.importing.kinds import Field, Kind
+from api.cli.importing.kinds import RowField, RowKind
 
 REJECT_LINE, REJECT_REASON, REJECT_TEXT = "reject_line", "reject_reason", "reject_text"
 REJECT_COLUMNS = frozenset({REJECT_LINE, REJECT_REASON})  # of --rejects: passed over when mended
@@ -24,7 +24,7 @@ def plain(name: str) -> str:
 class Naming:
     """What the command line says of columns."""
 
-    kind: Kind
+    kind: RowKind
     mapped: Mapping[str, str]  # from a field to its column
     constants: Mapping[str, str]  # of fields whose cell is empty or missing
     ignored: Collection[str]  # columns; `*`: all that hold no field
@@ -90,7 +90,7 @@ class Naming:
         )
 
 
-def closest(name: str, field: Field, columns: Sequence[str]) -> str | None:
+def closest(name: str, field: RowField, columns: Sequence[str]) -> str | None:
     """The column that most likely holds a field: to suggest, never to take."""
     by_name = {_letters(column): column for column in columns}
     for hint in (name, *field.hints):

@@ -16,7 +16,7 @@ from api.cli.errors import CannotRun
 from api.cli.importing import preview, sending, source
 from api.cli.importing.columns import Naming, plain
 from api.cli.importing.job import Job
-from api.cli.importing.kinds import Kind
+from api.cli.importing.kinds import RowKind
 from api.cli.importing.mapping import Mapper
 from api.cli.importing.registry import KINDS
 from api.cli.importing.source_rows import DELIMITERS
@@ -139,7 +139,7 @@ def _job(file: str, given: Mapping[str, Any]) -> Job:
     )  # fmt: skip
 
 
-def _constants(kind: Kind, given: Mapping[str, Any]) -> dict[str, str]:
+def _constants(kind: RowKind, given: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for option, name in _CONSTANTS.items():
         if given[option] is None:
@@ -150,7 +150,7 @@ def _constants(kind: Kind, given: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _mapped(kind: Kind, pairs: Iterable[str]) -> dict[str, str]:
+def _mapped(kind: RowKind, pairs: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in pairs:
         name, separator, column = text.partition("=")

@@ -16,10 +16,10 @@ from unbroken_client.transport import Call, Transport
 
 from api.cli.importing import cells
 from api.cli.importing.instants import instant
-from api.cli.importing.kinds import PARTICIPANT_HINTS, Field, Item, Kind, Send
+from api.cli.importing.kinds import PARTICIPANT_HINTS, Item, RowField, RowKind, SendRows
 
 
-def _to(name: str) -> Send:
+def _to(name: str) -> SendRows:
     """Send rows to the route of a kind; its name is also that of the list in the body."""
 
     def send(
@@ -48,22 +48,22 @@ def instants(*names: str) -> Callable[[Item, str | None], None]:
     return finish
 
 
-_WHO = Field(is_needed=True, hints=PARTICIPANT_HINTS)
-_INSTANT = Field(cells.as_it_is)
-_NUMBER = Field(cells.whole_number)
-_DATA = Field(cells.json_object, hints=("properties", "payload", "data"))
+_WHO = RowField(is_needed=True, hints=PARTICIPANT_HINTS)
+_INSTANT = RowField(cells.as_it_is)
+_NUMBER = RowField(cells.whole_number)
+_DATA = RowField(cells.json_object, hints=("properties", "payload", "data"))
 
-PARTICIPANTS = Kind(
+PARTICIPANTS = RowKind(
     name="participants",
     fields={
         "participant_id": _WHO,
-        "display_name": Field(hints=("name", "full_name", "username")),
-        "avatar_url": Field(hints=("avatar", "image", "picture")),
-        "attributes": Field(cells.json_object, hints=("properties", "traits")),
-        "timezone": Field(cells.zone, hints=("time_zone", "tz", "zone")),
-        "status": Field(),
-        "tags": Field(cells.json_list, hints=("labels",)),
-        "programs": Field(cells.json_list),
+        "display_name": RowField(hints=("name", "full_name", "username")),
+        "avatar_url": RowField(hints=("avatar", "image", "picture")),
+        "attributes": RowField(cells.json_object, hints=("properties", "traits")),
+        "timezone": RowField(cells.zone, hints=("time_zone", "tz", "zone")),
+        "status": RowField(),
+        "tags": RowField(cells.json_list, hints=("labels",)),
+        "programs": RowField(cells.json_list),
         "created_at": _INSTANT,
         "first_seen_at": _INSTANT,
         "last_seen_at": _INSTANT,
@@ -73,13 +73,13 @@ PARTICIPANTS = Kind(
     finish=instants("created_at", "first_seen_at", "last_seen_at"),
     is_queued=False,
 )
-BALANCES = Kind(
+BALANCES = RowKind(
     name="balances",
     fields={
         "participant_id": _WHO,
-        "total_earned": Field(cells.whole_number, is_needed=True, hints=("points", "earned")),
-        "total_spent": Field(cells.whole_number, hints=("spent", "redeemed")),
-        "tier_code": Field(hints=("tier", "level")),
+        "total_earned": RowField(cells.whole_number, is_needed=True, hints=("points", "earned")),
+        "total_spent": RowField(cells.whole_number, hints=("spent", "redeemed")),
+        "tier_code": RowField(hints=("tier", "level")),
         "tier_achieved_at": _INSTANT,
     },
     send=_to("balances"),
@@ -87,16 +87,16 @@ BALANCES = Kind(
     finish=instants("tier_achieved_at"),
     is_queued=False,
 )
-REDEMPTIONS = Kind(
+REDEMPTIONS = RowKind(
     name="claims",
     fields={
         "participant_id": _WHO,
-        "reward_code": Field(is_needed=True, hints=("reward", "code")),
-        "claimed_at": Field(cells.as_it_is, is_needed=True, hints=("date", "created_at", "at")),
-        "points_deducted": Field(cells.whole_number, hints=("points", "cost", "price")),
+        "reward_code": RowField(is_needed=True, hints=("reward", "code")),
+        "claimed_at": RowField(cells.as_it_is, is_needed=True, hints=("date", "created_at", "at")),
+        "points_deducted": RowField(cells.whole_number, hints=("points", "cost", "price")),
         "balance_after": _NUMBER,
         "metadata": _DATA,
-        "claim_id": Field(hints=("id", "redemption_id", "order_id")),
+        "claim_id": RowField(hints=("id", "redemption_id", "order_id")),
     },
     send=_to("claims"),
     finish=instants("claimed_at"),
@@ -105,12 +105,12 @@ REDEMPTIONS = Kind(
     noun="Reward",
     is_queued=False,
 )
-CHALLENGES = Kind(
+CHALLENGES = RowKind(
     name="challenges",
     fields={
         "participant_id": _WHO,
-        "challenge_code": Field(is_needed=True, hints=("challenge", "code")),
-        "progress": Field(cells.whole_number, is_needed=True, hints=("count", "value")),
+        "challenge_code": RowField(is_needed=True, hints=("challenge", "code")),
+        "progress": RowField(cells.whole_number, is_needed=True, hints=("count", "value")),
         "completed_at": _INSTANT,
     },
     send=_to("challenges"),

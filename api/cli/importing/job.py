@@ -13,9 +13,9 @@ import click
 
 from api.cli.fact_line import printable
 from api.cli.importing import source
-from api.cli.importing.mapping import Mapper, Row
+from api.cli.importing.mapping import MappedRow, Mapper
 from api.cli.importing.source_rows import Table, table
-from api.cli.progress import Progress
+from api.cli.progress import FileProgress
 
 WINDOW_ROWS = 1_000  # between two checkpoints; the API takes as many at once
 SHOWN_MAX = 10  # refused rows on the screen; all of them are in --rejects
@@ -40,7 +40,7 @@ class Job:
     shown: int = field(default=0)
 
     @contextmanager
-    def table(self, progress: Progress) -> Iterator[Table]:
+    def table(self, progress: FileProgress) -> Iterator[Table]:
         """The rows of the source, as they are in it."""
         with source.opened(self.source) as stream:
             lines = source.lines(stream, progress.read)
@@ -51,7 +51,7 @@ class Job:
         """Whether it can be read twice. A pipe has other names than `-`, such as /dev/fd/63."""
         return self.source != source.STDIN and Path(self.source).is_file()
 
-    def windows(self, found: Table) -> Iterator[list[Row]]:
+    def windows(self, found: Table) -> Iterator[list[MappedRow]]:
         """Rows by the thousand."""
         rows = self.mapper.rows(found.rows)
         while window := list(islice(rows, WINDOW_ROWS)):
@@ -62,7 +62,7 @@ class Job:
         anything of it is sent. Of a pipe nothing is known."""
         if not self.is_file:
             return 0
-        with Progress.of(self.source, 0) as progress, self.table(progress) as found:
+        with FileProgress.of(self.source, 0) as progress, self.table(progress) as found:
             count = 0
             for count, _ in enumerate(found.rows, 1):
                 if count % WINDOW_ROWS == 0:

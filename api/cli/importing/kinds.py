@@ -16,11 +16,11 @@ from api.cli.importing import cells
 from api.cli.importing.instants import instant
 
 Item = dict[str, Any]
-Send = Callable[[Transport, Sequence[Mapping[str, Any]], tuple[str, Sending]], list[ItemResult]]
+SendRows = Callable[[Transport, Sequence[Mapping[str, Any]], tuple[str, Sending]], list[ItemResult]]
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class RowField:
     """One field of a kind, by the name that the API gives it."""
 
     read: Callable[[Any], Any] = cells.text  # of a cell that is not empty; raises BadRow
@@ -29,12 +29,12 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RowKind:
     """A kind of row."""
 
     name: str
-    fields: Mapping[str, Field]
-    send: Send
+    fields: Mapping[str, RowField]
+    send: SendRows
     ignored: frozenset[str] = frozenset()  # columns of `unbroken export` that are for people
     # Completes an item in place, given the zone of --timezone; raises BadRow.
     finish: Callable[[Item, str | None], None] = lambda item, zone: None
@@ -81,15 +81,15 @@ def _day_of_tick(item: Item, zone: str | None) -> str:
     return cells.on_calendar(at, item.get("counted_timezone") or item.get("timezone") or zone)
 
 
-TICKS = Kind(
+TICKS = RowKind(
     name="ticks",
     fields={
-        "participant_id": Field(is_needed=True, hints=PARTICIPANT_HINTS),
-        "streak_code": Field(is_needed=True, hints=("streak", "habit", "metric", "event_type")),
-        "timestamp": Field(cells.as_it_is, is_needed=True, hints=_TIMES),
-        "timezone": Field(cells.zone, hints=("time_zone", "tz", "zone")),
-        "counted_timezone": Field(cells.zone),
-        "metadata": Field(cells.json_object, hints=("properties", "payload", "data")),
+        "participant_id": RowField(is_needed=True, hints=PARTICIPANT_HINTS),
+        "streak_code": RowField(is_needed=True, hints=("streak", "habit", "metric", "event_type")),
+        "timestamp": RowField(cells.as_it_is, is_needed=True, hints=_TIMES),
+        "timezone": RowField(cells.zone, hints=("time_zone", "tz", "zone")),
+        "counted_timezone": RowField(cells.zone),
+        "metadata": RowField(cells.json_object, hints=("properties", "payload", "data")),
     },
     send=lambda transport, batch, keyed: many.send(transport, many.TICKS, batch, keyed),
     ignored=frozenset({"tick_id", "period_key", "outcome", "new_count"}),
@@ -100,13 +100,13 @@ TICKS = Kind(
     day=_day_of_tick,
 )
 
-AWARDS = Kind(
+AWARDS = RowKind(
     name="awards",
     fields={
-        "participant_id": Field(is_needed=True, hints=PARTICIPANT_HINTS),
-        "badge_code": Field(is_needed=True, hints=("badge", "achievement", "code")),
-        "metadata": Field(cells.json_object, hints=("properties", "payload", "data")),
-        "earned_at": Field(cells.as_it_is, hints=("earned", "awarded_at", *_TIMES)),
+        "participant_id": RowField(is_needed=True, hints=PARTICIPANT_HINTS),
+        "badge_code": RowField(is_needed=True, hints=("badge", "achievement", "code")),
+        "metadata": RowField(cells.json_object, hints=("properties", "payload", "data")),
+        "earned_at": RowField(cells.as_it_is, hints=("earned", "awarded_at", *_TIMES)),
     },
     send=lambda transport, batch, keyed: many.send(transport, many.AWARDS, batch, keyed),
     ignored=frozenset({"award_id"}),

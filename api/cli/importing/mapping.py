@@ -20,7 +20,7 @@ SHAPES_MAX = 1_000  # sets of names of NDJSON objects that are remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MappedRow:
     """One row: a write, or what is wrong with it."""
 
     raw: Raw
@@ -36,13 +36,13 @@ class Mapper:
     timezone: str | None = None  # of instants whose row names none
     _indexes: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, repr=False)
 
-    def rows(self, raw: Iterator[Raw]) -> Iterator[Row]:
+    def rows(self, raw: Iterator[Raw]) -> Iterator[MappedRow]:
         """Every row of a file, refused ones included."""
         for one in raw:
             try:
-                yield Row(one, self.item(one))
+                yield MappedRow(one, self.item(one))
             except BadRow as error:
-                yield Row(one, None, str(error))
+                yield MappedRow(one, None, str(error))
 
     def item(self, raw: Raw) -> Item:
         """The item of a row; raises BadRow."""

@@ -15,8 +15,8 @@ from unbroken_client.transport import Call
 
 from api.cli.importing.errors import BadRow
 from api.cli.importing.job import Job
-from api.cli.importing.kinds import Item, Kind
-from api.cli.progress import Progress
+from api.cli.importing.kinds import Item, RowKind
+from api.cli.progress import FileProgress
 
 ITEMS_SHOWN = 3
 PAGE_SIZE = 100
@@ -25,11 +25,11 @@ OWN_ZONE = "by the participant's own zone"
 
 
 @dataclass
-class Known:
+class KnownDefinitions:
     """What the service knows of definitions and participants. Without a key: nothing."""
 
     api: Unbroken | None
-    kind: Kind
+    kind: RowKind
     definitions: Mapping[str, Mapping[str, Any]] | None = None  # by code; None: not looked up
     zones: dict[str, str | None] = field(default_factory=dict)
 
@@ -89,7 +89,7 @@ class Known:
 
 
 @dataclass
-class Days:
+class DayCounts:
     """For which days the rows of one code would count."""
 
     rows: int = 0
@@ -118,11 +118,11 @@ class Days:
 
 def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
     """Read and check every row; what would count for which day."""
-    known = Known(api, job.mapper.naming.kind)
-    days: dict[str, Days] = {}
+    known = KnownDefinitions(api, job.mapper.naming.kind)
+    days: dict[str, DayCounts] = {}
     known.read()
     summary: dict[str, Any] = {"rows": 0, "refused": 0, "first": []}
-    with Progress.of(job.source, 0) as progress, job.table(progress) as found:
+    with FileProgress.of(job.source, 0) as progress, job.table(progress) as found:
         for window in job.windows(found):
             for row in window:
                 summary["rows"] += 1
@@ -141,7 +141,7 @@ def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
     }
 
 
-def _refusal(known: Known, item: Item) -> str:
+def _refusal(known: KnownDefinitions, item: Item) -> str:
     try:
         known.check(item)
     except BadRow as error:
@@ -149,7 +149,7 @@ def _refusal(known: Known, item: Item) -> str:
     return ""
 
 
-def _count(known: Known, item: Item, days: dict[str, Days]) -> None:
+def _count(known: KnownDefinitions, item: Item, days: dict[str, DayCounts]) -> None:
     kind = known.kind
     if kind.code_field is None:
         return
@@ -159,10 +159,10 @@ def _count(known: Known, item: Item, days: dict[str, Days]) -> None:
             day = kind.day(item, known.zone(item))
         except LookupError:
             day = None
-    days.setdefault(item[kind.code_field], Days()).add(day)
+    days.setdefault(item[kind.code_field], DayCounts()).add(day)
 
 
-def summary_text(summary: Mapping[str, Any], kind: Kind) -> str:
+def summary_text(summary: Mapping[str, Any], kind: RowKind) -> str:
     """What a dry run found, for people."""
     lines = [f"{summary['rows']} rows, {summary['refused']} of them unusable; nothing was sent."]
     if not summary["codes_checked"]:

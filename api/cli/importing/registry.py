@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from api.cli.importing.holdings import BALANCES, CHALLENGES, PARTICIPANTS, REDEMPTIONS
-from api.cli.importing.kinds import AWARDS, TICKS, Kind
+from api.cli.importing.kinds import AWARDS, TICKS, RowKind
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, RowKind] = {
     kind.name: kind for kind in (TICKS, AWARDS, PARTICIPANTS, BALANCES, REDEMPTIONS, CHALLENGES)
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from api.cli.errors import CannotRun
 from api.cli.importing.columns import REJECT_COLUMNS, REJECT_LINE, REJECT_REASON, REJECT_TEXT, plain
-from api.cli.importing.mapping import Row
+from api.cli.importing.mapping import MappedRow
 from api.cli.importing.source_rows import Raw, Table
 
 
@@ -36,7 +36,7 @@ class Rejects:
         except OSError as error:
             raise CannotRun(f"{self.path}: {error.strerror}") from None
 
-    def add(self, refused: Iterable[tuple[Row, str]]) -> int:
+    def add(self, refused: Iterable[tuple[MappedRow, str]]) -> int:
         """Write rows with their reasons; return how long the file is now."""
         try:
             with self.path.open("a", encoding="utf-8", newline="") as stream:
@@ -49,7 +49,7 @@ class Rejects:
         except OSError as error:
             raise CannotRun(f"{self.path}: {error.strerror}") from None
 
-    def _csv(self, refused: Iterable[tuple[Row, str]], is_new: bool) -> str:
+    def _csv(self, refused: Iterable[tuple[MappedRow, str]], is_new: bool) -> str:
         lines = _Lines()
         writer = csv.writer(lines, delimiter=self.table.delimiter)
         kept = [
@@ -62,7 +62,7 @@ class Rejects:
             writer.writerow([row.raw.line, why, *_kept(row.raw.original, kept, self.table.head)])
         return "".join(lines.texts)
 
-    def _ndjson(self, refused: Iterable[tuple[Row, str]], is_new: bool) -> str:
+    def _ndjson(self, refused: Iterable[tuple[MappedRow, str]], is_new: bool) -> str:
         return "".join(_json(_marked(row.raw, why)) + "\n" for row, why in refused)
 
 

@@ -16,10 +16,10 @@ from api.cli.errors import CannotRun
 from api.cli.importing import checkpoint
 from api.cli.importing.checkpoint import Checkpoint, OfAnother
 from api.cli.importing.job import WINDOW_ROWS, Job
-from api.cli.importing.mapping import Row
+from api.cli.importing.mapping import MappedRow
 from api.cli.importing.rejects import Rejects
 from api.cli.importing.source_rows import Table
-from api.cli.progress import Progress
+from api.cli.progress import FileProgress
 
 PATIENCE_SECONDS = 900.0  # without any progress: longer than a restart, an upgrade or a cap takes
 RETRIES = Retries(tries_max=1_000, pause_seconds_max=10, total_seconds_max=PATIENCE_SECONDS)
@@ -41,7 +41,7 @@ def run(api: Unbroken, job: Job) -> dict[str, Any]:
 
 
 def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
-    with Progress.of(job.source, state.rows) as progress, job.table(progress) as found:
+    with FileProgress.of(job.source, state.rows) as progress, job.table(progress) as found:
         _skip(job, state, found)
         rejects = _rejects(job, found, state)
         _keep(job, state)  # its run, before anything is sent under it
@@ -91,7 +91,9 @@ def _keep(job: Job, state: Checkpoint) -> None:
             raise CannotRun(f"cannot keep {job.kept}: {error.strerror}") from None
 
 
-def _send(api: Unbroken, job: Job, state: Checkpoint, window: list[Row]) -> list[tuple[Row, str]]:
+def _send(
+    api: Unbroken, job: Job, state: Checkpoint, window: list[MappedRow]
+) -> list[tuple[MappedRow, str]]:
     """Send a window in as many batches as its bytes need, each under a key that follows from where
     it is; return what was refused, in the order of the file."""
     good = [row for row in window if row.item is not None]

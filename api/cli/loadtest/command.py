@@ -15,7 +15,7 @@ from api.cli.connect.api_client import Where, client
 from api.cli.connect.api_session import key_option, url_option
 from api.cli.errors import CannotRun
 from api.cli.loadtest import verify
-from api.cli.loadtest.load import Plan, run
+from api.cli.loadtest.load import LoadPlan, run
 from api.cli.options import data_option, json_option
 
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -62,7 +62,7 @@ def loadtest(path: Path, as_json: bool, **given: Any) -> None:
         raise CannotRun(
             f"{host} is not this machine: say --yes-this-is-mine if it is yours to load"
         )
-    plan = Plan.fresh(*(given[name] for name in ("seconds", "rate", "clients", "participants")),
+    plan = LoadPlan.fresh(*(given[name] for name in ("seconds", "rate", "clients", "participants")),
                       batch=given["batch"])  # fmt: skip
     with client(where) as api:
         made = verify.prepare(api, plan)

@@ -27,7 +27,7 @@ Pair = tuple[str, str]  # participant, day
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """What is posted. The nth tick is always the same."""
 
     mark: str
@@ -39,11 +39,11 @@ class Plan:
     today: datetime
 
     @staticmethod
-    def fresh(seconds: int, rate: int, clients: int, participants: int, *, batch: int) -> Plan:
+    def fresh(seconds: int, rate: int, clients: int, participants: int, *, batch: int) -> LoadPlan:
         """A plan under a name of its own."""
         noon = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         mark = f"loadtest_{secrets.token_hex(4)}"
-        return Plan(mark, seconds, rate, clients, participants, batch, noon)
+        return LoadPlan(mark, seconds, rate, clients, participants, batch, noon)
 
     def participant(self, nth: int) -> str:
         """One of the participants."""
@@ -104,7 +104,7 @@ def percentile(seconds: Sequence[float], part: float) -> float | None:
     return round(sorted(seconds)[rank] * 1_000, 1)
 
 
-def run(api: Unbroken, plan: Plan) -> LoadResult:
+def run(api: Unbroken, plan: LoadPlan) -> LoadResult:
     """Post for as long as planned; every request ends before this returns."""
     result, turns = LoadResult(), itertools.count()
     began = time.monotonic()
@@ -130,7 +130,7 @@ def run(api: Unbroken, plan: Plan) -> LoadResult:
     return result
 
 
-def _request(api: Unbroken, plan: Plan, nth: int, result: LoadResult) -> None:
+def _request(api: Unbroken, plan: LoadPlan, nth: int, result: LoadResult) -> None:
     ticks = [plan.tick(nth * plan.batch + index) for index in range(plan.batch)]
     key = f"{plan.mark}:{nth}"
     try:

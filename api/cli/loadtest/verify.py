@@ -10,7 +10,7 @@ from typing import Any
 from unbroken_client.client import Unbroken
 from unbroken_client.transport import Call
 
-from api.cli.loadtest.load import LoadResult, Pair, Plan
+from api.cli.loadtest.load import LoadPlan, LoadResult, Pair
 from models.rules.streaks import Rules, walk
 
 QUIET_SECONDS_MAX = 120.0  # for the workers to apply what was accepted
@@ -18,14 +18,14 @@ POLL_SECONDS = 0.5
 RECORDED = "behavior.streak_recorded"
 
 
-def prepare(api: Unbroken, plan: Plan) -> str:
+def prepare(api: Unbroken, plan: LoadPlan) -> str:
     """Make the streak; where the feed stood before."""
     body = {"code": plan.mark, "name": "Load test", "period": "daily"}
     api.transport.call(Call("POST", "/streaks", body, is_safe=False))
     return str(api.facts_page("latest")["next_cursor"])
 
 
-def check(api: Unbroken, plan: Plan, result: LoadResult, cursor: str) -> dict[str, Any]:
+def check(api: Unbroken, plan: LoadPlan, result: LoadResult, cursor: str) -> dict[str, Any]:
     """Wait until a fact of every accepted day is there, then compare all of it."""
     sure, unsure = set(result.accepted), set(result.unsure)
     published, waited = _facts(api, plan, cursor, sure)
@@ -45,7 +45,9 @@ def check(api: Unbroken, plan: Plan, result: LoadResult, cursor: str) -> dict[st
     }
 
 
-def _facts(api: Unbroken, plan: Plan, cursor: str, sure: set[Pair]) -> tuple[Counter[Pair], float]:
+def _facts(
+    api: Unbroken, plan: LoadPlan, cursor: str, sure: set[Pair]
+) -> tuple[Counter[Pair], float]:
     """The facts of the streak, as soon as they are all there, or when the time is over."""
     published: Counter[Pair] = Counter()
     began = time.monotonic()
@@ -62,7 +64,7 @@ def _facts(api: Unbroken, plan: Plan, cursor: str, sure: set[Pair]) -> tuple[Cou
             time.sleep(POLL_SECONDS)
 
 
-def _wrong_states(api: Unbroken, plan: Plan, days: set[Pair]) -> int:
+def _wrong_states(api: Unbroken, plan: LoadPlan, days: set[Pair]) -> int:
     """How many participants have other days, or another longest count, than they should."""
     wanted: dict[str, set[str]] = defaultdict(set)
     for participant, day in days:
@@ -72,7 +74,7 @@ def _wrong_states(api: Unbroken, plan: Plan, days: set[Pair]) -> int:
     )
 
 
-def _is_right(api: Unbroken, plan: Plan, participant: str, days: set[str]) -> bool:
+def _is_right(api: Unbroken, plan: LoadPlan, participant: str, days: set[str]) -> bool:
     past = api.history(participant, plan.mark)
     recorded = {one.period_key for one in past.periods if one.status == "recorded"}
     (streak,) = [one for one in api.streaks(participant) if one.code == plan.mark]
@@ -81,7 +83,7 @@ def _is_right(api: Unbroken, plan: Plan, participant: str, days: set[str]) -> bo
     return recorded == days and streak.longest_count == expected.longest
 
 
-def clean_up(api: Unbroken, plan: Plan) -> None:
+def clean_up(api: Unbroken, plan: LoadPlan) -> None:
     """Erase the participants, and deactivate the streak: a definition is never deleted."""
     for participant in [one["participant_id"] for one in api.participants(search=plan.mark)]:
         api.transport.call(Call("DELETE", f"/participants/{participant}"))

@@ -15,7 +15,7 @@ _WORKERS, _BEAT, _API = 2, 3, 4  # stages: who needs whom
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProcessPlan:
     """What the operator asked for."""
 
     host: str
@@ -25,7 +25,7 @@ class Plan:
     metrics_port: int = 0  # 0: no exporter
 
 
-def ours(plan: Plan, data: Data) -> list[Role]:
+def ours(plan: ProcessPlan, data: Data) -> list[Role]:
     """Every role of ours, in the order of starting."""
     queues = {"drain": plan.drain_workers, "webhooks": plan.webhook_workers, "upkeep": 1}
     workers = [_worker(queue, nth) for queue, count in queues.items() for nth in range(count)]
@@ -57,7 +57,7 @@ def _worker(queue: str, nth: int) -> Role:
     )
 
 
-def _metrics(plan: Plan) -> Role:
+def _metrics(plan: ProcessPlan) -> Role:
     address = ["--host", "127.0.0.1", "--port", str(plan.metrics_port)]
     return Role(
         name="metrics",
@@ -75,7 +75,7 @@ def _beat(data: Data) -> Role:
     )
 
 
-def _api(plan: Plan) -> Role:
+def _api(plan: ProcessPlan) -> Role:
     address = ["--host", plan.host, "--port", str(plan.port)]
     return Role(
         name="api",

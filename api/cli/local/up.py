@@ -22,7 +22,7 @@ from api.cli.local import child_process, data_dir, embedded, postgres, process_s
 from api.cli.local.child_process import Role
 from api.cli.local.data_dir import Data
 from api.cli.local.database import bring_up_to_date, speaking_of_database
-from api.cli.local.process_specs import METRICS_PORT, Plan
+from api.cli.local.process_specs import METRICS_PORT, ProcessPlan
 from api.cli.local.supervisor import TICK_SECONDS, Supervisor, say
 from api.cli.options import data_option
 from api.cli.ports import base_url, free_port, reachable
@@ -97,10 +97,10 @@ def up(
     Example:
       unbroken up --port 8080 --data ./data
     """
-    run(Plan(host, port, drain_workers, webhook_workers, metrics_port), path, os.environ)
+    run(ProcessPlan(host, port, drain_workers, webhook_workers, metrics_port), path, os.environ)
 
 
-def run(plan: Plan, path: Path, environ: Mapping[str, str]) -> None:
+def run(plan: ProcessPlan, path: Path, environ: Mapping[str, str]) -> None:
     """Run until somebody asks to stop; raise CannotRun when it cannot be started."""
     settings = read_settings(environ)
     folder = data_dir.prepare(path)
@@ -161,7 +161,7 @@ def _metrics_port(wanted: int) -> int:
 # -- starting --------------------------------------------------------------------------------
 
 
-def _bring_up(supervisor: Supervisor, plan: Plan, settings: Settings) -> None:
+def _bring_up(supervisor: Supervisor, plan: ProcessPlan, settings: Settings) -> None:
     folder, began = supervisor.data, time.monotonic()
     settings = _start_servers(supervisor, settings)
     revision = _patiently(supervisor, lambda: bring_up_to_date(settings))
@@ -241,7 +241,7 @@ def _when_there_is_room(supervisor: Supervisor, write: Callable[[], None]) -> No
 
 
 def child_environment(
-    environ: Mapping[str, str], settings: Settings, plan: Plan, folder: Data
+    environ: Mapping[str, str], settings: Settings, plan: ProcessPlan, folder: Data
 ) -> dict[str, str]:
     """The environment of the API and the workers: ours, and what `up` decides for them."""
     local = {name: value for name, value in LOCAL_WEBHOOKS.items() if name not in environ}
@@ -261,7 +261,7 @@ def child_environment(
     }
 
 
-def _record(folder: Data, base: str, settings: Settings, plan: Plan) -> None:
+def _record(folder: Data, base: str, settings: Settings, plan: ProcessPlan) -> None:
     """Leave word for the other commands of where the servers are, and how many workers run."""
     found = {
         "url": base,

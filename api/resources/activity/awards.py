@@ -11,12 +11,12 @@ from typing_extensions import TypedDict
 from api.http.describe import describe
 from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
-from api.input.validation import Body, Code, FreeForm, ParticipantId, Past
+from api.input.validation import Body, Code, FreeForm, ParticipantId, PastInstant
 from api.writes import batch, submit
 from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import Ledger
-from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from api.writes.status import WriteLedger
+from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.definitions.badges import Rarity
 from models.ledgers import awards
 from workers.intake.client import AwardV1
@@ -32,7 +32,7 @@ class AwardBody(Body):
     badge_code: Code
     metadata: FreeForm | None = None
     earned_at: Annotated[
-        Past | None, Field(description="When it was earned, if not now: of a history.")
+        PastInstant | None, Field(description="When it was earned, if not now: of a history.")
     ] = None
 
 
@@ -83,7 +83,7 @@ class AwardOutcome(TypedDict):
     """What became of an award."""
 
     award_id: str
-    status: outcomes.Status
+    status: outcomes.WriteStatus
     result: Awarded | None
     code: NotRequired[str]
 
@@ -131,7 +131,7 @@ def get_award(award_id: str) -> Response:
     return outcomes.get_status(AWARD.ledger, award_id)
 
 
-def _message(caller: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
+def _message(caller: Principal, posted: AwardBody, stamp: WriteStamp) -> AwardV1:
     """The message of an award of an active badge."""
     badge = caller.badges.get(posted.badge_code)
     if badge is None or not badge.is_active:
@@ -149,6 +149,9 @@ def _message(caller: Principal, posted: AwardBody, stamp: Stamp) -> AwardV1:
     )
 
 
-AWARD = Kind(
-    Ledger("award", "awards", awards.find, salt=b"award"), AwardBody, _message, may_be_alone=True
+AWARD = QueuedWrite(
+    WriteLedger("award", "awards", awards.find, salt=b"award"),
+    AwardBody,
+    _message,
+    may_be_alone=True,
 )

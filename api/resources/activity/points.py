@@ -23,7 +23,7 @@ from api.input.validation import (
     Body,
     FreeForm,
     ParticipantId,
-    Reason,
+    ReasonText,
     page_window,
     participant_id_in_path,
 )
@@ -31,8 +31,8 @@ from api.resources.participants.view import as_points
 from api.writes import batch, submit
 from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import Ledger
-from api.writes.submit import Kind, Stamp
+from api.writes.status import WriteLedger
+from api.writes.submit import QueuedWrite, WriteStamp
 from models import clock
 from models.ledgers import points
 from models.ledgers.points import ACCOUNTS, Account, Transaction
@@ -44,7 +44,7 @@ blueprint.register_error_handler(Exception, render_refusal)
 AMOUNT_MAX = 1_000_000  # contract §6
 _CURSOR_BYTES = 24  # a sequence, and a UUID
 _SEQUENCE_MAX = 2**63 - 1  # a bigint
-KINDS: tuple[points.Kind, ...] = tuple(ACCOUNTS)
+KINDS: tuple[points.MovementKind, ...] = tuple(ACCOUNTS)
 
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 
@@ -54,7 +54,7 @@ class PointsBody(Body):
 
     participant_id: ParticipantId
     amount: Amount
-    reason: Reason | None = None
+    reason: ReasonText | None = None
     metadata: FreeForm | None = None
 
 
@@ -74,7 +74,7 @@ class TierUpgrade(TypedDict):
     previous_level: int | None
 
 
-class Moved(TypedDict):
+class MovementResult(TypedDict):
     """What an award or a deduction did."""
 
     transaction_id: str
@@ -112,8 +112,8 @@ class MoveOutcome(TypedDict):
     """What became of an award or a deduction."""
 
     transaction_id: str
-    status: outcomes.Status
-    result: Moved | None
+    status: outcomes.WriteStatus
+    result: MovementResult | None
     code: NotRequired[str]
     detail: NotRequired[str]
 
@@ -131,7 +131,7 @@ class TransactionEntry(TypedDict):
     """One movement of the ledger."""
 
     id: Id
-    kind: points.Kind
+    kind: points.MovementKind
     amount: int  # below zero when the participant has less afterwards
     balance_after: int
     debit: Account
@@ -167,7 +167,7 @@ _DEDUCT = {"participant_id": "user_123", "amount": 50, "reason": "Reward redempt
 @blueprint.post("/points/award")
 @describe(
     "Award points",
-    answers={200: Moved, 202: MoveAccepted},
+    answers={200: MovementResult, 202: MoveAccepted},
     body=PointsBody,
     example=_AWARD,
     problems=("idempotency_conflict", *submit.PROBLEMS),
@@ -182,7 +182,7 @@ def award_points() -> Response:
 @blueprint.post("/points/deduct")
 @describe(
     "Deduct points",
-    answers={200: Moved, 202: MoveAccepted},
+    answers={200: MovementResult, 202: MoveAccepted},
     body=PointsBody,
     example=_DEDUCT,
     problems=("insufficient_points", "idempotency_conflict", *submit.PROBLEMS),
@@ -220,15 +220,15 @@ def get_transaction(transaction_id: str) -> Response:
     return outcomes.get_status(AWARD.ledger, transaction_id)
 
 
-def _award(caller: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+def _award(caller: Principal, posted: PointsBody, stamp: WriteStamp) -> PointsV1:
     return _message(caller, posted, stamp, posted.amount)
 
 
-def _deduct(caller: Principal, posted: PointsBody, stamp: Stamp) -> PointsV1:
+def _deduct(caller: Principal, posted: PointsBody, stamp: WriteStamp) -> PointsV1:
     return _message(caller, posted, stamp, -posted.amount)
 
 
-def _message(caller: Principal, posted: PointsBody, stamp: Stamp, amount: int) -> PointsV1:
+def _message(caller: Principal, posted: PointsBody, stamp: WriteStamp, amount: int) -> PointsV1:
     return PointsV1(
         caller.tenant.id,
         stamp.id,
@@ -241,9 +241,9 @@ def _message(caller: Principal, posted: PointsBody, stamp: Stamp, amount: int) -
     )
 
 
-_LEDGER = Ledger("transaction", "points/transactions", points.find, salt=b"points")
-AWARD = Kind(_LEDGER, PointsBody, _award)
-DEDUCT = Kind(_LEDGER, PointsBody, _deduct)
+_LEDGER = WriteLedger("transaction", "points/transactions", points.find, salt=b"points")
+AWARD = QueuedWrite(_LEDGER, PointsBody, _award)
+DEDUCT = QueuedWrite(_LEDGER, PointsBody, _deduct)
 
 # -- reading ---------------------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ def participant_transactions(participant_id: str) -> Response:
     participant_id = participant_id_in_path(participant_id)
     page, size = page_window()
     kind, after = cursors.query_choice("kind", *KINDS), _place()
-    wanted = points.Wanted(kind, size, (page - 1) * size, after)
+    wanted = points.MovementQuery(kind, size, (page - 1) * size, after)
     with reading() as connection:
         found = points.page(connection, (tenant().id, participant_id), wanted)
     shown: TransactionPage = {

@@ -20,11 +20,11 @@ from api.input.field_types import uuid_in_path
 from api.input.validation import Body, FreeForm, ParticipantId, page_window, participant_id_in_path
 from api.writes import status as outcomes
 from api.writes import submit
-from api.writes.status import Ledger
-from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from api.writes.status import WriteLedger
+from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models import clock
 from models.ledgers import redemptions
-from models.ledgers.redemptions import Found
+from models.ledgers.redemptions import RedemptionRow
 from workers.intake.client import RedemptionV1
 
 blueprint = Blueprint("claims", __name__)
@@ -38,7 +38,7 @@ class RedemptionBody(Body):
     metadata: FreeForm | None = None
 
 
-class Claimed(TypedDict):
+class RedemptionResult(TypedDict):
     """What a claim did."""
 
     claim_id: str
@@ -65,8 +65,8 @@ class RedemptionOutcome(TypedDict):
     """What became of a claim."""
 
     claim_id: str
-    status: outcomes.Status
-    result: Claimed | None
+    status: outcomes.WriteStatus
+    result: RedemptionResult | None
     code: NotRequired[str]
     detail: NotRequired[str]
 
@@ -104,7 +104,7 @@ class _Wanted:
 @blueprint.post("/rewards/<reward_id>/claim")
 @describe(
     "Claim a reward",
-    answers={200: Claimed, 202: RedemptionAccepted},
+    answers={200: RedemptionResult, 202: RedemptionAccepted},
     body=RedemptionBody,
     example={"participant_id": "user_123"},
     problems=(
@@ -152,7 +152,7 @@ def participant_rewards(participant_id: str) -> Response:
     return answer(ParticipantRedemptions(items=items, total=total, page=page, page_size=size))
 
 
-def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> RedemptionV1:
+def _message(caller: Principal, wanted: _Wanted, stamp: WriteStamp) -> RedemptionV1:
     """The message of a claim of an active reward, inside its window."""
     reward = caller.rewards.get(wanted.reward_id)
     if reward is None or not reward.is_active:
@@ -170,12 +170,12 @@ def _message(caller: Principal, wanted: _Wanted, stamp: Stamp) -> RedemptionV1:
     )
 
 
-REDEMPTION = Kind(
-    Ledger("claim", "claims", redemptions.find, salt=b"claim"), RedemptionBody, _message
+REDEMPTION = QueuedWrite(
+    WriteLedger("claim", "claims", redemptions.find, salt=b"claim"), RedemptionBody, _message
 )
 
 
-def _entry(found: Found) -> RedemptionEntry:
+def _entry(found: RedemptionRow) -> RedemptionEntry:
     one = found.redemption
     return {
         "claim_id": one.id,

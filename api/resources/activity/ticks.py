@@ -18,10 +18,10 @@ from api.input.validation import Body, Code, FreeForm, Instant, ParticipantId, Z
 from api.writes import batch, submit
 from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import Ledger
-from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from api.writes.status import WriteLedger
+from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.ledgers import ticks
-from models.rules.streaks import Outcome
+from models.rules.streaks import RecordOutcome
 from models.streaks.states import Streak
 from workers.intake.client import TickV1
 
@@ -55,7 +55,7 @@ class TickBatch(Body):
     ticks: Annotated[list[TickBody], Field(min_length=1, max_length=BATCH_MAX)]
 
 
-class Recorded(TypedDict):
+class TickResult(TypedDict):
     """What a tick did: the five documented fields, then the others (contract §3.3)."""
 
     streak_code: str
@@ -65,7 +65,7 @@ class Recorded(TypedDict):
     already_recorded: bool
     participant_id: str
     tick_id: str
-    outcome: Outcome
+    outcome: RecordOutcome
     previous_count: int
     grace_remaining: int
     period_key: str
@@ -99,8 +99,8 @@ class TickOutcome(TypedDict):
     """What became of a tick."""
 
     tick_id: str
-    status: outcomes.Status
-    result: Recorded | None
+    status: outcomes.WriteStatus
+    result: TickResult | None
     code: NotRequired[str]
 
 
@@ -110,7 +110,7 @@ _EXAMPLE = {"participant_id": "user_42", "streak_code": "daily_login"}
 @blueprint.post("/streaks/record")
 @describe(
     "Record a tick",
-    answers={200: Recorded, 202: TickAccepted},
+    answers={200: TickResult, 202: TickAccepted},
     body=TickBody,
     example=_EXAMPLE,
     problems=("streak_not_found", "idempotency_conflict", *submit.PROBLEMS),
@@ -144,7 +144,7 @@ def get_tick(tick_id: str) -> Response:
     return outcomes.get_status(TICK.ledger, tick_id)
 
 
-def _message(caller: Principal, posted: TickBody, stamp: Stamp) -> TickV1:
+def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:
     """The message of a tick, checked against the definition and the clock."""
     streak = _streak(caller, posted.streak_code)
     occurred_us = stamp.received_us if posted.timestamp is None else posted.timestamp
@@ -184,4 +184,6 @@ def _check_range(occurred_us: int, now_us: int) -> None:
         raise Problem(422, "timestamp_out_of_range", detail, [error])
 
 
-TICK = Kind(Ledger("tick", "ticks", ticks.find, salt=b""), TickBody, _message, may_be_alone=True)
+TICK = QueuedWrite(
+    WriteLedger("tick", "ticks", ticks.find, salt=b""), TickBody, _message, may_be_alone=True
+)

@@ -16,13 +16,20 @@ from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import reading
-from api.input.validation import Body, Code, FreeForm, ParticipantId, Reason, participant_id_in_path
+from api.input.validation import (
+    Body,
+    Code,
+    FreeForm,
+    ParticipantId,
+    ReasonText,
+    participant_id_in_path,
+)
 from api.resources.participants.tier_progress import first, placement
 from api.resources.participants.view import NextTierState, TierState, as_next_tier, as_tier
 from api.writes import status as outcomes
 from api.writes import submit
-from api.writes.status import Ledger
-from api.writes.submit import Kind, NoSuchDefinition, Stamp
+from api.writes.status import WriteLedger
+from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models import clock
 from models.identity import participants
 from models.ledgers import tier_changes
@@ -42,7 +49,7 @@ class AssignmentBody(Body):
 
     participant_id: ParticipantId
     tier_code: Code
-    reason: Reason | None = None
+    reason: ReasonText | None = None
     metadata: FreeForm | None = None
 
 
@@ -72,7 +79,7 @@ class AssignmentOutcome(TypedDict):
     """What became of an assignment."""
 
     assignment_id: str
-    status: outcomes.Status
+    status: outcomes.WriteStatus
     result: Assigned | None
     code: NotRequired[str]
 
@@ -103,7 +110,7 @@ def get_assignment(assignment_id: str) -> Response:
     return outcomes.get_status(ASSIGNMENT.ledger, assignment_id)
 
 
-def _message(caller: Principal, posted: AssignmentBody, stamp: Stamp) -> AssignmentV1:
+def _message(caller: Principal, posted: AssignmentBody, stamp: WriteStamp) -> AssignmentV1:
     """The message of an assignment of an active tier."""
     tier = caller.tiers.get(posted.tier_code)
     if tier is None or not tier.is_active:
@@ -119,8 +126,8 @@ def _message(caller: Principal, posted: AssignmentBody, stamp: Stamp) -> Assignm
     )
 
 
-ASSIGNMENT = Kind(
-    Ledger("assignment", "tiers/assignments", tier_changes.find, salt=b"assignment"),
+ASSIGNMENT = QueuedWrite(
+    WriteLedger("assignment", "tiers/assignments", tier_changes.find, salt=b"assignment"),
     AssignmentBody,
     _message,
 )

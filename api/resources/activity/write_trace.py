@@ -12,7 +12,7 @@ from api.resources.activity import points, tier_assignments
 from api.resources.activity.awards import AWARD
 from api.resources.activity.redemptions import REDEMPTION
 from api.resources.activity.ticks import TICK
-from api.writes.status import DAY_US, Ledger
+from api.writes.status import DAY_US, WriteLedger
 from models import clock, ids
 from models.db import Connection
 from models.identity import participants, tenants
@@ -29,7 +29,7 @@ PREFIX_CHARS = 18  # of an id: its millisecond and 12 bits of chance, those of o
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     """Something that happened to a write."""
 
     what: str  # accepted | queued | applied | rejected | dead_letter | fact | attempt | delivery …
@@ -50,7 +50,7 @@ class Trace:
     kind: str
     tenant: Tenant
     status: str  # queued | applied | rejected | dead | replayed | discarded | past_retention | gone
-    steps: list[Step]
+    steps: list[TraceStep]
 
 
 def follow(connection: Connection, intake: Intake, write_id: UUID, ticks_days: int) -> Trace | None:
@@ -66,7 +66,7 @@ def follow(connection: Connection, intake: Intake, write_id: UUID, ticks_days: i
     return None
 
 
-def _issuers(connection: Connection, write_id: UUID) -> Iterator[tuple[Tenant, Ledger]]:
+def _issuers(connection: Connection, write_id: UUID) -> Iterator[tuple[Tenant, WriteLedger]]:
     """Who was given this id, told by the tag in it (models/ids.py)."""
     for tenant_id in tenants.all_ids(connection):
         tenant = tenants.by_id(connection, tenant_id)
@@ -75,27 +75,27 @@ def _issuers(connection: Connection, write_id: UUID) -> Iterator[tuple[Tenant, L
                 yield tenant, ledger
 
 
-def _accepted(write_id: UUID) -> Step:
+def _accepted(write_id: UUID) -> TraceStep:
     said = f"by the API; its request is in the log: grep {str(write_id)[:PREFIX_CHARS]}"
-    return Step("accepted", said, clock.from_us(ids.issued_at_us(write_id)))
+    return TraceStep("accepted", said, clock.from_us(ids.issued_at_us(write_id)))
 
 
-def _waits(waiting: Queued) -> Step:
+def _waits(waiting: Queued) -> TraceStep:
     drain = waiting.drain
     by = f"read by drain {drain}, try {waiting.tries}" if drain else "not read by a drain yet"
-    return Step("queued", f"in {waiting.stream}, {by}", clock.from_us(waiting.appended_us))
+    return TraceStep("queued", f"in {waiting.stream}, {by}", clock.from_us(waiting.appended_us))
 
 
-def _missing(write_id: UUID, days: int) -> tuple[str, list[Step]]:
+def _missing(write_id: UUID, days: int) -> tuple[str, list[TraceStep]]:
     if clock.now_us() - ids.issued_at_us(write_id) > days * DAY_US:
-        return "past_retention", [Step("unknown", f"older than {days} days: no longer kept")]
+        return "past_retention", [TraceStep("unknown", f"older than {days} days: no longer kept")]
     said = "neither waiting nor in a ledger: erased with its participant, or never accepted"
-    return "gone", [Step("unknown", said)]
+    return "gone", [TraceStep("unknown", said)]
 
 
 def _ended(
-    connection: Connection, tenant: Tenant, ledger: Ledger, write_id: UUID
-) -> tuple[str | None, list[Step]]:
+    connection: Connection, tenant: Tenant, ledger: WriteLedger, write_id: UUID
+) -> tuple[str | None, list[TraceStep]]:
     """Where a write has ended, and what followed; None while it has not."""
     found = ledger.find(connection, tenant.id, write_id)
     if found is not None:
@@ -103,15 +103,17 @@ def _ended(
     refused = rejections.find(connection, tenant.id, write_id)
     if refused is not None:
         said = f"{refused.code}: {refused.detail}" if refused.detail else refused.code
-        return "rejected", [Step("rejected", said)]
+        return "rejected", [TraceStep("rejected", said)]
     dead_letter = dead_letters.find(connection, tenant.id, write_id)
     if dead_letter is None:
         return None, []
     said = f"after {dead_letter.tries} tries; unbroken dead-letters show {write_id}"
-    steps = [Step("dead_letter", said, dead_letter.dead_since)]
+    steps = [TraceStep("dead_letter", said, dead_letter.dead_since)]
     if dead_letter.settled_at is not None:
         steps.append(
-            Step(dead_letter.status, "by whoever looks after dead letters", dead_letter.settled_at)
+            TraceStep(
+                dead_letter.status, "by whoever looks after dead letters", dead_letter.settled_at
+            )
         )
     return dead_letter.status, steps
 
@@ -121,34 +123,36 @@ def _ended(
 
 def _followed(
     connection: Connection, tenant: Tenant, write_id: UUID, answer: dict[str, Any]
-) -> Iterator[Step]:
+) -> Iterator[TraceStep]:
     participant = participants.find(connection, tenant.id, str(answer.get("participant_id")))
     published = (
         trace.facts(connection, (tenant.id, participant.id), write_id) if participant else []
     )
-    yield Step("applied", _said(answer), _at(published[0].id) if published else None)
+    yield TraceStep("applied", _said(answer), _at(published[0].id) if published else None)
     for fact in published:
         said = f"{fact.type} {public_id(fact.id)}, the participant's number {fact.sequence}"
-        yield Step("fact", said, _at(fact.id))
+        yield TraceStep("fact", said, _at(fact.id))
     if not published:
-        yield Step("unknown", "no fact names it: it told nothing new, or its facts are past theirs")
+        yield TraceStep(
+            "unknown", "no fact names it: it told nothing new, or its facts are past theirs"
+        )
     fact_ids = [fact.id for fact in published]
     yield from sorted(_sent(connection, tenant.id, fact_ids), key=_order)
 
 
-def _sent(connection: Connection, tenant_id: int, fact_ids: list[UUID]) -> Iterator[Step]:
+def _sent(connection: Connection, tenant_id: int, fact_ids: list[UUID]) -> Iterator[TraceStep]:
     for one in trace.attempts(connection, tenant_id, fact_ids):
         what = one.error or str(one.status_code)
         said = f"{what} in {one.duration_ms} ms, number {one.number}, to {one.webhook_id}"
-        yield Step("attempt", said, _at(one.id))
+        yield TraceStep("attempt", said, _at(one.id))
     for each in trace.deliveries(connection, tenant_id, fact_ids):
         said = f"{each.status} after {each.attempts} attempts, to {each.webhook_id}"
         if each.status == "pending":
             said += f"; next at {clock.isoformat(each.next_attempt_at)}, or once it is well"
-        yield Step("delivery", said)
+        yield TraceStep("delivery", said)
 
 
-def _order(step: Step) -> tuple[bool, datetime]:
+def _order(step: TraceStep) -> tuple[bool, datetime]:
     return step.at is None, step.at or clock.from_us(0)
 
 

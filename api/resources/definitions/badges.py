@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
 from api.http.problems import invalid_field, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -32,7 +32,7 @@ from api.resources.definitions.crud import changing, some_fields, unique_code
 from api.resources.operator import audit_log
 from models import clock, ids
 from models.definitions import badges
-from models.definitions.badges import Badge, Entry, Filter, Rarity
+from models.definitions.badges import Badge, BadgeFilter, EarnedBadge, Rarity
 from models.errors import NotFound
 
 blueprint = Blueprint("badges", __name__)
@@ -54,7 +54,7 @@ Color = Annotated[
 ]
 Category = Annotated[Name, StringConstraints(max_length=50)]
 _CATEGORY: TypeAdapter[str] = TypeAdapter(Category)
-Order = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]  # Postgres' integer
+BadgeOrder = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]  # Postgres' integer
 
 
 class NewBadge(Body):
@@ -69,7 +69,7 @@ class NewBadge(Body):
     category: Category | None = None
     is_active: bool = True
     is_hidden: bool = False
-    display_order: Order = 0
+    display_order: BadgeOrder = 0
 
 
 class BadgeChange(Body):
@@ -84,7 +84,7 @@ class BadgeChange(Body):
     category: Category | None = None
     is_hidden: bool = False
     is_active: bool = True
-    display_order: Order = 0
+    display_order: BadgeOrder = 0
 
 
 class BadgeDefinition(TypedDict):
@@ -129,7 +129,7 @@ class BadgePage(TypedDict):
 def list_badges() -> Response:
     """A page of the tenant's definitions in display order."""
     page, size = page_window()
-    wanted = Filter(_category(), query_bool("is_active"))
+    wanted = BadgeFilter(_category(), query_bool("is_active"))
     with reading() as connection:
         found, total = badges.page(connection, tenant().id, wanted, (size, (page - 1) * size))
     items = [_definition(badge) for badge in found]
@@ -192,14 +192,14 @@ def change_badge(badge_id: str) -> Response:
 @blueprint.delete("/admin/badges/<badge_id>")
 @describe(
     "Deactivate a badge definition",
-    answers={200: Message},
+    answers={200: MessageAnswer},
     problems=("badge_not_found",),
 )
 @require_admin
 def deactivate_badge(badge_id: str) -> Response:
     """Stop new awards; those that were earned stay."""
     _change(uuid_in_path("badge", badge_id), {"is_active": False})
-    return answer(Message(message="Badge deactivated"))
+    return answer(MessageAnswer(message="Badge deactivated"))
 
 
 def _category() -> str | None:
@@ -322,7 +322,7 @@ def _codes() -> list[str] | None:
     return [code for code in named if _CODE.fullmatch(code)] if named else None
 
 
-def _entry(one: Entry) -> ParticipantBadge:
+def _entry(one: EarnedBadge) -> ParticipantBadge:
     return {
         "code": one.code,
         "name": one.name,

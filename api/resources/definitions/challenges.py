@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.field_types import Bound
@@ -54,9 +54,9 @@ class OfPoints(Body):
     type: Literal["points"]
 
 
-Objective = Annotated[OfStreak | OfBadges | OfPoints, Field(discriminator="type")]
-Target = Annotated[int, Field(ge=1, le=TARGET_MAX)]
-Points = Annotated[int, Field(ge=1, le=POINTS_MAX)]
+ObjectiveBody = Annotated[OfStreak | OfBadges | OfPoints, Field(discriminator="type")]
+TargetCount = Annotated[int, Field(ge=1, le=TARGET_MAX)]
+ChallengePoints = Annotated[int, Field(ge=1, le=POINTS_MAX)]
 
 
 class NewChallenge(Body):
@@ -65,9 +65,9 @@ class NewChallenge(Body):
     code: Code
     name: Name
     description: Text | None = None
-    objective: Objective
-    target: Target
-    points: Points | None = None
+    objective: ObjectiveBody
+    target: TargetCount
+    points: ChallengePoints | None = None
     badge_code: Code | None = None
     starts_at: Bound | None = None
     ends_at: Bound | None = None
@@ -81,8 +81,8 @@ class ChallengeChange(Body):
     objective: Fixed = None  # progress refers to it
     name: Name = ""
     description: Text | None = None
-    target: Target = 1
-    points: Points | None = None
+    target: TargetCount = 1
+    points: ChallengePoints | None = None
     badge_code: Code | None = None
     starts_at: Bound | None = None
     ends_at: Bound | None = None
@@ -194,12 +194,12 @@ def change_challenge(challenge_id: str) -> Response:
 
 
 @blueprint.delete("/admin/challenges/<challenge_id>")
-@describe("Deactivate a challenge", answers={200: Message}, problems=("challenge_not_found",))
+@describe("Deactivate a challenge", answers={200: MessageAnswer}, problems=("challenge_not_found",))
 @require_admin
 def deactivate_challenge(challenge_id: str) -> Response:
     """Let nothing count for it any more; what was completed stays."""
     _CHALLENGES.change(challenge_id, {"is_active": False})
-    return answer(Message(message="Challenge deactivated"))
+    return answer(MessageAnswer(message="Challenge deactivated"))
 
 
 def _check_codes(connection: Connection, values: dict[str, Any]) -> None:

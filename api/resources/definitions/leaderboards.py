@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
 from api.http.problems import FieldError, Problem, invalid, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -30,14 +30,14 @@ from api.resources.definitions.crud import Managed, tenant_shown
 from models import clock
 from models.errors import NotFound, TooMany
 from models.leaderboards import definitions
-from models.leaderboards.definitions import ACTIVE_MAX, Entry, Leaderboard, Metric
+from models.leaderboards.definitions import ACTIVE_MAX, Leaderboard, Metric, RankedEntry
 from models.streaks import states
 
 blueprint = Blueprint("leaderboards", __name__)
 
 TOP_MAX = 100
 
-Days = Annotated[int, Field(ge=1, le=366)]
+WindowDays = Annotated[int, Field(ge=1, le=366)]
 
 # -- definitions -----------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class NewLeaderboard(Body):
     description: Text | None = None
     metric: Metric
     streak_code: Code | None = None
-    window_days: Days = 30
+    window_days: WindowDays = 30
     is_active: bool = True
 
 
@@ -169,12 +169,14 @@ def change_leaderboard(leaderboard_id: str) -> Response:
 
 
 @blueprint.delete("/admin/leaderboards/<leaderboard_id>")
-@describe("Deactivate a leaderboard", answers={200: Message}, problems=("leaderboard_not_found",))
+@describe(
+    "Deactivate a leaderboard", answers={200: MessageAnswer}, problems=("leaderboard_not_found",)
+)
 @require_admin
 def deactivate_leaderboard(leaderboard_id: str) -> Response:
     """Follow nothing any more, and show it to nobody."""
     _LEADERBOARDS.change(leaderboard_id, {"is_active": False})
-    return answer(Message(message="Leaderboard deactivated"))
+    return answer(MessageAnswer(message="Leaderboard deactivated"))
 
 
 def _check_metric(new: NewLeaderboard) -> None:
@@ -317,7 +319,7 @@ def _board(code: str) -> Leaderboard:
             raise not_found("leaderboard", code) from None
 
 
-def _ranked(found: Sequence[Entry]) -> list[LeaderboardEntry]:
+def _ranked(found: Sequence[RankedEntry]) -> list[LeaderboardEntry]:
     shown: list[LeaderboardEntry] = []
     for index, one in enumerate(found, start=1):
         is_equal = bool(shown) and shown[-1]["score"] == one.score

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
 from api.http.problems import not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
@@ -39,7 +39,7 @@ class ProgramChange(Body):
     is_active: bool = True
 
 
-class Program(TypedDict):
+class ProgramItem(TypedDict):
     """A program as admins see it."""
 
     id: Id
@@ -53,7 +53,7 @@ class Program(TypedDict):
 class ProgramPage(TypedDict):
     """A page of programs."""
 
-    items: list[Program]
+    items: list[ProgramItem]
     total: int
     page: int
     page_size: int
@@ -80,7 +80,7 @@ def list_programs() -> Response:
 @blueprint.post("/admin/programs")
 @describe(
     "Create a program",
-    answers={201: Program},
+    answers={201: ProgramItem},
     body=NewProgram,
     example={"name": "Loyalty", "description": "For customers of the shop."},
 )
@@ -98,7 +98,7 @@ def create_program() -> Response:
 
 
 @blueprint.get("/admin/programs/<program_id>")
-@describe("Get a program", answers={200: Program}, problems=("program_not_found",))
+@describe("Get a program", answers={200: ProgramItem}, problems=("program_not_found",))
 @require_admin
 def get_program(program_id: str) -> Response:
     """One program."""
@@ -113,7 +113,7 @@ def get_program(program_id: str) -> Response:
 @blueprint.patch("/admin/programs/<program_id>")
 @describe(
     "Change a program",
-    answers={200: Program},
+    answers={200: ProgramItem},
     body=ProgramChange,
     example={"name": "Loyalty Plus"},
     problems=("program_not_found", "no_fields_to_update"),
@@ -127,12 +127,12 @@ def change_program(program_id: str) -> Response:
 
 
 @blueprint.delete("/admin/programs/<program_id>")
-@describe("Deactivate a program", answers={200: Message}, problems=("program_not_found",))
+@describe("Deactivate a program", answers={200: MessageAnswer}, problems=("program_not_found",))
 @require_admin
 def deactivate_program(program_id: str) -> Response:
     """Enrol nobody any more; who is enrolled stays so."""
     _change(program_id, {"is_active": False})
-    return answer(Message(message="Program deactivated"))
+    return answer(MessageAnswer(message="Program deactivated"))
 
 
 def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
@@ -147,7 +147,7 @@ def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
         raise not_found("program", program_id) from None
 
 
-def _as_json(program: programs.Program) -> Program:
+def _as_json(program: programs.Program) -> ProgramItem:
     return {
         "id": str(program.id),
         "name": program.name,

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, Parameter, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
 from api.http.problems import Problem, invalid_field
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -32,7 +32,7 @@ TYPE_CHARS_MAX = 50
 Cost = Annotated[int, Field(ge=0, le=COST_MAX)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Limit = Annotated[int, Field(ge=1, le=1_000_000)]
-Type = Annotated[Name, StringConstraints(max_length=TYPE_CHARS_MAX)]
+RewardType = Annotated[Name, StringConstraints(max_length=TYPE_CHARS_MAX)]
 
 # -- definitions -----------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ class NewReward(Body):
     name: Name
     description: Text | None = None
     image_url: IconUrl | None = None
-    type: Type = "digital"
+    type: RewardType = "digital"
     points_cost: Cost = 0
     stock: Count | None = None
     max_claims_per_user: Limit | None = 1
@@ -60,7 +60,7 @@ class RewardChange(Body):
     name: Name = ""
     description: Text | None = None
     image_url: IconUrl | None = None
-    type: Type = ""
+    type: RewardType = ""
     points_cost: Cost = 0
     stock: Count | None = None
     max_claims_per_user: Limit | None = None
@@ -180,12 +180,12 @@ def change_reward(reward_id: str) -> Response:
 
 
 @blueprint.delete("/admin/rewards/<reward_id>")
-@describe("Deactivate a reward", answers={200: Message}, problems=("reward_not_found",))
+@describe("Deactivate a reward", answers={200: MessageAnswer}, problems=("reward_not_found",))
 @require_admin
 def deactivate_reward(reward_id: str) -> Response:
     """Let nobody claim it any more; what was claimed stays."""
     _REWARDS.change(reward_id, {"is_active": False})
-    return answer(Message(message="Reward deactivated"))
+    return answer(MessageAnswer(message="Reward deactivated"))
 
 
 def _change(before: Reward, given: Mapping[str, Any]) -> Reward:

@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Message, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
 from api.http.problems import not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -20,7 +20,7 @@ from api.resources.operator import audit_log
 from models import clock
 from models.db import Connection
 from models.errors import NotFound
-from models.rules.periods import Kind
+from models.rules.periods import PeriodKind
 from models.streaks import states
 from models.streaks.states import Boundary, Streak
 
@@ -32,22 +32,22 @@ COUNT_MAX = 1_000_000
 POINTS_MAX = 1_000_000  # as of an award
 LEAD_HOURS_MAX = 8_784  # a leap year
 
-Repeat = Literal["once", "each_run"]
+MilestoneRepeat = Literal["once", "each_run"]
 Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
 LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
 
 
-class Milestone(Body):
+class MilestoneBody(Body):
     """A count to be reached, and the badge and points that it earns: once per participant, or once
     in each run of the streak."""
 
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
     badge_code: Code | None = None
     points: Annotated[int, Field(ge=1, le=POINTS_MAX)] | None = None
-    repeat: Repeat = "once"
+    repeat: MilestoneRepeat = "once"
 
 
-Milestones = Annotated[list[Milestone], Field(max_length=MILESTONES_MAX)]
+MilestoneBodies = Annotated[list[MilestoneBody], Field(max_length=MILESTONES_MAX)]
 
 
 class NewStreak(Body):
@@ -61,7 +61,7 @@ class NewStreak(Body):
     reset_on_miss: bool = True
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
-    milestones: Milestones = Field(default_factory=list)
+    milestones: MilestoneBodies = Field(default_factory=list)
     at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
 
 
@@ -71,7 +71,7 @@ class StreakDefinition(TypedDict):
     code: str
     name: str
     description: str | None
-    period: Kind
+    period: PeriodKind
     grace_periods: int
     reset_on_miss: bool
     is_active: bool
@@ -88,7 +88,7 @@ class MilestoneSet(TypedDict):
     count: int
     badge_code: str | None
     points: NotRequired[int]
-    repeat: Repeat
+    repeat: MilestoneRepeat
 
 
 class StreakPage(TypedDict):
@@ -111,7 +111,7 @@ class StreakChange(Body):
     reset_on_miss: bool = True
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
-    milestones: Milestones = Field(default_factory=list)
+    milestones: MilestoneBodies = Field(default_factory=list)
     at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
 
 
@@ -199,7 +199,7 @@ def change_streak(code: str) -> Response:
 
 
 @_both("/<code>", methods=["DELETE"])
-@describe("Deactivate a streak", answers={200: Message}, problems=("streak_not_found",))
+@describe("Deactivate a streak", answers={200: MessageAnswer}, problems=("streak_not_found",))
 @require_admin
 def deactivate_streak(code: str) -> Response:
     """Pause a definition: states stay, new ticks are refused."""
@@ -270,7 +270,7 @@ def _definition(streak: Streak) -> StreakDefinition:
 
 def _milestone(stored: dict[str, Any]) -> MilestoneSet:
     count, badge_code = stored["count"], stored.get("badge_code")
-    repeat: Repeat = stored.get("repeat") or "once"
+    repeat: MilestoneRepeat = stored.get("repeat") or "once"
     if not stored.get("points"):
         return {"count": count, "badge_code": badge_code, "repeat": repeat}
     points = stored["points"]

@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, Message, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
 from api.http.problems import FieldError, Problem, invalid
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -164,12 +164,12 @@ def change_tier(tier_id: str) -> Response:
 
 
 @blueprint.delete("/admin/tiers/<tier_id>")
-@describe("Deactivate a tier", answers={200: Message}, problems=("tier_not_found",))
+@describe("Deactivate a tier", answers={200: MessageAnswer}, problems=("tier_not_found",))
 @require_admin
 def deactivate_tier(tier_id: str) -> Response:
     """Let nobody come into it any more; who is in it stays."""
     _TIERS.change(tier_id, {"is_active": False})
-    return answer(Message(message="Tier deactivated"))
+    return answer(MessageAnswer(message="Tier deactivated"))
 
 
 def _change(tier_id: str, before: Tier, values: dict[str, Any]) -> Tier:

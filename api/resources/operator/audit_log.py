@@ -20,9 +20,9 @@ from api.input.field_messages import ACTION, PRINTABLE, checked
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from models import clock, ids
 from models.db import Connection
-from models.delivery.delivery_log import START, Span
+from models.delivery.delivery_log import START, TimeSpan
 from models.operator import audit_log
-from models.operator.audit_log import Actor, AuditEntry, NewAuditEntry, Wanted
+from models.operator.audit_log import Actor, AuditEntry, AuditQuery, NewAuditEntry
 
 blueprint = Blueprint("audit", __name__)
 
@@ -99,13 +99,13 @@ def list_audit_log() -> Response:
     return answer(_page(found, position))
 
 
-def _wanted() -> Wanted:
+def _wanted() -> AuditQuery:
     after = cursors.decode("after", _CURSOR_BYTES)
-    return Wanted(
+    return AuditQuery(
         limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
         tenant_ids=[tenant().id],
         after=START.id if after is None else UUID(bytes=after),
-        span=Span(cursors.query_instant("since"), cursors.query_instant("until")),
+        span=TimeSpan(cursors.query_instant("since"), cursors.query_instant("until")),
         action=_query("action", _ACTION),
         target=_query("target", _TARGET),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from models import clock
 from models.db import Connection
 from models.ledgers import dead_letters
-from models.ledgers.dead_letters import UNKNOWN_TENANT, DeadLetter, Wanted
+from models.ledgers.dead_letters import UNKNOWN_TENANT, DeadLetter, DeadLetterQuery
 from workers.intake.client import Intake, IntakeError, Message, Unreadable, decode
 
 REPLAYED_MAX = 100  # in one transaction: each is a round trip to Redis while its row is locked
@@ -47,7 +47,9 @@ def replay(connection: Connection, intake: Intake, dead_letter: DeadLetter) -> D
     return dead_letters.close(connection, dead_letter, "replayed", clock.now())
 
 
-def replay_some(connection: Connection, intake: Intake, wanted: Wanted) -> list[DeadLetter]:
+def replay_some(
+    connection: Connection, intake: Intake, wanted: DeadLetterQuery
+) -> list[DeadLetter]:
     """Replay the oldest ones that are dead; those that cannot be read are passed over.
 
     Ends where the intake refuses; raises Unavailable or Full when it refuses the first.

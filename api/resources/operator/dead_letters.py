@@ -29,7 +29,7 @@ from models.db import Connection
 from models.errors import NotFound
 from models.ledgers import dead_letters
 from models.ledgers.base import WRITE_KINDS, WriteKind
-from models.ledgers.dead_letters import STATUSES, DeadLetter, Status, Wanted
+from models.ledgers.dead_letters import STATUSES, DeadLetter, DeadLetterQuery, DeadLetterStatus
 from workers.intake.client import (
     AssignmentV1,
     AwardV1,
@@ -51,7 +51,7 @@ class DeadLetterEntry(TypedDict):
     id: Id
     kind: WriteKind
     participant_id: str | None
-    status: Status
+    status: DeadLetterStatus
     error: str
     tries: int
     accepted_at: Moment | None
@@ -125,11 +125,11 @@ def list_dead_letters() -> Response:
     """The tenant's accepted writes that failed every try, newest first."""
     position = cursors.decode("after", _UUID_BYTES)
     limit = query_int("limit", 50, 1, PAGE_SIZE_MAX)
-    wanted = Wanted(
+    wanted = DeadLetterQuery(
         limit=limit + 1,
         tenant_ids=[tenant().id],
         after=None if position is None else UUID(bytes=position),
-        status=cast(Status | None, cursors.query_choice("status", *STATUSES)),
+        status=cast(DeadLetterStatus | None, cursors.query_choice("status", *STATUSES)),
         kind=cursors.query_choice("kind", *WRITE_KINDS),
         participant_id=cursors.query_participant(),
     )
@@ -163,7 +163,7 @@ def of_participant(connection: Connection, participant_id: str) -> Iterator[Dead
     """Every dead letter of one participant, newest first, a page at a time."""
     after = None
     while True:
-        wanted = Wanted(PAGE_SIZE_MAX, [tenant().id], after, participant_id=participant_id)
+        wanted = DeadLetterQuery(PAGE_SIZE_MAX, [tenant().id], after, participant_id=participant_id)
         found = dead_letters.page(connection, wanted)
         yield from map(_detail, found)
         if len(found) < PAGE_SIZE_MAX:
@@ -202,7 +202,7 @@ def replay_dead_letters() -> Response:
     """Have those that are dead tried once more, the oldest first, at most 100 a call: call again
     while `left` says that there are more."""
     given = body(ReplayFilter)
-    wanted = Wanted(
+    wanted = DeadLetterQuery(
         limit=REPLAYED_MAX,
         tenant_ids=[tenant().id],
         status="dead",

@@ -17,7 +17,7 @@ from api.input.validation import PAGE_SIZE_MAX, query_int
 from models import clock
 from models.errors import NotFound
 from models.people import at_risk
-from models.people.at_risk import AtRisk, Wanted
+from models.people.at_risk import AtRisk, AtRiskQuery
 from models.rules.periods import starts_at
 from models.streaks import states
 from models.streaks.states import Streak
@@ -74,7 +74,7 @@ class AtRiskPage(TypedDict):
 )
 def streaks_at_risk(code: str) -> Response:
     """A page of the feed; a paused streak has none at risk."""
-    wanted = Wanted(
+    wanted = AtRiskQuery(
         now_us=clock.now_us(),
         min_count=query_int("min_count", 1, 1, MIN_COUNT_MAX),
         limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),

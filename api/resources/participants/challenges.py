@@ -14,7 +14,7 @@ from api.http.tenant_session import reading
 from api.input.validation import participant_id_in_path
 from models import clock
 from models.definitions import challenges
-from models.definitions.challenges import Entry
+from models.definitions.challenges import ChallengeState
 
 blueprint = Blueprint("participant_challenges", __name__)
 
@@ -64,7 +64,7 @@ def participant_challenges(participant_id: str) -> Response:
     return answer(shown)
 
 
-def _entry(one: Entry) -> ParticipantChallenge:
+def _entry(one: ChallengeState) -> ParticipantChallenge:
     of = one.challenge
     return {
         "id": str(of.id),
@@ -83,7 +83,7 @@ def _entry(one: Entry) -> ParticipantChallenge:
     }
 
 
-def _status(one: Entry) -> Literal["open", "active", "completed", "ended"]:
+def _status(one: ChallengeState) -> Literal["open", "active", "completed", "ended"]:
     """`active` once begun; `ended` when it does not count any more and was not completed."""
     if one.completed_at is not None:
         return "completed"

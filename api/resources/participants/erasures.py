@@ -10,7 +10,7 @@ from threading import BoundedSemaphore
 from flask import Blueprint, Response
 
 from api.http.auth import current_tenant
-from api.http.describe import Message, describe
+from api.http.describe import MessageAnswer, describe
 from api.http.problems import not_found, unavailable
 from api.http.request_context import app_context
 from api.http.responses import answer
@@ -35,7 +35,7 @@ _erasing = BoundedSemaphore(ERASING_MAX)
 @blueprint.delete("/participants/<participant:participant_id>")
 @describe(
     "Erase a participant and everything about them",
-    answers={200: Message},
+    answers={200: MessageAnswer},
     problems=("participant_not_found",),
 )
 def erase_participant(participant_id: str) -> Response:

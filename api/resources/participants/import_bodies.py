@@ -7,18 +7,18 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.input.validation import Body, Code, FreeForm, Name, ParticipantId, Past, Zone
+from api.input.validation import Body, Code, FreeForm, Name, ParticipantId, PastInstant, Zone
 from api.resources.participants.participants import AvatarUrl, DisplayName
 from api.resources.participants.scrip import Tags
 from api.writes.batch import BATCH_MAX
-from models.people.imports import Balance, Challenge, Redemption
-from models.people.profile import Status
+from models.people.imports import ImportedChallenge, ImportedRedemption, OpeningBalance
+from models.people.profile import ParticipantStatus
 from models.people.profile_imports import Enrolment, ImportedProfile
 
 POINTS_MAX = 1_000_000_000_000  # of one participant
 PROGRAMS_MAX = 100
 
-Points = Annotated[int, Field(ge=0, le=POINTS_MAX)]
+PointsTotal = Annotated[int, Field(ge=0, le=POINTS_MAX)]
 _Given = {"display_name", "avatar_url", "attributes", "timezone", "tags", "status"}
 
 
@@ -26,7 +26,7 @@ class ImportedEnrolment(Body):
     """A program that a participant is in, by its name."""
 
     name: Name
-    enrolled_at: Past | None = None
+    enrolled_at: PastInstant | None = None
 
 
 class ParticipantImport(Body):
@@ -37,14 +37,14 @@ class ParticipantImport(Body):
     avatar_url: AvatarUrl | None = None
     attributes: FreeForm | None = None
     timezone: Zone | None = None
-    status: Status | None = None
+    status: ParticipantStatus | None = None
     tags: Tags | None = None
     programs: Annotated[
         list[ImportedEnrolment], Field(max_length=PROGRAMS_MAX, default_factory=list)
     ]
-    created_at: Past | None = None
-    first_seen_at: Past | None = None
-    last_seen_at: Past | None = None
+    created_at: PastInstant | None = None
+    first_seen_at: PastInstant | None = None
+    last_seen_at: PastInstant | None = None
 
     def row(self) -> ImportedProfile:
         """As it is written."""
@@ -63,10 +63,10 @@ class BalanceImport(Body):
     """The points that a participant had elsewhere, and the tier."""
 
     participant_id: ParticipantId
-    total_earned: Points
-    total_spent: Points = 0
+    total_earned: PointsTotal
+    total_spent: PointsTotal = 0
     tier_code: Code | None = None
-    tier_achieved_at: Past | None = None
+    tier_achieved_at: PastInstant | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -74,9 +74,9 @@ class BalanceImport(Body):
             raise PydanticCustomError("balance", "must have a total_spent of at most total_earned")
         return self
 
-    def row(self) -> Balance:
+    def row(self) -> OpeningBalance:
         """As it is written."""
-        return Balance(
+        return OpeningBalance(
             self.participant_id, self.total_earned, self.total_spent, self.tier_code,
             self.tier_achieved_at,
         )  # fmt: skip
@@ -87,18 +87,18 @@ class RedemptionImport(Body):
 
     participant_id: ParticipantId
     reward_code: Code
-    claimed_at: Past
-    points_deducted: Points = 0
-    balance_after: Points = 0
+    claimed_at: PastInstant
+    points_deducted: PointsTotal = 0
+    balance_after: PointsTotal = 0
     metadata: FreeForm | None = None
     claim_id: Annotated[
         Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None,
         Field(description="Its id elsewhere: two claims of one instant are told apart by it."),
     ] = None
 
-    def row(self) -> Redemption:
+    def row(self) -> ImportedRedemption:
         """As it is written."""
-        return Redemption(
+        return ImportedRedemption(
             self.participant_id, self.reward_code, self.claimed_at, self.points_deducted,
             self.balance_after, self.metadata, self.claim_id,
         )  # fmt: skip
@@ -110,11 +110,13 @@ class ChallengeImport(Body):
     participant_id: ParticipantId
     challenge_code: Code
     progress: Annotated[int, Field(ge=1, le=POINTS_MAX)]
-    completed_at: Past | None = None
+    completed_at: PastInstant | None = None
 
-    def row(self) -> Challenge:
+    def row(self) -> ImportedChallenge:
         """As it is written."""
-        return Challenge(self.participant_id, self.challenge_code, self.progress, self.completed_at)
+        return ImportedChallenge(
+            self.participant_id, self.challenge_code, self.progress, self.completed_at
+        )
 
 
 class ParticipantImports(Body):

@@ -36,7 +36,7 @@ from api.writes.batch import ItemError
 from models.db import Connection, is_contended
 from models.identity.tenants import Tenant
 from models.people import imports, profile_imports
-from models.people.imports import Refusal, Result
+from models.people.imports import ImportResult, RowRefusal
 
 blueprint = Blueprint("imports", __name__)
 
@@ -68,7 +68,7 @@ class Import:
     name: str  # of the list in the body
     action: str  # in the audit log
     body: type[Body]
-    write: Callable[[Connection, Tenant, Sequence[Any]], list[Result]]
+    write: Callable[[Connection, Tenant, Sequence[Any]], list[ImportResult]]
 
 
 PARTICIPANTS = Import(
@@ -143,7 +143,7 @@ def import_balances() -> Response:
     content_types=_TYPES,
 )
 @require_admin
-def import_redemptions() -> Response:
+def import_claims() -> Response:
     """Add claims to the history. They count for each participant's limit; no points are taken (an
     opening balance has them as spent) and no stock is. A claim is known again by `claim_id`, or by
     participant, reward and instant."""
@@ -172,7 +172,7 @@ def import_challenges() -> Response:
 # -- one request -----------------------------------------------------------------------------
 
 
-def _post(kind: Import) -> tuple[list[Body | Problem], list[Result | Problem]]:
+def _post(kind: Import) -> tuple[list[Body | Problem], list[ImportResult | Problem]]:
     """The rows of a request and what became of each, in their order."""
     posted = [_validated(kind, value) for value in batch.items(kind.name)]
     good = [one for one in posted if not isinstance(one, Problem)]
@@ -189,7 +189,7 @@ def _validated(kind: Import, value: Any) -> Any:
         return problem
 
 
-def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
+def _written(kind: Import, rows: Sequence[Any]) -> list[ImportResult]:
     mine = current_tenant()
     for _ in range(TRIES_MAX):
         try:
@@ -207,13 +207,13 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[Result]:
     raise unavailable()
 
 
-def _result(result: Result) -> Result | Problem:
-    if isinstance(result, Refusal):
+def _result(result: ImportResult) -> ImportResult | Problem:
+    if isinstance(result, RowRefusal):
         return Problem(_STATUS_OF[result.code], result.code, result.detail)
     return result
 
 
-def _answer(posted: Sequence[Any], results: Sequence[Result | Problem]) -> Response:
+def _answer(posted: Sequence[Any], results: Sequence[ImportResult | Problem]) -> Response:
     items = [_item(index, *pair) for index, pair in enumerate(zip(posted, results, strict=True))]
     outcomes = [one.get("outcome", "rejected") for one in items]
     return answer(
@@ -226,7 +226,7 @@ def _answer(posted: Sequence[Any], results: Sequence[Result | Problem]) -> Respo
     )
 
 
-def _item(index: int, posted: Any, result: Result | Problem) -> dict[str, Any]:
+def _item(index: int, posted: Any, result: ImportResult | Problem) -> dict[str, Any]:
     if isinstance(result, Problem):
         return {"index": index, "error": result.as_item()}
     return {"index": index, "participant_id": posted.participant_id, "outcome": result}

@@ -8,12 +8,12 @@ from typing_extensions import TypedDict
 
 from api.http.describe import Id, Moment
 from api.resources.operator.dead_letters import DeadLetterDetail
-from models.delivery.deliveries import Status as DeliveryStatus
+from models.delivery.deliveries import DeliveryStatus
 from models.ledgers.points import Account
-from models.ledgers.points import Kind as PointsKind
+from models.ledgers.points import MovementKind as PointsKind
 from models.ledgers.tier_changes import Source
-from models.people.profile import Status
-from models.rules.periods import Kind as Period
+from models.people.profile import ParticipantStatus
+from models.rules.periods import PeriodKind as Period
 
 
 class ExportedProfile(TypedDict):
@@ -23,7 +23,7 @@ class ExportedProfile(TypedDict):
     avatar_url: str | None
     attributes: dict[str, Any] | None
     timezone: str | None
-    status: Status
+    status: ParticipantStatus
     tags: list[str]
     inactive_since: Moment | None
     total_events: int

@@ -27,7 +27,7 @@ from models.definitions import programs
 from models.errors import NotFound
 from models.identity.tenants import Tenant
 from models.people import profile as profiles
-from models.people.profile import Profile, Status
+from models.people.profile import ParticipantStatus, Profile
 from workers.intake.client import Unavailable
 
 blueprint = Blueprint("scrip", __name__)
@@ -36,7 +36,7 @@ POINTS_ASSET = 1  # the one asset there is, under an id of the tenant's own
 TIER_TYPE = "loyalty"  # the one type of tiers there is, as the documentation names it
 TAGS_MAX = 100
 TAG_CHARS_MAX = 64
-_ACTIONS: dict[Status, str] = {
+_ACTIONS: dict[ParticipantStatus, str] = {
     "ACTIVE": "participant.activated",
     "SUSPENDED": "participant.suspended",
     "CLOSED": "participant.closed",
@@ -70,11 +70,11 @@ class ScripBody(Body):
     external_id: ParticipantId
     attributes: FreeForm | None = None
     program_id: ProgramId | None = None
-    status: Status | None = None
+    status: ParticipantStatus | None = None
     tags: Tags | None = None
 
 
-class Balance(TypedDict):
+class AssetBalance(TypedDict):
     """What a participant has of one asset, as decimal strings."""
 
     asset_id: Id
@@ -94,13 +94,13 @@ class ScripParticipant(TypedDict):
     """A participant as Scrip's API shows it."""
 
     attributes: dict[str, Any]
-    balances: list[Balance]
+    balances: list[AssetBalance]
     counters: dict[str, str]
     created_at: Moment
     external_id: str
     id: Id
     program_ids: list[Id]
-    status: Status
+    status: ParticipantStatus
     tags: list[str]
     tiers: dict[str, TierLevel]
     updated_at: Moment
@@ -197,7 +197,7 @@ def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParti
     }
 
 
-def _balances(mine: Tenant, profile: Profile) -> list[Balance]:
+def _balances(mine: Tenant, profile: Profile) -> list[AssetBalance]:
     """Points as an asset, once there were any. Nothing is deferred or held: whatever takes points
     takes them at once."""
     if not profile.points.earned:

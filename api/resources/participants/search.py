@@ -21,12 +21,19 @@ from api.http.tenant_session import reading
 from api.input.validation import Instant, page_window, query_bool, query_day
 from models import clock
 from models.people import search
-from models.people.profile import Status
-from models.people.search import SORT_KEYS, Filter, Order, ParticipantSummary, SortKey, Span
+from models.people.profile import ParticipantStatus
+from models.people.search import (
+    SORT_KEYS,
+    ParticipantFilter,
+    ParticipantOrder,
+    ParticipantSummary,
+    SortKey,
+    TimeFilter,
+)
 
 blueprint = Blueprint("people", __name__)
 
-STATUSES: tuple[Status, ...] = ("ACTIVE", "SUSPENDED", "CLOSED")
+STATUSES: tuple[ParticipantStatus, ...] = ("ACTIVE", "SUSPENDED", "CLOSED")
 SORTS = (*SORT_KEYS, *(f"-{key}" for key in SORT_KEYS))
 SEARCH_CHARS_MAX = 255  # as long as what is searched
 TAG_CHARS_MAX = 64  # as long as a tag
@@ -42,7 +49,7 @@ class Listed(TypedDict):
     display_name: str | None
     avatar_url: str | None
     timezone: str | None
-    status: Status
+    status: ParticipantStatus
     is_active: bool
     tags: list[str]
     total_events: int
@@ -131,10 +138,10 @@ def _moment(instant: datetime | None) -> str | None:
     return None if instant is None else clock.isoformat(instant)
 
 
-def _filter() -> Filter:
-    return Filter(
+def _filter() -> ParticipantFilter:
+    return ParticipantFilter(
         search=_query_text("search", SEARCH_CHARS_MAX) or "",
-        status=cast(Status | None, _query_choice("status", STATUSES)),
+        status=cast(ParticipantStatus | None, _query_choice("status", STATUSES)),
         is_active=query_bool("is_active"),
         tag=_query_text("tag", TAG_CHARS_MAX),
         program_id=_query_uuid("program_id"),
@@ -143,9 +150,9 @@ def _filter() -> Filter:
     )
 
 
-def _order() -> Order:
+def _order() -> ParticipantOrder:
     wish = _query_choice("sort", SORTS) or "-created_at"
-    return Order(cast(SortKey, wish.removeprefix("-")), wish.startswith("-"))
+    return ParticipantOrder(cast(SortKey, wish.removeprefix("-")), wish.startswith("-"))
 
 
 def _query_text(name: str, chars_max: int) -> str | None:
@@ -171,8 +178,8 @@ def _query_uuid(name: str) -> UUID | None:
     return UUID(text)
 
 
-def _query_span(name: str) -> Span:
-    return Span(_query_bound(f"{name}_from", timedelta(0)), _query_bound(f"{name}_to", _DAY))
+def _query_span(name: str) -> TimeFilter:
+    return TimeFilter(_query_bound(f"{name}_from", timedelta(0)), _query_bound(f"{name}_to", _DAY))
 
 
 def _query_bound(name: str, after_day: timedelta) -> datetime | None:

@@ -17,10 +17,10 @@ from api.resources.definitions.streaks import streak_in_path
 from models import clock
 from models.identity import participants
 from models.ledgers import ticks
-from models.rules.periods import Kind, key_of, period_at, period_of_day, starts_at
-from models.rules.streaks import Explained, Status, explain, live
+from models.rules.periods import PeriodKind, key_of, period_at, period_of_day, starts_at
+from models.rules.streaks import Explained, StreakStatus, explain, live
 from models.streaks import states
-from models.streaks.states import State, Streak
+from models.streaks.states import Streak, StreakState
 
 blueprint = Blueprint("participant_streaks", __name__)
 
@@ -36,8 +36,8 @@ class ParticipantStreak(TypedDict):
     longest_count: int
     last_recorded_at: Moment
     is_at_risk: bool
-    period: Kind
-    status: Status
+    period: PeriodKind
+    status: StreakStatus
     expires_at: Moment | None
     grace_remaining: int
 
@@ -56,7 +56,7 @@ def participant_streaks(participant_id: str) -> Response:
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
         participant = participants.find(connection, tenant().id, participant_id)
-        found: list[tuple[Streak, State]] = []
+        found: list[tuple[Streak, StreakState]] = []
         if participant:
             active = [one for one in states.all_of(connection, tenant().id) if one.is_active]
             found = states.states_of(connection, tenant().id, participant.id, active)
@@ -66,7 +66,7 @@ def participant_streaks(participant_id: str) -> Response:
 
 
 def _entry(
-    streak: Streak, state: State, participant_zone: str | None, now_us: int
+    streak: Streak, state: StreakState, participant_zone: str | None, now_us: int
 ) -> ParticipantStreak:
     """The documented seven fields, then the live ones (contract §3.4)."""
     zone = streak.zone(state.last_zone, participant_zone)
@@ -104,7 +104,7 @@ class StreakHistory(TypedDict):
 
     participant_id: str
     streak_code: str
-    period: Kind
+    period: PeriodKind
     timezone: str
     periods: list[HistoryPeriod]
 

@@ -14,7 +14,7 @@ from models import clock
 from models.ledgers.points import PointsBalance
 from models.ledgers.tier_changes import Tier
 from models.people import profile
-from models.people.profile_sections import Badge, Sections, Summary
+from models.people.profile_sections import ProfileBadge, Sections, Summary
 
 SECTIONS = ("points", "tier", "badges", "streaks", "challenges", "rewards")
 
@@ -177,7 +177,7 @@ def as_next_tier(above: Tier | None, points: PointsBalance) -> NextTierState | N
     }
 
 
-def _badge(one: Badge) -> BadgeSummary:
+def _badge(one: ProfileBadge) -> BadgeSummary:
     return {
         "code": one.code,
         "name": one.name,

@@ -20,14 +20,14 @@ from api.resources.operator import audit_log
 from models import clock, ids
 from models.db import Connection, is_contended
 from models.delivery import delivery_log, destinations, requeue
-from models.delivery.deliveries import Status
+from models.delivery.deliveries import DeliveryStatus
 from models.delivery.delivery_log import (
     Delivery,
     DestinationRef,
     LogCursor,
     Logged,
     OutcomeKind,
-    Span,
+    TimeSpan,
     WantedAttempts,
     WantedDeliveries,
 )
@@ -59,7 +59,7 @@ class DeliveryEntry(TypedDict):
     fact_id: str
     type: str | None
     participant_id: str | None
-    status: Status
+    status: DeliveryStatus
     attempts: int
     next_attempt_at: Moment | None
     created_at: Moment
@@ -132,7 +132,9 @@ def list_deliveries(webhook_id: str) -> Response:
         limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
         after=_after_pair(),
         span=_span(),
-        status=cast(Status | None, cursors.query_choice("status", "pending", "delivered", "dead")),
+        status=cast(
+            DeliveryStatus | None, cursors.query_choice("status", "pending", "delivered", "dead")
+        ),
         types=cursors.query_types("types"),
         participant_id=cursors.query_participant(),
     )
@@ -178,8 +180,8 @@ def list_attempts(webhook_id: str) -> Response:
     return answer({"items": [_attempt(one) for one in found], "next_cursor": cursor})
 
 
-def _span() -> Span:
-    return Span(cursors.query_instant("since"), cursors.query_instant("until"))
+def _span() -> TimeSpan:
+    return TimeSpan(cursors.query_instant("since"), cursors.query_instant("until"))
 
 
 def _after_pair() -> LogCursor:

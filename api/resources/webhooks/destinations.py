@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import PAGE, Message, describe
+from api.http.describe import PAGE, MessageAnswer, describe
 from api.http.problems import Problem, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
@@ -169,7 +169,7 @@ def change_webhook(webhook_id: str) -> Response:
 
 
 @blueprint.delete("/admin/webhooks/<webhook_id>")
-@describe("Delete a destination", answers={200: Message}, problems=("webhook_not_found",))
+@describe("Delete a destination", answers={200: MessageAnswer}, problems=("webhook_not_found",))
 @require_admin
 def delete_webhook(webhook_id: str) -> Response:
     """Delete a destination; what is pending for it is not sent any more."""

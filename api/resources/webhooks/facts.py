@@ -17,7 +17,7 @@ from api.http.tenant_session import reading
 from api.input import cursors
 from api.input.validation import query_int
 from models.delivery import facts
-from models.delivery.facts import FeedCursor, Page, Wanted
+from models.delivery.facts import FactPage, FactQuery, FeedCursor
 from models.errors import NotFound
 
 blueprint = Blueprint("facts", __name__)
@@ -73,7 +73,7 @@ def read_facts() -> Response:
     holds the feed back; ours end within a minute at the latest. Facts of one participant nearly
     always come in their `sequence`: where two transactions overlapped, `sequence` decides.
     """
-    wanted = Wanted(
+    wanted = FactQuery(
         limit=query_int("limit", 100, 1, LIMIT_MAX),
         types=cursors.query_types("types"),
         participant_id=cursors.query_participant(),
@@ -81,7 +81,7 @@ def read_facts() -> Response:
     )
     if request.args.get("after") == LATEST:
         with reading() as connection:
-            return _answer(Page([], facts.latest(connection, tenant().id)))
+            return _answer(FactPage([], facts.latest(connection, tenant().id)))
     after = _after()
     try:
         with reading() as connection:
@@ -91,7 +91,7 @@ def read_facts() -> Response:
         raise invalid_field("after", "cursor", message) from None
 
 
-def _answer(page: Page) -> Response:
+def _answer(page: FactPage) -> Response:
     """The bodies stand in the answer as they are, byte for byte."""
     position = page.cursor.xid.to_bytes(_XID_BYTES) + page.cursor.id.bytes
     cursor = to_json(cursors.encode(position)).decode()

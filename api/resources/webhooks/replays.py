@@ -24,7 +24,7 @@ from api.resources.webhooks.deliveries import destination, enabled_destination
 from api.resources.webhooks.schemas import EventTypes
 from models import clock, ids
 from models.delivery import replays
-from models.delivery.replays import RUNNING_MAX, Asked, Replay, Status
+from models.delivery.replays import RUNNING_MAX, Replay, ReplayRequest, ReplayStatus
 from models.errors import NotFound, TooMany
 
 blueprint = Blueprint("replays", __name__)
@@ -48,7 +48,7 @@ class ReplayEntry(TypedDict):
 
     id: Id
     webhook_id: Id
-    status: Status
+    status: ReplayStatus
     since: Moment
     until: Moment
     event_types: list[str] | None
@@ -93,7 +93,7 @@ def create_replay(webhook_id: str) -> Response:
         with transaction() as connection:
             webhook = enabled_destination(connection, webhook_id)
             since, until = clock.from_us(asked.since), clock.from_us(until_us)
-            wanted = Asked(webhook.id, since, until, asked.event_types, asked.only_missing)
+            wanted = ReplayRequest(webhook.id, since, until, asked.event_types, asked.only_missing)
             made = replays.create(connection, tenant().id, wanted, now)
             audit_log.record(connection, "replay.started", str(made.id), webhook_id=str(webhook.id))
     except TooMany:

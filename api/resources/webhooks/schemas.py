@@ -16,9 +16,9 @@ from api.http.problems import Problem, invalid_field
 from api.http.request_context import app_context
 from api.input.validation import Body, Code, Text
 from models import clock
-from models.delivery.destinations import DisabledReason, Status, Webhook
+from models.delivery.destinations import DestinationStatus, DisabledReason, Webhook
 from webhooks import egress, facts, secrets
-from webhooks.errors import Refused, SecretsError
+from webhooks.errors import EgressRefused, SecretsError
 from webhooks.secrets import Ring
 
 EVENT_TYPES_MAX = 100
@@ -95,14 +95,14 @@ Signatures = Annotated[
 # -- as they are sent ------------------------------------------------------------------------
 
 
-class Known(Body):
+class ClosedBody(Body):
     """A body without other fields, whatever the operator allows its tenant: what is set by us must
     not look as if it had been accepted."""
 
     is_always_strict = True
 
 
-class _Optional(Known):
+class _Optional(ClosedBody):
     """What may be left out, when a destination is created and when it is changed."""
 
     description: Text | None = None
@@ -148,7 +148,7 @@ class Health(TypedDict):
     While it is parked, nothing is sent before `next_probe_at`; then one fact tries it.
     """
 
-    status: Status
+    status: DestinationStatus
     failing_since: Moment | None
     parked_until: Moment | None
     failures: int
@@ -260,5 +260,5 @@ def check_url(url: str) -> None:
     """422 unless a destination may have this URL."""
     try:
         egress.check(url, app_context().policy)
-    except Refused as refused:
+    except EgressRefused as refused:
         raise invalid_field("url", "url_refused", str(refused)) from None

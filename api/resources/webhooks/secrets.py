@@ -17,7 +17,7 @@ from api.http.tenant_session import transaction
 from api.input.field_types import uuid_in_path
 from api.input.validation import body
 from api.resources.operator import audit_log
-from api.resources.webhooks.schemas import Known, previous_secret_until, public_key, ring
+from api.resources.webhooks.schemas import ClosedBody, previous_secret_until, public_key, ring
 from models import clock
 from models.delivery import destinations
 from models.delivery.destinations import Renewal, Webhook
@@ -30,7 +30,7 @@ OVERLAP_HOURS = 24  # webhooks.md: time to put the new secret in place
 OVERLAP_HOURS_MAX = 168  # a week; a secret that somebody else may know should go sooner
 
 
-class SecretRotation(Known):
+class SecretRotation(ClosedBody):
     """How to rotate."""
 
     overlap_hours: Annotated[

@@ -21,13 +21,13 @@ from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
 from api.input.validation import body
 from api.resources.operator import audit_log
-from api.resources.webhooks.schemas import Known, ring, unsealing
+from api.resources.webhooks.schemas import ClosedBody, ring, unsealing
 from models import clock, ids
 from models.delivery import destinations
 from models.delivery.destinations import Webhook
 from models.errors import NotFound
 from webhooks import fact_samples, facts, test_send
-from webhooks.http_client import Result
+from webhooks.http_client import HttpResult
 from webhooks.test_send import Way
 
 blueprint = Blueprint("webhook_trials", __name__)
@@ -45,7 +45,7 @@ def _known(kind: str) -> str:
     return kind
 
 
-class Trial(Known):
+class Trial(ClosedBody):
     """What to send."""
 
     type: Annotated[
@@ -116,7 +116,7 @@ def _send(webhook: Webhook, kind: str) -> TrialOutcome:
     return _outcome(facts.public_id(fact_id), kind, result)
 
 
-def _outcome(fact_id: str, kind: str, result: Result) -> TrialOutcome:
+def _outcome(fact_id: str, kind: str, result: HttpResult) -> TrialOutcome:
     return {
         "fact_id": fact_id,
         "type": kind,

@@ -20,7 +20,7 @@ from models.identity.participants import Participant
 from models.ledgers import ticks
 from models.ledgers.ticks import Tick
 from models.streaks import states as streaks
-from models.streaks.states import State
+from models.streaks.states import StreakState
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
@@ -36,9 +36,9 @@ BATCH_TICKS = 1_000  # as the drain's
 class Prepared:
     """One batch, decided."""
 
-    people: dict[participants.Key, Participant]
-    states: dict[streaks.Key, State]
-    revisions: dict[streaks.Key, int]
+    people: dict[participants.ExternalKey, Participant]
+    states: dict[streaks.StateKey, StreakState]
+    revisions: dict[streaks.StateKey, int]
     ticks: Sequence[Tick]
     facts: Sequence[Fact]
 
@@ -67,7 +67,7 @@ def prepare(engine: Engine, crowd: Crowd, count: int) -> list[Prepared]:
     ]
 
 
-def _people(session: Connection, crowd: Crowd) -> dict[participants.Key, Participant]:
+def _people(session: Connection, crowd: Crowd) -> dict[participants.ExternalKey, Participant]:
     rows = session.execute(
         sa.text(
             "SELECT external_id, id, timezone, fact_sequence FROM participants"
@@ -80,8 +80,8 @@ def _people(session: Connection, crowd: Crowd) -> dict[participants.Key, Partici
 
 def _decide(
     crowd: Crowd,
-    people: dict[participants.Key, Participant],
-    states: dict[streaks.Key, State],
+    people: dict[participants.ExternalKey, Participant],
+    states: dict[streaks.StateKey, StreakState],
     count: int,
 ) -> Prepared:
     """Decide one batch; people and states go on to the next as the database's rows would."""

@@ -37,7 +37,9 @@ def server(
     """The API as `unbroken up` starts it, on the servers of the tests."""
     tmp_path = tmp_path_factory.mktemp("paths")
     port = free_port()
-    plan = process_specs.Plan(host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1)
+    plan = process_specs.ProcessPlan(
+        host="127.0.0.1", port=port, drain_workers=1, webhook_workers=1
+    )
     argv = next(one.argv for one in process_specs.ours(plan, Data(tmp_path)) if one.name == "api")
     environment = {
         "PATH": os.defpath,

@@ -19,7 +19,7 @@ from unbroken_client import Unbroken
 
 from api.cli.lazy_group import REST, SECTIONS
 from api.cli.loadtest import verify
-from api.cli.loadtest.load import Plan, pair_of, percentile, run
+from api.cli.loadtest.load import LoadPlan, pair_of, percentile, run
 from api.cli.main import COMMANDS, main
 from docs.generate import cli_page
 from models.db import Engine
@@ -203,7 +203,7 @@ def test_a_load_test_ends_by_itself_and_finds_everything_right(
 
 def test_a_load_test_finds_what_was_lost(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "QUIET_SECONDS_MAX", 1.0)
-    plan = Plan.fresh(1, 20, 1, 3, batch=1)
+    plan = LoadPlan.fresh(1, 20, 1, 3, batch=1)
     with Unbroken(service.url, service.key) as api, draining(service.pipeline):
         cursor = verify.prepare(api, plan)
         result = run(api, plan)
@@ -215,7 +215,7 @@ def test_a_load_test_finds_what_was_lost(service: Service, monkeypatch: pytest.M
 
 
 def test_the_ticks_of_a_load_test_are_all_others_until_its_days_are_used_up() -> None:
-    plan = Plan.fresh(1, 0, 1, 3, batch=1)
+    plan = LoadPlan.fresh(1, 0, 1, 3, batch=1)
     assert len({pair_of(plan.tick(nth)) for nth in range(180)}) == 180
     assert percentile([0.001 * n for n in range(1, 101)], 0.95) == 95.0
     assert percentile([], 0.5) is None

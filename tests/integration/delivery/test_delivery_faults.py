@@ -150,7 +150,7 @@ def test_it_leaves_a_delivery_to_whoever_claimed_it_after_the_lease_ended(
     made = Attempt(uuid.uuid4(), 1, 200, None, 3, "127.0.0.1", "ok")
     for claimed, settled in ((first[0], 0), (second[0], 1), (second[0], 0)):
         with transaction(world.engine) as session:
-            outcome = table.Outcome(claimed, "delivered", None, made)
+            outcome = table.AttemptOutcome(claimed, "delivered", None, made)
             assert table.record(session, [outcome]) == settled
     assert world.statuses() == ["delivered"]
     assert len(world.attempts(fact)) == 1, "the same attempt is logged once"

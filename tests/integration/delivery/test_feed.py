@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from models import clock, ids
 from models.db import Connection, Engine, reading, transaction
 from models.delivery import facts
-from models.delivery.facts import START, FeedCursor, Wanted
+from models.delivery.facts import START, FactQuery, FeedCursor
 from models.identity.tenants import Tenant
 from models.streaks.states import Streak
 from tests.calls import client_of, make_badge, make_key, post_award, post_tick, problem
@@ -61,7 +61,7 @@ def read(
     engine: Engine, tenant: Tenant, after: FeedCursor, limit: int
 ) -> tuple[list[UUID], FeedCursor]:
     with reading(engine) as session:
-        page = facts.page(session, tenant.id, after, Wanted(limit))
+        page = facts.page(session, tenant.id, after, FactQuery(limit))
     return [UUID(json.loads(body)["id"]) for body in page.bodies], page.cursor
 
 

@@ -196,7 +196,7 @@ def test_a_cancelled_replay_queues_nothing_more(
     world.publish(20)
     mine, _ = world.subscribe("https://example.invalid/hook")
     made = replay(client, mine)
-    replays.attempt(context.engine, table.Key(world.tenant.id, mine, UUID(made["id"])))
+    replays.attempt(context.engine, table.DeliveryKey(world.tenant.id, mine, UUID(made["id"])))
     gone = client.delete(path(mine, f"replays/{made['id']}"))
     assert (gone.status_code, gone.get_json()["status"]) == (200, "cancelled")
     replays.run(context)

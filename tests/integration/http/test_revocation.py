@@ -229,7 +229,7 @@ def serving(settings: Settings) -> Iterator[int]:
     """The API as its own processes; yields its port."""
     port = free_port("127.0.0.1", 0)
     urls = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    role = process_specs.ours(process_specs.Plan("127.0.0.1", port, 1, 1), Data(ROOT))[-1]
+    role = process_specs.ours(process_specs.ProcessPlan("127.0.0.1", port, 1, 1), Data(ROOT))[-1]
     process = subprocess.Popen(role.argv, cwd=ROOT, env={**os.environ, **urls})
     try:
         until(lambda: is_listening(port))

@@ -13,7 +13,7 @@ import redis
 
 from api.cli.local.data_dir import Data
 from api.cli.local.proc import wait_until
-from api.cli.local.process_specs import Plan, ours
+from api.cli.local.process_specs import ProcessPlan, ours
 from models.db import Engine
 from settings import Settings
 from workers.intake import status
@@ -29,7 +29,7 @@ def drain(
     settings: Settings, engine: Engine, redis_client: redis.Redis, tmp_path: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the queue `drain`, as `unbroken up` starts it; it has nothing to do."""
-    role = ours(Plan("127.0.0.1", 0, 1, 1), Data(tmp_path))[0]
+    role = ours(ProcessPlan("127.0.0.1", 0, 1, 1), Data(tmp_path))[0]
     env = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -15,7 +15,7 @@ from api.cli.local.proc import wait_until
 from models import clock, ids
 from models.db import Engine, transaction
 from models.delivery import deliveries
-from models.delivery.deliveries import Attempt, Lease, Outcome, Slots
+from models.delivery.deliveries import Attempt, AttemptOutcome, Lease, Slots
 from models.people import erasure
 from tests.calls import count, make_streak, post_tick
 from tests.conftest import Account
@@ -105,7 +105,7 @@ def test_an_erasure_waits_for_a_deliverer_that_records_and_deletes_what_it_logge
     request = threading.Thread(target=lambda: answers.append(erase(client)))
     made = Attempt(ids.uuid7(clock.now_us()), 1, 200, None, 3, None, WHO)
     with transaction(engine) as session:
-        assert deliveries.record(session, [Outcome(claimed, "delivered", None, made)]) == 1
+        assert deliveries.record(session, [AttemptOutcome(claimed, "delivered", None, made)]) == 1
         request.start()
         assert wait_until(lambda: is_waiting_for_a_lock(engine), PATIENCE_SECONDS)
     request.join()

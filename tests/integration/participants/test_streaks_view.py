@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.db import Engine, reading, transaction
-from models.rules.periods import KINDS, Kind, period_of_day, starts_at, zone_info, zone_names
+from models.rules.periods import KINDS, PeriodKind, period_of_day, starts_at, zone_info, zone_names
 from models.rules.streaks import Ranges, Rules, add, walk
 from models.streaks.states import format_ranges
 from tests.calls import client_of, make_streak, noon, post_batch, tick
@@ -265,7 +265,7 @@ ZONES = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_says_when_a_period_begins_as_the_rules_do(engine: Engine, kind: Kind) -> None:
+def test_it_says_when_a_period_begins_as_the_rules_do(engine: Engine, kind: PeriodKind) -> None:
     days = [(date(2023, 1, 1) + timedelta(nth) - date(1970, 1, 1)).days for nth in range(365)]
     numbers = sorted({period_of_day(kind, day) for day in days})
     rows = select(

@@ -16,7 +16,7 @@ from workers.intake import loop_calls
 from workers.intake.accept import OutcomeUnknown, Unavailable
 from workers.intake.client import connect
 from workers.intake.loop_connection import LoopConnection
-from workers.intake.redis_scripts import Answered, Script, ScriptCaller
+from workers.intake.redis_scripts import Script, ScriptCaller, ScriptResult
 
 ECHO = "return ARGV[1]"
 MUTE_SECONDS = 0.3
@@ -131,7 +131,7 @@ def test_nobody_listening_is_unavailable_and_half_an_answer_is_in_doubt(
         with closing(connect(url, MUTE_SECONDS)) as client:
             caller, script = ScriptCaller(client, url, MUTE_SECONDS), Script(ECHO)
 
-            def call(word: str) -> Coroutine[Any, Any, Answered]:
+            def call(word: str) -> Coroutine[Any, Any, ScriptResult]:
                 return loop_calls.run(caller.call, script, (), (word,))
 
             first = await call("a")

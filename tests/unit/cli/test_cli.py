@@ -24,7 +24,7 @@ from api.cli.ports import base_url, free_port
 from api.cli.serve import server
 from settings import Settings
 
-PLAN = process_specs.Plan("127.0.0.1", 8000, drain_workers=2, webhook_workers=1)
+PLAN = process_specs.ProcessPlan("127.0.0.1", 8000, drain_workers=2, webhook_workers=1)
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from api.cli.doctor import checks as diagnosis
 from api.cli.doctor import redis_checks
-from api.cli.doctor.checks import Finding, State, worst
+from api.cli.doctor.checks import CheckState, Finding, worst
 from models.operator.diagnosis import Backlog, Guard, Long, Server
 from workers.intake.client import IntakeStatus, StreamStatus
 from workers.telemetry.heartbeats import KINDS, Processes
@@ -49,7 +49,7 @@ GUARD = Guard(is_there=True, is_ours=True, ungranted=[], hidden=[])
 BACKLOG = Backlog(due=0, oldest_due=None, disabled=0, failing=0, dead_letters=0)
 
 
-def judge(findings: list[Finding]) -> tuple[State, list[str]]:
+def judge(findings: list[Finding]) -> tuple[CheckState, list[str]]:
     """The verdict, and the checks that are not well; each of those says what to do."""
     bad = [one for one in findings if one.state != "ok"]
     assert all(one.advice for one in bad)
@@ -89,14 +89,14 @@ def test_what_is_well_is_said_to_be_well() -> None:
     ],
 )
 def test_a_postgres_that_is_not_as_it_should_be(
-    values: dict[str, Any], state: State, check: str
+    values: dict[str, Any], state: CheckState, check: str
 ) -> None:
     findings = diagnosis.server(replace(SERVER, **values), 0.0, 20)
     assert judge(findings) == (state, [check])
 
 
 @pytest.mark.parametrize(("skew", "state"), [(-3.0, "warning"), (3.0, "warning"), (61, "failed")])
-def test_clocks_that_differ(skew: float, state: State) -> None:
+def test_clocks_that_differ(skew: float, state: CheckState) -> None:
     assert diagnosis.clock("redis", skew).state == state
 
 
@@ -116,7 +116,7 @@ def test_clocks_that_differ(skew: float, state: State) -> None:
     ],
 )
 def test_a_redis_that_is_not_as_it_should_be(
-    values: dict[str, Any], state: State, checks: list[str]
+    values: dict[str, Any], state: CheckState, checks: list[str]
 ) -> None:
     settings = {name: values.pop(name) for name in list(values) if name in VITALS.settings}
     seen = replace(VITALS, settings={**VITALS.settings, **settings}, **values)
@@ -137,7 +137,7 @@ STUCK = StreamStatus(3, "fresh", entries=7, pending=2, oldest_age_seconds=90.0)
     ],
 )
 def test_workers_that_are_not_there(
-    values: dict[str, Any], state: State, checks: list[str]
+    values: dict[str, Any], state: CheckState, checks: list[str]
 ) -> None:
     assert judge(redis_checks.workers(replace(VITALS, **values), WANTED)) == (state, checks)
 
@@ -157,7 +157,7 @@ LATE = {"due": 5, "oldest_due": NOW - timedelta(hours=3)}
     ],
 )
 def test_a_backlog_that_nobody_works_on(
-    values: dict[str, Any], deliverers: int | None, state: State, check: str
+    values: dict[str, Any], deliverers: int | None, state: CheckState, check: str
 ) -> None:
     findings = diagnosis.backlog(replace(BACKLOG, **values), NOW, deliverers)
     assert judge(findings) == (state, [check])

@@ -18,13 +18,13 @@ from api.dashboard.streak_calendar import CELL, calendar, why
 from api.input.field_messages import errors_of
 from api.input.unknown_fields import refusal
 from api.input.validation import Body, Code, Name
-from models.rules.periods import Kind, key_of
+from models.rules.periods import PeriodKind, key_of
 from models.rules.streaks import Ranges, Rules, add, explain
 
 TODAY = 20_784
 
 
-def history(recorded: set[int], rules: Rules, kind: Kind = "daily") -> list[dict[str, Any]]:
+def history(recorded: set[int], rules: Rules, kind: PeriodKind = "daily") -> list[dict[str, Any]]:
     """As the API answers it."""
     ranges: Ranges = ()
     for period in recorded:
@@ -68,7 +68,7 @@ PHONE = 318  # pixels within a card
 
 
 @pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
-def test_every_period_has_a_cell_of_its_own(kind: Kind) -> None:
+def test_every_period_has_a_cell_of_its_own(kind: PeriodKind) -> None:
     current = {"daily": TODAY, "weekly": (TODAY + 3) // 7, "monthly": 56 * 12 + 10}[kind]
     keys = [key_of(kind, current - nth) for nth in range(120)][::-1]
     periods = [

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from models import clock
 from models.rules import periods
 from models.rules.deadlines import Calendar, Deadlines, Look, Notified, deadlines, look
-from models.rules.periods import Kind, period_at
+from models.rules.periods import PeriodKind, period_at
 from models.rules.streaks import Rules, StreakTotals, live
 
 HOUR_US = 3_600_000_000
-ANY_KIND: st.SearchStrategy[Kind] = st.sampled_from(periods.KINDS)
+ANY_KIND: st.SearchStrategy[PeriodKind] = st.sampled_from(periods.KINDS)
 ANY_ZONE = st.sampled_from([None, *sorted(periods.zone_names())])
 ANY_DAY = st.integers(16_500, 27_000).map(lambda day: day * 24 * HOUR_US)
 
@@ -25,7 +25,7 @@ def us(text: str) -> int:
     return clock.to_us(datetime.fromisoformat(text))
 
 
-def after(kind: Kind, day: str, calendar_zone: str | None, grace: int = 0) -> StreakTotals:
+def after(kind: PeriodKind, day: str, calendar_zone: str | None, grace: int = 0) -> StreakTotals:
     """The standing after one tick at noon of a day, with so many credits left."""
     period = period_at(kind, us(f"{day}T12:00:00Z"), calendar_zone)
     return StreakTotals(period, 1, 1, grace)
@@ -48,7 +48,7 @@ def after(kind: Kind, day: str, calendar_zone: str | None, grace: int = 0) -> St
     ],
 )  # fmt: skip
 def test_it_is_at_risk_in_its_last_period_and_broken_after_it(
-    kind: Kind, zone: str | None, lead: int | None, day: str, at_risk: str, breaks: str
+    kind: PeriodKind, zone: str | None, lead: int | None, day: str, at_risk: str, breaks: str
 ) -> None:
     found = deadlines(after(kind, day, zone), Calendar(kind, zone, lead))
     assert (found.at_risk_us, found.breaks_us) == (us(f"{at_risk}Z"), us(f"{breaks}Z"))
@@ -62,7 +62,7 @@ def test_credits_that_are_left_put_both_off() -> None:
 
 @given(ANY_KIND, ANY_ZONE, ANY_DAY, st.integers(0, 23), st.integers(0, 120 * 24))
 def test_it_says_what_a_reading_at_that_instant_says(
-    kind: Kind, zone: str | None, day_us: int, hour: int, later: int
+    kind: PeriodKind, zone: str | None, day_us: int, hour: int, later: int
 ) -> None:
     ticked_us, grace = day_us + hour * HOUR_US, hour % 4
     totals = StreakTotals(period_at(kind, ticked_us, zone), 1, 1, grace)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.rules.leaderboards import above, of_points, of_streak, prefixes
-from models.rules.periods import KINDS, Kind, first_day, period_of_day
+from models.rules.periods import KINDS, PeriodKind, first_day, period_of_day
 from models.rules.streaks import Ranges, Rules, add
 from tests.oracle import replay
 
@@ -26,7 +26,7 @@ def ranges_of(periods: set[int]) -> Ranges:
     return ranges
 
 
-def naive(periods: set[int], rules: Rules, kind: Kind, days: int, today: int) -> int:
+def naive(periods: set[int], rules: Rules, kind: PeriodKind, days: int, today: int) -> int:
     """Keep the periods that begin in the window, and replay them."""
     epoch = first_day("daily", 0)
     kept = {one for one in periods if (first_day(kind, one) - epoch).days > today - days}
@@ -51,7 +51,7 @@ def test_a_score_falls_when_the_run_leaves_the_window_and_not_before() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_longer_periods_those_count_that_begin_in_the_window(kind: Kind) -> None:
+def test_of_longer_periods_those_count_that_begin_in_the_window(kind: PeriodKind) -> None:
     current = period_of_day(kind, TODAY)
     ranges = ranges_of(set(range(current - 100, current + 1)))
     found = of_streak(ranges, STRICT, kind, (90, TODAY))
@@ -82,7 +82,7 @@ def test_a_score_may_rise_when_an_early_period_leaves() -> None:
     st.integers(1, 70),
 )
 def test_it_is_what_replaying_the_window_finds_and_holds_until_its_day(
-    days_recorded: set[int], rules: Rules, kind: Kind, days: int
+    days_recorded: set[int], rules: Rules, kind: PeriodKind, days: int
 ) -> None:
     periods = {period_of_day(kind, day) for day in days_recorded}
     found = of_streak(ranges_of(periods), rules, kind, (days, TODAY))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.rules import periods
-from models.rules.periods import Kind
+from models.rules.periods import PeriodKind
 
-ANY_KIND: st.SearchStrategy[Kind] = st.sampled_from(periods.KINDS)
+ANY_KIND: st.SearchStrategy[PeriodKind] = st.sampled_from(periods.KINDS)
 ANY_ZONE = st.sampled_from(sorted(periods.zone_names()))
 ANY_DAY = st.dates(date(1905, 1, 1), date(2105, 12, 31))
 # Days that a zone left out when it changed sides of the date line.
@@ -33,19 +33,19 @@ def us(text: str) -> int:
     return clock.to_us(datetime.fromisoformat(text))
 
 
-def period(kind: Kind, day: date) -> int:
+def period(kind: PeriodKind, day: date) -> int:
     """The period of a calendar day."""
     return periods.period_of_day(kind, (day - date(1970, 1, 1)).days)
 
 
-def assert_begins(kind: Kind, number: int, zone: str | None) -> None:
+def assert_begins(kind: PeriodKind, number: int, zone: str | None) -> None:
     """The start of a period is in it and the microsecond before is in the one before."""
     start_us = clock.to_us(periods.starts_at(kind, number, zone))
     assert periods.period_at(kind, start_us, zone) == number, (kind, number, zone)
     assert periods.period_at(kind, start_us - 1, zone) == number - 1, (kind, number, zone)
 
 
-def is_whole(kind: Kind, number: int, zone: str) -> bool:
+def is_whole(kind: PeriodKind, number: int, zone: str) -> bool:
     """Whether neither the first day of a period nor the one before it was left out."""
     first = periods.first_day(kind, number)
     return not {(zone, first), (zone, first - timedelta(days=1))} & LEFT_OUT
@@ -74,12 +74,12 @@ def is_whole(kind: Kind, number: int, zone: str) -> bool:
         ("monthly", "1968-02-29T00:00:00Z", "1968-02"),
     ],
 )
-def test_it_names_the_period_of_an_instant(kind: Kind, instant: str, key: str) -> None:
+def test_it_names_the_period_of_an_instant(kind: PeriodKind, instant: str, key: str) -> None:
     assert periods.key_of(kind, periods.period_at(kind, us(instant), None)) == key
 
 
 @given(ANY_KIND, ANY_DAY)
-def test_a_key_leads_back_to_its_period(kind: Kind, day: date) -> None:
+def test_a_key_leads_back_to_its_period(kind: PeriodKind, day: date) -> None:
     number = period(kind, day)
     key = periods.key_of(kind, number)
     read = {
@@ -91,7 +91,7 @@ def test_a_key_leads_back_to_its_period(kind: Kind, day: date) -> None:
 
 
 @given(ANY_KIND, ANY_DAY)
-def test_periods_count_up_by_one_and_leave_no_day_out(kind: Kind, day: date) -> None:
+def test_periods_count_up_by_one_and_leave_no_day_out(kind: PeriodKind, day: date) -> None:
     number = period(kind, day)
     first, following = periods.first_day(kind, number), periods.first_day(kind, number + 1)
     assert first <= day < following
@@ -170,7 +170,9 @@ def test_a_day_that_a_zone_left_out_begins_when_the_next_one_does() -> None:
 
 
 @given(ANY_KIND, ANY_DAY, st.one_of(st.none(), ANY_ZONE))
-def test_a_period_starts_at_its_first_instant(kind: Kind, day: date, zone: str | None) -> None:
+def test_a_period_starts_at_its_first_instant(
+    kind: PeriodKind, day: date, zone: str | None
+) -> None:
     number = period(kind, day)
     if zone is None or is_whole(kind, number, zone):
         assert_begins(kind, number, zone)

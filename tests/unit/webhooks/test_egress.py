@@ -28,7 +28,7 @@ from tests.unit.webhooks.egress_corpus import (
 )
 from webhooks import egress
 from webhooks.egress import Policy
-from webhooks.errors import Refused
+from webhooks.errors import EgressRefused
 from webhooks.ip_ranges import CLOSED_V4, CLOSED_V6, Address, is_public
 
 pytestmark = pytest.mark.promise("P8")
@@ -73,7 +73,7 @@ def test_it_knows_each_special_block_to_its_last_address(case: Case) -> None:
         if case.is_open:
             door()
         else:
-            with pytest.raises(Refused):
+            with pytest.raises(EgressRefused):
                 door()
 
 
@@ -92,7 +92,7 @@ def test_no_ipv4_address_is_reached_in_the_disguise_of_ipv6(address: IPv4Address
     allowing = egress.policy(f"{address}/32", False, "443")
     for name, disguise in disguises(address).items():
         assert not is_public(disguise), name
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             egress.parse(f"https://[{disguise}]/", allowing)
 
 
@@ -117,7 +117,7 @@ def test_it_refuses_every_other_spelling(url: str) -> None:
     def lookup(host: str, port: int) -> Sequence[str]:
         raise AssertionError(f"{host} was looked up")
 
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(EgressRefused) as caught:
         egress.check(url, STRICT, lookup)
     assert "hunter2" not in str(caught.value)
 
@@ -128,14 +128,14 @@ def test_it_refuses_every_other_spelling(url: str) -> None:
 @pytest.mark.parametrize("bad", ["127.0.0.1", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "junk"])
 def test_it_vets_every_answer_and_refuses_mixed_ones(bad: str) -> None:
     for answers in ((*PUBLIC, bad), (bad, *PUBLIC)):
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             egress.check("https://hooks.example.com/", STRICT, _answers(*answers))
 
 
 def test_it_refuses_a_name_with_a_crowd_of_addresses() -> None:
     crowd = [f"93.184.216.{last}" for last in range(egress.ADDRESSES_MAX + 1)]
     egress.check("https://hooks.example.com/", STRICT, _answers(*crowd[:-1]))
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         egress.check("https://hooks.example.com/", STRICT, _answers(*crowd))
 
 
@@ -144,7 +144,7 @@ def test_it_lets_a_name_pass_that_does_not_resolve_yet() -> None:
 
 
 def test_it_refuses_a_name_without_any_address() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         egress.check("https://hooks.example.com/", STRICT, _answers())
 
 
@@ -156,7 +156,7 @@ def test_it_opens_exactly_what_the_operator_names() -> None:
     egress.parse("http://[::1]:9999/", LOCAL)
     egress.check("http://localhost:9999/", LOCAL, _answers("127.0.0.1", "::1"))
     for url in ("http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "http://169.254.169.254/"):
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             egress.parse(url, LOCAL)
 
 
@@ -166,11 +166,11 @@ def test_it_opens_to_a_name_what_it_opens_to_an_address() -> None:
         egress.check("https://x/", allowing, _answers(address))
         _open(allowing, address)
     for address in ("10.1.1.255", "10.1.3.0"):
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             egress.check("https://x/", allowing, _answers(address))
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             _open(allowing, address)
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         egress.check("https://x/", allowing, _answers("10.1.2.1", "10.1.3.1"))
 
 
@@ -205,7 +205,7 @@ def test_behind_a_proxy_it_vets_what_is_spelled_and_leaves_names_to_the_proxy() 
     behind = egress.policy("", True, "443,80", PROXY)
     egress.check("https://hooks.example.com/", behind, _answers("10.0.0.1"))
     for url in ("https://10.0.0.1/", "https://0x7f.1/", "http://hooks.example.com/"):
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             egress.check(url, behind, _answers(*PUBLIC))
 
 
@@ -216,13 +216,13 @@ def test_behind_a_proxy_it_connects_to_the_proxy_alone() -> None:
     assert (found["host"], found["port"]) == ("10.9.9.9", 3128)
     _open(behind, "10.9.9.9", 3128)
     for host, port in (("hooks.example.com", 443), ("proxy.internal", 443)):
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             asyncio.run(resolver.resolve(host, port))
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         _open(behind, "93.184.216.34", 443)
     spelled = egress.policy("", False, "443", "http://10.9.9.9:3128")
     _open(spelled, "10.9.9.9", 3128)
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         _open(spelled, "10.9.9.8", 3128)
 
 
@@ -249,7 +249,7 @@ def test_no_process_starts_with_a_setting_that_cannot_be_read() -> None:
 
 def test_what_a_url_may_begin_with_is_said_as_it_is() -> None:
     for allow_http, said in ((False, "must begin with https://$"), (True, "https:// or http://$")):
-        with pytest.raises(Refused, match=said):
+        with pytest.raises(EgressRefused, match=said):
             egress.check("ftp://example.com/", egress.policy("", allow_http, "*"))
 
 
@@ -264,17 +264,17 @@ def test_ports_of_allowed_addresses_are_their_own(url: str) -> None:
 
 
 def test_a_public_address_keeps_its_ports_though_allowed_ones_have_all() -> None:
-    with pytest.raises(Refused, match="must use port 80, 443, 8443"):
+    with pytest.raises(EgressRefused, match="must use port 80, 443, 8443"):
         egress.check("http://93.184.216.34:6379/", UP)
-    with pytest.raises(Refused, match="must use port 80, 443, 8443"):
+    with pytest.raises(EgressRefused, match="must use port 80, 443, 8443"):
         egress.check("http://x.example:22/", UP, lambda host, port: ["93.184.216.34"])
     egress.check("http://x.example:22/", UP, lambda host, port: ["127.0.0.1"])
-    with pytest.raises(Refused, match="must use port 443, 8443"):
+    with pytest.raises(EgressRefused, match="must use port 443, 8443"):
         egress.check("https://x.example:22/", STRICT, lambda host, port: ["93.184.216.34"])
 
 
 def test_a_connection_to_a_public_address_keeps_its_ports() -> None:
     open_socket = egress.socket_opener(UP)
-    with pytest.raises(Refused, match="must use port"):
+    with pytest.raises(EgressRefused, match="must use port"):
         open_socket((2, 1, 6, "", ("93.184.216.34", 22)))
     open_socket((2, 1, 6, "", ("127.0.0.1", 22))).close()

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import clock, ids
-from models.delivery.deliveries import DestinationId, LeasedDelivery, Outcome, Slots
+from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery, Slots
 from models.delivery.destination_queues import DestinationQueue
 from webhooks.attempt import OUR_FAULT_DAYS_MAX, decide
 from webhooks.destination_queues import Limits, kinds, queue_cap, shares
-from webhooks.http_client import Result
+from webhooks.http_client import HttpResult
 
 NOW = datetime(2026, 5, 23, 8, 15, tzinfo=UTC)
 LIMITS = Limits()
@@ -91,7 +91,7 @@ def _claimed(age: timedelta) -> LeasedDelivery:
 
 
 def test_it_counts_no_attempt_for_its_own_fault() -> None:
-    outcome = decide(_claimed(timedelta(0)), Result(1, is_ours=True), NOW, lambda: 0.5)
+    outcome = decide(_claimed(timedelta(0)), HttpResult(1, is_ours=True), NOW, lambda: 0.5)
     assert (outcome.status, outcome.attempt) == ("pending", None)
     assert outcome.next_attempt_at is not None
     assert outcome.next_attempt_at > NOW
@@ -100,7 +100,7 @@ def test_it_counts_no_attempt_for_its_own_fault() -> None:
 def test_it_does_not_blame_itself_for_ever() -> None:
     """A name service that answers for all names but one looks like one that is away."""
     old = _claimed(timedelta(days=OUR_FAULT_DAYS_MAX + 1))
-    outcome = decide(old, Result(1, error="unreachable", is_ours=True), NOW, lambda: 0.5)
+    outcome = decide(old, HttpResult(1, error="unreachable", is_ours=True), NOW, lambda: 0.5)
     assert outcome.attempt is not None
     assert outcome.attempt.number == 4
 
@@ -108,28 +108,28 @@ def test_it_does_not_blame_itself_for_ever() -> None:
 # -- what a receiver asks for ----------------------------------------------------------------
 
 
-def _decided(result: Result, **fields: Any) -> Outcome:
+def _decided(result: HttpResult, **fields: Any) -> AttemptOutcome:
     return decide(replace(_claimed(timedelta(0)), **fields), result, NOW, lambda: 0.5)
 
 
 def test_it_heeds_410_and_the_header_whatever_the_status() -> None:
-    gone = _decided(Result(1, status=410))
+    gone = _decided(HttpResult(1, status=410))
     assert (gone.status, gone.disables) == ("pending", "gone")
-    asked = _decided(Result(1, status=204, wishes=frozenset({"disable"})))
+    asked = _decided(HttpResult(1, status=204, wishes=frozenset({"disable"})))
     assert (asked.status, asked.disables) == ("delivered", "asked")
-    aborted = _decided(Result(1, status=500, wishes=frozenset({"abort-message"})))
+    aborted = _decided(HttpResult(1, status=500, wishes=frozenset({"abort-message"})))
     assert (aborted.status, aborted.disables) == ("dead", None)
-    done = _decided(Result(1, status=200, wishes=frozenset({"abort-message"})))
+    done = _decided(HttpResult(1, status=200, wishes=frozenset({"abort-message"})))
     assert done.status == "delivered"
 
 
 def test_it_uses_up_no_attempt_of_what_was_only_a_probe() -> None:
     late = {"is_probe": True, "attempts": 9}
-    outcome = _decided(Result(1, status=500), **late)
+    outcome = _decided(HttpResult(1, status=500), **late)
     assert (outcome.status, outcome.is_counted) == ("pending", False)
     assert outcome.next_attempt_at == NOW + timedelta(milliseconds=1)
-    once = _decided(Result(1, status=500), **late, retry_seconds=[])
+    once = _decided(HttpResult(1, status=500), **late, retry_seconds=[])
     assert (once.status, once.is_counted) == ("dead", True), "it wants no retries"
-    busy = _decided(Result(1, status=503, retry_after="600"), **late)
+    busy = _decided(HttpResult(1, status=503, retry_after="600"), **late)
     assert busy.next_attempt_at is not None
     assert busy.next_attempt_at >= NOW + timedelta(seconds=600)

@@ -121,7 +121,7 @@ def verify_v1a(public_key: str, headers: dict[str, str], body: bytes) -> None:
 def test_both_kinds_of_signature_stand_side_by_side() -> None:
     secret, text = secrets.generate(), secrets.generate_signing_key()
     key = signing.signing_key(text)
-    keys: list[signing.Key] = [signing.secret_key(secret), key]
+    keys: list[signing.SigningKey] = [signing.secret_key(secret), key]
     headers = signing.headers(keys, "evt_1", datetime.now(UTC), BODY)
     Webhook(secret).verify(BODY, headers)  # which passes over what it does not know
     verify_v1a(signing.public_key_text(key), headers, BODY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workers.apply.read_budget import FLOWING_SECONDS, SHORT_ROUND, Rounds, split
-from workers.intake.stream import BACKLOG, FRESH, Entry
+from workers.intake.stream import BACKLOG, FRESH, StreamEntry
 
 BATCH = 1_000
 
@@ -20,15 +20,15 @@ class Clock:
         return self.seconds
 
 
-def entries(*streams: str, fresh: bytes = b"1", backlog: bytes = b"9") -> list[Entry]:
+def entries(*streams: str, fresh: bytes = b"1", backlog: bytes = b"9") -> list[StreamEntry]:
     """An entry of each stream: of one tenant the fresh ones, of another the backlog."""
     return [
-        Entry(stream, b"%d-0" % nth, b"", fresh if stream in FRESH else backlog)
+        StreamEntry(stream, b"%d-0" % nth, b"", fresh if stream in FRESH else backlog)
         for nth, stream in enumerate(streams)
     ]
 
 
-def rounds_after(*reads: Sequence[Entry], clock: Clock | None = None) -> Rounds:
+def rounds_after(*reads: Sequence[StreamEntry], clock: Clock | None = None) -> Rounds:
     """What a drain knows after some reads."""
     rounds = Rounds(BATCH, clock or Clock())
     for read in reads:
