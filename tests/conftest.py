@@ -14,6 +14,8 @@ import redis
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from api.app import create_app, open_context
 from api.cli.local.embedded import Urls, embedded
@@ -28,6 +30,12 @@ from tests.pipeline import Pipeline
 # Tests start about a thousand processes: each would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis_settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("unhurried")
 
 BASE = "/api/v1/gamify"
 _slugs = itertools.count(1)

@@ -37,7 +37,7 @@ SECTION = (ROOT / "docs/operations.md").read_text().split("## Backup and restore
 BACKUP, REDIS_FILE, DATABASE, FORGET, COLD = re.findall(
     r"```sh\n(.*?)```", SECTION.split("\n## ")[0], re.DOTALL
 )
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 TRANSACTIONS = 5_000  # of the old server's life: more than a new one needs to take a dump in
 
 

@@ -41,8 +41,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.promise("P1")]
 BATCH = 500
 PEOPLE, DAYS = 400, 30  # so that most ticks repeat a day: late, early, twice
 CLIENTS = 2
-PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
-LEASE_PATIENCE_SECONDS = 100.0  # what a killed deliverer held is due again after its lease
+PATIENCE_SECONDS = 120.0  # ends a test that hangs; nothing is measured by it
+LEASE_PATIENCE_SECONDS = 150.0  # what a killed deliverer held is due again after its lease
 RETRY_SECONDS = 0.2
 
 
@@ -171,7 +171,6 @@ def set_up(up: Up, receiver: Receiver) -> str:
     return str(made["live_key"])
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("ticks", [18_000, pytest.param(50_000, marks=pytest.mark.soak)])
 def test_every_tick_survives_the_death_of_every_role(up: Up, ticks: int) -> None:
     planned, batches = planned_ticks(Random(7), ticks), ticks // BATCH
