@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import zlib
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -24,7 +25,7 @@ from pydantic import ValidationError as ModelError
 from pydantic_core import PydanticCustomError
 
 from api.http.auth import tolerates_unknown
-from api.http.problems import Problem, invalid_field
+from api.http.problems import FieldError, Problem, invalid_field
 from api.http.request_context import this_request
 from api.input.field_messages import CODE_CHARS, NO_NUL, PRINTABLE, checked, errors_of
 from api.input.json_text import parse_json
@@ -265,6 +266,17 @@ def _inflate(raw: bytes) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise Problem(400, "invalid_encoding", "The body is not one whole gzip member")
     return inflated
+
+
+def some_fields(change: Mapping[str, Any]) -> None:
+    """400 unless there is something to change."""
+    if not change:
+        raise no_fields()
+
+
+def no_fields(errors: Sequence[FieldError] = ()) -> Problem:
+    """400: there is nothing to change."""
+    return Problem(400, "no_fields_to_update", "Give at least one field to change", errors)
 
 
 # -- parameters ------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from api.input.validation import (
     page_window,
     participant_id_in_path,
 )
-from api.resources.participants.view import as_points
+from api.resources.shared.tier_progress import as_points
 from api.writes import batch, submit
 from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError

@@ -24,8 +24,14 @@ from api.input.validation import (
     ReasonText,
     participant_id_in_path,
 )
-from api.resources.participants.tier_progress import first, placement
-from api.resources.participants.view import NextTierState, TierState, as_next_tier, as_tier
+from api.resources.shared.tier_progress import (
+    NextTierState,
+    TierState,
+    as_next_tier,
+    as_tier,
+    first,
+    placement,
+)
 from api.writes import status as outcomes
 from api.writes import submit
 from api.writes.status import WriteLedger

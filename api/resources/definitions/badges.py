@@ -27,9 +27,10 @@ from api.input.validation import (
     page_window,
     participant_id_in_path,
     query_bool,
+    some_fields,
 )
-from api.resources.definitions.crud import changing, some_fields, unique_code
-from api.resources.operator import audit_log
+from api.resources.definitions.crud import changing, unique_code
+from api.resources.shared import audit
 from models import clock, ids
 from models.definitions import badges
 from models.definitions.badges import Badge, BadgeFilter, EarnedBadge, Rarity
@@ -160,7 +161,7 @@ def create_badge() -> Response:
     with unique_code("badge", new.code), changing() as connection:
         badge = badges.create(connection, tenant().id, new.model_dump())
         given = new.model_dump(exclude_unset=True)
-        audit_log.record(connection, "badge.created", badge.code, **audit_log.detail_of(given))
+        audit.record(connection, "badge.created", badge.code, **audit.detail_of(given))
     return answer(_definition(badge), 201)
 
 
@@ -212,8 +213,8 @@ def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
     try:
         with changing() as connection:
             badge = badges.revise(connection, tenant().id, badge_id, values)
-            action = audit_log.changed("badge", values)
-            audit_log.record(connection, action, badge.code, **audit_log.detail_of(values))
+            action = audit.changed("badge", values)
+            audit.record(connection, action, badge.code, **audit.detail_of(values))
             return badge
     except NotFound:
         raise not_found("badge", str(badge_id)) from None
@@ -247,17 +248,6 @@ def _definition(badge: Badge) -> BadgeDefinition:
 
 
 # -- one participant's -----------------------------------------------------------------------
-
-
-class BadgeSummary(TypedDict):
-    """A badge in a participant's profile and state."""
-
-    code: str
-    name: str
-    icon: str | None
-    rarity: Rarity
-    earned: bool
-    earned_at: Moment | None
 
 
 class ParticipantBadge(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,8 @@ from api.http.problems import FieldError, Problem, invalid, invalid_field, not_f
 from api.http.request_context import app_context
 from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
-from api.resources.operator import audit_log
+from api.input.validation import some_fields
+from api.resources.shared import audit
 from models import ids
 from models.db import Connection
 from models.definitions import badges
@@ -46,17 +47,6 @@ def unique_code(noun: str, code: str) -> Iterator[None]:
     except CodeTaken:
         detail = f"{noun.capitalize()} with code '{code}' already exists"
         raise Problem(400, f"{noun}_code_conflict", detail) from None
-
-
-def some_fields(change: Mapping[str, Any]) -> None:
-    """400 unless there is something to change."""
-    if not change:
-        raise no_fields()
-
-
-def no_fields(errors: Sequence[FieldError] = ()) -> Problem:
-    """400: there is nothing to change."""
-    return Problem(400, "no_fields_to_update", "Give at least one field to change", errors)
 
 
 class Defined(Protocol):
@@ -95,7 +85,7 @@ class Managed(Generic[D]):
         """A transaction that creates one, and says so in the audit log."""
         with unique_code(self.noun, code), changing() as connection:
             yield connection
-            audit_log.record(connection, f"{self.noun}.created", code, **audit_log.detail_of(given))
+            audit.record(connection, f"{self.noun}.created", code, **audit.detail_of(given))
 
     @contextmanager
     def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Connection]:
@@ -103,8 +93,8 @@ class Managed(Generic[D]):
         some_fields(values)
         with changing() as connection:
             yield connection
-            action = audit_log.changed(self.noun, values)
-            audit_log.record(connection, action, definition.code, **audit_log.detail_of(values))
+            action = audit.changed(self.noun, values)
+            audit.record(connection, action, definition.code, **audit.detail_of(values))
 
     def change(self, text: str, values: Mapping[str, Any]) -> D:
         """Change the one that a path names; 404, 400."""

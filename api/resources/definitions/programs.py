@@ -13,9 +13,8 @@ from api.http.problems import not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
-from api.input.validation import Body, Name, Text, body, page_window, query_bool
-from api.resources.definitions.crud import some_fields
-from api.resources.operator import audit_log
+from api.input.validation import Body, Name, Text, body, page_window, query_bool, some_fields
+from api.resources.shared import audit
 from models import clock
 from models.definitions import programs
 from models.errors import NotFound
@@ -91,9 +90,7 @@ def create_program() -> Response:
     with transaction() as connection:
         program = programs.create(connection, tenant().id, new.model_dump())
         given = new.model_dump(exclude_unset=True)
-        audit_log.record(
-            connection, "program.created", str(program.id), **audit_log.detail_of(given)
-        )
+        audit.record(connection, "program.created", str(program.id), **audit.detail_of(given))
     return answer(_as_json(program), 201)
 
 
@@ -140,8 +137,8 @@ def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
     try:
         with transaction() as connection:
             program = programs.change(connection, tenant().id, number, values)
-            action = audit_log.changed("program", values)
-            audit_log.record(connection, action, str(number), **audit_log.detail_of(values))
+            action = audit.changed("program", values)
+            audit.record(connection, action, str(number), **audit.detail_of(values))
             return program
     except NotFound:
         raise not_found("program", program_id) from None

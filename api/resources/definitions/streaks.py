@@ -14,9 +14,20 @@ from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
 from api.http.problems import not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading
-from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
-from api.resources.definitions.crud import active_badges, changing, some_fields, unique_code
-from api.resources.operator import audit_log
+from api.input.validation import (
+    Body,
+    Code,
+    Fixed,
+    Name,
+    Text,
+    body,
+    page_window,
+    query_bool,
+    some_fields,
+)
+from api.resources.definitions.crud import active_badges, changing, unique_code
+from api.resources.shared import audit
+from api.resources.shared.streak_in_path import streak_in_path
 from models import clock
 from models.db import Connection
 from models.errors import NotFound
@@ -169,7 +180,7 @@ def create_streak() -> Response:
         _check_badges(connection, values["milestones"])
         streak = states.create(connection, tenant().id, values)
         given = new.model_dump(exclude_unset=True)
-        audit_log.record(connection, "streak.created", streak.code, **audit_log.detail_of(given))
+        audit.record(connection, "streak.created", streak.code, **audit.detail_of(given))
     return answer(_definition(streak), 201)
 
 
@@ -209,7 +220,7 @@ def deactivate_streak(code: str) -> Response:
 
 def _change(code: str, values: dict[str, Any]) -> Streak:
     before = streak_in_path(code)
-    given = audit_log.detail_of(values)
+    given = audit.detail_of(values)
     if "milestones" in values:
         values = values | {"milestones": [dict(one) for one in values["milestones"]]}
         _mark_recorded(values["milestones"], before.milestones)
@@ -217,7 +228,7 @@ def _change(code: str, values: dict[str, Any]) -> Streak:
         with changing() as connection:
             _check_badges(connection, values.get("milestones", ()))
             revised = states.revise(connection, tenant().id, code, values)
-            audit_log.record(connection, audit_log.changed("streak", values), code, **given)
+            audit.record(connection, audit.changed("streak", values), code, **given)
             return revised
     except NotFound:
         raise not_found("streak", code) from None
@@ -240,15 +251,6 @@ def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, A
     unrecorded = {one["count"] for one in before if not one.get("is_recorded")}
     for one in given:
         one["is_recorded"] = one["count"] not in unrecorded
-
-
-def streak_in_path(code: str) -> Streak:
-    """The definition in a path, active or not; 404."""
-    with reading() as connection:
-        try:
-            return states.by_code(connection, tenant().id, code)
-        except NotFound:
-            raise not_found("streak", code) from None
 
 
 def _definition(streak: Streak) -> StreakDefinition:

@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from pydantic import StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
-from api.http.auth import principal, require_admin, tenant
+from api.http.auth import require_admin, tenant
 from api.http.describe import Id, Moment, Parameter, describe
-from api.http.failed_key_throttle import client_address
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input import cursors
 from api.input.field_messages import ACTION, PRINTABLE, checked
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from models import clock, ids
-from models.db import Connection
 from models.delivery.delivery_log import START, TimeSpan
 from models.operator import audit_log
-from models.operator.audit_log import Actor, AuditEntry, AuditQuery, NewAuditEntry
+from models.operator.audit_log import Actor, AuditEntry, AuditQuery
 
 blueprint = Blueprint("audit", __name__)
 
-detail_of = audit_log.detail_of
 _CURSOR_BYTES = 16
 _Action = Annotated[str, StringConstraints(max_length=64, pattern=ACTION)]
 _Target = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
 _ACTION: TypeAdapter[str] = TypeAdapter(_Action)
 _TARGET: TypeAdapter[str] = TypeAdapter(_Target)
-
-
-def record(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
-    """Write down, in the transaction of a change, that the key that asks made it."""
-    caller = principal()
-    audit_log.record(
-        connection,
-        NewAuditEntry(
-            tenant_id=caller.tenant.id,
-            action=action,
-            target=target,
-            detail=detail,
-            actor="key",
-            key_id=caller.key.id,
-            request_id=g.request_id,
-            address=client_address(request),
-        ),
-    )
 
 
 class AuditItem(TypedDict):
@@ -134,8 +112,3 @@ def as_json(entry: AuditEntry) -> AuditItem:
         "request_id": entry.entry.request_id,
         "address": entry.entry.address,
     }
-
-
-def changed(noun: str, values: Mapping[str, Any]) -> str:
-    """The action of a change: that of a deactivation where nothing else was asked."""
-    return f"{noun}.deactivated" if dict(values) == {"is_active": False} else f"{noun}.updated"

@@ -8,7 +8,7 @@ from models import clock
 from models.db import Connection
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import UNKNOWN_TENANT, DeadLetter, DeadLetterQuery
-from workers.intake.client import Intake, IntakeError, Message, Unreadable, decode
+from workers.intake.client import Intake, IntakeError, Unreadable, decode
 
 REPLAYED_MAX = 100  # in one transaction: each is a round trip to Redis while its row is locked
 
@@ -77,11 +77,3 @@ def discard(connection: Connection, dead_letter: DeadLetter) -> DeadLetter:
     if dead_letter.status == "discarded":
         return dead_letter
     return dead_letters.close(connection, dead_letter, "discarded", clock.now())
-
-
-def message_of(dead_letter: DeadLetter) -> Message | None:
-    """What was to be applied; None when this release cannot read it."""
-    try:
-        return decode(dead_letter.message.encode())
-    except Unreadable:
-        return None

@@ -16,7 +16,7 @@ from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import transaction
 from api.input.validation import participant_id_in_path
-from api.resources.operator import audit_log
+from api.resources.shared import audit
 from models import clock
 from models.db import Connection, is_contended
 from models.identity.tenants import Tenant
@@ -69,7 +69,7 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
 def _erase_once(connection: Connection, mine: Tenant, participant_id: str) -> Erased:
     erased = erasure.erase(connection, mine, participant_id)
     if erased.was_known:
-        audit_log.record(connection, "participant.erased")  # whom, nobody shall know any more
+        audit.record(connection, "participant.erased")  # whom, nobody shall know any more
     return erased
 
 

@@ -19,7 +19,6 @@ from api.http.problems import CODES, Problem, unavailable
 from api.http.responses import answer
 from api.http.tenant_session import transaction
 from api.input.validation import Body, validated
-from api.resources.operator import audit_log
 from api.resources.participants import scrip
 from api.resources.participants.import_bodies import (
     BalanceImport,
@@ -31,6 +30,7 @@ from api.resources.participants.import_bodies import (
     RedemptionImport,
     RedemptionImports,
 )
+from api.resources.shared import audit
 from api.writes import batch
 from api.writes.batch import ItemError
 from models.db import Connection, is_contended
@@ -196,7 +196,7 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[ImportResult]:
             with transaction() as connection:
                 results = kind.write(connection, mine, rows)
                 if imported := results.count("imported"):
-                    audit_log.record(
+                    audit.record(
                         connection, kind.action, rows=imported
                     )  # whose, the log does not say
         except Exception as error:

@@ -25,10 +25,11 @@ from api.input.validation import (
     body,
     has_no_body,
     json_body,
+    no_fields,
     participant_id_in_path,
+    some_fields,
     validated,
 )
-from api.resources.definitions.crud import no_fields, some_fields
 from api.resources.participants.view import (
     SECTIONS,
     ParticipantProfile,

@@ -16,8 +16,8 @@ from api.http.prefer import Waiters
 from api.http.problems import not_found, unavailable
 from api.http.tenant_session import snapshot
 from api.input.validation import participant_id_in_path
-from api.resources.operator import audit_log, dead_letters
 from api.resources.participants.personal_documents import PersonalData
+from api.resources.shared import audit, dead_letter_view
 from models import clock
 from models.db import Connection, is_contended
 from models.people import personal_data
@@ -77,7 +77,7 @@ def _write_once(file: IO[bytes], participant_id: str) -> None:
             raise not_found("participant", participant_id)
         for part in _parts(connection, subject):
             file.write(part)  # `writelines` would move to the disk only after the last one
-        audit_log.record(connection, "participant.exported")  # whose, the log does not say
+        audit.record(connection, "participant.exported")  # whose, the log does not say
 
 
 def _parts(connection: Connection, subject: Subject) -> Iterator[bytes]:
@@ -92,7 +92,7 @@ def _parts(connection: Connection, subject: Subject) -> Iterator[bytes]:
     yield to_json(head)[:-1]
     for section in personal_data.SECTIONS:
         yield from _section(section.name, section.rows(connection, subject))
-    letters = dead_letters.of_participant(connection, subject.external_id)
+    letters = dead_letter_view.of_participant(connection, subject.external_id)
     yield from _section("dead_letters", letters)
     yield b"}\n"
 

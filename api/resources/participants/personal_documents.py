@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from api.http.describe import Id, Moment
-from api.resources.operator.dead_letters import DeadLetterDetail
+from api.resources.shared.dead_letter_view import DeadLetterDetail
 from models.delivery.deliveries import DeliveryStatus
 from models.ledgers.points import Account
 from models.ledgers.points import MovementKind as PointsKind

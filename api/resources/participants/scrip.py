@@ -18,8 +18,8 @@ from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
 from api.input.field_messages import PRINTABLE, UUID_TEXT
 from api.input.validation import Body, FreeForm, ParticipantId, body
-from api.resources.operator import audit_log
-from api.resources.participants.tier_progress import placement
+from api.resources.shared import audit
+from api.resources.shared.tier_progress import placement
 from api.writes.submit import rejected
 from models import clock, ids
 from models.db import Connection
@@ -140,7 +140,7 @@ def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Pro
     if written is None:
         raise rejected("participant_inactive", posted.external_id)
     if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
-        audit_log.record(connection, _ACTIONS[posted.status])  # whose, the log does not say
+        audit.record(connection, _ACTIONS[posted.status])  # whose, the log does not say
     if posted.program_id is not None:
         programs.enrol(connection, mine.id, written[0].id, UUID(posted.program_id))
     return written

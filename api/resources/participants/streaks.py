@@ -13,7 +13,7 @@ from api.http.problems import invalid_field
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.validation import participant_id_in_path, query_day
-from api.resources.definitions.streaks import streak_in_path
+from api.resources.shared.streak_in_path import streak_in_path
 from models import clock
 from models.identity import participants
 from models.ledgers import ticks

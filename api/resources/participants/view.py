@@ -8,43 +8,30 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from api.http.describe import Moment
-from api.resources.definitions.badges import BadgeSummary
-from api.resources.participants.tier_progress import Placement, placement
+from api.resources.shared.tier_progress import (
+    PointsState,
+    TierState,
+    as_points,
+    as_tier,
+    placement,
+)
 from models import clock
-from models.ledgers.points import PointsBalance
-from models.ledgers.tier_changes import Tier
+from models.definitions.badges import Rarity
 from models.people import profile
 from models.people.profile_sections import ProfileBadge, Sections, Summary
 
 SECTIONS = ("points", "tier", "badges", "streaks", "challenges", "rewards")
 
 
-class PointsState(TypedDict):
-    """Points, as they stand."""
-
-    balance: int
-    total_earned: int
-    total_spent: int
-
-
-class NextTierState(TypedDict):
-    """The tier above, and what is missing."""
+class BadgeSummary(TypedDict):
+    """A badge in a participant's profile and state."""
 
     code: str
     name: str
-    points_required: int
-    points_remaining: int
-
-
-class TierState(TypedDict):
-    """The tier that a participant is in."""
-
-    code: str
-    name: str
-    level: int
-    color: NotRequired[str | None]
-    achieved_at: NotRequired[Moment | None]
-    next_tier: NotRequired[NextTierState | None]
+    icon: str | None
+    rarity: Rarity
+    earned: bool
+    earned_at: Moment | None
 
 
 class StreakSummary(TypedDict):
@@ -138,43 +125,6 @@ def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> P
     }
     kept = {name: one for name, one in sections.items() if name in ("participant_id", *wanted)}
     return cast(ParticipantState, kept)
-
-
-def as_points(points: PointsBalance) -> PointsState:
-    """Points, as they stand."""
-    return {
-        "balance": points.balance,
-        "total_earned": points.earned,
-        "total_spent": points.spent,
-    }
-
-
-def as_tier(found: Placement | None, points: PointsBalance) -> TierState | None:
-    """The tier that somebody is in, with the one above."""
-    if found is None:
-        return None
-    tier = found.tier
-    return {
-        "code": tier.code,
-        "name": tier.name,
-        "level": tier.level,
-        "color": tier.color,
-        "achieved_at": clock.to_text(found.achieved_us),
-        "next_tier": as_next_tier(found.above, points),
-    }
-
-
-def as_next_tier(above: Tier | None, points: PointsBalance) -> NextTierState | None:
-    """The tier above. What remains counts from the balance, as the documented example does (10,000
-    required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
-    if above is None or above.min_points is None:
-        return None
-    return {
-        "code": above.code,
-        "name": above.name,
-        "points_required": above.min_points,
-        "points_remaining": max(0, above.min_points - points.balance),
-    }
 
 
 def _badge(one: ProfileBadge) -> BadgeSummary:

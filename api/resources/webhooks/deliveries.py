@@ -16,7 +16,7 @@ from api.http.tenant_session import transaction
 from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, query_int
-from api.resources.operator import audit_log
+from api.resources.shared import audit
 from models import clock, ids
 from models.db import Connection, is_contended
 from models.delivery import delivery_log, destinations, requeue
@@ -254,7 +254,7 @@ def _resent(webhook_id: str, fact_id: str) -> Delivery:
         try:
             requeue.resend(connection, target, its_id, clock.now())
             found, _, _ = delivery_log.delivery(connection, _destination(webhook), its_id)
-            audit_log.record(connection, "delivery.resent", fact_id, webhook_id=str(webhook.id))
+            audit.record(connection, "delivery.resent", fact_id, webhook_id=str(webhook.id))
         except NotFound:
             raise not_found("delivery", fact_id) from None
     return found

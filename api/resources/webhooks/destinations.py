@@ -13,9 +13,8 @@ from api.http.problems import Problem, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
-from api.input.validation import body, page_window
-from api.resources.definitions.crud import some_fields
-from api.resources.operator import audit_log
+from api.input.validation import body, page_window, some_fields
+from api.resources.shared import audit
 from api.resources.webhooks.schemas import (
     Destination,
     DestinationDetail,
@@ -70,9 +69,7 @@ def create_webhook() -> Response:
         with transaction() as connection:
             webhook = destinations.create(connection, tenant().id, values)
             given = new.model_dump(exclude_unset=True)
-            audit_log.record(
-                connection, "webhook.created", str(webhook.id), **audit_log.detail_of(given)
-            )
+            audit.record(connection, "webhook.created", str(webhook.id), **audit.detail_of(given))
     except TooMany:
         detail = f"A tenant has at most {WEBHOOKS_MAX} webhooks of each mode: delete one first"
         raise Problem(400, "webhook_limit_reached", detail) from None
@@ -130,7 +127,7 @@ def probe_webhook(webhook_id: str) -> Response:
         detail = _detail(connection, its_id)
         if not detail["is_enabled"]:
             raise Problem(409, "webhook_disabled", "The webhook is disabled: enable it first")
-        audit_log.record(connection, "webhook.probed", str(its_id))
+        audit.record(connection, "webhook.probed", str(its_id))
     return answer(detail)
 
 
@@ -160,9 +157,7 @@ def change_webhook(webhook_id: str) -> Response:
     try:
         with transaction() as connection:
             changed = destinations.change(connection, tenant().id, its_id, stored)
-            audit_log.record(
-                connection, "webhook.updated", str(its_id), **audit_log.detail_of(values)
-            )
+            audit.record(connection, "webhook.updated", str(its_id), **audit.detail_of(values))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer(as_json(changed))
@@ -177,7 +172,7 @@ def delete_webhook(webhook_id: str) -> Response:
     try:
         with transaction() as connection:
             destinations.delete(connection, tenant().id, its_id)
-            audit_log.record(connection, "webhook.deleted", str(its_id))
+            audit.record(connection, "webhook.deleted", str(its_id))
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     return answer({"message": "Webhook deleted"})

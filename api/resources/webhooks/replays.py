@@ -19,7 +19,7 @@ from api.http.tenant_session import reading, transaction
 from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import Body, Instant, body, page_window
-from api.resources.operator import audit_log
+from api.resources.shared import audit
 from api.resources.webhooks.deliveries import destination, enabled_destination
 from api.resources.webhooks.schemas import EventTypes
 from models import clock, ids
@@ -95,7 +95,7 @@ def create_replay(webhook_id: str) -> Response:
             since, until = clock.from_us(asked.since), clock.from_us(until_us)
             wanted = ReplayRequest(webhook.id, since, until, asked.event_types, asked.only_missing)
             made = replays.create(connection, tenant().id, wanted, now)
-            audit_log.record(connection, "replay.started", str(made.id), webhook_id=str(webhook.id))
+            audit.record(connection, "replay.started", str(made.id), webhook_id=str(webhook.id))
     except TooMany:
         detail = f"A tenant has at most {RUNNING_MAX} replays running: wait for one, or delete it"
         raise Problem(409, "replay_limit_reached", detail) from None
@@ -150,9 +150,7 @@ def cancel_replay(webhook_id: str, replay_id: str) -> Response:
         webhook = destination(connection, webhook_id)
         with _known(replay_id) as its_id:
             found = replays.cancel(connection, tenant().id, webhook.id, its_id, clock.now())
-            audit_log.record(
-                connection, "replay.cancelled", str(its_id), webhook_id=str(webhook.id)
-            )
+            audit.record(connection, "replay.cancelled", str(its_id), webhook_id=str(webhook.id))
     return answer(_entry(found))
 
 

@@ -16,7 +16,7 @@ from api.http.responses import answer
 from api.http.tenant_session import transaction
 from api.input.field_types import uuid_in_path
 from api.input.validation import body
-from api.resources.operator import audit_log
+from api.resources.shared import audit
 from api.resources.webhooks.schemas import ClosedBody, previous_secret_until, public_key, ring
 from models import clock
 from models.delivery import destinations
@@ -84,8 +84,8 @@ def rotate_secret(webhook_id: str) -> Response:
             if wish.rotate_signing_key:
                 _check_signing_key(destinations.by_id(connection, tenant().id, its_id))
             rotated = destinations.rotate(connection, tenant().id, its_id, renewal)
-            given = audit_log.detail_of(wish.model_dump())
-            audit_log.record(connection, "webhook.secret_rotated", str(its_id), **given)
+            given = audit.detail_of(wish.model_dump())
+            audit.record(connection, "webhook.secret_rotated", str(its_id), **given)
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     made: RotatedSecret = {

@@ -20,7 +20,7 @@ from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
 from api.input.validation import body
-from api.resources.operator import audit_log
+from api.resources.shared import audit
 from api.resources.webhooks.schemas import ClosedBody, ring, unsealing
 from models import clock, ids
 from models.delivery import destinations
@@ -93,7 +93,7 @@ def try_webhook(webhook_id: str) -> Response:
         raise not_found("webhook", webhook_id) from None
     with _place():
         with transaction() as connection:  # over before anything is sent
-            audit_log.record(connection, "webhook.tested", str(its_id), type=kind)
+            audit.record(connection, "webhook.tested", str(its_id), type=kind)
         return answer(_send(webhook, kind))
 
 

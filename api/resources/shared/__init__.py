@@ -1,0 +1,1 @@
+"""What several resources need; it imports none of them."""

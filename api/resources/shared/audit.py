@@ -1,0 +1,39 @@
+"""Audit entries of the changes that keys make through the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import g, request
+
+from api.http.auth import principal
+from api.http.failed_key_throttle import client_address
+from models.db import Connection
+from models.operator import audit_log
+from models.operator.audit_log import NewAuditEntry
+
+detail_of = audit_log.detail_of
+
+
+def record(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
+    """Write down, in the transaction of a change, that the key that asks made it."""
+    caller = principal()
+    audit_log.record(
+        connection,
+        NewAuditEntry(
+            tenant_id=caller.tenant.id,
+            action=action,
+            target=target,
+            detail=detail,
+            actor="key",
+            key_id=caller.key.id,
+            request_id=g.request_id,
+            address=client_address(request),
+        ),
+    )
+
+
+def changed(noun: str, values: Mapping[str, Any]) -> str:
+    """The action of a change: that of a deactivation where nothing else was asked."""
+    return f"{noun}.deactivated" if dict(values) == {"is_active": False} else f"{noun}.updated"
