@@ -56,6 +56,7 @@ from api.resources.participants import (
 from api.resources.participants import challenges as participant_challenges
 from api.resources.participants import streaks as participant_streaks
 from api.resources.webhooks import deliveries, destinations, facts, replays, secrets, test_sends
+from models import failpoints
 from models.db import engine as make_engine
 from models.db import tenant_isolation
 from settings import Settings
@@ -63,7 +64,6 @@ from webhooks import egress
 from webhooks.egress import EgressSettings
 from workers.intake import loop_calls
 from workers.intake.client import IntakeSettings, open_intake
-from workers.runtime import failpoints
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
 

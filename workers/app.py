@@ -14,15 +14,16 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from models import failpoints
 from models.db import engine as make_engine
 from settings import Settings, SettingsError
 from webhooks import egress
 from webhooks.egress import EgressSettings
 from workers.intake.client import connect
-from workers.runtime import failpoints, logs
 from workers.runtime.celery_config import UPKEEP, make_celery
 from workers.runtime.context import Context, WorkerSettings
 from workers.tasks import register
+from workers.telemetry import logs
 from workers.telemetry.heartbeats import Heartbeat, process_name
 from workers.telemetry.metrics_store import TIMEOUT_SECONDS, Flusher
 

@@ -16,8 +16,7 @@ from flask import Response, g
 
 from api.http.request_context import this_request
 from workers.intake.client import Message, connect
-from workers.runtime import logs
-from workers.telemetry import metrics_store
+from workers.telemetry import logs, metrics_store
 from workers.telemetry.heartbeats import Heartbeat, process_name
 from workers.telemetry.metrics import ERRORS, REQUESTS
 from workers.telemetry.metrics_store import TIMEOUT_SECONDS, Flusher

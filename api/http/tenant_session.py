@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from api.http.auth import tenant
 from api.http.request_context import app_context
 from models.db import Connection, tenant_isolation
-from workers.runtime.failpoints import failpoint
+from models.failpoints import failpoint
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from models.failpoints import FAILPOINTS
 from settings import variable
 from tests.chaos.scene import Side
 from tests.chaos.stack import SERVERS, Stack
 from tests.receiver import OK, Answer
-from workers.runtime.failpoints import FAILPOINTS
 
 DOING_BADLY = (Answer(status=500), Answer(hangs=True), Answer(cuts=True), Answer(drips=True))
 BETWEEN_SECONDS = (2.0, 6.0)

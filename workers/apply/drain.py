@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.db import Connection, Engine, is_away, is_contended, is_duplicate, replan, transaction
+from models.failpoints import failpoint
 from workers.apply import apply_batch, dead_letters
 from workers.apply.apply_batch import Applied
 from workers.apply.config_cache import Configurations
 from workers.apply.read_budget import Rounds, split
 from workers.intake.messages import Message, decode
 from workers.intake.stream import StreamEntry, Streams
-from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import (
     APPLIED,

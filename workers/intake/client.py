@@ -20,6 +20,7 @@ from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from models.failpoints import failpoint
 from workers.intake import find_entry, loop_calls, redis_keys, status
 from workers.intake.accept import Accepted as Accepted
 from workers.intake.accept import Append as Append
@@ -49,7 +50,6 @@ from workers.intake.redis_scripts import Script, ScriptCaller, ScriptResult
 from workers.intake.status import IntakeStatus as IntakeStatus
 from workers.intake.status import StreamStatus as StreamStatus
 from workers.runtime.celery_config import DRAIN, make_celery
-from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics_store import Counted as Counted
 

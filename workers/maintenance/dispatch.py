@@ -15,13 +15,13 @@ from models import clock
 from models.db import Engine, transaction
 from models.delivery import destination_queues
 from models.delivery.deliveries import AttemptOutcome
+from models.failpoints import failpoint
 from webhooks import dispatcher as delivery
 from webhooks import secrets
 from webhooks.destination_queues import Limits
 from workers.intake import redis_keys
 from workers.runtime.celery_config import WEBHOOKS
 from workers.runtime.context import Context
-from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS
 

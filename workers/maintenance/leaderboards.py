@@ -22,6 +22,7 @@ from models import clock, db
 from models.db import Connection, Engine, transaction
 from models.delivery import facts
 from models.delivery.facts import FactQuery
+from models.failpoints import failpoint
 from models.leaderboards import definitions, entries
 from models.leaderboards.definitions import Leaderboard
 from models.leaderboards.entries import DAY_US, LeaderboardProgress
@@ -30,7 +31,6 @@ from models.streaks import states as streaks
 from models.streaks.states import Streak
 from webhooks.facts import POINTS_AWARDED, STREAK_RECORDED
 from workers.runtime.context import Context
-from workers.runtime.failpoints import failpoint
 
 log = logging.getLogger("unbroken.leaderboards")
 

@@ -14,11 +14,11 @@ from models.delivery import destinations, replays, requeue
 from models.delivery.destinations import Subscription, Webhook
 from models.delivery.replays import DeliveryKey, PastFacts, Replay, ReplayStep
 from models.delivery.requeue import Target
+from models.failpoints import failpoint
 from webhooks import outbox
 from webhooks.facts import Fact, matches
 from workers.maintenance import dispatch
 from workers.runtime.context import Context
-from workers.runtime.failpoints import failpoint
 
 log = logging.getLogger("unbroken.replays")
 

@@ -26,6 +26,7 @@ import redis
 
 from models import clock, ids
 from models.db import Connection, Engine, is_away, is_contended, reading, transaction
+from models.failpoints import failpoint
 from models.identity import participants
 from models.rules.deadlines import Deadlines, look
 from models.rules.periods import period_at
@@ -39,7 +40,6 @@ from workers.intake import redis_keys
 from workers.intake.stream import NUMBERS, STREAMS
 from workers.maintenance import dispatch
 from workers.runtime.context import Context
-from workers.runtime.failpoints import failpoint
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import DEADLINES, DELIVERIES, FACTS
 

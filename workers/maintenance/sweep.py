@@ -13,6 +13,7 @@ import redis
 from models import clock
 from models.db import Engine, is_away, schema, transaction
 from models.delivery import replays as ranges
+from models.failpoints import failpoint
 from models.people import erasure
 from workers.intake import redis_keys
 from workers.intake.stream import STREAMS, alive, depth
@@ -20,7 +21,6 @@ from workers.maintenance import clock_steps, dispatch, replays
 from workers.runtime import redis_errors
 from workers.runtime.celery_config import DRAIN, UPKEEP, WEBHOOKS
 from workers.runtime.context import Context
-from workers.runtime.failpoints import failpoint
 
 log = logging.getLogger("unbroken.upkeep")
 

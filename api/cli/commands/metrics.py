@@ -24,7 +24,7 @@ from api.cli.ports import base_url
 from api.prometheus import Exposition
 from models.db import engine as make_engine
 from workers.intake.client import IntakeSettings, open_intake
-from workers.runtime import logs
+from workers.telemetry import logs
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import clock
+from models import clock, failpoints
 from models.db import Engine, transaction
+from models.failpoints import FAILPOINTS
 from models.streaks.states import Streak
 from models.streaks.states import all_of as all_streaks_of
 from settings import Settings, SettingsError
@@ -43,10 +44,8 @@ from tests.receiver import Receiver
 from workers.intake import redis_keys
 from workers.intake.stream import depth
 from workers.maintenance import dispatch, leaderboards, replays, streak_deadlines, sweep
-from workers.runtime import failpoints
 from workers.runtime.celery_config import DRAIN, make_celery
 from workers.runtime.context import Context
-from workers.runtime.failpoints import FAILPOINTS
 
 pytestmark = pytest.mark.promise("P1")
 

@@ -16,7 +16,7 @@ from models.streaks.states import Streak
 from settings import Settings, SettingsError
 from tests.calls import post_tick
 from tests.conftest import BASE, Account
-from workers.runtime import logs
+from workers.telemetry import logs
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ from tests.conftest import BASE, Account
 from tests.integration.batches import count
 from tests.integration.serving import serving
 from tests.pipeline import Pipeline
-from workers.runtime import log_sink, logs
-from workers.telemetry import metrics_store
+from workers.telemetry import log_sink, logs, metrics_store
 from workers.telemetry.metrics import LOG_LINES_DROPPED
 
 REQUESTS = 20

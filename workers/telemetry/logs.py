@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from workers.runtime.log_sink import LineSink, SinkHandler
+from workers.telemetry.log_sink import LineSink, SinkHandler
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 REQUESTS = logging.getLogger("unbroken.requests")
