@@ -23,6 +23,7 @@ from tests.e2e.running import (
     UNBROKEN,
     Up,
     environment,
+    invoke,
     unbroken,
     unbroken_json,
 )
@@ -249,7 +250,7 @@ def test_trigger_sends_a_sample_to_every_destination_that_wants_it(service: Serv
         all_of_it.trust(service.subscribe(all_of_it.url)["secret"])
         badges.trust(service.subscribe(badges.url, "badge.*")["secret"])
         service.subscribe(other.url, "webhook.*")
-        done = unbroken("trigger", facts.BADGE_AWARDED, **service.env)
+        done = invoke("trigger", facts.BADGE_AWARDED, **service.env)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         ["✓", all_of_it.url],
@@ -264,8 +265,8 @@ def test_trigger_fails_when_one_destination_does_and_says_what_it_said(service: 
     with Receiver() as well, Receiver(reply=lambda _: Answer(500, b"out of \x1b disk")) as ill:
         service.subscribe(well.url)
         made = service.subscribe(ill.url)
-        done = unbroken("trigger", facts.STREAK_BROKEN, **service.env)
-        only = unbroken("trigger", facts.STREAK_BROKEN, "--webhook", made["id"], "--json",
+        done = invoke("trigger", facts.STREAK_BROKEN, **service.env)
+        only = invoke("trigger", facts.STREAK_BROKEN, "--webhook", made["id"], "--json",
                         **service.env)  # fmt: skip
     assert done.returncode == 1
     assert f"✓ {well.url}  taken: 200" in done.stdout
@@ -280,21 +281,22 @@ def test_trigger_fails_when_one_destination_does_and_says_what_it_said(service: 
 def test_every_type_can_be_triggered_and_listened_to(service: Service) -> None:
     with listening("--create", "--json", "--count", str(len(facts.TYPES)), **service.env) as found:
         for kind in facts.TYPES:
-            assert unbroken("trigger", kind, **service.env).returncode == 0
+            assert invoke("trigger", kind, **service.env).returncode == 0
         _, out, _ = found.ended()
     assert [json.loads(line)["type"] for line in out.splitlines()] == list(facts.TYPES)
 
 
 @pytest.mark.parametrize("command", ["listen", "trigger"])
 def test_each_explains_itself_with_an_example(command: str) -> None:
-    shown = unbroken(command, "--help").stdout
+    shown = invoke(command, "--help").stdout
     assert "Usage: " in shown
     assert "Example:" in shown
 
 
 def test_what_cannot_be_done_is_said_in_one_line(service: Service, tmp_path: Path) -> None:
     def refused(*arguments: str, **env: str) -> str:
-        done = unbroken(*arguments, **env)
+        run = invoke if arguments[0] == "trigger" else unbroken
+        done = run(*arguments, **env)
         assert (done.returncode in (1, 2), done.stdout) == (True, ""), done
         assert done.stderr.splitlines()[0].startswith(("Error: ", "Usage: "))
         assert "Traceback" not in done.stderr
