@@ -15,6 +15,7 @@ from models.delivery.deliveries import AttemptOutcome
 from settings import Settings
 from webhooks import dispatcher as delivery
 from webhooks import egress, secrets
+from webhooks.attempt import SendOptions
 from workers.apply.drain import Drain
 from workers.intake.stream import Streams, depth
 from workers.runtime.context import Context, WorkerSettings
@@ -54,7 +55,7 @@ class Pipeline:
 
     def deliver(self, note: Callable[[Sequence[AttemptOutcome]], None] | None = None) -> int:
         """Send everything that is due; return how many outcomes were recorded."""
-        terms = delivery.Terms(
+        options = SendOptions(
             ring=secrets.ring(self.settings.secret_keys),
             policy=egress.policy(
                 self.settings.webhook_allow_cidrs,
@@ -63,8 +64,8 @@ class Pipeline:
             ),
         )
         if note:
-            terms = replace(terms, note=note)
-        return delivery.deliver(self.engine, terms, stop=lambda: False)
+            options = replace(options, note=note)
+        return delivery.deliver(self.engine, options, stop=lambda: False)
 
 
 def worker_context(

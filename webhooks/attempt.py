@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from uuid import UUID
@@ -14,10 +15,12 @@ from aiohttp import ClientSession
 
 from models import clock, ids
 from models.delivery.deliveries import Attempt, AttemptOutcome, DisableReason, LeasedDelivery
+from models.failpoints import failpoint
 from webhooks import egress, facts, http_client, retry_policy, secrets, signing
-from webhooks.egress import Policy
+from webhooks.destination_queues import Limits
+from webhooks.egress import Lookup, Policy
 from webhooks.errors import EgressRefused, SecretsError
-from webhooks.http_client import HttpResult
+from webhooks.http_client import DEFAULT_TIMEOUTS, HttpResult, Timeouts
 from webhooks.retry_policy import Failed, Random
 from webhooks.secrets import Ring
 
@@ -31,34 +34,49 @@ OUR_FAULT_DAYS_MAX = 7
 USER_AGENT = "Unbroken-Webhooks/1"
 
 
-@dataclass(frozen=True)
-class Means:
-    """With what attempts are made."""
+def _not_counted(outcomes: Sequence[AttemptOutcome]) -> None:
+    """Where no metric is kept of what was sent."""
 
-    http: ClientSession
+
+@dataclass(frozen=True)
+class SendOptions:
+    """With what and how facts are sent: made once by the composition root."""
+
     ring: Ring
     policy: Policy
-    now: Callable[[], datetime] = clock.now
+    limits: Limits = field(default_factory=Limits)
+    lookup: Lookup = egress.system_lookup
+    tls: ssl.SSLContext | None = None  # None: the system's trust
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    failpoint: Callable[[str], None] = failpoint
+    note: Callable[[Sequence[AttemptOutcome]], None] = _not_counted  # after they were recorded
+    now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
+
+    def open_session(self) -> ClientSession:
+        """A session for POSTs; to be given to `http_client.close`."""
+        return http_client.open_session(self.policy, self.lookup, self.tls, self.timeouts)
 
 
-async def attempt(means: Means, delivery: LeasedDelivery) -> AttemptOutcome:
+async def attempt(
+    http: ClientSession, options: SendOptions, delivery: LeasedDelivery
+) -> AttemptOutcome:
     """Make one attempt; what fails by our own fault is postponed and counts as none."""
     if delivery.body is None:
         log.warning("fact %s is past its retention: its delivery is dead", delivery.fact_id)
         return AttemptOutcome(delivery, "dead", None, None)
-    began = means.now()
+    began = options.now()
     try:
-        keys = secrets.keys_at(means.ring, delivery, began)
+        keys = secrets.keys_at(options.ring, delivery, began)
     except SecretsError as error:
         log.error("destination %s: %s", delivery.webhook_id, error)  # noqa: TRY400 -- no trace
         return postponed(delivery, began)
     headers = headers_of(keys, delivery.fact_id, began, delivery.body.encode())
     try:
-        url = egress.parse(delivery.url, means.policy)
+        url = egress.parse(delivery.url, options.policy)
     except EgressRefused:  # the operator allows less than when the destination was made
         result = HttpResult(duration_ms=0, error=http_client.UNREACHABLE)
     else:
-        result = await http_client.post(means.http, url, delivery.body.encode(), headers)
+        result = await http_client.post(http, url, delivery.body.encode(), headers)
     return decide(delivery, result, began, random.random)
 
 

@@ -11,26 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from models import clock
+from aiohttp import ClientSession
+
 from models.db import Engine, is_away, is_contended, transaction
 from models.delivery import deliveries as table
 from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery
-from webhooks import destination_health, egress, http_client
-from webhooks.attempt import Means, attempt, postponed
+from webhooks import destination_health, http_client
+from webhooks.attempt import SendOptions, attempt, postponed
 from webhooks.destination_queues import DestinationQueues
-from webhooks.destination_queues import Limits as Limits  # part of the terms, so re-exported
-from webhooks.egress import Lookup, Policy
-from webhooks.http_client import DEFAULT_TIMEOUTS, Timeouts
-from webhooks.secrets import Ring
+from webhooks.destination_queues import Limits as Limits  # part of the options, so re-exported
 from webhooks.wakeup import WakeupListener
 
 log = logging.getLogger("unbroken.deliveries")
@@ -46,32 +43,9 @@ WIND_DOWN_SECONDS_MAX = 30.0  # a run ends then, whoever is slow
 ORDERED_LINGER_SECONDS = 0.01  # likewise, where a participant's next fact waits for it
 
 
-def _no_failpoint(name: str) -> None:
-    """What a failpoint does when no test has armed it."""
-
-
-def _no_note(outcomes: Sequence[AttemptOutcome]) -> None:
-    """Where nobody counts."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On what terms a deliverer works: made once by the composition root."""
-
-    ring: Ring  # secrets.ring(settings.secret_keys)
-    policy: Policy  # egress.policy(settings.webhook_allow_cidrs, …)
-    limits: Limits = field(default_factory=Limits)
-    lookup: Lookup = egress.system_lookup
-    tls: ssl.SSLContext | None = None  # None: the system's trust
-    timeouts: Timeouts = DEFAULT_TIMEOUTS
-    failpoint: Callable[[str], None] = _no_failpoint
-    note: Callable[[Sequence[AttemptOutcome]], None] = _no_note  # told of what was recorded
-    now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
-
-
 def deliver(
     engine: Engine,
-    terms: Terms,
+    options: SendOptions,
     stop: Callable[[], bool],
     wait: Callable[[float], object] = time.sleep,
 ) -> int:
@@ -87,23 +61,22 @@ def deliver(
     A disabled destination's deliveries stay pending and go out once it is enabled again, a parked
     one's once it answers; a deleted one's are marked dead.
     """
-    return asyncio.run(_deliver(engine, terms, stop, wait))
+    return asyncio.run(_deliver(engine, options, stop, wait))
 
 
 async def _deliver(
-    engine: Engine, terms: Terms, stop: Callable[[], bool], wait: Callable[[float], object]
+    engine: Engine, options: SendOptions, stop: Callable[[], bool], wait: Callable[[float], object]
 ) -> int:
-    http = http_client.open_session(terms.policy, terms.lookup, terms.tls, terms.timeouts)
-    listener = WakeupListener(wait, terms.limits.poll_seconds)
+    http = options.open_session()
+    listener = WakeupListener(wait, options.limits.poll_seconds)
     with ThreadPoolExecutor(1, "delivery-db") as thread, contextlib.closing(listener):
-        means = Means(http, terms.ring, terms.policy, terms.now)
         run = _Run(
             engine,
-            terms,
-            means,
+            options,
+            http,
             thread,
             listener,
-            DestinationQueues(engine, terms.limits, terms.now),
+            DestinationQueues(engine, options.limits, options.now),
         )
         try:
             await run.until_done(stop)
@@ -118,8 +91,8 @@ class _Run:
     """One run of a deliverer: what is in flight and what waits to be recorded."""
 
     engine: Engine
-    terms: Terms
-    means: Means
+    options: SendOptions
+    http: ClientSession
     thread: ThreadPoolExecutor  # the one that talks to the database: the loop never blocks on it
     listener: WakeupListener
     queues: DestinationQueues
@@ -158,12 +131,12 @@ class _Run:
 
     def _is_idle_since(self, last_work: float) -> bool:
         idle_seconds = time.monotonic() - last_work
-        return self.queues.is_drained and idle_seconds >= self.terms.limits.idle_seconds
+        return self.queues.is_drained and idle_seconds >= self.options.limits.idle_seconds
 
     def _is_time_over(self) -> bool:
         """Whether the run is to end now: its time is up, and no slow receiver would make the
         others wait for the end. Meanwhile slow ones get nothing new, so that end comes."""
-        late_seconds = time.monotonic() - self.began - self.terms.limits.run_seconds
+        late_seconds = time.monotonic() - self.began - self.options.limits.run_seconds
         return late_seconds >= WIND_DOWN_SECONDS_MAX or (late_seconds >= 0 and not self._slow())
 
     def _slow(self) -> set[DestinationId]:
@@ -176,12 +149,12 @@ class _Run:
     async def _lease(self) -> list[LeasedDelivery]:
         """Claim what there is room for. A database that stays away ends an idle run."""
         self.turned, self.was_woken = time.monotonic(), False
-        room = self.terms.limits.in_flight_max - len(self.sending)
+        room = self.options.limits.in_flight_max - len(self.sending)
         if room <= 0:
             return []
         busy = dict(self.busy)
-        if self.turned - self.began >= self.terms.limits.run_seconds:
-            busy |= dict.fromkeys(self._slow(), self.terms.limits.in_flight_max)
+        if self.turned - self.began >= self.options.limits.run_seconds:
+            busy |= dict.fromkeys(self._slow(), self.options.limits.in_flight_max)
         try:
             leased = await self._in_thread(lambda: self.queues.lease(busy, room))
         except Exception as error:
@@ -192,7 +165,7 @@ class _Run:
             return []
         self.away_since = None
         if leased:
-            self.terms.failpoint("deliver.after_claim")
+            self.options.failpoint("deliver.after_claim")
         return leased
 
     def _may_go_on_without(self) -> bool:
@@ -206,7 +179,7 @@ class _Run:
         if not self.outcomes or not self._is_worth_recording():
             return
         self.is_in_hurry = False
-        self.terms.failpoint("deliver.after_send_before_record")
+        self.options.failpoint("deliver.after_send_before_record")
         outcomes, self.outcomes = self.outcomes, []
         deadline = time.monotonic() + RECORD_TRIES_SECONDS
         while not await self._is_recorded(outcomes, deadline):
@@ -226,9 +199,9 @@ class _Run:
         """Outcomes and what they say of their destinations, in one transaction."""
         with transaction(self.engine) as connection:
             settled = table.record(connection, outcomes)
-            is_changed = destination_health.note(connection, outcomes, self.terms.now())
-            self.terms.failpoint("deliver.mid_sql")
-        self.terms.note(outcomes)
+            is_changed = destination_health.note(connection, outcomes, self.options.now())
+            self.options.failpoint("deliver.mid_sql")
+        self.options.note(outcomes)
         if is_changed:
             self.queues.forget()
         return settled
@@ -239,7 +212,7 @@ class _Run:
     # -- in flight -----------------------------------------------------------------------------
 
     def _start(self, delivery: LeasedDelivery) -> None:
-        task = asyncio.create_task(attempt(self.means, delivery))
+        task = asyncio.create_task(attempt(self.http, self.options, delivery))
         self.sending[task] = delivery, time.monotonic()
         self.busy[delivery.destination_id] += 1
         task.add_done_callback(self._done)
@@ -251,7 +224,7 @@ class _Run:
             del self.busy[delivery.destination_id]
         if not task.cancelled():
             self.done_since = self.done_since if self.outcomes else time.monotonic()
-            self.outcomes.append(_outcome(task, delivery, self.terms.now()))
+            self.outcomes.append(_outcome(task, delivery, self.options.now()))
         if self._is_worth_recording():
             self.wake.set()
         elif delivery.participant_id is not None:  # the next one waits for this to be recorded
@@ -262,7 +235,7 @@ class _Run:
         self.wake.set()
 
     def _is_worth_recording(self) -> bool:
-        is_many = len(self.outcomes) >= self.terms.limits.lease_max // 4
+        is_many = len(self.outcomes) >= self.options.limits.lease_max // 4
         is_old = bool(self.outcomes) and time.monotonic() - self.done_since >= LINGER_SECONDS
         return not self.sending or is_many or is_old or self.is_in_hurry
 
@@ -275,7 +248,7 @@ class _Run:
         if self._is_worth_recording() or (self.was_woken and not self.is_ending):
             await asyncio.sleep(0)
             return
-        if len(self.sending) < self.terms.limits.in_flight_max and not self.is_ending:
+        if len(self.sending) < self.options.limits.in_flight_max and not self.is_ending:
             self.listener.listen(self._on_wakeup)
         try:
             async with asyncio.timeout(LINGER_SECONDS):
@@ -291,7 +264,7 @@ class _Run:
 
     def _has_room(self) -> bool:
         """Whether a whole claim fits, and some lane is below its cap."""
-        limits = self.terms.limits
+        limits = self.options.limits
         fits = len(self.sending) + limits.lease_max <= limits.in_flight_max
         return fits and self.queues.has_room(self.busy)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from uuid import UUID
 
 from yarl import URL
@@ -11,24 +10,12 @@ from yarl import URL
 from models import clock
 from models.delivery.destinations import Webhook
 from webhooks import egress, http_client, secrets
-from webhooks.attempt import headers_of
-from webhooks.egress import Lookup, Policy, system_lookup
+from webhooks.attempt import SendOptions, headers_of
 from webhooks.errors import EgressRefused
-from webhooks.http_client import DEFAULT_TIMEOUTS, HttpResult, Timeouts
-from webhooks.secrets import Ring
+from webhooks.http_client import HttpResult
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """On what terms a sample is sent: as deliveries are."""
-
-    ring: Ring
-    policy: Policy
-    lookup: Lookup = system_lookup
-    timeouts: Timeouts = DEFAULT_TIMEOUTS
-
-
-def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> HttpResult:
+def send(options: SendOptions, webhook: Webhook, fact_id: UUID, body: str) -> HttpResult:
     """Send a body as a fact of that id and say what came of it, after 15 s at the latest.
 
     Raises SecretsError when the destination's secret cannot be decrypted. Blocks: not for the loop
@@ -36,16 +23,16 @@ def send(way: Way, webhook: Webhook, fact_id: UUID, body: str) -> HttpResult:
     """
     now = clock.now()
     raw = body.encode()
-    headers = headers_of(secrets.keys_at(way.ring, webhook, now), fact_id, now, raw)
+    headers = headers_of(secrets.keys_at(options.ring, webhook, now), fact_id, now, raw)
     try:
-        url = egress.parse(webhook.url, way.policy)
+        url = egress.parse(webhook.url, options.policy)
     except EgressRefused:  # the operator allows less than when the destination was made
         return HttpResult(duration_ms=0, error=http_client.UNREACHABLE)
-    return asyncio.run(_post(way, url, raw, headers))
+    return asyncio.run(_post(options, url, raw, headers))
 
 
-async def _post(way: Way, url: URL, body: bytes, headers: dict[str, str]) -> HttpResult:
-    connection = http_client.open_session(way.policy, way.lookup, timeouts=way.timeouts)
+async def _post(options: SendOptions, url: URL, body: bytes, headers: dict[str, str]) -> HttpResult:
+    connection = options.open_session()
     try:
         return await http_client.post(connection, url, body, headers)
     finally:

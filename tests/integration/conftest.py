@@ -23,7 +23,7 @@ from tests.integration.world import World
 from tests.pipeline import Pipeline, forget_deliveries, worker_context
 from tests.receiver import Receiver
 from webhooks import egress, secrets
-from webhooks.dispatcher import Terms
+from webhooks.attempt import SendOptions
 from workers.runtime.celery_config import make_celery
 from workers.runtime.context import Context
 
@@ -39,7 +39,7 @@ def world(engine: Engine, account: Account, settings: Settings) -> World:
     """A fresh tenant; nobody else's deliveries are left over."""
     forget_deliveries(engine)
     policy = egress.policy("127.0.0.0/8,::1/128", True, "*")
-    return World(engine, account.live, Terms(secrets.ring(settings.secret_keys), policy))
+    return World(engine, account.live, SendOptions(secrets.ring(settings.secret_keys), policy))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from models.errors import NotFound
 from models.identity.tenants import Tenant
 from tests.receiver import Answer, Request
 from webhooks import dispatcher, egress, facts, outbox, secrets
-from webhooks.dispatcher import Terms
+from webhooks.attempt import SendOptions
 from webhooks.facts import Fact
 from webhooks.http_client import Timeouts
 
@@ -47,7 +47,7 @@ class World:
 
     engine: Engine
     tenant: Tenant
-    terms: Terms
+    options: SendOptions
     told: Counter[int] = field(default_factory=Counter)  # facts of each participant so far
 
     def subscribe(
@@ -60,7 +60,7 @@ class World:
             "description": None,
             "event_types": list(event_types),
             "is_enabled": True,
-            "secret": secrets.encrypt(self.terms.ring, secret),
+            "secret": secrets.encrypt(self.options.ring, secret),
             **terms,
         }
         with transaction(self.engine) as session:
@@ -84,7 +84,7 @@ class World:
         return made
 
     def _fact(self, nth: int, kind: str, participant: int) -> Fact:
-        now_us = clock.to_us(self.terms.now())
+        now_us = clock.to_us(self.options.now())
         fact_id = ids.uuid7(now_us)
         body = {
             "id": facts.public_id(fact_id),
@@ -97,9 +97,11 @@ class World:
         about, sequence = (participant, nth) if participant else (None, None)  # a destination
         return Fact(self.tenant.id, fact_id, about, sequence, kind, now_us, text)
 
-    def deliver(self, wait: Callable[[float], object] = _briefly, **terms: Any) -> int:
+    def deliver(self, wait: Callable[[float], object] = _briefly, **options: Any) -> int:
         """Run a deliverer until nothing is due."""
-        return dispatcher.deliver(self.engine, replace(self.terms, **terms), lambda: False, wait)
+        return dispatcher.deliver(
+            self.engine, replace(self.options, **options), lambda: False, wait
+        )
 
     def rows(self) -> list[Any]:
         """The tenant's deliveries."""

@@ -15,9 +15,9 @@ from models import clock
 from models.db import Engine, transaction
 from models.delivery import destination_queues
 from models.delivery.deliveries import AttemptOutcome
-from models.failpoints import failpoint
 from webhooks import dispatcher as delivery
 from webhooks import secrets
+from webhooks.attempt import SendOptions
 from webhooks.destination_queues import Limits
 from workers.intake import redis_keys
 from workers.runtime.celery_config import WEBHOOKS
@@ -57,20 +57,19 @@ def is_due(engine: Engine) -> bool:
 def run(context: Context) -> bool:
     """Deliver for a while; return whether to go on in another task: there was work."""
     settings = context.settings
-    terms = delivery.Terms(
+    options = SendOptions(
         ring=secrets.ring(settings.secret_keys),
         policy=context.policy,
         limits=Limits(
             idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
         ),
-        failpoint=failpoint,
         note=count,
     )
     beacon = Beacon(context.client, context.name)
     with beacon:
         done = delivery.deliver(
             context.engine,
-            terms,
+            options,
             stop=context.should_stop,
             wait=beacon.wait,
         )

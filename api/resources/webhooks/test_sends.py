@@ -27,8 +27,8 @@ from models.delivery import destinations
 from models.delivery.destinations import Webhook
 from models.errors import NotFound
 from webhooks import fact_samples, facts, test_send
+from webhooks.attempt import SendOptions
 from webhooks.http_client import HttpResult
-from webhooks.test_send import Way
 
 blueprint = Blueprint("webhook_trials", __name__)
 
@@ -112,7 +112,7 @@ def _send(webhook: Webhook, kind: str) -> TrialOutcome:
     fact_id = ids.uuid7(now_us)
     sample = fact_samples.body(kind, tenant(), now_us, fact_id)
     with unsealing():
-        result = test_send.send(Way(ring(), app_context().policy), webhook, fact_id, sample)
+        result = test_send.send(SendOptions(ring(), app_context().policy), webhook, fact_id, sample)
     return _outcome(facts.public_id(fact_id), kind, result)
 
 

@@ -163,8 +163,8 @@ def test_it_stops_claiming_when_told_and_finishes_what_is_in_flight(
     world.publish(50)
     receiver.reply = always(Answer(delay_seconds=0.1))
     limits = Limits(queue_in_flight_max=5)
-    terms = replace(world.terms, limits=limits)
-    done = dispatcher.deliver(world.engine, terms, lambda: receiver.count > 0)
+    options = replace(world.options, limits=limits)
+    done = dispatcher.deliver(world.engine, options, lambda: receiver.count > 0)
     assert done == receiver.count == 5
     assert sorted(set(world.statuses())) == ["delivered", "pending"]
     assert all(row.claim_id is None for row in world.rows())
@@ -179,8 +179,8 @@ def test_it_stays_for_a_while_and_is_woken_for_new_work(world: World, receiver: 
         if len(waits) == 1:
             world.publish()
 
-    terms = replace(world.terms, limits=Limits(idle_seconds=60))
-    dispatcher.deliver(world.engine, terms, lambda: receiver.count > 0, wait)
+    options = replace(world.options, limits=Limits(idle_seconds=60))
+    dispatcher.deliver(world.engine, options, lambda: receiver.count > 0, wait)
     assert receiver.count == 1
     assert world.statuses() == ["delivered"]
 

@@ -146,8 +146,8 @@ def test_it_serves_every_participant_however_many_are_held_back(
     for participant in range(1, 15):
         world.publish(2, participant=participant)
     world.hold_back(range(1, 14))
-    terms = replace(world.terms, limits=Limits(poll_seconds=0.01))
-    dispatcher.deliver(world.engine, terms, lambda: receiver.count >= 2)
+    options = replace(world.options, limits=Limits(poll_seconds=0.01))
+    dispatcher.deliver(world.engine, options, lambda: receiver.count >= 2)
     assert list(map(_name, receiver.requests)) == [("user_14", 1), ("user_14", 2)]
 
 

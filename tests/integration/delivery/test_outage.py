@@ -32,7 +32,7 @@ class Calendar:
 def calendar(world: World) -> Calendar:
     """The clock of the world."""
     calendar = Calendar()
-    world.terms = replace(world.terms, now=calendar)
+    world.options = replace(world.options, now=calendar)
     return calendar
 
 

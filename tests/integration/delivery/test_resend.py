@@ -210,7 +210,7 @@ def test_it_says_what_cannot_be_resent(
     problem(client.post(path(mine, f"deliveries/{NO_FACT}/resend")), 404, "delivery_not_found")
     problem(client.post(path(mine, "deliveries/x/resend")), 404, "delivery_not_found")
     stranger = make_account()
-    theirs = World(world.engine, stranger.live, world.terms).subscribe("https://example.invalid/")
+    theirs = World(world.engine, stranger.live, world.options).subscribe("https://example.invalid/")
     other = client_of(app, stranger.keys["live"])
     problem(other.post(path(theirs[0], mail)), 404, "delivery_not_found")
     problem(other.post(path(mine, mail)), 404, "webhook_not_found")

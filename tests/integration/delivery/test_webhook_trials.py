@@ -20,7 +20,7 @@ from tests.conftest import BASE, Account
 from tests.integration.world import SHORT, World, always
 from tests.receiver import Answer, Receiver
 from webhooks import facts, test_send
-from webhooks.test_send import Way
+from webhooks.attempt import SendOptions
 
 PATH = f"{BASE}/admin/webhooks"
 OUTCOME = ["fact_id", "type", "delivered", "status_code", "error", "duration_ms", "response"]
@@ -113,12 +113,12 @@ def test_a_receiver_that_hangs_or_drips_does_not_hold_it_for_ever(
     world: World, receiver: Receiver, engine: Engine
 ) -> None:
     webhook_id, _ = world.subscribe(receiver.url)
-    way = Way(world.terms.ring, world.terms.policy, timeouts=SHORT)
+    options = SendOptions(world.options.ring, world.options.policy, timeouts=SHORT)
     with reading(engine) as session:
         webhook = destinations.by_id(session, world.tenant.id, webhook_id)
     for answer in (Answer(hangs=True), Answer(drips=True)):
         receiver.reply = always(answer)
-        assert test_send.send(way, webhook, ids.uuid7(0), "{}").error == "timeout"
+        assert test_send.send(options, webhook, ids.uuid7(0), "{}").error == "timeout"
 
 
 def test_an_address_that_may_not_be_called_any_more_is_not_called(

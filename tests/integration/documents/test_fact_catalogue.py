@@ -24,6 +24,7 @@ from tests.integration.world import always
 from tests.pipeline import Pipeline, forget_deliveries
 from tests.receiver import Answer, Receiver
 from webhooks import dispatcher, egress, fact_samples, facts, outbox, secrets
+from webhooks.attempt import SendOptions
 from webhooks.circuit_breaker import FAILURES_MAX
 from webhooks.destination_queues import Limits
 from webhooks.fact_catalogue import ENTRIES, Schema
@@ -44,13 +45,13 @@ class Subscriber:
         """Apply and deliver what there is, as if it were so much later; all that has arrived."""
         self.pipeline.drain()
         settings = self.pipeline.settings
-        terms = dispatcher.Terms(
+        options = SendOptions(
             ring=secrets.ring(settings.secret_keys),
             policy=egress.policy("127.0.0.0/8", True, "*"),
             limits=Limits(idle_seconds=0.0),
             now=lambda: clock.now() + later,
         )
-        dispatcher.deliver(self.pipeline.engine, terms, lambda: False)
+        dispatcher.deliver(self.pipeline.engine, options, lambda: False)
         return [json.loads(request.body) for request in self.receiver.requests]
 
 

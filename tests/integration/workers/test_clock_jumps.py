@@ -141,7 +141,7 @@ def test_a_step_back_stalls_no_delivery(
     world: World, receiver: Receiver, context: Context, machine: Clock
 ) -> None:
     """Neither fresh ones, nor one that failed, nor one whose deliverer died."""
-    world.terms = replace(world.terms, now=clock.now)
+    world.options = replace(world.options, now=clock.now)
     world.subscribe(receiver.url)
     live(world, context, machine)
     receiver.reply = always(Answer(500))
@@ -171,7 +171,7 @@ def _dies(name: str) -> None:
 def test_a_parked_destination_is_tried_again_as_soon_as_agreed(
     world: World, receiver: Receiver, context: Context, machine: Clock
 ) -> None:
-    world.terms = replace(world.terms, now=clock.now)
+    world.options = replace(world.options, now=clock.now)
     webhook_id, _ = world.subscribe(receiver.url)
     live(world, context, machine)
     receiver.reply = always(Answer(500))
