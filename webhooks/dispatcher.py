@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from aiohttp import ClientSession
 
-from models.db import Engine, is_away, is_contended, transaction
+from models.db import Contended, DatabaseUnavailable, Engine, transaction
 from models.delivery import deliveries as table
 from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery
 from webhooks import destination_health, http_client
@@ -157,8 +157,8 @@ class _Run:
             busy |= dict.fromkeys(self._slow(), self.options.limits.in_flight_max)
         try:
             leased = await self._in_thread(lambda: self.queues.lease(busy, room))
-        except Exception as error:
-            if not (is_contended(error) or (is_away(error) and self._may_go_on_without())):
+        except (Contended, DatabaseUnavailable) as error:
+            if isinstance(error, DatabaseUnavailable) and not self._may_go_on_without():
                 raise
             log.warning("nothing claimed: %s", type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
@@ -188,8 +188,8 @@ class _Run:
     async def _is_recorded(self, outcomes: list[AttemptOutcome], deadline: float) -> bool:
         try:
             self.recorded += await self._in_thread(lambda: self._write(outcomes))
-        except Exception as error:
-            if time.monotonic() > deadline or not (is_away(error) or is_contended(error)):
+        except (Contended, DatabaseUnavailable) as error:
+            if time.monotonic() > deadline:
                 raise
             log.warning("outcomes not recorded yet: %s", type(error).__name__)
             return False

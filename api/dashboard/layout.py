@@ -17,7 +17,7 @@ from api.http import auth, paths
 from api.http.problems import RETRY_SECONDS, Problem
 from api.http.request_context import DASHBOARD_PATH as PATH
 from api.http.request_context import own_url, this_request
-from models.db import is_away
+from models.db import DatabaseUnavailable
 
 blueprint = Blueprint(
     "dashboard",
@@ -136,7 +136,7 @@ def show_error(error: Exception) -> AnyResponse:
         return _of(error.status, error.detail, error.headers)
     if isinstance(error, HTTPException):
         return _of(error.code or 500, error.description or "")
-    if is_away(error):
+    if isinstance(error, DatabaseUnavailable):
         return _of(503, "The database does not answer. Try again in a moment.")
     raise error
 

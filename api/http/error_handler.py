@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from api.http.nearest_path import is_known, nearest_path
 from api.http.problems import TITLES, Problem, document, outcome_unknown, try_again, unavailable
 from api.http.responses import answer
-from models.db import CommitUnknown, is_away
+from models.db import CommitUnknown, DatabaseUnavailable
 from workers.intake.client import Full, IdempotencyConflict, OutcomeUnknown, Unavailable
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import ERRORS
@@ -37,7 +37,7 @@ def translate(error: Exception) -> Problem:
             return error
         case OutcomeUnknown() | CommitUnknown():
             return outcome_unknown()
-        case Unavailable():
+        case Unavailable() | DatabaseUnavailable():
             return unavailable()
         case Full():
             return try_again("overloaded", "The intake is full. Nothing was accepted; try again.")
@@ -46,8 +46,6 @@ def translate(error: Exception) -> Problem:
             return Problem(409, "idempotency_conflict", detail)
         case HTTPException(code=int(status)):
             return _of_http(error, status)
-        case _ if is_away(error):
-            return unavailable()
         case _:
             log.exception("unexpected error in request %s", g.get("request_id"), exc_info=error)
             return Problem(500, "internal_error", _OURS)

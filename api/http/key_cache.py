@@ -88,21 +88,20 @@ class Directory:
             found = tenants.find_key(connection, key)
             if found is None:
                 return None
-            version = self._version(key, found.tenant_id, for_reading)
+            tenant_id = found.tenant_id
+            version = self._version(key, tenant_id, for_reading)
             stored = tenants.find_key(connection, key) or found
-            tenant = tenants.by_id(connection, found.tenant_id)
+            tenant = tenants.by_id(connection, tenant_id)
             principal = Principal(
                 key=stored,
                 tenant=tenant,
-                streaks={one.code: one for one in states.all_of(connection, found.tenant_id)},
-                badges={one.code: one for one in badges.all_of(connection, found.tenant_id)},
+                streaks={one.code: one for one in states.definitions.all_of(connection, tenant_id)},
+                badges={one.code: one for one in badges.definitions.all_of(connection, tenant_id)},
                 tiers={
-                    one.code: one
-                    for one in tier_changes.definitions.all_of(connection, found.tenant_id)
+                    one.code: one for one in tier_changes.definitions.all_of(connection, tenant_id)
                 },
                 rewards={
-                    str(one.id): one
-                    for one in rewards.definitions.all_of(connection, found.tenant_id)
+                    str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)
                 },
                 caps=_caps(stored, tenant),
                 version=version,

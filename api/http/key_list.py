@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
-from models.db import Engine, is_away, reading
+from models.db import DatabaseUnavailable, Engine, reading
 from models.identity import tenants
 
 LIST_SECONDS = 1.0  # between two readings of the list, and no less than
@@ -54,9 +54,8 @@ class KeyList:
             try:
                 with reading(self._engine) as connection:
                     self._hashes = tenants.hashes_not_revoked(connection)
-            except Exception as error:
-                if not is_away(error):
-                    raise
+            except DatabaseUnavailable:
+                pass  # the list of before is kept
             took = self._now() - began
             self._due = self._now() + max(LIST_SECONDS, SHARE_OF_TIME * took)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 from pydantic import ValidationError as ModelError
 from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
 
 from api.http.problems import FieldError, invalid_field
 
@@ -32,6 +33,7 @@ PATTERNS = {
     ACTION: "must be an action such as streak.updated",
 }
 EXTRA = "extra_forbidden"  # pydantic's name of a field that a model does not know
+_OF_PYDANTIC = frozenset(get_args(ErrorType))  # the types of errors that pydantic words itself
 _UNUSABLE = "cannot be used"  # of an error that nobody has met: a test fails before it is seen
 
 MessageContext = Mapping[str, Any]
@@ -102,12 +104,7 @@ def message_of(found: ErrorDetails) -> str:
     make = MESSAGES.get(found["type"])
     if make is not None:
         return make(found.get("ctx", {}))
-    return found["msg"] if is_ours(found["msg"]) else _UNUSABLE
-
-
-def is_ours(message: str) -> bool:
-    """Whether a sentence is one of ours, which all go on from the field's name."""
-    return message.startswith(("must ", "cannot ", "is ", "there is "))
+    return _UNUSABLE if found["type"] in _OF_PYDANTIC else found["msg"]
 
 
 def path_of(found: ErrorDetails) -> str:

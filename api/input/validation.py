@@ -7,10 +7,11 @@ import re
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from flask import g, request
+from flask import Response, g, request
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from api.http.auth import tolerates_unknown
 from api.http.problems import FieldError, Problem, invalid_field
 from api.http.request_context import this_request
+from api.http.responses import answer
 from api.input.field_messages import CODE_CHARS, NO_NUL, PRINTABLE, checked, errors_of
 from api.input.json_text import parse_json
 from api.input.unknown_fields import has_unknown, refusal, unknown, unknown_in
@@ -324,6 +326,26 @@ def query_bool(name: str) -> bool | None:
     return text == "true"
 
 
-def page_window() -> tuple[int, int]:
-    """`page` and `page_size` (contract §1)."""
-    return query_int("page", 1, 1, 1_000_000), query_int("page_size", 50, 1, PAGE_SIZE_MAX)
+@dataclass(frozen=True, slots=True)
+class PageWindow:
+    """Which page of a list is asked for (contract §1)."""
+
+    page: int
+    page_size: int
+
+    @property
+    def slice(self) -> tuple[int, int]:
+        """Limit and offset."""
+        return self.page_size, (self.page - 1) * self.page_size
+
+    def answer(self, items: Sequence[Any], total: int) -> Response:
+        """The page with its items; `total` is how many there are on all pages."""
+        return answer(
+            {"items": items, "total": total, "page": self.page, "page_size": self.page_size}
+        )
+
+
+def page_window() -> PageWindow:
+    """`page` and `page_size` of the query."""
+    page = query_int("page", 1, 1, 1_000_000)
+    return PageWindow(page, query_int("page_size", 50, 1, PAGE_SIZE_MAX))

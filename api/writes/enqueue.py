@@ -16,7 +16,7 @@ from api.http.rate_limits import show_rate
 from api.http.request_context import app_context, this_request
 from api.http.tenant_session import reading
 from api.input.validation import BODY_BYTES_MAX
-from models.db import is_away
+from models.db import DatabaseUnavailable
 from models.people import profile
 from workers.intake.client import (
     Accepted,
@@ -133,9 +133,7 @@ def _wrongly_refused(
             context.intake.mark(caller.tenant.id, name, is_active=True)
     except IntakeError:
         return []
-    except Exception as error:
-        if not is_away(error):
-            raise
+    except DatabaseUnavailable:
         return []  # refused, as far as anybody can tell now
     return [index for index in indexes if messages[index].participant_id in active]
 

@@ -17,7 +17,7 @@ from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from models import clock, ids
-from models.db import Connection, is_away
+from models.db import Connection, DatabaseUnavailable
 from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections
 from models.ledgers.rejections import RejectedWrite
@@ -84,9 +84,7 @@ def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | 
         try:
             with reading() as connection:
                 outcome = _outcome(connection, ledger, number)
-        except Exception as error:
-            if not is_away(error):
-                raise
+        except DatabaseUnavailable:
             return None  # accepted all the same: the caller says 202
         if outcome and "code" in outcome:
             return RejectedWrite(outcome["code"], outcome.get("detail")).answer()
@@ -102,9 +100,7 @@ def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
     try:
         with reading() as connection:
             erased_us = erasure.since(connection, list(keys))
-    except Exception as error:
-        if not is_away(error):
-            raise
+    except DatabaseUnavailable:
         return set()  # its status will tell
     accepted_us = ids.issued_at_us(UUID(write_id))
     return {keys[key] for key, at_us in erased_us.items() if accepted_us < at_us}

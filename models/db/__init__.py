@@ -12,14 +12,18 @@ from typing import Any
 import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-# re-exported, so that callers stay in models
-from sqlalchemy.exc import IntegrityError as IntegrityError
-
+from models.db.errors import CommitUnknown as CommitUnknown
+from models.db.errors import Contended as Contended
+from models.db.errors import DatabaseError as DatabaseError
+from models.db.errors import DatabaseUnavailable as DatabaseUnavailable
+from models.db.errors import ForeignKeyViolation as ForeignKeyViolation
+from models.db.errors import PermissionDenied as PermissionDenied
+from models.db.errors import RefusedData as RefusedData
+from models.db.errors import RowsMoved as RowsMoved
+from models.db.errors import UniqueViolation as UniqueViolation
+from models.db.errors import translated
 from models.db.stall_guard import MARGIN_SECONDS, Watch, is_stale
-
-DatabaseError = SQLAlchemyError
 
 Connection = sa.Connection  # SQLAlchemy's core: no ORM, no identity map
 Engine = sa.Engine
@@ -85,7 +89,31 @@ def engine(
         if is_stale(driver):  # Postgres was restarted: so nobody's request has to find out
             raise sa.exc.InvalidatePoolError("the connection has ended")
 
+    @event.listens_for(made, "handle_error")
+    def translate(context: Any) -> None:
+        error = translated(context.original_exception)
+        if error is not None:
+            raise error
+
     return made
+
+
+# What a pool raises when it has no connection to give; the last, when the one it made ends at once.
+NO_CONNECTION = (psycopg2.Error, sa.exc.TimeoutError, sa.exc.InvalidRequestError)
+
+
+@contextmanager
+def connected(engine: Engine, **options: Any) -> Iterator[Connection]:
+    """A connection with options of SQLAlchemy's; raise DatabaseUnavailable when there is none."""
+    try:
+        connection = engine.connect().execution_options(**options)
+    except NO_CONNECTION as error:
+        raise translated(error) or DatabaseUnavailable(str(error), error) from error
+    try:
+        with connection:
+            yield connection
+    except psycopg2.Error as error:  # it was given back, and had ended
+        raise translated(error) or error from error
 
 
 def take_longer(connection: Connection, seconds: float) -> None:
@@ -121,85 +149,86 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     """
     is_committing = False
     try:
-        with engine.begin() as connection:
+        with connected(engine) as connection, connection.begin():
             yield connection
             is_committing = True
-    except Exception as error:
-        if is_committing and is_away(error):
-            raise CommitUnknown("Postgres did not answer a commit") from error
+    except DatabaseUnavailable as error:
+        if is_committing:
+            raise CommitUnknown("Postgres did not answer a commit", error.orig) from error
         raise
-
-
-class CommitUnknown(DatabaseError):
-    """Postgres was asked to commit and did not answer: it may have."""
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection that reads without a transaction: one round trip a statement."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with connected(engine, isolation_level="AUTOCOMMIT") as connection:
         yield connection
 
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A transaction that reads, however long it takes, what was true when it began."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+    with connected(engine, isolation_level="REPEATABLE READ") as connection:
         take_longer(connection, 0)
         yield connection
+
+
+def paged(
+    connection: Connection,
+    rows: sa.Select[Any],
+    order: Iterable[sa.ColumnElement[Any]],
+    window: tuple[int, int],
+) -> tuple[list[sa.Row[Any]], int]:
+    """A page (limit, offset) of some rows in order, and how many there are in all."""
+    limit, offset = window
+    found = connection.execute(rows.order_by(*order).limit(limit).offset(offset))
+    total = connection.execute(sa.select(sa.func.count()).select_from(rows.subquery()))
+    return list(found), total.scalar_one()
 
 
 def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Any]:
     """Run a statement of the hot path (`%(name)s` for values) and return its rows, if any.
 
     Straight through the driver: SQLAlchemy's own work on a statement takes longer than Postgres'
-    on a small one (0.13 of 0.35 ms). Raises what SQLAlchemy would.
+    on a small one (0.13 of 0.35 ms). Raises a DatabaseError.
     """
-    cursor: Any = connection.connection.cursor()
-    try:
+    with _cursor(connection) as cursor:
         cursor.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
-    except Exception as error:
-        raise _translated(statement, error) from error
-    finally:
-        cursor.close()
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[Any]:
+    """A cursor of the driver's, whose errors are translated."""
+    try:
+        cursor: Any = connection.connection.cursor()
+        with cursor:
+            yield cursor
+    except psycopg2.Error as error:
+        raise translated(error) or error from error
 
 
 def change(connection: Connection, statement: str, values: Mapping[str, Any], rows: int) -> None:
     """Run a statement of the hot path that changes rows by their place (ctid).
 
-    A place is as good as a key while the row is locked. Raises Moved when fewer rows than expected
-    were there: then somebody wrote without the lock, and the batch is to be tried again.
+    A place is as good as a key while the row is locked. Raises RowsMoved when fewer rows than
+    expected were there: then another wrote without the lock, and the batch is to be tried again.
     """
-    cursor: Any = connection.connection.cursor()
-    try:
+    with _cursor(connection) as cursor:
         cursor.execute(statement, values)
         changed = cursor.rowcount
-    except Exception as error:
-        raise _translated(statement, error) from error
-    finally:
-        cursor.close()
     if changed != rows:
         raise RowsMoved(f"{changed} of {rows} rows were where they had been read")
-
-
-class RowsMoved(Exception):
-    """Rows were not where this transaction had read them."""
 
 
 def copy(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
     """Append rows by COPY; each line is made by `copy_line`.
 
-    Raises IntegrityError as any insert does; the transaction is then to be rolled back.
+    Raises UniqueViolation as any insert does; the transaction is then to be rolled back.
     """
-    cursor: Any = connection.connection.cursor()
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
-    try:
+    with _cursor(connection) as cursor:
         cursor.copy_expert(statement, StringIO("".join(lines)))
-    except Exception as error:
-        raise _translated(statement, error) from error
-    finally:
-        cursor.close()
 
 
 _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -230,64 +259,3 @@ def _element(value: str | int | None) -> str:
     if "\\" in value or '"' in value:
         value = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{value}"'
-
-
-def _translated(statement: str, error: Exception) -> Exception:
-    if not isinstance(error, psycopg2.Error):
-        return error
-    wrapped = DBAPIError.instance(statement, None, error, psycopg2.Error)
-    return wrapped if isinstance(wrapped, Exception) else error
-
-
-def is_away(error: BaseException) -> bool:
-    """Whether an error says that the server is gone or going, not that the statement is wrong.
-
-    The pool passes on what the driver raises when a connection is made or given back, and has
-    words of its own when the one it made ends at once.
-    """
-    said = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(said, (psycopg2.InterfaceError, CommitUnknown)):
-        return True
-    if not isinstance(said, psycopg2.Error):
-        return isinstance(error, sa.exc.TimeoutError) or "connection is closed" in str(error)
-    code = said.pgcode
-    if code is None:
-        return isinstance(said, psycopg2.OperationalError)
-    return code[:2] in ("08", "53", "57", "25", "58") and code != "57014"
-
-
-def is_contended(error: BaseException) -> bool:
-    """Whether trying again at once may help: deadlock, serialization, lock not available."""
-    return isinstance(error, RowsMoved) or _code(error) in ("40P01", "40001", "55P03")
-
-
-def is_duplicate(error: BaseException) -> bool:
-    """Whether a unique key refused a row: somebody wrote it first."""
-    return _code(error) == "23505"
-
-
-def is_orphan(error: BaseException) -> bool:
-    """Whether a foreign key refused a row: what it belongs to was deleted meanwhile."""
-    return _code(error) == "23503"
-
-
-def _code(error: BaseException) -> str | None:
-    """The SQLSTATE of an error of the driver's."""
-    return getattr(getattr(error, "orig", None), "pgcode", None)
-
-
-def constraint_of(error: BaseException) -> str:
-    """The name of the constraint that refused a row; "" when there is none."""
-    found = getattr(getattr(error, "orig", None), "diag", None)
-    return getattr(found, "constraint_name", None) or ""
-
-
-def is_forbidden(error: BaseException) -> bool:
-    """Whether the user may not do what the statement asks."""
-    return getattr(getattr(error, "orig", None), "pgcode", None) == "42501"
-
-
-def is_refused_data(error: BaseException) -> bool:
-    """Whether Postgres refused the values: a data exception or a broken constraint."""
-    code = getattr(getattr(error, "orig", None), "pgcode", None) or ""
-    return code[:2] in ("22", "23")

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg2
-from sqlalchemy.exc import DBAPIError
-
-from models.db import Engine
+from models.db import NO_CONNECTION, DatabaseUnavailable, Engine
+from models.db.errors import translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +32,13 @@ def read(
     statement, or nothing.
 
     Straight through the driver, past SQLAlchemy's sessions: they take longer than Postgres does.
-    Raises what SQLAlchemy would. A connection that raised is not used again, so what it knows of
+    Raises a DatabaseError. A connection that raised is not used again, so what it knows of
     its prepared statements is always right.
     """
     try:
         connection = engine.raw_connection()
-    except psycopg2.Error as error:  # a new one, and nobody there to connect to
-        raise _translated(statement, error) from error
+    except NO_CONNECTION as error:
+        raise translated(error) or DatabaseUnavailable(str(error), error) from error
     try:
         driver: Any = connection.driver_connection
         if driver.isolation_level is not None:  # named by a session: it would be sent every time
@@ -50,7 +48,7 @@ def read(
         driver.autocommit = False
     except Exception as error:
         connection.invalidate()
-        raise _translated(statement, error) from error
+        raise translated(error) or error from error
     connection.close()
     return rows
 
@@ -66,10 +64,3 @@ def _run(
         cursor.execute(f"{first} EXECUTE {statement.name} ({places})", values)
         rows: list[Any] = cursor.fetchall()
         return rows
-
-
-def _translated(statement: Prepared, error: Exception) -> Exception:
-    if not isinstance(error, psycopg2.Error):
-        return error
-    wrapped = DBAPIError.instance(statement.text, None, error, psycopg2.Error)
-    return wrapped if isinstance(wrapped, Exception) else error

@@ -56,8 +56,8 @@ def _is_migrated(engine: Engine, ends: float) -> bool:
     try:
         with transaction(engine) as connection:
             _migrate(connection)
-    except Exception as error:
-        if not db.is_contended(error) or time.monotonic() > ends:
+    except db.Contended:
+        if time.monotonic() > ends:
             raise
         return False
     return True
@@ -123,9 +123,7 @@ def _unless_in_use(table: str, left: list[str]) -> Iterator[None]:
     """Leave the block when a lock is not to be had soon, and note the table."""
     try:
         yield
-    except Exception as error:
-        if not db.is_contended(error):
-            raise
+    except db.Contended:
         left.append(table)
 
 

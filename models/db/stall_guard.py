@@ -13,6 +13,7 @@ kept by the server. So the watch sees to it from here:
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -70,11 +71,14 @@ class Watch:
     def connect(self, *args: Any, **kwargs: Any) -> connection:
         """A connection whose round trips are watched; takes and raises what psycopg2 does."""
         self._server.admit()
+        began = time.monotonic()
         try:
             made = psycopg2.connect(*args, **kwargs, connection_factory=WatchedConnection)
-        except psycopg2.OperationalError as error:
-            # To be refused is an answer; after the time-out there was none.
-            self._server.report(is_unresponsive="timeout expired" in str(error))
+        except psycopg2.OperationalError:
+            # To be refused is an answer; after the time-out there was none. libpq counts in whole
+            # seconds: its time-out may end up to one second early.
+            patience = float(kwargs.get("connect_timeout") or math.inf) - 1
+            self._server.report(is_unresponsive=time.monotonic() - began >= patience)
             raise
         self._server.report(is_unresponsive=False)
         made.watch = self

@@ -64,10 +64,10 @@ def _check(driver: Any) -> None:
 def is_role_taken(engine: Engine) -> bool:
     """Whether connections of this engine run as the role; raises DatabaseError for other faults."""
     try:
-        with engine.connect():
+        with db.connected(engine):
             return True
     except db.DatabaseError as error:
-        if isinstance(getattr(error, "orig", None), RoleNotTaken):
+        if isinstance(error.orig, RoleNotTaken):
             return False
         raise
 
@@ -99,7 +99,7 @@ def transaction(engine: Engine, tenant_id: int) -> Iterator[Connection]:
 def snapshot(engine: Engine, tenant_id: int) -> Iterator[Connection]:
     """A transaction that reads a tenant's rows as one moment saw them; committed when the block
     ends, rolled back when it raises."""
-    repeatable = engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    repeatable = db.connected(engine, isolation_level="REPEATABLE READ")
     with repeatable as connection, connection.begin():
         run(connection, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
         yield connection
@@ -135,9 +135,7 @@ def permit(connection: Connection) -> None:
             connection, "SELECT 1 WHERE pg_has_role(current_user, %(role)s, 'MEMBER')", name
         ):
             connection.execute(sa.text(f"GRANT {ROLE} TO CURRENT_USER"))
-    except db.DatabaseError as error:
-        if not db.is_forbidden(error):
-            raise
+    except db.PermissionDenied as error:
         raise RoleMissing(_ASK) from error
     for table in [row.relname for row in connection.execute(sa.text(_GUARDED))]:
         rights = _RIGHTS.get(table, "SELECT, INSERT, UPDATE, DELETE")

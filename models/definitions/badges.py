@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from models import clock, ids
-from models.db import Connection, IntegrityError, array, metadata, run
-from models.errors import CodeTaken, NotFound
+from models.db import Connection, array, metadata, run
+from models.definitions.base import Definitions
 
 Rarity = Literal["common", "uncommon", "rare", "epic", "legendary"]
 
@@ -59,63 +58,7 @@ class Badge:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Badge:
-    """Create a definition; raise CodeTaken when the tenant has one with that code."""
-    now = clock.now()
-    statement = sa.insert(badges).values(
-        tenant_id=tenant_id,
-        id=ids.uuid7(clock.to_us(now)),
-        created_at=now,
-        updated_at=now,
-        **values,
-    )
-    try:
-        return _badge(connection.execute(statement.returning(badges)).one())
-    except IntegrityError as error:
-        raise CodeTaken(values["code"]) from error
-
-
-def by_id(connection: Connection, tenant_id: int, badge_id: UUID) -> Badge:
-    """One definition; raise NotFound when the tenant has none with that id."""
-    row = connection.execute(sa.select(badges).where(_is(tenant_id, badge_id))).one_or_none()
-    if row is None:
-        raise NotFound(str(badge_id))
-    return _badge(row)
-
-
-@dataclass(frozen=True, slots=True)
-class BadgeFilter:
-    """Which definitions are listed; None is any."""
-
-    category: str | None = None
-    is_active: bool | None = None
-
-
-def page(
-    connection: Connection, tenant_id: int, wanted: BadgeFilter, window: tuple[int, int]
-) -> tuple[list[Badge], int]:
-    """A page (limit, offset) of the tenant's definitions in display order, and how many match."""
-    mine = sa.select(badges).where(badges.c.tenant_id == tenant_id)
-    if wanted.category is not None:
-        mine = mine.where(badges.c.category == wanted.category)
-    if wanted.is_active is not None:
-        mine = mine.where(badges.c.is_active == wanted.is_active)
-    limit, offset = window
-    rows = connection.execute(
-        mine.order_by(badges.c.display_order, badges.c.code).limit(limit).offset(offset)
-    )
-    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
-    return [_badge(row) for row in rows], total
-
-
-def all_of(connection: Connection, tenant_id: int) -> list[Badge]:
-    """Every definition of a tenant, inactive ones included, in display order."""
-    rows = connection.execute(
-        sa.select(badges)
-        .where(badges.c.tenant_id == tenant_id)
-        .order_by(badges.c.display_order, badges.c.code)
-    )
-    return [_badge(row) for row in rows]
+definitions = Definitions(badges, lambda row: Badge(*row), (badges.c.display_order, badges.c.code))
 
 
 def hold_active(connection: Connection, tenant_id: int, codes: Iterable[str]) -> set[str]:
@@ -134,27 +77,6 @@ def hold_active(connection: Connection, tenant_id: int, codes: Iterable[str]) ->
         .with_for_update(read=True)
     )
     return set(connection.execute(statement).scalars())
-
-
-def revise(connection: Connection, tenant_id: int, badge_id: UUID, values: dict[str, Any]) -> Badge:
-    """Change a definition; raise NotFound."""
-    row = connection.execute(
-        sa.update(badges)
-        .where(_is(tenant_id, badge_id))
-        .values(updated_at=clock.now(), **values)
-        .returning(badges)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(str(badge_id))
-    return _badge(row)
-
-
-def _is(tenant_id: int, badge_id: UUID) -> sa.ColumnElement[bool]:
-    return sa.and_(badges.c.tenant_id == tenant_id, badges.c.id == badge_id)
-
-
-def _badge(row: Any) -> Badge:
-    return Badge(*row)
 
 
 # -- one participant's -----------------------------------------------------------------------

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Connection, IntegrityError, constraint_of
+from models.db import Connection, UniqueViolation, paged
 from models.errors import CodeTaken, NotFound
 
-T = TypeVar("T")
+
+class Definition(Protocol):
+    """A definition of any kind."""
+
+    @property
+    def tenant_id(self) -> int:
+        """The tenant that it belongs to."""
+
+    @property
+    def id(self) -> UUID | int:
+        """What refers to it."""
+
+
+T = TypeVar("T", bound=Definition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,77 +43,79 @@ class Definitions(Generic[T]):
     conflicts: Mapping[str, type[Exception]] = field(default_factory=dict)  # by constraint
 
     def create(self, connection: Connection, tenant_id: int, values: Mapping[str, Any]) -> T:
-        """Create one; raise CodeTaken when the tenant has one with that code, or what stands for
+        """Create one; raise CodeTaken when the tenant has one with that code, or the error of
         another of the table's constraints."""
         now = clock.now()
-        statement = sa.insert(self.table).values(
-            tenant_id=tenant_id,
-            id=ids.uuid7(clock.to_us(now)),
-            created_at=now,
-            updated_at=now,
-            **values,
-        )
+        given = {"tenant_id": tenant_id, "created_at": now, "updated_at": now, **values}
+        if self.table.c.id.identity is None:
+            given["id"] = ids.uuid7(clock.to_us(now))
+        statement = sa.insert(self.table).values(given).returning(self.table)
         try:
-            return self.make(connection.execute(statement.returning(self.table)).one())
-        except IntegrityError as error:
+            return self.make(connection.execute(statement).one())
+        except UniqueViolation as error:
             raise self._conflict(error, CodeTaken)(values["code"]) from error
 
     def by_id(self, connection: Connection, tenant_id: int, number: UUID) -> T:
         """One of them; raise NotFound when the tenant has none with that id."""
-        row = connection.execute(self._mine(tenant_id).where(self._is(number))).one_or_none()
-        if row is None:
-            raise NotFound(str(number))
-        return self.make(row)
+        return self._only(connection, tenant_id, self.table.c.id == number, str(number))
+
+    def by_code(self, connection: Connection, tenant_id: int, code: str) -> T:
+        """One of them, active or not; raise NotFound when the tenant has none with that code."""
+        return self._only(connection, tenant_id, self.table.c.code == code, code)
 
     def page(
         self,
         connection: Connection,
         tenant_id: int,
-        is_active: bool | None,
+        wanted: Mapping[str, Any],
         window: tuple[int, int],
     ) -> tuple[list[T], int]:
-        """A page (limit, offset) of a tenant's, and how many there are."""
-        mine = self._mine(tenant_id)
-        if is_active is not None:
-            mine = mine.where(self.table.c.is_active == is_active)
-        limit, offset = window
-        rows = connection.execute(mine.order_by(*self.order).limit(limit).offset(offset))
-        total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
-        return [self.make(row) for row in rows], total.scalar_one()
+        """A page (limit, offset) of a tenant's, and how many there are; `wanted` are values by
+        column, None for any."""
+        c = self.table.c
+        conditions = [c[name] == value for name, value in wanted.items() if value is not None]
+        mine = self._mine(tenant_id).where(*conditions)
+        rows, total = paged(connection, mine, self.order, window)
+        return [self.make(row) for row in rows], total
 
     def all_of(self, connection: Connection, tenant_id: int) -> list[T]:
         """Every one of a tenant's, inactive ones included, in order."""
         rows = connection.execute(self._mine(tenant_id).order_by(*self.order))
         return [self.make(row) for row in rows]
 
-    def revise(
-        self, connection: Connection, tenant_id: int, number: UUID, values: Mapping[str, Any]
-    ) -> T:
-        """Change one; raise NotFound, or what stands for one of the table's constraints."""
+    def revise(self, connection: Connection, before: T, values: Mapping[str, Any]) -> T:
+        """Change one; raise NotFound, or the error of one of the table's constraints."""
+        c = self.table.c
         statement = (
             sa.update(self.table)
-            .where(self.table.c.tenant_id == tenant_id, self._is(number))
+            .where(c.tenant_id == before.tenant_id, c.id == before.id)
             .values(updated_at=clock.now(), **values)
             .returning(self.table)
         )
         try:
             row = connection.execute(statement).one_or_none()
-        except IntegrityError as error:
-            raise self._conflict(error, None)(str(number)) from error
-        if row is None:
-            raise NotFound(str(number))
-        return self.make(row)
+        except UniqueViolation as error:
+            raise self._conflict(error, None)(str(before.id)) from error
+        return self._found(row, str(before.id))
 
     def _mine(self, tenant_id: int) -> sa.Select[Any]:
         return sa.select(self.table).where(self.table.c.tenant_id == tenant_id)
 
-    def _is(self, number: UUID) -> sa.ColumnElement[bool]:
-        return self.table.c.id == number
+    def _only(
+        self, connection: Connection, tenant_id: int, condition: sa.ColumnElement[bool], name: str
+    ) -> T:
+        row = connection.execute(self._mine(tenant_id).where(condition)).one_or_none()
+        return self._found(row, name)
+
+    def _found(self, row: Any, name: str) -> T:
+        if row is None:
+            raise NotFound(name)
+        return self.make(row)
 
     def _conflict(
-        self, error: IntegrityError, otherwise: type[Exception] | None
+        self, error: UniqueViolation, otherwise: type[Exception] | None
     ) -> type[Exception]:
-        found = self.conflicts.get(constraint_of(error), otherwise)
+        found = self.conflicts.get(error.constraint, otherwise)
         if found is None:
             raise error
         return found

@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Connection, IntegrityError, array, change, metadata, pairs, run
+from models.db import Connection, RefusedData, array, change, metadata, paged, pairs, run
 from models.definitions.base import Definitions
 from models.errors import OutOfStock
 from models.rules.windows import is_open
@@ -116,7 +116,7 @@ def set_stock(connection: Connection, tenant_id: int, reward_id: UUID, stock: in
     values = {"tenant_id": tenant_id, "reward_id": reward_id, "stock": stock}
     try:
         connection.execute(statement, values)
-    except IntegrityError as error:
+    except RefusedData as error:
         raise OutOfStock(str(reward_id)) from error
 
 
@@ -134,10 +134,8 @@ def open_now(
     )
     if kind is not None:
         mine = mine.where(c.type == kind)
-    limit, offset = window
-    rows = connection.execute(mine.order_by(c.code).limit(limit).offset(offset))
-    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery()))
-    return [_reward(row) for row in rows], total.scalar_one()
+    rows, total = paged(connection, mine, (c.code,), window)
+    return [_reward(row) for row in rows], total
 
 
 def lock_stocks(connection: Connection, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:

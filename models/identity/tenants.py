@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import clock, ids
-from models.db import Connection, IntegrityError, metadata, run
+from models.db import Connection, UniqueViolation, metadata, run
 from models.errors import NotFound, TenantExists
 
 Mode = Literal["live", "test"]
@@ -136,7 +136,7 @@ def create(connection: Connection, slug: str, writes_per_minute: int) -> dict[Mo
     """Create both sides of a tenant; raise TenantExists when the slug is taken."""
     try:
         return {mode: _insert(connection, slug, mode, writes_per_minute) for mode in MODES}
-    except IntegrityError as error:
+    except UniqueViolation as error:
         raise TenantExists(slug) from error
 
 

@@ -5,6 +5,7 @@ A read costs the same however many there are: the top comes from an index, a ran
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -60,25 +61,31 @@ def _leaderboard(row: Any) -> Leaderboard:
     return Leaderboard(*row)
 
 
-definitions = Definitions(leaderboards, _leaderboard, (leaderboards.c.code,))
+class LeaderboardDefinitions(Definitions[Leaderboard]):
+    """Leaderboards: one that becomes active is built."""
+
+    def create(
+        self, connection: Connection, tenant_id: int, values: Mapping[str, Any]
+    ) -> Leaderboard:
+        """Create a leaderboard, to be built; raise CodeTaken or TooMany."""
+        _check_room(connection, tenant_id, values["is_active"])
+        board = super().create(connection, tenant_id, values)
+        start_over(connection, board)
+        return board
+
+    def revise(
+        self, connection: Connection, before: Leaderboard, values: Mapping[str, Any]
+    ) -> Leaderboard:
+        """Change a definition; raise TooMany. One that is made active again is built anew."""
+        resumes = bool(values.get("is_active")) and not before.is_active
+        _check_room(connection, before.tenant_id, resumes)
+        revised = super().revise(connection, before, values)
+        if resumes:
+            start_over(connection, revised)
+        return revised
 
 
-def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Leaderboard:
-    """Create a leaderboard, to be built; raise CodeTaken or TooMany."""
-    _check_room(connection, tenant_id, values["is_active"])
-    board = definitions.create(connection, tenant_id, values)
-    start_over(connection, board)
-    return board
-
-
-def revise(connection: Connection, board: Leaderboard, values: dict[str, Any]) -> Leaderboard:
-    """Change a definition; raise TooMany. One that is made active again is built anew."""
-    resumes = bool(values.get("is_active")) and not board.is_active
-    _check_room(connection, board.tenant_id, resumes)
-    revised = definitions.revise(connection, board.tenant_id, board.id, values)
-    if resumes:
-        start_over(connection, revised)
-    return revised
+definitions = LeaderboardDefinitions(leaderboards, _leaderboard, (leaderboards.c.code,))
 
 
 def _check_room(connection: Connection, tenant_id: int, is_one_more: bool) -> None:
@@ -117,18 +124,12 @@ def start_over(connection: Connection, board: Leaderboard, revision: int = 0) ->
     )
 
 
-def by_code(connection: Connection, tenant_id: int, code: str) -> Leaderboard:
+def active(connection: Connection, tenant_id: int, code: str) -> Leaderboard:
     """The active leaderboard of a code; raise NotFound."""
-    row = connection.execute(
-        sa.select(leaderboards).where(
-            leaderboards.c.tenant_id == tenant_id,
-            leaderboards.c.code == code,
-            leaderboards.c.is_active,
-        )
-    ).one_or_none()
-    if row is None:
+    board = definitions.by_code(connection, tenant_id, code)
+    if not board.is_active:
         raise NotFound(code)
-    return _leaderboard(row)
+    return board
 
 
 # -- reading ---------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ _LEDGER = ("tenant_id", "id", "participant_id", "badge_id", "earned_at", "alread
 
 
 def append(connection: Connection, ledger: Iterable[Award]) -> None:
-    """Write awards to the ledger; raise IntegrityError when one of them is already there."""
+    """Write awards to the ledger; raise UniqueViolation when one of them is already there."""
     copy(connection, "awards", _LEDGER, map(_ledger_line, ledger))
 
 

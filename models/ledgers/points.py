@@ -69,7 +69,7 @@ _COLUMNS = (
 
 
 def append(connection: Connection, ledger: Iterable[Transaction]) -> None:
-    """Write movements to the ledger; raise IntegrityError when one of them is already there."""
+    """Write movements to the ledger; raise UniqueViolation when one of them is already there."""
     copy(connection, "point_transactions", _COLUMNS, map(_line, ledger))
 
 

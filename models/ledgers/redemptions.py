@@ -65,7 +65,7 @@ _COLUMNS = (
 
 
 def append(connection: Connection, claims: Iterable[Redemption]) -> None:
-    """Write claims to the ledger; raise IntegrityError when one of them is already there."""
+    """Write claims to the ledger; raise UniqueViolation when one of them is already there."""
     copy(connection, "reward_claims", _COLUMNS, map(_line, claims))
 
 

@@ -27,7 +27,7 @@ _COLUMNS = ("tenant_id", "id", "participant_id", "code", "detail")
 
 
 def append(connection: Connection, rejected: Iterable[Rejection]) -> None:
-    """Keep rejections; raise IntegrityError when one of them is kept already."""
+    """Keep rejections; raise UniqueViolation when one of them is kept already."""
     lines = list(map(_line, rejected))
     if lines:
         copy(connection, "rejections", _COLUMNS, lines)

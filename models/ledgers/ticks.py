@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 def append(connection: Connection, ticks: Iterable[Tick]) -> None:
-    """Write ticks to the ledger; raise IntegrityError when one of them is already there."""
+    """Write ticks to the ledger; raise UniqueViolation when one of them is already there."""
     copy(connection, "ticks", COLUMNS, map(_line, ticks))
 
 

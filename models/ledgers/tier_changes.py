@@ -136,7 +136,7 @@ _COLUMNS = (
 
 
 def append(connection: Connection, changes: Iterable[Change]) -> None:
-    """Write changes to the ledger; raise IntegrityError when one of them is already there."""
+    """Write changes to the ledger; raise UniqueViolation when one of them is already there."""
     lines = list(map(_line, changes))
     if lines:
         copy(connection, "tier_changes", _COLUMNS, lines)

@@ -111,7 +111,7 @@ def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
     4. Delete. Deliveries go before attempts: a deliverer logs an attempt under the lock of its
        delivery, so that it is either seen here or not written.
 
-    Raises what `is_contended` knows when a deliverer was in the way: then try again.
+    Raises Contended when a deliverer was in the way: then try again.
     """
     db.take_longer(connection, STATEMENT_SECONDS)
     connection.execute(_BY_INDEX)

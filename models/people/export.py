@@ -120,7 +120,7 @@ def challenges(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any
 def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Every state, with the set of recorded periods of which it is a function: `recorded` holds
     the first and the last key of each run."""
-    definitions = {one.id: one for one in streaks.all_of(connection, tenant_id)}
+    definitions = {one.id: one for one in streaks.definitions.all_of(connection, tenant_id)}
     for row in _stream(connection, _STATES, tenant_id):
         streak = definitions[row.streak_id]
         state = streaks.state_of_row(row, streak)

@@ -57,7 +57,7 @@ FOR KEY SHARE
 def hold(connection: Connection, tenant_id: int, external_id: str) -> Subject | None:
     """The participant, or None. An erasure waits for this transaction, batches do not.
 
-    In a snapshot this raises what `db.is_contended` knows when an erasure came first.
+    In a snapshot this raises Contended when an erasure came first.
     """
     connection.execute(_BY_INDEX)
     values = {"tenant_id": tenant_id, "external_id": external_id}
@@ -181,7 +181,9 @@ _FACTS = f"SELECT w.body FROM facts w {_MINE} ORDER BY w.sequence"  # noqa: S608
 
 def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
     """Each streak with the set of recorded periods: the first and last key of each run."""
-    definitions = {each.id: each for each in states.all_of(connection, subject.tenant_id)}
+    definitions = {
+        each.id: each for each in states.definitions.all_of(connection, subject.tenant_id)
+    }
     for row in _stream(connection, _STATES, subject):
         streak = definitions[row.streak_id]
         state, kind = states.state_of_row(row, streak), streak.period

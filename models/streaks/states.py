@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,8 +10,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Connection, IntegrityError, array, change, metadata, run
-from models.errors import CodeTaken, NotFound
+from models.db import Connection, array, change, metadata, run
+from models.definitions.base import Definitions
 from models.rules import streaks as rules
 from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, Rules, StreakTotals
@@ -35,7 +35,7 @@ streaks = sa.Table(
     sa.Column("boundary", sa.Text, nullable=False),
     sa.Column("milestones", sa.JSON, nullable=False),
     sa.Column("at_risk_lead_hours", sa.Integer),
-    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=1),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
@@ -82,85 +82,6 @@ class StreakState:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Streak:
-    """Create a definition; raise CodeTaken when the tenant has one with that code."""
-    now = clock.now()
-    statement = (
-        sa.insert(streaks)
-        .values(tenant_id=tenant_id, revision=1, created_at=now, updated_at=now, **values)
-        .returning(streaks)
-    )
-    try:
-        return _streak(connection.execute(statement).one())
-    except IntegrityError as error:
-        raise CodeTaken(values["code"]) from error
-
-
-def by_code(connection: Connection, tenant_id: int, code: str) -> Streak:
-    """The definition with that code; raise NotFound when the tenant has none."""
-    row = connection.execute(
-        sa.select(streaks).where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(code)
-    return _streak(row)
-
-
-def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
-    """Whether a code is that of an active streak, which stays so until this transaction ends."""
-    statement = (
-        sa.select(streaks.c.is_active)
-        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
-        .with_for_update(read=True)
-    )
-    return bool(connection.execute(statement).scalar_one_or_none())
-
-
-def page(
-    connection: Connection, tenant_id: int, is_active: bool | None, window: tuple[int, int]
-) -> tuple[list[Streak], int]:
-    """A page (limit, offset) of the tenant's definitions by code, and how many there are."""
-    mine = sa.select(streaks).where(streaks.c.tenant_id == tenant_id)
-    if is_active is not None:
-        mine = mine.where(streaks.c.is_active == is_active)
-    limit, offset = window
-    rows = connection.execute(mine.order_by(streaks.c.code).limit(limit).offset(offset))
-    total = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
-    return [_streak(row) for row in rows], total
-
-
-def all_of(connection: Connection, tenant_id: int) -> list[Streak]:
-    """Every definition of a tenant, paused ones included."""
-    rows = connection.execute(
-        sa.select(streaks).where(streaks.c.tenant_id == tenant_id).order_by(streaks.c.code)
-    )
-    return [_streak(row) for row in rows]
-
-
-def revise(connection: Connection, tenant_id: int, code: str, values: dict[str, Any]) -> Streak:
-    """Change a definition; raise NotFound. New rules make a new revision.
-
-    Where it may have moved deadlines, every state under it will be looked at again.
-    """
-    revised = values.keys() & {"grace_periods", "reset_on_miss"}
-    row = connection.execute(
-        sa.update(streaks)
-        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
-        .values(
-            updated_at=clock.now(), revision=streaks.c.revision + (1 if revised else 0), **values
-        )
-        .returning(streaks)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(code)
-    if values.keys() & _MOVES_DEADLINES or values.get("is_active"):
-        deadline_reviews.ask(connection, tenant_id, row.id)
-    return _streak(row)
-
-
-_MOVES_DEADLINES = {"grace_periods", "reset_on_miss", "boundary", "at_risk_lead_hours"}
-
-
 def _streak(row: Any) -> Streak:
     return Streak(
         tenant_id=row.tenant_id,
@@ -178,6 +99,39 @@ def _streak(row: Any) -> Streak:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+class StreakDefinitions(Definitions[Streak]):
+    """Streaks: a change of the rules has effects on the states."""
+
+    def revise(self, connection: Connection, before: Streak, values: Mapping[str, Any]) -> Streak:
+        """Change a definition; raise NotFound. New rules make a new revision.
+
+        Where it may have moved deadlines, every state under it will be looked at again.
+        """
+        changed: dict[str, Any] = dict(values)
+        if values.keys() & _RULES:
+            changed["revision"] = streaks.c.revision + 1
+        revised = super().revise(connection, before, changed)
+        if values.keys() & _MOVES_DEADLINES or values.get("is_active"):
+            deadline_reviews.ask(connection, revised.tenant_id, revised.id)
+        return revised
+
+
+_RULES = {"grace_periods", "reset_on_miss"}
+_MOVES_DEADLINES = _RULES | {"boundary", "at_risk_lead_hours"}
+
+definitions = StreakDefinitions(streaks, _streak, (streaks.c.code,))
+
+
+def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
+    """Whether a code is that of an active streak, which stays so until this transaction ends."""
+    statement = (
+        sa.select(streaks.c.is_active)
+        .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
+        .with_for_update(read=True)
+    )
+    return bool(connection.execute(statement).scalar_one_or_none())
 
 
 # -- states ----------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def gather(engine: Engine, slug: str, participants: int, *, url: str = "", ring:
     with transaction(engine) as session:
         tenant = tenants.create(session, slug, 120)["live"]
         _, key = tenants.create_key(session, tenant, ["admin"])
-        streak = states.create(session, tenant.id, _definition())
+        streak = states.definitions.create(session, tenant.id, _definition())
         if url:
             destinations.create(session, tenant.id, _destination(url, ring))
     names = [f"user_{number:07d}" for number in range(participants)]

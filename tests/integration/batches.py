@@ -45,7 +45,7 @@ MONTHLY = DAILY | {"code": "monthly", "period": "monthly", "grace_periods": 2}
 def make_streak(engine: Engine, tenant_id: int, values: dict[str, Any] = DAILY) -> Streak:
     """A definition."""
     with transaction(engine) as session:
-        return streaks.create(session, tenant_id, values)
+        return streaks.definitions.create(session, tenant_id, values)
 
 
 def tick(streak: Streak, participant: str = "user_42", **values: Any) -> TickV1:
@@ -61,7 +61,7 @@ def make_badge(engine: Engine, tenant_id: int, code: str = "power_user", **value
     more = {"badge_color": None, "rarity": "rare", "category": None, "is_active": True}
     rest = {"is_hidden": False, "display_order": 0}
     with transaction(engine) as session:
-        return str(badges.create(session, tenant_id, plain | more | rest | values).id)
+        return str(badges.definitions.create(session, tenant_id, plain | more | rest | values).id)
 
 
 def award(tenant_id: int, badge_id: str, participant: str = "user_42", **values: Any) -> AwardV1:

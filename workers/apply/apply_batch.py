@@ -59,7 +59,7 @@ class Applied:
 def apply(
     connection: Connection, messages: Sequence[Message], configurations: Configurations
 ) -> Applied:
-    """Apply writes that are in no ledger yet; raises IntegrityError when one is.
+    """Apply writes that are in no ledger yet; raises UniqueViolation when one is.
 
     1. Read definitions, lock participants in key order, read their states under that lock.
     2. Decide in values: one pure step per write, in the order of the messages, and what follows

@@ -64,7 +64,7 @@ class Awards:
         return award
 
     def write(self, connection: Connection) -> None:
-        """Write who has earned what, and the ledger; raises IntegrityError when an award is in it
+        """Write who has earned what, and the ledger; raises UniqueViolation when an award is in it
         already."""
         if self.ledger:
             awards.write_earned(connection, self.fresh)

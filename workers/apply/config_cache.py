@@ -73,8 +73,8 @@ def _read(connection: Connection, tenant_id: int, version: int) -> Configuration
     return Configuration(
         version,
         tenants.by_id(connection, tenant_id),
-        {one.id: one for one in states.all_of(connection, tenant_id)},
-        {str(one.id): one for one in badges.all_of(connection, tenant_id)},
+        {one.id: one for one in states.definitions.all_of(connection, tenant_id)},
+        {str(one.id): one for one in badges.definitions.all_of(connection, tenant_id)},
         destinations.subscriptions(connection, [tenant_id]),
         {str(one.id): one for one in known_tiers},
         {str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)},

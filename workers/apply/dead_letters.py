@@ -7,7 +7,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from zoneinfo import ZoneInfoNotFoundError
 
 from models import clock, ids
-from models.db import Connection, is_refused_data
+from models.db import Connection, RefusedData
 from models.identity import tenants
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import DeadLetter
@@ -18,12 +18,19 @@ from workers.intake.stream import StreamEntry
 
 ERROR_CHARS_MAX = 2_000  # of a dead letter's error: enough to see why
 
-_DATA_FAULTS = (Unreadable, UnknownDefinition, ZoneInfoNotFoundError, ValueError, OverflowError)
+_DATA_FAULTS = (
+    RefusedData,
+    Unreadable,
+    UnknownDefinition,
+    ZoneInfoNotFoundError,
+    ValueError,
+    OverflowError,
+)
 
 
 def is_in_the_data(error: Exception) -> bool:
     """Whether the entry itself is at fault, not our code, its schema or a server."""
-    return isinstance(error, _DATA_FAULTS) or is_refused_data(error)
+    return isinstance(error, _DATA_FAULTS)
 
 
 def name(error: Exception) -> str:

@@ -12,7 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.db import Connection, Engine, is_away, is_contended, is_duplicate, replan, transaction
+from models.db import (
+    Connection,
+    Contended,
+    DatabaseUnavailable,
+    Engine,
+    UniqueViolation,
+    replan,
+    transaction,
+)
 from models.failpoints import failpoint
 from workers.apply import apply_batch, dead_letters
 from workers.apply.apply_batch import Applied
@@ -148,7 +156,7 @@ class Drain:
             except Exception as error:  # noqa: BLE001 - raised again unless another try may help
                 tries += 1
                 self._pause_or_raise(error, tries)
-                if is_duplicate(error):
+                if isinstance(error, UniqueViolation):
                     known = self._known(messages)
         raise _Stopped
 
@@ -161,11 +169,11 @@ class Drain:
 
     def _pause_or_raise(self, error: Exception, tries: int) -> None:
         """Wait before another try, or raise when trying again will not help."""
-        if is_away(error):
+        if isinstance(error, DatabaseUnavailable):
             reason = str(error).partition("\n")[0]
             log.warning("database away, the batch stays pending: %s", reason)
             time.sleep(AWAY_SECONDS)
-        elif tries < TRIES_MAX and (is_contended(error) or is_duplicate(error)):
+        elif tries < TRIES_MAX and isinstance(error, Contended | UniqueViolation):
             time.sleep(RETRY_SECONDS * (tries - 1))
         else:
             raise error
@@ -186,7 +194,7 @@ class Drain:
         tries_max = (
             self.entry_tries_max if dead_letters.is_in_the_data(error) else OUR_FAULT_TRIES_MAX
         )
-        if tries < tries_max or is_contended(error):
+        if tries < tries_max or isinstance(error, Contended):
             return 0
         with transaction(self.engine) as connection:
             kind = dead_letters.store(connection, entry, error, tries)

@@ -163,7 +163,7 @@ class Effects:
         batch.publish(message, facts.challenge_completed(stamp, one, is_new))
 
     def write(self, connection: Connection, batch: Batch) -> None:
-        """Write all of it; raises IntegrityError when one of the ledgers holds a row already."""
+        """Write all of it; raises UniqueViolation when one of the ledgers holds a row already."""
         self.awards.write(connection)
         self.points.write(connection)
         self.tiers.write(connection)

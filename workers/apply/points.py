@@ -97,7 +97,7 @@ class BatchPoints:
         return made
 
     def write(self, connection: Connection) -> None:
-        """Write the ledger; raises IntegrityError when a movement is in it already."""
+        """Write the ledger; raises UniqueViolation when a movement is in it already."""
         if self.ledger:
             points.append(connection, self.ledger)
 

@@ -88,7 +88,7 @@ class Redemptions:
         return redemption
 
     def write(self, connection: Connection) -> None:
-        """Write stocks and ledger; raises IntegrityError when a claim is in it already."""
+        """Write stocks and ledger; raises UniqueViolation when a claim is in it already."""
         if self.ledger:
             given = {(one.tenant_id, one.reward_id) for one in self.ledger}
             rewards.write_stocks(connection, {key: self.stocks[key] for key in sorted(given)})

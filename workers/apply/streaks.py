@@ -122,7 +122,7 @@ class Ticks:
         return recorded, state.is_watched and is_in_time
 
     def write(self, connection: Connection) -> None:
-        """Write the states that changed, and the ledger; raises IntegrityError when a tick is in
+        """Write the states that changed, and the ledger; raises UniqueViolation when a tick is in
         it already."""
         if self.ledger:
             due_us = self._deadlines()

@@ -62,7 +62,7 @@ class Tiers:
         return change
 
     def write(self, connection: Connection) -> None:
-        """Write the ledger; raises IntegrityError when a change is in it already."""
+        """Write the ledger; raises UniqueViolation when a change is in it already."""
         tier_changes.append(connection, self.ledger)
 
 

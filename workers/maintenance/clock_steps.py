@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from models import clock
-from models.db import is_away, take_longer, transaction
+from models.db import DatabaseUnavailable, take_longer, transaction
 from models.delivery import requeue
 from workers.intake import redis_keys
 from workers.intake.stream import STREAMS
@@ -61,9 +61,7 @@ def _mend_ours(context: Context, now_us: int, step_us: int) -> bool:
             take_longer(connection, HASTEN_SECONDS)
             step = timedelta(microseconds=step_us)
             requeue.hasten(connection, clock.from_us(now_us), step)
-    except Exception as error:
-        if not is_away(error):
-            raise
+    except DatabaseUnavailable:
         return False
     return True
 

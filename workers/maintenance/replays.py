@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from models import clock
-from models.db import Connection, Engine, is_contended, reading, transaction
+from models.db import Connection, Contended, Engine, reading, transaction
 from models.delivery import destinations, replays, requeue
 from models.delivery.destinations import Subscription, Webhook
 from models.delivery.replays import DeliveryKey, PastFacts, Replay, ReplayStep
@@ -62,9 +62,7 @@ def attempt(engine: Engine, key: DeliveryKey) -> ReplayStep | None:
         with transaction(engine) as connection:
             step = portion(connection, key, clock.now())
             failpoint("replay.before_commit")
-    except Exception as error:
-        if not is_contended(error):  # an erasure, or an outcome being recorded
-            raise
+    except Contended:  # an erasure, or an outcome being recorded
         log.warning("replay %s: a portion is to be tried again", key.id)
         return None
     failpoint("replay.after_commit")

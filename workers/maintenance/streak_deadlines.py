@@ -25,7 +25,7 @@ from typing import Any
 import redis
 
 from models import clock, ids
-from models.db import Connection, Engine, is_away, is_contended, reading, transaction
+from models.db import Connection, Contended, DatabaseUnavailable, Engine, reading, transaction
 from models.failpoints import failpoint
 from models.identity import participants
 from models.rules.deadlines import Deadlines, look
@@ -64,9 +64,7 @@ def run(context: Context) -> None:
     )
     try:
         sweep.run(RUN_SECONDS)
-    except Exception as error:
-        if not (is_away(error) or is_contended(error)):
-            raise
+    except (DatabaseUnavailable, Contended) as error:
         log.warning("the next sweep tries again: %s", type(error).__name__)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from models import clock
-from models.db import Engine, is_away, schema, transaction
+from models.db import DatabaseUnavailable, Engine, schema, transaction
 from models.delivery import replays as ranges
 from models.failpoints import failpoint
 from models.people import erasure
@@ -68,9 +68,7 @@ def _is_so(engine: Engine, question: Callable[[Engine], bool]) -> bool:
     """Whether there would be work; there is none while the database is away."""
     try:
         return question(engine)
-    except Exception as error:
-        if not is_away(error):
-            raise
+    except DatabaseUnavailable as error:
         log.warning("database away: %s", type(error).__name__)
         return False
 

@@ -237,8 +237,7 @@ def _long(connection: Connection) -> Finding:
 
 def _reason(error: BaseException) -> str:
     """The first line of the driver's words: it names host and user, never the password."""
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 # -- saying ----------------------------------------------------------------------------------

@@ -44,13 +44,11 @@ def speaking_of_database() -> Iterator[None]:
         raise CannotRun(f"DATABASE_URL cannot be used: {error}") from error
     except RoleMissing as error:
         raise CannotRun(str(error)) from error
-    except Exception as error:
-        if db.is_contended(error):
-            raise CannotRun(
-                "the tables are in use by a long transaction, so nothing was changed: end it"
-                " (`unbroken doctor` shows it) and try again"
-            ) from error
-        if not db.is_away(error):
-            raise
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise CannotRun(f"cannot reach the database: {reason[0]}") from error
+    except db.Contended as error:
+        raise CannotRun(
+            "the tables are in use by a long transaction, so nothing was changed: end it"
+            " (`unbroken doctor` shows it) and try again"
+        ) from error
+    except db.DatabaseUnavailable as error:
+        reason = str(error).partition("\n")[0]
+        raise CannotRun(f"cannot reach the database: {reason}") from error

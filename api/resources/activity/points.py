@@ -271,16 +271,16 @@ def participant_points(participant_id: str) -> Response:
 def participant_transactions(participant_id: str) -> Response:
     """The ledger of one participant, newest first; empty for one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
-    page, size = page_window()
+    window = page_window()
     kind, after = cursors.query_choice("kind", *KINDS), _place()
-    wanted = points.MovementQuery(kind, size, (page - 1) * size, after)
+    wanted = points.MovementQuery(kind, *window.slice, after)
     with reading() as connection:
         found = points.page(connection, (tenant().id, participant_id), wanted)
     shown: TransactionPage = {
         "items": [_entry(one) for one in found.items],
         "total": found.total,
-        "page": page,
-        "page_size": size,
+        "page": window.page,
+        "page_size": window.page_size,
         "next_cursor": _cursor(found.last),
     }
     return answer(shown)

@@ -14,7 +14,6 @@ from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
 from api.http.problems import Problem
 from api.http.rate_limits import render_refusal
-from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.field_types import uuid_in_path
 from api.input.validation import Body, FreeForm, ParticipantId, page_window, participant_id_in_path
@@ -144,12 +143,11 @@ def get_claim(claim_id: str) -> Response:
 def participant_rewards(participant_id: str) -> Response:
     """What a participant has claimed, newest first; nothing of one never seen (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
-    page, size = page_window()
+    window = page_window()
     with reading() as connection:
-        window = (size, (page - 1) * size)
-        found, total = redemptions.of_participant(connection, (tenant().id, participant_id), window)
-    items = [_entry(one) for one in found]
-    return answer(ParticipantRedemptions(items=items, total=total, page=page, page_size=size))
+        key = (tenant().id, participant_id)
+        found, total = redemptions.of_participant(connection, key, window.slice)
+    return window.answer([_entry(one) for one in found], total)
 
 
 def _message(caller: Principal, wanted: _Wanted, stamp: WriteStamp) -> RedemptionV1:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated
 
 from flask import Blueprint, Response, request
 from pydantic import Field, StringConstraints, TypeAdapter
@@ -12,11 +11,11 @@ from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
 from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
-from api.http.problems import invalid_field, not_found
+from api.http.problems import invalid_field
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.field_messages import COLOR, checked
-from api.input.field_types import uuid_in_path, web_url
+from api.input.field_types import web_url
 from api.input.validation import (
     Body,
     Code,
@@ -24,17 +23,13 @@ from api.input.validation import (
     Name,
     Text,
     body,
-    page_window,
     participant_id_in_path,
     query_bool,
-    some_fields,
 )
-from api.resources.definitions.crud import changing, unique_code
-from api.resources.shared import audit
-from models import clock, ids
+from api.resources.definitions.crud import Managed, tenant_shown
+from models import clock
 from models.definitions import badges
-from models.definitions.badges import Badge, BadgeFilter, EarnedBadge, Rarity
-from models.errors import NotFound
+from models.definitions.badges import Badge, EarnedBadge, Rarity
 
 blueprint = Blueprint("badges", __name__)
 
@@ -116,6 +111,9 @@ class BadgePage(TypedDict):
     page_size: int
 
 
+_BADGES = Managed("badge", badges.definitions)
+
+
 @blueprint.get("/admin/badges")
 @describe(
     "List badge definitions",
@@ -129,12 +127,8 @@ class BadgePage(TypedDict):
 @require_admin
 def list_badges() -> Response:
     """A page of the tenant's definitions in display order."""
-    page, size = page_window()
-    wanted = BadgeFilter(_category(), query_bool("is_active"))
-    with reading() as connection:
-        found, total = badges.page(connection, tenant().id, wanted, (size, (page - 1) * size))
-    items = [_definition(badge) for badge in found]
-    return answer(BadgePage(items=items, total=total, page=page, page_size=size))
+    page = _BADGES.page(category=_category())
+    return page.answer([_definition(one) for one in page.found])
 
 
 @blueprint.post("/admin/badges")
@@ -158,10 +152,8 @@ def list_badges() -> Response:
 def create_badge() -> Response:
     """Create a definition."""
     new = body(NewBadge)
-    with unique_code("badge", new.code), changing() as connection:
-        badge = badges.create(connection, tenant().id, new.model_dump())
-        given = new.model_dump(exclude_unset=True)
-        audit.record(connection, "badge.created", badge.code, **audit.detail_of(given))
+    with _BADGES.creating(new.code) as connection:
+        badge = _BADGES.create(connection, new.model_dump(), new)
     return answer(_definition(badge), 201)
 
 
@@ -170,7 +162,7 @@ def create_badge() -> Response:
 @require_admin
 def get_badge(badge_id: str) -> Response:
     """One definition."""
-    return answer(_definition(_badge(uuid_in_path("badge", badge_id))))
+    return answer(_definition(_BADGES.find(badge_id)))
 
 
 @blueprint.patch("/admin/badges/<badge_id>")
@@ -184,10 +176,10 @@ def get_badge(badge_id: str) -> Response:
 @require_admin
 def change_badge(badge_id: str) -> Response:
     """Change what is given of a definition."""
-    number = uuid_in_path("badge", badge_id)
-    change = body(BadgeChange).model_dump(exclude_unset=True)
-    some_fields(change)
-    return answer(_definition(_change(number, change)))
+    before = _BADGES.find(badge_id)
+    values = body(BadgeChange).model_dump(exclude_unset=True)
+    with _BADGES.revising(before, values) as connection:
+        return answer(_definition(badges.definitions.revise(connection, before, values)))
 
 
 @blueprint.delete("/admin/badges/<badge_id>")
@@ -199,7 +191,7 @@ def change_badge(badge_id: str) -> Response:
 @require_admin
 def deactivate_badge(badge_id: str) -> Response:
     """Stop new awards; those that were earned stay."""
-    _change(uuid_in_path("badge", badge_id), {"is_active": False})
+    _BADGES.change(badge_id, {"is_active": False})
     return answer(MessageAnswer(message="Badge deactivated"))
 
 
@@ -208,30 +200,10 @@ def _category() -> str | None:
     return None if text is None else checked("category", _CATEGORY, text)
 
 
-def _change(badge_id: UUID, values: dict[str, Any]) -> Badge:
-    _badge(badge_id)  # whoever has no such badge makes nobody read anything afresh
-    try:
-        with changing() as connection:
-            badge = badges.revise(connection, tenant().id, badge_id, values)
-            action = audit.changed("badge", values)
-            audit.record(connection, action, badge.code, **audit.detail_of(values))
-            return badge
-    except NotFound:
-        raise not_found("badge", str(badge_id)) from None
-
-
-def _badge(badge_id: UUID) -> Badge:
-    with reading() as connection:
-        try:
-            return badges.by_id(connection, tenant().id, badge_id)
-        except NotFound:
-            raise not_found("badge", str(badge_id)) from None
-
-
 def _definition(badge: Badge) -> BadgeDefinition:
     return {
         "id": str(badge.id),
-        "tenant_id": str(ids.opaque(tenant().tick_secret, "tenant", badge.tenant_id)),
+        "tenant_id": tenant_shown(),
         "code": badge.code,
         "name": badge.name,
         "description": badge.description,

@@ -8,12 +8,11 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.http.auth import require_admin, tenant
+from api.http.auth import require_admin
 from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
 from api.http.responses import answer
-from api.http.tenant_session import reading
 from api.input.field_types import Bound
-from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
+from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions.crud import (
     Managed,
     active_badges,
@@ -125,13 +124,8 @@ _CHALLENGES = Managed("challenge", challenges.definitions)
 @require_admin
 def list_challenges() -> Response:
     """A page of the tenant's challenges by code."""
-    page, size = page_window()
-    is_active = query_bool("is_active")
-    with reading() as connection:
-        window = (size, (page - 1) * size)
-        found, total = challenges.definitions.page(connection, tenant().id, is_active, window)
-    items = [_definition(one) for one in found]
-    return answer(ChallengePage(items=items, total=total, page=page, page_size=size))
+    page = _CHALLENGES.page()
+    return page.answer([_definition(one) for one in page.found])
 
 
 @blueprint.post("/admin/challenges")
@@ -158,9 +152,9 @@ def create_challenge() -> Response:
     check_window(new)
     values = new.model_dump()
     values["objective"] = new.objective.model_dump(exclude_none=True)
-    with _CHALLENGES.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
+    with _CHALLENGES.creating(new.code) as connection:
         _check_codes(connection, values)
-        challenge = challenges.definitions.create(connection, tenant().id, values)
+        challenge = _CHALLENGES.create(connection, values, new)
     return answer(_definition(challenge), 201)
 
 
@@ -189,7 +183,7 @@ def change_challenge(challenge_id: str) -> Response:
     check_window_change(before, values)
     with _CHALLENGES.revising(before, values) as connection:
         _check_codes(connection, values)
-        revised = challenges.definitions.revise(connection, tenant().id, before.id, values)
+        revised = challenges.definitions.revise(connection, before, values)
     return answer(_definition(revised))
 
 

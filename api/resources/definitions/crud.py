@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
-from uuid import UUID
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from flask import g
+from flask import Response, g
 
 from api.http.auth import tenant
 from api.http.problems import FieldError, Problem, invalid, invalid_field, not_found
 from api.http.request_context import app_context
 from api.http.tenant_session import reading, transaction
 from api.input.field_types import uuid_in_path
-from api.input.validation import some_fields
+from api.input.validation import Body, PageWindow, page_window, query_bool, some_fields
 from api.resources.shared import audit
 from models import ids
 from models.db import Connection
 from models.definitions import badges
-from models.definitions.base import Definitions
+from models.definitions.base import Definition, Definitions
 from models.errors import CodeTaken, NotFound
 from models.streaks import states
 
@@ -49,19 +48,20 @@ def unique_code(noun: str, code: str) -> Iterator[None]:
         raise Problem(400, f"{noun}_code_conflict", detail) from None
 
 
-class Defined(Protocol):
-    """A definition of any kind."""
-
-    @property
-    def id(self) -> UUID:
-        """Under which it is asked for."""
-
-    @property
-    def code(self) -> str:
-        """What its tenant calls it."""
+D = TypeVar("D", bound=Definition)
 
 
-D = TypeVar("D", bound=Defined)
+@dataclass(frozen=True, slots=True)
+class Page(Generic[D]):
+    """A page of definitions that the query asks for."""
+
+    found: list[D]
+    total: int
+    window: PageWindow
+
+    def answer(self, items: Sequence[Any]) -> Response:
+        """The page, with its definitions as they are shown."""
+        return self.window.answer(items, self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +70,59 @@ class Managed(Generic[D]):
 
     noun: str  # in errors and in the audit log: tier → tier_not_found, tier.created
     definitions: Definitions[D]
+    path_by: Literal["id", "code"] = "id"  # what a path names
+    audit_by: Literal["id", "code"] = "code"  # what audit entries name
+    open: Callable[[], AbstractContextManager[Connection]] = changing
+
+    def page(self, **wanted: Any) -> Page[D]:
+        """The page that the query asks for; `wanted` are more values by column, None for any."""
+        window = page_window()
+        wanted["is_active"] = query_bool("is_active")
+        with reading() as connection:
+            found, total = self.definitions.page(connection, tenant().id, wanted, window.slice)
+        return Page(found, total, window)
 
     def find(self, text: str) -> D:
         """The one that a path names; 404."""
-        number = uuid_in_path(self.noun, text)
+        number = uuid_in_path(self.noun, text) if self.path_by == "id" else None
         with reading() as connection:
             try:
+                if number is None:
+                    return self.definitions.by_code(connection, tenant().id, text)
                 return self.definitions.by_id(connection, tenant().id, number)
             except NotFound:
                 raise not_found(self.noun, text) from None
 
     @contextmanager
-    def creating(self, code: str, given: Mapping[str, Any]) -> Iterator[Connection]:
-        """A transaction that creates one, and says so in the audit log."""
-        with unique_code(self.noun, code), changing() as connection:
+    def creating(self, code: str) -> Iterator[Connection]:
+        """A transaction that creates one; 400 for a code that is taken."""
+        with unique_code(self.noun, code), self.open() as connection:
             yield connection
-            audit.record(connection, f"{self.noun}.created", code, **audit.detail_of(given))
+
+    def create(self, connection: Connection, values: Mapping[str, Any], given: Body) -> D:
+        """Create one, and say so in the audit log: there stands what was given."""
+        created = self.definitions.create(connection, tenant().id, values)
+        told = audit.detail_of(given.model_dump(exclude_unset=True))
+        audit.record(connection, f"{self.noun}.created", self._audited(created), **told)
+        return created
 
     @contextmanager
     def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Connection]:
         """A transaction that changes one, and says so in the audit log."""
         some_fields(values)
-        with changing() as connection:
+        with self.open() as connection:
             yield connection
             action = audit.changed(self.noun, values)
-            audit.record(connection, action, definition.code, **audit.detail_of(values))
+            audit.record(connection, action, self._audited(definition), **audit.detail_of(values))
 
     def change(self, text: str, values: Mapping[str, Any]) -> D:
         """Change the one that a path names; 404, 400."""
         found = self.find(text)  # whoever has no such thing makes nobody read anything afresh
         with self.revising(found, values) as connection:
-            return self.definitions.revise(connection, tenant().id, found.id, values)
+            return self.definitions.revise(connection, found, values)
+
+    def _audited(self, definition: D) -> str:
+        return str(getattr(definition, self.audit_by))
 
 
 def active_badges(connection: Connection, named: Mapping[str, str | None]) -> None:

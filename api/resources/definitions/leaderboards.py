@@ -21,9 +21,7 @@ from api.input.validation import (
     Name,
     Text,
     body,
-    page_window,
     participant_id_in_path,
-    query_bool,
     query_int,
 )
 from api.resources.definitions.crud import Managed, tenant_shown
@@ -99,13 +97,8 @@ _LEADERBOARDS = Managed("leaderboard", definitions.definitions)
 @require_admin
 def list_leaderboards() -> Response:
     """A page of the tenant's leaderboards by code."""
-    page, size = page_window()
-    is_active = query_bool("is_active")
-    with reading() as connection:
-        window = (size, (page - 1) * size)
-        found, total = definitions.definitions.page(connection, tenant().id, is_active, window)
-    items = [_definition(one) for one in found]
-    return answer(LeaderboardPage(items=items, total=total, page=page, page_size=size))
+    page = _LEADERBOARDS.page()
+    return page.answer([_definition(one) for one in page.found])
 
 
 @blueprint.post("/admin/leaderboards")
@@ -128,8 +121,8 @@ def create_leaderboard() -> Response:
     new = body(NewLeaderboard)
     _check_metric(new)
     try:
-        with _LEADERBOARDS.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
-            board = definitions.create(connection, tenant().id, new.model_dump())
+        with _LEADERBOARDS.creating(new.code) as connection:
+            board = _LEADERBOARDS.create(connection, new.model_dump(), new)
     except TooMany:
         raise _limit_reached() from None
     return answer(_definition(board), 201)
@@ -162,7 +155,7 @@ def change_leaderboard(leaderboard_id: str) -> Response:
     values = body(LeaderboardChange).model_dump(exclude_unset=True)
     try:
         with _LEADERBOARDS.revising(board, values) as connection:
-            revised = definitions.revise(connection, board, values)
+            revised = definitions.definitions.revise(connection, board, values)
     except TooMany:
         raise _limit_reached() from None
     return answer(_definition(revised))
@@ -189,7 +182,7 @@ def _check_metric(new: NewLeaderboard) -> None:
             raise invalid(FieldError(field, "missing", "must be given for a streak"))
         with reading() as connection:
             try:
-                states.by_code(connection, tenant().id, new.streak_code)
+                states.definitions.by_code(connection, tenant().id, new.streak_code)
             except NotFound:
                 text = "must be a streak's code"
                 raise invalid(FieldError(field, "unknown_streak", text)) from None
@@ -314,7 +307,7 @@ def leaderboard_rank(leaderboard_code: str, participant_id: str) -> Response:
 def _board(code: str) -> Leaderboard:
     with reading() as connection:
         try:
-            return definitions.by_code(connection, tenant().id, code)
+            return definitions.active(connection, tenant().id, code)
         except NotFound:
             raise not_found("leaderboard", code) from None
 

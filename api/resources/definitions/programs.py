@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from api.http.auth import require_admin, tenant
+from api.http.auth import require_admin
 from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
-from api.http.problems import not_found
 from api.http.responses import answer
-from api.http.tenant_session import reading, transaction
-from api.input.field_types import uuid_in_path
-from api.input.validation import Body, Name, Text, body, page_window, query_bool, some_fields
-from api.resources.shared import audit
+from api.http.tenant_session import transaction
+from api.input.validation import Body, Name, Text, body
+from api.resources.definitions.crud import Managed
 from models import clock
 from models.definitions import programs
-from models.errors import NotFound
 
 blueprint = Blueprint("programs", __name__)
 
@@ -58,6 +53,9 @@ class ProgramPage(TypedDict):
     page_size: int
 
 
+_PROGRAMS = Managed("program", programs.definitions, audit_by="id", open=transaction)
+
+
 @blueprint.get("/admin/programs")
 @describe(
     "List programs",
@@ -67,13 +65,8 @@ class ProgramPage(TypedDict):
 @require_admin
 def list_programs() -> Response:
     """A page of the tenant's programs, oldest first."""
-    page, size = page_window()
-    with reading() as connection:
-        found, total = programs.page(
-            connection, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
-        )
-    items = [_as_json(program) for program in found]
-    return answer(ProgramPage(items=items, total=total, page=page, page_size=size))
+    page = _PROGRAMS.page()
+    return page.answer([_as_json(one) for one in page.found])
 
 
 @blueprint.post("/admin/programs")
@@ -88,9 +81,7 @@ def create_program() -> Response:
     """Create a program."""
     new = body(NewProgram)
     with transaction() as connection:
-        program = programs.create(connection, tenant().id, new.model_dump())
-        given = new.model_dump(exclude_unset=True)
-        audit.record(connection, "program.created", str(program.id), **audit.detail_of(given))
+        program = _PROGRAMS.create(connection, new.model_dump(), new)
     return answer(_as_json(program), 201)
 
 
@@ -99,12 +90,7 @@ def create_program() -> Response:
 @require_admin
 def get_program(program_id: str) -> Response:
     """One program."""
-    number = uuid_in_path("program", program_id)
-    try:
-        with reading() as connection:
-            return answer(_as_json(programs.by_id(connection, tenant().id, number)))
-    except NotFound:
-        raise not_found("program", program_id) from None
+    return answer(_as_json(_PROGRAMS.find(program_id)))
 
 
 @blueprint.patch("/admin/programs/<program_id>")
@@ -118,9 +104,10 @@ def get_program(program_id: str) -> Response:
 @require_admin
 def change_program(program_id: str) -> Response:
     """Change what is given of a program."""
+    before = _PROGRAMS.find(program_id)
     values = body(ProgramChange).model_dump(exclude_unset=True)
-    some_fields(values)
-    return answer(_as_json(_change(program_id, values)))
+    with _PROGRAMS.revising(before, values) as connection:
+        return answer(_as_json(programs.definitions.revise(connection, before, values)))
 
 
 @blueprint.delete("/admin/programs/<program_id>")
@@ -128,20 +115,8 @@ def change_program(program_id: str) -> Response:
 @require_admin
 def deactivate_program(program_id: str) -> Response:
     """Enrol nobody any more; who is enrolled stays so."""
-    _change(program_id, {"is_active": False})
+    _PROGRAMS.change(program_id, {"is_active": False})
     return answer(MessageAnswer(message="Program deactivated"))
-
-
-def _change(program_id: str, values: dict[str, Any]) -> programs.Program:
-    number = uuid_in_path("program", program_id)
-    try:
-        with transaction() as connection:
-            program = programs.change(connection, tenant().id, number, values)
-            action = audit.changed("program", values)
-            audit.record(connection, action, str(number), **audit.detail_of(values))
-            return program
-    except NotFound:
-        raise not_found("program", program_id) from None
 
 
 def _as_json(program: programs.Program) -> ProgramItem:

@@ -16,7 +16,7 @@ from api.http.problems import Problem, invalid_field
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.field_types import Bound
-from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
+from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window
 from api.resources.definitions.badges import IconUrl
 from api.resources.definitions.crud import Managed, check_window, check_window_change, tenant_shown
 from models import clock
@@ -109,14 +109,10 @@ _NO_STOCK = Stock(None, 0)
 @require_admin
 def list_rewards() -> Response:
     """A page of the tenant's rewards by code."""
-    page, size = page_window()
-    is_active = query_bool("is_active")
+    page = _REWARDS.page()
     with reading() as connection:
-        window = (size, (page - 1) * size)
-        found, total = rewards.definitions.page(connection, tenant().id, is_active, window)
-        stocks = rewards.stocks(connection, tenant().id, [one.id for one in found])
-    items = [_definition(one, stocks.get(one.id, _NO_STOCK)) for one in found]
-    return answer(RewardPage(items=items, total=total, page=page, page_size=size))
+        stocks = rewards.stocks(connection, tenant().id, [one.id for one in page.found])
+    return page.answer([_definition(one, stocks.get(one.id, _NO_STOCK)) for one in page.found])
 
 
 @blueprint.post("/admin/rewards")
@@ -142,8 +138,8 @@ def create_reward() -> Response:
     check_window(new)
     values = new.model_dump()
     stock = values.pop("stock")
-    with _REWARDS.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
-        reward = rewards.definitions.create(connection, tenant().id, values)
+    with _REWARDS.creating(new.code) as connection:
+        reward = _REWARDS.create(connection, values, new)
         rewards.set_stock(connection, tenant().id, reward.id, stock)
     return answer(_definition(reward, Stock(stock, 0)), 201)
 
@@ -193,7 +189,7 @@ def _change(before: Reward, given: Mapping[str, Any]) -> Reward:
     with _REWARDS.revising(before, given) as connection:
         if "stock" in given:
             rewards.set_stock(connection, tenant().id, before.id, given["stock"])
-        return rewards.definitions.revise(connection, tenant().id, before.id, values)
+        return rewards.definitions.revise(connection, before, values)
 
 
 def _stock(reward_id: UUID) -> Stock:
@@ -266,14 +262,15 @@ class AvailableRewards(TypedDict):
 )
 def available_rewards() -> Response:
     """The active rewards whose window is open, by code."""
-    page, size = page_window()
+    window = page_window()
     kind = _type_in_query()
     with reading() as connection:
-        window = (size, (page - 1) * size)
-        found, total = rewards.open_now(connection, tenant().id, kind, window)
+        found, total = rewards.open_now(connection, tenant().id, kind, window.slice)
         stocks = rewards.stocks(connection, tenant().id, [one.id for one in found])
     shown = _available(found, stocks)
-    return answer(AvailableRewards(rewards=shown, total=total, page=page, page_size=size))
+    return answer(
+        AvailableRewards(rewards=shown, total=total, page=window.page, page_size=window.page_size)
+    )
 
 
 def _type_in_query() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -9,28 +10,13 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.http.auth import require_admin, tenant
+from api.http.auth import require_admin
 from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
-from api.http.problems import not_found
 from api.http.responses import answer
-from api.http.tenant_session import reading
-from api.input.validation import (
-    Body,
-    Code,
-    Fixed,
-    Name,
-    Text,
-    body,
-    page_window,
-    query_bool,
-    some_fields,
-)
-from api.resources.definitions.crud import active_badges, changing, unique_code
-from api.resources.shared import audit
-from api.resources.shared.streak_in_path import streak_in_path
+from api.input.validation import Body, Code, Fixed, Name, Text, body
+from api.resources.definitions.crud import Managed, active_badges
 from models import clock
 from models.db import Connection
-from models.errors import NotFound
 from models.rules.periods import PeriodKind
 from models.streaks import states
 from models.streaks.states import Boundary, Streak
@@ -126,6 +112,9 @@ class StreakChange(Body):
     at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
 
 
+STREAKS = Managed("streak", states.definitions, path_by="code")
+
+
 def _both(
     rule: str, **options: Any
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
@@ -148,13 +137,8 @@ def _both(
 @require_admin
 def list_streaks() -> Response:
     """A page of the tenant's definitions."""
-    page, size = page_window()
-    with reading() as connection:
-        found, total = states.page(
-            connection, tenant().id, query_bool("is_active"), (size, (page - 1) * size)
-        )
-    items = [_definition(streak) for streak in found]
-    return answer({"items": items, "total": total, "page": page, "page_size": size})
+    page = STREAKS.page()
+    return page.answer([_definition(one) for one in page.found])
 
 
 @_both("", methods=["POST"])
@@ -176,11 +160,9 @@ def create_streak() -> Response:
     new = body(NewStreak)
     values = new.model_dump()
     _mark_recorded(values["milestones"], ())
-    with unique_code("streak", new.code), changing() as connection:
+    with STREAKS.creating(new.code) as connection:
         _check_badges(connection, values["milestones"])
-        streak = states.create(connection, tenant().id, values)
-        given = new.model_dump(exclude_unset=True)
-        audit.record(connection, "streak.created", streak.code, **audit.detail_of(given))
+        streak = STREAKS.create(connection, values, new)
     return answer(_definition(streak), 201)
 
 
@@ -189,7 +171,7 @@ def create_streak() -> Response:
 @require_admin
 def get_streak(code: str) -> Response:
     """One definition."""
-    return answer(_definition(streak_in_path(code)))
+    return answer(_definition(STREAKS.find(code)))
 
 
 @_both("/<code>", methods=["PATCH"])
@@ -203,10 +185,14 @@ def get_streak(code: str) -> Response:
 @require_admin
 def change_streak(code: str) -> Response:
     """Change what is given of a definition."""
-    given = body(StreakChange)
-    change = given.model_dump(include=given.model_fields_set)  # milestones with all their fields
-    some_fields(change)
-    return answer(_definition(_change(code, change)))
+    before = STREAKS.find(code)
+    new = body(StreakChange)
+    given = new.model_dump(include=new.model_fields_set)  # milestones with all their fields
+    values = copy.deepcopy(given)
+    _mark_recorded(values.get("milestones", ()), before.milestones)
+    with STREAKS.revising(before, given) as connection:
+        _check_badges(connection, values.get("milestones", ()))
+        return answer(_definition(states.definitions.revise(connection, before, values)))
 
 
 @_both("/<code>", methods=["DELETE"])
@@ -214,24 +200,8 @@ def change_streak(code: str) -> Response:
 @require_admin
 def deactivate_streak(code: str) -> Response:
     """Pause a definition: states stay, new ticks are refused."""
-    _change(code, {"is_active": False})
+    STREAKS.change(code, {"is_active": False})
     return answer({"message": "Streak deactivated"})
-
-
-def _change(code: str, values: dict[str, Any]) -> Streak:
-    before = streak_in_path(code)
-    given = audit.detail_of(values)
-    if "milestones" in values:
-        values = values | {"milestones": [dict(one) for one in values["milestones"]]}
-        _mark_recorded(values["milestones"], before.milestones)
-    try:
-        with changing() as connection:
-            _check_badges(connection, values.get("milestones", ()))
-            revised = states.revise(connection, tenant().id, code, values)
-            audit.record(connection, audit.changed("streak", values), code, **given)
-            return revised
-    except NotFound:
-        raise not_found("streak", code) from None
 
 
 def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) -> None:

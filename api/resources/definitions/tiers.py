@@ -8,12 +8,11 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.http.auth import require_admin, tenant
+from api.http.auth import require_admin
 from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
 from api.http.problems import FieldError, Problem, invalid
 from api.http.responses import answer
-from api.http.tenant_session import reading
-from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window, query_bool
+from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions.badges import Color
 from api.resources.definitions.crud import Managed, tenant_shown
 from models import clock
@@ -100,13 +99,8 @@ _TIERS = Managed("tier", tier_changes.definitions)
 @require_admin
 def list_tiers() -> Response:
     """A page of the tenant's tiers, lowest level first."""
-    page, size = page_window()
-    is_active = query_bool("is_active")
-    with reading() as connection:
-        window = (size, (page - 1) * size)
-        found, total = tier_changes.definitions.page(connection, tenant().id, is_active, window)
-    items = [_definition(one) for one in found]
-    return answer(TierPage(items=items, total=total, page=page, page_size=size))
+    page = _TIERS.page()
+    return page.answer([_definition(one) for one in page.found])
 
 
 @blueprint.post("/admin/tiers")
@@ -131,8 +125,8 @@ def create_tier() -> Response:
     values = _values(new.model_dump())
     _check(values["award_type"], values["min_points"])
     try:
-        with _TIERS.creating(new.code, new.model_dump(exclude_unset=True)) as connection:
-            tier = tier_changes.definitions.create(connection, tenant().id, values)
+        with _TIERS.creating(new.code) as connection:
+            tier = _TIERS.create(connection, values, new)
     except LevelTaken:
         raise _level_taken(new.level) from None
     return answer(_definition(tier), 201)

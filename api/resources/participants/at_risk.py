@@ -82,7 +82,7 @@ def streaks_at_risk(code: str) -> Response:
     )
     with reading() as connection:
         try:
-            streak = states.by_code(connection, tenant().id, code)
+            streak = states.definitions.by_code(connection, tenant().id, code)
         except NotFound:
             raise not_found("streak", code) from None
         found, position = (

@@ -18,7 +18,7 @@ from api.http.tenant_session import transaction
 from api.input.validation import participant_id_in_path
 from api.resources.shared import audit
 from models import clock
-from models.db import Connection, is_contended
+from models.db import Connection, Contended
 from models.identity.tenants import Tenant
 from models.people import erasure
 from models.people.erasure import Erased
@@ -58,9 +58,8 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
             try:
                 with transaction() as connection:
                     return _erase_once(connection, mine, participant_id)
-            except Exception as error:
-                if not is_contended(error):
-                    raise
+            except Contended:
+                continue
         raise unavailable()
     finally:
         _erasing.release()

@@ -33,7 +33,7 @@ from api.resources.participants.import_bodies import (
 from api.resources.shared import audit
 from api.writes import batch
 from api.writes.batch import ItemError
-from models.db import Connection, is_contended
+from models.db import Connection, Contended
 from models.identity.tenants import Tenant
 from models.people import imports, profile_imports
 from models.people.imports import ImportResult, RowRefusal
@@ -199,9 +199,8 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[ImportResult]:
                     audit.record(
                         connection, kind.action, rows=imported
                     )  # whose, the log does not say
-        except Exception as error:
-            if not is_contended(error):
-                raise
+        except Contended:
+            continue
         else:
             return results
     raise unavailable()

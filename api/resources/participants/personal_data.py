@@ -19,7 +19,7 @@ from api.input.validation import participant_id_in_path
 from api.resources.participants.personal_documents import PersonalData
 from api.resources.shared import audit, dead_letter_view
 from models import clock
-from models.db import Connection, is_contended
+from models.db import Connection, Contended
 from models.people import personal_data
 from models.people.personal_data import Subject
 
@@ -62,9 +62,8 @@ def _write(file: IO[bytes], participant_id: str) -> None:
             return _write_once(file, participant_id)
         except OSError as error:  # the disk of temporary files is full
             raise unavailable() from error
-        except Exception as error:
-            if not is_contended(error):
-                raise
+        except Contended:
+            continue
     raise unavailable()
 
 

@@ -148,7 +148,7 @@ def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Pro
 
 def _check_program(connection: Connection, mine: Tenant, program_id: str) -> None:
     try:
-        is_open = programs.by_id(connection, mine.id, UUID(program_id)).is_active
+        is_open = programs.definitions.by_id(connection, mine.id, UUID(program_id)).is_active
     except NotFound:
         is_open = False
     if not is_open:

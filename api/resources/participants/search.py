@@ -16,7 +16,6 @@ from typing_extensions import TypedDict
 from api.http.auth import require_admin, tenant
 from api.http.describe import IS_ACTIVE, PAGE, Moment, Parameter, describe
 from api.http.problems import Problem, invalid_field
-from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.validation import Instant, page_window, query_bool, query_day
 from models import clock
@@ -102,19 +101,10 @@ PARAMETERS = (
 def list_participants() -> Response:
     """A page of the tenant's participants."""
     wanted, order = _filter(), _order()
-    page, size = page_window()
+    window = page_window()
     with reading() as connection:
-        found, total = search.page(
-            connection, tenant().id, wanted, order, (size, (page - 1) * size)
-        )
-    return answer(_page(found, total, (page, size)))
-
-
-def _page(
-    found: Sequence[ParticipantSummary], total: int, window: tuple[int, int]
-) -> ParticipantPage:
-    items = [_listed(one) for one in found]
-    return {"items": items, "total": total, "page": window[0], "page_size": window[1]}
+        found, total = search.page(connection, tenant().id, wanted, order, window.slice)
+    return window.answer([_listed(one) for one in found], total)
 
 
 def _listed(one: ParticipantSummary) -> Listed:

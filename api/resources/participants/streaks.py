@@ -58,7 +58,8 @@ def participant_streaks(participant_id: str) -> Response:
         participant = participants.find(connection, tenant().id, participant_id)
         found: list[tuple[Streak, StreakState]] = []
         if participant:
-            active = [one for one in states.all_of(connection, tenant().id) if one.is_active]
+            every = states.definitions.all_of(connection, tenant().id)
+            active = [one for one in every if one.is_active]
             found = states.states_of(connection, tenant().id, participant.id, active)
     zone = participant.timezone if participant else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]

@@ -14,6 +14,6 @@ def streak_in_path(code: str) -> Streak:
     """The definition in a path, active or not; 404."""
     with reading() as connection:
         try:
-            return states.by_code(connection, tenant().id, code)
+            return states.definitions.by_code(connection, tenant().id, code)
         except NotFound:
             raise not_found("streak", code) from None

@@ -18,7 +18,7 @@ from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from api.resources.shared import audit
 from models import clock, ids
-from models.db import Connection, is_contended
+from models.db import Connection, Contended
 from models.delivery import delivery_log, destinations, requeue
 from models.delivery.deliveries import DeliveryStatus
 from models.delivery.delivery_log import (
@@ -241,9 +241,8 @@ def resend_delivery(webhook_id: str, fact_id: str) -> Response:
     for _ in range(TRIES_MAX):
         try:
             return answer(_entry(_resent(webhook_id, fact_id)), 202)
-        except Exception as error:
-            if not is_contended(error):
-                raise
+        except Contended:
+            continue
     raise unavailable()
 
 

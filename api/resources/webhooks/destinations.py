@@ -82,11 +82,10 @@ def create_webhook() -> Response:
 @require_admin
 def list_webhooks() -> Response:
     """A page of the tenant's destinations, oldest first."""
-    page, size = page_window()
+    window = page_window()
     with reading() as connection:
-        found, total = destinations.page(connection, tenant().id, (size, (page - 1) * size))
-    items = [as_json(webhook) for webhook in found]
-    return answer({"items": items, "total": total, "page": page, "page_size": size})
+        found, total = destinations.page(connection, tenant().id, window.slice)
+    return window.answer([as_json(webhook) for webhook in found], total)
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>")

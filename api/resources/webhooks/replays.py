@@ -112,13 +112,11 @@ def create_replay(webhook_id: str) -> Response:
 @require_admin
 def list_replays(webhook_id: str) -> Response:
     """A page of a destination's replays, newest first."""
-    page, size = page_window()
+    window = page_window()
     with reading() as connection:
         webhook = destination(connection, webhook_id)
-        window = (size, (page - 1) * size)
-        found, total = replays.page(connection, tenant().id, webhook.id, window)
-    items = [_entry(one) for one in found]
-    return answer({"items": items, "total": total, "page": page, "page_size": size})
+        found, total = replays.page(connection, tenant().id, webhook.id, window.slice)
+    return window.answer([_entry(one) for one in found], total)
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>/replays/<replay_id>")

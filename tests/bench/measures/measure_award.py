@@ -47,7 +47,7 @@ def _badges(engine: Engine, intake: Intake, crowd: Crowd, codes: list[str]) -> l
     with intake.changing([crowd.tenant.id]), transaction(engine) as session:
         tenant = tenants.by_id(session, crowd.tenant.id)
         for code in codes:
-            badges.create(session, tenant.id, definition(code))
+            badges.definitions.create(session, tenant.id, definition(code))
     return codes
 
 

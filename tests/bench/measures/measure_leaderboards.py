@@ -60,7 +60,7 @@ def _filled(stack: Stack, name: str, count: int) -> Leaderboard:
     crowd = workload.gather(stack.engine, f"boards-{name}", 1)
     chance, tenant_id = random.Random(count), crowd.tenant.id
     with transaction(stack.engine) as session:
-        board = definitions.create(session, tenant_id, dict(BOARD))
+        board = definitions.definitions.create(session, tenant_id, dict(BOARD))
         session.execute(
             sa.text(
                 "INSERT INTO participants (tenant_id, external_id)"
@@ -116,7 +116,9 @@ def _drained(stack: Stack) -> Followed:
     for nth in stack.rounds(4):
         found.alone.append(_paced(stack, crowd))
         with transaction(stack.engine) as session:
-            definitions.create(session, crowd.tenant.id, values | {"code": f"board_{nth}"})
+            definitions.definitions.create(
+                session, crowd.tenant.id, values | {"code": f"board_{nth}"}
+            )
         follower = Follower(stack.engine, facts_days=90)
         follower.run(60)  # built
         with _following(follower, found):

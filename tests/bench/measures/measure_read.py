@@ -53,7 +53,7 @@ def read(stack: Stack) -> list[Row]:
     seed(stack.engine, crowd)
     with transaction(stack.engine) as session:
         for nth in range(BADGES_EACH):
-            badges.create(session, crowd.tenant.id, definition(f"read_{nth}"))
+            badges.definitions.create(session, crowd.tenant.id, definition(f"read_{nth}"))
         for statement in _FILL:
             session.execute(sa.text(statement), {"tenant_id": crowd.tenant.id})
     ours, theirs = [], []

@@ -20,7 +20,7 @@ from models import clock, failpoints
 from models.db import Engine, transaction
 from models.failpoints import FAILPOINTS
 from models.streaks.states import Streak
-from models.streaks.states import all_of as all_streaks_of
+from models.streaks.states import definitions as all_streaks
 from settings import Settings, SettingsError
 from tests.calls import client_of, make_streak
 from tests.conftest import BASE, Account
@@ -179,7 +179,7 @@ class Story:
     def streak(self) -> Streak:
         """The definition."""
         with transaction(self.engine) as session:
-            return all_streaks_of(session, self.account.live.id)[0]
+            return all_streaks.all_of(session, self.account.live.id)[0]
 
     def deliver(self) -> None:
         """What a deliverer does when what a dead one had claimed is due again."""

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import clock, ids
-from models.db import Engine, reading, transaction
+from models.db import Engine, RefusedData, reading, transaction
 from models.streaks.states import Streak
 from tests.conftest import Account
 from tests.integration.batches import DAILY, award, make_badge, make_streak, post, sequences, tick
@@ -264,5 +264,5 @@ def test_the_database_itself_refuses_what_must_not_be(
     world = World(engine, account.live.id)
     post(pipeline.client, [moved(world.tenant_id, 100), moved(world.tenant_id, -10)])
     pipeline.drain()
-    with pytest.raises(sa.exc.IntegrityError), transaction(engine) as session:
+    with pytest.raises(RefusedData), transaction(engine) as session:
         session.execute(sa.text(broken), {"id": world.tenant_id})

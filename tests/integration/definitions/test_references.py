@@ -112,7 +112,8 @@ def test_a_badge_that_is_deactivated_at_the_same_moment_is_refused(
     found: list[TestResponse] = []
     sender = threading.Thread(target=lambda: found.append(streak_with(client, "active")))
     with transaction(engine) as session:
-        badges.revise(session, account.live.id, UUID(made["id"]), {"is_active": False})
+        badge = badges.definitions.by_id(session, account.live.id, UUID(made["id"]))
+        badges.definitions.revise(session, badge, {"is_active": False})
         sender.start()
         assert wait_until(lambda: waiting_for_locks(engine) == 1, 30)
     sender.join()

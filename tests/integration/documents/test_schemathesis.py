@@ -33,7 +33,7 @@ LONG_CHARS = 5_000
 
 def quick(node: Any) -> Any:
     """The document without the pattern of texts that may be long: the generator takes a minute to
-    find one of 5,000 characters that matches it. test_streak_definitions.py sends such texts."""
+    find one of 5,000 characters that matches it. test_conformance.py sends such texts."""
     match node:
         case dict():
             is_long = node.get("maxLength", 0) >= LONG_CHARS

@@ -18,7 +18,7 @@ from flask import Flask
 
 from api.cli.local.proc import wait_until
 from models import db
-from models.db import CommitUnknown, Engine, is_away
+from models.db import CommitUnknown, DatabaseUnavailable, Engine
 from models.streaks.states import Streak
 from settings import Settings
 from tests.calls import another_app, client_of, problem
@@ -304,7 +304,7 @@ def test_a_commit_that_postgres_does_not_answer_is_unknown_and_counts_as_away(
     engine = db.engine(settings.database_url, timeout_ms=5_000)
     with pytest.raises(CommitUnknown) as caught, db.transaction(engine) as session:
         session.execute(sa.text(DIES_AT_COMMIT))
-    assert is_away(caught.value)
+    assert isinstance(caught.value, DatabaseUnavailable)
     with suppress(Exception), db.transaction(engine) as session:
         session.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
         pytest.fail("before the commit it is no commit")

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.cli.local.proc import wait_until
-from models.db import Engine, reading, transaction
+from models.db import Contended, Engine, reading, transaction
 from models.streaks.states import Streak
 from settings import Settings
 from tests.integration.batches import (
@@ -83,7 +83,7 @@ def test_what_was_only_in_the_way_is_never_a_dead_letter(
     for _ in range(2 * settings.entry_tries_max):
         pipeline.make_drain().streams.take_over(10)
     assert drain.streams.tries(entry) > settings.entry_tries_max
-    with pytest.raises(sa.exc.OperationalError) as refused, transaction(drain.engine) as session:
+    with pytest.raises(Contended) as refused, transaction(drain.engine) as session:
         raise_contended(session)
     assert drain._put_away(entry, refused.value) == 0
     assert depth(pipeline.client) == 1

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 import api.app  # every model is imported with it
 from api.http.problems import FieldError
-from api.input.field_messages import MESSAGES, PATTERNS, errors_of, is_ours
+from api.input.field_messages import MESSAGES, PATTERNS, errors_of, message_of
 from api.input.unknown_fields import _models_in, closest, refusal
 from api.input.validation import Body
 from tests.corpus.values import WRONG
@@ -76,6 +76,11 @@ def refused(model: type[Body], body: Any) -> list[FieldError]:
         with FLASK.app_context():
             return refusal(model, errors_of(error)).errors
     return []
+
+
+def is_ours(message: str) -> bool:
+    """Whether a sentence has the form of ours, which all go on from the field's name."""
+    return message.startswith(("must ", "cannot ", "is ", "there is "))
 
 
 def faults(error: FieldError) -> bool:
@@ -167,3 +172,9 @@ def test_a_type_is_named_where_it_stands() -> None:
     for objective, code in (({"type": "x"}, "union_tag_invalid"), ({}, "union_tag_not_found")):
         (error,) = refused(model, body | {"objective": objective})
         assert (error.field, error.code) == ("objective.type", code)
+
+
+def test_a_sentence_is_known_as_ours_by_its_type_and_not_by_its_words() -> None:
+    ours: Any = {"type": "zone", "loc": ("zone",), "msg": "Zones are at home elsewhere"}
+    pydantics: Any = {"type": "value_error", "loc": ("zone",), "msg": "must not reach a caller"}
+    assert [message_of(one) for one in (ours, pydantics)] == [ours["msg"], "cannot be used"]

@@ -1,0 +1,231 @@
+"""The seven kinds of definitions, as the conformance test asks about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from tests.calls import make_badge
+from tests.conftest import BASE
+
+Values = dict[str, Any]
+NOBODY = "01920000-0000-7000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind: where it is managed, what a new one needs, what it then has."""
+
+    noun: str
+    shown: Values  # the fields beside ids, code, name and instants, in order, with their defaults
+    new: Values = field(default_factory=dict)  # what a new one needs beside code and name
+    change: Values = field(default_factory=dict)
+    kept: tuple[Values, ...] = ()  # each is answered as it was given
+    cleared: tuple[str, ...] = ("description",)  # null clears them
+    fixed: Values = field(default_factory=dict)  # what cannot be changed, with other values
+    bad: dict[str, list[Any]] = field(default_factory=dict)  # values by the field to be named
+    prefix: str = "admin/"
+    has_code: bool = True
+    has_id: bool = True  # paths name the id, and answers have it
+    has_tenant: bool = True
+
+    @property
+    def path(self) -> str:
+        """Where they are managed."""
+        return f"{BASE}/{self.prefix}{self.noun}s"
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of an answer, in order."""
+        ids = ["id"] * self.has_id + ["tenant_id"] * self.has_tenant + ["code"] * self.has_code
+        return [*ids, "name", *self.shown, "created_at", "updated_at"]
+
+    def body(self, code: str = "gold", **values: Any) -> Values:
+        """What creates one."""
+        given: Values = {"name": code.title()} | self.new | values
+        return {"code": code} | given if self.has_code else given
+
+    def make(self, client: FlaskClient, code: str = "gold", **values: Any) -> Values:
+        """Create one."""
+        response = client.post(self.path, json=self.body(code, **values))
+        assert response.status_code == 201, response.text
+        return dict(response.get_json())
+
+    def url(self, made: Values) -> str:
+        """The path of one."""
+        return f"{self.path}/{made['id' if self.has_id else 'code']}"
+
+    def audited(self, made: Values) -> str:
+        """What audit entries call one."""
+        return str(made["code" if self.has_code else "id"])
+
+
+NOT_AN_ICON = [
+    "", "power.png", "javascript:alert(1)", "data:image/png;base64,AAAA", "https://",
+    "ftp://cdn.example.com/a.png", "https:///a.png", "https://[::1/", 7, f"https://x/{'p' * 2_039}",
+    "https://user:hunter2@cdn.example.com/a.png", "https://cdn.example.com\\@evil.example/",
+    "https://cdn.example.com/a b.png", 'https://cdn.example.com/"onerror="x',
+    "https://cdn.example.com/a.png\n", "https://cdn.example.com:99999/",
+]  # fmt: skip
+NOT_A_COLOR = ["red", "#12345", "#7C3AED\n", "#7C3AE٠", ""]
+NOT_AN_INSTANT = [
+    "tomorrow", 7, "2026-02-30T00:00:00Z", "9999-12-31T23:59:59-14:00", "1969-12-31T23:59:59Z",
+]  # fmt: skip
+
+EVERY_TIME: Values = {"badge_code": None, "repeat": "each_run"}
+
+STREAK = Kind(
+    "streak",
+    {
+        "description": None, "period": "daily", "grace_periods": 0, "reset_on_miss": True,
+        "is_active": True, "boundary": "utc", "milestones": [], "at_risk_lead_hours": None,
+    },
+    change={"grace_periods": 2, "milestones": [{"count": 7, "badge_code": None, "repeat": "once"}]},
+    kept=(
+        {"period": "weekly", "grace_periods": 366, "reset_on_miss": False, "is_active": False},
+        {"period": "monthly", "boundary": "participant"},
+        {"milestones": [{"count": 7, "badge_code": "week_warrior", "repeat": "each_run"}]},
+        {"milestones": [EVERY_TIME | {"count": count} for count in range(1, 101)]},
+        {"at_risk_lead_hours": 1},
+        {"at_risk_lead_hours": 8_784},
+    ),
+    cleared=("description", "at_risk_lead_hours"),
+    fixed={"period": ["daily", "weekly", None]},
+    bad={
+        "grace_periods": [-1, 367, 1.0, "1", True, None, 10**400],
+        "at_risk_lead_hours": [0, 8_785, "6"],
+        "reset_on_miss": [1, "true"],
+        "boundary": ["local"],
+        "milestones": [None, {}, [{"count": 1}] * 101],
+        "milestones.0.count": [[{"count": 0}], [{}]],
+        "milestones.0": [["7"]],
+        "milestones.0.repeat": [[{"count": 1, "repeat": "always"}]],
+        "milestones.1.badge_code": [
+            [{"count": 1}, {"count": 2, "badge_code": code}] for code in ("a b", "unknown")
+        ],
+    },
+    prefix="",
+    has_id=False,
+    has_tenant=False,
+)  # fmt: skip
+BADGE = Kind(
+    "badge",
+    {
+        "description": None, "icon_url": None, "badge_color": None, "rarity": "common",
+        "category": None, "is_active": True, "is_hidden": False, "display_order": 0,
+    },
+    change={"rarity": "epic", "display_order": -1},
+    kept=(
+        {"category": "c" * 50, "is_active": False},
+        {"icon_url": "HTTP://[2001:db8::1]:8080/ä.png?x=1#y", "badge_color": "#fff"},
+        {"icon_url": f"https://x/{'p' * 2_038}", "badge_color": "#7C3AEDff", "rarity": "legendary"},
+        {"is_hidden": True, "display_order": -(2**31)},
+        {"display_order": 2**31 - 1, "rarity": "uncommon"},
+    ),
+    cleared=("description", "icon_url", "badge_color", "category"),
+    bad={
+        "icon_url": NOT_AN_ICON,
+        "badge_color": NOT_A_COLOR,
+        "rarity": ["mythic", "Rare", None],
+        "category": ["", "c" * 51, "a\x00b"],
+        "is_hidden": [1, None],
+        "display_order": [2**31, -(2**31) - 1, 1.0, True, "1", None, 10**400],
+    },
+)  # fmt: skip
+PROGRAM = Kind(
+    "program",
+    {"description": None, "is_active": True},
+    change={"description": "d"},
+    has_code=False,
+    has_tenant=False,
+)
+TIER = Kind(
+    "tier",
+    {
+        "description": None, "level": 3, "color": None, "criteria_config": {"min_points": 5_000},
+        "award_type": "automatic", "is_active": True,
+    },
+    new={"level": 3, "criteria_config": {"min_points": 5_000}},
+    change={"criteria_config": {"min_points": 4_000}, "color": "#FFD700", "level": 7},
+    kept=({"level": 0, "award_type": "manual"}, {"level": 1_000_000, "is_active": False}),
+    cleared=("description", "color"),
+    bad={
+        "level": [-1, 1_000_001, None, 1.5],
+        "color": NOT_A_COLOR,
+        "criteria_config.min_points": [{"min_points": -1}, {"min_points": "x"}],
+        "award_type": ["sometimes"],
+    },
+)  # fmt: skip
+REWARD = Kind(
+    "reward",
+    {
+        "description": None, "image_url": None, "type": "coupon", "points_cost": 500, "stock": 45,
+        "claimed": 0, "available": 45, "max_claims_per_user": 1, "starts_at": None,
+        "ends_at": None, "is_active": True,
+    },
+    new={"points_cost": 500, "stock": 45, "type": "coupon"},
+    change={"points_cost": 400, "max_claims_per_user": None, "ends_at": "2031-01-01T00:00:00Z"},
+    kept=({"stock": 0, "points_cost": 0}, {"type": "t" * 50, "max_claims_per_user": 7}),
+    cleared=("description", "image_url", "starts_at", "ends_at", "max_claims_per_user"),
+    bad={
+        "points_cost": [-1, None],
+        "stock": [-1, "many"],
+        "max_claims_per_user": [0],
+        "image_url": NOT_AN_ICON,
+        "type": ["", "t" * 51],
+        "starts_at": NOT_AN_INSTANT,
+        "ends_at": NOT_AN_INSTANT,
+    },
+)  # fmt: skip
+CHALLENGE = Kind(
+    "challenge",
+    {
+        "description": None, "objective": {"type": "points"}, "target": 100, "points": None,
+        "badge_code": None, "starts_at": None, "ends_at": None, "is_active": True,
+    },
+    new={"objective": {"type": "points"}, "target": 100},
+    change={"target": 50, "points": 5, "starts_at": "2026-01-01T00:00:00Z"},
+    kept=({"badge_code": "week_warrior"}, {"target": 1_000_000_000, "points": 1_000_000}),
+    cleared=("description", "points", "badge_code", "starts_at", "ends_at"),
+    fixed={"objective": [{"type": "points"}, None]},
+    bad={
+        "target": [0, None, 1_000_000_001],
+        "points": [0, 1_000_001],
+        "badge_code": ["", "unknown"],
+        "starts_at": NOT_AN_INSTANT,
+        "ends_at": NOT_AN_INSTANT,
+    },
+)  # fmt: skip
+LEADERBOARD = Kind(
+    "leaderboard",
+    {
+        "description": None, "metric": "points", "streak_code": None, "window_days": 30,
+        "is_active": True,
+    },
+    new={"metric": "points"},
+    change={"description": "d"},
+    kept=({"window_days": 1}, {"window_days": 366, "is_active": False}),
+    fixed={"metric": ["points", "streak"], "window_days": [7, 30], "streak_code": ["x", None]},
+)  # fmt: skip
+
+KINDS = (STREAK, BADGE, PROGRAM, TIER, REWARD, CHALLENGE, LEADERBOARD)
+OF_ALL: dict[str, list[Any]] = {
+    "name": ["", "n" * 101, None, 7, "two\nlines", "half \ud83d", "a\x00b"],
+    "description": ["x" * 5_001, "a\x00b", ["x"], 1],
+    "is_active": [None, 1, "true"],
+}
+KEPT_BY_ALL: tuple[Values, ...] = (
+    {"name": "毎日 👩‍🚀", "description": "two\nlines"},
+    {"name": "n" * 100, "description": "x" * 5_000, "is_active": False},
+    {"description": ""},
+)
+BAD_CODES: list[Any] = [
+    "", "x" * 51, "a b", "a,b", "a/b", "a;b", "%41", "é", "a\n", "a\x00", None, 7, [], "\udc00",
+]  # fmt: skip
+
+
+def prepare(client: FlaskClient) -> None:
+    """What some kinds refer to."""
+    make_badge(client, "week_warrior")
