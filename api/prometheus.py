@@ -23,6 +23,7 @@ from models.db import Engine, reading
 from models.ledgers.base import WRITE_KINDS
 from models.operator import metrics
 from models.operator.metrics import DatabaseMetrics
+from workers.intake import redis_keys
 from workers.intake.client import Counted, Intake, IntakeStatus, Unavailable
 from workers.telemetry.metrics import METRICS, MetricDefinition
 from workers.telemetry.metrics_store import INF, SUM, Series
@@ -30,7 +31,6 @@ from workers.telemetry.metrics_store import INF, SUM, Series
 log = logging.getLogger("unbroken.metrics")
 
 KEPT_SECONDS = 1.0  # two monitors, or an impatient one, cost one look
-STREAMS = 8
 
 
 @dataclass(eq=False)  # a registry keeps it by its identity
@@ -117,7 +117,9 @@ def of_redis(seen: IntakeStatus | None) -> Iterator[Metric]:
         "unbroken_intake_oldest_age_seconds", "Age of the oldest entry; 0: none.", labels=labels
     )
     found = {(one.kind, one.number): one for one in seen.streams} if seen else {}
-    for place in [(kind, nth) for kind in ("fresh", "backlog") for nth in range(STREAMS)]:
+    for place in [
+        (kind, nth) for kind in ("fresh", "backlog") for nth in range(redis_keys.STREAM_COUNT)
+    ]:
         if seen is None:
             break
         one, names = found.get(place), [place[0], str(place[1])]

@@ -19,7 +19,7 @@ from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change, Upgrade
 from models.rules.challenges import Objective
-from models.rules.periods import period_at
+from models.rules.periods import DAY_US, HOUR_US, period_at
 from models.rules.streaks import Rules
 from models.streaks.states import Streak
 from webhooks import facts
@@ -27,9 +27,7 @@ from webhooks.facts import DestinationChange, Fact, FactStamp, Reached, StreakDe
 
 PARTICIPANT = "user_42"  # the documentation's
 METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
-_HOUR_US = 3_600_000_000
 _OTHER_BITS = 0x2545_F491_4F6C_DD1D  # among the random ones of a UUIDv7: its time stays
-_DAY_US = 24 * _HOUR_US
 
 
 def body(kind: str, tenant: Tenant, now_us: int, fact_id: UUID) -> str:
@@ -53,12 +51,12 @@ def _streak_milestone(stamp: FactStamp) -> Fact:
 
 
 def _streak_at_risk(stamp: FactStamp) -> Fact:
-    midnight_us = stamp.now_us - stamp.now_us % _DAY_US  # the streak's days are UTC's
-    return facts.streak_at_risk(stamp, _streak(stamp), _deadline(midnight_us + _DAY_US))
+    midnight_us = stamp.now_us - stamp.now_us % DAY_US  # the streak's days are UTC's
+    return facts.streak_at_risk(stamp, _streak(stamp), _deadline(midnight_us + DAY_US))
 
 
 def _streak_broken(stamp: FactStamp) -> Fact:
-    midnight_us = stamp.now_us - stamp.now_us % _DAY_US
+    midnight_us = stamp.now_us - stamp.now_us % DAY_US
     return facts.streak_broken(stamp, _streak(stamp), _deadline(midnight_us))
 
 
@@ -143,15 +141,15 @@ def _challenge_completed(stamp: FactStamp) -> Fact:
 
 
 def _destination_failing(stamp: FactStamp) -> Fact:
-    return _destination(stamp, facts.DESTINATION_FAILING, None, _HOUR_US)
+    return _destination(stamp, facts.DESTINATION_FAILING, None, HOUR_US)
 
 
 def _destination_disabled(stamp: FactStamp) -> Fact:
-    return _destination(stamp, facts.DESTINATION_DISABLED, "failing", 5 * _DAY_US)
+    return _destination(stamp, facts.DESTINATION_DISABLED, "failing", 5 * DAY_US)
 
 
 def _destination_recovered(stamp: FactStamp) -> Fact:
-    return _destination(stamp, facts.DESTINATION_RECOVERED, None, _HOUR_US)
+    return _destination(stamp, facts.DESTINATION_RECOVERED, None, HOUR_US)
 
 
 def _destination(stamp: FactStamp, kind: str, reason: str | None, failing_us: int) -> Fact:
@@ -226,7 +224,7 @@ def _deadline(expires_us: int) -> StreakDeadline:
         count=7,
         longest_count=7,
         grace_remaining=0,
-        last_recorded_us=expires_us - 2 * _DAY_US + 9 * _HOUR_US,
+        last_recorded_us=expires_us - 2 * DAY_US + 9 * HOUR_US,
         expires_us=expires_us,
     )
 

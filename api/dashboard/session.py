@@ -18,13 +18,13 @@ from werkzeug.wrappers import Response
 from api.http.request_context import app_context, is_https
 from api.resources.webhooks import schemas
 from models import clock
+from models.rules.periods import HOUR_US
 from webhooks import secrets
 from webhooks.errors import SecretsError
 
 COOKIE = "unbroken_session"
 COOKIE_PATH = "/dashboard"
 COOKIE_CHARS_MAX = 2_000  # ours has some 350
-HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections
 from models.ledgers.rejections import RejectedWrite
 from models.people import erasure
+from models.rules.periods import DAY_US
 
 POLL_SECONDS = 0.02  # for the answer to a write that another request posted
-DAY_US = 86_400_000_000
 
 WriteStatus = Literal["accepted", "applied", "rejected", "dead"]
 

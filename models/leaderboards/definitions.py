@@ -19,6 +19,7 @@ from models.definitions.base import Definitions
 from models.delivery import facts
 from models.errors import NotFound, TooMany
 from models.rules.leaderboards import LEVELS, above
+from models.rules.periods import DAY_US
 
 Metric = Literal["streak", "points"]
 ACTIVE_MAX = 20  # of one tenant: each follows every fact
@@ -227,4 +228,4 @@ def _of(board: Leaderboard) -> dict[str, Any]:
 
 def today(now: datetime | None = None) -> int:
     """The UTC day, in days since 1970."""
-    return clock.to_us(now or clock.now()) // 86_400_000_000
+    return clock.to_us(now or clock.now()) // DAY_US

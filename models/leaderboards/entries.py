@@ -20,8 +20,7 @@ from models.delivery.facts import FeedCursor
 from models.ids import floor
 from models.leaderboards.definitions import Leaderboard
 from models.rules.leaderboards import Score, prefixes
-
-DAY_US = 86_400_000_000
+from models.rules.periods import DAY_US
 
 
 @dataclass(frozen=True, slots=True)

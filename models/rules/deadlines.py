@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from models.rules.periods import PeriodKind, starts_at
+from models.rules.periods import HOUR_US, PeriodKind, starts_at
 from models.rules.streaks import StreakTotals
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def deadlines(totals: StreakTotals, calendar: Calendar) -> Deadlines:
     at_risk_us = _starts_us(calendar.kind, breaks_at - 1, calendar.zone)
     breaks_us = _starts_us(calendar.kind, breaks_at, calendar.zone)
     if calendar.lead_hours is not None:
-        at_risk_us = max(at_risk_us, breaks_us - calendar.lead_hours * _HOUR_US)
+        at_risk_us = max(at_risk_us, breaks_us - calendar.lead_hours * HOUR_US)
     return Deadlines(breaks_at, at_risk_us, breaks_us)
 
 

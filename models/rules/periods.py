@@ -16,7 +16,7 @@ KINDS: tuple[PeriodKind, ...] = ("daily", "weekly", "monthly")
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _THURSDAY = 3  # 1970-01-01 was one; ISO weeks begin on Monday
-_DAY_US = 86_400_000_000
+HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 _SECOND = timedelta(seconds=1)  # no zone changes its clock within one
 
 
@@ -31,7 +31,7 @@ def day_at(instant_us: int, zone: str | None) -> int:
     Only the local date counts, so a day of 23 or 25 hours is one day.
     """
     if zone is None or zone == "UTC":
-        return instant_us // _DAY_US
+        return instant_us // DAY_US
     local = datetime.fromtimestamp(instant_us // 1_000_000, zone_info(zone))
     return local.toordinal() - _EPOCH_ORDINAL
 

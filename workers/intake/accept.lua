@@ -1,5 +1,7 @@
 -- Accept writes of one tenant: all checks and all appends in one round trip, atomically.
 --
+-- MINUTE_MS and AWAKE_MS are constants of workers/intake/redis_keys.py.
+--
 -- KEYS  intake, backlog, waiting, config, awake, inactive participants, idempotency (absent
 --       without a key)
 -- ARGV  tenant, version, writes per participant and minute (0: no cap), entries both streams
@@ -15,7 +17,7 @@
 --       | {'ok', kick, entries ahead, RATE, then of each refused write: index, reason, reset ms}
 --         where RATE is limit, remaining, reset ms of the cap with the fewest writes left
 --         (limit 0: no cap).
-local FIRST, MINUTE = 11, 60000
+local FIRST, MINUTE = 11, $MINUTE_MS
 
 local now = redis.call('TIME') -- first of all: its caller has been told that it failed
 if now[1] * 1000000 + now[2] > tonumber(ARGV[#ARGV]) then return {'late'} end
@@ -155,7 +157,7 @@ if appended > 0 then
     if #refused > 0 then told = told .. ' ' .. table.concat(refused, ' ') end
     redis.call('SET', KNOWN, told, 'EX', ARGV[6])
   end
-  if redis.call('SET', AWAKE, '1', 'NX', 'PX', 5000) then kick = 1 end
+  if redis.call('SET', AWAKE, '1', 'NX', 'PX', $AWAKE_MS) then kick = 1 end
 end
 
 local result = rate({'ok', kick, ahead})

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any, Literal
 
 import redis
@@ -55,7 +56,9 @@ from workers.telemetry.metrics_store import Counted as Counted
 
 log = logging.getLogger("unbroken.intake")
 
-_ACCEPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
+_ACCEPT = Template(Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")).substitute(
+    MINUTE_MS=redis_keys.MINUTE_MS, AWAKE_MS=redis_keys.AWAKE_MS
+)
 _RESUBMIT = """
 local now = redis.call('TIME')
 if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return {'late'} end
@@ -67,7 +70,6 @@ return 1
 _CHANGING = "!"  # ends a version while a change is being written: no cache may be filled from it
 UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
-MINUTE_MS = 60_000  # as in the script
 # Over a new connection, once. Not a time-out, which would be waited for twice. A server that is
 # READONLY was the primary a moment ago: its name leads to the next one.
 _RETRIED = (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError)
@@ -169,7 +171,7 @@ class Intake:
         except redis.exceptions.RedisError as error:
             raise Unavailable from error
         rates = [
-            Rate(cap, max(0, cap - int(count or 0)), reset_ms if count else MINUTE_MS)
+            Rate(cap, max(0, cap - int(count or 0)), reset_ms if count else redis_keys.MINUTE_MS)
             for (cap, _), count, reset_ms in zip(wanted, found[::2], found[1::2], strict=True)
         ]
         return min(rates, key=lambda one: one.remaining, default=None)

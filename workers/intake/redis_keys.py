@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-STREAMS = 8  # of each kind; fixed: a tenant's stream must not move while entries are in it
+STREAM_COUNT = 8  # of each kind; fixed: a tenant's stream must not move while entries are in it
 GROUP = "drain"
+AWAKE_MS = 5_000  # after a drain's last sign of life the next tick wakes another
+MINUTE_MS = 60_000  # that write counters are kept for
 
 DRAINS = "unbroken:drains"  # sorted set: consumer → when it was last alive
 DELIVERERS = "unbroken:deliverers"  # likewise
@@ -22,7 +24,7 @@ SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
 
 def stream_of(tenant_id: int) -> int:
     """The number of a tenant's stream."""
-    return tenant_id % STREAMS
+    return tenant_id % STREAM_COUNT
 
 
 def stream(number: int) -> str:

@@ -15,7 +15,6 @@ from workers.intake import redis_keys
 
 BLOCK_MS = 1_000  # how long an idle read waits: also how soon a stop is noticed
 REFRESH_SECONDS = 1.0  # how often a drain says that it is alive
-AWAKE_MS = 5_000  # after a drain's last sign of life the next tick kicks another
 DRAIN_ALIVE_SECONDS = 3.0  # a drain silent for longer is not counted on
 REPLY_MS = 15_000  # longer than any request may wait
 TAKEOVER_SECONDS = 2.0  # how often a drain looks for what a dead one left
@@ -183,8 +182,8 @@ class Streams:
         self._refreshed = time.monotonic()
         self.is_short_of_memory = False
         self._look_around()
-        for number in range(redis_keys.STREAMS):
-            pipeline.set(redis_keys.awake(number), "1", px=AWAKE_MS)
+        for number in range(redis_keys.STREAM_COUNT):
+            pipeline.set(redis_keys.awake(number), "1", px=redis_keys.AWAKE_MS)
         pipeline.zadd(redis_keys.DRAINS, {self.consumer: clock.now_us() / 1e6})
 
     def _look_around(self) -> None:
@@ -198,7 +197,9 @@ class Streams:
         """Say that this drain ends; the next tick kicks another."""
         self.client.zrem(redis_keys.DRAINS, self.consumer)
         if not alive(self.client, redis_keys.DRAINS):
-            self.client.delete(*(redis_keys.awake(number) for number in range(redis_keys.STREAMS)))
+            self.client.delete(
+                *(redis_keys.awake(number) for number in range(redis_keys.STREAM_COUNT))
+            )
 
     def tries(self, entry: StreamEntry) -> int:
         """How often an entry has been handed to a drain."""
@@ -225,8 +226,8 @@ def _finishing(by_tenant: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[Any]
     yield argv
 
 
-FRESH = [redis_keys.stream(number) for number in range(redis_keys.STREAMS)]
-BACKLOG = [redis_keys.backlog(number) for number in range(redis_keys.STREAMS)]
+FRESH = [redis_keys.stream(number) for number in range(redis_keys.STREAM_COUNT)]
+BACKLOG = [redis_keys.backlog(number) for number in range(redis_keys.STREAM_COUNT)]
 STREAMS = [*FRESH, *BACKLOG]
 NUMBERS = {name: number for names in (FRESH, BACKLOG) for number, name in enumerate(names)}
 _FRESH_NAMES = frozenset(FRESH)

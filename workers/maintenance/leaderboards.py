@@ -25,8 +25,9 @@ from models.delivery.facts import FactQuery
 from models.failpoints import failpoint
 from models.leaderboards import definitions, entries
 from models.leaderboards.definitions import Leaderboard
-from models.leaderboards.entries import DAY_US, LeaderboardProgress
+from models.leaderboards.entries import LeaderboardProgress
 from models.rules.leaderboards import Score, of_points, of_streak
+from models.rules.periods import DAY_US
 from models.streaks import states as streaks
 from models.streaks.states import Streak
 from webhooks.facts import POINTS_AWARDED, STREAK_RECORDED

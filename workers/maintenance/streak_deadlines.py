@@ -29,7 +29,7 @@ from models.db import Connection, Contended, DatabaseUnavailable, Engine, readin
 from models.failpoints import failpoint
 from models.identity import participants
 from models.rules.deadlines import Deadlines, look
-from models.rules.periods import period_at
+from models.rules.periods import HOUR_US, period_at
 from models.streaks import deadline_reviews, deadlines
 from models.streaks.deadlines import DeadlineOutcome, Locked, WatchedState
 from models.streaks.states import StateKey, Streak, StreakState
@@ -51,7 +51,7 @@ REVIEW_PORTION = 2_000  # states read at once; most of an old tenant's are broke
 # From the instant that the API stamps on a tick to its entry in the stream: a second at most while
 # Redis answers at all. The rest is for clocks that differ.
 APPEND_MARGIN_US = 5_000_000
-UNDECIDABLE_US = 3_600_000_000  # a state that cannot be decided on is looked at again in an hour
+UNDECIDABLE_US = HOUR_US  # a state that cannot be decided on is looked at again in an hour
 
 
 def run(context: Context) -> None:
@@ -78,7 +78,7 @@ def horizons(client: redis.Redis, now_us: int) -> list[int]:
     for stream in STREAMS:
         pipeline.xrange(stream, count=1)
     oldest: list[Any] = pipeline.execute()
-    horizons_us = [now_us - APPEND_MARGIN_US] * redis_keys.STREAMS
+    horizons_us = [now_us - APPEND_MARGIN_US] * redis_keys.STREAM_COUNT
     for stream, entries in zip(STREAMS, oldest, strict=True):
         for entry_id, _ in entries:
             appended_us, number = int(entry_id.partition(b"-")[0]) * 1_000, NUMBERS[stream]

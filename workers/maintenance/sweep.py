@@ -84,7 +84,7 @@ def _heal_versions(client: redis.Redis) -> None:
 
     Such a version ends with `!`; one that stands for HEAL_SECONDS is taken for cut off.
     """
-    for number in range(redis_keys.STREAMS):
+    for number in range(redis_keys.STREAM_COUNT):
         versions: Any = client.hgetall(redis_keys.config(number))
         for tenant_id, version in versions.items():
             if not version.endswith(b"!"):

@@ -21,14 +21,13 @@ from api.writes.batch import BATCH_MAX, ItemError
 from api.writes.status import WriteLedger
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.ledgers import ticks
+from models.rules.periods import DAY_US, HOUR_US
 from models.rules.streaks import RecordOutcome
 from models.streaks.states import Streak
 from workers.intake.client import TickV1
 
 blueprint = Blueprint("ticks", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
-
-HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
 
 class TickBody(Body):

@@ -12,13 +12,14 @@ from api.resources.activity import points, tier_assignments
 from api.resources.activity.awards import AWARD
 from api.resources.activity.redemptions import REDEMPTION
 from api.resources.activity.ticks import TICK
-from api.writes.status import DAY_US, WriteLedger
+from api.writes.status import WriteLedger
 from models import clock, ids
 from models.db import Connection
 from models.identity import participants, tenants
 from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections
 from models.operator import trace
+from models.rules.periods import DAY_US
 from webhooks.facts import public_id
 from workers.intake.client import Intake, Queued
 

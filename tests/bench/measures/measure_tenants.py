@@ -75,7 +75,7 @@ def tenants(stack: Stack) -> list[Row]:
 def _neighbours(stack: Stack) -> tuple[Crowd, Crowd]:
     """Two tenants that share their streams."""
     first = workload.gather(stack.engine, "fresh", 20_000)
-    for number in range(redis_keys.STREAMS):
+    for number in range(redis_keys.STREAM_COUNT):
         other = workload.gather(stack.engine, f"flooding-{number}", 20_000)
         if redis_keys.stream_of(other.tenant.id) == redis_keys.stream_of(first.tenant.id):
             return first, other

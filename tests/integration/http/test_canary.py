@@ -267,7 +267,7 @@ def look_away(call: Caller) -> None:
 
 def bury(stage: Stage) -> None:
     """Entries that no drain can apply."""
-    for stream in range(redis_keys.STREAMS):
+    for stream in range(redis_keys.STREAM_COUNT):
         stage.store.xadd(redis_keys.stream(stream), {"m": b"{boom"})
 
 

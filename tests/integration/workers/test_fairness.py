@@ -48,7 +48,7 @@ def intake(settings: Settings, redis_client: redis.Redis) -> Iterator[Intake]:
 def neighbour(streak: Streak) -> Streak:
     """A streak of a tenant that shares its streams with the account's. It may not exist: what is
     only accepted asks nobody."""
-    return replace(streak, tenant_id=streak.tenant_id + redis_keys.STREAMS)
+    return replace(streak, tenant_id=streak.tenant_id + redis_keys.STREAM_COUNT)
 
 
 def accept(intake: Intake, streak: Streak, number: int, who: str = "user") -> list[TickV1]:

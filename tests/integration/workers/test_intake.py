@@ -310,7 +310,7 @@ def test_an_inactive_participant_of_one_tenant_is_nobody_in_another(
     make_intake: Callable[..., Intake], streak: Streak
 ) -> None:
     intake = make_intake()
-    for tenant_id in (streak.tenant_id + 1, streak.tenant_id + redis_keys.STREAMS):
+    for tenant_id in (streak.tenant_id + 1, streak.tenant_id + redis_keys.STREAM_COUNT):
         intake.mark(tenant_id, "user_42", is_active=False)
     assert written(intake, streak, Caps(), "user_42") == ["ok"]
 

@@ -138,7 +138,7 @@ def test_a_drain_that_ends_leaves_the_next_kick_to_the_next_tick(
 ) -> None:
     tasks.run_drain(context)
     awake = [
-        context.client.exists(redis_keys.awake(number)) for number in range(redis_keys.STREAMS)
+        context.client.exists(redis_keys.awake(number)) for number in range(redis_keys.STREAM_COUNT)
     ]
     assert not any(awake)
     assert context.client.zcard(redis_keys.DRAINS) == 0
