@@ -41,9 +41,11 @@ def helm() -> Path:
     return charts.build()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """The whole service behind links, started once; whoever breaks something mends it."""
+    """The whole service behind links, of a file's own; whoever breaks something mends it.
+
+    It ends with the file: idle, it would take CPU time from all that come after it."""
     parent = short_folder()
     with ExitStack() as exits:
         made = service.make_stack(parent / "d", exits)

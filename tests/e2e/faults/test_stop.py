@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -130,10 +129,17 @@ def test_the_api_answers_the_request_that_waits_and_takes_no_more(
     assert depth(redis_client) == 1
 
 
+def is_at_work(role: str, client: redis.Redis) -> bool:
+    """Whether a worker waits for messages, or the scheduler has sent one."""
+    if role == "beat":
+        return client.dbsize() > 0
+    return any(one["cmd"] == "brpop" for one in client.client_list())
+
+
 @pytest.mark.parametrize("role", ["drain", "webhooks", "upkeep", "beat"])
 def test_a_worker_that_is_idle_stops_at_once(
     role: str, settings: Settings, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     with running(role, settings, tmp_path) as process:
-        time.sleep(3.0)  # until it waits for messages
+        assert wait_until(lambda: is_at_work(role, redis_client), PATIENCE_SECONDS)
         assert process.stop() < GRACE_SECONDS / 2
