@@ -36,7 +36,7 @@ from tests.integration.batches import (
 from tests.receiver import Receiver
 from workers.intake.stream import depth
 
-pytestmark = [pytest.mark.alone, pytest.mark.promise("P1")]
+pytestmark = pytest.mark.promise("P1")
 
 BATCH = 500
 PEOPLE, DAYS = 400, 30  # so that most ticks repeat a day: late, early, twice

@@ -30,8 +30,6 @@ from tests.integration.batches import (
 )
 from workers.intake.stream import depth
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.mark.parametrize("name", ["redis", "postgres"])
 def test_a_server_is_killed_and_started_again(name: str, stack: Stack, load: Load) -> None:

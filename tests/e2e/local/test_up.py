@@ -31,8 +31,6 @@ from tests.e2e.running import (
     unbroken_json,
 )
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

@@ -29,8 +29,6 @@ from tests.e2e.running import (
     unbroken,
 )
 
-pytestmark = pytest.mark.alone
-
 DISK_BYTES = 400 * 1024 * 1024
 
 
