@@ -17,8 +17,7 @@ from models.ledgers.ticks import Tick
 from models.rules.challenges import Happened
 from models.rules.periods import KINDS, PeriodKind, period_at
 from models.rules.streaks import Recorded, record, walk
-from models.streaks import deadlines
-from models.streaks import states as streaks
+from models.streaks import deadlines, states
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
@@ -75,7 +74,7 @@ class Ticks:
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
-        self.states = streaks.states(connection, keys, definitions)
+        self.states = states.states(connection, keys, definitions)
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
@@ -127,7 +126,7 @@ class Ticks:
         if self.ledger:
             due_us = self._deadlines()
             changed = {key: self.states[key] for key in sorted(self.changed)}
-            streaks.write_states(connection, changed, self.changed)
+            states.write_states(connection, changed, self.changed)
             deadlines.watch(connection, due_us)
             ticks.append(connection, self.ledger)
 

@@ -22,7 +22,7 @@ from models.db import Connection
 from models.delivery.delivery_log import TimeSpan
 from models.identity import tenants
 from models.identity.tenants import Mode, Tenant
-from models.operator import audit_log as log
+from models.operator import audit_log
 from models.operator.audit_log import AuditEntry, AuditQuery
 
 PAGE = 500  # lines of one statement
@@ -94,7 +94,7 @@ def _entries(connection: Connection, wanted: AuditQuery) -> list[AuditEntry]:
     cursor: UUID | None = wanted.after
     while cursor is not None and len(entries) < wanted.limit:
         size = min(PAGE, wanted.limit - len(entries))
-        found, cursor = log.page(connection, replace(wanted, limit=size, after=cursor))
+        found, cursor = audit_log.page(connection, replace(wanted, limit=size, after=cursor))
         entries += found
     return entries
 

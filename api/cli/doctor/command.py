@@ -15,15 +15,14 @@ import click
 
 from api.app import DIRECTORY_CONNECTIONS
 from api.cli.connect.service import locate
-from api.cli.doctor import checks as diagnosis
-from api.cli.doctor import redis_checks
+from api.cli.doctor import checks, redis_checks
 from api.cli.doctor.checks import CheckState, Finding, well, worst
 from api.cli.errors import CannotRun
 from api.cli.local.up import read_settings
 from api.cli.options import data_option, json_option
 from models import clock, db
 from models.db import Connection, DatabaseError, schema, tenant_isolation
-from models.operator import diagnosis as facts
+from models.operator import diagnosis
 from settings import Settings, variables
 from webhooks import egress, secrets
 from webhooks.errors import SecretsError
@@ -58,8 +57,8 @@ def doctor(context: click.Context, path: Path, as_json: bool) -> None:
     findings = examine(path, os.environ)
     state = worst(findings)
     if as_json:
-        checks = [asdict(one) for one in findings]
-        click.echo(json.dumps({"state": state, "checks": checks}))
+        items = [asdict(one) for one in findings]
+        click.echo(json.dumps({"state": state, "checks": items}))
     else:
         _print(findings)
     context.exit(1 if state == "failed" else 0)
@@ -67,7 +66,7 @@ def doctor(context: click.Context, path: Path, as_json: bool) -> None:
 
 def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
     """Every check that can be made; where a server is away, those of the others."""
-    findings = [diagnosis.variables(environ, [*variables(), *_OTHERS])]
+    findings = [checks.variables(environ, [*variables(), *_OTHERS])]
     try:
         read_settings(environ)
         settings, where = locate(path)
@@ -77,7 +76,7 @@ def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
             advice = "nothing can be looked at until it is known where the servers are"
         return [*findings, Finding("settings", "readable", "failed", error.message, advice)]
     findings += _settings(settings, path)
-    findings.append(diagnosis.servers(settings.database_url, settings.redis_url, where))
+    findings.append(checks.servers(settings.database_url, settings.redis_url, where))
     seen, of_redis = _redis(settings)
     return [*findings, *of_redis, *_postgres(settings, seen)]
 
@@ -87,7 +86,7 @@ def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
 
 def _settings(settings: Settings, path: Path) -> Iterator[Finding]:
     yield well("settings", "readable", "every value can be used")
-    yield diagnosis.environment(settings.environment, settings.failpoints)
+    yield checks.environment(settings.environment, settings.failpoints)
     yield _ring(settings, path)
     yield _policy(settings)
 
@@ -139,7 +138,7 @@ def _redis(settings: Settings) -> tuple[IntakeStatus | None, list[Finding]]:
         "api": 1,
     }
     findings = [well("redis", "answers", "yes"), *redis_checks.redis(seen)]
-    return seen, [*findings, diagnosis.clock("redis", skew), *redis_checks.workers(seen, wanted)]
+    return seen, [*findings, checks.clock("redis", skew), *redis_checks.workers(seen, wanted)]
 
 
 def _away(area: str, found: str) -> Finding:
@@ -172,7 +171,7 @@ def _role(settings: Settings) -> Finding:
     """Whether a connection as the API makes them runs as the role of requests."""
     engine = tenant_isolation.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
     try:
-        return diagnosis.role_of_requests(is_taken=tenant_isolation.is_role_taken(engine))
+        return checks.role_of_requests(is_taken=tenant_isolation.is_role_taken(engine))
     finally:
         engine.dispose()
 
@@ -192,19 +191,19 @@ def _asked(
 ) -> Iterator[Finding]:
     yield from _server(connection, settings)
     revision = schema.revision(connection)
-    yield diagnosis.schema(revision, schema.head())
+    yield checks.schema(revision, schema.head())
     if revision != schema.head():
         return  # the tables may not be there to be asked
     tables = list(settings.retention_days)
     now, deliverers = clock.now(), None if seen is None else seen.deliverers
     questions: tuple[tuple[str, Callable[[], Finding | list[Finding]]], ...] = (
-        ("row-level security", lambda: diagnosis.guard(facts.guard(connection))),
+        ("row-level security", lambda: checks.guard(diagnosis.guard(connection))),
         ("role of requests", lambda: _role(settings)),
-        ("partitions", lambda: diagnosis.partitions(_days(connection, tables), now.date())),
-        ("stray rows", lambda: diagnosis.strays(facts.strays(connection, tables))),
+        ("partitions", lambda: checks.partitions(_days(connection, tables), now.date())),
+        ("stray rows", lambda: checks.strays(diagnosis.strays(connection, tables))),
         ("long transactions", lambda: _long(connection)),
-        ("feed", lambda: diagnosis.feed(facts.tenants_ahead(connection))),
-        ("backlog", lambda: diagnosis.backlog(facts.backlog(connection, now), now, deliverers)),
+        ("feed", lambda: checks.feed(diagnosis.tenants_ahead(connection))),
+        ("backlog", lambda: checks.backlog(diagnosis.backlog(connection, now), now, deliverers)),
     )
     for check, ask in questions:
         yield from _answered(check, ask)
@@ -222,17 +221,17 @@ def _answered(check: str, ask: Callable[[], Finding | list[Finding]]) -> list[Fi
 
 def _server(connection: Connection, settings: Settings) -> list[Finding]:
     before = clock.now_us()
-    seen = facts.server(connection)
+    seen = diagnosis.server(connection)
     skew = _outside(before, clock.to_us(seen.now), clock.now_us())
-    return diagnosis.server(seen, skew, settings.api_connections + DIRECTORY_CONNECTIONS)
+    return checks.server(seen, skew, settings.api_connections + DIRECTORY_CONNECTIONS)
 
 
 def _days(connection: Connection, tables: list[str]) -> dict[str, Any]:
-    return {table: facts.days(connection, table) for table in tables}
+    return {table: diagnosis.days(connection, table) for table in tables}
 
 
 def _long(connection: Connection) -> Finding:
-    return diagnosis.long_transactions(facts.long_transactions(connection, diagnosis.LONG_SECONDS))
+    return checks.long_transactions(diagnosis.long_transactions(connection, checks.LONG_SECONDS))
 
 
 def _reason(error: BaseException) -> str:
@@ -245,7 +244,7 @@ def _reason(error: BaseException) -> str:
 
 def _print(findings: list[Finding]) -> None:
     """For people: by area, each with its mark; what to do stands below what is not well."""
-    order = {area: nth for nth, area in enumerate(diagnosis.AREAS)}
+    order = {area: nth for nth, area in enumerate(checks.AREAS)}
     for area, some in groupby(
         sorted(findings, key=lambda one: order[one.area]), key=lambda one: one.area
     ):

@@ -13,9 +13,8 @@ from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
 from api.input.validation import Body, Code, FreeForm, ParticipantId, PastInstant
 from api.writes import batch, submit
-from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import WriteLedger
+from api.writes.status import WriteLedger, WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.definitions.badges import Rarity
 from models.ledgers import awards
@@ -83,7 +82,7 @@ class AwardOutcome(TypedDict):
     """What became of an award."""
 
     award_id: str
-    status: outcomes.WriteStatus
+    status: WriteStatus
     result: Awarded | None
     code: NotRequired[str]
 
@@ -128,7 +127,7 @@ def award_batch() -> Response:
 @describe("Ask what became of an award", answers={200: AwardOutcome}, problems=("award_not_found",))
 def get_award(award_id: str) -> Response:
     """Whether an award is on its way, or what it did."""
-    return outcomes.get_status(AWARD.ledger, award_id)
+    return get_status(AWARD.ledger, award_id)
 
 
 def _message(caller: Principal, posted: AwardBody, stamp: WriteStamp) -> AwardV1:

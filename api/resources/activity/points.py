@@ -29,9 +29,8 @@ from api.input.validation import (
 )
 from api.resources.shared.tier_progress import as_points
 from api.writes import batch, submit
-from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import WriteLedger
+from api.writes.status import WriteLedger, WriteStatus, get_status
 from api.writes.submit import QueuedWrite, WriteStamp
 from models import clock
 from models.ledgers import points
@@ -112,7 +111,7 @@ class MoveOutcome(TypedDict):
     """What became of an award or a deduction."""
 
     transaction_id: str
-    status: outcomes.WriteStatus
+    status: WriteStatus
     result: MovementResult | None
     code: NotRequired[str]
     detail: NotRequired[str]
@@ -217,7 +216,7 @@ def award_points_batch() -> Response:
 )
 def get_transaction(transaction_id: str) -> Response:
     """Whether points are on their way, were moved, or were refused."""
-    return outcomes.get_status(AWARD.ledger, transaction_id)
+    return get_status(AWARD.ledger, transaction_id)
 
 
 def _award(caller: Principal, posted: PointsBody, stamp: WriteStamp) -> PointsV1:

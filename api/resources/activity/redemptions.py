@@ -17,9 +17,8 @@ from api.http.rate_limits import render_refusal
 from api.http.tenant_session import reading
 from api.input.field_types import uuid_in_path
 from api.input.validation import Body, FreeForm, ParticipantId, page_window, participant_id_in_path
-from api.writes import status as outcomes
 from api.writes import submit
-from api.writes.status import WriteLedger
+from api.writes.status import WriteLedger, WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models import clock
 from models.ledgers import redemptions
@@ -64,7 +63,7 @@ class RedemptionOutcome(TypedDict):
     """What became of a claim."""
 
     claim_id: str
-    status: outcomes.WriteStatus
+    status: WriteStatus
     result: RedemptionResult | None
     code: NotRequired[str]
     detail: NotRequired[str]
@@ -131,7 +130,7 @@ def claim_reward(reward_id: str) -> Response:
 )
 def get_claim(claim_id: str) -> Response:
     """Whether a claim is on its way, what it gave, or why it was refused."""
-    return outcomes.get_status(REDEMPTION.ledger, claim_id)
+    return get_status(REDEMPTION.ledger, claim_id)
 
 
 @blueprint.get("/participants/<participant:participant_id>/rewards")

@@ -16,9 +16,8 @@ from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context
 from api.input.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone
 from api.writes import batch, submit
-from api.writes import status as outcomes
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import WriteLedger
+from api.writes.status import WriteLedger, WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.ledgers import ticks
 from models.rules.periods import DAY_US, HOUR_US
@@ -98,7 +97,7 @@ class TickOutcome(TypedDict):
     """What became of a tick."""
 
     tick_id: str
-    status: outcomes.WriteStatus
+    status: WriteStatus
     result: TickResult | None
     code: NotRequired[str]
 
@@ -140,7 +139,7 @@ def record_batch() -> Response:
 @describe("Ask what became of a tick", answers={200: TickOutcome}, problems=("tick_not_found",))
 def get_tick(tick_id: str) -> Response:
     """Whether a tick is on its way, or what it did."""
-    return outcomes.get_status(TICK.ledger, tick_id)
+    return get_status(TICK.ledger, tick_id)
 
 
 def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:

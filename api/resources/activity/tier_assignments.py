@@ -32,9 +32,8 @@ from api.resources.shared.tier_progress import (
     first,
     placement,
 )
-from api.writes import status as outcomes
 from api.writes import submit
-from api.writes.status import WriteLedger
+from api.writes.status import WriteLedger, WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models import clock
 from models.identity import participants
@@ -85,7 +84,7 @@ class AssignmentOutcome(TypedDict):
     """What became of an assignment."""
 
     assignment_id: str
-    status: outcomes.WriteStatus
+    status: WriteStatus
     result: Assigned | None
     code: NotRequired[str]
 
@@ -113,7 +112,7 @@ def assign_tier() -> Response:
 )
 def get_assignment(assignment_id: str) -> Response:
     """Whether an assignment is on its way, or what it did."""
-    return outcomes.get_status(ASSIGNMENT.ledger, assignment_id)
+    return get_status(ASSIGNMENT.ledger, assignment_id)
 
 
 def _message(caller: Principal, posted: AssignmentBody, stamp: WriteStamp) -> AssignmentV1:
