@@ -92,9 +92,9 @@ def _settle(connection: Connection, case: _Case, now: datetime) -> None:
     if judgement.disables and not destination_health.disable(
         connection, case.key, judgement.disables, now
     ):
-        changes = [one for one in changes if one.kind != facts.DESTINATION_DISABLED]
-    for one in changes:
-        log.warning("destination %s: %s", case.key[1], one.kind)
+        changes = [change for change in changes if change.kind != facts.DESTINATION_DISABLED]
+    for change in changes:
+        log.warning("destination %s: %s", case.key[1], change.kind)
     if changes:
         _publish(connection, case, changes, now)
 
@@ -108,12 +108,12 @@ def _publish(
     published = [
         facts.destination(
             FactStamp(ids.uuid7(now_us), tenant, None, None, None, now_us),
-            one.kind,
+            change.kind,
             DestinationChange(
-                webhook_id, case.destination.description, one.reason, one.failing_since
+                webhook_id, case.destination.description, change.reason, change.failing_since
             ),
         )
-        for one in changes
+        for change in changes
     ]
     wanted = destinations.subscriptions(connection, [tenant_id])
     outbox.publish(connection, published, [one for one in wanted if one.webhook_id != webhook_id])

@@ -96,8 +96,10 @@ def schema(entry: FactType) -> Schema:
 def _object(fields: tuple[FactField, ...]) -> Schema:
     return {
         "type": "object",
-        "properties": {one.name: one.schema | {"description": one.meaning} for one in fields},
-        "required": [one.name for one in fields if one.is_always],
+        "properties": {
+            field.name: field.schema | {"description": field.meaning} for field in fields
+        },
+        "required": [field.name for field in fields if field.is_always],
     }
 
 

@@ -13,8 +13,8 @@ from webhooks.secrets import Ring
 
 def key_indexes(ring: Ring, destinations: Iterable[Sealed]) -> Iterator[int | None]:
     """Which key of the ring each stored secret is under: 0 is the newest; None: none of them."""
-    for one in destinations:
-        for stored in (one.secret, one.previous_secret, one.signing_key):
+    for destination in destinations:
+        for stored in (destination.secret, destination.previous_secret, destination.signing_key):
             if stored is not None:
                 yield secrets.key_index(ring, stored)
 

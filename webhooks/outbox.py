@@ -57,7 +57,9 @@ def _delivery_lines(facts: Sequence[Fact], subscriptions: Sequence[Subscription]
     for fact in facts:
         key = (fact.tenant_id, fact.type, fact.streak_code)
         if key not in wanted:
-            wanted[key] = [one for one in subscriptions if wants(one, fact)]
+            wanted[key] = [
+                subscription for subscription in subscriptions if wants(subscription, fact)
+            ]
         for one in wanted[key]:
             # Whose order nobody asked for stands in no index of orders.
             order = (fact.participant_id, fact.sequence) if one.is_ordered else (None, None)

@@ -112,7 +112,9 @@ class Subscriber:
             self._change.notify_all()
 
     def _judged(self, message_id: str, body: bytes, headers: dict[str, str]) -> Arrival:
-        if self._verifiers and not any(_is_signed(one, body, headers) for one in self._verifiers):
+        if self._verifiers and not any(
+            _is_signed(verifier, body, headers) for verifier in self._verifiers
+        ):
             return Arrival(message_id, body, "forged", 1)
         verdict: Verdict = "verified" if self._verifiers else "unchecked"
         return Arrival(message_id, body, verdict, self._count(message_id))

@@ -41,7 +41,7 @@ class ApiAnswer:
 
 def path_of(*steps: str) -> str:
     """A path of the API, each step percent-encoded."""
-    return "/".join([BASE_PATH, *(quote(one, safe="") for one in steps)])
+    return "/".join([BASE_PATH, *(quote(step, safe="") for step in steps)])
 
 
 def send(

@@ -68,7 +68,7 @@ def plural(count: int, noun: str) -> str:
 
 def merged(args: MultiDict[str, str], **values: Any) -> str:
     """A query with some values in place of its own."""
-    return urlencode(args.to_dict() | {name: str(one) for name, one in values.items()})
+    return urlencode(args.to_dict() | {name: str(value) for name, value in values.items()})
 
 
 def register(blueprint: Blueprint) -> None:

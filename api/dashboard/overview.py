@@ -73,7 +73,9 @@ def _intake() -> UnappliedWrites:
     except Unavailable:
         return UnappliedWrites(None, None, None)
     ages = [
-        one.oldest_age_seconds for one in intake_status.streams if one.number == number and entries
+        stream.oldest_age_seconds
+        for stream in intake_status.streams
+        if stream.number == number and entries
     ]
     return UnappliedWrites(entries, max(ages, default=0.0), intake_status.drains)
 

@@ -134,9 +134,9 @@ def _csv(code: str, least: int) -> Iterator[str]:
 def _line(values: list[Any]) -> str:
     """A row; what a spreadsheet would take for a formula is made text."""
     out = io.StringIO()
-    texts = ["" if one is None else str(one) for one in values]
+    texts = ["" if value is None else str(value) for value in values]
     # In quotes: where a semicolon parts columns, one within an id would begin a formula.
-    is_parted = any(";" in one for one in texts)
+    is_parted = any(";" in text for text in texts)
     writer = csv.writer(out, quoting=csv.QUOTE_ALL if is_parted else csv.QUOTE_MINIMAL)
-    writer.writerow([f"'{one}" if one.startswith(_FORMULA) else one for one in texts])
+    writer.writerow([f"'{text}" if text.startswith(_FORMULA) else text for text in texts])
     return out.getvalue()

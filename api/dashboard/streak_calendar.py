@@ -53,10 +53,10 @@ def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
     place = {"daily": _day, "weekly": _week, "monthly": _month}[kind]
     cells, labels = [], dict[tuple[int, int], str]()
     first = _first_day(periods[0]["period_key"]) if periods else date(1970, 1, 1)
-    for one in periods:
-        x, y = place(one["period_key"], first)
-        cells.append(Cell(x, y, one["status"], _title(one)))
-        for at, text in _labels(kind, one["period_key"], (x, y)):
+    for period in periods:
+        x, y = place(period["period_key"], first)
+        cells.append(Cell(x, y, period["status"], _title(period)))
+        for at, text in _labels(kind, period["period_key"], (x, y)):
             labels.setdefault(at, text)
     if kind == "daily":
         labels |= {(0, TOP + nth * CELL + 10): name for nth, name in enumerate(_DAYS) if name}
@@ -66,11 +66,10 @@ def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
     return CalendarView(width, height, cells, named)
 
 
-def _title(one: Period) -> str:
+def _title(period: Period) -> str:
     sentences = {"pending": "not recorded yet", "grace": "missed, forgiven"}
-    return (
-        f"{one['period_key']}: {sentences.get(one['status'], one['status'])}, count {one['count']}"
-    )
+    sentence = sentences.get(period["status"], period["status"])
+    return f"{period['period_key']}: {sentence}, count {period['count']}"
 
 
 def _first_day(key: str) -> date:
@@ -133,7 +132,9 @@ def why(kind: str, periods: Sequence[Period]) -> list[str]:
 
 def _chain(periods: Sequence[Period]) -> Sequence[Period]:
     """From where the run of the last recorded period began."""
-    last = max((n for n, one in enumerate(periods) if one["status"] == "recorded"), default=-1)
+    last = max(
+        (n for n, period in enumerate(periods) if period["status"] == "recorded"), default=-1
+    )
     first = last
     while first > 0 and periods[first - 1]["status"] in ("recorded", "grace"):
         first -= 1

@@ -61,5 +61,5 @@ def _template(rule: Rule) -> str:
     """The path with the names of what is to be filled in: nothing that was sent is repeated."""
     steps = rule.rule.split("/")
     return "/".join(
-        "{" + one[1:-1].rpartition(":")[2] + "}" if one[:1] == "<" else one for one in steps
+        "{" + step[1:-1].rpartition(":")[2] + "}" if step[:1] == "<" else step for step in steps
     )

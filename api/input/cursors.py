@@ -87,9 +87,9 @@ def query_choice(name: str, *choices: C) -> C | None:
     text = request.args.get(name)
     if text is None:
         return None
-    for one in choices:
-        if one == text:
-            return one
+    for choice in choices:
+        if choice == text:
+            return choice
     raise invalid_field(name, "choice", f"must be one of {', '.join(choices)}")
 
 
@@ -99,7 +99,9 @@ def query_types(name: str) -> list[str] | None:
     if text is None:
         return None
     patterns = text[: TYPES_CHARS_MAX + 1].split(",")
-    is_known = all(any(facts.matches([one], kind) for kind in facts.TYPES) for one in patterns)
+    is_known = all(
+        any(facts.matches([pattern], kind) for kind in facts.TYPES) for pattern in patterns
+    )
     if len(text) > TYPES_CHARS_MAX or not is_known:
         known = ", ".join((*facts.TYPES, "behavior.*", "*"))
         raise invalid_field(name, "event_type", f"must be some of {known}, separated by commas")

@@ -112,7 +112,7 @@ def path_of(found: ErrorDetails) -> str:
     step of the body's."""
     steps = found["loc"]
     at = steps.index("objective") if "objective" in steps else len(steps)
-    path = [shown(one) for nth, one in enumerate(steps) if nth != at + 1 or len(steps) <= 2]
+    path = [shown(step) for nth, step in enumerate(steps) if nth != at + 1 or len(steps) <= 2]
     if found["type"] in _OF_A_TAG:
         path.append(found["ctx"]["discriminator"].strip("'"))
     return ".".join(path)

@@ -37,7 +37,11 @@ def check(here: Request, operation: Operation) -> None:
     answer would be another than the one that was asked for."""
     if not here.query_string:
         return
-    known = {one.name: one for one in operation.parameters if one.where == "query"}
+    known = {
+        parameter.name: parameter
+        for parameter in operation.parameters
+        if parameter.where == "query"
+    }
     refusal = unknown_parameters(here.args, known) or _repeated(here.args, known)
     if refusal is not None and not tolerates_unknown():
         raise refusal

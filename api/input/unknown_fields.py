@@ -112,7 +112,7 @@ def _known(model: type[BaseModel], steps: Sequence[int | str]) -> tuple[str, ...
 
 
 def _below(models: Iterable[type[BaseModel]], name: str) -> list[type[BaseModel]]:
-    fields = [one.model_fields[name] for one in models if name in one.model_fields]
+    fields = [model.model_fields[name] for model in models if name in model.model_fields]
     return [inner for field in fields for inner in _models_in(field.annotation)]
 
 
@@ -124,5 +124,5 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _has_tag(model: type[BaseModel], tag: str) -> bool:
-    kinds = (one.annotation for one in model.model_fields.values())
-    return any(tag in get_args(one) for one in kinds if get_origin(one) is Literal)
+    kinds = (model_field.annotation for model_field in model.model_fields.values())
+    return any(tag in get_args(kind) for kind in kinds if get_origin(kind) is Literal)

@@ -94,8 +94,10 @@ class _WithoutTitles(GenerateJsonSchema):
 
 def _schemas(operations: Sequence[Operation]) -> tuple[dict[Any, Json], dict[str, Json]]:
     """The schema of every body and answer, and the definitions that they refer to."""
-    bodies = [(one.body, "validation") for one in operations if one.body]
-    answers = [(kind, "serialization") for one in operations for kind in one.answers.values()]
+    bodies = [(operation.body, "validation") for operation in operations if operation.body]
+    answers = [
+        (kind, "serialization") for operation in operations for kind in operation.answers.values()
+    ]
     kinds = dict.fromkeys([*bodies, *answers])
     inputs: list[Any] = [(kind, mode, TypeAdapter(kind)) for kind, mode in kinds]
     found, rest = TypeAdapter.json_schemas(
@@ -172,7 +174,7 @@ class _Maker:
         names = ["X-Request-Id"]
         if 202 in operation.answers:  # it goes through the queue: caps apply
             names += [name for name in HEADERS if name.startswith("X-RateLimit")]
-        if any(one.name == "Prefer" for one in operation.parameters):
+        if any(parameter.name == "Prefer" for parameter in operation.parameters):
             names.append("Preference-Applied")
         made = {}
         for status, kind in operation.answers.items():
@@ -237,13 +239,13 @@ def _path_parameters(route: Route) -> Iterator[Json]:
         }
 
 
-def _parameter(one: Parameter) -> Json:
+def _parameter(parameter: Parameter) -> Json:
     return {
-        "name": one.name,
-        "in": one.where,
-        "required": one.is_required,
-        "description": one.description,
-        "schema": dict(one.schema),
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.is_required,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
     }
 
 

@@ -100,9 +100,9 @@ class _Reader:
             "other_types": [kind for kind in content if kind != "application/json"],
             "command": command(method, path, operation),
             "answers": [
-                self._answer(status, one)
-                for status, one in responses.items()
-                if status not in USUAL_STATUSES or "application/json" in one["content"]
+                self._answer(status, response)
+                for status, response in responses.items()
+                if status not in USUAL_STATUSES or "application/json" in response["content"]
             ],
             "usual": [status for status in responses if status in USUAL_STATUSES],
         }
@@ -152,7 +152,7 @@ class _Reader:
         schema = self._resolved(schema)
         match schema:
             case {"anyOf": choices}:
-                said = dict.fromkeys(self.type_of(one) for one in choices)
+                said = dict.fromkeys(self.type_of(choice) for choice in choices)
                 return " or ".join(one for one in said if one != ANYTHING)
             case {"enum": values}:
                 return " | ".join(map(str, values))

@@ -111,7 +111,7 @@ class Route:
     @property
     def is_for_admins(self) -> bool:
         """Whether `require_admin` guards it."""
-        return any(one.__code__ is _GUARD for one in _layers(self.view))
+        return any(layer.__code__ is _GUARD for layer in _layers(self.view))
 
 
 def _layers(view: Any) -> Iterator[Any]:
@@ -135,8 +135,8 @@ def routes(app: Flask) -> list[Route]:
     order = list(dict.fromkeys(CHAPTERS.values()))
     order += sorted({one.chapter for one in found} - set(order))
 
-    def place(one: Route) -> tuple[Any, ...]:
-        here = (one.is_second_spelling, one.path, METHODS.index(one.method))
-        return order.index(one.chapter), *here
+    def place(route: Route) -> tuple[Any, ...]:
+        here = (route.is_second_spelling, route.path, METHODS.index(route.method))
+        return order.index(route.chapter), *here
 
     return sorted(found, key=place)

@@ -156,61 +156,63 @@ class Api:
 
     # -- in the loop -------------------------------------------------------------------------
 
-    async def _serve(self, one: Exchange) -> None:
+    async def _serve(self, exchange: Exchange) -> None:
         if (
             self._waiting >= load_shedding.REQUESTS_MAX
-            and one.environ["PATH_INFO"] != load_shedding.ALIVE
+            and exchange.environ["PATH_INFO"] != load_shedding.ALIVE
         ):
-            await self._turn_away(one)
-        elif not one.has_body:
-            await self._answered(one, BytesIO())
+            await self._turn_away(exchange)
+        elif not exchange.has_body:
+            await self._answered(exchange, BytesIO())
         else:
-            caller = None if one.is_too_long else self._knows(one.environ)
+            caller = None if exchange.is_too_long else self._knows(exchange.environ)
             if caller is not None:
-                await self._with_body(one, caller, BODY_BYTES_MAX + 1)
+                await self._with_body(exchange, caller, BODY_BYTES_MAX + 1)
                 return
-            await self._answered(one, Unread())
-            if one.wanted is not None:
-                caller = self._knows(one.environ) or STRANGERS
-                await self._with_body(one, caller, one.wanted)
+            await self._answered(exchange, Unread())
+            if exchange.wanted is not None:
+                caller = self._knows(exchange.environ) or STRANGERS
+                await self._with_body(exchange, caller, exchange.wanted)
 
-    async def _turn_away(self, one: Exchange) -> None:
+    async def _turn_away(self, exchange: Exchange) -> None:
         """503. What was sent is read first: a connection that is closed with bytes unread is
         reset, and its caller may never see the answer."""
         with suppress(Problem):
-            if one.has_body:
+            if exchange.has_body:
                 until = self._running.time() + REFUSAL_SECONDS_MAX
-                await self._body(one, BODY_BYTES_MAX, until, load_shedding.too_many_requests)
+                await self._body(exchange, BODY_BYTES_MAX, until, load_shedding.too_many_requests)
         raise load_shedding.too_many_requests()
 
-    async def _with_body(self, one: Exchange, caller: Hashable, bytes_max: int) -> None:
-        length = min(one.length or bytes_max, bytes_max)
+    async def _with_body(self, exchange: Exchange, caller: Hashable, bytes_max: int) -> None:
+        length = min(exchange.length or bytes_max, bytes_max)
         until = self._running.time() + self._seconds_max
         if length <= FREE_BYTES_MAX:
-            body = BytesIO(await self._body(one, bytes_max, until, too_slow))
-            if not self._on_loop(one.environ) or not await self._answered_here(one, body):
-                await self._answered(one, body)
+            body = BytesIO(await self._body(exchange, bytes_max, until, too_slow))
+            if not self._on_loop(exchange.environ) or not await self._answered_here(exchange, body):
+                await self._answered(exchange, body)
             return
         async with self._room.of(caller, length, until):
-            await self._answered(one, BytesIO(await self._body(one, bytes_max, until, too_slow)))
+            await self._answered(
+                exchange, BytesIO(await self._body(exchange, bytes_max, until, too_slow))
+            )
 
-    async def _body(self, one: Exchange, bytes_max: int, until: float, late: Late) -> bytes:
+    async def _body(self, exchange: Exchange, bytes_max: int, until: float, late: Late) -> bytes:
         """What a caller sends after the head, at most so much; `late` is its answer after `until`.
 
         Raises Problem. One timer looks at all bodies: `asyncio.timeout` made one a request, which
         cost a tenth of a single `record`.
         """
         task = cast("asyncio.Task[None]", asyncio.current_task(self._running))
-        self._awaited[one] = until, task
+        self._awaited[exchange] = until, task
         try:
-            return await _received(one, bytes_max)
+            return await _received(exchange, bytes_max)
         except asyncio.CancelledError:
-            if not one.is_late:
+            if not exchange.is_late:
                 raise
             task.uncancel()
             raise late() from None
         finally:
-            del self._awaited[one]
+            del self._awaited[exchange]
 
     def _end_late_bodies(self) -> None:
         """Cancel the wait for each body that did not come in time: nothing refers to the body
@@ -222,23 +224,23 @@ class Api:
                 task.cancel()
         self._running.call_later(LATE_SECONDS_MAX, self._end_late_bodies)
 
-    async def _answered(self, one: Exchange, body: BytesIO | Unread) -> None:
+    async def _answered(self, exchange: Exchange, body: BytesIO | Unread) -> None:
         """Have a thread answer, and wait until it has."""
-        one.environ["wsgi.input"] = body
+        exchange.environ["wsgi.input"] = body
         answered = self._running.create_future()
         self._waiting += 1
-        self._line.put((one, answered))
+        self._line.put((exchange, answered))
         try:
             await answered
         finally:
             self._waiting -= 1
 
-    async def _answered_here(self, one: Exchange, body: BytesIO) -> bool:
+    async def _answered_here(self, exchange: Exchange, body: BytesIO) -> bool:
         """Answer on the loop; False where that needs a thread, and nothing was done."""
-        one.environ["wsgi.input"] = body
+        exchange.environ["wsgi.input"] = body
         self._waiting += 1
         try:
-            await loop_calls.run(self._answer_surely, one)
+            await loop_calls.run(self._answer_surely, exchange)
         except loop_calls.NeedsThread:
             body.seek(0)
             return False
@@ -259,13 +261,13 @@ class Api:
         while True:
             self._take_turn(*self._line.get())
 
-    def _take_turn(self, one: Exchange, answered: asyncio.Future[None]) -> None:
+    def _take_turn(self, exchange: Exchange, answered: asyncio.Future[None]) -> None:
         """Answer one request. Nothing holds on to it afterwards: for as long as an unread body is
         referred to, the server keeps its connection open."""
         try:
-            self._answer_surely(one)
+            self._answer_surely(exchange)
         except NotRead as asked:
-            one.wanted = asked.bytes_max
+            exchange.wanted = asked.bytes_max
             asked.with_traceback(None)  # its frames refer to it, and to the request
         self._done.append(answered)
         if not self._is_woken:  # one call wakes the loop for all that are done by then
@@ -275,80 +277,80 @@ class Api:
 
     # -- in a thread, or on the loop ---------------------------------------------------------
 
-    def _answer_surely(self, one: Exchange) -> None:
+    def _answer_surely(self, exchange: Exchange) -> None:
         """Answer one request, with a 500 where that fails. Raises NotRead and NeedsThread."""
         try:
-            self._answer(one)
+            self._answer(exchange)
         except Exception:
             log.exception("a request ended without an answer")
             with suppress(Exception):  # half of one may be on its way
-                _refuse(one, Problem(500, "internal_error", "Something failed on our side."))
+                _refuse(exchange, Problem(500, "internal_error", "Something failed on our side."))
 
-    def _answer(self, one: Exchange) -> None:
+    def _answer(self, exchange: Exchange) -> None:
         said: list[Any] = []
 
         def start_response(status: str, headers: Headers, exc_info: Any = None) -> Any:
             said[:] = int(status[:3]), headers
 
-        parts = self._app(dict(one.environ), cast("StartResponse", start_response))
+        parts = self._app(dict(exchange.environ), cast("StartResponse", start_response))
         try:
-            _start(one, *said)
-            if loop_calls.is_on_loop() or _is_whole(one, *said):
-                _ = one.send({"type": "http.response.body", "body": b"".join(parts)})
+            _start(exchange, *said)
+            if loop_calls.is_on_loop() or _is_whole(exchange, *said):
+                _ = exchange.send({"type": "http.response.body", "body": b"".join(parts)})
             else:
-                self._stream(one, parts)
+                self._stream(exchange, parts)
         finally:
             if (close := getattr(parts, "close", None)) is not None:
                 close()
 
-    def _stream(self, one: Exchange, parts: Iterable[bytes]) -> None:
+    def _stream(self, exchange: Exchange, parts: Iterable[bytes]) -> None:
         """Send a long answer part by part, as fast as its caller reads, while the caller is there.
 
         A caller who stops reading has its connection ended (api/server/sockets.py).
         """
-        gone = asyncio.run_coroutine_threadsafe(_gone(one), self._running)
+        gone = asyncio.run_coroutine_threadsafe(_gone(exchange), self._running)
         try:
             for part in parts:
                 if gone.done():
                     return
                 message = {"type": "http.response.body", "body": part, "more_body": True}
-                asyncio.run_coroutine_threadsafe(_sent(one, message), self._running).result()
-            _ = one.send({"type": "http.response.body", "body": b""})
+                asyncio.run_coroutine_threadsafe(_sent(exchange, message), self._running).result()
+            _ = exchange.send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
 
 
-async def _gone(one: Exchange) -> None:
+async def _gone(exchange: Exchange) -> None:
     """Return when the caller has hung up."""
-    while (await one.receive())["type"] != "http.disconnect":
+    while (await exchange.receive())["type"] != "http.disconnect":
         pass
 
 
-async def _sent(one: Exchange, message: dict[str, Any]) -> None:
-    await one.send(message)
+async def _sent(exchange: Exchange, message: dict[str, Any]) -> None:
+    await exchange.send(message)
 
 
-def _is_whole(one: Exchange, status: int, headers: Headers) -> bool:
+def _is_whole(exchange: Exchange, status: int, headers: Headers) -> bool:
     """Whether an answer is all there: it has a length, or no body."""
-    if status in (204, 304) or one.environ["REQUEST_METHOD"] == "HEAD":
+    if status in (204, 304) or exchange.environ["REQUEST_METHOD"] == "HEAD":
         return True
     return any(name.lower() == "content-length" for name, _ in headers)
 
 
-def _start(one: Exchange, status: int, headers: Headers) -> None:
+def _start(exchange: Exchange, status: int, headers: Headers) -> None:
     lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    _ = one.send({"type": "http.response.start", "status": status, "headers": lines})
+    _ = exchange.send({"type": "http.response.start", "status": status, "headers": lines})
 
 
-async def _received(one: Exchange, bytes_max: int) -> bytes:
+async def _received(exchange: Exchange, bytes_max: int) -> bytes:
     parts, size = [], 0
     while True:
-        message = await one.receive()
+        message = await exchange.receive()
         if message["type"] == "http.disconnect":
             raise Problem(400, "bad_request", "The body broke off.", (), END)
         parts.append(message["body"])
         size += len(message["body"])
-        if size == one.length or size >= bytes_max or not message["more_body"]:
+        if size == exchange.length or size >= bytes_max or not message["more_body"]:
             return b"".join(parts)
 
 
@@ -358,7 +360,7 @@ def too_slow() -> Problem:
     return Problem(408, "body_too_slow", detail, (), END)
 
 
-def _refuse(one: Exchange, problem: Problem) -> None:
+def _refuse(exchange: Exchange, problem: Problem) -> None:
     request_id = os.urandom(16).hex()
     body = to_json(document(problem, request_id)) + b"\n"
     headers = {
@@ -369,6 +371,8 @@ def _refuse(one: Exchange, problem: Problem) -> None:
         "X-Request-Id": request_id,
         **problem.headers,
     }
-    _start(one, problem.status, list(headers.items()))
-    _ = one.send({"type": "http.response.body", "body": body})
-    access_log.refused(one.environ.get("REQUEST_METHOD", ""), problem, request_id, one.began)
+    _start(exchange, problem.status, list(headers.items()))
+    _ = exchange.send({"type": "http.response.body", "body": body})
+    access_log.refused(
+        exchange.environ.get("REQUEST_METHOD", ""), problem, request_id, exchange.began
+    )

@@ -163,10 +163,10 @@ def _accept(caller: Principal, posted: _Posted) -> tuple[list[BatchOutcome], Acc
         _outcome(caller, kind, value, WriteStamp(str(write_id), received_us, False, *how))
         for value, write_id in zip(posted.items, issued, strict=True)
     ]
-    if any(isinstance(one, NoSuchDefinition) for one in outcomes):
+    if any(isinstance(outcome, NoSuchDefinition) for outcome in outcomes):
         confirm(caller)
-    messages = [one for one in outcomes if not isinstance(one, Problem)]
-    indexes = [index for index, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    messages = [outcome for outcome in outcomes if not isinstance(outcome, Problem)]
+    indexes = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Problem)]
     operation = f"{posted.name} of {kind.ledger.noun}, silent {posted.is_silent}"
     if posted.is_alone:
         operation += ", alone"
@@ -213,7 +213,7 @@ def _erased(outcomes: Sequence[BatchOutcome], accepted: Accepted) -> set[str]:
     """Whose writes, first accepted under this Idempotency-Key, went with their participant."""
     if accepted.known_id is None:
         return set()
-    names = {one.participant_id for one in outcomes if not isinstance(one, Problem)}
+    names = {outcome.participant_id for outcome in outcomes if not isinstance(outcome, Problem)}
     return erased_since(accepted.known_id, names)
 
 
@@ -223,5 +223,5 @@ def _ids(kind: QueuedWrite, outcomes: Sequence[BatchOutcome], accepted: Accepted
     if accepted.known_id is None:
         return {}
     known, secret = UUID(accepted.known_id), kind.ledger.secret(principal().tenant)
-    valid = [index for index, one in enumerate(outcomes) if not isinstance(one, Problem)]
+    valid = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Problem)]
     return {index: str(ids.sibling(known, index - valid[0], secret)) for index in valid}

@@ -100,7 +100,7 @@ def _count(messages: Sequence[Message], accepted: Accepted) -> None:
     taken = messages
     if accepted.refused:
         metrics_store.add_each(REFUSED, Counter(one.reason for one in accepted.refused.values()))
-        taken = [one for index, one in enumerate(messages) if index not in accepted.refused]
+        taken = [message for index, message in enumerate(messages) if index not in accepted.refused]
     if taken:
         metrics_store.add(
             ACCEPTED, len(taken), noun(taken[0])

@@ -96,7 +96,10 @@ def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | 
 def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
     """Who of some participants was erased after a write was accepted, as far as is known now."""
     mine = tenant()
-    keys = {(mine.id, erasure.digest(mine.tick_secret, one)): one for one in participant_ids}
+    keys = {
+        (mine.id, erasure.digest(mine.tick_secret, external_id)): external_id
+        for external_id in participant_ids
+    }
     try:
         with reading() as connection:
             erased_us = erasure.since(connection, list(keys))

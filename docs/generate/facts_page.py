@@ -43,7 +43,9 @@ def _schema_path(entry: FactType) -> Path:
 
 
 def _page() -> str:
-    rows = [f"| [`{one.kind}`](#{_anchor(one.kind)}) | {_first(one.when)} |" for one in ENTRIES]
+    rows = [
+        f"| [`{entry.kind}`](#{_anchor(entry.kind)}) | {_first(entry.when)} |" for entry in ENTRIES
+    ]
     table = "\n".join(["| type | sent when |", "|---|---|", *rows])
     around = "\n".join(["## Around every payload", "", *_table(envelope(ENTRIES[0]))])
     return "\n\n".join([_HEAD.rstrip(), table, around, *map(_section, ENTRIES)]) + "\n"
@@ -69,18 +71,18 @@ def _section(entry: FactType) -> str:
 def _table(fields: tuple[FactField, ...]) -> Iterator[str]:
     yield "| field | type | |"
     yield "|---|---|---|"
-    for one in fields:
-        name = f"`{one.name}`" if one.is_always else f"`{one.name}`, if any"
-        yield f"| {name} | {_type(one)} | {one.meaning} |"
+    for field in fields:
+        name = f"`{field.name}`" if field.is_always else f"`{field.name}`, if any"
+        yield f"| {name} | {_type(field)} | {field.meaning} |"
 
 
-def _type(one: FactField) -> str:
+def _type(field: FactField) -> str:
     """How a reader calls the kind of value."""
-    if one.name in ("type", "participant_id", "sequence"):  # of the envelope: differ by type
+    if field.name in ("type", "participant_id", "sequence"):  # of the envelope: differ by type
         return {"type": "string", "participant_id": "string or null"}.get(
-            one.name, "integer or null"
+            field.name, "integer or null"
         )
-    return _words(one.schema)
+    return _words(field.schema)
 
 
 def _words(schema: Schema) -> str:

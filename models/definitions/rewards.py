@@ -167,7 +167,7 @@ def write_stocks(connection: Connection, stocks: Mapping[StockKey, Stock]) -> No
         {
             "tenants": array(tenants),
             "rewards": array(rewards),
-            "claimed": array(one.claimed for one in stocks.values()),
+            "claimed": array(stock.claimed for stock in stocks.values()),
         },
         len(stocks),
     )

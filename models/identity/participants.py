@@ -173,7 +173,7 @@ _TOUCH_RICHER = f"""
 def touch(connection: Connection, participants: dict[ExternalKey, Participant]) -> None:
     """Write back what a batch counted: events, facts, when first and last seen, and what somebody
     has: points, tier, rewards."""
-    changed = [one for one in participants.values() if one.is_changed]
+    changed = [participant for participant in participants.values() if participant.is_changed]
     rows = [one for one in changed if not one.is_richer]
     if rows:
         change(connection, _TOUCH, _counted(rows), len(rows))

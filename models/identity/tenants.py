@@ -232,8 +232,8 @@ def find_key(connection: Connection, key: str) -> ApiKey | None:
 def hashes_not_revoked(connection: Connection) -> frozenset[bytes]:
     """The hashes of all keys, of every tenant, that are neither revoked nor expired."""
     return frozenset(
-        bytes(one)
-        for one in connection.execute(
+        bytes(scalar)
+        for scalar in connection.execute(
             sa.select(api_keys.c.sha256).where(
                 api_keys.c.revoked_at.is_(None),
                 sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > sa.func.now()),

@@ -198,8 +198,8 @@ def points_by_day(
 def write(connection: Connection, board: Leaderboard, scores: Mapping[int, Score | None]) -> None:
     """Write what some participants have now; None: nothing, so they leave the leaderboard."""
     held = _lock(connection, board, sorted(scores))
-    fresh = {who: one for who, one in scores.items() if one and who not in held}
-    kept = {who: one for who, one in scores.items() if one and who in held}
+    fresh = {who: score for who, score in scores.items() if score and who not in held}
+    kept = {who: score for who, score in scores.items() if score and who in held}
     gone = [who for who in held if scores[who] is None]
     if fresh:
         run(connection, _INSERT, _of(board) | _columns(fresh))

@@ -73,12 +73,12 @@ def append(connection: Connection, ledger: Iterable[Transaction]) -> None:
     copy(connection, "point_transactions", _COLUMNS, map(_line, ledger))
 
 
-def _line(one: Transaction) -> str:
-    debit, credit = ACCOUNTS[one.kind]
+def _line(transaction: Transaction) -> str:
+    debit, credit = ACCOUNTS[transaction.kind]
     return (
-        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{one.kind}\t{debit}\t{credit}\t"
-        f"{one.amount}\t{one.balance_after}\t{_tiers(one.upgrade)}\t{copy_text(one.source)}\t"
-        f"{copy_text(one.reason)}\t{copy_text(one.metadata)}\n"
+        f"{transaction.tenant_id}\t{transaction.id}\t{transaction.participant_id}\t{transaction.kind}\t{debit}\t{credit}\t"
+        f"{transaction.amount}\t{transaction.balance_after}\t{_tiers(transaction.upgrade)}\t{copy_text(transaction.source)}\t"
+        f"{copy_text(transaction.reason)}\t{copy_text(transaction.metadata)}\n"
     )
 
 
@@ -100,14 +100,14 @@ class MovementRow:
         return answer(self.transaction, self.external_id)
 
 
-def answer(one: Transaction, external_id: str) -> dict[str, Any]:
+def answer(transaction: Transaction, external_id: str) -> dict[str, Any]:
     """What an award or a deduction answers (contract §6)."""
     return {
-        "transaction_id": one.id,
+        "transaction_id": transaction.id,
         "participant_id": external_id,
-        "amount": one.amount,
-        "new_balance": one.balance_after,
-        "tier_upgrade": one.upgrade.answer() if one.upgrade else None,
+        "amount": transaction.amount,
+        "new_balance": transaction.balance_after,
+        "tier_upgrade": transaction.upgrade.answer() if transaction.upgrade else None,
     }
 
 

@@ -69,10 +69,10 @@ def append(connection: Connection, claims: Iterable[Redemption]) -> None:
     copy(connection, "reward_claims", _COLUMNS, map(_line, claims))
 
 
-def _line(one: Redemption) -> str:
+def _line(redemption: Redemption) -> str:
     return (
-        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{one.reward_id}\t"
-        f"{one.points_deducted}\t{one.balance_after}\t{copy_text(one.metadata)}\n"
+        f"{redemption.tenant_id}\t{redemption.id}\t{redemption.participant_id}\t{redemption.reward_id}\t"
+        f"{redemption.points_deducted}\t{redemption.balance_after}\t{copy_text(redemption.metadata)}\n"
     )
 
 

@@ -33,9 +33,12 @@ def append(connection: Connection, rejected: Iterable[Rejection]) -> None:
         copy(connection, "rejections", _COLUMNS, lines)
 
 
-def _line(one: Rejection) -> str:
-    who = copy_text(None if one.participant_id is None else str(one.participant_id))
-    return f"{one.tenant_id}\t{one.id}\t{who}\t{one.code}\t{copy_text(one.detail)}\n"
+def _line(rejection: Rejection) -> str:
+    participant_id = copy_text(
+        None if rejection.participant_id is None else str(rejection.participant_id)
+    )
+    code, detail = rejection.code, copy_text(rejection.detail)
+    return f"{rejection.tenant_id}\t{rejection.id}\t{participant_id}\t{code}\t{detail}\n"
 
 
 @dataclass(frozen=True, slots=True)

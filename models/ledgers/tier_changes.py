@@ -142,12 +142,12 @@ def append(connection: Connection, changes: Iterable[Change]) -> None:
         copy(connection, "tier_changes", _COLUMNS, lines)
 
 
-def _line(one: Change) -> str:
-    upgrade = one.upgrade
+def _line(change: Change) -> str:
+    upgrade = change.upgrade
     return (
-        f"{one.tenant_id}\t{one.id}\t{one.participant_id}\t{upgrade.tier_id}\t"
-        f"{copy_text(upgrade.previous_id)}\t{one.source}\t{copy_text(one.reason)}\t"
-        f"{copy_text(one.metadata)}\n"
+        f"{change.tenant_id}\t{change.id}\t{change.participant_id}\t{upgrade.tier_id}\t"
+        f"{copy_text(upgrade.previous_id)}\t{change.source}\t{copy_text(change.reason)}\t"
+        f"{copy_text(change.metadata)}\n"
     )
 
 
@@ -163,19 +163,19 @@ class TierChangeRow:
         return answer(self.change, self.external_id)
 
 
-def answer(one: Change, external_id: str) -> dict[str, Any]:
+def answer(change: Change, external_id: str) -> dict[str, Any]:
     """What an assignment answers."""
-    upgrade = one.upgrade
+    upgrade = change.upgrade
     return {
-        "assignment_id": one.id,
+        "assignment_id": change.id,
         "participant_id": external_id,
         "tier_code": upgrade.code,
         "tier_name": upgrade.name,
         "level": upgrade.level,
         "previous_code": upgrade.previous_code,
         "previous_level": upgrade.previous_level,
-        "already_assigned": not one.is_change,
-        "assigned_at": clock.to_text(one.achieved_us),
+        "already_assigned": not change.is_change,
+        "assigned_at": clock.to_text(change.achieved_us),
     }
 
 

@@ -80,7 +80,7 @@ def record(connection: Connection, entry: NewAuditEntry) -> None:
 def detail_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a detail says of the fields that were given: their names, and the values of switches
     and numbers. Texts stay out: a URL may hold a password, a description anything."""
-    harmless = {name: one for name, one in values.items() if isinstance(one, bool | int)}
+    harmless = {name: value for name, value in values.items() if isinstance(value, bool | int)}
     return {"fields": sorted(values)} | ({"values": harmless} if harmless else {})
 
 

@@ -34,7 +34,7 @@ def read(connection: Connection, now: datetime) -> DatabaseMetrics:
         destinations=row.closed,
         parked=row.parked,
         disabled=row.disabled,
-        dead_letters={one.kind: one.dead_letters for one in dead_letters},
+        dead_letters={dead_letter.kind: dead_letter.dead_letters for dead_letter in dead_letters},
         schema=str(connection.execute(_SCHEMA).scalar_one()),
     )
 

@@ -90,10 +90,10 @@ def open_balances(
 ) -> list[ImportResult]:
     """Add each balance to what its participant has, once: two movements, and the tier."""
     opening = _Opening(tenant, tier_changes.definitions.all_of(connection, tenant.id))
-    good = [one for one in items if opening.knows(one)]
+    good = [item for item in items if opening.knows(item)]
     held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
     opening.read(connection, held.values())
-    results = [opening.open(held, one) for one in items]
+    results = [opening.open(held, item) for item in items]
     participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
     opening.write(connection)
     return results
@@ -260,7 +260,7 @@ def add_redemptions(
     """Add claims to the history. They count for the limit of each participant; no points are
     taken (an opening balance has spent them already), and no stock is."""
     known = {one.code: str(one.id) for one in rewards.definitions.all_of(connection, tenant.id)}
-    good = [one for one in items if one.reward_code in known]
+    good = [item for item in items if item.reward_code in known]
     held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
     rows = {
         one: {
@@ -274,39 +274,39 @@ def add_redemptions(
         for one in good
     }
     fresh = _insert(connection, tenant.id, "reward_claims", list(rows.values()))
-    results = [_claimed(one, rows, fresh, held) for one in items]
+    results = [_claimed(item, rows, fresh, held) for item in items]
     participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
     return results
 
 
 def _claimed(
-    one: ImportedRedemption,
+    redemption: ImportedRedemption,
     rows: Mapping[ImportedRedemption, Mapping[str, Any]],
     fresh: set[str],
     held: Mapping[str, Participant],
 ) -> ImportResult:
-    if one not in rows:
-        return RowRefusal("reward_not_found", f"Reward '{one.reward_code}' not found")
-    claim_id = rows[one]["id"]
+    if redemption not in rows:
+        return RowRefusal("reward_not_found", f"Reward '{redemption.reward_code}' not found")
+    claim_id = rows[redemption]["id"]
     if claim_id not in fresh:
         return "unchanged"
     fresh.discard(claim_id)  # the same row again in this request
-    participant = held[one.participant_id]
+    participant = held[redemption.participant_id]
     participant.rewards_claimed += 1
     participant.is_richer = participant.is_changed = True
     return "imported"
 
 
-def _redemption_id(tenant: Tenant, one: ImportedRedemption) -> UUID:
+def _redemption_id(tenant: Tenant, redemption: ImportedRedemption) -> UUID:
     """An id that says when, and is the same whenever the row is read: that of an export, or one
     made of what the row says."""
-    text = f"{one.participant_id}\n{one.reward_code}\n{one.claimed_us}"
-    if one.claim_id is not None:
-        given = _uuid(one.claim_id)
-        if given is not None and ids.issued_at_us(given) == one.claimed_us // 1_000 * 1_000:
+    text = f"{redemption.participant_id}\n{redemption.reward_code}\n{redemption.claimed_us}"
+    if redemption.claim_id is not None:
+        given = _uuid(redemption.claim_id)
+        if given is not None and ids.issued_at_us(given) == redemption.claimed_us // 1_000 * 1_000:
             return given
-        text = one.claim_id
-    return ids.derived(one.claimed_us, tenant.tick_secret, text)
+        text = redemption.claim_id
+    return ids.derived(redemption.claimed_us, tenant.tick_secret, text)
 
 
 def _uuid(text: str) -> UUID | None:
@@ -335,9 +335,9 @@ def raise_progress(
 ) -> list[ImportResult]:
     """Raise progress to what it was, and note completions; no prize is given for them."""
     known = {one.code: str(one.id) for one in challenges.definitions.all_of(connection, tenant.id)}
-    good = [one for one in items if one.challenge_code in known]
+    good = [item for item in items if item.challenge_code in known]
     if not good:
-        return [_no_challenge(one) for one in items]
+        return [_no_challenge(item) for item in items]
     held = _held(connection, tenant, (one.participant_id for one in good))
     participant_keys = {(tenant.id, one.id) for one in held.values()}
     now = challenges.progress(
@@ -345,13 +345,13 @@ def raise_progress(
     )
     changed: dict[challenges.ProgressKey, ChallengeProgress] = {}
     results: list[ImportResult] = []
-    for one in items:
-        if one.challenge_code not in known:
-            results.append(_no_challenge(one))
+    for item in items:
+        if item.challenge_code not in known:
+            results.append(_no_challenge(item))
             continue
-        key = (tenant.id, held[one.participant_id].id, known[one.challenge_code])
+        key = (tenant.id, held[item.participant_id].id, known[item.challenge_code])
         mine = now.setdefault(key, ChallengeProgress())
-        raised = _raised(mine, one)
+        raised = _raised(mine, item)
         results.append("unchanged" if raised == mine else "imported")
         if raised != mine:
             now[key] = changed[key] = raised
@@ -359,13 +359,13 @@ def raise_progress(
     return results
 
 
-def _no_challenge(one: ImportedChallenge) -> RowRefusal:
-    return RowRefusal("challenge_not_found", f"Challenge '{one.challenge_code}' not found")
+def _no_challenge(challenge: ImportedChallenge) -> RowRefusal:
+    return RowRefusal("challenge_not_found", f"Challenge '{challenge.challenge_code}' not found")
 
 
-def _raised(mine: ChallengeProgress, one: ImportedChallenge) -> ChallengeProgress:
-    completed_us = one.completed_us if mine.completed_us is None else mine.completed_us
-    return ChallengeProgress(max(mine.progress, one.progress), completed_us)
+def _raised(mine: ChallengeProgress, challenge: ImportedChallenge) -> ChallengeProgress:
+    completed_us = challenge.completed_us if mine.completed_us is None else mine.completed_us
+    return ChallengeProgress(max(mine.progress, challenge.progress), completed_us)
 
 
 # -- profiles --------------------------------------------------------------------------------

@@ -61,18 +61,18 @@ def write(
 def _write_one(
     connection: Connection, tenant: Tenant, item: ImportedProfile, known: Mapping[str, list[str]]
 ) -> Seen | RowRefusal:
-    for one in item.programs:
-        named = known.get(one.name, [])
+    for program in item.programs:
+        named = known.get(program.name, [])
         if len(named) != 1:
             many = "there are several of that name" if named else "not found"
-            return RowRefusal("program_not_found", f"Program '{one.name}': {many}")
+            return RowRefusal("program_not_found", f"Program '{program.name}': {many}")
     written = profiles.upsert(connection, tenant, item.participant_id, item.values)
     if written is None:
         detail = f"Participant '{item.participant_id}' is not active: give its status too"
         return RowRefusal("participant_inactive", detail)
     profile = written[0]
-    for one in item.programs:
-        _enrol(connection, tenant.id, profile.id, known[one.name][0], one)
+    for program in item.programs:
+        _enrol(connection, tenant.id, profile.id, known[program.name][0], program)
     return Seen(profile.id, item.created_us, item.first_us, item.last_us)
 
 
@@ -97,8 +97,12 @@ ON CONFLICT (tenant_id, participant_id, program_id)
 
 
 def _enrol(
-    connection: Connection, tenant_id: int, participant_id: int, program_id: str, one: Enrolment
+    connection: Connection,
+    tenant_id: int,
+    participant_id: int,
+    program_id: str,
+    enrolment: Enrolment,
 ) -> None:
-    at = clock.now() if one.enrolled_us is None else clock.from_us(one.enrolled_us)
+    at = clock.now() if enrolment.enrolled_us is None else clock.from_us(enrolment.enrolled_us)
     values = {"tenant_id": tenant_id, "participant_id": participant_id}
     connection.execute(_ENROL, values | {"program_id": program_id, "enrolled_at": at})

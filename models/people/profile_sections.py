@@ -103,7 +103,7 @@ CHALLENGES = """(SELECT json_build_array(
 
 
 def badges(text: str | None) -> list[ProfileBadge]:
-    return [ProfileBadge(*one) for one in json.loads(text)] if text else []
+    return [ProfileBadge(*load) for load in json.loads(text)] if text else []
 
 
 def summary(text: str | None) -> Summary | None:

@@ -41,5 +41,5 @@ def following(ladder: Sequence[R], level: int | None) -> R | None:
     return min(above, key=lambda one: one.level, default=None)
 
 
-def _is_above(one: Rung, level: int | None) -> bool:
-    return level is None or one.level > level
+def _is_above(rung: Rung, level: int | None) -> bool:
+    return level is None or rung.level > level

@@ -210,15 +210,15 @@ def write_outcomes(
     before: Mapping[StateKey, WatchedState],
 ) -> None:
     """Write what has been told and when to look again; `before` is what was read."""
-    changed = [one for key, one in outcomes.items() if _is_changed(one, before[key])]
+    changed = [outcome for key, outcome in outcomes.items() if _is_changed(outcome, before[key])]
     if changed:
         change(connection, _MARK_NOTIFIED, _notified(changed), len(changed))
-    again = {key: one for key, one in outcomes.items() if one.is_watched}
+    again = {key: outcome for key, outcome in outcomes.items() if outcome.is_watched}
     if again:
         instants = array(_instant(one.again_us) for one in again.values())
         statement = f"{_SET} WHERE d.due_at <> EXCLUDED.due_at"
         run(connection, statement, _columns(list(again)) | {"instants": instants})
-    gone = [key for key, one in outcomes.items() if not one.is_watched]
+    gone = [key for key, outcome in outcomes.items() if not outcome.is_watched]
     if gone:
         run(connection, _FORGET, _columns(gone))
 
@@ -251,10 +251,10 @@ _FORGET = """
 
 def _notified(outcomes: Sequence[DeadlineOutcome]) -> dict[str, str]:
     return {
-        "ctids": array(one.ctid for one in outcomes),
-        "watched": array(one.is_watched for one in outcomes),
-        "at_risk": array(one.notified.at_risk for one in outcomes),
-        "broken": array(one.notified.broken for one in outcomes),
+        "ctids": array(outcome.ctid for outcome in outcomes),
+        "watched": array(outcome.is_watched for outcome in outcomes),
+        "at_risk": array(outcome.notified.at_risk for outcome in outcomes),
+        "broken": array(outcome.notified.broken for outcome in outcomes),
     }
 
 

@@ -236,7 +236,7 @@ def write_states(
 ) -> None:
     """Write states whole: those that were read where they stand, the others as new rows."""
     for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
-        some = {key: one for key, one in states.items() if (one.ctid is not None) is is_known}
+        some = {key: state for key, state in states.items() if (state.ctid is not None) is is_known}
         if some:
             change(connection, statement, _columns(some, revisions), len(some))
 

@@ -90,13 +90,15 @@ def apply(
 
 
 def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
-    refused = {one.id for one in batch.rejections}
-    applied = [one for one in messages if one.id not in refused] if refused else messages
+    refused = {rejection.id for rejection in batch.rejections}
+    applied = (
+        [message for message in messages if message.id not in refused] if refused else messages
+    )
     kinds = Counter(map(type, applied))
     return Done(
         applied={NOUN_OF[kind]: count for kind, count in kinds.items()},
-        rejected=Counter(one.code for one in batch.rejections),
-        facts=Counter(one.type for one in batch.facts),
+        rejected=Counter(rejection.code for rejection in batch.rejections),
+        facts=Counter(fact.type for fact in batch.facts),
         repeated=sum(tick.outcome == "repeated" for tick in ticks_done.ledger),
     )
 
@@ -153,7 +155,11 @@ def _open(
         batch.configuration(message)  # a tenant that is gone fails alone, before any lock
     keys = {(message.tenant_id, message.participant_id) for message in messages}
     batch.participants = participants.lock(connection, keys)
-    created = {key: one for key, one in batch.participants.items() if one.is_created}
+    created = {
+        key: participant
+        for key, participant in batch.participants.items()
+        if participant.is_created
+    }
     if created:
         _remember_erasures(connection, created, found)
         _leave_out_the_erased(connection, batch, messages)
@@ -210,9 +216,9 @@ def _leave_out_the_erased(
 ) -> None:
     """Remove again whom only writes from before their erasure would have brought back."""
     suspects = {
-        key: one
-        for key, one in batch.participants.items()
-        if one.is_created and one.erased_us is not None
+        key: participant
+        for key, participant in batch.participants.items()
+        if participant.is_created and participant.erased_us is not None
     }
     if not suspects:
         return

@@ -80,4 +80,8 @@ class Batch:
 
     def subscriptions(self) -> Sequence[Subscription]:
         """Who wants to hear of the tenants of this batch."""
-        return [one for each in self.configurations.values() for one in each.subscriptions]
+        return [
+            subscription
+            for configuration in self.configurations.values()
+            for subscription in configuration.subscriptions
+        ]

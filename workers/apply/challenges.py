@@ -35,10 +35,10 @@ class BatchChallenges:
 
     def left(self, batch: Batch, message: Message) -> Iterator[Challenge]:
         """The challenges that a message's participant has not completed."""
-        for one in batch.configuration(message).challenges:
-            mine = self.progress.get(_key(batch, message, one))
+        for challenge in batch.configuration(message).challenges:
+            mine = self.progress.get(_key(batch, message, challenge))
             if mine is None or mine.completed_us is None:
-                yield one
+                yield challenge
 
     def advance(
         self, batch: Batch, message: Message, happened: Happened, at_us: int
@@ -65,5 +65,5 @@ class BatchChallenges:
         challenges.write(connection, self.changed, now_us)
 
 
-def _key(batch: Batch, message: Message, one: Challenge) -> ProgressKey:
-    return message.tenant_id, batch.participant(message).id, str(one.id)
+def _key(batch: Batch, message: Message, challenge: Challenge) -> ProgressKey:
+    return message.tenant_id, batch.participant(message).id, str(challenge.id)

@@ -39,7 +39,7 @@ class Configuration:
 
     def badge_to_award(self, code: str | None) -> Badge | None:
         """The active badge of a code; None without one, or when there is none to award."""
-        found = (one for one in self.badges.values() if one.code == code and one.is_active)
+        found = (badge for badge in self.badges.values() if badge.code == code and badge.is_active)
         return next(found, None)
 
 
@@ -76,8 +76,12 @@ def _read(connection: Connection, tenant_id: int, version: int) -> Configuration
         {one.id: one for one in states.definitions.all_of(connection, tenant_id)},
         {str(one.id): one for one in badges.definitions.all_of(connection, tenant_id)},
         destinations.subscriptions(connection, [tenant_id]),
-        {str(one.id): one for one in known_tiers},
+        {str(known_tier.id): known_tier for known_tier in known_tiers},
         {str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)},
-        [one for one in known_tiers if one.is_active and one.award_type == "automatic"],
+        [
+            known_tier
+            for known_tier in known_tiers
+            if known_tier.is_active and known_tier.award_type == "automatic"
+        ],
         [one for one in challenges.definitions.all_of(connection, tenant_id) if one.is_active],
     )

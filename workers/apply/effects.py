@@ -69,7 +69,9 @@ class Effects:
         self.challenges.read(connection, batch, messages)
         self.awards.read(connection, {*badges, *self._prizes(batch, messages)})
         self.claims.read(
-            connection, batch, [one for one in messages if isinstance(one, RedemptionV1)]
+            connection,
+            batch,
+            [message for message in messages if isinstance(message, RedemptionV1)],
         )
 
     def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[AwardKey]:
@@ -156,11 +158,11 @@ class Effects:
             for one in self.challenges.advance(batch, event.message, event.happened, event.at_us):
                 self._complete(batch, event.message, one)
 
-    def _complete(self, batch: Batch, message: Message, one: Challenge) -> None:
-        prize = Prize(one.code, one.badge_code, one.points)
+    def _complete(self, batch: Batch, message: Message, challenge: Challenge) -> None:
+        prize = Prize(challenge.code, challenge.badge_code, challenge.points)
         is_new = self.prize(batch, message, "challenge", prize)
         stamp = batch.stamp_of(message)
-        batch.publish(message, facts.challenge_completed(stamp, one, is_new))
+        batch.publish(message, facts.challenge_completed(stamp, challenge, is_new))
 
     def write(self, connection: Connection, batch: Batch) -> None:
         """Write all of it; raises UniqueViolation when one of the ledgers holds a row already."""

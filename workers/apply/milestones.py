@@ -88,7 +88,7 @@ class Milestones:
 
     def read(self, connection: Connection, crossings: Iterable[Crossing]) -> None:
         """Read who has reached what, under their participants' locks."""
-        keys = {one.key for one in crossings}
+        keys = {crossing.key for crossing in crossings}
         if keys:
             self.reached = milestones.reached(connection, keys)
 
@@ -117,17 +117,19 @@ def crossings(streak: Streak, tick: Tick, change: PeriodsChange) -> Sequence[Cro
     return sorted(found, key=lambda one: one.milestone.count)
 
 
-def _runs(one: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[Run | None]:
+def _runs(milestone: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[Run | None]:
     """The runs in which a milestone is reached; None: in the set as a whole.
 
     A count that is never lost has one run. A milestone that was defined later than its count was
     first passed is reached when a count passes it again, which is safe where all is on record.
     """
-    if one.repeat == "each_run" and change.rules.reset_on_miss:
-        yield from newly_reached(change.before, change.recorded.ranges, change.rules, one.count)
+    if milestone.repeat == "each_run" and change.rules.reset_on_miss:
+        yield from newly_reached(
+            change.before, change.recorded.ranges, change.rules, milestone.count
+        )
         return
-    is_again = one.is_recorded and tick.previous_count < one.count <= tick.new_count
-    if is_again or change.is_first(one.count):
+    is_again = milestone.is_recorded and tick.previous_count < milestone.count <= tick.new_count
+    if is_again or change.is_first(milestone.count):
         yield None
 
 

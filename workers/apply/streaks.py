@@ -146,10 +146,10 @@ class Ticks:
         found: dict[StateKey, int] = {}
         if not self.suspects:
             return found
-        for key, one in self.suspects.items():
+        for key, suspect in self.suspects.items():
             state = self.states[key]
-            due = deadlines.of(one.streak, state, one.participant_zone)
-            if state.is_watched or due.breaks_us > _accepted_us(one.tick_id):
+            due = deadlines.of(suspect.streak, state, suspect.participant_zone)
+            if state.is_watched or due.breaks_us > _accepted_us(suspect.tick_id):
                 found[key], state.is_watched = due.at_risk_us, True
         return found
 
@@ -174,10 +174,10 @@ def publish(batch: Batch, decided: Decided, effects: Effects) -> None:
         batch.publish(message, facts.streak_milestone(stamp, streak, tick, reached))
 
 
-def _prize(one: Milestone, streak: Streak, tick: Tick) -> Prize:
+def _prize(milestone: Milestone, streak: Streak, tick: Tick) -> Prize:
     """What a milestone gives, and where that came from."""
-    origin = {"streak_code": streak.code, "milestone": one.count, "tick_id": tick.id}
-    return Prize(streak.code, one.badge_code, one.points, json.dumps(origin))
+    origin = {"streak_code": streak.code, "milestone": milestone.count, "tick_id": tick.id}
+    return Prize(streak.code, milestone.badge_code, milestone.points, json.dumps(origin))
 
 
 def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:

@@ -173,11 +173,13 @@ def publish_due(
         case = Case(key, definitions[key[0], key[2]], watched)
         work.decide(case, horizons_us[key[0] % len(horizons_us)])
     deadlines.write_outcomes(connection, work.outcomes, states)
-    wanted = [one for each in known.values() for one in each.subscriptions]
+    wanted = [subscription for each in known.values() for subscription in each.subscriptions]
     count = outbox.publish(connection, work.facts, wanted)
-    held = {(key[0], found.names[key]): one for key, one in found.participants.items()}
+    held = {
+        (key[0], found.names[key]): participant for key, participant in found.participants.items()
+    }
     participants.touch(connection, held)
-    return Published(count, Counter(one.type for one in work.facts))
+    return Published(count, Counter(fact.type for fact in work.facts))
 
 
 @dataclass(frozen=True, slots=True)

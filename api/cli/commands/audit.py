@@ -63,10 +63,10 @@ def audit(
     since_us = None if given["since"] is None else _since(given["since"])
     with service(path) as found, found.reading() as connection:
         sides = _sides(connection, slug, mode)
-        chosen = [one.id for one in sides] if slug else None
+        chosen = [side.id for side in sides] if slug else None
         wanted = AuditQuery(limit, chosen, span=TimeSpan(since_us), action=given["action"])
         entries = _entries(connection, wanted)
-    names = {one.id: one for one in sides}
+    names = {side.id: side for side in sides}
     rows = [_row(entry, names.get(entry.entry.tenant_id)) for entry in entries]
     if not as_json:
         rows = [row | {"detail": _brief(row["detail"])} for row in rows]
@@ -83,7 +83,7 @@ def _since(text: str) -> int:
 
 def _sides(connection: Connection, slug: str | None, mode: Mode | None) -> list[Tenant]:
     if slug is None:
-        return [tenants.by_id(connection, one) for one in tenants.all_ids(connection)]
+        return [tenants.by_id(connection, tenant_id) for tenant_id in tenants.all_ids(connection)]
     sides = tenants.by_slug(connection, slug)
     return [sides[mode]] if mode else list(sides.values())
 

@@ -50,7 +50,8 @@ def profile(
     with client(Where(url, key, path)) as api:
         found = api.profile(participant_id)
         streaks = [
-            (one, api.history(participant_id, one.code)) for one in api.streaks(participant_id)
+            (streak, api.history(participant_id, streak.code))
+            for streak in api.streaks(participant_id)
         ]
     if as_json:
         told = [asdict(one) | {"history": asdict(past)["periods"]} for one, past in streaks]
@@ -71,25 +72,27 @@ def _lines(found: Profile, streaks: Shown) -> Iterator[Text]:
     earned, spent = points["total_earned"], points["total_spent"]
     yield _row("points", f"{points['balance']}  (earned {earned}, spent {spent})")
     yield _row("tier", printable(tier["name"]) if tier else "-")
-    yield _row("badges", ", ".join(printable(one["name"]) for one in found.badges) or "-")
+    yield _row("badges", ", ".join(printable(badge["name"]) for badge in found.badges) or "-")
     yield _row("events", f"{found.total_events}, the last {found.last_seen_at or 'never'}")
     for one, past in streaks:
         yield Text("")
         yield from _streak(one, past)
 
 
-def _streak(one: StreakOf, past: History) -> Iterator[Text]:
-    head = Text(f"{printable(one.code):{LABEL_COLUMNS - 2}}  ", "bold")
-    head.append(f"{one.current_count} {_unit(one)}  longest {one.longest_count}  ", "default")
-    yield head.append(one.status.replace("_", " "), _STYLES.get(one.status, "default"))
+def _streak(streak: StreakOf, past: History) -> Iterator[Text]:
+    head = Text(f"{printable(streak.code):{LABEL_COLUMNS - 2}}  ", "bold")
+    head.append(
+        f"{streak.current_count} {_unit(streak)}  longest {streak.longest_count}  ", "default"
+    )
+    yield head.append(streak.status.replace("_", " "), _STYLES.get(streak.status, "default"))
     yield Text(" " * LABEL_COLUMNS) + strip(past.periods)
-    if one.expires_at:
-        yield _row("", f"breaks {one.expires_at}, grace left {one.grace_remaining}")
+    if streak.expires_at:
+        yield _row("", f"breaks {streak.expires_at}, grace left {streak.grace_remaining}")
 
 
-def _unit(one: StreakOf) -> str:
-    noun = {"daily": "day", "weekly": "week", "monthly": "month"}.get(one.period, one.period)
-    return noun if one.current_count == 1 else f"{noun}s"
+def _unit(streak: StreakOf) -> str:
+    noun = {"daily": "day", "weekly": "week", "monthly": "month"}.get(streak.period, streak.period)
+    return noun if streak.current_count == 1 else f"{noun}s"
 
 
 def strip(periods: Sequence[Period]) -> Text:

@@ -42,7 +42,7 @@ def well(area: str, check: str, found: str) -> Finding:
 
 def worst(findings: Iterable[Finding]) -> CheckState:
     """The verdict on all of them."""
-    states = {one.state for one in findings}
+    states = {finding.state for finding in findings}
     return "failed" if "failed" in states else "warning" if "warning" in states else "ok"
 
 

@@ -57,7 +57,7 @@ def doctor(context: click.Context, path: Path, as_json: bool) -> None:
     findings = examine(path, os.environ)
     state = worst(findings)
     if as_json:
-        items = [asdict(one) for one in findings]
+        items = [asdict(finding) for finding in findings]
         click.echo(json.dumps({"state": state, "checks": items}))
     else:
         _print(findings)
@@ -254,6 +254,8 @@ def _print(findings: list[Finding]) -> None:
             click.echo(f"  {click.style(mark, fg=colour)} {one.check:{_CHECK_CHARS}} {one.found}")
             if one.advice:
                 click.echo(f"    {'':{_CHECK_CHARS}} → {one.advice}")
-    counts = [sum(one.state == state for one in findings) for state in ("failed", "warning")]
+    counts = [
+        sum(finding.state == state for finding in findings) for state in ("failed", "warning")
+    ]
     said = f"{counts[0]} failed, {counts[1]} warnings" if any(counts) else "all is well"
     click.secho(f"{len(findings)} checks: {said}", bold=True)

@@ -148,7 +148,7 @@ def _sweep(seconds: float | None) -> Finding:
 
 
 def _drains(seen: IntakeStatus) -> Finding:
-    entries = sum(one.entries for one in seen.streams)
+    entries = sum(stream.entries for stream in seen.streams)
     found = f"{seen.drains} drains, {seen.deliverers} deliverers at work"
     if seen.drains or not _is_stuck(seen.streams):
         return well("workers", "at work", found if entries or seen.drains else f"{found}: idle")
@@ -157,17 +157,17 @@ def _drains(seen: IntakeStatus) -> Finding:
 
 
 def _is_stuck(streams: Sequence[StreamStatus]) -> bool:
-    return any(one.oldest_age_seconds > WAITING_SECONDS_MAX for one in streams)
+    return any(stream.oldest_age_seconds > WAITING_SECONDS_MAX for stream in streams)
 
 
-def _stream(one: StreamStatus) -> Finding:
+def _stream(status: StreamStatus) -> Finding:
     """One stream that holds entries; the lane of backlogs may be long, not stand still."""
-    check = f"stream {one.number} ({one.kind})"
+    check = f"stream {status.number} ({status.kind})"
     found = (
-        f"{one.entries} waiting, {one.pending} of them in hand,"
-        f" the oldest for {duration(one.oldest_age_seconds)}"
+        f"{status.entries} waiting, {status.pending} of them in hand,"
+        f" the oldest for {duration(status.oldest_age_seconds)}"
     )
-    if one.oldest_age_seconds <= WAITING_SECONDS_MAX:
+    if status.oldest_age_seconds <= WAITING_SECONDS_MAX:
         return well("backlog", check, found)
     advice = (
         "look at the log of the drains: what cannot be applied is tried again and again; if they"

@@ -103,7 +103,11 @@ def _send(
     for batch in many.batches(row.item for row in good if row.item is not None):
         key = f"import:{state.run}:{state.rows}:{index}"
         results = job.mapper.naming.kind.send(api.transport, batch, (key, sending))
-        refused += [(good[index + one.index], _reason(one.error)) for one in results if one.error]
+        refused += [
+            (good[index + result.index], _reason(result.error))
+            for result in results
+            if result.error
+        ]
         index += len(batch)
     refused.sort(key=lambda one: one[0].raw.line)
     for row, why in refused:

@@ -76,7 +76,7 @@ def _wrong_states(api: Unbroken, plan: LoadPlan, days: set[Pair]) -> int:
 
 def _is_right(api: Unbroken, plan: LoadPlan, participant: str, days: set[str]) -> bool:
     past = api.history(participant, plan.mark)
-    recorded = {one.period_key for one in past.periods if one.status == "recorded"}
+    recorded = {period.period_key for period in past.periods if period.status == "recorded"}
     (streak,) = [one for one in api.streaks(participant) if one.code == plan.mark]
     numbers = sorted(date.fromisoformat(day).toordinal() for day in days)
     expected = walk(tuple((number, number + 1) for number in numbers), Rules(0, True))

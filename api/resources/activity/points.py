@@ -276,7 +276,7 @@ def participant_transactions(participant_id: str) -> Response:
     with reading() as connection:
         found = points.page(connection, (tenant().id, participant_id), wanted)
     shown: TransactionPage = {
-        "items": [_entry(one) for one in found.items],
+        "items": [_entry(item) for item in found.items],
         "total": found.total,
         "page": window.page,
         "page_size": window.page_size,
@@ -302,17 +302,17 @@ def _cursor(position: points.PointsCursor | None) -> str | None:
     return None if position is None else cursors.encode(position[0].to_bytes(8) + position[1].bytes)
 
 
-def _entry(one: Transaction) -> TransactionEntry:
-    debit, credit = ACCOUNTS[one.kind]
+def _entry(transaction: Transaction) -> TransactionEntry:
+    debit, credit = ACCOUNTS[transaction.kind]
     return {
-        "id": one.id,
-        "kind": one.kind,
-        "amount": one.amount if one.is_credit else -one.amount,
-        "balance_after": one.balance_after,
+        "id": transaction.id,
+        "kind": transaction.kind,
+        "amount": transaction.amount if transaction.is_credit else -transaction.amount,
+        "balance_after": transaction.balance_after,
         "debit": debit,
         "credit": credit,
-        "source": one.source,
-        "reason": one.reason,
-        "metadata": from_json(one.metadata) if one.metadata else None,
-        "created_at": clock.to_text(one.created_us),
+        "source": transaction.source,
+        "reason": transaction.reason,
+        "metadata": from_json(transaction.metadata) if transaction.metadata else None,
+        "created_at": clock.to_text(transaction.created_us),
     }

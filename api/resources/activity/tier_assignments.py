@@ -195,13 +195,13 @@ def _next(above: Tier | None, points: PointsBalance) -> NextTierProgress | None:
     return {**shown, "earned_remaining": max(0, shown["points_required"] - points.earned)}
 
 
-def _entry(one: Change) -> TierHistoryEntry:
+def _entry(change: Change) -> TierHistoryEntry:
     return {
-        "code": one.upgrade.code,
-        "name": one.upgrade.name,
-        "level": one.upgrade.level,
-        "previous_code": one.upgrade.previous_code,
-        "source": one.source,
-        "reason": one.reason,
-        "achieved_at": clock.to_text(one.achieved_us),
+        "code": change.upgrade.code,
+        "name": change.upgrade.name,
+        "level": change.upgrade.level,
+        "previous_code": change.upgrade.previous_code,
+        "source": change.source,
+        "reason": change.reason,
+        "achieved_at": clock.to_text(change.achieved_us),
     }

@@ -142,14 +142,16 @@ def _followed(
 
 
 def _sent(connection: Connection, tenant_id: int, fact_ids: list[UUID]) -> Iterator[TraceStep]:
-    for one in trace.attempts(connection, tenant_id, fact_ids):
-        what = one.error or str(one.status_code)
-        said = f"{what} in {one.duration_ms} ms, number {one.number}, to {one.webhook_id}"
-        yield TraceStep("attempt", said, _at(one.id))
-    for each in trace.deliveries(connection, tenant_id, fact_ids):
-        said = f"{each.status} after {each.attempts} attempts, to {each.webhook_id}"
-        if each.status == "pending":
-            said += f"; next at {clock.isoformat(each.next_attempt_at)}, or once it is well"
+    for attempt in trace.attempts(connection, tenant_id, fact_ids):
+        what = attempt.error or str(attempt.status_code)
+        said = (
+            f"{what} in {attempt.duration_ms} ms, number {attempt.number}, to {attempt.webhook_id}"
+        )
+        yield TraceStep("attempt", said, _at(attempt.id))
+    for delivery in trace.deliveries(connection, tenant_id, fact_ids):
+        said = f"{delivery.status} after {delivery.attempts} attempts, to {delivery.webhook_id}"
+        if delivery.status == "pending":
+            said += f"; next at {clock.isoformat(delivery.next_attempt_at)}, or once it is well"
         yield TraceStep("delivery", said)
 
 

@@ -270,7 +270,7 @@ def participant_badges(participant_id: str) -> Response:
             participant_id=participant_id,
             badges=entries,
             total=len(entries),
-            earned_count=sum(one["earned"] for one in entries),
+            earned_count=sum(entry["earned"] for entry in entries),
         )
     )
 
@@ -284,14 +284,14 @@ def _codes() -> list[str] | None:
     return [code for code in named if _CODE.fullmatch(code)] if named else None
 
 
-def _entry(one: EarnedBadge) -> ParticipantBadge:
+def _entry(badge: EarnedBadge) -> ParticipantBadge:
     return {
-        "code": one.code,
-        "name": one.name,
-        "description": one.description,
-        "icon": one.icon_url,
-        "rarity": one.rarity,
-        "category": one.category,
-        "earned": one.earned_at is not None,
-        "earned_at": None if one.earned_at is None else clock.isoformat(one.earned_at),
+        "code": badge.code,
+        "name": badge.name,
+        "description": badge.description,
+        "icon": badge.icon_url,
+        "rarity": badge.rarity,
+        "category": badge.category,
+        "earned": badge.earned_at is not None,
+        "earned_at": None if badge.earned_at is None else clock.isoformat(badge.earned_at),
     }

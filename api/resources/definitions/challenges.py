@@ -206,20 +206,20 @@ def _check_codes(connection: Connection, values: dict[str, Any]) -> None:
     active_badges(connection, counted | {"badge_code": values.get("badge_code")})
 
 
-def _definition(one: Challenge) -> ChallengeDefinition:
+def _definition(challenge: Challenge) -> ChallengeDefinition:
     return {
-        "id": str(one.id),
+        "id": str(challenge.id),
         "tenant_id": tenant_shown(),
-        "code": one.code,
-        "name": one.name,
-        "description": one.description,
-        "objective": one.objective.as_json(),
-        "target": one.target,
-        "points": one.points,
-        "badge_code": one.badge_code,
-        "starts_at": clock.isoformat(one.starts_at) if one.starts_at else None,
-        "ends_at": clock.isoformat(one.ends_at) if one.ends_at else None,
-        "is_active": one.is_active,
-        "created_at": clock.isoformat(one.created_at),
-        "updated_at": clock.isoformat(one.updated_at),
+        "code": challenge.code,
+        "name": challenge.name,
+        "description": challenge.description,
+        "objective": challenge.objective.as_json(),
+        "target": challenge.target,
+        "points": challenge.points,
+        "badge_code": challenge.badge_code,
+        "starts_at": clock.isoformat(challenge.starts_at) if challenge.starts_at else None,
+        "ends_at": clock.isoformat(challenge.ends_at) if challenge.ends_at else None,
+        "is_active": challenge.is_active,
+        "created_at": clock.isoformat(challenge.created_at),
+        "updated_at": clock.isoformat(challenge.updated_at),
     }

@@ -209,8 +209,8 @@ def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) 
     active_badges(
         connection,
         {
-            f"milestones.{index}.badge_code": one["badge_code"]
-            for index, one in enumerate(milestones)
+            f"milestones.{index}.badge_code": milestone["badge_code"]
+            for index, milestone in enumerate(milestones)
         },
     )
 
@@ -233,7 +233,7 @@ def _definition(streak: Streak) -> StreakDefinition:
         "reset_on_miss": streak.rules.reset_on_miss,
         "is_active": streak.is_active,
         "boundary": streak.boundary,
-        "milestones": [_milestone(one) for one in streak.milestones],
+        "milestones": [_milestone(milestone) for milestone in streak.milestones],
         "at_risk_lead_hours": streak.at_risk_lead_hours,
         "created_at": clock.isoformat(streak.created_at),
         "updated_at": clock.isoformat(streak.updated_at),

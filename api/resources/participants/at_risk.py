@@ -92,18 +92,18 @@ def streaks_at_risk(code: str) -> Response:
     return answer({"items": items, "next_cursor": None if position is None else _cursor(position)})
 
 
-def _item(streak: Streak, one: AtRisk) -> StreakAtRisk:
+def _item(streak: Streak, risk: AtRisk) -> StreakAtRisk:
     """`timezone` is where the participant lives, as far as is known: for quiet hours."""
-    expires = starts_at(streak.period, one.breaks_at, one.zone)
+    expires = starts_at(streak.period, risk.breaks_at, risk.zone)
     return {
-        "participant_id": one.participant_id,
+        "participant_id": risk.participant_id,
         "streak_code": streak.code,
-        "current_count": one.state.totals.count,
-        "longest_count": one.state.totals.longest,
-        "last_recorded_at": clock.to_text(one.state.last_recorded_us),
+        "current_count": risk.state.totals.count,
+        "longest_count": risk.state.totals.longest,
+        "last_recorded_at": clock.to_text(risk.state.last_recorded_us),
         "expires_at": clock.isoformat(expires),
-        "grace_remaining": one.state.totals.grace_remaining,
-        "timezone": one.participant_zone or one.state.last_zone,
+        "grace_remaining": risk.state.totals.grace_remaining,
+        "timezone": risk.participant_zone or risk.state.last_zone,
     }
 
 

@@ -54,7 +54,7 @@ def participant_challenges(participant_id: str) -> Response:
     with reading() as connection:
         found = challenges.of_participant(connection, tenant().id, participant_id)
     entries = [_entry(one) for one in found]
-    statuses = [one["status"] for one in entries]
+    statuses = [entry["status"] for entry in entries]
     shown: ParticipantChallenges = {
         "participant_id": participant_id,
         "challenges": entries,
@@ -64,8 +64,8 @@ def participant_challenges(participant_id: str) -> Response:
     return answer(shown)
 
 
-def _entry(one: ChallengeState) -> ParticipantChallenge:
-    of = one.challenge
+def _entry(state: ChallengeState) -> ParticipantChallenge:
+    of = state.challenge
     return {
         "id": str(of.id),
         "code": of.code,
@@ -73,9 +73,9 @@ def _entry(one: ChallengeState) -> ParticipantChallenge:
         "description": of.description,
         "objective": of.objective.as_json(),
         "target": of.target,
-        "progress": min(one.progress, of.target),
-        "status": _status(one),
-        "completed_at": clock.isoformat(one.completed_at) if one.completed_at else None,
+        "progress": min(state.progress, of.target),
+        "status": _status(state),
+        "completed_at": clock.isoformat(state.completed_at) if state.completed_at else None,
         "points": of.points,
         "badge_code": of.badge_code,
         "starts_at": clock.isoformat(of.starts_at) if of.starts_at else None,
@@ -83,10 +83,10 @@ def _entry(one: ChallengeState) -> ParticipantChallenge:
     }
 
 
-def _status(one: ChallengeState) -> Literal["open", "active", "completed", "ended"]:
+def _status(state: ChallengeState) -> Literal["open", "active", "completed", "ended"]:
     """`active` once begun; `ended` when it does not count any more and was not completed."""
-    if one.completed_at is not None:
+    if state.completed_at is not None:
         return "completed"
-    if not one.challenge.is_active or not one.challenge.is_open_at(clock.now()):
+    if not state.challenge.is_active or not state.challenge.is_open_at(clock.now()):
         return "ended"
-    return "active" if one.progress else "open"
+    return "active" if state.progress else "open"

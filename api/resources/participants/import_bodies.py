@@ -54,7 +54,7 @@ class ParticipantImport(Body):
                 del given[name]
         return ImportedProfile(
             self.participant_id, given,
-            [Enrolment(one.name, one.enrolled_at) for one in self.programs],
+            [Enrolment(program.name, program.enrolled_at) for program in self.programs],
             self.created_at, self.first_seen_at, self.last_seen_at,
         )  # fmt: skip
 

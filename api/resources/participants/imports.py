@@ -214,7 +214,7 @@ def _result(result: ImportResult) -> ImportResult | Problem:
 
 def _answer(posted: Sequence[Any], results: Sequence[ImportResult | Problem]) -> Response:
     items = [_item(index, *pair) for index, pair in enumerate(zip(posted, results, strict=True))]
-    outcomes = [one.get("outcome", "rejected") for one in items]
+    outcomes = [item.get("outcome", "rejected") for item in items]
     return answer(
         {
             "results": items,

@@ -206,7 +206,7 @@ def _sections() -> tuple[str, ...]:
         raise Problem(
             400, "invalid_include", detail, [FieldError("include", "unknown_section", detail)]
         )
-    return tuple(one for one in SECTIONS if one in given) or SECTIONS
+    return tuple(section for section in SECTIONS if section in given) or SECTIONS
 
 
 # -- answering -------------------------------------------------------------------------------

@@ -107,20 +107,20 @@ def list_participants() -> Response:
     return window.answer([_listed(one) for one in found], total)
 
 
-def _listed(one: ParticipantSummary) -> Listed:
+def _listed(summary: ParticipantSummary) -> Listed:
     return {
-        "participant_id": one.external_id,
-        "display_name": one.display_name,
-        "avatar_url": one.avatar_url,
-        "timezone": one.timezone,
-        "status": one.status,
-        "is_active": one.status == "ACTIVE",
-        "tags": one.tags,
-        "total_events": one.total_events,
-        "first_seen_at": _moment(one.first_seen_at),
-        "last_seen_at": _moment(one.last_seen_at),
-        "created_at": clock.isoformat(one.created_at),
-        "updated_at": clock.isoformat(one.updated_at),
+        "participant_id": summary.external_id,
+        "display_name": summary.display_name,
+        "avatar_url": summary.avatar_url,
+        "timezone": summary.timezone,
+        "status": summary.status,
+        "is_active": summary.status == "ACTIVE",
+        "tags": summary.tags,
+        "total_events": summary.total_events,
+        "first_seen_at": _moment(summary.first_seen_at),
+        "last_seen_at": _moment(summary.last_seen_at),
+        "created_at": clock.isoformat(summary.created_at),
+        "updated_at": clock.isoformat(summary.updated_at),
     }
 
 

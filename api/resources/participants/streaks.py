@@ -177,12 +177,12 @@ def _period_of(name: str, streak: Streak, default: int) -> int:
     return default if day is None else period_of_day(streak.period, day)
 
 
-def _explained(streak: Streak, one: Explained, tick: ticks.Tick | None) -> HistoryPeriod:
+def _explained(streak: Streak, explained: Explained, tick: ticks.Tick | None) -> HistoryPeriod:
     return {
-        "period_key": key_of(streak.period, one.period),
-        "status": one.what,
-        "count": one.count,
-        "grace_remaining": one.grace_remaining,
+        "period_key": key_of(streak.period, explained.period),
+        "status": explained.what,
+        "count": explained.count,
+        "grace_remaining": explained.grace_remaining,
         "tick_id": tick.id if tick else None,
         "recorded_at": clock.to_text(tick.occurred_us) if tick else None,
     }

@@ -290,40 +290,40 @@ def _target(webhook: Webhook) -> Target:
     return Target(webhook.tenant_id, webhook.id, webhook.is_ordered)
 
 
-def _entry(one: Delivery) -> DeliveryEntry:
-    is_pending = one.status == "pending"
+def _entry(delivery: Delivery) -> DeliveryEntry:
+    is_pending = delivery.status == "pending"
     return {
-        "fact_id": facts.public_id(one.fact_id),
-        "type": one.type,
-        "participant_id": one.participant_id,
-        "status": one.status,
-        "attempts": one.attempts,
-        "next_attempt_at": clock.isoformat(one.next_attempt_at) if is_pending else None,
-        "created_at": clock.isoformat(one.occurred_at),
-        "last": None if one.last is None else _last(one.last),
+        "fact_id": facts.public_id(delivery.fact_id),
+        "type": delivery.type,
+        "participant_id": delivery.participant_id,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "next_attempt_at": clock.isoformat(delivery.next_attempt_at) if is_pending else None,
+        "created_at": clock.isoformat(delivery.occurred_at),
+        "last": None if delivery.last is None else _last(delivery.last),
     }
 
 
-def _last(one: Logged) -> LastAttempt:
+def _last(logged: Logged) -> LastAttempt:
     return {
-        "status_code": one.status_code,
-        "error": one.error,
-        "duration_ms": one.duration_ms,
-        "at": clock.to_text(ids.issued_at_us(one.id)),
+        "status_code": logged.status_code,
+        "error": logged.error,
+        "duration_ms": logged.duration_ms,
+        "at": clock.to_text(ids.issued_at_us(logged.id)),
     }
 
 
-def _attempt(one: Logged) -> AttemptEntry:
+def _attempt(logged: Logged) -> AttemptEntry:
     return {
-        "id": str(one.id),
-        "fact_id": facts.public_id(one.fact_id),
-        "number": one.number,
-        "outcome": one.outcome,
-        "status_code": one.status_code,
-        "error": one.error,
-        "error_detail": http_client.DETAILS.get(one.error or ""),
-        "duration_ms": one.duration_ms,
-        "remote_address": one.remote_address,
-        "response": one.response,
-        "at": clock.to_text(ids.issued_at_us(one.id)),
+        "id": str(logged.id),
+        "fact_id": facts.public_id(logged.fact_id),
+        "number": logged.number,
+        "outcome": logged.outcome,
+        "status_code": logged.status_code,
+        "error": logged.error,
+        "error_detail": http_client.DETAILS.get(logged.error or ""),
+        "duration_ms": logged.duration_ms,
+        "remote_address": logged.remote_address,
+        "response": logged.response,
+        "at": clock.to_text(ids.issued_at_us(logged.id)),
     }

@@ -161,20 +161,20 @@ def _known(replay_id: str) -> Iterator[UUID]:
         raise not_found("replay", replay_id) from None
 
 
-def _entry(one: Replay) -> ReplayEntry:
+def _entry(replay: Replay) -> ReplayEntry:
     """`position_at` is the instant of the last fact looked at, to the millisecond."""
-    position = None if one.position is None else clock.from_us(ids.issued_at_us(one.position))
+    position = None if replay.position is None else clock.from_us(ids.issued_at_us(replay.position))
     return {
-        "id": str(one.id),
-        "webhook_id": str(one.webhook_id),
-        "status": one.status,
-        "since": clock.isoformat(one.since),
-        "until": clock.isoformat(one.until),
-        "event_types": one.event_types,
-        "only_missing": one.only_missing,
-        "seen": one.seen,
-        "queued": one.queued,
+        "id": str(replay.id),
+        "webhook_id": str(replay.webhook_id),
+        "status": replay.status,
+        "since": clock.isoformat(replay.since),
+        "until": clock.isoformat(replay.until),
+        "event_types": replay.event_types,
+        "only_missing": replay.only_missing,
+        "seen": replay.seen,
+        "queued": replay.queued,
         "position_at": cursors.instant(position),
-        "created_at": clock.isoformat(one.created_at),
-        "finished_at": cursors.instant(one.finished_at),
+        "created_at": clock.isoformat(replay.created_at),
+        "finished_at": cursors.instant(replay.finished_at),
     }
