@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: whose they are, and ending them for certain."""
+"""Processes of this machine: whose they are, and ending them for certain."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 Condition = Callable[[], bool]
 
 POLL_SECONDS = 0.02
 
 
-def all_pids() -> list[int]:
-    """Every pid but our own."""
-    own = os.getpid()
-    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and int(p.name) != own]
-
-
 def writing_to(logs: Iterable[Path]) -> list[int]:
     """The processes whose standard output is one of these files: children and grandchildren.
 
-    Survives renamed processes and lost parents, which names and process groups do not.
+    Survives renamed processes and lost parents, which names and process groups do not. psutil
+    tells paths of open files, and a log may be renamed while it is written: /proc tells the file.
     """
     wanted = {_identity(log) for log in logs} - {None}
-    return [pid for pid in all_pids() if _identity(Path(f"/proc/{pid}/fd/1")) in wanted]
+    others = (pid for pid in psutil.pids() if pid != os.getpid())
+    return [pid for pid in others if _identity(Path(f"/proc/{pid}/fd/1")) in wanted]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -51,35 +50,33 @@ def _session(pid: int) -> int:
 def named(name: str, mark: str) -> list[int]:
     """The processes of a name whose command line holds `mark`; needs no privileges."""
     return [
-        pid for pid in all_pids() if name_of(pid) == name and mark.encode() in _read(pid, "cmdline")
+        one.pid
+        for one in psutil.process_iter(["name", "cmdline"])
+        if one.info["name"] == name and mark in " ".join(one.info["cmdline"] or ())
     ]
 
 
 def name_of(pid: int) -> str:
     """The name of a process's program; empty when it is gone."""
-    return _read(pid, "comm").decode(errors="replace").strip()
+    with suppress(psutil.Error):
+        return str(psutil.Process(pid).name())
+    return ""
 
 
 def may_work_in(pid: int, folder: Path) -> bool:
     """Whether a process has a folder as its working directory, or does not let us know."""
-    working = _identity(Path(f"/proc/{pid}/cwd"))
-    return working in (None, _identity(folder))
-
-
-def _read(pid: int, what: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/{what}").read_bytes()
-    except OSError:
-        return b""
+        working = Path(psutil.Process(pid).cwd())
+    except psutil.Error:
+        return True
+    return _identity(working) in (None, _identity(folder))
 
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that only waits to be reaped does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
 
 
 def send(pids: Iterable[int], number: int) -> None:
