@@ -1,4 +1,4 @@
-"""Remind those who are about to lose a streak worth keeping. Run it every few hours.
+"""Remind participants who are about to lose a long streak. Run it every few hours.
 
 UNBROKEN_URL=http://127.0.0.1:8000 UNBROKEN_KEY=bq_live_… python examples/at_risk_campaign.py
 """
@@ -18,12 +18,12 @@ URL = os.environ.get("UNBROKEN_URL", "http://127.0.0.1:8000") + "/api/v1/gamify"
 HEADERS = {"X-API-Key": os.environ.get("UNBROKEN_KEY", "")}
 STREAK = "daily_login"
 MIN_COUNT = 7  # a streak of two days is not worth a push
-QUIET_FROM, QUIET_UNTIL = 22, 8  # hours of the participant's own clock
+QUIET_FROM, QUIET_UNTIL = 22, 8  # hours in the participant's time zone
 TIMEOUT_SECONDS = 10
 
 
 def at_risk(session: requests.Session) -> Iterator[dict[str, Any]]:
-    """Everybody at risk, page by page. A page may be short; only a null cursor is the end."""
+    """All participants at risk, page by page. Only a null cursor marks the end."""
     params: dict[str, str | int] = {"min_count": MIN_COUNT, "limit": 100}
     while True:
         answer = session.get(
@@ -38,13 +38,13 @@ def at_risk(session: requests.Session) -> Iterator[dict[str, Any]]:
 
 
 def is_quiet(zone: str | None, now: datetime) -> bool:
-    """Whether it is night where somebody lives; UTC for those whose zone nobody knows."""
+    """Whether it is night in the participant's time zone, or in UTC if none is known."""
     hour = now.astimezone(ZoneInfo(zone or "UTC")).hour
     return hour >= QUIET_FROM or hour < QUIET_UNTIL
 
 
 def push(one: dict[str, Any]) -> dict[str, Any]:
-    """What to hand to your push service, which drops what it has sent under the same key."""
+    """The push to send. Your push service drops a second one with the same key."""
     return {
         "user_id": one["participant_id"],
         "title": f"Don't lose your {one['current_count']}-day streak",

@@ -27,7 +27,7 @@ def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_local_daily_login(participant_id: str, zone: str) -> dict[str, Any]:
-    """Where your user record holds the zone: each tick names it. No timestamp: it is now."""
+    """Your user record has the time zone: send it with each tick. Without a timestamp it is now."""
     return post(
         "/streaks/record",
         {"participant_id": participant_id, "streak_code": "daily_login", "timezone": zone},
@@ -35,12 +35,12 @@ def record_local_daily_login(participant_id: str, zone: str) -> dict[str, Any]:
 
 
 def remember_zone(participant_id: str, zone: str) -> None:
-    """Once, and again when somebody moves: from then on the zone goes without saying."""
+    """Store the time zone with the participant, once and after each move."""
     post("/participants", {"participant_id": participant_id, "timezone": zone})
 
 
 def record_daily_login(participant_id: str) -> dict[str, Any]:
-    """For a streak that was made with `"boundary": "participant"`."""
+    """For a streak with `"boundary": "participant"`."""
     return post(
         "/streaks/record",
         {"participant_id": participant_id, "streak_code": "daily_login_local"},

@@ -1,4 +1,4 @@
-"""A tick at every login that neither delays nor breaks the login.
+"""Record a tick at every login, without delaying or breaking the login.
 
 UNBROKEN_URL=http://127.0.0.1:8000 UNBROKEN_KEY=bq_live_… python examples/login_tick.py user_42
 """
@@ -18,19 +18,19 @@ import requests
 URL = os.environ.get("UNBROKEN_URL", "http://127.0.0.1:8000") + "/api/v1/gamify"
 HEADERS = {
     "X-API-Key": os.environ.get("UNBROKEN_KEY", ""),
-    "Prefer": "respond-async",  # accepted is enough: nobody waits for the count
+    "Prefer": "respond-async",  # do not wait for the count
 }
 TIMEOUT_SECONDS = 3
-WAITING_MAX = 10_000  # logins whose ticks wait while the service is slow; more are dropped
-LEAVING_SECONDS = 5  # how long a process that ends waits for its last ticks
+WAITING_MAX = 10_000  # ticks that may wait while the service is slow; further ones are dropped
+LEAVING_SECONDS = 5  # how long an exiting process waits for its last ticks
 
 log = logging.getLogger("streaks")
 waiting: queue.Queue[dict[str, str]] = queue.Queue(WAITING_MAX)
 
 
 def on_login_success(user_id: str) -> None:
-    """Call this where a login has succeeded. It returns at once and never raises."""
-    # The moment of the login, so that a tick that is sent after midnight counts for the day before.
+    """Call this after a successful login. It returns at once and never raises."""
+    # The instant of the login, so that a tick sent after midnight counts for the right day.
     at = datetime.now(UTC).isoformat()
     tick = {"participant_id": user_id, "streak_code": "daily_login", "timestamp": at}
     try:
@@ -40,7 +40,7 @@ def on_login_success(user_id: str) -> None:
 
 
 def send_ticks() -> None:
-    """Send what waits, one after the other, for ever."""
+    """Send the waiting ticks one by one, forever."""
     with requests.Session() as session:
         session.headers.update(HEADERS)
         while True:
@@ -49,14 +49,14 @@ def send_ticks() -> None:
                 sent = session.post(f"{URL}/streaks/record", json=tick, timeout=TIMEOUT_SECONDS)
                 sent.raise_for_status()
             except requests.RequestException as error:
-                # Not worth a retry: the next login of the day counts just as much.
+                # No retry: the next login of the day counts as well.
                 log.warning("streak tick of %s failed: %s", tick["participant_id"], error)
             finally:
                 waiting.task_done()
 
 
 def leave() -> None:
-    """Give the last ticks a moment before the process ends."""
+    """Wait for the last ticks before the process exits."""
     deadline = time.monotonic() + LEAVING_SECONDS
     while waiting.unfinished_tasks and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -71,19 +71,21 @@ def envelope(entry: FactType) -> tuple[FactField, ...]:
             {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
             "The fact's id, and the `webhook-id` of every attempt to deliver it.",
         ),
-        FactField("type", {"const": entry.kind}, "What happened."),
-        FactField("occurred_at", INSTANT, "When the change was made, UTC."),
-        FactField("tenant", TEXT, "Whose it is."),
+        FactField("type", {"const": entry.kind}, "The type of the fact."),
+        FactField("occurred_at", INSTANT, "When the change was made, in UTC."),
+        FactField("tenant", TEXT, "The tenant."),
         FactField(
-            "mode", {"type": "string", "enum": ["live", "test"]}, "Which side of the tenant."
+            "mode",
+            {"type": "string", "enum": ["live", "test"]},
+            "Production (`live`) or sandbox (`test`) data.",
         ),
-        FactField("participant_id", who, "Whom it is about; null for facts about a destination."),
+        FactField("participant_id", who, "The participant; null for facts about a destination."),
         FactField(
             "sequence",
             number,
-            "Counts up by one per participant, without gaps; null without a participant.",
+            "Increases by one per participant, without gaps; null without a participant.",
         ),
-        FactField("payload", _object(entry.payload), "What the type says, below."),
+        FactField("payload", _object(entry.payload), "The fields of the type, below."),
     )
 
 
@@ -105,37 +107,39 @@ def _object(fields: tuple[FactField, ...]) -> Schema:
 
 # -- fields of several types -------------------------------------------------------------------
 
-_STREAK = FactField("streak_code", CODE, "Which streak.")
-_PERIOD = FactField("period", PERIOD, "What the streak counts.")
+_STREAK = FactField("streak_code", CODE, "The streak.")
+_PERIOD = FactField("period", PERIOD, "The period of the streak.")
 _PERIOD_KEY = FactField(
     "period_key", PERIOD_KEY, "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`."
 )
-_COUNT = FactField("count", AT_LEAST_ONE, "The count now.")
-_PREVIOUS = FactField("previous_count", COUNT, "The count before; 0 when there was none.")
+_COUNT = FactField("count", AT_LEAST_ONE, "The current count.")
+_PREVIOUS = FactField("previous_count", COUNT, "The count before this change; 0 if there was none.")
 _LONGEST = FactField(
     "longest_count",
     AT_LEAST_ONE,
-    "The highest count of the recorded periods as they are now. A late tick may lower it where"
-    " grace is in play (ADR 2).",
+    "The highest count of the recorded periods. With grace, a late tick may lower it (ADR 2).",
 )
-_LEFT = FactField("grace_remaining", COUNT, "How many missed periods are still forgiven.")
-_RECORDED_AT = FactField("recorded_at", INSTANT, "The tick's own instant, which may be long ago.")
+_LEFT = FactField("grace_remaining", COUNT, "How many more missed periods are forgiven.")
+_RECORDED_AT = FactField("recorded_at", INSTANT, "The instant of the tick, which may be long ago.")
 _TICK = FactField("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
 _LAST = FactField("last_recorded_at", INSTANT, "The latest recorded instant.")
 _METADATA = FactField(
-    "metadata", OBJECT, "What was sent with it, as it was sent; absent without.", is_always=False
+    "metadata",
+    OBJECT,
+    "The metadata of the write, unchanged; absent if it had none.",
+    is_always=False,
 )
 
 _MOVEMENT = (
-    FactField("amount", AT_LEAST_ONE, "How many."),
-    FactField("balance", COUNT, "The points left afterwards."),
+    FactField("amount", AT_LEAST_ONE, "The number of points."),
+    FactField("balance", COUNT, "The balance afterwards."),
     FactField(
         "source",
         or_null(CODE),
-        "The code of the streak, challenge or reward behind it; null when a caller asked for it.",
+        "The code of the streak, challenge or reward that caused it; null for an API call.",
     ),
-    FactField("reason", or_null(TEXT), "Why, as the caller said."),
-    FactField("transaction_id", UUID, "The row of the ledger: `GET /points/transactions/{id}`."),
+    FactField("reason", or_null(TEXT), "The reason given by the caller."),
+    FactField("transaction_id", UUID, "The ledger entry: `GET /points/transactions/{id}`."),
 )
 
 # -- the types ---------------------------------------------------------------------------------
@@ -146,10 +150,14 @@ def _about_a_destination(kind: str, when: str, reason: Schema, why: str) -> Fact
         kind,
         when,
         (
-            FactField("webhook_id", UUID, "Which destination."),
+            FactField("webhook_id", UUID, "The destination."),
             FactField("description", or_null(TEXT), "Its description."),
             FactField("reason", reason, why),
-            FactField("failing_since", or_null(INSTANT), "Since when nothing has got through."),
+            FactField(
+                "failing_since",
+                or_null(INSTANT),
+                "When the first of the failures in a row happened.",
+            ),
         ),
     )
 
@@ -157,21 +165,23 @@ def _about_a_destination(kind: str, when: str, reason: Schema, why: str) -> Fact
 ENTRIES = (
     FactType(
         facts.STREAK_RECORDED,
-        "A tick changed a streak. A repeated tick of the same period changes nothing and has none.",
+        "A tick changed a streak. A repeated tick in the same period sends no fact.",
         (
             _STREAK,
             _COUNT,
             _PREVIOUS,
             _LONGEST,
-            FactField("is_new_record", FLAG, "Whether `count` beats the longest before this tick."),
+            FactField(
+                "is_new_record", FLAG, "Whether `count` exceeds the longest count before this tick."
+            ),
             FactField(
                 "outcome",
                 {
                     "type": "string",
                     "enum": ["started", "extended", "reset", "held", "backfilled"],
                 },
-                "`started`: the first ever; `extended`: in time; `reset`: too late, the count is 1;"
-                " `held`: too late, the count stays; `backfilled`: a period before the last one.",
+                "`started`: the first tick; `extended`: on time; `reset`: too late, the count is 1;"
+                " `held`: too late, the count stays; `backfilled`: a period before the latest one.",
             ),
             _PERIOD,
             _PERIOD_KEY,
@@ -183,27 +193,29 @@ ENTRIES = (
     ),
     FactType(
         facts.STREAK_MILESTONE,
-        "A tick reached a milestone of the streak: one fact for each, also for those that the count"
-        " jumped over, after the tick's `behavior.streak_recorded` and the `badge.awarded` of its"
-        " own badge. Sent once per participant, streak and milestone, or once in each run when its"
+        "A tick reached a milestone of the streak. One tick may reach several milestones; each"
+        " sends one fact, after the tick's `behavior.streak_recorded` and the `badge.awarded` of"
+        " the badge. Sent once per participant, streak and milestone, or once per run if"
         " `repeat` is `each_run`.",
         (
             _STREAK,
-            FactField("milestone", AT_LEAST_ONE, "The count that was reached."),
+            FactField("milestone", AT_LEAST_ONE, "The count of the milestone."),
             FactField(
                 "count",
                 AT_LEAST_ONE,
-                "The count now. It is below `milestone` when a late tick completed an earlier run.",
+                "The current count; below `milestone` if a late tick completed an earlier run.",
             ),
             _PREVIOUS,
-            FactField("badge_code", or_null(CODE), "The milestone's badge; null when it has none."),
+            FactField("badge_code", or_null(CODE), "The milestone's badge; null if it has none."),
             FactField(
                 "is_badge_new",
                 or_null(FLAG),
-                "Whether it was awarded now, for the first time; null without a badge, and when the"
-                " badge is deactivated: then it is not awarded.",
+                "Whether this tick awarded the badge for the first time; null without a badge,"
+                " and if the badge is inactive and therefore not awarded.",
             ),
-            FactField("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
+            FactField(
+                "points", or_null(AT_LEAST_ONE), "The points for it; null if there are none."
+            ),
             _PERIOD,
             _PERIOD_KEY,
             _RECORDED_AT,
@@ -212,46 +224,49 @@ ENTRIES = (
     ),
     FactType(
         facts.STREAK_AT_RISK,
-        "The streak's last period that can save it has begun, by the participant's own calendar,"
-        " and nothing is recorded in it yet; or it is `at_risk_lead_hours` before that period ends."
-        " Once for each time that it is at risk.",
+        "The last period that can save the streak has begun in the participant's time zone, and no"
+        " tick is recorded in it yet. With `at_risk_lead_hours`, the fact is sent that many hours"
+        " before this period ends. Sent once each time that the streak is at risk.",
         (
             _STREAK,
-            FactField("count", AT_LEAST_ONE, "The count that would be lost."),
+            FactField("count", AT_LEAST_ONE, "The count at risk."),
             _LONGEST,
             _PERIOD,
             _LEFT,
             _LAST,
-            FactField("expires_at", INSTANT, "When it breaks unless something is recorded before."),
+            FactField(
+                "expires_at", INSTANT, "When the streak breaks unless a tick is recorded before."
+            ),
         ),
     ),
     FactType(
         facts.STREAK_BROKEN,
-        "Nothing was recorded in the last period that could have saved a streak. Once for each"
-        " time that it breaks.",
+        "No tick was recorded in the last period that could have saved the streak. Sent once each"
+        " time that the streak breaks.",
         (
             _STREAK,
-            FactField("count", COUNT, "The count now: 0, or the kept one of a paused streak."),
-            FactField("previous_count", AT_LEAST_ONE, "The count that it had."),
+            FactField(
+                "count", COUNT, "The current count: 0, or the kept count of a paused streak."
+            ),
+            FactField("previous_count", AT_LEAST_ONE, "The count before it broke."),
             _LONGEST,
             FactField(
                 "status",
                 {"type": "string", "enum": ["broken", "paused"]},
-                "`paused` for a streak with `reset_on_miss` false: the next tick goes on from"
+                "`paused` for a streak with `reset_on_miss` false: the next tick continues from"
                 " `count`.",
             ),
             _PERIOD,
             _LAST,
-            FactField("broken_at", INSTANT, "When it broke: the fact may come a little later."),
+            FactField("broken_at", INSTANT, "When it broke; the fact may be sent a little later."),
         ),
     ),
     FactType(
         facts.BADGE_AWARDED,
-        "A participant got a badge for the first time. Awarding it again changes nothing and has"
-        " none.",
+        "A participant earned a badge for the first time. A repeated award sends no fact.",
         (
-            FactField("badge_code", TEXT, "Which badge."),
-            FactField("badge_name", TEXT, "Its name at the time."),
+            FactField("badge_code", TEXT, "The badge."),
+            FactField("badge_name", TEXT, "Its name at that time."),
             FactField("icon", or_null(TEXT), "The URL of its icon."),
             FactField(
                 "rarity",
@@ -259,7 +274,7 @@ ENTRIES = (
                     "type": "string",
                     "enum": ["common", "uncommon", "rare", "epic", "legendary"],
                 },
-                "How rare it is meant to be.",
+                "The rarity of the badge.",
             ),
             FactField("category", or_null(TEXT), "Its category."),
             FactField("earned_at", INSTANT, "When it was earned."),
@@ -269,105 +284,109 @@ ENTRIES = (
     ),
     FactType(
         facts.POINTS_AWARDED,
-        "A participant got points: awarded, or given by a milestone or a challenge.",
+        "A participant received points from an award, a milestone or a challenge.",
         (
             *_MOVEMENT,
             FactField(
                 "kind",
                 {"type": "string", "enum": ["award", "milestone", "challenge"]},
-                "Who gave them: a caller, a milestone of a streak, a challenge.",
+                "The origin: an API call, a milestone of a streak, or a challenge.",
             ),
-            FactField("total_earned", AT_LEAST_ONE, "All the points ever got, these included."),
+            FactField("total_earned", AT_LEAST_ONE, "All points earned so far, including these."),
             _METADATA,
         ),
     ),
     FactType(
         facts.POINTS_DEDUCTED,
-        "A participant gave points: deducted, or spent on a reward.",
+        "Points were taken from a participant by a deduction or the redemption of a reward.",
         (
             *_MOVEMENT,
             FactField(
                 "kind",
                 {"type": "string", "enum": ["deduct", "claim"]},
-                "What they went to: a caller's deduction, or a reward.",
+                "The use: a deduction by an API call (`deduct`), or a redemption (`claim`).",
             ),
-            FactField("total_spent", AT_LEAST_ONE, "All the points ever spent, these included."),
+            FactField("total_spent", AT_LEAST_ONE, "All points spent so far, including these."),
             _METADATA,
         ),
     ),
     FactType(
         facts.TIER_CHANGED,
-        "A participant came into another tier: by points, after their `points.awarded`, or by an"
+        "A participant's tier changed: by points, after their `points.awarded`, or by an"
         " assignment.",
         (
-            FactField("tier_code", CODE, "The tier now."),
-            FactField("tier_name", TEXT, "Its name at the time."),
-            FactField("level", COUNT, "Its level: compare levels, not codes."),
-            FactField("previous_tier_code", or_null(CODE), "The tier before; null: none."),
-            FactField("previous_level", or_null(COUNT), "Its level; null without."),
+            FactField("tier_code", CODE, "The new tier."),
+            FactField("tier_name", TEXT, "Its name at that time."),
+            FactField("level", COUNT, "Its level. Compare levels, not codes."),
+            FactField(
+                "previous_tier_code", or_null(CODE), "The previous tier; null if there was none."
+            ),
+            FactField("previous_level", or_null(COUNT), "Its level; null if there was none."),
             FactField(
                 "source",
                 {"type": "string", "enum": ["points", "assigned"]},
-                "Whether points led to it, or somebody assigned it.",
+                "Whether the tier was reached by points or assigned by an API call.",
             ),
-            FactField("reason", or_null(TEXT), "Why, as whoever assigned it said."),
-            FactField("total_earned", COUNT, "All the points ever got."),
+            FactField("reason", or_null(TEXT), "The reason given with the assignment."),
+            FactField("total_earned", COUNT, "All points earned so far."),
             FactField("achieved_at", INSTANT, "When the points, or the assignment, were accepted."),
             _METADATA,
         ),
     ),
     FactType(
         facts.REWARD_CLAIMED,
-        "A participant claimed a reward; what it cost has a `points.deducted` of its own, before.",
+        "A participant redeemed a reward. Its cost has a `points.deducted` fact, sent before"
+        " this one.",
         (
-            FactField("reward_id", UUID, "Which reward."),
+            FactField("reward_id", UUID, "The reward."),
             FactField("reward_code", CODE, "Its code."),
-            FactField("reward_name", TEXT, "Its name at the time."),
-            FactField("reward_type", TEXT, "Its type: what to hand out."),
-            FactField("points_deducted", COUNT, "What it cost."),
-            FactField("balance", COUNT, "The points left."),
-            FactField("claim_id", UUID, "The claim: `GET /claims/{id}`."),
-            FactField("claimed_at", INSTANT, "When the claim was accepted."),
+            FactField("reward_name", TEXT, "Its name at that time."),
+            FactField("reward_type", TEXT, "The type of the reward."),
+            FactField("points_deducted", COUNT, "The cost in points."),
+            FactField("balance", COUNT, "The balance afterwards."),
+            FactField("claim_id", UUID, "The redemption: `GET /claims/{id}`."),
+            FactField("claimed_at", INSTANT, "When the redemption was accepted."),
             _METADATA,
         ),
     ),
     FactType(
         facts.CHALLENGE_COMPLETED,
-        "A participant reached the target of a challenge, which happens once; after the facts of"
-        " what it gives.",
+        "A participant reached the target of a challenge. Sent once, after the facts of its"
+        " prizes.",
         (
-            FactField("challenge_code", CODE, "Which challenge."),
-            FactField("challenge_name", TEXT, "Its name at the time."),
-            FactField("objective", OBJECT, "What counted."),
-            FactField("target", AT_LEAST_ONE, "How much of it was needed."),
-            FactField("points", or_null(AT_LEAST_ONE), "The points that it gives; null without."),
-            FactField("badge_code", or_null(CODE), "The badge that it gives; null without."),
+            FactField("challenge_code", CODE, "The challenge."),
+            FactField("challenge_name", TEXT, "Its name at that time."),
+            FactField("objective", OBJECT, "The objective of the challenge."),
+            FactField("target", AT_LEAST_ONE, "The target of the challenge."),
+            FactField(
+                "points", or_null(AT_LEAST_ONE), "The points for it; null if there are none."
+            ),
+            FactField("badge_code", or_null(CODE), "The prize badge; null without one."),
             FactField(
                 "is_badge_new",
                 or_null(FLAG),
-                "Whether the badge was awarded now, for the first time; null when there was none"
-                " to award.",
+                "Whether the badge was awarded for the first time; null if none was awarded.",
             ),
             FactField("completed_at", INSTANT, "When it was completed."),
         ),
     ),
     _about_a_destination(
         facts.DESTINATION_FAILING,
-        "A destination failed so often in a row that it is parked: probed now and then, nothing"
-        " lost. Told to the tenant's other destinations, never to itself.",
+        "A destination failed several times in a row and is parked: only probes are sent, and its"
+        " facts wait. Sent to the tenant's other destinations, never to the destination itself.",
         NOTHING,
         "Null.",
     ),
     _about_a_destination(
         facts.DESTINATION_DISABLED,
-        "We disabled a destination. What is pending for it waits until it is enabled again.",
+        "A destination was disabled automatically. Its pending facts wait until it is enabled.",
         {"type": "string", "enum": ["gone", "asked", "failing"]},
         "`gone`: it answered 410; `asked`: it answered `webhook-delivery: disable`; `failing`:"
-        " for five days.",
+        " it failed for five days.",
     ),
     _about_a_destination(
         facts.DESTINATION_RECOVERED,
-        "A destination that was failing answers again; what was pending for it flows.",
+        "A failing destination answers again; its pending facts are sent.",
         NOTHING,
         "Null.",
     ),

@@ -49,10 +49,10 @@ def main() -> None:
       unbroken tenant create acme               in another terminal: your keys
       export UNBROKEN_KEY=bq_live_…             for the commands that use the API
       unbroken tick user_42 daily_login         one tick, and what it did
-      unbroken profile user_42                  who is that, with a calendar
+      unbroken profile user_42                  points, badges, a calendar of each streak
       unbroken import history.csv --dry-run     move here from elsewhere
-      unbroken demo --once                      a look at what it does
+      unbroken demo --once                      ticks in, verified facts out
 
-    Every command has --help with examples, and --json for programs where there is something to
-    read. Exit codes: 0 done, 1 refused or not all of it done, 2 cannot be run as asked.
+    Every command has --help with examples. Commands with output for programs have --json. Exit
+    codes: 0 done; 1 refused, not found or only partly done; 2 wrong usage.
     """

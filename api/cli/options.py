@@ -17,7 +17,7 @@ data_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_DATA,
     show_default=True,
-    help="Folder of the data, logs and sockets of `unbroken up`.",
+    help="Data folder of `unbroken up` (data, logs, sockets).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 

@@ -45,12 +45,12 @@ BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64
     type=click.IntRange(1, 64),
     default=API_PROCESSES,
     show_default=True,
-    help="Processes of the API: two a pair of cores.",
+    help="API processes: two for each pair of cores.",
 )
 def serve(host: str, port: int, processes: int) -> None:
-    """Serve the API alone: one role, as containers run it.
+    """Serve the API only: one role, as containers run it.
 
-    DATABASE_URL and REDIS_URL say where its servers are. `unbroken up` runs every role.
+    DATABASE_URL and REDIS_URL name its servers. `unbroken up` runs every role.
 
     \b
     Example:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from api.dashboard.form_fields import Input
 
-_NAME = Input("name", "Name", help="Shown to people.", is_required=True)
+_NAME = Input("name", "Name", help="The name that your users see.", is_required=True)
 _DESCRIPTION = Input("description", "Description", "long")
-_STARTS = Input("starts_at", "Starts", "moment", "UTC; empty: always has.")
-_ENDS = Input("ends_at", "Ends", "moment", "UTC; empty: never.")
+_STARTS = Input("starts_at", "Starts", "moment", "In UTC. Empty: open from the start.")
+_ENDS = Input("ends_at", "Ends", "moment", "In UTC. Empty: no end.")
 _RARITIES = ("common", "uncommon", "rare", "epic", "legendary")
 
 
 def _code(example: str) -> Input:
     return Input(
-        "code", "Code", help="What your calls name it by. It cannot be changed.",
+        "code", "Code", help="The name that API calls use. It cannot be changed.",
         is_required=True, is_fixed=True, placeholder=example,
     )  # fmt: skip
 
@@ -40,35 +40,37 @@ STREAKS = DefinitionType(
     "Streaks",
     ("streaks",),
     "code",
-    "What is counted: consecutive days, weeks or months in which somebody did something.",
+    "Counts consecutive days, weeks or months in which a participant recorded a tick.",
     (
         _code("daily_login"),
         _NAME,
         _DESCRIPTION,
-        Input("period", "Period", "choice", "One tick a period counts.",
+        Input("period", "Period", "choice", "The first tick in each period counts.",
               choices=("daily", "weekly", "monthly"), is_required=True, is_fixed=True),
         Input("grace_periods", "Grace", "number",
-              "Missed periods that are forgiven before it breaks.", default="1"),
-        Input("reset_on_miss", "Resets when missed", "switch",
-              "Off: the count is kept, and waits.", default="on"),
-        Input("boundary", "Days begin", "choice",
-              "By UTC, or by the participant's own calendar.",
+              "How many missed periods are forgiven before the streak breaks.", default="1"),
+        Input("reset_on_miss", "Reset on miss", "switch",
+              "On: a missed period resets the count. Off: the streak pauses and keeps its count.",
+              default="on"),
+        Input("boundary", "Time zone", "choice",
+              "Periods follow UTC, or the participant's own time zone.",
               choices=("utc", "participant"), default="utc"),
         Input("milestones", "Milestones", "json",
-              'As JSON: [{"count": 7, "badge_code": "week_warrior", "points": 50}]. Each is reached'
-              ' once per participant; with "repeat": "each_run", once in each run of the streak.',
+              'JSON: [{"count": 7, "badge_code": "week_warrior", "points": 50}]. A participant'
+              ' reaches each one once, or once per run of the streak with "repeat": "each_run".',
               empty=[]),
-        Input("at_risk_lead_hours", "Told at risk", "number",
-              "Hours before it breaks; empty: when its last period begins."),
+        Input("at_risk_lead_hours", "At-risk lead", "number",
+              "Send the at-risk fact this many hours before the streak breaks. Empty: when its last"
+              " period begins."),
     ),
-    (("name", "Name"), ("period", "Period"), ("grace_periods", "Grace"), ("boundary", "Days by")),
+    (("name", "Name"), ("period", "Period"), ("grace_periods", "Grace"), ("boundary", "Time zone")),
 )  # fmt: skip
 BADGES = DefinitionType(
     "badge",
     "Badges",
     ("admin", "badges"),
     "id",
-    "Awarded once, kept for ever.",
+    "A participant earns each badge once and keeps it.",
     (
         _code("week_warrior"),
         _NAME,
@@ -77,7 +79,7 @@ BADGES = DefinitionType(
         Input("badge_color", "Colour", placeholder="#7C3AED"),
         Input("rarity", "Rarity", "choice", choices=_RARITIES, default="common"),
         Input("category", "Category"),
-        Input("display_order", "Order", "number", "Lower comes first.", default="0"),
+        Input("display_order", "Display order", "number", "Lower numbers come first.", default="0"),
         Input("is_hidden", "Hidden until earned", "switch"),
     ),
     (("name", "Name"), ("rarity", "Rarity"), ("category", "Category")),
@@ -87,96 +89,99 @@ TIERS = DefinitionType(
     "Tiers",
     ("admin", "tiers"),
     "id",
-    "Status that points lead to, or that is assigned. Of those reached the highest level counts.",
+    "A status reached by points or by assignment. The highest level reached applies.",
     (
         _code("gold"),
         _NAME,
         _DESCRIPTION,
-        Input("level", "Level", "number", "Higher is better.", is_required=True),
+        Input("level", "Level", "number", "A higher number is a higher tier.", is_required=True),
         Input("color", "Colour", placeholder="#FFD700"),
-        Input("award_type", "Reached", "choice", choices=("automatic", "manual"),
-              default="automatic", help="By points, or by assignment alone."),
+        Input("award_type", "Reached by", "choice", choices=("automatic", "manual"),
+              default="automatic", help="automatic: by points. manual: by assignment only."),
         Input("criteria_config.min_points", "Points needed", "number",
-              "Ever earned; spending takes nobody down."),
+              "Points earned in total. Spending points does not lower a tier."),
     ),
     (("name", "Name"), ("level", "Level"), ("criteria_config.min_points", "Points needed"),
-     ("award_type", "Reached")),
+     ("award_type", "Reached by")),
 )  # fmt: skip
 REWARDS = DefinitionType(
     "reward",
     "Rewards",
     ("admin", "rewards"),
     "id",
-    "What points buy: never oversold, never charged twice.",
+    "Participants redeem points for rewards. A reward is never oversold or charged twice.",
     (
         _code("free_coffee"),
         _NAME,
         _DESCRIPTION,
-        Input("type", "Type", help="coupon, voucher, physical, digital …", default="digital"),
+        Input("type", "Type", help="For example coupon, voucher, physical or digital.",
+              default="digital"),
         Input("image_url", "Image", placeholder="https://"),
-        Input("points_cost", "Costs", "number", "Points.", default="0"),
-        Input("stock", "Stock", "number", "How many there are in all; empty: no end."),
-        Input("max_claims_per_user", "Each may have", "number", "Empty: as many as they like.",
+        Input("points_cost", "Cost", "number", "In points.", default="0"),
+        Input("stock", "Stock", "number", "How many can be redeemed in total. Empty: unlimited."),
+        Input("max_claims_per_user", "Limit per participant", "number", "Empty: unlimited.",
               default="1"),
         _STARTS,
         _ENDS,
     ),
-    (("name", "Name"), ("points_cost", "Costs"), ("claimed", "Claimed"), ("available", "Left")),
+    (("name", "Name"), ("points_cost", "Cost"), ("claimed", "Redeemed"), ("available", "In stock")),
 )  # fmt: skip
 CHALLENGES = DefinitionType(
     "challenge",
     "Challenges",
     ("admin", "challenges"),
     "id",
-    "A target to be reached, and what reaching it gives.",
+    "A target, and the points or badge for reaching it.",
     (
         _code("logins_100"),
         _NAME,
         _DESCRIPTION,
-        Input("objective", "What counts", "json",
+        Input("objective", "Objective", "json",
               'One of {"type": "ticks", "streak_code": "…"}, {"type": "count", "streak_code": "…"},'
               ' {"type": "badges"}, {"type": "points"}', is_required=True, is_fixed=True,
               default='{"type": "points"}'),
-        Input("target", "Target", "number", "How much of it.", is_required=True),
-        Input("points", "Gives points", "number"),
-        Input("badge_code", "Gives the badge"),
+        Input("target", "Target", "number", "The amount that completes the challenge.",
+              is_required=True),
+        Input("points", "Prize in points", "number"),
+        Input("badge_code", "Prize badge"),
         _STARTS,
         _ENDS,
     ),
-    (("name", "Name"), ("objective.type", "Counts"), ("target", "Target"), ("points", "Points")),
+    (("name", "Name"), ("objective.type", "Objective"), ("target", "Target"), ("points", "Points")),
 )  # fmt: skip
 LEADERBOARDS = DefinitionType(
     "leaderboard",
     "Leaderboards",
     ("admin", "leaderboards"),
     "id",
-    "Who did best in the last days: nobody stands on top for what they did years ago.",
+    "Ranks participants over a rolling window of days.",
     (
         _code("points_of_the_month"),
         _NAME,
         _DESCRIPTION,
-        Input("metric", "Ranks by", "choice", choices=("points", "streak"), is_required=True,
+        Input("metric", "Metric", "choice", choices=("points", "streak"), is_required=True,
               is_fixed=True, default="points"),
-        Input("streak_code", "Of the streak", help="Of a streak's leaderboard.", is_fixed=True),
-        Input("window_days", "Days", "number", "1 to 366.", is_fixed=True, default="30"),
+        Input("streak_code", "Streak", help="Only for the metric streak.", is_fixed=True),
+        Input("window_days", "Window", "number", "1 to 366 days.", is_fixed=True, default="30"),
     ),
-    (("name", "Name"), ("metric", "Ranks by"), ("streak_code", "Streak"),
-     ("window_days", "Days")),
+    (("name", "Name"), ("metric", "Metric"), ("streak_code", "Streak"),
+     ("window_days", "Window (days)")),
 )  # fmt: skip
 WEBHOOKS = DefinitionType(
-    "webhook",
-    "Webhooks",
+    "destination",
+    "Destinations",
     ("admin", "webhooks"),
     "id",
-    "Where facts are sent, signed and retried for days.",
+    "Your services that receive facts by signed webhook. Failed deliveries are retried for days.",
     (
         Input("url", "URL", is_required=True, placeholder="https://example.com/facts"),
         Input("description", "Description"),
-        Input("event_types", "Facts", "list", "Types or globs, apart by spaces.",
+        Input("event_types", "Facts", "list", "Types or globs, separated by spaces.",
               is_required=True, default="behavior.*"),
-        Input("streak_codes", "Only about the streaks", "list", "Codes; empty: any."),
+        Input("streak_codes", "Streaks", "list",
+              "Codes, separated by spaces. Empty: facts of all streaks."),
         Input("is_ordered", "In order per participant", "switch"),
-        Input("rate_per_second", "At most a second", "number", "Empty: no limit."),
+        Input("rate_per_second", "Rate limit", "number", "Deliveries a second. Empty: unlimited."),
         Input("is_enabled", "Enabled", "switch", default="on"),
     ),
     (("url", "URL"), ("event_types", "Facts"), ("health.status", "Health")),
@@ -184,6 +189,6 @@ WEBHOOKS = DefinitionType(
 )  # fmt: skip
 
 KINDS: dict[str, DefinitionType] = {
-    one.title.lower(): one
+    one.path[-1]: one
     for one in (STREAKS, BADGES, TIERS, REWARDS, CHALLENGES, LEADERBOARDS, WEBHOOKS)
 }

@@ -21,7 +21,7 @@ PAGE_SIZE = 50
 
 def _kind(name: str) -> DefinitionType:
     if name not in KINDS:
-        abort(404, "There is no such page.")
+        abort(404, "This page does not exist.")
     return KINDS[name]
 
 
@@ -52,7 +52,7 @@ def create(kind: str) -> AnyResponse:
         return _form(kind, None, given, answered)
     if "secret" in answered.body:  # shown this once
         made = answered.body
-        return one_time_secret.lead_to(made["id"], made["secret"], "A new destination")
+        return one_time_secret.lead_to(made["id"], made["secret"], "New destination")
     return _to(kind, answered.body, f"{of.noun.capitalize()} created")
 
 

@@ -45,7 +45,7 @@ def delivery(webhook_id: str, fact_id: str) -> AnyResponse:
 def resend(webhook_id: str, fact_id: str) -> AnyResponse:
     """Send one fact again."""
     path = api_client.path_of("admin", "webhooks", webhook_id, "deliveries", fact_id, "resend")
-    notice = _notice(api_client.send("POST", path), "It will be sent again now")
+    notice = _notice(api_client.send("POST", path), "The fact is queued and will be sent again now")
     return redirect(f"{PATH}/webhooks/{webhook_id}/{fact_id}?told={notice}", 303)
 
 
@@ -57,7 +57,7 @@ def test(webhook_id: str) -> AnyResponse:
         "POST", path, {"type": form().get("type") or "behavior.streak_recorded"}
     )
     webhook = api_client.get("admin", "webhooks", webhook_id)
-    return page("tried.html", title="A sample was sent", webhook=webhook, answered=answered)
+    return page("tried.html", title="A sample fact was sent", webhook=webhook, answered=answered)
 
 
 @blueprint.post("/webhooks/<webhook_id>/probe")
@@ -65,7 +65,7 @@ def probe(webhook_id: str) -> AnyResponse:
     """Try a parked destination now."""
     path = api_client.path_of("admin", "webhooks", webhook_id, "probe")
     notice = _notice(
-        api_client.send("POST", path), "One fact is sent now; the others follow if it arrives"
+        api_client.send("POST", path), "One fact is sent now. If it is delivered, the others follow"
     )
     return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
 
@@ -79,7 +79,7 @@ def rotate(webhook_id: str) -> AnyResponse:
     if not answered.is_ok:
         notice = _notice(answered, "")
         return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
-    return one_time_secret.lead_to(webhook["id"], answered.body["secret"], "A new secret")
+    return one_time_secret.lead_to(webhook["id"], answered.body["secret"], "New secret")
 
 
 @blueprint.post("/webhooks/<webhook_id>/replay")
@@ -89,7 +89,7 @@ def replay(webhook_id: str) -> AnyResponse:
     body: dict[str, Any] = {"only_missing": given.get("only_missing") == "on"}
     body |= {name: f"{given[name]}:00Z" for name in ("since", "until") if given.get(name)}
     path = api_client.path_of("admin", "webhooks", webhook_id, "replays")
-    notice = _notice(api_client.send("POST", path, body), "The replay has begun")
+    notice = _notice(api_client.send("POST", path, body), "The replay has started")
     return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
 
 
@@ -116,7 +116,7 @@ def dead_letter(letter_id: str) -> AnyResponse:
 def settle(letter_id: str, action: str) -> AnyResponse:
     """Try one once more, or give it up."""
     path = api_client.path_of("admin", "dead-letters", letter_id, action)
-    done = "It is tried once more" if action == "replay" else "It was given up"
+    done = "The dead letter is replayed" if action == "replay" else "The dead letter was discarded"
     return redirect(
         f"{PATH}/dead-letters/{letter_id}?told={_notice(api_client.send('POST', path), done)}", 303
     )

@@ -12,7 +12,7 @@ from api.http.request_context import DASHBOARD_PATH as PATH
 @blueprint.route("/<path:rest>", methods=["GET", "POST"])
 def nowhere(rest: str) -> AnyResponse:
     """A page that says so: what is no route of ours would be answered as the API answers."""
-    abort(404, "There is no such page.")
+    abort(404, "This page does not exist.")
 
 
 def to_overview(here: Request) -> AnyResponse | None:

@@ -34,7 +34,12 @@ def due(text: str, is_parked: bool) -> str:
     parked to be well again: to say how long ago it was due would look like a fault."""
     if (datetime.fromisoformat(text) - clock.now()).total_seconds() > 1:
         return ago(text)
-    return "when the destination is well again" if is_parked else "due now"
+    return "when the destination recovers" if is_parked else "due now"
+
+
+def delivery_status(status: str) -> str:
+    """The label of a delivery's status: one that ran out of attempts is `dead` on the wire."""
+    return "exhausted" if status == "dead" else status
 
 
 def health_tag(status: str) -> str:
@@ -73,5 +78,5 @@ def merged(args: MultiDict[str, str], **values: Any) -> str:
 
 def register(blueprint: Blueprint) -> None:
     """Make these filters of the pages' templates."""
-    for one in (moment, ago, due, health_tag, number, pretty, plural, merged):
+    for one in (moment, ago, due, delivery_status, health_tag, number, pretty, plural, merged):
         blueprint.add_app_template_filter(one)

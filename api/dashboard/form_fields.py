@@ -155,4 +155,4 @@ def summary(inputs: Sequence[Input], errors: Mapping[str, str], detail: str) -> 
     ]
     if not labels:
         return "; ".join(others) or detail
-    return "; ".join([f"Nothing was saved. Look at: {', '.join(labels)}", *others]) + "."
+    return "; ".join([f"Nothing was saved. Check: {', '.join(labels)}", *others]) + "."

@@ -47,12 +47,12 @@ NAVIGATION: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         ("dashboard.listed", "Challenges", {"kind": "challenges"}),
         ("dashboard.listed", "Leaderboards", {"kind": "leaderboards"}),
     ],
-    "People": [
+    "Participants": [
         ("dashboard.participants", "Participants", {}),
         ("dashboard.at_risk", "At risk", {}),
     ],
     "Delivery": [
-        ("dashboard.listed", "Webhooks", {"kind": "webhooks"}),
+        ("dashboard.listed", "Destinations", {"kind": "webhooks"}),
         ("dashboard.dead_letters", "Dead letters", {}),
     ],
     "Access": [
@@ -83,7 +83,9 @@ def guard() -> AnyResponse | None:
     if not auth.principal().key.is_admin:
         return to_sign_in()
     if here.method != "GET" and not signed.is_from_a_form_of_ours(form().get("token")):
-        return error_page(400, "This form has expired. Go back, load the page again, and repeat.")
+        return error_page(
+            400, "This form has expired. Go back, reload the page and send the form again."
+        )
     return None
 
 

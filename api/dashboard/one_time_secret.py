@@ -26,7 +26,7 @@ from webhooks.errors import SecretsError
 
 COOKIE = "unbroken_secret"
 LIVES_S = 120  # for the way to the page
-GONE = "The secret was shown once, and is not kept. Rotate it if it was lost."
+GONE = "The secret was shown once and cannot be shown again. If it is lost, rotate it."
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def at_risk_csv() -> AnyResponse:
     api_client.get("streaks", code, "at-risk", min_count=least, limit=1)
     held = ExitStack()
     if not held.enter_context(_exports.slot()):
-        abort(503, "Too many exports are being read. Try again in a moment.")
+        abort(503, "Too many exports are running. Try again in a moment.")
     rows = stream_with_context(_csv(code, least))
     headers = {"Content-Disposition": f'attachment; filename="at-risk-{code}.csv"'}
     response = Response(rows, 200, headers, content_type="text/csv; charset=utf-8")

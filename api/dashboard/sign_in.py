@@ -15,8 +15,8 @@ from api.http.request_context import DASHBOARD_PATH as PATH
 from api.http.request_context import app_context, this_request
 from models.identity import tenants
 
-FROM_ELSEWHERE = "Sign in here, not from a page of somebody else."
-NOT_LET_IN = "This key is not known, has expired, was revoked, or has no admin scope."
+FROM_ELSEWHERE = "Sign in from this page, not from a page of another site."
+NOT_LET_IN = "This key is unknown, expired, revoked, or has no admin scope."
 
 
 @blueprint.get("/sign-in")

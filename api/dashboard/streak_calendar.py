@@ -115,18 +115,18 @@ def why(kind: str, periods: Sequence[Period]) -> list[str]:
     chain = _chain(periods)
     recorded = [one for one in chain if one["status"] == "recorded"]
     if not recorded:
-        return [f"Nothing is recorded in these {noun}s."]
+        return [f"No tick was recorded in these {noun}s."]
     forgiven = sum(one["status"] == "grace" for one in chain)
     sentences = [_began(noun, periods, chain, recorded[0])]
     sentences.append(f"{_some(len(recorded), noun)} recorded since then, so the count is"
                 f" {recorded[-1]['count']:,}.")  # fmt: skip
     if forgiven:
-        sentences.append(f"{_some(forgiven, noun)} missed, and forgiven by grace.")
+        sentences.append(f"{_some(forgiven, noun)} missed and forgiven by grace.")
     last = periods[-1]
     if last["status"] == "pending" and last["count"]:
-        sentences.append(f"This {noun} is not recorded yet; {last['grace_remaining']} grace left.")
+        sentences.append(f"This {noun} is not recorded yet; grace left: {last['grace_remaining']}.")
     if last["count"] == 0:
-        sentences.append(f"It has broken since: too many {noun}s were missed.")
+        sentences.append(f"The streak has broken since: too many {noun}s were missed.")
     return sentences
 
 

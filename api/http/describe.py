@@ -21,7 +21,7 @@ Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
 class MessageAnswer(TypedDict):
-    """What was done, in words."""
+    """A summary of the result."""
 
     message: str
 
@@ -64,8 +64,8 @@ def describe(summary: str, **details: Any) -> Callable[[View], View]:
 
 PAGE = (
     Parameter("page", {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1},
-              "Which page, from 1."),
+              "The page, from 1."),
     Parameter("page_size", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
-              "Items on a page."),
+              "The number of items per page."),
 )  # fmt: skip
-IS_ACTIVE = Parameter("is_active", {"type": "boolean"}, "Only the active ones, or only the others.")
+IS_ACTIVE = Parameter("is_active", {"type": "boolean"}, "Only active or only inactive ones.")

@@ -19,7 +19,7 @@ from workers.telemetry.metrics import ERRORS
 log = logging.getLogger("unbroken.api")
 
 _CODES = {413: "body_too_large"}
-_OURS = "Something failed on our side: report it with the request_id."
+_OURS = "The server has a fault: report it with the request_id."
 
 
 def render(problem: Problem) -> Response:
@@ -64,8 +64,8 @@ def _of_http(error: HTTPException, status: int) -> Problem:
 
 def _no_such_path() -> Problem:
     meant = nearest_path()
-    detail = f"did you mean {meant}?" if meant else "GET /openapi.json lists those there are."
-    return Problem(404, "route_not_found", f"There is no such path: {detail}")
+    detail = f"did you mean {meant}?" if meant else "GET /openapi.json lists all paths."
+    return Problem(404, "route_not_found", f"This path does not exist: {detail}")
 
 
 def _other_method(methods: Iterable[str]) -> Problem:

@@ -19,7 +19,7 @@ _KEY = re.compile(r"[A-Za-z0-9_\-:.]{1,255}", re.ASCII)
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     {"type": "string", "pattern": f"^{_KEY.pattern}$"},
-    "A second request with the same key and body is answered with the first result.",
+    "A second request with the same key and body returns the first result.",
     where="header",
 )
 

@@ -57,7 +57,7 @@ def after_parameter(size: int, more: str = "") -> Parameter:
     return Parameter(
         "after",
         {"type": "string", "minLength": 1, "maxLength": chars},
-        f"The `next_cursor` of the page before.{more}",
+        f"The `next_cursor` of the previous page.{more}",
     )
 
 
@@ -128,17 +128,17 @@ def _text(**limits: Any) -> dict[str, Any]:
 def limit_parameter(most: int, default: int) -> Parameter:
     """`limit`."""
     schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return Parameter("limit", schema, "Items on a page, at most.")
+    return Parameter("limit", schema, "The maximum number of items per page.")
 
 
 PARTICIPANT = Parameter(
-    "participant_id", TypeAdapter(ParticipantId).json_schema(), "Only those about this participant."
+    "participant_id", TypeAdapter(ParticipantId).json_schema(), "Only facts about this participant."
 )
-STREAK_CODE = Parameter("streak_code", _CODE.json_schema(), "Only those about this streak.")
-SINCE = Parameter("since", _text(format="date-time"), "Only those from this instant on.")
+STREAK_CODE = Parameter("streak_code", _CODE.json_schema(), "Only facts about this streak.")
+SINCE = Parameter("since", _text(format="date-time"), "Only those at or after this instant.")
 UNTIL = Parameter("until", _text(format="date-time"), "Only those before this instant.")
 TYPES = Parameter(
     "types",
     _text(minLength=1, maxLength=TYPES_CHARS_MAX),
-    "Only these types: comma-separated, `behavior.*` and `*` stand for many.",
+    "Only these types, comma-separated; globs such as `behavior.*` and `*` are allowed.",
 )

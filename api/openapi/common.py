@@ -15,30 +15,30 @@ SCHEMAS = "#/components/schemas/{model}"
 EXAMPLE_ID = "01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f"
 
 ABOUT = """\
-Streaks, badges and points as a backend you run yourself.
+Streaks, badges and points as a backend that you run yourself.
 
-**Keys.** Send your key as `X-API-Key: …` or as `Authorization: Bearer …`. `bq_live_…` keys see
-production, `bq_test_…` keys the sandbox: the same tenant, fully separate data. Operations that
-manage need a key with the `admin` scope.
+**Keys.** Send your key as `X-API-Key: …` or as `Authorization: Bearer …`. `bq_live_…` keys access
+production data, `bq_test_…` keys the sandbox: one tenant, separate data. Management operations
+need a key with the `admin` scope.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`). Switch on `code`: the list
 is closed and codes are never renamed. Invalid input names each field in `errors`.
 
-**Writes** are queued and applied by a worker. The answer waits for that, two seconds unless
-`Prefer: wait=N` says otherwise, and is 200 with the result, or 202: accepted, to be applied exactly
-once in effect, and to be asked after at `status_url`.
+**Writes** are queued and applied by a worker. The answer waits for the worker, 2 s unless
+`Prefer: wait=N` says otherwise. It is 200 with the result, or 202: the write is accepted and will
+be applied exactly once; `status_url` shows its status.
 
 **Strings** hold no U+0000 and no lone surrogates. Instants are RFC 3339 in UTC with `Z`. Bodies are
 at most 1 MB, also after `Content-Encoding: gzip`.
 
-**Unknown names.** A field of a body or a parameter of a query that is not known is refused with 422
-`unknown_field`, which names the closest one that is known."""
+**Unknown names.** An unknown body field or query parameter is refused with 422 `unknown_field`,
+which names the closest known one."""
 
 PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, example, description
     "participant_id": (
         TypeAdapter(ParticipantId).json_schema(),
         "user_42",
-        "Your own id of the participant. Percent-encode what a path cannot hold, `/` included.",
+        "Your id of the participant, percent-encoded, including `/`.",
     ),
     "fact_id": (
         {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
@@ -52,11 +52,11 @@ PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, exampl
     ),
     "code": (TypeAdapter(Code).json_schema(), "daily_login", "The code of the definition."),
 }
-ANY_ID = ({"type": "string", "format": "uuid"}, EXAMPLE_ID, "An id that was answered.")
+ANY_ID = ({"type": "string", "format": "uuid"}, EXAMPLE_ID, "An id from an earlier answer.")
 
 PROBLEM: Json = {
     "title": "Problem",
-    "description": "Why a request was refused (RFC 9457).",
+    "description": "A problem document (RFC 9457): why a request was refused.",
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "request_id"],
     "properties": {
@@ -82,13 +82,13 @@ FIELD_ERROR: Json = {
 }
 _TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
 HEADERS: dict[str, tuple[Json, str]] = {
-    "X-Request-Id": (_TEXT, "Yours, when you sent one that is sane, or a new one."),
+    "X-Request-Id": (_TEXT, "Yours, if you sent a valid one; otherwise a new one."),
     "X-RateLimit-Limit": (_COUNT, "Writes a minute under the tightest cap that applies, if any."),
-    "X-RateLimit-Remaining": (_COUNT, "How many of them are left."),
-    "X-RateLimit-Reset": (_COUNT, "Seconds until all are free again."),
-    "Retry-After": (_COUNT, "Seconds to wait before another try."),
-    "Location": (_TEXT, "Where to ask what became of the write."),
-    "Preference-Applied": (_TEXT, "What of `Prefer` was done."),
+    "X-RateLimit-Remaining": (_COUNT, "How many writes are left."),
+    "X-RateLimit-Reset": (_COUNT, "Seconds until the cap is fully available again."),
+    "Retry-After": (_COUNT, "Seconds to wait before the next try."),
+    "Location": (_TEXT, "The URL of the write's status."),
+    "Preference-Applied": (_TEXT, "The part of `Prefer` that was applied."),
     "WWW-Authenticate": (_TEXT, "`Bearer`"),
     "Allow": (_TEXT, "The methods of this path."),
 }

@@ -122,7 +122,7 @@ def _loosen_batches(
     described: Sequence[tuple[Route, Operation]], definitions: dict[str, Json]
 ) -> None:
     """An item that is not as it should be does not spoil the others: the request is accepted."""
-    anything = {"description": "Anything else is refused by itself, in its place in `results`."}
+    anything = {"description": "Any other value is refused at its index in `results`."}
     for _, operation in described:
         if operation.body and NDJSON in operation.content_types:
             for one in definitions[operation.body.__name__]["properties"].values():
@@ -166,7 +166,7 @@ class _Maker:
                 if operation.example is not None:
                     content[kind]["example"] = operation.example
             else:
-                text = "One item a line, each a JSON object."
+                text = "One JSON object per line."
                 content[kind] = {"schema": {"description": text}}  # no JSON value: no type
         return {"required": True, "content": content}
 

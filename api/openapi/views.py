@@ -33,12 +33,12 @@ _HEADERS = {
 @blueprint.get("/openapi.json")
 @describe("This API as an OpenAPI 3.1 document", answers={200: dict[str, Any]})
 def openapi_json() -> Response:
-    """What clients and tools can be generated from."""
+    """The source for generated clients and tools."""
     return _kept("application/json", lambda: document.text_of(current_app))
 
 
 @blueprint.get("/reference")
-@describe("This API as a page to read", answers={200: str}, answer_type="text/html")
+@describe("The reference page of this API", answers={200: str}, answer_type="text/html")
 def reference() -> Response:
     """Every operation with its fields, answers, errors and an example; it needs no network."""
     served = _kept("text/html", _page)
@@ -50,9 +50,9 @@ def reference() -> Response:
 
 
 @blueprint.get("/reference.css")
-@describe("How that page looks", answers={200: str}, answer_type="text/css")
+@describe("The style sheet of the reference page", answers={200: str}, answer_type="text/css")
 def reference_style() -> Response:
-    """The page's style sheet, from here: the page loads nothing from anywhere else."""
+    """The page's style sheet; the page loads nothing from other hosts."""
     return _kept("text/css", _STYLE.read_text)
 
 

@@ -284,7 +284,7 @@ class Api:
         except Exception:
             log.exception("a request ended without an answer")
             with suppress(Exception):  # half of one may be on its way
-                _refuse(exchange, Problem(500, "internal_error", "Something failed on our side."))
+                _refuse(exchange, Problem(500, "internal_error", "The server has a fault."))
 
     def _answer(self, exchange: Exchange) -> None:
         said: list[Any] = []

@@ -41,15 +41,15 @@ PARAMETERS = (
     Parameter(
         "facts",
         {"type": "boolean", "default": True},
-        "`false`, with an admin key: states and ledgers are written, and no fact tells of these"
-        " writes or of what follows from them. To bring a history along.",
+        "`false` (admin key): these writes and their effects change states and"
+        " ledgers, but create no facts. For the import of a history.",
     ),
 )
 EFFECTS = Parameter(
     "effects",
     {"type": "boolean", "default": True},
-    "`false`, with `facts=false`: no milestone and no challenge counts these writes. For a history"
-    " whose badges, points and progress are brought along as they are.",
+    "`false`, with `facts=false`: milestones and challenges do not count these"
+    " writes. For a history whose badges, points and progress are imported separately.",
 )
 JSON, LINES = "application/json", "application/x-ndjson"
 
@@ -65,7 +65,7 @@ class FieldErrorItem(TypedDict):
 
 
 class ItemError(TypedDict):
-    """What was wrong with an item."""
+    """The error of an item."""
 
     code: str
     detail: str

@@ -12,16 +12,15 @@ COLUMNS = 100
 HEAD = """\
 # The command line
 
-Written from `--help` by `make cli`; a test compares. Start with `unbroken --help`.
+Generated from `--help` by `make cli`; a test compares. Start with `unbroken --help`.
 
-- **Where.** Commands that use the API take `--url` (`UNBROKEN_URL`) and `--key` (`UNBROKEN_KEY`; a
-  key in the environment is not shown by `ps`), and find an `unbroken up` on this machine by
-  themselves. Those for operators read the data folder of `unbroken up`, or `DATABASE_URL` and
+- **Connection.** Commands that use the API take `--url` (`UNBROKEN_URL`) and `--key`
+  (`UNBROKEN_KEY`; `ps` does not show the environment). Without them they find an `unbroken up` on
+  this machine. Commands for operators read the data folder of `unbroken up`, or `DATABASE_URL` and
   `REDIS_URL`.
-- **For programs.** `--json` prints JSON on stdout; what is said to people beside it is on stderr.
-  Where stdout is no terminal there are no colours and no spinners.
-- **Exit codes.** 0: done. 1: refused, not there, or not all of it done. 2: cannot be run as it was
-  asked.
+- **Output.** `--json` prints JSON on stdout; messages for people go to stderr. Colours and spinners
+  appear only on a terminal.
+- **Exit codes.** 0: done. 1: refused, not found, or only partly done. 2: wrong usage.
 - **Completion.** `unbroken completion bash >> ~/.bashrc`, or `zsh`, `fish`.
 """
 

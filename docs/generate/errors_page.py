@@ -22,22 +22,22 @@ _STYLE = ROOT / "api" / "openapi" / "templates" / "reference.css"
 
 _HEAD = """# Errors
 
-Every refusal is a problem document (RFC 9457, `application/problem+json`). Switch on `code`: the
-list is closed, and no code is renamed. `detail` is for people and may change. Invalid input names
-each field in `errors`; the input is not echoed. 429 and 503 carry `Retry-After`: wait that long,
+Every error answer is a problem document (RFC 9457, `application/problem+json`). Switch on `code`:
+the list is closed, and no code is renamed. `detail` is for people and may change. For invalid input
+`errors` names each field; the input is not echoed. 429 and 503 carry `Retry-After`: wait that long,
 then send the same request again.
 
-A 4xx or 503 means that nothing was kept, and that nothing of it is applied later. The one exception
-is `outcome_unknown`. It means *perhaps*, as do a 500 and a connection that ends without an answer.
-Send such a request again only where a second one has no second effect: with the same
-`Idempotency-Key`, an award of a badge, a participant, or any method but POST. Otherwise read first
-whether it is there.
+A 4xx or 503 means that nothing was stored, and that nothing of the request is applied later. The
+exception is `outcome_unknown`: the request may have been carried out. The same holds for a 500 and
+for a connection that ends without an answer. In these cases it is safe to repeat a request with the
+same `Idempotency-Key`, an award of a badge, the creation of a participant, and any method but POST.
+For other requests, read first whether the write was stored.
 
-A field of a body and a parameter of a query that the reference does not list is refused with 422
-`unknown_field`; its message names the closest one that is listed: "did you mean `timezone`?". Where
-something else is wrong too, the whole is a `validation_error` and `errors` has both. Nothing inside
-`attributes` and `metadata` is looked at. `unbroken tenant set TENANT --unknown-fields allow` has
-unknown names ignored for one tenant, as releases before did.
+A body field or query parameter that the reference does not list is refused with 422
+`unknown_field`. Its message names the closest known one: "did you mean `timezone`?". If another
+field is invalid too, the code is `validation_error` and `errors` holds both. The contents of
+`attributes` and `metadata` are not checked. `unbroken tenant set TENANT --unknown-fields allow`
+makes the API ignore unknown names for one tenant, as earlier releases did.
 
 ```json
 {
@@ -57,24 +57,24 @@ unknown names ignored for one tenant, as releases before did.
 }
 ```
 
-Made from `api/http/problems.py` by `python -m docs.generate.errors_page`.
+Generated from `api/http/problems.py` by `python -m docs.generate.errors_page`.
 """
-# What whoever is refused can do about it, by status.
+# What the caller can do, by status.
 _DO = {
-    400: "Send something else; nothing was stored.",
-    401: "Send a key that is valid, once.",
-    403: "Use a key with the scope, or ask the operator.",
-    404: "Check the id or code, and which side (live or test) the key is of.",
+    400: "Correct the request; nothing was stored.",
+    401: "Send one valid key.",
+    403: "Use a key with the admin scope, or ask the operator to enable the tenant.",
+    404: "Check the id or code, and whether the key is a live or a test key.",
     405: "Use one of the methods in `Allow`.",
-    408: "Send the body faster, or in one piece.",
-    409: "Look at what is there now; sending the same again will not help.",
-    413: "Send less at once.",
-    415: "Say in `Content-Type` what you send.",
-    422: "Mend the fields that `errors` names.",
+    408: "Send the whole body within 10 s.",
+    409: "Read the current state. The same request will fail again.",
+    413: "Send a smaller body.",
+    415: "Set `Content-Type` to a supported type.",
+    422: "Correct the fields that `errors` names.",
     429: "Wait as long as `Retry-After` says.",
-    500: "It is our fault: report it with the `request_id`.",
-    503: "Wait as long as `Retry-After` says, and send the same again; after `outcome_unknown` only"
-    " with the same `Idempotency-Key`, or where a second request has no second effect.",
+    500: "Report it with the `request_id`.",
+    503: "Wait as long as `Retry-After` says, then send the same request again. After"
+    " `outcome_unknown`, repeat it only with the same `Idempotency-Key`, or if a repeat is safe.",
 }
 
 

@@ -23,12 +23,13 @@ _TENANT = Tenant(1, "acme", "live", True, 0, b"")
 
 _HEAD = """# Facts
 
-What [webhooks](webhooks.md) deliver and `GET /facts` lists: one fact for each change, committed
-together with it. Made from `webhooks/fact_catalogue.py` by `python -m docs.generate.facts_page`;
-a test holds it against what is really sent. The examples are the samples that `unbroken trigger`
-and `POST /admin/webhooks/{id}/test` send.
+Facts are what [webhooks](webhooks.md) deliver and `GET /facts` lists. Each change creates one fact,
+committed together with the change. Generated from `webhooks/fact_catalogue.py` by
+`python -m docs.generate.facts_page`; a test compares it with the facts that are sent. The examples
+are the samples that `unbroken trigger` and `POST /admin/webhooks/{id}/test` send.
 
-Fields and types may be added: ignore what you do not know. None is removed or changes its meaning.
+Releases may add fields and types: ignore the ones you do not know. No field is removed or changes
+its meaning.
 """
 
 

@@ -19,16 +19,16 @@ from models.operator.audit_log import NO_TENANT, NewAuditEntry
 TIMEOUT_MS = 60_000  # a renumbering lifts it for itself
 
 
-@click.command(short_help="Put right what a backup of the database cannot hold.")
+@click.command(short_help="Repair what a restored backup of the database lacks.")
 @data_option
 @json_option
 def restored(path: Path, as_json: bool) -> None:
-    """Put right what a backup of the database cannot hold; run it once after `pg_restore`.
+    """Repair what a restored backup of the database lacks; run it once after `pg_restore`.
 
-    The role under which requests see one tenant belongs to the server, not to the database: it is
-    made and let at the tables, as `unbroken migrate` does. Facts carry the numbers of transactions
-    of the old server: where the new one has not come to those, they are numbered anew, or they
-    would not show in GET /facts. Its readers then begin again. Running it twice does no harm.
+    The role of requests belongs to the server, not to the database: this command creates it and
+    grants it the tables, as `unbroken migrate` does. Facts carry transaction numbers of the old
+    server. If the new server has not reached them, the facts are renumbered; otherwise GET /facts
+    would not list them. Readers of that feed then start again. Running it twice is safe.
 
     \b
     Example:

@@ -32,26 +32,36 @@ _INSTANT: TypeAdapter[int] = TypeAdapter(Instant)
 _COLUMNS = ("at", "tenant", "mode", "actor", "action", "target", "detail", "address")
 
 
-@click.command(short_help="Say who changed what, newest first.")
-@click.option("--tenant", "slug", help="Only this tenant's.  [default: all, and what is nobody's]")
-@click.option("--mode", type=click.Choice(["live", "test"]), help="Only this side of the tenant.")
-@click.option("--action", help="Only these: streak.updated, key.revoked, …")
-@click.option("--since", metavar="WHEN", help="From then on: 90m, 12h, 30d ago or a timestamp.")
+@click.command(short_help="Show the audit log, newest entry first.")
+@click.option(
+    "--tenant",
+    "slug",
+    help="Only entries of this tenant.  [default: all, and entries without a tenant]",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["live", "test"]),
+    help="Only this mode of the tenant: live or test.",
+)
+@click.option("--action", help="Only this action: streak.updated, key.revoked, …")
+@click.option(
+    "--since", metavar="WHEN", help="Only entries since then: 90m, 12h or 30d ago, or a timestamp."
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, LIMIT_MAX),
     default=LIMIT,
     show_default=True,
-    help="Print at most so many lines, the newest.",
+    help="Print at most this many entries, the newest.",
 )
 @data_option
 @json_option
 def audit(
     slug: str | None, mode: Mode | None, limit: int, path: Path, as_json: bool, **given: Any
 ) -> None:
-    """Say who changed what, newest first: admins through the API, the operator by commands.
+    """Show the audit log, newest entry first: changes by admins and by the operator.
 
-    No line holds a secret or names a participant.
+    No entry holds a secret or names a participant.
 
     \b
     Example:

@@ -20,7 +20,7 @@ _CLASSES: dict[str, type[ShellComplete]] = {
 @json_option
 @click.pass_context
 def completion(context: click.Context, shell: str, as_json: bool) -> None:
-    """Print the completion of a shell, to be evaluated by it.
+    """Print the completion script of a shell.
 
     \b
     Example:

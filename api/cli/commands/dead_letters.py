@@ -55,9 +55,15 @@ class Chosen:
 def _choosing(command: F) -> F:
     """The options that choose letters."""
     for option in (
-        click.option("--kind", type=click.Choice(WRITE_KINDS), help="Only this kind."),
-        click.option("--mode", type=click.Choice(MODES), help="Only this side of the tenant."),
-        click.option("--tenant", metavar="SLUG", help="Only this tenant's.  [default: all]"),
+        click.option("--kind", type=click.Choice(WRITE_KINDS), help="Only this type of write."),
+        click.option(
+            "--mode", type=click.Choice(MODES), help="Only this mode of the tenant: live or test."
+        ),
+        click.option(
+            "--tenant",
+            metavar="SLUG",
+            help="Only dead letters of this tenant.  [default: all tenants]",
+        ),
     ):
         command = option(command)
     return command
@@ -65,10 +71,10 @@ def _choosing(command: F) -> F:
 
 @click.group("dead-letters")
 def group() -> None:
-    """Look at accepted writes that could not be applied; replay or discard them.
+    """List, replay or discard accepted writes that could not be applied.
 
-    A write becomes a dead letter when every try to apply it has failed. Mend the cause, then
-    replay: it is applied once, however often it is replayed.
+    A write becomes a dead letter when every try to apply it has failed. Fix the cause, then replay
+    it. It is applied once, however often it is replayed.
 
     \b
     Example:
@@ -88,19 +94,19 @@ def group() -> None:
     type=click.Choice([*STATUSES, "any"]),
     default="dead",
     show_default=True,
-    help="Only those that wait for you, were replayed, or were given up.",
+    help="Only dead letters with this status.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1, LISTED_MAX),
     default=LISTED,
     show_default=True,
-    help="How many, the newest writes first.",
+    help="How many to list.",
 )
 @data_option
 @json_option
 def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | None) -> None:
-    """List dead letters, the newest writes first. Those too broken to name a tenant have none.
+    """List dead letters, the newest writes first. An unreadable one has no tenant.
 
     \b
     Example:
@@ -146,14 +152,14 @@ def show(dead_letter_id: UUID, path: Path, as_json: bool) -> None:
 
 @group.command()
 @click.argument("dead_letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help="All that are dead, the oldest first.")
+@click.option("--all", "is_all", is_flag=True, help="Replay all, the oldest first.")
 @_choosing
 @data_option
 @json_option
 def replay(
     dead_letter_ids: Sequence[UUID], is_all: bool, path: Path, as_json: bool, **chosen: str | None
 ) -> None:
-    """Have dead letters tried once more; what fails every try is dead again.
+    """Replay dead letters; a write that fails every try again is a dead letter again.
 
     \b
     Example:
@@ -170,9 +176,9 @@ def replay(
 
 @group.command()
 @click.argument("dead_letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help="All that are dead.")
+@click.option("--all", "is_all", is_flag=True, help="Discard all.")
 @_choosing
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @data_option
 @json_option
 def discard(
@@ -183,7 +189,7 @@ def discard(
     as_json: bool,
     **chosen: str | None,
 ) -> None:
-    """Give dead letters up: they are kept, and never tried again.
+    """Discard dead letters: they are kept, but never applied.
 
     \b
     Example:
@@ -194,7 +200,7 @@ def discard(
         if not yes:
             count = _count(found, Chosen(**chosen)) if is_all else len(dead_letter_ids)
             click.confirm(
-                f"Give {count} dead letters up? What they say will never count.",
+                f"Discard {count} dead letters? They will never be applied.",
                 abort=True,
                 err=True,
             )
@@ -206,7 +212,7 @@ def discard(
 
 def _check(dead_letter_ids: Sequence[UUID], is_all: bool, chosen: dict[str, str | None]) -> None:
     if bool(dead_letter_ids) == is_all:
-        raise CannotRun("name dead letters by their ids, or say --all")
+        raise CannotRun("give the ids of dead letters, or --all")
     if dead_letter_ids and any(chosen.values()):
         raise CannotRun("--tenant, --mode and --kind choose among --all")
 

@@ -77,13 +77,13 @@ class _Export(click.Group):
 _TENANT = "tenant"
 
 
-@click.group(cls=_Export, short_help="Write a tenant's data, or all about one participant.")
+@click.group(cls=_Export, short_help="Export a tenant's data, or all data of one participant.")
 def export() -> None:
-    """Write the data of a TENANT, or everything about one participant.
+    """Export the data of a TENANT, or all data of one participant.
 
     \b
     Example:
-      unbroken export acme participants > people.ndjson
+      unbroken export acme participants > participants.ndjson
       unbroken export person user_42 --out user_42.json
     """
 
@@ -91,7 +91,7 @@ def export() -> None:
 export.add_command(person)
 
 
-@export.command(_TENANT, short_help="Write one kind of a tenant's data.")
+@export.command(_TENANT, short_help="Export one type of a tenant's data.")
 @click.argument("tenant")
 @click.argument("what", type=click.Choice(list(WHAT)))
 @click.option("--mode", type=click.Choice(["live", "test"]), default="live", show_default=True)
@@ -106,18 +106,17 @@ export.add_command(person)
 @data_option
 @json_option
 def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -> None:
-    """Write one kind of what a TENANT holds, as one moment saw it. The word `tenant` may be left
-    out.
+    """Export one type of a TENANT's data, as of one moment. The word `tenant` may be left out.
 
-    Reads the database, as operators do, in one snapshot and with little memory however much there
-    is. All but states can be read by `unbroken import`. With --json the count on stderr is JSON.
+    Reads the database in one snapshot; memory use does not grow with the data. `unbroken import`
+    reads all of these but states. With --json the count on stderr is JSON.
 
     Not in it: definitions, single movements of points, facts, keys, ticks older than the ledger
     keeps, and writes that no worker has applied yet.
 
     \b
     Example:
-      unbroken export acme participants > people.ndjson
+      unbroken export acme participants > participants.ndjson
       unbroken export acme ticks --format csv --out ticks.csv
     """
     with ExitStack() as exits:

@@ -28,7 +28,7 @@ _FACT_ID = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
 
 @click.group()
 def facts() -> None:
-    """Follow the feed of facts, send one again.
+    """Follow the feed of facts; send a fact again.
 
     \b
     Example:
@@ -43,18 +43,20 @@ def facts() -> None:
     default="latest",
     show_default=True,
     metavar="CURSOR",
-    help="Where to begin: a cursor, `oldest` (all that is kept) or `latest` (what comes).",
+    help="Where to start: a cursor, `oldest` (all stored facts) or `latest` (new facts only).",
 )
 @click.option(
     "--type",
     "types",
     multiple=True,
     metavar="TYPE",
-    help="Only facts of this type; `behavior.*` stands for many. May be repeated.",
+    help="Only facts of this type, or of a glob such as `behavior.*`. Repeatable.",
 )
 @click.option("--participant", metavar="ID", help="Only facts about this participant.")
 @click.option("--streak", metavar="CODE", help="Only facts about this streak.")
-@click.option("--follow/--no-follow", default=True, help="Wait for what comes.  [default: follow]")
+@click.option(
+    "--follow/--no-follow", default=True, help="Keep printing new facts.  [default: follow]"
+)
 @url_option
 @key_option
 @data_option
@@ -62,8 +64,8 @@ def facts() -> None:
 def tail(after: str, follow: bool, path: Path, as_json: bool, **given: Any) -> None:
     """Print facts in the order of the feed, one a line, until Ctrl-C.
 
-    With --json each line is the body as it is signed and sent. At the end the cursor to go on from
-    stands on stderr: none is missed in between, as long as facts are kept.
+    With --json each line is the body as it is signed and sent. At the end, stderr shows the cursor
+    to continue from; no fact is skipped as long as facts are retained.
 
     \b
     Example:
@@ -159,7 +161,7 @@ def _line(fact: dict[str, Any]) -> str:
 def resend(fact_id: str, webhook_id: object, path: Path, as_json: bool, **where: Any) -> None:
     """Send a fact to a destination again, or for the first time, on a fresh schedule.
 
-    It keeps its id: a receiver that remembers ids takes it for a repetition. Needs an admin key.
+    It keeps its id, so a receiver that stores ids treats it as a repeat. Needs an admin key.
 
     \b
     Example:

@@ -49,21 +49,21 @@ def key() -> None:
     "--mode",
     type=click.Choice(["live", "test"]),
     required=True,
-    help="Production data or the sandbox's.",
+    help="Production (live) or sandbox (test) data.",
 )
 @click.option(
     "--scope",
     "scopes",
     type=click.Choice(sorted(tenants.ADMIN_SCOPES)),
     multiple=True,
-    help="Give the key the admin scope; without it is a participant key.",
+    help="Admin scope for the key; without it, a participant key.",
 )
 @click.option("--expires", metavar="30d", help="Lifetime: 90m, 12h, 30d.  [default: never]")
 @cap_option("writes-per-minute", "the key")
 @data_option
 @json_option
 def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> None:
-    """Create a key and print it, this once.
+    """Create a key and print it; it cannot be printed again.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> 
 @data_option
 @json_option
 def list_(slug: str, path: Path, as_json: bool) -> None:
-    """List the keys of a tenant; the keys themselves are not kept.
+    """List the keys of a tenant, without the keys themselves: only hashes are stored.
 
     \b
     Example:
@@ -111,9 +111,9 @@ def list_(slug: str, path: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None:
-    """Let a key make N writes a minute, in all processes together; 0: no cap.
+    """Cap a key at N writes a minute over all processes; 0: no cap.
 
-    It holds from the next write on.
+    The cap applies from the next write on.
 
     \b
     Example:

@@ -45,7 +45,7 @@ MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": (
     metavar="whsec_…",
     envvar="UNBROKEN_WEBHOOK_SECRET",
     show_envvar=True,
-    help="Verify with this secret; may be repeated (in the environment: spaces between).",
+    help="Verify with this secret. Repeatable (in the environment: separated by spaces).",
 )
 @click.option(
     "--status",
@@ -59,28 +59,28 @@ MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": (
     type=click.FloatRange(0, DELAY_SECONDS_MAX),
     default=0.0,
     metavar="SECONDS",
-    help="Answer after so long; the service gives up after 15.",
+    help="Answer after this delay; the service waits 15 s.",
 )
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N arrivals.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.")
 @click.option("--json", "as_json", is_flag=True, help="Print each body, on a line of its own.")
-@click.option("--create", is_flag=True, help="Create a destination, and remove it at the end.")
+@click.option("--create", is_flag=True, help="Create a destination, and delete it at the end.")
 @click.option(
     "--type",
     "event_types",
     multiple=True,
     default=("*",),
     show_default=True,
-    help="What the created destination is sent; may be repeated.",
+    help="Types that the created destination receives. Repeatable.",
 )
-@click.option("--public-url", help="Where it is sent, when that is not HOST:PORT.")
+@click.option("--public-url", help="URL of the created destination, if not HOST:PORT.")
 @url_option
 @key_option
 @data_option
 def listen(**given: Any) -> None:
-    """Receive facts, verify their signatures, print them; Ctrl-C stops it.
+    """Receive facts, verify their signatures and print them, until Ctrl-C.
 
-    Facts are printed to standard output, all else to standard error. What is not signed with one
-    of the secrets is answered 401 and counts for nothing; without a secret nothing is verified.
+    Facts are printed to stdout, everything else to stderr. A request that no secret has signed is
+    answered 401 and not counted. Without a secret nothing is verified.
 
     \b
     Example:
@@ -113,7 +113,7 @@ def _run(show: Show, subscriber: Subscriber, given: dict[str, Any]) -> None:
         if not secrets:
             _say(_how_to_create(url, given["url"] or "http://127.0.0.1:8000"))
         if not secrets:
-            _say("There is no --secret: nothing is verified.")
+            _say("Without --secret nothing is verified.")
         show.done.wait()
 
 
@@ -171,7 +171,7 @@ def _destination(url: str, given: dict[str, Any]) -> Iterator[str]:
     with remote(given["url"], given["key"], given["path"]) as api:
         made = api.call("POST", "/admin/webhooks", json=wanted)
         try:
-            _say(f"Destination {made['id']} is sent {', '.join(wanted['event_types'])}.")
+            _say(f"Destination {made['id']} receives {', '.join(wanted['event_types'])}.")
             yield made["secret"]
         finally:
             _remove(api, made["id"])
@@ -187,7 +187,7 @@ def _remove(api: Remote, webhook_id: str) -> None:
 
 def _how_to_create(url: str, api: str) -> str:
     return (
-        "To be sent facts, start with --create, or create a destination and start with its secret:"
+        "To receive facts, start with --create, or create a destination and start with its secret:"
         f"\n  curl -X POST {api}{BASE}/admin/webhooks -H 'X-API-Key: …'"
         " -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"url": "{url}", "event_types": ["*"]}}\''
@@ -249,7 +249,7 @@ class Show:
         line.append(f" {_what(arrival)}")
         line.append(f"  {printable(arrival.id)}", "dim")
         if arrival.times > 1:
-            line.append(f"  comes again, time {arrival.times}", "yellow")
+            line.append(f"  repeated, time {arrival.times}", "yellow")
         if arrival.verdict != "forged" and self.answer.status != 200:
             line.append(f"  → {self.answer.status}", "yellow")
         return line
@@ -257,6 +257,6 @@ class Show:
 
 def _what(arrival: Arrival) -> str:
     if arrival.verdict == "forged":
-        return f"not signed with a known secret: {len(arrival.body)} bytes → 401"
+        return f"signed with no known secret: {len(arrival.body)} bytes → 401"
     fact = arrival.fact
     return f"{len(arrival.body)} bytes, no JSON object" if fact is None else fact_line(fact)

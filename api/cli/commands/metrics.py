@@ -47,13 +47,13 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
     show_default=True,
     help="Port to listen on; 0 takes any free one.",
 )
-@click.option("--once", is_flag=True, help="Print the metrics once and end.")
+@click.option("--once", is_flag=True, help="Print the metrics once and exit.")
 @data_option
 def metrics(host: str, port: int, once: bool, path: Path) -> None:
-    """Serve metrics at /metrics for Prometheus. Keep the port private: nobody is asked for a key.
+    """Serve metrics at /metrics for Prometheus. Keep the port private: it asks for no key.
 
-    One of these is enough, however many API and worker processes there are: they add up what they
-    count in Redis. `unbroken up` starts one.
+    One process serves the metrics of all API and worker processes, which add up their counts in
+    Redis. `unbroken up` starts one.
 
     \b
     Example:

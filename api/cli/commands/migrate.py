@@ -18,7 +18,7 @@ from api.cli.options import json_option
 def migrate(as_json: bool) -> None:
     """Bring the database of DATABASE_URL up to date: migrations and day partitions.
 
-    `unbroken up` does this by itself. Running it twice, or twice at once, does no harm.
+    `unbroken up` does this at its start. Running it twice, even at the same time, is safe.
 
     \b
     Example:

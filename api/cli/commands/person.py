@@ -15,7 +15,7 @@ from api.cli.local.data_dir import write_private_stream
 from api.cli.options import data_option
 
 
-@click.command(short_help="Write everything about one participant.")
+@click.command(short_help="Export all data of one participant.")
 @click.argument("participant_id", metavar="ID")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
 @url_option
@@ -24,10 +24,10 @@ from api.cli.options import data_option
 def person(
     participant_id: str, out: Path | None, url: str | None, key: str | None, path: Path
 ) -> None:
-    """Write everything about a participant as JSON: all that erasing the participant would delete.
+    """Export a participant as JSON: all the data that an erasure would delete.
 
-    Needs an admin key. The file of --out is readable by its owner only, and is there whole or not
-    at all. Each export leaves a line in the audit log, which does not name the participant.
+    Needs an admin key. The file of --out is readable only by its owner, and is written completely
+    or not at all. Each export leaves an audit entry, which does not name the participant.
 
     \b
     Example:

@@ -41,7 +41,7 @@ def profile(
     """Show a participant: points, tier, badges, and each streak with its last 28 periods.
 
     \b
-    In the calendar:  █ recorded   ▒ a grace credit   · missed   _ not over yet
+    In the calendar:  █ recorded   ▒ forgiven by grace   · missed   _ not recorded yet
     \b
     Example:
       unbroken profile user_42

@@ -29,9 +29,9 @@ def _how(command: F) -> F:
         click.option(
             "--idempotency-key",
             metavar="KEY",
-            help="The same write under the same key counts once.  [default: a fresh one]",
+            help="Repeats of a write with the same key count once.  [default: a new key]",
         ),
-        click.option("--metadata", metavar="JSON", help="An object to keep with it."),
+        click.option("--metadata", metavar="JSON", help="A JSON object to store with it."),
     ):
         command = option(command)
     return command
@@ -40,15 +40,21 @@ def _how(command: F) -> F:
 @click.command()
 @click.argument("participant_id", metavar="PARTICIPANT")
 @click.argument("streak_code", metavar="STREAK")
-@click.option("--at", metavar="INSTANT", help="When, like 2026-05-23T08:15:00Z.  [default: now]")
-@click.option("--timezone", metavar="ZONE", help="Whose day counts, like Australia/Sydney.")
+@click.option(
+    "--at",
+    metavar="INSTANT",
+    help="Instant of the tick, such as 2026-05-23T08:15:00Z.  [default: now]",
+)
+@click.option(
+    "--timezone", metavar="ZONE", help="Time zone whose day counts, such as Australia/Sydney."
+)
 @_how
 @url_option
 @key_option
 @data_option
 @json_option
 def tick(participant_id: str, streak_code: str, as_json: bool, **given: Any) -> None:
-    """Record a tick of a participant for a streak, and say what it did.
+    """Record a tick of a participant for a streak, and print the new count.
 
     \b
     Example:
@@ -76,7 +82,7 @@ def tick(participant_id: str, streak_code: str, as_json: bool, **given: Any) -> 
 @data_option
 @json_option
 def award(participant_id: str, badge_code: str, as_json: bool, **given: Any) -> None:
-    """Award a badge to a participant. Whoever has it keeps the first award.
+    """Award a badge to a participant. A badge that is earned already keeps its first award.
 
     \b
     Example:

@@ -31,16 +31,16 @@ _COLUMNS = ("key", "secrets", "verdict")
 
 @click.group()
 def secrets() -> None:
-    """Rotate the key ring under which webhook secrets are stored.
+    """Rotate the key ring that encrypts the signing secrets of destinations.
 
     \b
     UNBROKEN_SECRET_KEYS (or the file secret.key in the folder of `unbroken up`) lists keys, newest
-    first, separated by commas: the first encrypts, all decrypt. To rotate:
-      1. put a key of `unbroken secrets new-key` in front, keep the old one, restart every process
+    first, separated by commas. The first encrypts, all decrypt. To rotate:
+      1. put a key from `unbroken secrets new-key` first, keep the old one, restart every process
       2. unbroken secrets rotate-key
-      3. unbroken secrets check         says whether the old key may go
-      4. take it out of the list, restart every process
-    Backups made before step 2 need the old key for as long as they are kept.
+      3. unbroken secrets check         shows whether the old key may be dropped
+      4. remove the old key, restart every process
+    Backups made before step 2 still need the old key.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def secrets() -> None:
 
 @secrets.command("new-key")
 def new_key() -> None:
-    """Print a fresh key for the ring. It is stored nowhere.
+    """Print a new key for the ring. It is stored nowhere.
 
     \b
     Example:
@@ -63,9 +63,9 @@ def new_key() -> None:
 @data_option
 @json_option
 def check(path: Path, as_json: bool) -> None:
-    """Say how many secrets are stored under which key, and which keys may be dropped.
+    """Show how many secrets each key encrypts, and which keys may be dropped.
 
-    Exits with 1 when a secret is under none of them.
+    Exits with 1 when no key of the ring decrypts a secret.
 
     \b
     Example:
@@ -82,14 +82,14 @@ def check(path: Path, as_json: bool) -> None:
 
 
 @secrets.command("rotate-key")
-@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be changed.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
 @data_option
 @json_option
 def rotate_key(path: Path, as_json: bool, dry_run: bool) -> None:
-    """Encrypt every stored secret anew with the newest key of the ring.
+    """Re-encrypt every stored secret with the newest key of the ring.
 
-    Nothing has to be stopped. Interrupted, it may be run again: what is under the newest key
-    already is left as it is. Exits with 1 when a secret is under none of the keys.
+    No process has to stop. After an interruption run it again; secrets under the newest key are
+    skipped. Exits with 1 when no key of the ring decrypts a secret.
 
     \b
     Example:

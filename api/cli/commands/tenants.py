@@ -35,7 +35,7 @@ tenant_option = cap_option("writes-per-minute", "each side of the tenant, with a
 
 @click.group()
 def tenant() -> None:
-    """Create tenants, list them, change what they may do.
+    """Create, list, change, disable and enable tenants.
 
     \b
     Example:
@@ -50,9 +50,9 @@ def tenant() -> None:
 @data_option
 @json_option
 def create(slug: str, path: Path, as_json: bool, **caps: int | None) -> None:
-    """Create a tenant and print its two admin keys, this once.
+    """Create a tenant and print its two admin keys; they cannot be printed again.
 
-    SLUG is its name: small letters, digits and hyphens, at most 63.
+    SLUG is its name: lowercase letters, digits and hyphens, at most 63.
 
     \b
     Example:
@@ -118,10 +118,10 @@ def list_(path: Path, as_json: bool) -> None:
 def set_(
     slug: str, path: Path, as_json: bool, unknown_fields: str | None, **caps: int | None
 ) -> None:
-    """Change the caps of a tenant, and whether unknown fields are refused.
+    """Change a tenant's caps, and whether unknown fields are refused.
 
-    The change holds from the next write on, in every process. The live and the test side are
-    counted apart. What is not given stays.
+    The change applies from the next write on, in every process. Live and test writes are counted
+    separately. Options that are not given keep their values.
 
     \b
     Example:
@@ -155,7 +155,7 @@ def _given(caps: dict[str, int | None]) -> dict[str, int]:
 @data_option
 @json_option
 def disable(slug: str, path: Path, as_json: bool) -> None:
-    """Refuse every request of a tenant from now on (403); its data stays.
+    """Refuse every request of a tenant (403). Its data is kept.
 
     \b
     Example:

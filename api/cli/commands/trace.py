@@ -21,15 +21,15 @@ _LINE_CHARS = 200
 _WAITING = "--:--:--.---"
 
 
-@click.command(short_help="Show the way of one write, from accepted to delivered.")
+@click.command(short_help="Show the history of one write, from accepted to delivered.")
 @click.argument("write_id", metavar="ID", type=click.UUID)
 @data_option
 @json_option
 def trace(write_id: UUID, path: Path, as_json: bool) -> None:
-    """Show the way of one write: accepted, queued, applied, its facts, the attempts to send them.
+    """Show the history of one write: accepted, queued, applied, its facts, every delivery attempt.
 
     ID is what the API answered: a tick_id, award_id, transaction_id, assignment_id or claim_id.
-    What is not known is said: what still waits, dead letters, what is no longer kept, erasures.
+    It also shows writes that still wait, dead letters, erasures, and what is no longer retained.
 
     \b
     Example:

@@ -21,24 +21,24 @@ DETAILS_CHARS_MAX = 200  # of what a receiver said
 URL_CHARS_MAX = 2_048  # of a destination
 
 
-@click.command(short_help="Send a sample fact now, signed, to who subscribes to its type.")
+@click.command(short_help="Send a signed sample fact now to the destinations of its type.")
 @click.argument("kind", metavar="TYPE")
 @click.option(
     "--webhook",
     "webhook_id",
     type=click.UUID,
     metavar="ID",
-    help="Only to this destination, whatever it subscribes to.",
+    help="Only this destination, whatever its types.",
 )
 @url_option
 @key_option
 @data_option
 @json_option
 def trigger(kind: str, webhook_id: object, path: Path, as_json: bool, **where: str | None) -> None:
-    """Send a sample fact of a TYPE now, signed, to every destination that subscribes to it.
+    """Send a signed sample fact of a TYPE now, to every destination that receives this type.
 
-    Prints what each answered; exits with 1 unless all took it. Nothing is stored: neither the
-    fact nor the attempt. A name that is no type lists the types.
+    Prints each answer; exits with 1 unless all answered 2xx. Neither the fact nor the attempt is
+    stored. An unknown TYPE lists the types.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def _destinations(api: Remote, kind: str, webhook_id: object) -> list[dict[str, 
         one for one in _all(api) if one["is_enabled"] and facts.matches(one["event_types"], kind)
     ]
     if not found:
-        raise ApiRefusal(f"no destination that is enabled subscribes to {kind}: name one --webhook")
+        raise ApiRefusal(f"no enabled destination receives {kind}: name one with --webhook")
     return found
 
 

@@ -33,13 +33,13 @@ url_option = click.option(
     "--url",
     envvar="UNBROKEN_URL",
     show_envvar=True,
-    help="Where the API is.  [default: of the `unbroken up` that runs on --data]",
+    help="Base URL of the API.  [default: the `unbroken up` that runs on --data]",
 )
 key_option = click.option(
     "--key",
     envvar="UNBROKEN_KEY",
     show_envvar=True,
-    help="An API key; better in the environment, where `ps` does not show it.",
+    help="An API key. Prefer the environment: `ps` shows options.",
 )
 
 

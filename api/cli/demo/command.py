@@ -48,11 +48,13 @@ OUTCOME_STYLES = {
 
 
 @click.command(short_help="Start everything and show it: ticks in, verified facts out.")
-@click.option("--once", is_flag=True, help="Stop by itself; exit 0 only if everything was right.")
+@click.option(
+    "--once", is_flag=True, help="Stop at the end; exit 0 only if every result was right."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
-    show_default=f"{PORT}, any free one where it is taken",
+    show_default=f"{PORT}, any free port if it is taken",
     help="Port of the API; 0 takes any free one.",
 )
 @click.option(
@@ -63,8 +65,8 @@ OUTCOME_STYLES = {
     help="Folder of the demo's data.",
 )
 def demo(once: bool, port: int | None, data: Path) -> None:
-    """Start everything, play a few days of ticks, show every answer and every verified fact; then
-    keep running, and receive what you cause yourself.
+    """Start everything, post a few days of ticks, and show every answer and every verified fact.
+    Then keep running, and show the facts of your own ticks.
 
     \b
     Example:
@@ -305,7 +307,7 @@ class Play:
         for problem in self.wrong:
             self.console.print(f"[red]wrong:[/] {problem}", markup=True)
         self.console.print(
-            "[bold red]Something was not as it must be.[/]"
+            "[bold red]A result was wrong.[/]"
             if self.wrong
             else "[bold green]Every answer, fact, signature and count was right.[/]"
         )
@@ -321,16 +323,16 @@ def _keep_running(console: Console, url: str, keys: dict[str, str], data: Path) 
         f"  1. Open [bold]{url}/dashboard[/] and sign in with the live key\n"
         f"       {keys['live_key']}\n"
         f"  2. Progression → Streaks → New streak: code {CODE}, name Morning run. Create it.\n"
-        f"  3. In another terminal, a tick:\n\n"
+        f"  3. In another terminal, record a tick:\n\n"
         f"curl -X POST {url}/api/v1/gamify/streaks/record \\\n"
         f"  -H 'X-API-Key: {keys['live_key']}' -H 'Content-Type: application/json' \\\n"
         f'  -d \'{{"participant_id": "you", "streak_code": "{CODE}"}}\'\n\n'
-        "  4. Its fact comes in below, signed. See it delivered: Delivery → Webhooks → /facts, the"
-        " first line.\n\n"
-        f"The sandbox has a key of its own: {keys['test_key']}\n"
-        f"For the commands (`{program()} --help`), in that terminal:\n"
+        "  4. Its verified fact appears below. Its delivery is under Delivery → Destinations →"
+        " /facts, in the first row.\n\n"
+        f"The key of the sandbox: {keys['test_key']}\n"
+        f"To use the commands (`{program()} --help`) in that terminal:\n"
         f"  export UNBROKEN_URL={url} UNBROKEN_KEY={keys['live_key']}\n"
-        f"Those for operators, such as doctor and trace, take --data {escape(str(data))}.\n"
+        f"Commands for operators, such as doctor and trace, need --data {escape(str(data))}.\n"
     )
     try:
         while True:

@@ -44,10 +44,10 @@ _CHECK_CHARS = 24
 @json_option
 @click.pass_context
 def doctor(context: click.Context, path: Path, as_json: bool) -> None:
-    """Look at settings, servers, workers and what waits; say what to do.
+    """Check settings, servers, workers and queues; say what to do.
 
-    It changes nothing and prints no secret. Exits with 1 when a check has failed; warnings are no
-    failure. Settings are those of this shell: run it where a worker would run.
+    It changes nothing and prints no secret. Exits with 1 when a check failed; warnings do not
+    count. It checks the settings of this shell: run it where a worker would run.
 
     \b
     Example:

@@ -44,26 +44,29 @@ _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timez
 @click.option(
     "--delimiter",
     metavar="NAME",
-    help=f"Of a CSV: {', '.join(DELIMITERS)}, or the character.  [default: as its head says]",
+    help=f"Delimiter of a CSV file: {', '.join(DELIMITERS)}, or a character."
+    "  [default: detected from the header]",
 )
 @click.option(
     "--map",
     "columns",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help=f"Which column holds a field. {_FIELDS}. Repeatable.",
+    help=f"Which column holds which field. {_FIELDS}. Repeatable.",
 )
 @click.option("--ignore", "ignored", multiple=True, metavar="COLUMN",
-              help="A column to leave out; '*': all that hold no field. Repeatable.")  # fmt: skip
-@click.option("--streak", metavar="CODE", help="The streak of rows that name none.")
-@click.option("--badge", metavar="CODE", help="The badge of rows that name none.")
+              help="Column to ignore; '*': every column without a field. Repeatable.")  # fmt: skip
+@click.option("--streak", metavar="CODE", help="The streak of rows without one.")
+@click.option("--badge", metavar="CODE", help="The badge of rows without one.")
 @click.option(
-    "--timezone", metavar="ZONE", help="Of rows that name none: of their instants, and their day."
+    "--timezone",
+    metavar="ZONE",
+    help="Time zone of rows without one: for their instants and their days.",
 )
 @click.option(
     "--facts/--no-facts",
     default=False,
-    help="Whether webhooks and the feed tell of it.  [default: --no-facts]",
+    help="Whether imported rows create facts.  [default: --no-facts]",
 )
 @click.option(
     "--effects/--no-effects",
@@ -71,27 +74,32 @@ _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timez
     help="Whether milestones and challenges count ticks and awards.  [default: --effects]",
 )
 @click.option("--checkpoint", "kept", type=click.Path(dir_okay=False, path_type=Path),
-              help="Where to keep how far it came.  [default: FILE.import.json]")  # fmt: skip
-@click.option("--afresh", is_flag=True, help="Ignore the checkpoint: rows may then count twice.")
+              help="Where to store the progress.  [default: FILE.import.json]")  # fmt: skip
+@click.option(
+    "--afresh", is_flag=True, help="Ignore the checkpoint and start again: rows may count twice."
+)
 @click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write refused rows there with the reason, to mend and import.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Check all rows, say what would count, send nothing.")
+              help="Write refused rows and reasons there, to correct and import.")  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True, help="Check all rows and print what would count; send nothing."
+)
 @url_option
 @key_option
 @data_option
 @json_option
 def import_(source: str, as_json: bool, **given: Any) -> None:
-    """Import ticks, or another --kind of rows, from FILE (- for stdin), CSV with a head or NDJSON.
+    """Import ticks, or another --kind of rows, from FILE (- for stdin): CSV with a header, or
+    NDJSON.
 
-    Nothing is guessed. A file whose columns or quotes are not understood is refused before
-    anything is sent; a row without an instant, with an unknown zone or of another shape is refused
-    with its line, and spoils no other.
+    Nothing is guessed. A file with unknown columns or open quotes is refused before any row is
+    sent. A row without an instant, with an unknown time zone or with the wrong fields is refused
+    with its line number; the other rows are imported.
 
-    Start it again after whatever stopped it, also kill -9: it goes on, and no row counts twice
-    within the day for which the service remembers keys. By default nobody is told of a history
-    (--no-facts needs an admin key): states, badges and points are there, without facts.
-    Participants, balances, claims and challenges are silent always, and known again by what a row
-    says: read twice they change nothing. Exits with 1 when rows or the file were refused.
+    Run the same command again after any stop, even kill -9: it resumes, and no row counts twice as
+    long as the service remembers idempotency keys (24 h). By default a history creates no facts
+    (--no-facts needs an admin key), but it creates states, badges and points. Participants,
+    balances, claims and challenges never create facts, and importing the same rows twice changes
+    nothing. Exits with 1 when the file or any row was refused.
 
     \b
     Example:

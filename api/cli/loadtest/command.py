@@ -37,19 +37,18 @@ SECONDS_MAX, RATE_MAX, CLIENTS_MAX, PARTICIPANTS_MAX = 3_600, 100_000, 64, 100_0
 )
 @click.option("--batch", type=click.IntRange(1, 1_000), default=1, show_default=True,
               help="Ticks in a request.")  # fmt: skip
-@click.option("--keep", is_flag=True, help="Leave the participants and the streak in place.")
+@click.option("--keep", is_flag=True, help="Keep the participants and the streak afterwards.")
 @click.option("--yes-this-is-mine", "is_mine", is_flag=True, help="Allow a URL that is not local.")
 @url_option
 @key_option
 @data_option
 @json_option
 def loadtest(path: Path, as_json: bool, **given: Any) -> None:
-    """Post ticks to a streak and participants made for it, then check all that was accepted.
+    """Post ticks for its own streak and participants, then check that each accepted tick counted.
 
-    Needs an admin key, best of the test side (bq_test_…): destinations are told of these facts. It
-    ends by itself, erases its participants and deactivates its streak. The tenant's cap for each
-    participant holds here too: what it refuses is counted. Exits with 1 when a state or a fact is
-    not as it should be.
+    Needs an admin key, preferably a test key (bq_test_…), because destinations receive these
+    facts. At the end it erases its participants and deactivates its streak. The tenant's cap per
+    participant applies; refused ticks are counted. Exits with 1 when a state or a fact is wrong.
 
     \b
     Example:

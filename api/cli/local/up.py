@@ -63,21 +63,21 @@ class _Stopping(BaseException):
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Processes that apply ticks.",
+    help="Drain processes, which apply accepted writes.",
 )
 @click.option(
     "--webhook-workers",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Processes that send webhooks.",
+    help="Processes that deliver facts.",
 )
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65_535),
     default=METRICS_PORT,
     show_default=True,
-    help="Port of /metrics for Prometheus, on 127.0.0.1; 0: none. Another one when it is taken.",
+    help="Port of /metrics for Prometheus, on 127.0.0.1; 0: none. If it is taken, a free port.",
 )
 def up(
     host: str,
@@ -89,9 +89,9 @@ def up(
 ) -> None:
     """Run everything on this machine: Postgres, Redis, API, workers.
 
-    Prints `ready http://HOST:PORT` on stdout when it answers. Ctrl-C stops all of it; the next
-    start carries on with the same data. Set DATABASE_URL or REDIS_URL to use a server of yours
-    instead of the embedded one.
+    Prints `ready http://HOST:PORT` on stdout when the API answers. Ctrl-C stops everything; the
+    next start uses the same data. Set DATABASE_URL or REDIS_URL to use your own server instead of
+    the embedded one.
 
     \b
     Example:

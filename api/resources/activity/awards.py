@@ -25,24 +25,24 @@ blueprint.register_error_handler(Exception, render_refusal)
 
 
 class AwardBody(Body):
-    """One award as it is posted."""
+    """One award of a batch."""
 
     participant_id: ParticipantId
     badge_code: Code
     metadata: FreeForm | None = None
     earned_at: Annotated[
-        PastInstant | None, Field(description="When it was earned, if not now: of a history.")
+        PastInstant | None, Field(description="When it was earned, for an import; default: now.")
     ] = None
 
 
 class AwardBatch(Body):
-    """Awards as they are posted together; each is validated by itself."""
+    """A batch of awards; each is validated separately."""
 
     awards: Annotated[list[AwardBody], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class Awarded(TypedDict):
-    """What an award did: the seven documented fields (seed 001), then its id."""
+    """The result of an award: the seven documented fields, then its id."""
 
     participant_id: str
     badge_code: str
@@ -55,7 +55,7 @@ class Awarded(TypedDict):
 
 
 class AwardAccepted(TypedDict):
-    """An award that will be applied, and where to ask what became of it."""
+    """An accepted award, and the URL of its status."""
 
     award_id: str
     status: Literal["accepted"]
@@ -63,7 +63,7 @@ class AwardAccepted(TypedDict):
 
 
 class AwardItem(TypedDict):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     index: int
     award_id: NotRequired[str]
@@ -79,7 +79,7 @@ class AwardsAccepted(TypedDict):
 
 
 class AwardOutcome(TypedDict):
-    """What became of an award."""
+    """The status of an award."""
 
     award_id: str
     status: WriteStatus
@@ -104,7 +104,7 @@ _EXAMPLE = {
     parameters=(submit.PREFER,),
 )
 def award() -> Response:
-    """Award one badge and wait for the worker, as far as the caller prefers."""
+    """Award one badge and wait for the worker, as `Prefer` says."""
     return submit.post(AWARD, submit.read(AwardBody))
 
 
@@ -119,14 +119,14 @@ def award() -> Response:
     content_types=(batch.JSON, batch.LINES),
 )
 def award_batch() -> Response:
-    """Accept up to 1,000 awards; each stands for itself."""
+    """Accept up to 1,000 awards, each with its own result."""
     return batch.post(AWARD, "awards")
 
 
 @blueprint.get("/awards/<award_id>")
-@describe("Ask what became of an award", answers={200: AwardOutcome}, problems=("award_not_found",))
+@describe("Get the status of an award", answers={200: AwardOutcome}, problems=("award_not_found",))
 def get_award(award_id: str) -> Response:
-    """Whether an award is on its way, or what it did."""
+    """The status of an award, and its result once it is applied."""
     return get_status(AWARD.ledger, award_id)
 
 

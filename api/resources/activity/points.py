@@ -58,13 +58,13 @@ class PointsBody(Body):
 
 
 class PointsBatch(Body):
-    """Awards as they are posted together; each is validated by itself."""
+    """A batch of awards; each is validated separately."""
 
     awards: Annotated[list[PointsBody], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class TierUpgrade(TypedDict):
-    """The tier that points led to, and the one before."""
+    """The tier that points reached, and the previous one."""
 
     code: str
     name: str
@@ -74,7 +74,7 @@ class TierUpgrade(TypedDict):
 
 
 class MovementResult(TypedDict):
-    """What an award or a deduction did."""
+    """The result of an award or a deduction."""
 
     transaction_id: str
     participant_id: str
@@ -84,7 +84,7 @@ class MovementResult(TypedDict):
 
 
 class MoveAccepted(TypedDict):
-    """Points that will be moved, and where to ask what became of them."""
+    """An accepted movement of points, and the URL of its status."""
 
     transaction_id: str
     status: Literal["accepted"]
@@ -92,7 +92,7 @@ class MoveAccepted(TypedDict):
 
 
 class MoveItem(TypedDict):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     index: int
     transaction_id: NotRequired[str]
@@ -108,7 +108,7 @@ class MovesAccepted(TypedDict):
 
 
 class MoveOutcome(TypedDict):
-    """What became of an award or a deduction."""
+    """The status of an award or a deduction."""
 
     transaction_id: str
     status: WriteStatus
@@ -142,8 +142,8 @@ class TransactionEntry(TypedDict):
 
 
 class TransactionPage(TypedDict):
-    """A page of movements in the order in which they were applied, newest first: the balance after
-    the first one is the participant's. `next_cursor` leads on past what is written meanwhile."""
+    """A page of movements in the order of their application, newest first; `balance_after` of the
+    first row is the balance. `next_cursor` continues without gaps or repeats."""
 
     items: list[TransactionEntry]
     total: int
@@ -173,7 +173,7 @@ _DEDUCT = {"participant_id": "user_123", "amount": 50, "reason": "Reward redempt
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
 def award_points() -> Response:
-    """Award points and the tier that they lead to, and wait for the worker."""
+    """Award points and the tier that they reach, and wait for the worker."""
     posted = submit.read(PointsBody)
     return submit.post(AWARD, posted, idempotency("points/award", posted))
 
@@ -195,7 +195,7 @@ def deduct_points() -> Response:
 
 @blueprint.post("/points/award-batch")
 @describe(
-    "Award points up to 1,000 times",
+    "Award points to up to 1,000 participants",
     answers={202: MovesAccepted},
     body=PointsBatch,
     example={"awards": [_AWARD]},
@@ -204,18 +204,18 @@ def deduct_points() -> Response:
     content_types=(batch.JSON, batch.LINES),
 )
 def award_points_batch() -> Response:
-    """Accept up to 1,000 awards; each stands for itself."""
+    """Accept up to 1,000 awards, each with its own result."""
     return batch.post(AWARD, "awards")
 
 
 @blueprint.get("/points/transactions/<transaction_id>")
 @describe(
-    "Ask what became of an award or a deduction",
+    "Get the status of an award or a deduction",
     answers={200: MoveOutcome},
     problems=("transaction_not_found",),
 )
 def get_transaction(transaction_id: str) -> Response:
-    """Whether points are on their way, were moved, or were refused."""
+    """The status of a movement of points, and its result once it is applied."""
     return get_status(AWARD.ledger, transaction_id)
 
 
@@ -250,7 +250,7 @@ DEDUCT = QueuedWrite(_LEDGER, PointsBody, _deduct)
 @blueprint.get("/participants/<participant:participant_id>/points")
 @describe("Get a participant's points", answers={200: ParticipantPoints})
 def participant_points(participant_id: str) -> Response:
-    """What a participant has, ever had and has spent; nothing of one never seen (contract §2)."""
+    """A participant's balance and totals; zero for an unknown one (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
         found = points.balance(connection, tenant().id, participant_id)
@@ -264,11 +264,11 @@ def participant_points(participant_id: str) -> Response:
     parameters=(
         *PAGE,
         cursors.after_parameter(_CURSOR_BYTES, " Instead of `page`, with the same `kind`."),
-        Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only those of this kind."),
+        Parameter("kind", {"type": "string", "enum": list(KINDS)}, "Only movements of this kind."),
     ),
 )
 def participant_transactions(participant_id: str) -> Response:
-    """The ledger of one participant, newest first; empty for one never seen (contract §2)."""
+    """The ledger of one participant, newest first; empty for an unknown one (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     window = page_window()
     kind, after = cursors.query_choice("kind", *KINDS), _place()

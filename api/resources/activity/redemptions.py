@@ -30,14 +30,14 @@ blueprint.register_error_handler(Exception, render_refusal)
 
 
 class RedemptionBody(Body):
-    """Who claims a reward."""
+    """The participant who redeems a reward."""
 
     participant_id: ParticipantId
     metadata: FreeForm | None = None
 
 
 class RedemptionResult(TypedDict):
-    """What a claim did."""
+    """The result of a redemption."""
 
     claim_id: str
     participant_id: str
@@ -52,7 +52,7 @@ class RedemptionResult(TypedDict):
 
 
 class RedemptionAccepted(TypedDict):
-    """A claim that will be decided on, and where to ask what became of it."""
+    """An accepted redemption, and the URL of its status."""
 
     claim_id: str
     status: Literal["accepted"]
@@ -60,7 +60,7 @@ class RedemptionAccepted(TypedDict):
 
 
 class RedemptionOutcome(TypedDict):
-    """What became of a claim."""
+    """The status of a redemption."""
 
     claim_id: str
     status: WriteStatus
@@ -70,7 +70,7 @@ class RedemptionOutcome(TypedDict):
 
 
 class RedemptionEntry(TypedDict):
-    """A reward that a participant has claimed."""
+    """A redemption of a participant."""
 
     claim_id: str
     reward_id: Id
@@ -82,7 +82,7 @@ class RedemptionEntry(TypedDict):
 
 
 class ParticipantRedemptions(TypedDict):
-    """A page of what a participant has claimed, newest first."""
+    """A page of a participant's redemptions, newest first."""
 
     items: list[RedemptionEntry]
     total: int
@@ -101,7 +101,7 @@ class _Wanted:
 
 @blueprint.post("/rewards/<reward_id>/claim")
 @describe(
-    "Claim a reward",
+    "Redeem a reward",
     answers={200: RedemptionResult, 202: RedemptionAccepted},
     body=RedemptionBody,
     example={"participant_id": "user_123"},
@@ -117,7 +117,7 @@ class _Wanted:
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
 def claim_reward(reward_id: str) -> Response:
-    """Claim a reward for its cost in points, if there is one left, and wait for the worker."""
+    """Redeem a reward for its cost in points, if it is in stock, and wait for the worker."""
     number = str(uuid_in_path("reward", reward_id))
     posted = submit.read(RedemptionBody)
     wanted = _Wanted(posted.participant_id, number, posted.metadata)
@@ -126,21 +126,23 @@ def claim_reward(reward_id: str) -> Response:
 
 @blueprint.get("/claims/<claim_id>")
 @describe(
-    "Ask what became of a claim", answers={200: RedemptionOutcome}, problems=("claim_not_found",)
+    "Get the status of a redemption",
+    answers={200: RedemptionOutcome},
+    problems=("claim_not_found",),
 )
 def get_claim(claim_id: str) -> Response:
-    """Whether a claim is on its way, what it gave, or why it was refused."""
+    """The status of a redemption, its result, or the reason for its refusal."""
     return get_status(REDEMPTION.ledger, claim_id)
 
 
 @blueprint.get("/participants/<participant:participant_id>/rewards")
 @describe(
-    "List the rewards that a participant has claimed",
+    "List a participant's redemptions",
     answers={200: ParticipantRedemptions},
     parameters=PAGE,
 )
 def participant_rewards(participant_id: str) -> Response:
-    """What a participant has claimed, newest first; nothing of one never seen (contract §2)."""
+    """A participant's redemptions, newest first; empty for an unknown one (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     window = page_window()
     with reading() as connection:

@@ -30,7 +30,7 @@ blueprint.register_error_handler(Exception, render_refusal)
 
 
 class TickBody(Body):
-    """One tick as it is posted."""
+    """One tick of a batch."""
 
     participant_id: ParticipantId
     streak_code: Code
@@ -40,21 +40,22 @@ class TickBody(Body):
     counted_timezone: Annotated[
         Zone | None,
         Field(
-            description="The IANA time zone by whose calendar this tick counts, instead of"
-            " `timezone` and the streak's boundary. As `unbroken export` writes it: a day stays the"
-            " day that it was. What follows (at risk, broken) goes by the other two."
+            description="The IANA time zone whose calendar this tick counts in, instead of"
+            " `timezone` and the streak's boundary. `unbroken export` writes it, so"
+            " that a tick counts for the same day after an import. The at-risk and"
+            " broken state follow the other two."
         ),
     ] = None
 
 
 class TickBatch(Body):
-    """Ticks as they are posted together; each is validated by itself."""
+    """A batch of ticks; each is validated separately."""
 
     ticks: Annotated[list[TickBody], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class TickResult(TypedDict):
-    """What a tick did: the five documented fields, then the others (contract §3.3)."""
+    """The result of a tick: the five documented fields, then the others (contract §3.3)."""
 
     streak_code: str
     new_count: int
@@ -70,7 +71,7 @@ class TickResult(TypedDict):
 
 
 class TickAccepted(TypedDict):
-    """A tick that will be applied, and where to ask what became of it."""
+    """An accepted tick, and the URL of its status."""
 
     tick_id: str
     status: Literal["accepted"]
@@ -78,7 +79,7 @@ class TickAccepted(TypedDict):
 
 
 class TickItem(TypedDict):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     index: int
     tick_id: NotRequired[str]
@@ -94,7 +95,7 @@ class TicksAccepted(TypedDict):
 
 
 class TickOutcome(TypedDict):
-    """What became of a tick."""
+    """The status of a tick."""
 
     tick_id: str
     status: WriteStatus
@@ -115,7 +116,7 @@ _EXAMPLE = {"participant_id": "user_42", "streak_code": "daily_login"}
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
 def record() -> Response:
-    """Record one tick and wait for the worker, as far as the caller prefers."""
+    """Record one tick and wait for the worker, as `Prefer` says."""
     posted = submit.read(TickBody)
     return submit.post(TICK, posted, idempotency("", posted))
 
@@ -131,14 +132,14 @@ def record() -> Response:
     content_types=(batch.JSON, batch.LINES),
 )
 def record_batch() -> Response:
-    """Accept up to 1,000 ticks; each stands for itself."""
+    """Accept up to 1,000 ticks, each with its own result."""
     return batch.post(TICK, "ticks")
 
 
 @blueprint.get("/ticks/<tick_id>")
-@describe("Ask what became of a tick", answers={200: TickOutcome}, problems=("tick_not_found",))
+@describe("Get the status of a tick", answers={200: TickOutcome}, problems=("tick_not_found",))
 def get_tick(tick_id: str) -> Response:
-    """Whether a tick is on its way, or what it did."""
+    """The status of a tick, and its result once it is applied."""
     return get_status(TICK.ledger, tick_id)
 
 

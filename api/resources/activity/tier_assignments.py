@@ -50,7 +50,7 @@ blueprint.register_error_handler(Exception, render_refusal)
 
 
 class AssignmentBody(Body):
-    """A tier to assign to somebody, higher or lower than theirs."""
+    """A tier to assign, higher or lower than the current one."""
 
     participant_id: ParticipantId
     tier_code: Code
@@ -59,7 +59,7 @@ class AssignmentBody(Body):
 
 
 class Assigned(TypedDict):
-    """What an assignment did."""
+    """The result of an assignment."""
 
     assignment_id: str
     participant_id: str
@@ -73,7 +73,7 @@ class Assigned(TypedDict):
 
 
 class AssignmentAccepted(TypedDict):
-    """An assignment that will be applied, and where to ask what became of it."""
+    """An accepted assignment, and the URL of its status."""
 
     assignment_id: str
     status: Literal["accepted"]
@@ -81,7 +81,7 @@ class AssignmentAccepted(TypedDict):
 
 
 class AssignmentOutcome(TypedDict):
-    """What became of an assignment."""
+    """The status of an assignment."""
 
     assignment_id: str
     status: WriteStatus
@@ -99,19 +99,19 @@ class AssignmentOutcome(TypedDict):
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
 def assign_tier() -> Response:
-    """Put somebody into a tier, whatever their points, and wait for the worker."""
+    """Assign a tier to a participant, whatever their points, and wait for the worker."""
     posted = submit.read(AssignmentBody)
     return submit.post(ASSIGNMENT, posted, idempotency("tiers/assign", posted))
 
 
 @blueprint.get("/tiers/assignments/<assignment_id>")
 @describe(
-    "Ask what became of an assignment",
+    "Get the status of an assignment",
     answers={200: AssignmentOutcome},
     problems=("assignment_not_found",),
 )
 def get_assignment(assignment_id: str) -> Response:
-    """Whether an assignment is on its way, or what it did."""
+    """The status of an assignment, and its result once it is applied."""
     return get_status(ASSIGNMENT.ledger, assignment_id)
 
 
@@ -141,13 +141,13 @@ ASSIGNMENT = QueuedWrite(
 
 
 class NextTierProgress(NextTierState):
-    """The tier above, and what is really missing: tiers follow all the points ever earned."""
+    """The next tier, and the points missing, counted from all points earned."""
 
     earned_remaining: int
 
 
 class TierHistoryEntry(TypedDict):
-    """How somebody came into a tier."""
+    """A tier change of a participant."""
 
     code: str
     name: str
@@ -159,7 +159,7 @@ class TierHistoryEntry(TypedDict):
 
 
 class ParticipantTier(TypedDict):
-    """Where a participant is, where next, and how they came there."""
+    """A participant's tier, the next tier and the history."""
 
     participant_id: str
     current_tier: TierState | None
@@ -170,7 +170,7 @@ class ParticipantTier(TypedDict):
 @blueprint.get("/participants/<participant:participant_id>/tier")
 @describe("Get a participant's tier", answers={200: ParticipantTier})
 def participant_tier(participant_id: str) -> Response:
-    """The tier, the next one and the history; of one never seen the first tier is next."""
+    """The tier, the next one and the history; for an unknown participant the first tier is next."""
     participant_id = participant_id_in_path(participant_id)
     found = profile.state(app_context().rows, tenant().id, participant_id, ("tier",))
     mine = placement(found.placed)

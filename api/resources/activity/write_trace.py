@@ -112,9 +112,7 @@ def _ended(
     steps = [TraceStep("dead_letter", said, dead_letter.dead_since)]
     if dead_letter.settled_at is not None:
         steps.append(
-            TraceStep(
-                dead_letter.status, "by whoever looks after dead letters", dead_letter.settled_at
-            )
+            TraceStep(dead_letter.status, "by an admin or the operator", dead_letter.settled_at)
         )
     return dead_letter.status, steps
 

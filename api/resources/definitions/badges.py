@@ -69,7 +69,7 @@ class NewBadge(Body):
 
 
 class BadgeChange(Body):
-    """What may be changed of a definition; what is not given stays."""
+    """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None  # awards refer to it
     name: Name = ""
@@ -121,7 +121,7 @@ _BADGES = Managed("badge", badges.definitions)
     parameters=(
         *PAGE,
         IS_ACTIVE,
-        Parameter("category", _CATEGORY.json_schema(), "Only those of this category."),
+        Parameter("category", _CATEGORY.json_schema(), "Only badges of this category."),
     ),
 )
 @require_admin
@@ -175,7 +175,7 @@ def get_badge(badge_id: str) -> Response:
 )
 @require_admin
 def change_badge(badge_id: str) -> Response:
-    """Change what is given of a definition."""
+    """Change the given fields of a definition."""
     before = _BADGES.find(badge_id)
     values = body(BadgeChange).model_dump(exclude_unset=True)
     with _BADGES.revising(before, values) as connection:
@@ -190,7 +190,7 @@ def change_badge(badge_id: str) -> Response:
 )
 @require_admin
 def deactivate_badge(badge_id: str) -> Response:
-    """Stop new awards; those that were earned stay."""
+    """Stop new awards; earned badges stay."""
     _BADGES.change(badge_id, {"is_active": False})
     return answer(MessageAnswer(message="Badge deactivated"))
 
@@ -249,7 +249,7 @@ class ParticipantBadges(TypedDict):
     "List the badges of a participant",
     answers={200: ParticipantBadges},
     parameters=(
-        Parameter("earned_only", {"type": "boolean", "default": False}, "Only what was earned."),
+        Parameter("earned_only", {"type": "boolean", "default": False}, "Only earned badges."),
         Parameter(
             "badge_codes",
             {"type": "string"},
@@ -258,7 +258,7 @@ class ParticipantBadges(TypedDict):
     ),
 )
 def participant_badges(participant_id: str) -> Response:
-    """Every badge with whether it was earned; of one never seen none was (contract §2)."""
+    """Every badge, and whether the participant has earned it (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     codes, earned_only = _codes(), query_bool("earned_only") or False
     with reading() as connection:

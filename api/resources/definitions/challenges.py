@@ -34,21 +34,21 @@ POINTS_MAX = 1_000_000  # as of an award
 
 
 class OfStreak(Body):
-    """Ticks of a streak that were no repetition, or the count that a tick leads it to."""
+    """Ticks of a streak that recorded a new period, or the count that a tick reaches."""
 
     type: Literal["ticks", "count"]
     streak_code: Code
 
 
 class OfBadges(Body):
-    """Badges earned for the first time: of some codes, or any."""
+    """Badges earned for the first time, with these codes or any."""
 
     type: Literal["badges"]
     badge_codes: Annotated[list[Code], Field(min_length=1, max_length=CODES_MAX)] | None = None
 
 
 class OfPoints(Body):
-    """Points earned, whatever they are spent on later."""
+    """Points earned, even if spent later."""
 
     type: Literal["points"]
 
@@ -74,7 +74,7 @@ class NewChallenge(Body):
 
 
 class ChallengeChange(Body):
-    """What may be changed of a definition; what is not given stays."""
+    """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
     objective: Fixed = None  # progress refers to it
@@ -146,8 +146,7 @@ def list_challenges() -> Response:
 )
 @require_admin
 def create_challenge() -> Response:
-    """Create a challenge. What happened before it counts only as far as it is still to be
-    applied."""
+    """Create a challenge. Writes that were applied before do not count."""
     new = body(NewChallenge)
     check_window(new)
     values = new.model_dump()
@@ -176,8 +175,8 @@ def get_challenge(challenge_id: str) -> Response:
 )
 @require_admin
 def change_challenge(challenge_id: str) -> Response:
-    """Change what is given. Who has completed it stays so; a lower target is noticed with the next
-    step."""
+    """Change the given fields. Completed challenges stay completed; a lower target takes effect
+    with the next progress."""
     before = _CHALLENGES.find(challenge_id)
     values = body(ChallengeChange).model_dump(exclude_unset=True)
     check_window_change(before, values)
@@ -191,7 +190,7 @@ def change_challenge(challenge_id: str) -> Response:
 @describe("Deactivate a challenge", answers={200: MessageAnswer}, problems=("challenge_not_found",))
 @require_admin
 def deactivate_challenge(challenge_id: str) -> Response:
-    """Let nothing count for it any more; what was completed stays."""
+    """Stop counting; completed challenges stay completed."""
     _CHALLENGES.change(challenge_id, {"is_active": False})
     return answer(MessageAnswer(message="Challenge deactivated"))
 

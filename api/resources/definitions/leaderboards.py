@@ -53,7 +53,7 @@ class NewLeaderboard(Body):
 
 
 class LeaderboardChange(Body):
-    """What may be changed of a definition; what is not given stays."""
+    """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
     metric: Fixed = None  # what stands on it was worked out by these
@@ -116,8 +116,8 @@ def list_leaderboards() -> Response:
 )
 @require_admin
 def create_leaderboard() -> Response:
-    """Create a leaderboard; what there was before is taken in within seconds, or minutes for
-    millions."""
+    """Create a leaderboard; existing data is processed within seconds, or minutes for millions of
+    facts."""
     new = body(NewLeaderboard)
     _check_metric(new)
     try:
@@ -150,7 +150,7 @@ def get_leaderboard(leaderboard_id: str) -> Response:
 )
 @require_admin
 def change_leaderboard(leaderboard_id: str) -> Response:
-    """Change what is given; one that is made active again is built anew."""
+    """Change the given fields; a leaderboard that is activated again is rebuilt."""
     board = _LEADERBOARDS.find(leaderboard_id)
     values = body(LeaderboardChange).model_dump(exclude_unset=True)
     try:
@@ -167,7 +167,7 @@ def change_leaderboard(leaderboard_id: str) -> Response:
 )
 @require_admin
 def deactivate_leaderboard(leaderboard_id: str) -> Response:
-    """Follow nothing any more, and show it to nobody."""
+    """Stop updating and showing the leaderboard."""
     _LEADERBOARDS.change(leaderboard_id, {"is_active": False})
     return answer(MessageAnswer(message="Leaderboard deactivated"))
 
@@ -213,7 +213,7 @@ def _definition(board: Leaderboard) -> LeaderboardDefinition:
 
 
 class LeaderboardEntry(TypedDict):
-    """Somebody on a leaderboard; who are equal share a rank."""
+    """A participant on a leaderboard; equal scores share a rank."""
 
     rank: int
     participant_id: str
@@ -223,7 +223,7 @@ class LeaderboardEntry(TypedDict):
 
 
 class LeaderboardTop(TypedDict):
-    """The top of a leaderboard, and as of when."""
+    """The top of a leaderboard, and the time of its data."""
 
     leaderboard_code: str
     name: str
@@ -236,7 +236,7 @@ class LeaderboardTop(TypedDict):
 
 
 class LeaderboardRank(TypedDict):
-    """Where one participant is; without a rank when it is not on it."""
+    """The rank of one participant; null if they are not on the leaderboard."""
 
     leaderboard_code: str
     participant_id: str
@@ -255,12 +255,12 @@ class LeaderboardRank(TypedDict):
         Parameter(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": 20},
-            "How many of the best.",
+            "How many participants to list.",
         ),
     ),
 )
 def leaderboard_top(leaderboard_code: str) -> Response:
-    """The best of the window, who came there first before those of equal score."""
+    """The top of the window; among equal scores, the participant who reached it first leads."""
     limit = query_int("limit", 20, 1, TOP_MAX)
     board = _board(leaderboard_code)
     with reading() as connection:
@@ -286,7 +286,7 @@ def leaderboard_top(leaderboard_code: str) -> Response:
     problems=("leaderboard_not_found",),
 )
 def leaderboard_rank(leaderboard_code: str, participant_id: str) -> Response:
-    """Where one participant is, and how many of a hundred are behind."""
+    """The rank of one participant, and the percentage of participants behind."""
     participant_id = participant_id_in_path(participant_id)
     board = _board(leaderboard_code)
     with reading() as connection:

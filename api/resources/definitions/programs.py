@@ -26,7 +26,7 @@ class NewProgram(Body):
 
 
 class ProgramChange(Body):
-    """What may be changed of a program; what is not given stays."""
+    """The changeable fields of a program; fields that are not given keep their values."""
 
     name: Name = ""
     description: Text | None = None
@@ -103,7 +103,7 @@ def get_program(program_id: str) -> Response:
 )
 @require_admin
 def change_program(program_id: str) -> Response:
-    """Change what is given of a program."""
+    """Change the given fields of a program."""
     before = _PROGRAMS.find(program_id)
     values = body(ProgramChange).model_dump(exclude_unset=True)
     with _PROGRAMS.revising(before, values) as connection:
@@ -114,7 +114,7 @@ def change_program(program_id: str) -> Response:
 @describe("Deactivate a program", answers={200: MessageAnswer}, problems=("program_not_found",))
 @require_admin
 def deactivate_program(program_id: str) -> Response:
-    """Enrol nobody any more; who is enrolled stays so."""
+    """Stop new enrolments; enrolled participants stay."""
     _PROGRAMS.change(program_id, {"is_active": False})
     return answer(MessageAnswer(message="Program deactivated"))
 

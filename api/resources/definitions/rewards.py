@@ -54,7 +54,7 @@ class NewReward(Body):
 
 
 class RewardChange(Body):
-    """What may be changed of a definition; what is not given stays."""
+    """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None  # the ledger refers to it
     name: Name = ""
@@ -70,7 +70,7 @@ class RewardChange(Body):
 
 
 class RewardDefinition(TypedDict):
-    """A definition as admins see it, with what is left."""
+    """A definition as admins see it, with the stock left."""
 
     id: Id
     tenant_id: Id
@@ -133,7 +133,7 @@ def list_rewards() -> Response:
 )
 @require_admin
 def create_reward() -> Response:
-    """Create a reward. Without `stock` there is no end to it."""
+    """Create a reward. Without `stock` it is unlimited."""
     new = body(NewReward)
     check_window(new)
     values = new.model_dump()
@@ -148,7 +148,7 @@ def create_reward() -> Response:
 @describe("Get a reward", answers={200: RewardDefinition}, problems=("reward_not_found",))
 @require_admin
 def get_reward(reward_id: str) -> Response:
-    """One definition, and what is left."""
+    """One definition, and the stock left."""
     reward = _REWARDS.find(reward_id)
     return answer(_definition(reward, _stock(reward.id)))
 
@@ -163,7 +163,7 @@ def get_reward(reward_id: str) -> Response:
 )
 @require_admin
 def change_reward(reward_id: str) -> Response:
-    """Change what is given; `stock` is how many there are in all, the claimed ones included."""
+    """Change the given fields; `stock` is the total number, including redeemed ones."""
     before = _REWARDS.find(reward_id)
     given = body(RewardChange).model_dump(exclude_unset=True)
     check_window_change(before, given)
@@ -179,7 +179,7 @@ def change_reward(reward_id: str) -> Response:
 @describe("Deactivate a reward", answers={200: MessageAnswer}, problems=("reward_not_found",))
 @require_admin
 def deactivate_reward(reward_id: str) -> Response:
-    """Let nobody claim it any more; what was claimed stays."""
+    """Stop new redemptions; past ones stay."""
     _REWARDS.change(reward_id, {"is_active": False})
     return answer(MessageAnswer(message="Reward deactivated"))
 
@@ -223,7 +223,7 @@ def _definition(reward: Reward, stock: Stock) -> RewardDefinition:
 
 
 class AvailableReward(TypedDict):
-    """A reward that can be claimed now; with `available` 0 all of them are gone."""
+    """A reward that is open now; with `available` 0 it is out of stock."""
 
     id: Id
     code: str
@@ -239,7 +239,7 @@ class AvailableReward(TypedDict):
 
 
 class AvailableRewards(TypedDict):
-    """A page of what can be claimed now."""
+    """A page of rewards that are open now."""
 
     rewards: list[AvailableReward]
     total: int
@@ -249,7 +249,7 @@ class AvailableRewards(TypedDict):
 
 @blueprint.get("/rewards")
 @describe(
-    "List the rewards that can be claimed",
+    "List the rewards that are open for redemption",
     answers={200: AvailableRewards},
     parameters=(
         *PAGE,

@@ -35,8 +35,8 @@ LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
 
 
 class MilestoneBody(Body):
-    """A count to be reached, and the badge and points that it earns: once per participant, or once
-    in each run of the streak."""
+    """A count, and the badge and points for it: once per participant, or once in each run of the
+    streak."""
 
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
     badge_code: Code | None = None
@@ -63,7 +63,7 @@ class NewStreak(Body):
 
 
 class StreakDefinition(TypedDict):
-    """A definition as it is answered."""
+    """A definition."""
 
     code: str
     name: str
@@ -80,7 +80,7 @@ class StreakDefinition(TypedDict):
 
 
 class MilestoneSet(TypedDict):
-    """A count to be reached, and the badge and points that it earns, if any."""
+    """A count, and the badge and points for it."""
 
     count: int
     badge_code: str | None
@@ -98,7 +98,7 @@ class StreakPage(TypedDict):
 
 
 class StreakChange(Body):
-    """What may be changed of a definition; what is not given stays."""
+    """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
     period: Fixed = None  # the recorded periods are numbered in units of the period
@@ -184,7 +184,7 @@ def get_streak(code: str) -> Response:
 )
 @require_admin
 def change_streak(code: str) -> Response:
-    """Change what is given of a definition."""
+    """Change the given fields of a definition."""
     before = STREAKS.find(code)
     new = body(StreakChange)
     given = new.model_dump(include=new.model_fields_set)  # milestones with all their fields

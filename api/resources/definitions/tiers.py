@@ -28,7 +28,7 @@ Level = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Criteria(Body):
-    """What leads to an automatic tier."""
+    """The condition of an automatic tier."""
 
     min_points: Annotated[int, Field(ge=0, le=POINTS_MAX)] | None = None
 
@@ -47,7 +47,7 @@ class NewTier(Body):
 
 
 class TierChange(Body):
-    """What may be changed of a definition; what is not given stays."""
+    """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None  # assignments refer to it
     name: Name = ""
@@ -60,7 +60,7 @@ class TierChange(Body):
 
 
 class CriteriaConfig(TypedDict):
-    """What leads to a tier: nothing but an assignment without `min_points`."""
+    """The condition of a tier; without `min_points`, assignment only."""
 
     min_points: NotRequired[int]
 
@@ -120,7 +120,7 @@ def list_tiers() -> Response:
 )
 @require_admin
 def create_tier() -> Response:
-    """Create a tier. Of those whose points somebody has, the one with the highest level counts."""
+    """Create a tier. A participant has the tier with the highest level that their points reach."""
     new = body(NewTier)
     values = _values(new.model_dump())
     _check(values["award_type"], values["min_points"])
@@ -150,7 +150,8 @@ def get_tier(tier_id: str) -> Response:
 )
 @require_admin
 def change_tier(tier_id: str) -> Response:
-    """Change what is given. Nobody is taken down; who has enough comes up with its next points."""
+    """Change the given fields. No participant is moved down; participants with enough points move
+    up with their next points."""
     before = _TIERS.find(tier_id)
     values = _values(body(TierChange).model_dump(exclude_unset=True))
     _check(values.get("award_type", before.award_type), values.get("min_points", before.min_points))
@@ -161,7 +162,7 @@ def change_tier(tier_id: str) -> Response:
 @describe("Deactivate a tier", answers={200: MessageAnswer}, problems=("tier_not_found",))
 @require_admin
 def deactivate_tier(tier_id: str) -> Response:
-    """Let nobody come into it any more; who is in it stays."""
+    """Stop new participants from reaching the tier; current ones stay."""
     _TIERS.change(tier_id, {"is_active": False})
     return answer(MessageAnswer(message="Tier deactivated"))
 

@@ -31,7 +31,7 @@ _TARGET: TypeAdapter[str] = TypeAdapter(_Target)
 
 
 class AuditItem(TypedDict):
-    """One change: when, by which key (or the operator), what was done to what, from where."""
+    """One audit entry: time, actor, action, target and address."""
 
     id: Id
     at: Moment
@@ -45,7 +45,8 @@ class AuditItem(TypedDict):
 
 
 class AuditPage(TypedDict):
-    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+    """The next items. A page may be short although more follow; only a null `next_cursor` marks
+    the end."""
 
     items: list[AuditItem]
     next_cursor: str | None
@@ -53,11 +54,13 @@ class AuditPage(TypedDict):
 
 @blueprint.get("/admin/audit-log")
 @describe(
-    "List who changed what",
+    "List audit entries",
     answers={200: AuditPage},
     parameters=(
-        Parameter("action", _ACTION.json_schema(), "Only these: `streak.updated`."),
-        Parameter("target", _TARGET.json_schema(), "Only changes of what has this code or id."),
+        Parameter("action", _ACTION.json_schema(), "Only this action, such as `streak.updated`."),
+        Parameter(
+            "target", _TARGET.json_schema(), "Only changes of the target with this code or id."
+        ),
         cursors.SINCE,
         cursors.UNTIL,
         cursors.after_parameter(_CURSOR_BYTES),

@@ -42,21 +42,21 @@ _UUID_BYTES = 16
 
 
 class DeadLetterPage(TypedDict):
-    """The next ones, newest write first."""
+    """The next dead letters, newest write first."""
 
     items: list[DeadLetterEntry]
     next_cursor: str | None
 
 
 class ReplayFilter(Body):
-    """Which of the dead ones are to be tried again; without fields, all."""
+    """Which dead letters to replay; without fields, all."""
 
     kind: WriteKind | None = None
     participant_id: ParticipantId | None = None
 
 
 class Replayed(TypedDict):
-    """How many were appended again now, and how many are dead still."""
+    """How many were replayed now, and how many are left."""
 
     replayed: int
     left: int
@@ -73,9 +73,11 @@ class Replayed(TypedDict):
         Parameter(
             "status",
             {"type": "string", "enum": list(STATUSES)},
-            "Only those that wait for somebody, were tried once more, or were given up.",
+            "Only dead, replayed or discarded ones.",
         ),
-        Parameter("kind", {"type": "string", "enum": list(WRITE_KINDS)}, "Only this kind."),
+        Parameter(
+            "kind", {"type": "string", "enum": list(WRITE_KINDS)}, "Only this type of write."
+        ),
         cursors.PARTICIPANT,
         cursors.after_parameter(_UUID_BYTES),
         cursors.limit_parameter(PAGE_SIZE_MAX, 50),
@@ -109,7 +111,7 @@ def list_dead_letters() -> Response:
 )
 @require_admin
 def get_dead_letter(dead_letter_id: str) -> Response:
-    """One dead letter, with what was to be applied and why it was not."""
+    """One dead letter with its write and its error."""
     if dead_letter_id == "replay":  # the path of replaying them all, not the name of one
         raise MethodNotAllowed(["OPTIONS", "POST"])
     number = uuid_in_path("dead_letter", dead_letter_id)
@@ -131,8 +133,8 @@ def get_dead_letter(dead_letter_id: str) -> Response:
 )
 @require_admin
 def replay_dead_letter(dead_letter_id: str) -> Response:
-    """Have a write tried once more, when its cause is mended. It is applied once, however often
-    this is called; when every try fails, it is dead again. `GET /ticks/{id}` tells."""
+    """Replay a dead letter after its cause is fixed. It is applied once, however often this is
+    called; if every try fails, it is dead again. `GET /ticks/{id}` shows the status."""
     with _held(dead_letter_id) as (connection, dead_letter):
         replayed = dead_letter_actions.replay(connection, app_context().intake, dead_letter)
         record(connection, "dead_letter.replayed", str(dead_letter.id))
@@ -148,8 +150,8 @@ def replay_dead_letter(dead_letter_id: str) -> Response:
 )
 @require_admin
 def replay_dead_letters() -> Response:
-    """Have those that are dead tried once more, the oldest first, at most 100 a call: call again
-    while `left` says that there are more."""
+    """Replay dead letters, the oldest first, at most 100 per call; call again while `left` is
+    above 0."""
     given = body(ReplayFilter)
     wanted = DeadLetterQuery(
         limit=REPLAYED_MAX,
@@ -174,7 +176,7 @@ def replay_dead_letters() -> Response:
 )
 @require_admin
 def discard_dead_letter(dead_letter_id: str) -> Response:
-    """Give a write up: it is kept to be looked at, and never tried again."""
+    """Discard a dead letter: it is stored, but never applied."""
     with _held(dead_letter_id) as (connection, dead_letter):
         discarded = dead_letter_actions.discard(connection, dead_letter)
         if dead_letter.status != "discarded":

@@ -28,7 +28,7 @@ Postgres = Literal["ok", "unavailable", "migrations missing", "tenant role not t
 
 
 class Checks(TypedDict):
-    """What each server said; under `unbroken up` also whether its disk has room."""
+    """The state of each server; under `unbroken up` also of its disk."""
 
     redis: Literal["ok", "unavailable"]
     postgres: Postgres
@@ -36,7 +36,7 @@ class Checks(TypedDict):
 
 
 class DatabaseCheck(TypedDict):
-    """What Postgres said."""
+    """The state of Postgres."""
 
     postgres: Postgres
 
@@ -49,21 +49,21 @@ class Readiness(TypedDict):
 
 
 class DatabaseReadiness(TypedDict):
-    """Whether Postgres can be asked."""
+    """Whether Postgres answers."""
 
     status: Literal["ok", "unavailable"]
     checks: DatabaseCheck
 
 
 @blueprint.get("/livez")
-@describe("Is the process alive?", answers={200: Alive})
+@describe("Check that the process is alive", answers={200: Alive})
 def livez() -> Response:
-    """The process answers; nothing else is asked."""
+    """The process answers. Nothing else is checked."""
     return answer({"status": "ok"})
 
 
 @blueprint.get("/readyz")
-@describe("Can it serve?", answers={200: Readiness, 503: Readiness})
+@describe("Check that requests can be served", answers={200: Readiness, 503: Readiness})
 def readyz() -> Response:
     """Redis and Postgres answer, the schema is this release's or a newer one's, and requests run
     as the role that sees one tenant's rows."""
@@ -76,9 +76,11 @@ def readyz() -> Response:
 
 
 @blueprint.get("/readyz/postgres")
-@describe("Can it answer reads?", answers={200: DatabaseReadiness, 503: DatabaseReadiness})
+@describe(
+    "Check that reads can be served", answers={200: DatabaseReadiness, 503: DatabaseReadiness}
+)
 def readyz_postgres() -> Response:
-    """As /readyz, without Redis: reads do not need it."""
+    """Like /readyz, without Redis, which reads do not need."""
     state = _postgres()
     if state == "ok":
         return answer({"status": "ok", "checks": {"postgres": state}})

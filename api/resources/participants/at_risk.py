@@ -30,7 +30,7 @@ _CURSOR = "^[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$"
 
 
 class StreakAtRisk(TypedDict):
-    """Somebody whose streak breaks at `expires_at` unless a tick comes before."""
+    """A participant whose streak breaks at `expires_at` unless a tick is recorded before."""
 
     participant_id: str
     streak_code: str
@@ -43,7 +43,8 @@ class StreakAtRisk(TypedDict):
 
 
 class AtRiskPage(TypedDict):
-    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+    """The next items. A page may be short although more follow; only a null `next_cursor` marks
+    the end."""
 
     items: list[StreakAtRisk]
     next_cursor: str | None
@@ -51,7 +52,7 @@ class AtRiskPage(TypedDict):
 
 @blueprint.get("/streaks/<code>/at-risk")
 @describe(
-    "List who is about to lose a streak",
+    "List participants at risk of losing a streak",
     answers={200: AtRiskPage},
     problems=("streak_not_found",),
     parameters=(
@@ -63,17 +64,17 @@ class AtRiskPage(TypedDict):
         Parameter(
             "after",
             {"type": "string", "pattern": _CURSOR},
-            "The `next_cursor` of the page before.",
+            "The `next_cursor` of the previous page.",
         ),
         Parameter(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": 50},
-            "Items on a page, at most.",
+            "The maximum number of items per page.",
         ),
     ),
 )
 def streaks_at_risk(code: str) -> Response:
-    """A page of the feed; a paused streak has none at risk."""
+    """A page of the feed; a paused streak has no participants at risk."""
     wanted = AtRiskQuery(
         now_us=clock.now_us(),
         min_count=query_int("min_count", 1, 1, MIN_COUNT_MAX),

@@ -38,7 +38,7 @@ class ParticipantChallenge(TypedDict):
 
 
 class ParticipantChallenges(TypedDict):
-    """The challenges that a participant can see, and how many are under way and completed."""
+    """The challenges of a participant, and the numbers of active and completed ones."""
 
     participant_id: str
     challenges: list[ParticipantChallenge]
@@ -49,7 +49,7 @@ class ParticipantChallenges(TypedDict):
 @blueprint.get("/participants/<participant:participant_id>/challenges")
 @describe("List a participant's challenges", answers={200: ParticipantChallenges})
 def participant_challenges(participant_id: str) -> Response:
-    """Those that count now, and those begun or completed; of one never seen none has begun."""
+    """The challenges that count now, and those that the participant has started or completed."""
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
         found = challenges.of_participant(connection, tenant().id, participant_id)

@@ -34,12 +34,12 @@ _erasing = BoundedSemaphore(ERASING_MAX)
 
 @blueprint.delete("/participants/<participant:participant_id>")
 @describe(
-    "Erase a participant and everything about them",
+    "Erase a participant and all their data",
     answers={200: MessageAnswer},
     problems=("participant_not_found",),
 )
 def erase_participant(participant_id: str) -> Response:
-    """Erase a person. Also of an unknown id nothing is applied that was accepted until now."""
+    """Erase a participant. Writes accepted before are not applied, even if the id is unknown."""
     participant_id = participant_id_in_path(participant_id)
     mine = current_tenant()
     erased = _erase(mine, participant_id)

@@ -23,14 +23,15 @@ _Given = {"display_name", "avatar_url", "attributes", "timezone", "tags", "statu
 
 
 class ImportedEnrolment(Body):
-    """A program that a participant is in, by its name."""
+    """A program of a participant, by its name."""
 
     name: Name
     enrolled_at: PastInstant | None = None
 
 
 class ParticipantImport(Body):
-    """A participant as it was elsewhere; what is not given stays, null clears."""
+    """A participant from another service; fields that are not given keep their values, null
+    clears."""
 
     participant_id: ParticipantId
     display_name: DisplayName | None = None
@@ -60,7 +61,7 @@ class ParticipantImport(Body):
 
 
 class BalanceImport(Body):
-    """The points that a participant had elsewhere, and the tier."""
+    """A participant's points and tier from another service."""
 
     participant_id: ParticipantId
     total_earned: PointsTotal
@@ -83,7 +84,7 @@ class BalanceImport(Body):
 
 
 class RedemptionImport(Body):
-    """A reward that a participant claimed elsewhere."""
+    """A redemption from another service."""
 
     participant_id: ParticipantId
     reward_code: Code
@@ -93,7 +94,7 @@ class RedemptionImport(Body):
     metadata: FreeForm | None = None
     claim_id: Annotated[
         Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None,
-        Field(description="Its id elsewhere: two claims of one instant are told apart by it."),
+        Field(description="Its id on the other service; distinguishes redemptions at one instant."),
     ] = None
 
     def row(self) -> ImportedRedemption:
@@ -105,7 +106,7 @@ class RedemptionImport(Body):
 
 
 class ChallengeImport(Body):
-    """How far a participant came in a challenge elsewhere."""
+    """A participant's progress in a challenge on another service."""
 
     participant_id: ParticipantId
     challenge_code: Code
@@ -120,24 +121,24 @@ class ChallengeImport(Body):
 
 
 class ParticipantImports(Body):
-    """Participants as they are posted together; each is validated by itself."""
+    """A batch of participants; each is validated separately."""
 
     participants: Annotated[list[ParticipantImport], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class BalanceImports(Body):
-    """Balances as they are posted together; each is validated by itself."""
+    """A batch of balances; each is validated separately."""
 
     balances: Annotated[list[BalanceImport], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class RedemptionImports(Body):
-    """Claims as they are posted together; each is validated by itself."""
+    """A batch of redemptions; each is validated separately."""
 
     claims: Annotated[list[RedemptionImport], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class ChallengeImports(Body):
-    """Progress as it is posted together; each row is validated by itself."""
+    """A batch of progress; each row is validated separately."""
 
     challenges: Annotated[list[ChallengeImport], Field(min_length=1, max_length=BATCH_MAX)]

@@ -44,7 +44,7 @@ TRIES_MAX = 3  # against batches that change the same participants at that momen
 
 
 class ImportItem(TypedDict):
-    """What became of one row."""
+    """The result of one row."""
 
     index: int
     participant_id: NotRequired[str]
@@ -53,7 +53,7 @@ class ImportItem(TypedDict):
 
 
 class Imported(TypedDict):
-    """One entry per row in order, and how many were imported, are there already, or refused."""
+    """One entry per row, in order, and the numbers of imported, existing and refused rows."""
 
     results: list[ImportItem]
     imported: int
@@ -97,8 +97,8 @@ _TYPES = (batch.JSON, batch.LINES)
 )
 @require_admin
 def import_participants() -> Response:
-    """Create or change participants: profile, tags, status, programs by name, and since when they
-    are known. What is not given stays. No fact tells of it."""
+    """Create or change participants: profile, tags, status, programs by name, and when they were
+    first seen. Fields that are not given keep their values. It creates no facts."""
     posted, results = _post(PARTICIPANTS)
     for row, result in zip(posted, results, strict=True):
         if isinstance(row, ParticipantImport) and row.status and not isinstance(result, Problem):
@@ -118,16 +118,16 @@ def import_participants() -> Response:
 )
 @require_admin
 def import_balances() -> Response:
-    """Add what participants had elsewhere to what they have, once each: movements `opening` and
-    `opening_spent` in the ledger, and the tier that is named or that the points lead to. No fact
-    tells of it, no challenge and no leaderboard counts it. Other totals for a participant whose
-    balance was opened before are refused with `balance_conflict`."""
+    """Add each participant's balance from elsewhere, once: the movements `opening` and
+    `opening_spent` in the ledger, and the tier that is named or that the points reach. It creates
+    no facts, and no challenge or leaderboard counts it. A second opening balance with other totals
+    is refused with `balance_conflict`."""
     return _answer(*_post(BALANCES))
 
 
 @blueprint.post("/admin/import/claims")
 @describe(
-    "Import up to 1,000 claims",
+    "Import up to 1,000 redemptions",
     answers={200: Imported},
     body=RedemptionImports,
     example={
@@ -164,8 +164,8 @@ def import_claims() -> Response:
 )
 @require_admin
 def import_challenges() -> Response:
-    """Raise progress to what it was, and note completions. Nothing is lowered, and no prize is
-    given for what was completed elsewhere."""
+    """Raise progress to the given value, and record completions. Progress is never lowered, and
+    completions give no prize."""
     return _answer(*_post(CHALLENGES))
 
 

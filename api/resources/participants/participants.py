@@ -51,7 +51,8 @@ AvatarUrl = Annotated[str, web_url(AVATAR_URL_CHARS_MAX)]
 
 
 class ParticipantChange(Body):
-    """What may be changed of a participant; what is not given stays, null clears."""
+    """The changeable fields of a participant; fields that are not given keep their values, null
+    clears."""
 
     display_name: DisplayName | None = None
     avatar_url: AvatarUrl | None = None
@@ -60,7 +61,7 @@ class ParticipantChange(Body):
 
 
 class ParticipantBody(Body):
-    """A participant to create, or to change where the id is known."""
+    """A participant to create or change."""
 
     participant_id: ParticipantId
     display_name: DisplayName | None = None
@@ -74,7 +75,7 @@ class ParticipantBody(Body):
 
 @blueprint.post("/participants")
 @describe(
-    "Create a participant, or change it where the id is known",
+    "Create a participant, or change an existing one",
     answers={201: ParticipantProfile},
     body=ParticipantBody,
     example={
@@ -86,7 +87,7 @@ class ParticipantBody(Body):
     problems=("participant_inactive",),
 )
 def create_participant() -> Response:
-    """Create a participant, or change what is given of it; always 201."""
+    """Create a participant, or change the given fields of an existing one; always 201."""
     given = body(ParticipantBody).model_dump(exclude_unset=True)
     participant_id, mine = given.pop("participant_id"), current_tenant()
     with transaction() as connection:
@@ -103,7 +104,7 @@ def create_participant() -> Response:
     problems=("participant_not_found",),
 )
 def get_participant(participant_id: str) -> Response:
-    """Everything about one participant."""
+    """The full profile of one participant."""
     return _read(participant_id_in_path(participant_id))
 
 
@@ -116,13 +117,13 @@ def get_participant(participant_id: str) -> Response:
         Parameter(
             "participant_id",
             {"type": "string", "minLength": 1, "maxLength": 255},
-            "Any id. In a path, a slash of an id is percent-encoded: `x%2Fstreaks`.",
+            "Any id. In a path, percent-encode the slash of an id: `x%2Fstreaks`.",
             is_required=True,
         ),
     ),
 )
 def find_participant() -> Response:
-    """As get_participant, for callers whose proxy decodes paths."""
+    """Like get_participant, for callers whose proxy decodes paths."""
     return _read(participant_id_in_path(_participant_id_in_query()))
 
 
@@ -138,7 +139,7 @@ def find_participant() -> Response:
     problems=("no_fields_to_update", "participant_not_found", "participant_inactive"),
 )
 def change_participant(participant_id: str) -> Response:
-    """Change what is given; attributes are replaced whole."""
+    """Change the given fields; `attributes` is replaced as a whole."""
     participant_id = participant_id_in_path(participant_id)
     change = {} if has_no_body() else _change()
     some_fields(change)
@@ -168,7 +169,7 @@ def change_participant(participant_id: str) -> Response:
     ),
 )
 def participant_state(participant_id: str) -> Response:
-    """The sections asked for; empty ones for a participant never seen (contract §2)."""
+    """The requested sections; empty for an unknown participant (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     wanted = _sections()
     found = profile.state(app_context().rows, tenant().id, participant_id, wanted)

@@ -40,10 +40,11 @@ _readers = Waiters(READERS_MAX)
 )
 @require_admin
 def export_participant(participant_id: str) -> Response:
-    """Everything that erasing the participant would delete, as one moment saw it, in one document.
+    """All data that an erasure of the participant would delete, as of one moment, in one document.
 
-    Not in it: writes that no worker has applied yet. At most two exports are read at once in each
-    process; a further one is answered 503 with `Retry-After`. Each export is in the audit log.
+    It does not contain writes that no worker has applied yet. Each process sends at most two
+    exports at a time; a further one is answered 503 with `Retry-After`. Each export has an audit
+    entry.
     """
     participant_id = participant_id_in_path(participant_id)
     with ExitStack() as exits:

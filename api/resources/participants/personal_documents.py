@@ -65,7 +65,7 @@ class ExportedStreak(TypedDict):
 
 
 class ExportedMilestone(TypedDict):
-    """A count of a streak that was reached, and the recorded period by which; null: not known."""
+    """A milestone reached, and the recorded period that reached it (null: unknown)."""
 
     streak_code: str
     count: int
@@ -74,7 +74,7 @@ class ExportedMilestone(TypedDict):
 
 
 class ExportedTick(TypedDict):
-    """A tick and what it did."""
+    """A tick and its result."""
 
     accepted_at: Moment
     tick_id: Id
@@ -92,7 +92,7 @@ class ExportedTick(TypedDict):
 
 
 class ExportedBadge(TypedDict):
-    """A badge earned."""
+    """Badges earned."""
 
     badge_code: str
     badge_name: str
@@ -102,7 +102,7 @@ class ExportedBadge(TypedDict):
 
 
 class ExportedAward(TypedDict):
-    """An award that was asked for, or that a milestone or a challenge gave."""
+    """An award by an API call, a milestone or a challenge."""
 
     accepted_at: Moment
     award_id: Id
@@ -112,7 +112,7 @@ class ExportedAward(TypedDict):
 
 
 class ExportedTransaction(TypedDict):
-    """A movement of points; below zero where the balance fell."""
+    """A movement of points; negative if the balance fell."""
 
     accepted_at: Moment
     transaction_id: Id
@@ -128,7 +128,7 @@ class ExportedTransaction(TypedDict):
 
 
 class ExportedTierChange(TypedDict):
-    """How a tier was reached."""
+    """A tier change."""
 
     achieved_at: Moment
     tier_code: str
@@ -139,7 +139,7 @@ class ExportedTierChange(TypedDict):
 
 
 class ExportedRedemption(TypedDict):
-    """A reward that was claimed."""
+    """A redemption."""
 
     claimed_at: Moment
     claim_id: Id
@@ -162,7 +162,7 @@ class ExportedChallenge(TypedDict):
 
 
 class ExportedScore(TypedDict):
-    """A place on a leaderboard; the score is null before it was first computed."""
+    """A leaderboard entry; the score is null until it is first computed."""
 
     leaderboard_code: str
     leaderboard_name: str
@@ -172,7 +172,7 @@ class ExportedScore(TypedDict):
 
 
 class ExportedDelivery(TypedDict):
-    """A fact that was or is to be sent, and to which host."""
+    """A fact, and the hosts to which it was or will be sent."""
 
     fact_id: str
     webhook_id: Id
@@ -198,7 +198,7 @@ class ExportedAttempt(TypedDict):
 
 
 class ExportedRejection(TypedDict):
-    """An accepted write that the participant's status or means refused."""
+    """An accepted write that was rejected because of the participant's status or balance."""
 
     accepted_at: Moment
     write_id: Id
@@ -207,7 +207,7 @@ class ExportedRejection(TypedDict):
 
 
 class PersonalData(TypedDict):
-    """Everything that erasing the participant would delete."""
+    """All data that an erasure of the participant would delete."""
 
     participant_id: str
     tenant: str

@@ -65,7 +65,7 @@ ProgramId = Annotated[
 
 
 class ScripBody(Body):
-    """A participant to create, or to change where the id is known; null is as if not given."""
+    """A participant to create or change; null means not given."""
 
     external_id: ParticipantId
     attributes: FreeForm | None = None
@@ -75,7 +75,7 @@ class ScripBody(Body):
 
 
 class AssetBalance(TypedDict):
-    """What a participant has of one asset, as decimal strings."""
+    """A participant's balance of one asset, as decimal strings."""
 
     asset_id: Id
     available: str
@@ -108,7 +108,7 @@ class ScripParticipant(TypedDict):
 
 @blueprint.post("/participants")
 @describe(
-    "Create a participant, or change it where the id is known",
+    "Create a participant, or change an existing one",
     answers={200: ScripParticipant, 201: ScripParticipant},
     body=ScripBody,
     example={

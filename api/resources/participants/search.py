@@ -78,11 +78,15 @@ def _text(chars_max: int) -> dict[str, object]:
 
 PARAMETERS = (
     *PAGE,
-    Parameter("search", _text(SEARCH_CHARS_MAX), "Part of the id or the display name, any case."),
-    Parameter("status", {"type": "string", "enum": list(STATUSES)}, "Only those of this status."),
+    Parameter(
+        "search", _text(SEARCH_CHARS_MAX), "Part of the id or the display name, in any case."
+    ),
+    Parameter("status", {"type": "string", "enum": list(STATUSES)}, "Only those with this status."),
     IS_ACTIVE,
     Parameter("tag", _text(TAG_CHARS_MAX), "Only those with this tag."),
-    Parameter("program_id", {"type": "string", "format": "uuid"}, "Only those enrolled there."),
+    Parameter(
+        "program_id", {"type": "string", "format": "uuid"}, "Only those enrolled in this program."
+    ),
     _bound("created_from", "Created then or later."),
     _bound("created_to", "Created before then, or by the end of that day."),
     _bound("last_seen_from", "Last seen then or later."),
@@ -90,7 +94,7 @@ PARAMETERS = (
     Parameter(
         "sort",
         {"type": "string", "enum": list(SORTS), "default": "-created_at"},
-        "By what; `-` for the greatest first. Those without a value come last.",
+        "The field to sort by; `-` for descending order. Participants without a value come last.",
     ),
 )
 

@@ -28,7 +28,7 @@ HISTORY_PERIODS_MAX = 1_000  # per request: nearly three years of days
 
 
 class ParticipantStreak(TypedDict):
-    """One streak of a participant, live."""
+    """The live state of one streak of a participant."""
 
     code: str
     name: str
@@ -52,7 +52,7 @@ class ParticipantStreaks(TypedDict):
 @blueprint.get("/participants/<participant:participant_id>/streaks")
 @describe("Get a participant's streaks", answers={200: ParticipantStreaks})
 def participant_streaks(participant_id: str) -> Response:
-    """Every active streak of a participant, live; empty for one never seen (contract §2)."""
+    """A participant's active streaks, live; empty for an unknown one (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
         participant = participants.find(connection, tenant().id, participant_id)
@@ -90,7 +90,7 @@ def _entry(
 
 
 class HistoryPeriod(TypedDict):
-    """What became of one period."""
+    """The result of one period."""
 
     period_key: str
     status: Literal["recorded", "grace", "missed", "pending"]
@@ -124,7 +124,7 @@ _DAY = {"type": "string", "format": "date"}
     ),
 )
 def streak_history(participant_id: str, code: str) -> Response:
-    """A streak period by period: recorded (with the tick that did it), grace, missed."""
+    """A streak period by period: recorded (with its tick), grace or missed."""
     participant_id = participant_id_in_path(participant_id)
     streak = streak_in_path(code)
     with reading() as connection:

@@ -35,7 +35,7 @@ class BadgeSummary(TypedDict):
 
 
 class StreakSummary(TypedDict):
-    """The best of all active streaks, and when the last tick was."""
+    """The best of all active streaks, and the time of the last tick."""
 
     current: int
     longest: int
@@ -43,20 +43,20 @@ class StreakSummary(TypedDict):
 
 
 class ChallengesState(TypedDict):
-    """How many challenges are under way, and how many are done."""
+    """The numbers of active and completed challenges."""
 
     active: int
     completed: int
 
 
 class RewardsState(TypedDict):
-    """How many rewards were claimed."""
+    """The number of redemptions."""
 
     total_claimed: int
 
 
 class ParticipantProfile(TypedDict):
-    """Everything about one participant."""
+    """The full profile of one participant."""
 
     participant_id: str
     display_name: str | None
@@ -76,7 +76,7 @@ class ParticipantProfile(TypedDict):
 
 
 class ParticipantState(TypedDict):
-    """The sections that were asked for."""
+    """The requested sections."""
 
     participant_id: str
     points: NotRequired[PointsState]

@@ -44,7 +44,7 @@ class DeadLetterEntry(TypedDict):
 
 
 class DeadWrite(TypedDict):
-    """What was to be applied; a code is null when its definition is not there."""
+    """The write; a code is null if its definition does not exist."""
 
     participant_id: str
     streak_code: str | None

@@ -21,7 +21,7 @@ from models.rules.tiers import following
 
 
 class PointsState(TypedDict):
-    """Points, as they stand."""
+    """The current points."""
 
     balance: int
     total_earned: int
@@ -29,7 +29,7 @@ class PointsState(TypedDict):
 
 
 class NextTierState(TypedDict):
-    """The tier above, and what is missing."""
+    """The next tier, and the points missing."""
 
     code: str
     name: str
@@ -38,7 +38,7 @@ class NextTierState(TypedDict):
 
 
 class TierState(TypedDict):
-    """The tier that a participant is in."""
+    """The tier of a participant."""
 
     code: str
     name: str
@@ -90,7 +90,7 @@ def _read() -> Iterable[Tier]:
 
 
 def as_points(points: PointsBalance) -> PointsState:
-    """Points, as they stand."""
+    """The current points."""
     return {
         "balance": points.balance,
         "total_earned": points.earned,

@@ -44,7 +44,7 @@ TRIES_MAX = 5  # against a deliverer that settles the very row: each try finds i
 
 
 class LastAttempt(TypedDict):
-    """How the last attempt ended; `error` instead of a status when there was no answer."""
+    """The result of the last attempt; `error` instead of a status if there was no answer."""
 
     status_code: int | None
     error: str | None
@@ -53,7 +53,7 @@ class LastAttempt(TypedDict):
 
 
 class DeliveryEntry(TypedDict):
-    """One fact on its way to a destination. `type` and `participant_id` are null once the fact is
+    """A delivery of a fact to a destination. `type` and `participant_id` are null once the fact is
     past its retention, `next_attempt_at` unless it is pending."""
 
     fact_id: str
@@ -67,14 +67,15 @@ class DeliveryEntry(TypedDict):
 
 
 class DeliveryPage(TypedDict):
-    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+    """The next items. A page may be short although more follow; only a null `next_cursor` marks
+    the end."""
 
     items: list[DeliveryEntry]
     next_cursor: str | None
 
 
 class AttemptEntry(TypedDict):
-    """One attempt: when it began, how long it took, what came back (its first 2 KB)."""
+    """One attempt: its start, duration, and the first 2 KB of the answer."""
 
     id: Id
     fact_id: str
@@ -90,7 +91,8 @@ class AttemptEntry(TypedDict):
 
 
 class AttemptPage(TypedDict):
-    """The next ones; it may be short although more follow, until `next_cursor` is null."""
+    """The next items. A page may be short although more follow; only a null `next_cursor` marks
+    the end."""
 
     items: list[AttemptEntry]
     next_cursor: str | None
@@ -115,7 +117,7 @@ class DeliveryDetail(DeliveryEntry):
         Parameter(
             "status",
             {"type": "string", "enum": ["pending", "delivered", "dead"]},
-            "Only those that wait, arrived, or were given up.",
+            "Only pending, delivered or exhausted (`dead`) deliveries.",
         ),
         cursors.TYPES,
         cursors.PARTICIPANT,
@@ -156,7 +158,7 @@ def list_deliveries(webhook_id: str) -> Response:
         Parameter(
             "outcome",
             {"type": "string", "enum": ["ok", "failed"]},
-            "Only those that the receiver answered with 2xx, or only the others.",
+            "Only successful (2xx) or only failed attempts.",
         ),
         cursors.SINCE,
         cursors.UNTIL,
@@ -166,7 +168,7 @@ def list_deliveries(webhook_id: str) -> Response:
 )
 @require_admin
 def list_attempts(webhook_id: str) -> Response:
-    """Every attempt, newest first, as long as they are kept."""
+    """All stored attempts, newest first."""
     wanted = WantedAttempts(
         limit=query_int("limit", 50, 1, PAGE_SIZE_MAX),
         after=_after_one(),
@@ -236,8 +238,8 @@ def get_delivery(webhook_id: str, fact_id: str) -> Response:
 )
 @require_admin
 def resend_delivery(webhook_id: str, fact_id: str) -> Response:
-    """Make a fact due at once, on a fresh schedule: whether it was delivered, given up, or never
-    meant for this destination. It keeps its id, so that a receiver can tell it from a new one."""
+    """Send a fact now, on a new schedule, whether it was delivered, exhausted, or never queued for
+    this destination. It keeps its id, so a receiver recognizes it."""
     for _ in range(TRIES_MAX):
         try:
             return answer(_entry(_resent(webhook_id, fact_id)), 202)

@@ -36,7 +36,7 @@ blueprint = Blueprint("webhooks", __name__)
 
 
 class NewDestination(Destination):
-    """A destination just created, with the secret that signs its facts: shown this once."""
+    """A new destination with its signing secret, which is shown only once."""
 
     secret: str
 
@@ -60,7 +60,7 @@ class DestinationPage(TypedDict):
 )
 @require_admin
 def create_webhook() -> Response:
-    """Create a destination; its secret is in this answer and in no other."""
+    """Create a destination; its secret is shown only in this answer."""
     new = body(NewWebhook)
     check_url(new.url)
     secret = secrets.generate()
@@ -92,7 +92,7 @@ def list_webhooks() -> Response:
 @describe("Get a destination", answers={200: DestinationDetail}, problems=("webhook_not_found",))
 @require_admin
 def get_webhook(webhook_id: str) -> Response:
-    """One destination, how it is doing, and how many facts wait for it."""
+    """One destination with its health and the number of pending facts."""
     its_id = uuid_in_path("webhook", webhook_id)
     with reading() as connection:
         return answer(_detail(connection, its_id))
@@ -108,17 +108,17 @@ def _detail(connection: Connection, its_id: UUID) -> DestinationDetail:
 
 @blueprint.post("/admin/webhooks/<webhook_id>/probe")
 @describe(
-    "Try a parked destination now",
+    "Probe a parked destination now",
     answers={200: DestinationDetail},
     problems=("webhook_not_found", "webhook_disabled"),
 )
 @require_admin
 def probe_webhook(webhook_id: str) -> Response:
-    """Send one of the facts that wait to a parked destination, within a second or two.
+    """Send one of the pending facts to a parked destination, within 2 s.
 
-    If it arrives, everything that waits follows at once. If it fails, the destination stays parked,
-    twice as long as before, an hour at most. A destination that is not parked is left as it is:
-    what is due there is being sent.
+    If it is delivered, all pending facts follow at once. If it fails, the destination stays
+    parked, twice as long as before, at most one hour. A destination that is not parked is not
+    changed; its due facts are being sent.
     """
     its_id = uuid_in_path("webhook", webhook_id)
     with transaction() as connection:
@@ -140,12 +140,12 @@ def probe_webhook(webhook_id: str) -> Response:
 )
 @require_admin
 def change_webhook(webhook_id: str) -> Response:
-    """Change what is given.
+    """Change the given fields.
 
-    Disabled, it gets no new facts and those pending for it wait. Enabled again, it starts anew:
-    why it was disabled and how it had been doing is forgotten. A parked one is tried at once after
-    `is_enabled: true`, and after another `url` or other signatures. Without `v1a` among these
-    its ed25519 key is gone for good.
+    While disabled, it gets no new facts, and its pending facts wait. Enabling it resets its health
+    and the reason for which it was disabled. A parked destination is probed at once after
+    `is_enabled: true`, another `url` or other `signatures`. Removing `v1a` from `signatures`
+    deletes its ed25519 key.
     """
     values = body(WebhookChange).model_dump(exclude_unset=True)
     some_fields(values)
@@ -166,7 +166,7 @@ def change_webhook(webhook_id: str) -> Response:
 @describe("Delete a destination", answers={200: MessageAnswer}, problems=("webhook_not_found",))
 @require_admin
 def delete_webhook(webhook_id: str) -> Response:
-    """Delete a destination; what is pending for it is not sent any more."""
+    """Delete a destination; its pending facts are not sent."""
     its_id = uuid_in_path("webhook", webhook_id)
     try:
         with transaction() as connection:

@@ -29,7 +29,7 @@ _XID_MAX = (1 << 63) - 1  # Postgres counts further, in principle
 
 
 class FactEnvelope(TypedDict):
-    """A fact as it is sent. `sequence` counts up by one for each participant, without gaps; it and
+    """A fact as it is sent. `sequence` increases by one per participant, without gaps; it and
     `participant_id` are null in facts about a destination."""
 
     id: str
@@ -43,7 +43,7 @@ class FactEnvelope(TypedDict):
 
 
 class FactFeed(TypedDict):
-    """The next facts; `next_cursor` is there to go on from, also when there were none."""
+    """The next facts; `next_cursor` is the cursor to continue from, even if there were none."""
 
     items: list[FactEnvelope]
     next_cursor: str
@@ -55,7 +55,7 @@ class FactFeed(TypedDict):
     answers={200: FactFeed},
     parameters=(
         cursors.after_parameter(
-            _CURSOR_BYTES, " `latest`: only what comes; none: all that is kept."
+            _CURSOR_BYTES, " `latest`: only new facts. Omitted: all stored facts."
         ),
         cursors.limit_parameter(LIMIT_MAX, 100),
         cursors.TYPES,
@@ -64,14 +64,14 @@ class FactFeed(TypedDict):
     ),
 )
 def read_facts() -> Response:
-    """The tenant's facts in an order that never changes, each with the bytes that are signed and
-    sent to destinations.
+    """The tenant's facts in a stable order, each with the bytes that are signed and sent to
+    destinations.
 
-    Ask again with `next_cursor`, as long as you like: no fact is ever skipped, and none comes
-    twice. A page may be short although more follow; when it is empty, ask again in a second. A
-    fact shows once every transaction that began before its own has ended, so one that stays open
-    holds the feed back; ours end within a minute at the latest. Facts of one participant nearly
-    always come in their `sequence`: where two transactions overlapped, `sequence` decides.
+    Continue with `next_cursor`: no fact is skipped or repeated. A page may be short although more
+    facts follow; if it is empty, ask again after 1 s. A fact is listed once every transaction that
+    started before its own has ended, so a long transaction delays the feed; those of Unbroken end
+    within a minute. Facts of one participant are usually in the order of their `sequence`; if two
+    transactions overlapped, use `sequence`.
     """
     wanted = FactQuery(
         limit=query_int("limit", 100, 1, LIMIT_MAX),

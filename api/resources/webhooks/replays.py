@@ -30,12 +30,13 @@ from models.errors import NotFound, TooMany
 blueprint = Blueprint("replays", __name__)
 
 OnlyMissing = Annotated[
-    bool, Field(description="Only what was never to be delivered here, or was given up.")
+    bool,
+    Field(description="Only facts that were never queued for this destination, or are exhausted."),
 ]
 
 
 class NewReplay(Body):
-    """What is to be sent again."""
+    """The facts to send again."""
 
     since: Instant
     until: Instant | None = None
@@ -44,7 +45,7 @@ class NewReplay(Body):
 
 
 class ReplayEntry(TypedDict):
-    """A replay: how many facts it has looked at, how many of them it queued, and up to where."""
+    """A replay: how many facts it has read and queued, and its position."""
 
     id: Id
     webhook_id: Id
@@ -71,7 +72,7 @@ class ReplayPage(TypedDict):
 
 @blueprint.post("/admin/webhooks/<webhook_id>/replays")
 @describe(
-    "Send the facts of a range again",
+    "Replay a range of facts",
     answers={202: ReplayEntry},
     body=NewReplay,
     example={"since": "2026-05-23T00:00:00Z", "event_types": ["behavior.*"]},
@@ -79,9 +80,9 @@ class ReplayPage(TypedDict):
 )
 @require_admin
 def create_replay(webhook_id: str) -> Response:
-    """Queue the facts from `since` until `until` (now) that match what the destination subscribes
-    to now. What waits there already is left as it is, and so is what was delivered unless
-    `only_missing` is false. It is done in portions, beside the facts of today."""
+    """Queue the facts from `since` until `until` (default: now) that match the destination's
+    current types. Pending facts are not changed, and neither are delivered ones unless
+    `only_missing` is false. The replay runs in portions beside new facts."""
     with reading() as connection:
         destination(connection, webhook_id)
     asked = body(NewReplay)
@@ -121,7 +122,7 @@ def list_replays(webhook_id: str) -> Response:
 
 @blueprint.get("/admin/webhooks/<webhook_id>/replays/<replay_id>")
 @describe(
-    "Ask how far a replay has come",
+    "Get the progress of a replay",
     answers={200: ReplayEntry},
     problems=("webhook_not_found", "replay_not_found"),
 )
@@ -143,7 +144,7 @@ def get_replay(webhook_id: str, replay_id: str) -> Response:
 )
 @require_admin
 def cancel_replay(webhook_id: str, replay_id: str) -> Response:
-    """Queue nothing more. What was queued is sent; a replay that is done stays done."""
+    """Stop queueing facts. Queued facts are sent; a finished replay stays finished."""
     with transaction() as connection:
         webhook = destination(connection, webhook_id)
         with _known(replay_id) as its_id:

@@ -60,19 +60,25 @@ StreakCodes = Annotated[
     Field(
         min_length=1,
         max_length=STREAK_CODES_MAX,
-        description="Of the facts about streaks only those about these; null: about any.",
+        description="Limits facts about streaks to these streaks; null: no limit.",
     ),
     AfterValidator(_once_each),
 ]
 Url = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=egress.URL_CHARS_MAX)]
 IsOrdered = Annotated[
-    bool, Field(description="Each participant's facts one after another, in their sequence.")
+    bool, Field(description="Send each participant's facts in the order of their sequence.")
 ]
 RatePerSecond = Annotated[
-    int, Field(ge=1, le=RATE_PER_SECOND_MAX, description="At most so many a second; null: no cap.")
+    int,
+    Field(ge=1, le=RATE_PER_SECOND_MAX, description="Maximum deliveries a second; null: no limit."),
 ]
 InFlight = Annotated[
-    int, Field(ge=1, le=IN_FLIGHT_MAX, description="At most so many at once; null: no own cap.")
+    int,
+    Field(
+        ge=1,
+        le=IN_FLIGHT_MAX,
+        description="Maximum concurrent deliveries per deliverer; null: the default.",
+    ),
 ]
 RetrySeconds = Annotated[
     list[Annotated[int, Field(ge=1, le=RETRY_SECONDS_MAX)]],
@@ -86,7 +92,7 @@ Signatures = Annotated[
     Field(
         min_length=1,
         max_length=2,
-        description="`v1` (HMAC with the secret) always; `v1a` (ed25519) beside it if wished.",
+        description="`v1` (HMAC with the secret) is required; `v1a` (ed25519) is optional.",
     ),
     AfterValidator(_with_v1),
 ]
@@ -123,7 +129,7 @@ class NewWebhook(_Optional):
 
 
 class WebhookChange(_Optional):
-    """What may be changed of a destination; what is not given stays."""
+    """The changeable fields of a destination; fields that are not given keep their values."""
 
     url: Url = ""
     event_types: EventTypes = Field(default_factory=list)
@@ -143,9 +149,9 @@ def to_values(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class Health(TypedDict):
-    """How a destination is doing: since when it fails, with what, and when it is tried next.
+    """The health of a destination: since when it fails, the last failure, and the next probe.
 
-    While it is parked, nothing is sent before `next_probe_at`; then one fact tries it.
+    While it is parked, nothing is sent before `next_probe_at`; then one fact is sent as a probe.
     """
 
     status: DestinationStatus
@@ -157,7 +163,7 @@ class Health(TypedDict):
 
 
 class Destination(TypedDict):
-    """A destination as it is answered."""
+    """A destination."""
 
     id: Id
     url: str
@@ -179,7 +185,7 @@ class Destination(TypedDict):
 
 
 class DestinationDetail(Destination):
-    """A destination, and how many facts wait for it: 10,000 means that many or more."""
+    """A destination with its number of pending facts; 10,000 means 10,000 or more."""
 
     pending: int
 

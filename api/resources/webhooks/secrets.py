@@ -31,27 +31,27 @@ OVERLAP_HOURS_MAX = 168  # a week; a secret that somebody else may know should g
 
 
 class SecretRotation(ClosedBody):
-    """How to rotate."""
+    """The options of a rotation."""
 
     overlap_hours: Annotated[
         int,
         Field(
             ge=0,
             le=OVERLAP_HOURS_MAX,
-            description="How long the replaced secret signs too; 0: no longer.",
+            description="How long the replaced secret also signs; 0: not at all.",
         ),
     ] = OVERLAP_HOURS
     rotate_signing_key: Annotated[
         bool,
         Field(
-            description="Replace the ed25519 key of `v1a` too, at once: nothing is signed with"
-            " the old one any more. Read `public_key` of the answer."
+            description="Also replace the ed25519 key of `v1a`, at once and without an overlap."
+            " The answer has the new `public_key`."
         ),
     ] = False
 
 
 class RotatedSecret(TypedDict):
-    """The new secret, shown this once."""
+    """The new secret, which is shown only once."""
 
     id: Id
     secret: str
@@ -69,11 +69,11 @@ class RotatedSecret(TypedDict):
 )
 @require_admin
 def rotate_secret(webhook_id: str) -> Response:
-    """Replace the secret; the new one is in this answer and in no other.
+    """Replace the secret; the new one is shown only in this answer.
 
-    Until `previous_secret_until` everything carries two signatures, of the new secret and of the
-    one it replaced: whoever holds either can verify. Rotated again before that, only the newest
-    two count.
+    Until `previous_secret_until` every request carries two signatures, of the new and of the
+    replaced secret, so a receiver can verify with either. After another rotation in that time only
+    the newest two secrets sign.
     """
     wish = body(SecretRotation)
     its_id = uuid_in_path("webhook", webhook_id)

@@ -46,7 +46,7 @@ def _known(kind: str) -> str:
 
 
 class Trial(ClosedBody):
-    """What to send."""
+    """The sample to send."""
 
     type: Annotated[
         str,
@@ -57,7 +57,7 @@ class Trial(ClosedBody):
 
 
 class TrialOutcome(TypedDict):
-    """What came of it, as an attempt's log says it."""
+    """The outcome, in the format of an attempt."""
 
     fact_id: str
     type: str
@@ -70,7 +70,7 @@ class TrialOutcome(TypedDict):
 
 @blueprint.post("/admin/webhooks/<webhook_id>/test")
 @describe(
-    "Send a sample to a destination",
+    "Send a sample fact to a destination",
     answers={200: TrialOutcome},
     body=Trial,
     example={"type": "behavior.streak_recorded"},
@@ -78,11 +78,11 @@ class TrialOutcome(TypedDict):
 )
 @require_admin
 def try_webhook(webhook_id: str) -> Response:
-    """Send one signed sample now, once, and answer what came of it, after 15 seconds at the latest.
+    """Send one signed sample fact now, once, and return the outcome, within 15 s.
 
-    The sample is signed and sent as any fact is, and looks like one, but is none: it stands in no
-    log and in no feed, and `fact_id` is known to the receiver alone. A disabled destination may be
-    tried too, and nothing about it changes.
+    The sample is signed and sent like a fact, but not stored: no log and no feed lists it, and
+    only the receiver knows its `fact_id`. A disabled destination can be tested too; its state does
+    not change.
     """
     kind = body(Trial).type
     its_id = uuid_in_path("webhook", webhook_id)

@@ -1,4 +1,4 @@
-"""Unbroken's client: record ticks, award badges and points, read what became of them."""
+"""Unbroken's client: record ticks, award badges and points, read their results."""
 
 from unbroken_client.client import Unbroken as Unbroken
 from unbroken_client.client import raise_for_error as raise_for_error

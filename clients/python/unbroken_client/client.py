@@ -1,4 +1,4 @@
-"""The client: what a product's backend does with Unbroken, in one object."""
+"""The client: one object with the operations of Unbroken that a backend needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POLL_SECONDS = 0.2  # between looks for what became of a write
 
 
 class Unbroken:
-    """Unbroken at a URL, with a key. To be shared by threads; close it, or use it with `with`.
+    """Unbroken at a URL, with a key. Threads may share it; close it, or use it with `with`.
 
     Every method raises ApiError (see errors.py) when the API refuses and Unreachable when it does
     not answer, after the retries.
@@ -72,7 +72,7 @@ class Unbroken:
         wish: Wish | None = None,
         **details: Unpack[TickDetails],
     ) -> Recorded | Accepted:
-        """Record a tick. Accepted when nobody waited for its worker, or not long enough."""
+        """Record a tick. The result is Accepted if the API did not wait for the worker."""
         body = {"participant_id": participant_id, "streak_code": streak_code, **details}
         document = self._write("/streaks/record", body, wish or Wish())
         if "status_url" in document:
@@ -82,7 +82,7 @@ class Unbroken:
     def record_many(
         self, ticks: Iterable[TickInput], sending: Sending | None = None
     ) -> Iterator[ItemResult]:
-        """Record any number of ticks, read as they are needed; one result per tick in order.
+        """Record any number of ticks, read lazily; one result per tick, in order.
 
         An iterator: nothing is sent unless it is read.
         """
@@ -95,7 +95,7 @@ class Unbroken:
         metadata: Mapping[str, Any] | None = None,
         wish: Wish | None = None,
     ) -> Awarded | Accepted:
-        """Award a badge; whoever has it already keeps the first award."""
+        """Award a badge; if it is earned already, the first award is kept."""
         body = {"participant_id": participant_id, "badge_code": badge_code, "metadata": metadata}
         document = self._write("/badges/award", body, wish or Wish())
         if "status_url" in document:
@@ -105,11 +105,11 @@ class Unbroken:
     def award_many(
         self, awards: Iterable[AwardInput], sending: Sending | None = None
     ) -> Iterator[ItemResult]:
-        """Award any number of badges; as record_many."""
+        """Award any number of badges, like record_many."""
         return many.send_all(self.transport, AWARDS, awards, sending or Sending())
 
     def outcome(self, accepted: Accepted, wait_seconds: float = 0) -> Outcome:
-        """What became of a write, waiting until it is settled or the time is over."""
+        """The result of a write; waits until it is known or the time is over."""
         ends = time.monotonic() + wait_seconds
         while True:
             found = read(Outcome, self._get(f"/{accepted.kind}/{accepted.id}"))
@@ -124,18 +124,18 @@ class Unbroken:
     # -- reading -----------------------------------------------------------------------------
 
     def profile(self, participant_id: str) -> Profile:
-        """Everything about a participant; raises NotFound for one never seen."""
+        """The profile of a participant; raises NotFound if no participant has this id."""
         # By the query: it works behind a proxy that decodes paths, too.
         return read(Profile, self._get("/participants", participant_id=participant_id))
 
     def participant(self, participant_id: str, **fields: Any) -> Profile:
-        """Create a participant, or change what is given: `display_name`, `avatar_url`,
+        """Create a participant, or change the given fields: `display_name`, `avatar_url`,
         `attributes`, `timezone`."""
         body = {"participant_id": participant_id, **fields}
         return read(Profile, self.transport.call(Call("POST", "/participants", body)))
 
     def state(self, participant_id: str, *sections: str) -> Mapping[str, Any]:
-        """Sections of a participant's state (all without any); empty for one never seen."""
+        """Sections of a participant's state (default: all); empty for an unknown id."""
         wanted = {"include": ",".join(sections)} if sections else {}
         found: Mapping[str, Any] = self._get(f"{_at(participant_id)}/state", **wanted)
         return found
@@ -166,7 +166,7 @@ class Unbroken:
         return read(History, found | {"periods": [read(Period, one) for one in found["periods"]]})
 
     def at_risk(self, streak_code: str, min_count: int = 1) -> Iterator[AtRisk]:
-        """Everybody who is about to lose a streak, page after page."""
+        """All participants at risk of losing a streak, page by page."""
         path = f"/streaks/{quote(streak_code, safe='')}/at-risk"
         after: dict[str, Any] = {}
         while True:
@@ -199,7 +199,7 @@ class Unbroken:
         return found
 
     def participants(self, **filters: str) -> Iterator[Mapping[str, Any]]:
-        """Everybody, oldest first, page after page; needs an admin key."""
+        """All participants, oldest first, page by page; needs an admin key."""
         number, seen = 1, 0
         while True:
             window = {"page": number, "page_size": 100, "sort": "created_at"}

@@ -1,4 +1,4 @@
-"""What may go wrong, as a closed list: one class for each family of the API's codes."""
+"""The errors of the client, a closed list: one class for each family of the API's codes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 class UnbrokenError(Exception):
-    """Anything that this client raises."""
+    """The base class of all errors of this client."""
 
 
 class Unreachable(UnbrokenError):
-    """No answer came. A write with an Idempotency-Key may be sent again without doubling."""
+    """There was no answer. A write with an Idempotency-Key may be sent again safely."""
 
 
 class NotAnApi(UnbrokenError):
-    """What answered does not answer as Unbroken does: check the URL."""
+    """The answer is not one of Unbroken: check the URL."""
 
 
 class QueueFull(UnbrokenError):
-    """The queue holds as many ticks as it may, and none left it in time."""
+    """The queue is full, and no tick left it in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ApiError(UnbrokenError):
 
 
 class BadRequest(ApiError):
-    """The request as such cannot be read, or asks for nothing (400, 405, 408, 413, 415)."""
+    """The request cannot be read or used (400, 405, 408, 413, 415)."""
 
 
 class Unauthorized(ApiError):
@@ -68,15 +68,15 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """What the request names does not exist, or takes no writes."""
+    """The named object does not exist, or accepts no writes."""
 
 
 class Invalid(ApiError):
-    """A field cannot be used: `fields` says which and why."""
+    """A field is invalid: `fields` names it and the reason."""
 
 
 class Conflict(ApiError):
-    """What is asked for contradicts what is there: a code, a key or a state that is taken."""
+    """The request conflicts with the current state, such as a code or key in use."""
 
 
 class ParticipantRefused(ApiError):
@@ -84,7 +84,7 @@ class ParticipantRefused(ApiError):
 
 
 class InsufficientPoints(ApiError):
-    """The participant has fewer points than that."""
+    """The participant has too few points."""
 
 
 class RateLimited(ApiError):
@@ -92,16 +92,16 @@ class RateLimited(ApiError):
 
 
 class Unavailable(ApiError):
-    """The service is overloaded, or a server that it needs is away."""
+    """The service is overloaded, or Postgres or Redis is unavailable."""
 
 
 class OutcomeUnknown(Unavailable):
-    """The service cannot say whether it did what was asked. The client has sent the request again
-    only if a second one has no second effect."""
+    """The service does not know whether the request was carried out. The client has sent it again
+    only if a repeat is safe."""
 
 
 class ServerFault(ApiError):
-    """A fault of the service: `request_id` finds it in its log."""
+    """A fault of the service; `request_id` identifies it in its log."""
 
 
 _BY_CODE: dict[str, type[ApiError]] = {

@@ -1,4 +1,4 @@
-"""Many writes: batches of at most 1,000 items and 1 MB, each under a key, so that none doubles."""
+"""Batches of at most 1,000 items and 1 MB; each has an Idempotency-Key, so no retry doubles it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFUSED_SECONDS_FIRST, REFUSED_SECONDS_MAX = 1.0, 15.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Where items of a kind go."""
+    """The endpoint for one type of items."""
 
     path: str
     name: str  # of the list in the body
@@ -53,7 +53,7 @@ class Sending:
 
     @property
     def params(self) -> Mapping[str, str]:
-        """As the query says it."""
+        """The query parameters."""
         wishes = {"facts": self.facts, "effects": self.effects}
         return {name: "false" for name, is_wanted in wishes.items() if not is_wanted}
 
@@ -61,7 +61,7 @@ class Sending:
 def batches(
     items: Iterable[Mapping[str, Any]], items_max: int = ITEMS_MAX
 ) -> Iterator[list[Mapping[str, Any]]]:
-    """Items in their order, in lists that the API takes at once. Holds one list at a time."""
+    """Split items, in order, into lists that fit one request. Holds one list at a time."""
     held: list[Mapping[str, Any]] = []
     size = 0
     for item in items:

@@ -26,7 +26,7 @@ Write = Callable[[str, Mapping[str, Any], Wish], Any]
 
 @dataclass(frozen=True)
 class Points:
-    """The points of an Unbroken."""
+    """The operations on points."""
 
     transport: Transport
     write: Write
@@ -49,23 +49,23 @@ class Points:
         wish: Wish | None = None,
         **details: Unpack[PointsDetails],
     ) -> Moved | Accepted:
-        """Deduct points; raises InsufficientPoints, and then takes none."""
+        """Deduct points; raises InsufficientPoints without taking any."""
         body = {"participant_id": participant_id, "amount": amount, **details}
         return _moved(self.write("/points/deduct", body, wish or Wish()))
 
     def award_many(
         self, awards: Iterable[PointsInput], sending: Sending | None = None
     ) -> Iterator[ItemResult]:
-        """Award points any number of times; as Unbroken.record_many."""
+        """Award points to any number of participants, like Unbroken.record_many."""
         return many.send_all(self.transport, POINTS, awards, sending or Sending())
 
     def balance(self, participant_id: str) -> Balance:
-        """What a participant has, ever had and has spent."""
+        """A participant's balance, and the totals earned and spent."""
         return read(Balance, self.transport.call(Call("GET", _at(participant_id))))
 
     def transactions(self, participant_id: str) -> Iterator[Mapping[str, Any]]:
-        """The movements in the order in which they were applied, newest first. What moves meanwhile
-        is neither shown twice nor left out; it is not shown."""
+        """The movements in the order in which they were applied, newest first. Movements that
+        are added meanwhile are not listed; they neither repeat nor hide others."""
         window: dict[str, Any] = {"page_size": 100}
         while True:
             path = f"{_at(participant_id)}/transactions"

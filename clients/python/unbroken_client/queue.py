@@ -1,4 +1,4 @@
-"""A queue of ticks that a thread of its own sends, by number or by time."""
+"""A queue of ticks. Its thread sends them after a number of items or a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OnRefused = Callable[[TickInput, UnbrokenError], None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a queue sends, and what it holds."""
+    """When a queue sends, and how much it holds."""
 
     items: int = 500  # sends when it holds so many, at most 1,000
     seconds: float = 1.0  # or when its first has waited so long
@@ -38,7 +38,7 @@ def _tell(tick: TickInput, error: UnbrokenError) -> None:
 
 
 class TickQueue:
-    """`put` returns at once; `close`, or the end of `with`, sends what is left.
+    """`put` returns at once; `close`, or the end of `with`, sends the remaining ticks.
 
     What the API refuses, and what could not be sent after all retries, goes to `on_refused`: a
     process that is killed loses what it held.
@@ -66,7 +66,7 @@ class TickQueue:
         self.close()
 
     def put(self, tick: TickInput) -> None:
-        """Hand a tick over; give it a `timestamp` when the moment matters. Raises QueueFull."""
+        """Add a tick; set its `timestamp` if the instant matters. Raises QueueFull."""
         if self._is_closed:
             raise QueueFull("the queue is closed")
         try:
@@ -75,7 +75,7 @@ class TickQueue:
             raise QueueFull("the queue holds as many ticks as it may") from None
 
     def close(self) -> None:
-        """Send what is left, and wait for it: as long as the client's retries take."""
+        """Send the remaining ticks and wait, as long as the client's retries take."""
         if not self._is_closed:
             self._is_closed = True
             self._held.put(None)

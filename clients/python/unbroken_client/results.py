@@ -1,4 +1,4 @@
-"""What the API answers, as values. Fields that a newer service adds are left out."""
+"""The answers of the API as dataclasses. Fields that a newer service adds are ignored."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def read(kind: type[T], document: Mapping[str, Any]) -> T:
-    """A document as a dataclass; what it does not know is left out. Pure."""
+    """A document as a dataclass; unknown fields are ignored. Pure."""
     names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in document.items() if name in names})
 
 
 class TickDetails(TypedDict, total=False):
-    """What a tick may carry beyond whose it is and of which streak."""
+    """The optional fields of a tick."""
 
     timestamp: str  # RFC 3339 with a zone
     timezone: str  # IANA
@@ -43,7 +43,7 @@ class AwardInput(TypedDict):
 
 
 class PointsDetails(TypedDict, total=False):
-    """What a movement of points may carry."""
+    """The optional fields of a movement of points."""
 
     reason: str
     metadata: Mapping[str, Any]
@@ -58,7 +58,7 @@ class PointsInput(PointsDetails):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A write that will be applied exactly once in effect; `Unbroken.outcome` asks what it did."""
+    """A write that will be applied exactly once; `Unbroken.outcome` reads its result."""
 
     kind: Literal["ticks", "awards", "points/transactions"]
     id: str

@@ -9,7 +9,7 @@ import type {
 } from "./types.js";
 
 export class Unbroken {
-  /** Not a field: whoever prints a client does not print the key. */
+  /** Not a field, so that printing a client does not print the key. */
   readonly #options: Options;
 
   constructor(options: Options) {
@@ -34,7 +34,7 @@ export class Unbroken {
     return this.#call("delete", path, rest[0]) as Promise<Answer<Operation<"delete", S>>>;
   }
 
-  /** Record a tick: what it did, or (`wasApplied` says which) that it will be applied. */
+  /** Record a tick: its result, or that it will be applied (`wasApplied` distinguishes). */
   record(tick: Tick, options: CallOptions = {}): Promise<Recorded | TickAccepted> {
     return this.post("/streaks/record", { body: tick, ...options });
   }
@@ -66,7 +66,7 @@ export class Unbroken {
     return (await this.get("/participants/{participant_id}/streaks", { path, ...options })).streaks;
   }
 
-  /** A participant's profile, whatever its id looks like. */
+  /** A participant's profile, for any id. */
   participant(participantId: string, options: CallOptions = {}) {
     return this.get("/participants", { query: { participant_id: participantId }, ...options });
   }
@@ -83,7 +83,7 @@ export class Unbroken {
     return pages<Item<S>>((page) => this.#page(path, init, { page, page_size: 100 }));
   }
 
-  /** Every item of a feed from `after` on; `.pages()` has the cursors to go on from. */
+  /** Every item of a feed from `after` on; `.pages()` has the cursors to continue from. */
   feed<S extends PathOf<"get">>(path: S, ...rest: Rest<Operation<"get", S>>): Feed<Item<S>> {
     const init = (rest[0] ?? {}) as Loose;
     const after = init.query?.["after"] as string | undefined;
@@ -106,13 +106,13 @@ type Loose = CallOptions & { query?: Record<string, unknown> };
 type Item<S extends string> =
   Answer<Operation<"get", S>> extends { items: (infer I)[] } ? I : never;
 
-/** What the iterator decides, and no query of the caller's: where it is. */
+/** The query parameters that the iterator sets itself. */
 function moving(more: Record<string, unknown>): Record<string, unknown> {
   const { page_size: _, ...place } = more;
   return place;
 }
 
-/** Whether a write was applied while the API waited; else it is safe and will be. */
+/** Whether a write was applied while the API waited; otherwise it will be applied. */
 export function wasApplied<A extends object>(
   answer: A,
 ): answer is Exclude<A, { status: "accepted" }> {

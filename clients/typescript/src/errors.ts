@@ -2,7 +2,7 @@
 
 import type { ErrorCode, Problem } from "./types.js";
 
-/** Its `message` says the detail, the code, and of each field why it cannot be used. */
+/** Its `message` has the detail, the code, and the reason for each invalid field. */
 export class UnbrokenError extends Error {
   override readonly name = "UnbrokenError";
 
@@ -14,19 +14,19 @@ export class UnbrokenError extends Error {
     readonly status: number = 0,
     /** The problem document, when the answer was one. */
     readonly problem: Problem | null = null,
-    /** What `Retry-After` said, in seconds. */
+    /** `Retry-After`, in seconds. */
     readonly retryAfterSeconds: number | null = null,
     cause?: unknown,
   ) {
     super(told(code, detail, problem), cause === undefined ? undefined : { cause });
   }
 
-  /** Which fields could not be used, and why. */
+  /** The invalid fields with their reasons. */
   get errors(): NonNullable<Problem["errors"]> {
     return this.problem?.errors ?? [];
   }
 
-  /** Finds the request in the log of the API. */
+  /** Identifies the request in the log of the API. */
   get requestId(): string | null {
     return this.problem?.request_id ?? null;
   }

@@ -13,7 +13,7 @@ export interface FeedPage<T> {
 }
 
 export interface Feed<T> extends AsyncIterable<T> {
-  /** Page by page: keep `next_cursor` once a page is dealt with, and give it as `after`. */
+  /** Page by page: store `next_cursor` after handling a page, and pass it as `after`. */
   pages(): AsyncGenerator<FeedPage<T>, void, void>;
 }
 

@@ -1,4 +1,4 @@
-// Ask again and again while somebody is looking: what the hook does, without React.
+// Poll while the page is visible: the logic of the hook, without React.
 
 import { UnbrokenError, errorOf } from "./errors.js";
 
@@ -13,9 +13,9 @@ export interface Polled<T> {
 const REFRESH_MS_MIN = 1_000; // a mistake in a page must not become a flood
 
 export interface Poll {
-  /** Ask now; resolves when the answer is there, or when nobody waits for it any more. */
+  /** Ask now; resolves with the answer, or when it is no longer needed. */
   refresh: () => Promise<void>;
-  /** Abort what is under way and never call back again. */
+  /** Abort the request in flight and never call back again. */
   stop: () => void;
 }
 

@@ -1,25 +1,25 @@
-// The browser's way in: reads of one participant, with the key added on your server.
+// The proxy for browsers: reads of one participant, with the key added on your server.
 //
-// Give `createProxy` to whatever handles a Request: a route of Next.js, an edge function, Hono.
+// Use `createProxy` where a Request is handled: a route of Next.js, an edge function, Hono.
 
 import { randomId } from "./ids.js";
 import { PREFIX } from "./types.js";
 
 export interface ProxyOptions {
-  /** Where Unbroken answers, such as `https://gamify.example.com`. */
+  /** The URL of Unbroken, such as `https://gamify.example.com`. */
   baseUrl: string;
   /** A participant key is enough; it never leaves your server. */
   apiKey: string;
-  /** Whether whoever sent this request may read this participant: look at your session. */
+  /** Whether the sender of this request may read this participant: check your session. */
   mayRead: (participantId: string, request: Request) => boolean | Promise<boolean>;
-  /** The path that the proxy is mounted at; `/api/unbroken`. */
+  /** The path of the proxy; default `/api/unbroken`. */
   prefix?: string;
   /** 10 s. */
   timeoutMs?: number;
   fetch?: typeof fetch;
 }
 
-/** What may be read of a participant; nothing else passes. */
+/** The reads that are forwarded; all other requests are refused. */
 export const READABLE: readonly RegExp[] = [
   /^$/,
   /^\/(streaks|badges|state|points|tier|rewards|challenges)$/,
@@ -84,7 +84,7 @@ async function forwarded(options: ProxyOptions, url: string): Promise<Response> 
       redirect: "manual",
       signal: AbortSignal.timeout(options.timeoutMs ?? 10_000),
     });
-    // That our key is refused is no matter of the browser's, and nothing it could mend.
+    // A refused key is the server's fault; the browser cannot fix it.
     if ([401, 403].includes(answer.status)) return refusal(502, "key_refused");
     if (answer.status < 200 || (answer.status >= 300 && answer.status < 400)) {
       return refusal(502, "unexpected_redirect");

@@ -11,9 +11,9 @@ export type { ErrorCode, ParticipantStreak } from "./types.js";
 export { UnbrokenError } from "./errors.js";
 
 export interface UseStreaksOptions {
-  /** Where your proxy is; `/api/unbroken`. */
+  /** The path of your proxy; default `/api/unbroken`. */
   baseUrl?: string;
-  /** How often to ask; 60,000. State changes on ticks and at the end of a period only. */
+  /** Polling interval; default 60,000. State changes only on ticks and at the end of a period. */
   refreshMs?: number;
 }
 
@@ -30,7 +30,7 @@ export interface UseStreaks {
 
 type Found = Pick<UseStreaks, "streaks" | "error"> & { of: string | null };
 
-/** The streaks of a participant; without one (null, not logged in yet) nothing is asked. */
+/** The streaks of a participant; without one (null, not logged in yet) no request is sent. */
 export function useStreaks(
   participantId: string | null | undefined,
   { baseUrl = "/api/unbroken", refreshMs = 60_000 }: UseStreaksOptions = {},
@@ -55,7 +55,7 @@ export function useStreaks(
   }, [url, refreshMs]);
 
   const refresh = useCallback(async () => running.current?.refresh(), []);
-  // What was found is somebody else's as long as the new participant's has not come.
+  // Until the new participant's answer arrives, the streaks belong to the previous one.
   const { streaks, error } = found.of === url ? found : { streaks: null, error: null };
   return { streaks, error, isLoading: url !== null && !streaks && !error, refresh };
 }

@@ -2,7 +2,7 @@
 
 import type { UnbrokenError } from "./errors.js";
 
-/** Paths that take an Idempotency-Key: the client makes one, so that a retry is no second write. */
+/** Paths with an Idempotency-Key: the client creates one, so a retry is not a second write. */
 export const KEYED: readonly string[] = [
   "/streaks/record",
   "/streaks/record/batch",
@@ -14,21 +14,21 @@ export const KEYED: readonly string[] = [
   "/rewards/{reward_id}/claim",
 ];
 
-/** POSTs that are the same twice: one tick a period, one badge a person, upserts. */
+/** Idempotent POSTs: one tick per period, one badge per participant, upserts. */
 export const SAME_TWICE: readonly string[] = [
   "/badges/award",
   "/participants",
   "/v1/participants",
 ];
 
-/** Codes of a 503 after which nothing is kept, and nothing is later. */
+/** Codes of a 503 after which nothing is stored, neither now nor later. */
 const KEPT_NOTHING: readonly string[] = ["overloaded", "unavailable"];
 
 const PASSING: readonly number[] = [0, 408, 429, 502, 503, 504];
 const FIRST_MS = 200;
 const MOST_MS = 10_000;
 
-/** Whether sending a request twice does what sending it once does. */
+/** Whether sending a request twice has the same effect as sending it once. */
 export function isRepeatable(method: string, path: string, hasKey: boolean): boolean {
   return method !== "post" || hasKey || SAME_TWICE.includes(path);
 }
@@ -42,12 +42,12 @@ export function delayMs(
   random: number,
 ): number | null {
   if (!PASSING.includes(error.status) || error.code === "unexpected_redirect") return null;
-  // `outcome_unknown`, or an answer of something in between: perhaps it was done.
+  // `outcome_unknown`, or an answer of an intermediary: it may have been carried out.
   const nothingWasDone = error.status === 429 || KEPT_NOTHING.includes(error.code);
   if (!canRepeat && !nothingWasDone) return null;
   const jittered = Math.min(MOST_MS, FIRST_MS * 2 ** (tries - 1)) * (0.5 + random / 2);
   const asked = error.retryAfterSeconds === null ? 0 : error.retryAfterSeconds * 1000;
-  // Never earlier than asked, and spread: all that were refused together must not come together.
+  // Never earlier than `Retry-After`, and with jitter, so that refused requests do not return together.
   const delay = asked > 0 ? asked + jittered / 4 : jittered;
   return delay > longestMs ? null : delay;
 }

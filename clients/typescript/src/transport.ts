@@ -6,15 +6,15 @@ import { KEYED, delayMs, isRepeatable, sleep } from "./retry.js";
 import { PREFIX, type CallOptions, type Method } from "./types.js";
 
 export interface Options {
-  /** Where Unbroken answers, such as `https://gamify.example.com`. */
+  /** The URL of Unbroken, such as `https://gamify.example.com`. */
   baseUrl: string;
   /** `bq_live_…` or `bq_test_…`: for servers only, never in a browser. */
   apiKey: string;
-  /** One try; 15 s. */
+  /** Time limit of one try; default 15 s. */
   timeoutMs?: number;
-  /** Tries after the first; 3. */
+  /** Retries after the first try; default 3. */
   retries?: number;
-  /** A longer `Retry-After` than this is not waited for; 30 s. */
+  /** The longest `Retry-After` to wait for; default 30 s. */
   retryAfterMaxMs?: number;
   fetch?: typeof fetch;
 }
@@ -27,7 +27,7 @@ export interface Call extends CallOptions {
   body?: unknown;
 }
 
-/** A path with its values in the place of `{…}`. */
+/** A path with its values in place of `{…}`. */
 export function filled(path: string, values: Record<string, unknown> = {}): string {
   return path.replace(/\{(\w+)\}/g, (_, name: string) => {
     const text = String(values[name] ?? "");
@@ -50,7 +50,7 @@ export function address(baseUrl: string, call: Call): string {
   return `${baseUrl.replace(/\/+$/, "")}${prefix}${path}${query.size ? `?${query}` : ""}`;
 }
 
-/** Send a call, again where that is safe; the body of the answer. Throws UnbrokenError. */
+/** Send a call, with retries where they are safe; returns the body. Throws UnbrokenError. */
 export async function send(options: Options, call: Call): Promise<unknown> {
   const url = address(options.baseUrl, call);
   const request = prepared(options.apiKey, call);
@@ -94,7 +94,7 @@ async function once(
   outer?.addEventListener("abort", stop, { once: true });
   const timer = setTimeout(stop, options.timeoutMs ?? 15_000);
   try {
-    // A redirect is not followed: it would carry the key to whoever it names.
+    // Redirects are not followed: they would send the key to another host.
     const init = { ...request, redirect: "manual" as const, signal: inner.signal };
     const response = await (options.fetch ?? fetch)(url, init);
     if (!response.ok) throw await errorOf(response);

@@ -1,4 +1,4 @@
-// What the reference says, as types: docs/openapi.json is where they come from.
+// The types of the reference, derived from docs/openapi.json.
 
 import type { components, paths } from "./schema.js";
 
@@ -60,21 +60,21 @@ type Part<Name extends string, V> = [V] extends [never]
   ? { [K in Name]?: never }
   : { [K in Name]: V };
 
-/** What a call takes besides its path. */
+/** The options of a call besides its path. */
 export type Init<O> = Part<"path", In<O, "path">> &
   Part<"body", JsonBody<O>> & { query?: In<O, "query"> } & CallOptions;
 
-/** Whether a call may go without. */
+/** Whether a call may omit its options. */
 export type Rest<O> = Record<string, never> extends Part<"path", In<O, "path">> &
   Part<"body", JsonBody<O>>
   ? [init?: Init<O>]
   : [init: Init<O>];
 
 export interface CallOptions {
-  /** Ends the call, its waits included. */
+  /** Aborts the call, including its waits. */
   signal?: AbortSignal;
-  /** Kept over retries; made by the client where the API takes one. */
+  /** The same over all retries; created by the client where the API accepts one. */
   idempotencyKey?: string;
-  /** How long the API may wait for the worker, up to 10 s; 0: answer 202 at once. */
+  /** How long the API may wait for the worker, at most 10 s; 0: answer 202 at once. */
   waitSeconds?: number;
 }

@@ -46,10 +46,10 @@ def test_a_newcomer_gets_from_signing_in_to_a_verified_delivery(
     service = Service(up, "newcomer")
     page = open_page(chromium, up)
     sign_in(page, service.key)
-    page.get_by_role("link", name="Webhooks").click()
-    page.get_by_role("link", name="New webhook").first.click()
+    page.get_by_role("link", name="Destinations").click()
+    page.get_by_role("link", name="New destination").first.click()
     page.get_by_label("URL").fill(receiver.url)
-    page.get_by_role("button", name="Create webhook").click()
+    page.get_by_role("button", name="Create destination").click()
     secret = page.locator("pre").inner_text()
     assert secret.startswith("whsec_")
     receiver.trust(secret)
@@ -69,7 +69,7 @@ def test_a_newcomer_gets_from_signing_in_to_a_verified_delivery(
     page.get_by_role("link", name="user_42").click()
     expect(page.locator("section .recorded rect").first).to_be_visible()
     expect(page.get_by_text("1 day is recorded since then, so the count is 1.")).to_be_visible()
-    page.get_by_role("link", name="Webhooks").click()
+    page.get_by_role("link", name="Destinations").click()
     page.get_by_role("link", name=receiver.url).click()
     page.get_by_text("delivered", exact=True).nth(1).wait_for()
     page.locator("tbody a").first.click()
@@ -134,8 +134,8 @@ def test_the_overview_moves_by_itself(page: Page, service: Service) -> None:
 def test_a_sample_is_sent_and_its_outcome_shown(page: Page, receiver: Receiver) -> None:
     page.goto("/dashboard/d/webhooks")
     page.get_by_role("link", name=receiver.url).first.click()
-    page.get_by_role("button", name="Send a sample").click()
-    expect(page.get_by_role("heading", name="A sample was sent")).to_be_visible()
+    page.get_by_role("button", name="Send a sample fact").click()
+    expect(page.get_by_role("heading", name="A sample fact was sent")).to_be_visible()
     expect(page.locator(".tag").last).to_have_text("delivered")
 
 
@@ -166,7 +166,7 @@ def test_everything_can_be_done_from_the_keyboard(
     page.keyboard.press("Enter")
     page.wait_for_url("**/dashboard")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     focused = "document.activeElement.id"
     assert page.evaluate(focused) == "main"
@@ -214,7 +214,7 @@ def test_the_sandbox_looks_like_no_production(chromium: Browser, up: Up, service
     sign_in(page, service.test_key)
     expect(page.get_by_role("status").first).to_contain_text("TEST")
     page.goto("/dashboard/participants")
-    expect(page.get_by_text("Nobody yet")).to_be_visible()
+    expect(page.get_by_text("No participants yet")).to_be_visible()
     page.context.close()
 
 

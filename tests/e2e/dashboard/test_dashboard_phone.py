@@ -52,7 +52,7 @@ def hook_of(service: Service) -> str:
 
 def test_the_menu_is_closed_until_it_is_asked_for(page: Page) -> None:
     page.goto("/dashboard/d/streaks")
-    link = page.get_by_role("link", name="Webhooks")
+    link = page.get_by_role("link", name="Destinations")
     expect(link).to_be_hidden()
     heading = page.get_by_role("heading", name="Streaks", level=1).bounding_box()
     assert heading
@@ -69,7 +69,7 @@ def test_the_menu_is_closed_until_it_is_asked_for(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Overview")).to_be_focused()
     link.press("Enter")
-    expect(page.get_by_role("heading", name="Webhooks", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="Destinations", level=1)).to_be_visible()
     expect(link).to_be_hidden()
 
 
@@ -78,7 +78,7 @@ def test_on_a_wide_screen_the_menu_is_always_there(
 ) -> None:
     page = open_page(chromium, up)
     sign_in(page, service.key)
-    expect(page.get_by_role("link", name="Webhooks")).to_be_visible()
+    expect(page.get_by_role("link", name="Destinations")).to_be_visible()
     expect(page.get_by_role("button", name="Menu")).to_be_hidden()
     expect(page.get_by_role("button", name="Close")).to_be_hidden()
     page.goto("/dashboard/audit-log")

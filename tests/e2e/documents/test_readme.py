@@ -1,5 +1,6 @@
-"""The README's own words, run: its shell blocks, those of the quickstart that go on from there, and
-what it says that they print. The README is one screen; docs/endpoints.md holds what it is not.
+"""The README's shell block and its answer, run between the blocks of the quickstart.
+
+The README is one screen; docs/endpoints.md holds the endpoint table.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ ENDPOINTS_PAGE = (ROOT / "docs/endpoints.md").read_text()
 QUICKSTART = (ROOT / "docs/quickstart.md").read_text()
 LINES_MAX = 120
 _BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-# The quickstart goes on from the README's tenant, streak and tick where it begins to listen.
-SHELL = _BLOCK.findall(README) + _BLOCK.findall(QUICKSTART.split("## Hear of it\n")[1])
+# The README's tick needs the demo's streak; here the first steps of the quickstart make one.
+_STEPS = _BLOCK.findall(QUICKSTART)
+SHELL = _STEPS[:2] + _BLOCK.findall(README) + _STEPS[2:]
 # These start something that runs until Ctrl-C; the running one stands for them.
 RUNNING = ("make demo\n", "make up\n")
 

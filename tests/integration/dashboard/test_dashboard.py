@@ -75,7 +75,7 @@ def test_what_is_wrong_stands_beside_its_field(admin: Person, client: FlaskClien
     assert page.count('class="field has-error"') == 3
     assert 'value="a b"' in page
     for told in (
-        "Nothing was saved. Look at: Code, Name, Grace.",
+        "Nothing was saved. Check: Code, Name, Grace.",
         "Must consist of letters, digits and _ . : - only.",
         "Must be given.",
         "Must be a whole number, without quotes.",
@@ -255,7 +255,7 @@ def test_a_dead_letter_is_replayed(
     letter = bury(engine, account.live.id)
     assert "boom" in admin.get("/dead-letters").text
     page = admin.follow(admin.post(f"/dead-letters/{letter}/replay"))
-    assert "It is tried once more" in page
+    assert "The dead letter is replayed" in page
     pipeline.drain()
     assert client.get(f"{BASE}/ticks/{letter}").get_json()["status"] == "applied"
 
@@ -267,7 +267,7 @@ def test_the_overview_counts_what_happens(
     part = unescape(admin.get("", **{"HX-Request": "true"}).text)
     assert "<html" not in part
     assert re.search(r"<dt>Facts</dt><dd>7</dd>", part)
-    assert "nothing waits" in part
+    assert "<p>none</p>" in part
 
 
 def test_keys_are_listed_and_none_is_shown(admin: Person, account: Account) -> None:

@@ -42,7 +42,7 @@ def test_an_attempt_that_arrived_is_green_and_one_that_failed_red(
     ]  # fmt: skip
     assert "boom" in shown
     assert "(empty body)" in shown
-    assert "Nothing came back" not in shown
+    assert "No response." not in shown
 
 
 def test_nothing_came_back_where_there_was_no_answer(
@@ -51,7 +51,7 @@ def test_nothing_came_back_where_there_was_no_answer(
     hook, _ = world.subscribe("http://127.0.0.1:9/facts")
     (fact,) = world.publish()
     world.deliver()
-    assert "Nothing came back." in page(admin, f"/webhooks/{hook}/{public_id(fact.id)}")
+    assert "No response." in page(admin, f"/webhooks/{hook}/{public_id(fact.id)}")
 
 
 def test_what_is_due_is_due_now_or_waits_for_its_destination(
@@ -68,7 +68,7 @@ def test_what_is_due_is_due_now_or_waits_for_its_destination(
     assert world.destination(hook).status == "parked"
     assert re.search(r"next attempt in \d", page(admin, path))
     world.make_due()
-    assert "next attempt when the destination is well again" in page(admin, path)
+    assert "next attempt when the destination recovers" in page(admin, path)
 
 
 def test_a_destinations_health_has_a_colour_in_the_list(
@@ -101,13 +101,13 @@ def test_a_service_with_nothing_to_do_is_not_said_to_lack_workers(
     admin: Person, client: FlaskClient
 ) -> None:
     idle = page(admin, "")
-    assert "nothing waits" in idle
+    assert "<p>none</p>" in idle
     assert "drain" not in idle
-    assert "at most 0<" in idle
-    assert "the highest is 0" in idle
+    assert "peak 0<" in idle
+    assert "minutes; peak 0" in idle
     make_streak(client)
     post_batch(client, tick("anna", timestamp=noon(0)))
-    assert re.search(r"oldest \d+\.\d s, \d+ drains? at work", page(admin, ""))
+    assert re.search(r"oldest \d+\.\d s, \d+ drains? running", page(admin, ""))
 
 
 # -- people ----------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def test_what_fails_while_answering_is_called_our_fault(
 
     response = client_of(app, account.keys["live"]).get(path)
     found = problem(response, 500, "internal_error")
-    assert found["detail"] == "Something failed on our side: report it with the request_id."
+    assert found["detail"] == "The server has a fault: report it with the request_id."
     app.extensions["unbroken"].close()
 
 
@@ -202,7 +202,7 @@ def test_a_path_that_is_mistyped_is_not_there_and_says_which_was_meant(
 ) -> None:
     detail = not_there(client.open(BASE + path, method=method, json={}))
     if meant:
-        assert detail == f"There is no such path: did you mean {BASE}{meant}?"
+        assert detail == f"This path does not exist: did you mean {BASE}{meant}?"
 
 
 def test_the_base_path_left_out_is_said_to_be(client: FlaskClient) -> None:
@@ -245,4 +245,4 @@ def test_every_mistyped_path_of_a_write_is_not_there(app: Flask, client: FlaskCl
         last = max(nth for nth, step in enumerate(steps) if not step.startswith("<"))
         steps[last] = steps[last][:2] + steps[last][3:]
         path = BASE + "/".join("x" if step.startswith("<") else step for step in steps)
-        assert not_there(client.post(path, json={})).startswith("There is no such path: did you")
+        assert not_there(client.post(path, json={})).startswith("This path does not exist: did you")

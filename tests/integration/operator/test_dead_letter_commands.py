@@ -99,8 +99,8 @@ def test_a_message_that_names_nobody_is_the_operators(
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["replay"], 2, "name dead letters by their ids, or say --all"),
-        (["replay", str(UUID(int=7)), "--all"], 2, "name dead letters by their ids"),
+        (["replay"], 2, "give the ids of dead letters, or --all"),
+        (["replay", str(UUID(int=7)), "--all"], 2, "give the ids of dead letters"),
         (["discard", str(UUID(int=7)), "--tenant", "x"], 2, "choose among --all"),
         (["show", str(UUID(int=7))], 1, f"Dead letter '{UUID(int=7)}' not found"),
         (["replay", str(UUID(int=7))], 1, f"Dead letter '{UUID(int=7)}' not found"),

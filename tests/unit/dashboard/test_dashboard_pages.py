@@ -45,7 +45,7 @@ def test_it_says_when_a_run_began_and_what_was_forgiven() -> None:
     assert told == [
         f"The run began on {key_of('daily', TODAY - 4)}.",
         "4 days are recorded since then, so the count is 4.",
-        "1 day is missed, and forgiven by grace.",
+        "1 day is missed and forgiven by grace.",
     ]
 
 
@@ -58,10 +58,12 @@ def test_it_says_which_miss_ended_the_run_before() -> None:
 
 
 def test_it_says_that_a_streak_has_broken_or_waits() -> None:
-    assert why("daily", history({TODAY - 9}, Rules(0, True)))[-1].startswith("It has broken since")
+    assert why("daily", history({TODAY - 9}, Rules(0, True)))[-1].startswith(
+        "The streak has broken since"
+    )
     waits = why("daily", history({TODAY - 1}, Rules(1, True)))[-1]
-    assert waits == "This day is not recorded yet; 1 grace left."
-    assert why("daily", []) == ["Nothing is recorded in these days."]
+    assert waits == "This day is not recorded yet; grace left: 1."
+    assert why("daily", []) == ["No tick was recorded in these days."]
 
 
 PHONE = 318  # pixels within a card
@@ -160,7 +162,7 @@ def test_a_form_shows_what_its_body_would_say() -> None:
 
 def test_every_kind_has_what_its_list_and_form_need() -> None:
     for name, kind in KINDS.items():
-        assert name == kind.title.lower()
+        assert name == kind.path[-1]
         assert len({one.name for one in kind.inputs}) == len(kind.inputs)
         for one in kind.inputs:
             assert bool(one.choices) is (one.kind == "choice")
@@ -219,7 +221,7 @@ def test_what_the_api_says_of_a_field_is_a_sentence(field: str, value: Any, told
         }
     assert form_fields.messages([Input(field, "A label")], errors, {}) == {field: told}
     assert form_fields.summary([Input(field, "A label")], errors, "") == (
-        "Nothing was saved. Look at: A label."
+        "Nothing was saved. Check: A label."
     )
 
 
@@ -228,7 +230,7 @@ def test_what_is_of_no_field_of_the_form_is_said_above_it() -> None:
     assert form_fields.messages(INPUTS, errors, {})["level"] == "Must be odd"
     assert form_fields.messages(INPUTS, errors, {})["code"] == ""
     assert form_fields.summary(INPUTS, errors, "Invalid: level, body") == (
-        "Nothing was saved. Look at: Level; body: must be short."
+        "Nothing was saved. Check: Level; body: must be short."
     )
     assert form_fields.summary(INPUTS, {}, "A badge with this code exists") == (
         "A badge with this code exists"
