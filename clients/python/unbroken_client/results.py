@@ -191,7 +191,7 @@ class AtRisk:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Everything about one participant."""
+    """The full profile of one participant."""
 
     participant_id: str
     display_name: str | None

@@ -110,13 +110,13 @@ def test_the_dashboard_shows_it_and_has_a_button_to_try_now(
 ) -> None:
     webhook_id = park(world, receiver)
     text = admin.get(f"/webhooks/{webhook_id}").text
-    for shown in ("HTTP 500", "5 in a row", "Facts waiting", "Next try", "Try now"):
+    for shown in ("HTTP 500", "5 in a row", "Pending facts", "Next probe", "Probe now"):
         assert shown in text
     receiver.reply = None
     assert admin.post(f"/webhooks/{webhook_id}/probe").status_code == 303
     world.deliver()
     assert receiver.count == 50
-    assert "Try now" not in admin.get(f"/webhooks/{webhook_id}").text
+    assert "Probe now" not in admin.get(f"/webhooks/{webhook_id}").text
 
 
 def test_a_change_that_mends_nothing_leaves_it_parked(
