@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.dashboard import api_client
 from api.dashboard.layout import blueprint, page
 from api.dashboard.streak_calendar import calendar, why
-from api.http.prefer import Waiters
+from api.http.request_context import app_context
 from models import clock
 
 PAGE_SIZE = 50
@@ -23,7 +23,6 @@ DAYS_SHOWN = {"daily": 371, "weekly": 3 * 371, "monthly": 5 * 371}  # 53 weeks, 
 STREAKS_SHOWN = 20  # each asks the API for its history and draws up to 371 days
 ROWS = 100  # of one page of the feed
 CSV_PAGES_MAX = 10_000  # a million rows
-_exports = Waiters(4)  # of this process: whoever reads slowly holds a thread for as long
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -103,7 +102,7 @@ def at_risk_csv() -> AnyResponse:
     # What is wrong is said before the file begins.
     api_client.get("streaks", code, "at-risk", min_count=least, limit=1)
     held = ExitStack()
-    if not held.enter_context(_exports.slot()):
+    if not held.enter_context(app_context().slots.csv_files.slot()):
         abort(503, "Too many exports are running. Try again in a moment.")
     rows = stream_with_context(_csv(code, least))
     headers = {"Content-Disposition": f'attachment; filename="at-risk-{code}.csv"'}

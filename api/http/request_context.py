@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from flask import Request, current_app, request
@@ -39,6 +39,17 @@ class ApiSettings:
 
 
 @dataclass(frozen=True)
+class Slots:
+    """How many slow requests of a kind run at once in this process, so that the other threads keep
+    accepting; one more is refused with 503."""
+
+    erasures: Waiters = field(default_factory=lambda: Waiters(4))  # they wait for one another
+    exports: Waiters = field(default_factory=lambda: Waiters(2))  # a thread and a connection each
+    csv_files: Waiters = field(default_factory=lambda: Waiters(4))  # as long as their readers take
+    test_sends: Waiters = field(default_factory=lambda: Waiters(4))  # 15 s each at most
+
+
+@dataclass(frozen=True)
 class AppContext:
     """The connections of one API process."""
 
@@ -52,6 +63,7 @@ class AppContext:
     throttle: Throttle  # of guessers of keys
     key_list: KeyList  # of keys that no throttle refuses
     policy: Policy  # which URLs destinations may have
+    slots: Slots = field(default_factory=Slots)
 
     def close(self) -> None:
         """Give the connections back."""

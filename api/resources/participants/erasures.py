@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from datetime import datetime
-from threading import BoundedSemaphore
 
 from flask import Blueprint, Response
 
@@ -28,8 +27,6 @@ blueprint = Blueprint("erasures", __name__)
 log = logging.getLogger("unbroken.api")
 
 TRIES_MAX = 3  # against a deliverer that recorded what is being erased: it is done by then
-ERASING_MAX = 4  # per process: erasures wait for one another, and the other threads must not
-_erasing = BoundedSemaphore(ERASING_MAX)
 
 
 @blueprint.delete("/participants/<participant:participant_id>")
@@ -51,18 +48,14 @@ def erase_participant(participant_id: str) -> Response:
 
 
 def _erase(mine: Tenant, participant_id: str) -> Erased:
-    if not _erasing.acquire(blocking=False):
-        raise unavailable()
-    try:
-        for _ in range(TRIES_MAX):
+    with app_context().slots.erasures.slot() as is_free:
+        for _ in range(TRIES_MAX if is_free else 0):
             try:
                 with transaction() as connection:
                     return _erase_once(connection, mine, participant_id)
             except Contended:
                 continue
         raise unavailable()
-    finally:
-        _erasing.release()
 
 
 def _erase_once(connection: Connection, mine: Tenant, participant_id: str) -> Erased:

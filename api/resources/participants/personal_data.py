@@ -12,8 +12,8 @@ from pydantic_core import to_json
 
 from api.http.auth import require_admin, tenant
 from api.http.describe import describe
-from api.http.prefer import Waiters
 from api.http.problems import not_found, unavailable
+from api.http.request_context import app_context
 from api.http.tenant_session import snapshot
 from api.input.validation import participant_id_in_path
 from api.resources.participants.personal_documents import PersonalData
@@ -25,11 +25,9 @@ from models.people.personal_data import Subject
 
 blueprint = Blueprint("personal_data", __name__)
 
-READERS_MAX = 2  # per process: each holds a thread, a connection and a temporary file
 MEMORY_BYTES_MAX = 1_000_000  # of a document; the rest of it is on disk until it is sent
 CHUNK_BYTES = 65_536
 TRIES_MAX = 3  # against an erasure that committed while this read waited for it
-_readers = Waiters(READERS_MAX)
 
 
 @blueprint.get("/participants/<participant:participant_id>/export")
@@ -48,7 +46,7 @@ def export_participant(participant_id: str) -> Response:
     """
     participant_id = participant_id_in_path(participant_id)
     with ExitStack() as exits:
-        if not exits.enter_context(_readers.slot()):
+        if not exits.enter_context(app_context().slots.exports.slot()):
             raise unavailable()
         file = exits.enter_context(SpooledTemporaryFile(MEMORY_BYTES_MAX))
         _write(file, participant_id)

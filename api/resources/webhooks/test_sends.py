@@ -13,7 +13,6 @@ from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
 from api.http.describe import describe
-from api.http.prefer import Waiters
 from api.http.problems import Problem, not_found
 from api.http.request_context import app_context
 from api.http.responses import answer
@@ -32,9 +31,6 @@ from webhooks.http_client import HttpResult
 
 blueprint = Blueprint("webhook_trials", __name__)
 
-# Of this process. Each may hold a thread for 15 seconds, and a place among those that wait, so
-# that the other threads keep accepting.
-_trials = Waiters(4)
 RETRY_SECONDS = 5  # most receivers have answered by then
 
 
@@ -100,7 +96,8 @@ def try_webhook(webhook_id: str) -> Response:
 @contextmanager
 def _place() -> Iterator[None]:
     """503 when too many are being tried."""
-    with _trials.slot() as is_free, app_context().waiters.slot() as may_wait:
+    context = app_context()
+    with context.slots.test_sends.slot() as is_free, context.waiters.slot() as may_wait:
         if not (is_free and may_wait):
             detail = "Too many samples are being sent. Nothing was sent; try again."
             raise Problem(503, "overloaded", detail, headers={"Retry-After": str(RETRY_SECONDS)})

@@ -211,9 +211,7 @@ def test_the_base_path_left_out_is_said_to_be(client: FlaskClient) -> None:
 
 
 def test_a_path_like_no_other_says_where_they_are_listed(client: FlaskClient) -> None:
-    assert not_there(client.get(f"{BASE}/xyzzy")).endswith(
-        "GET /openapi.json lists all paths."
-    )
+    assert not_there(client.get(f"{BASE}/xyzzy")).endswith("GET /openapi.json lists all paths.")
     assert "xyzzy" not in not_there(client.get(f"/{'xyzzy/' * 2_000}"))
 
 

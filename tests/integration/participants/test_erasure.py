@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api.resources.participants import erasures as erasing
 from models import clock, ids
 from models.db import Engine, reading, transaction
 from models.identity.tenants import Tenant
@@ -321,8 +320,9 @@ def test_an_id_that_cannot_be_one_leaves_no_tombstone(
 
 def test_more_erasures_than_may_wait_are_put_off(client: FlaskClient) -> None:
     with ExitStack() as others:
-        for _ in range(erasing.ERASING_MAX):
-            others.enter_context(erasing._erasing)
+        slots = client.application.extensions["unbroken"].slots
+        while others.enter_context(slots.erasures.slot()):
+            pass
         response = erase(client)
     problem(response, 503, "unavailable")
     assert response.headers["Retry-After"]
