@@ -181,7 +181,8 @@ def _check_names(here: Request) -> None:
     if getattr(view, "is_for_admins", False) and not principal().key.is_admin:
         return  # the view refuses whatever is asked
     operation = getattr(view, "operation", _NOT_DESCRIBED)
-    query.check(here, operation)
+    if here.query_string:
+        query.check(here, operation)
     if operation.body is None and here.method not in ("GET", "HEAD", "OPTIONS"):
         validation.check_no_body()
 

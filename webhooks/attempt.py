@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Protocol
 from uuid import UUID
 
 from aiohttp import ClientSession
@@ -57,6 +58,19 @@ class SendOptions:
         return http_client.open_session(self.policy, self.lookup, self.tls, self.timeouts)
 
 
+class Keyed(Protocol):
+    """The encrypted keys of a destination, as its row and its claimed deliveries carry them."""
+
+    @property
+    def secret(self) -> str: ...
+    @property
+    def previous_secret(self) -> str | None: ...
+    @property
+    def previous_until(self) -> datetime | None: ...
+    @property
+    def signing_key(self) -> str | None: ...
+
+
 async def attempt(
     http: ClientSession, options: SendOptions, delivery: LeasedDelivery
 ) -> AttemptOutcome:
@@ -66,7 +80,7 @@ async def attempt(
         return AttemptOutcome(delivery, "dead", None, None)
     began = options.now()
     try:
-        keys = secrets.keys_at(options.ring, delivery, began)
+        keys = keys_at(options.ring, delivery, began)
     except SecretsError as error:
         log.error("destination %s: %s", delivery.webhook_id, error)  # noqa: TRY400 -- no trace
         return postponed(delivery, began)
@@ -78,6 +92,18 @@ async def attempt(
     else:
         result = await http_client.post(http, url, delivery.body.encode(), headers)
     return decide(delivery, result, began, random.random)
+
+
+def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.SigningKey]:
+    """What signs for a destination at an instant: the newest secret, the one before it while their
+    overlap lasts, the ed25519 key. Raises SecretsError when no key of the ring fits."""
+    stored = [destination.secret]
+    previous, until = destination.previous_secret, destination.previous_until
+    if previous is not None and until is not None and now < until:
+        stored.append(previous)
+    if destination.signing_key is not None:
+        stored.append(destination.signing_key)
+    return [secrets.signer(ring, one) for one in stored]
 
 
 def headers_of(

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from models import clock, ids
 from models.db import Connection
-from models.delivery import destination_health, destinations
+from models.delivery import destination_health, destination_queues, destinations
 from models.delivery.deliveries import Attempt, AttemptOutcome, DestinationId
 from models.delivery.destination_health import DestinationHealth
 from models.identity import tenants
@@ -30,12 +30,12 @@ FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
 def note(connection: Connection, outcomes: Sequence[AttemptOutcome], now: datetime) -> bool:
     """Take note of attempts, in the order in which they ended; return whether anything changed.
 
-    Where all succeeded and all was well before, that is one read and nothing else. What failed by
-    our own fault says nothing.
+    What failed by our own fault says nothing.
     """
     signs = _signs(outcomes)
     unwell = {key for key, mine in signs.items() if not all(map(_is_plain_success, mine))}
-    unwell |= destination_health.unwell(connection, sorted(signs.keys() - unwell))
+    if others := sorted(signs.keys() - unwell):
+        unwell |= destination_queues.failing(connection, others)
     if not unwell:
         return False
     cases = [

@@ -13,25 +13,26 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from aiohttp import ClientSession
 
-from models.db import Contended, DatabaseUnavailable, Engine, transaction
+from models.db import Connection, Contended, DatabaseUnavailable, Engine, transaction
 from models.delivery import deliveries as table
+from models.delivery import destination_queues
 from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery
 from webhooks import destination_health, http_client
 from webhooks.attempt import SendOptions, attempt, postponed
 from webhooks.destination_queues import DestinationQueues
 from webhooks.destination_queues import Limits as Limits  # part of the options, so re-exported
-from webhooks.wakeup import WakeupListener
 
 log = logging.getLogger("unbroken.deliveries")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 RECORD_TRIES_SECONDS = 14.0  # within the lease: afterwards others may have claimed the rows
 AWAY_SECONDS_MAX = 2.0  # without a database, idle: a cut connection is back by then
@@ -124,14 +125,13 @@ class _Run:
             if self.sending or self.outcomes:
                 last_work = time.monotonic()
                 await self._pause(bool(leased))
-            elif self.is_ending or self._is_idle_since(last_work):
+            elif self.is_ending or (
+                self.queues.is_drained
+                and time.monotonic() - last_work >= self.options.limits.idle_seconds
+            ):
                 return
             elif not leased:
                 await self.listener.listen(self._on_wakeup)
-
-    def _is_idle_since(self, last_work: float) -> bool:
-        idle_seconds = time.monotonic() - last_work
-        return self.queues.is_drained and idle_seconds >= self.options.limits.idle_seconds
 
     def _is_time_over(self) -> bool:
         """Whether the run is to end now: its time is up, and no slow receiver would make the
@@ -156,7 +156,7 @@ class _Run:
         if self.turned - self.began >= self.options.limits.run_seconds:
             busy |= dict.fromkeys(self._slow(), self.options.limits.in_flight_max)
         try:
-            leased = await self._in_thread(lambda: self.queues.lease(busy, room))
+            leased = await self._in_thread(self.queues.lease, busy, room)
         except (Contended, DatabaseUnavailable) as error:
             if isinstance(error, DatabaseUnavailable) and not self._may_go_on_without():
                 raise
@@ -187,7 +187,7 @@ class _Run:
 
     async def _is_recorded(self, outcomes: list[AttemptOutcome], deadline: float) -> bool:
         try:
-            self.recorded += await self._in_thread(lambda: self._write(outcomes))
+            self.recorded += await self._in_thread(self._write, outcomes)
         except (Contended, DatabaseUnavailable) as error:
             if time.monotonic() > deadline:
                 raise
@@ -199,15 +199,17 @@ class _Run:
         """Outcomes and what they say of their destinations, in one transaction."""
         with transaction(self.engine) as connection:
             settled = table.record(connection, outcomes)
-            is_changed = destination_health.note(connection, outcomes, self.options.now())
+            is_changed = _says_something(connection, outcomes) and destination_health.note(
+                connection, outcomes, self.options.now()
+            )
             self.options.failpoint("deliver.mid_sql")
         self.options.note(outcomes)
         if is_changed:
             self.queues.forget()
         return settled
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+    async def _in_thread(self, work: Callable[[*Ts], T], *given: *Ts) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work, *given)
 
     # -- in flight -----------------------------------------------------------------------------
 
@@ -274,6 +276,16 @@ class _Run:
             task.cancel()
 
 
+def _says_something(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> bool:
+    """Whether outcomes may change a destination's health: not where all arrived and was well."""
+    destination_ids = set()
+    for one in outcomes:
+        if one.status != "delivered" or one.disables is not None:
+            return True
+        destination_ids.add(one.delivery.destination_id)
+    return bool(destination_queues.failing(connection, sorted(destination_ids)))
+
+
 def _outcome(
     task: asyncio.Task[AttemptOutcome], delivery: LeasedDelivery, now: datetime
 ) -> AttemptOutcome:
@@ -283,3 +295,37 @@ def _outcome(
     # A fault of this program: it must not use up the attempts of a receiver that is well.
     log.error("delivery of %s failed", delivery.fact_id, exc_info=error)
     return postponed(delivery, now)
+
+
+class WakeupListener:
+    """Calls `wait(seconds)` once at a time; what it returns for, a word or its time, wakes us.
+
+    To be used in one event loop.
+    """
+
+    def __init__(self, wait: Callable[[float], object], seconds: float) -> None:
+        self._wait, self._seconds = wait, seconds
+        self._thread = ThreadPoolExecutor(1, "delivery-wakeup")
+        self._listening: asyncio.Future[object] | None = None
+        self._on_wakeup: Callable[[], None] = lambda: None
+
+    def listen(self, on_wakeup: Callable[[], None]) -> asyncio.Future[object]:
+        """Listen, unless it does already; `on_word()` is called when something is heard.
+
+        The future is for who has nothing else to do. Raises what `wait` raised the last time.
+        """
+        self._on_wakeup = on_wakeup
+        if self._listening is None or self._listening.done():
+            if self._listening is not None:
+                self._listening.result()
+            loop = asyncio.get_running_loop()
+            self._listening = loop.run_in_executor(self._thread, self._wait, self._seconds)
+            self._listening.add_done_callback(self._woken)
+        return self._listening
+
+    def _woken(self, listening: asyncio.Future[object]) -> None:
+        self._on_wakeup()
+
+    def close(self) -> None:
+        """Wait for the end of what is being listened to: some tenths of a second at most."""
+        self._thread.shutdown(wait=True)

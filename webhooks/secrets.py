@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -19,19 +17,6 @@ class Ring:
     """The operator's keys, newest first: it encrypts, the others still decrypt."""
 
     keys: tuple[Fernet, ...]
-
-
-class Keyed(Protocol):
-    """The encrypted keys of a destination, as its row and its claimed deliveries carry them."""
-
-    @property
-    def secret(self) -> str: ...
-    @property
-    def previous_secret(self) -> str | None: ...
-    @property
-    def previous_until(self) -> datetime | None: ...
-    @property
-    def signing_key(self) -> str | None: ...
 
 
 # -- the ring --------------------------------------------------------------------------------
@@ -109,18 +94,6 @@ def generate_signing_key() -> str:
     return signing.signing_key_text(os.urandom(signing.SEED_BYTES))
 
 
-def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.SigningKey]:
-    """What signs for a destination at an instant: the newest secret, the one before it while their
-    overlap lasts, the ed25519 key. Raises SecretsError when no key of the ring fits."""
-    stored = [destination.secret]
-    previous, until = destination.previous_secret, destination.previous_until
-    if previous is not None and until is not None and now < until:
-        stored.append(previous)
-    if destination.signing_key is not None:
-        stored.append(destination.signing_key)
-    return [_signer(ring, one) for one in stored]
-
-
 @lru_cache(maxsize=1_024)
 def public_key(ring: Ring, stored: str) -> str:
     """The `whpk_…` text of a stored ed25519 key; raise SecretsError when no key of the ring fits.
@@ -131,6 +104,6 @@ def public_key(ring: Ring, stored: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def _signer(ring: Ring, stored: str) -> signing.SigningKey:
+def signer(ring: Ring, stored: str) -> signing.SigningKey:
     """Decrypted once a process and secret; a SecretsError is not remembered."""
     return signing.key_of(decrypt(ring, stored))

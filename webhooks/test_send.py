@@ -9,8 +9,8 @@ from yarl import URL
 
 from models import clock
 from models.delivery.destinations import Webhook
-from webhooks import egress, http_client, secrets
-from webhooks.attempt import SendOptions, headers_of
+from webhooks import egress, http_client
+from webhooks.attempt import SendOptions, headers_of, keys_at
 from webhooks.errors import EgressRefused
 from webhooks.http_client import HttpResult
 
@@ -23,7 +23,7 @@ def send(options: SendOptions, webhook: Webhook, fact_id: UUID, body: str) -> Ht
     """
     now = clock.now()
     raw = body.encode()
-    headers = headers_of(secrets.keys_at(options.ring, webhook, now), fact_id, now, raw)
+    headers = headers_of(keys_at(options.ring, webhook, now), fact_id, now, raw)
     try:
         url = egress.parse(webhook.url, options.policy)
     except EgressRefused:  # the operator allows less than when the destination was made

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 from celery import Celery
 
+from workers.apply.batch import Configurations
 from workers.apply.drain import Drain
 from workers.intake.stream import Streams
 from workers.maintenance import dispatch, leaderboards, replays, streak_deadlines
@@ -28,10 +29,11 @@ TaskRun = Callable[[Callable[[Context], object]], object]
 def register(app: Celery, make_context: Callable[[], Context]) -> None:
     """Add the tasks to an application; connections are made with the first task that runs."""
     context = cache(make_context)
+    configurations = Configurations()
 
     @app.task(name="drain", queue=DRAIN)
     def drain() -> None:
-        if unless_away(run_drain, context()):
+        if unless_away(partial(run_drain, configurations=configurations), context()):
             _go_on(app, "drain", DRAIN)
 
     @app.task(name="deliver", queue=WEBHOOKS)
@@ -87,15 +89,17 @@ def unless_away(task: Callable[[Context], T], context: Context) -> T | None:
         return None
 
 
-def run_drain(context: Context) -> int:
-    """Drain for a while; return how many entries were applied."""
+def run_drain(context: Context, configurations: Configurations | None = None) -> int:
+    """Drain for a while, knowing what earlier runs of this process have read; return how many
+    entries were applied."""
     settings = context.settings
     drain = Drain(
         engine=context.engine,
         streams=Streams(context.client, context.name, settings.takeover_idle_ms),
         batch_max=settings.drain_batch_max,
         entry_tries_max=settings.entry_tries_max,
-        on_deliveries=lambda: dispatch.wake(context.client, context.celery),
+        on_deliveries=partial(dispatch.wake, context.client, context.celery),
         should_stop=context.should_stop,
+        configurations=configurations or Configurations(),
     )
     return drain.run(settings.drain_run_seconds)

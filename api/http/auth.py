@@ -147,8 +147,13 @@ def under_current_configuration(action: Callable[[Principal], T]) -> T:
         try:
             return action(principal())
         except Stale:
-            g.principal = _usable(_load(g.key))
+            read_principal_again()
     raise unavailable() from Unavailable()
+
+
+def read_principal_again() -> None:
+    """Find out who asks, as of now; 401 or 403 where the key is valid no more."""
+    g.principal = _usable(_load(g.key))
 
 
 def current_tenant() -> Tenant:

@@ -65,11 +65,7 @@ class Memory:
     now: Callable[[], float] = time.monotonic
     _full: dict[int, tuple[float, int]] = field(default_factory=dict)
     _away_until: float = 0.0  # 0: Redis answers
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is remembered: no write is certain to be refused."""
-        return not (self._full or self._away_until)
+    is_empty: bool = True  # nothing is remembered: no write is certain to be refused
 
     def check(self, tenant_id: int, body_bytes: int) -> None:
         """Raise Full or Unavailable when a write is certain to be refused."""
@@ -81,6 +77,7 @@ class Memory:
         until, shortest = found
         if self.now() >= until:
             self._full.pop(tenant_id, None)
+            self._remember()
         elif body_bytes >= shortest:
             raise Full
 
@@ -95,11 +92,13 @@ class Memory:
     def answered(self) -> None:
         """Redis answered."""
         self._away_until = 0.0
+        self._remember()
 
     def away(self, began: float) -> None:
         """Redis did not answer. Where that was clear at once, asking again costs nothing."""
         ended = self.now()
         self._away_until = ended + AWAY_SECONDS if ended - began > SLOW_SECONDS else 0.0
+        self._remember()
 
     def full(self, tenant_id: int, body_bytes: int) -> None:
         """A write found no room: nor will one of the same tenant whose body is as long."""
@@ -109,3 +108,7 @@ class Memory:
         is_new = self.now() >= until
         found = body_bytes if is_new else min(body_bytes, shortest)
         self._full[tenant_id] = (self.now() + FULL_SECONDS if is_new else until, found)
+        self._remember()
+
+    def _remember(self) -> None:
+        self.is_empty = not (self._full or self._away_until)

@@ -35,8 +35,6 @@ class Utf8Request(Request):
 def check(here: Request, operation: Operation) -> None:
     """422 for a query with a name that its route does not describe, or with one of them twice: the
     answer would be another than the one that was asked for."""
-    if not here.query_string:
-        return
     known = {
         parameter.name: parameter
         for parameter in operation.parameters

@@ -189,8 +189,9 @@ def body(model: type[B]) -> B:
 
 def json_body() -> Any:
     """The request's JSON body as it was sent; 400, 413 or 415 otherwise."""
-    require_type("application/json")
-    g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
+    if "sent_json" not in g:
+        require_type("application/json")
+        g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
     return g.sent_json
 
 
@@ -240,19 +241,15 @@ def read_body() -> bytes:
     here = this_request()
     if (here.content_length or 0) > BODY_BYTES_MAX:
         raise _too_large()  # before waiting for all that
-    raw = _bounded(here.stream.read(BODY_BYTES_MAX + 1))
+    raw = here.stream.read(BODY_BYTES_MAX + 1)
+    if len(raw) > BODY_BYTES_MAX:
+        raise _too_large()
     encoding = here.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding == "gzip":
         return _inflate(raw)
     if encoding not in ("", "identity"):
         raise Problem(415, "unsupported_media_type", "Send Content-Encoding: gzip or none")
     return raw
-
-
-def _bounded(text: bytes) -> bytes:
-    if len(text) > BODY_BYTES_MAX:
-        raise _too_large()
-    return text
 
 
 def _too_large() -> Problem:
@@ -262,9 +259,11 @@ def _too_large() -> Problem:
 def _inflate(raw: bytes) -> bytes:
     inflater = zlib.decompressobj(wbits=31)
     try:
-        inflated = _bounded(inflater.decompress(raw, BODY_BYTES_MAX + 1))
+        inflated = inflater.decompress(raw, BODY_BYTES_MAX + 1)
     except zlib.error:
         raise Problem(400, "invalid_encoding", "The body is not valid gzip") from None
+    if len(inflated) > BODY_BYTES_MAX:
+        raise _too_large()
     if not inflater.eof or inflater.unused_data:
         raise Problem(400, "invalid_encoding", "The body is not one whole gzip member")
     return inflated

@@ -17,13 +17,23 @@ from api.http.idempotency import IDEMPOTENCY_KEY, batch_idempotency
 from api.http.key_cache import Principal
 from api.http.problems import FieldError, Problem, invalid, invalid_field
 from api.http.rate_limits import RATE_LIMIT_CODES, refuse_spent, show_tightest_rate
+from api.http.request_context import app_context
 from api.http.responses import answer
 from api.input.json_text import check_encoding, parse_json
 from api.input.unknown_fields import unknown, unknown_in
 from api.input.validation import query_bool, read_body, require_type, validated
-from api.writes import enqueue
 from api.writes.status import erased_since
-from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp, confirm, refused, rejected
+from api.writes.submit import (
+    NoSuchDefinition,
+    QueuedWrite,
+    WriteStamp,
+    check_write,
+    confirm,
+    hand_over,
+    refused,
+    rejected,
+    take_in,
+)
 from models import clock, ids
 from workers.intake.client import Accepted, Message
 from workers.telemetry import metrics_store
@@ -86,7 +96,8 @@ def post(kind: QueuedWrite, name: str) -> Response:
 
     429 for all of it when the cap of its key or tenant is used up already.
     """
-    enqueue.check_write(principal())
+    if not app_context().memory.is_empty:
+        check_write(principal())
     _check_caps()
     is_silent = _is_silent()
     posted = _Posted(kind, name, is_silent, _is_alone(kind, is_silent), items(name))
@@ -119,7 +130,7 @@ def _check_caps() -> None:
     try:
         under_current_configuration(refuse_spent)
     except Problem:
-        enqueue.take_in()
+        take_in()
         raise
 
 
@@ -174,7 +185,7 @@ def _accept(caller: Principal, posted: _Posted) -> tuple[list[BatchOutcome], Acc
     if not messages:
         show_tightest_rate()
         return outcomes, Accepted(0)
-    return outcomes, enqueue.append(caller, messages, key)
+    return outcomes, hand_over(caller, messages, key)
 
 
 def _outcome(caller: Principal, kind: QueuedWrite, value: Any, stamp: WriteStamp) -> BatchOutcome:
@@ -190,15 +201,15 @@ def _results(
     kind: QueuedWrite, outcomes: Sequence[BatchOutcome], accepted: Accepted
 ) -> Iterator[dict[str, Any]]:
     """One entry per item in order: its id, or what was wrong with it."""
-    index = 0  # among those that were handed over
+    handed = 0  # among those that were handed over: the index of the next one
     write_ids = _ids(kind, outcomes, accepted)
     erased = _erased(outcomes, accepted)
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Problem):
             yield {"index": index, "error": outcome.as_item()}
             continue
-        refusal = accepted.refused.get(index)
-        index += 1
+        refusal = accepted.refused.get(handed)
+        handed += 1
         if refusal is None and outcome.participant_id in erased:
             problem = rejected("participant_erased", outcome.participant_id)
             yield {"index": index, "error": problem.as_item()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, Protocol
 from uuid import UUID
 
@@ -45,14 +45,14 @@ class WriteLedger:
     find: Callable[[Connection, int, UUID], LedgerRow | None]
     salt: bytes  # tells its ids from those of other kinds
 
-    @property
-    def id_field(self) -> str:
-        """The name of an id in answers."""
-        return f"{self.noun}_id"
+    id_field: str = field(init=False)  # the name of an id in answers
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id_field", f"{self.noun}_id")
 
     def secret(self, of: Tenant) -> bytes:
         """What marks the ids of this kind that a tenant was given."""
-        return of.tick_secret + self.salt
+        return of.secret_of_ids(self.salt)
 
 
 class WriteOutcome(TypedDict):

@@ -1,32 +1,64 @@
-"""Queued writes: accept one of any kind under current configuration, and wait for the worker.
+"""One queued write: from the route to the intake, and back to the caller.
 
-What a kind adds: what is posted, the message that it becomes, and the ledger that it ends in.
-Many at once are batches.py, what became of one is outcomes.py (contract §2).
+A route reads what is posted, makes the message that the workers apply, submits it, and answers:
+
+    posted = read(TickBody)
+    with waiting(posted.participant_id) as wish:
+        tick = _message(principal(), posted, stamp(LEDGER, wish))
+        accepted = submit(tick, idempotency("", posted))
+        return outcome(LEDGER, tick, accepted, wish)
+
+Many at once are batch.py, and what became of one is status.py (contract §2).
+
+Redis says quickly whose writes are refused. A participant who was made active again by a process
+that died before it could say so to Redis would stay out for ever: so the database decides last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from flask import Flask, Response, g
 
-from api.http.auth import is_current, principal, under_current_configuration
+from api.http import access_log
+from api.http.auth import STALE_TRIES_MAX, is_current, principal, read_principal_again
 from api.http.describe import Parameter
 from api.http.key_cache import Principal
 from api.http.prefer import Preference, preference
 from api.http.problems import CODES, Problem, not_found, outcome_unknown, unavailable
-from api.http.rate_limits import RATE_LIMIT_CODES, rate_exceeded
+from api.http.rate_limits import RATE_LIMIT_CODES, rate_exceeded, show_rate
 from api.http.request_context import BASE_PATH, EXTENSION, app_context, this_request
 from api.http.responses import answer
-from api.input.validation import Body, body
-from api.writes import enqueue, status
+from api.http.tenant_session import reading
+from api.input.validation import BODY_BYTES_MAX, Body, json_body, validated
+from api.writes import status
 from api.writes.status import WriteLedger
 from models import clock, ids
-from workers.intake.client import Accepted, Caps, Idempotency, Message, Refusal, Stale
+from models.db import DatabaseUnavailable
+from models.people import profile
+from workers.intake.client import (
+    Accepted,
+    Append,
+    Caps,
+    Full,
+    Idempotency,
+    IdempotencyConflict,
+    IntakeError,
+    Message,
+    OutcomeUnknown,
+    Refusal,
+    Stale,
+    Unavailable,
+)
+from workers.intake.messages import noun
+from workers.telemetry import metrics_store
+from workers.telemetry.metrics import ACCEPTED, REFUSED
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -39,14 +71,6 @@ PREFER = Parameter(
     where="header",
 )
 PROBLEMS = ("participant_inactive", "participant_erased", *RATE_LIMIT_CODES)
-
-
-class Posted(Protocol):
-    """The body of a write of any kind."""
-
-    @property
-    def participant_id(self) -> str:
-        """Whom it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,53 +103,68 @@ class NoSuchDefinition(Problem):
         super().__init__(problem.status, problem.code, problem.detail)
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
-    kind: QueuedWrite
-    posted: Posted
-    idempotency: Idempotency | None
-    is_awaited: bool
-
-
+P = ParamSpec("P")
 B = TypeVar("B", bound=Body)
+
+
+def on_current_configuration(view: Callable[P, Response]) -> Callable[P, Response]:
+    """Run the view of a write; again, with what is true now, when it was checked under an older
+    version, or refused for a definition that is there by now."""
+
+    @wraps(view)
+    def current(*args: P.args, **kwargs: P.kwargs) -> Response:
+        for _ in range(STALE_TRIES_MAX):
+            try:
+                return view(*args, **kwargs)
+            except NoSuchDefinition:
+                if is_current(principal()):
+                    raise
+            except Stale:
+                pass
+            read_principal_again()
+        raise unavailable() from Unavailable()
+
+    return current
 
 
 def read(model: type[B]) -> B:
     """The body of a write, unless it is certain to be refused whatever it is."""
-    enqueue.check_write(principal())
-    return body(model)
+    if not app_context().memory.is_empty:
+        check_write(principal())
+    return validated(model, json_body())
 
 
-def post(kind: QueuedWrite, posted: Posted, idempotency: Idempotency | None = None) -> Response:
-    """Accept one write and wait for the worker, as far as the caller prefers."""
-    context, g.participant_id = app_context(), posted.participant_id
+@contextmanager
+def waiting(participant_id: str) -> Iterator[Preference]:
+    """How long the caller of a write waits: as it prefers, if there is room to wait in."""
+    context, g.participant_id = app_context(), participant_id
     wish = preference(this_request().environ.get("HTTP_PREFER", ""), context.settings.wait_seconds)
-    with context.waiters.slot() if wish.wait_seconds else nullcontext(True) as may_wait:
-        wish = wish if may_wait else wish.without_wait()
-        write = _Write(kind, posted, idempotency, wish.wait_seconds > 0)
-        message, accepted = under_current_configuration(lambda caller: _accept(caller, write))
-        if accepted.known_id:
-            refuse_erased(accepted.known_id, posted.participant_id)
-        result = _result(kind, message.id, accepted, wish.wait_seconds)
-    if result is not None and "rejected" in result:
-        raise rejected(result["rejected"], posted.participant_id, result.get("detail"))
-    return _answer(kind.ledger, accepted.known_id or message.id, result, wish)
+    if not wish.wait_seconds:
+        yield wish
+        return
+    with context.waiters.slot() as may_wait:
+        yield wish if may_wait else wish.without_wait()
 
 
-def _accept(caller: Principal, write: _Write) -> tuple[Message, Accepted]:
-    kind, received_us = write.kind, clock.now_us()
-    write_id = str(next(ids.issue(received_us, kind.ledger.secret(caller.tenant))))
-    try:
-        message = kind.message(
-            caller, write.posted, WriteStamp(write_id, received_us, write.is_awaited)
-        )
-    except NoSuchDefinition:
-        confirm(caller)
-        raise
-    accepted = enqueue.append(caller, [message], write.idempotency)
+def stamp(ledger: WriteLedger, wish: Preference) -> WriteStamp:
+    """The id and the instant of a write that comes in now."""
+    received_us = clock.now_us()
+    write_id = next(ids.issue(received_us, principal().tenant.secret_of_ids(ledger.salt)))
+    return WriteStamp(str(write_id), received_us, wish.wait_seconds > 0)
+
+
+def submit(message: Message, idempotency: Idempotency | None = None) -> Accepted:
+    """Hand one write to the workers: it is accepted, and will be applied, when this returns.
+
+    Raises Problem where it is refused, and what Intake.append raises.
+    """
+    caller = principal()
+    accepted = hand_over(caller, [message], idempotency)
     if accepted.refused:
         raise refused(accepted.refused[0], caller.caps, message.participant_id)
-    return message, accepted
+    if accepted.known_id and status.erased_since(accepted.known_id, [message.participant_id]):
+        raise rejected("participant_erased", message.participant_id)  # nothing is to come
+    return accepted
 
 
 def unwaited(app: Flask) -> Callable[[WSGIEnvironment], bool]:
@@ -147,10 +186,27 @@ def _is_one_write(app: Flask, rule: Rule) -> bool:
     return operation is not None and PREFER in operation.parameters and not rule.arguments
 
 
-def refuse_erased(known_id: str, participant_id: str) -> None:
-    """409 where the write of this Idempotency-Key went with its participant: nothing is to come."""
-    if status.erased_since(known_id, [participant_id]):
-        raise rejected("participant_erased", participant_id)
+def outcome(
+    ledger: WriteLedger, message: Message, accepted: Accepted, wish: Preference
+) -> Response:
+    """200 with what the worker answered within the wait, 202 with where to ask otherwise."""
+    write_id, result = accepted.known_id or message.id, None
+    if wish.wait_seconds and accepted.known_id:
+        result = status.wait(ledger, UUID(accepted.known_id), wish.wait_seconds)
+    elif wish.wait_seconds and accepted.ahead <= app_context().settings.wait_backlog_max:
+        result = app_context().intake.wait(write_id, wish.wait_seconds)
+    if result is not None and "rejected" in result:
+        raise rejected(result["rejected"], message.participant_id, result.get("detail"))
+    headers: dict[str, str] = {}
+    if (wish.is_async or wish.is_wait_named) and (
+        applied := wish.applied(is_answered=result is not None)
+    ):
+        headers["Preference-Applied"] = applied
+    if result is not None:
+        return answer(result, 200, headers)
+    headers["Location"] = status_url = f"{BASE_PATH}/{ledger.path}/{write_id}"
+    accepted_body = {ledger.id_field: write_id, "status": "accepted", "status_url": status_url}
+    return answer(accepted_body, 202, headers)
 
 
 def confirm(caller: Principal) -> None:
@@ -184,26 +240,128 @@ def rejected(code: str, participant_id: str, detail: str | None = None) -> Probl
     return Problem(409, code, f"Participant '{participant_id}' {why}")
 
 
-def _result(
-    kind: QueuedWrite, write_id: str, accepted: Accepted, seconds: float
-) -> dict[str, Any] | None:
-    """The worker's answer within the wait, or None."""
-    if not seconds:
-        return None
-    if accepted.known_id:
-        return status.wait(kind.ledger, UUID(accepted.known_id), seconds)
-    if accepted.ahead > app_context().settings.wait_backlog_max:
-        return None
-    return app_context().intake.wait(write_id, seconds)
+# -- to the intake ----------------------------------------------------------------------------
 
 
-def _answer(
-    ledger: WriteLedger, write_id: str, result: dict[str, Any] | None, wish: Preference
-) -> Response:
-    applied = wish.applied(is_answered=result is not None)
-    headers = {"Preference-Applied": applied} if applied else {}
-    if result is not None:
-        return answer(result, 200, headers)
-    headers["Location"] = status_url = f"{BASE_PATH}/{ledger.path}/{write_id}"
-    accepted = {ledger.id_field: write_id, "status": "accepted", "status_url": status_url}
-    return answer(accepted, 202, headers)
+def hand_over(
+    caller: Principal, messages: Sequence[Message], idempotency: Idempotency | None = None
+) -> Accepted:
+    """Hand messages over; the response will say how the caps stand then.
+
+    Raises what Intake.append does.
+    """
+    accepted = _append(caller, messages, idempotency)
+    if not accepted.refused:
+        return accepted
+    wrongly = _wrongly_refused(caller, messages, accepted)
+    if not wrongly:
+        return accepted
+    if idempotency and len(accepted.refused) < len(messages):
+        # Its key is taken, for what was accepted: the others may come again under another.
+        doubtful = {index: replace(accepted.refused[index], reason="doubtful") for index in wrongly}
+        return replace(accepted, refused={**accepted.refused, **doubtful})
+    try:
+        again = _append(caller, [messages[index] for index in wrongly], idempotency)
+    except OutcomeUnknown:
+        unknown = {index: replace(accepted.refused[index], reason="unknown") for index in wrongly}
+        return replace(accepted, refused={**accepted.refused, **unknown})
+    except IntakeError:
+        return accepted  # the others are in: once more, and they would be in twice
+    refused = {index: one for index, one in accepted.refused.items() if index not in wrongly}
+    refused |= {wrongly[index]: one for index, one in again.refused.items()}
+    return replace(again, ahead=accepted.ahead, refused=refused)
+
+
+def _append(
+    caller: Principal, messages: Sequence[Message], idempotency: Idempotency | None
+) -> Accepted:
+    request = Append(
+        caller.tenant.id, caller.version, caller.caps, messages, caller.key.id, idempotency
+    )
+    context = app_context()
+    if not context.memory.is_empty:
+        context.memory.ask()
+    began = context.memory.now()
+    try:
+        accepted = context.intake.append(request)
+    except (Unavailable, OutcomeUnknown):
+        context.memory.away(began)
+        metrics_store.add(REFUSED, len(messages), "unavailable")
+        raise
+    except IntakeError as refusal:
+        context.memory.answered()
+        if (reason := _REASONS.get(type(refusal))) is not None:
+            metrics_store.add(REFUSED, len(messages), reason)
+        _note(caller, refusal)
+        raise
+    if not context.memory.is_empty:
+        context.memory.answered()
+    _count(messages, accepted)
+    if accepted.rate is not None:
+        show_rate(accepted.rate)
+    return accepted
+
+
+_REASONS: dict[type, str] = {Full: "full", IdempotencyConflict: "idempotency_conflict"}
+
+
+def _count(messages: Sequence[Message], accepted: Accepted) -> None:
+    """Count what was taken in and what was not. A write that is known already is neither."""
+    if accepted.known_id is not None:
+        return
+    taken = messages
+    if accepted.refused:
+        metrics_store.add_each(REFUSED, Counter(one.reason for one in accepted.refused.values()))
+        taken = [one for index, one in enumerate(messages) if index not in accepted.refused]
+    if taken:
+        metrics_store.add(
+            ACCEPTED, len(taken), noun(taken[0])
+        )  # one request brings writes of one kind
+        access_log.took_in(taken)
+
+
+def _note(caller: Principal, refusal: IntakeError) -> None:
+    match refusal:
+        case Full():
+            body_bytes = this_request().content_length or BODY_BYTES_MAX
+            app_context().memory.full(caller.tenant.id, body_bytes)
+        case IdempotencyConflict():
+            show_rate(refusal.rate)
+
+
+def _wrongly_refused(
+    caller: Principal, messages: Sequence[Message], accepted: Accepted
+) -> list[int]:
+    """The places of messages for participants who are active after all, as Redis now knows."""
+    indexes = [index for index, one in accepted.refused.items() if one.reason == "inactive"]
+    names = {messages[index].participant_id for index in indexes}
+    if not names:
+        return []
+    context = app_context()
+    try:
+        with reading() as connection:
+            active = names - profile.suspended(connection, caller.tenant.id, names)
+        for name in active:
+            context.intake.mark(caller.tenant.id, name, is_active=True)
+    except IntakeError:
+        return []
+    except DatabaseUnavailable:
+        return []  # refused, as far as anybody can tell now
+    return [index for index in indexes if messages[index].participant_id in active]
+
+
+def check_write(caller: Principal) -> None:
+    """Raise Full or Unavailable when this request's write is certain to be refused: before its body
+    is parsed, but not before it is read."""
+    memory = app_context().memory
+    try:
+        memory.check(caller.tenant.id, this_request().content_length or 0)
+    except IntakeError:
+        take_in()
+        raise
+
+
+def take_in() -> None:
+    """Read what the caller of this request still sends, so that it reads our refusal: a connection
+    that is closed with bytes unread is reset."""
+    this_request().stream.read(BODY_BYTES_MAX)

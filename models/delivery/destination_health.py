@@ -107,18 +107,6 @@ def pass_gates(connection: Connection, passed: Mapping[DestinationId, Gate]) -> 
 
 # -- the breaker -----------------------------------------------------------------------------
 
-_UNWELL = sa.text(f"""
-SELECT h.tenant_id, h.webhook_id FROM webhook_health h
-JOIN {_KEYS} ON h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
-WHERE h.failures > 0
-""")  # noqa: S608 - fragments of this file
-
-
-def unwell(connection: Connection, keys: Sequence[DestinationId]) -> set[DestinationId]:
-    """Which of some destinations have failed since they last succeeded."""
-    return {(row.tenant_id, row.webhook_id) for row in connection.execute(_UNWELL, _arrays(keys))}
-
-
 _LOCK = sa.text(f"""
 SELECT h.tenant_id, h.webhook_id, h.failures, h.failing_since, h.parked_until, h.is_told,
        h.last_failure, w.description, w.is_enabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -119,3 +120,18 @@ def queues(
 def any_due(connection: Connection, now: datetime) -> bool:
     """Whether a deliverer would find work: something claimable, or left by a deleted one."""
     return bool(queues(connection, FIRST_DESTINATION, _ALL_QUEUES, now)[0])
+
+
+_FAILING = sa.text("""
+SELECT h.tenant_id, h.webhook_id FROM webhook_health h
+JOIN unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[]))
+  AS k (tenant_id, webhook_id) ON h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
+WHERE h.failures > 0
+""")
+
+
+def failing(connection: Connection, keys: Collection[DestinationId]) -> set[DestinationId]:
+    """Which of some destinations have failed since they last succeeded."""
+    tenant_ids, webhook_ids = zip(*keys, strict=True)
+    values = {"tenant_ids": list(tenant_ids), "webhook_ids": list(webhook_ids)}
+    return {(row.tenant_id, row.webhook_id) for row in connection.execute(_FAILING, values)}

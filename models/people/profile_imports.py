@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,18 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection
 from models.identity.tenants import Tenant
-from models.people import imports
 from models.people import profile as profiles
-from models.people.imports import ImportResult, RowRefusal, Seen
+from models.people.imports import ImportResult, RowRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When a participant was first known, first seen and last seen elsewhere, in microseconds."""
+
+    id: int
+    created_us: int | None
+    first_us: int | None
+    last_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ def write(
         else:
             results[index] = found
     if seen:
-        imports.widen(connection, tenant.id, seen)
+        _widen(connection, tenant.id, seen)
     return [results[index] for index in range(len(items))]
 
 
@@ -106,3 +116,29 @@ def _enrol(
     at = clock.now() if enrolment.enrolled_us is None else clock.from_us(enrolment.enrolled_us)
     values = {"tenant_id": tenant_id, "participant_id": participant_id}
     connection.execute(_ENROL, values | {"program_id": program_id, "enrolled_at": at})
+
+
+_SEEN = sa.text("""
+UPDATE participants p SET created_at = LEAST(p.created_at, k.created_at),
+  first_seen_at = LEAST(p.first_seen_at, k.first_at),
+  last_seen_at = GREATEST(p.last_seen_at, k.last_at)
+FROM json_to_recordset(CAST(:rows AS json))
+  AS k (id bigint, created_at timestamptz, first_at timestamptz, last_at timestamptz)
+WHERE p.tenant_id = :tenant_id AND p.id = k.id
+""")
+
+
+def _widen(connection: Connection, tenant_id: int, seen: Sequence[Seen]) -> None:
+    """Let participants have been there earlier, or later, than this service saw them."""
+    rows = [
+        {
+            "id": one.id, "created_at": _text(one.created_us),
+            "first_at": _text(one.first_us), "last_at": _text(one.last_us),
+        }
+        for one in seen
+    ]  # fmt: skip
+    connection.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
+
+
+def _text(instant_us: int | None) -> str | None:
+    return None if instant_us is None else clock.to_text(instant_us)

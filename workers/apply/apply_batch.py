@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,13 +20,11 @@ from models.ledgers.awards import AwardKey
 from models.people import erasure
 from webhooks import outbox
 from workers.apply import badges, streaks
-from workers.apply.batch import Batch
-from workers.apply.config_cache import Configuration, Configurations
+from workers.apply.batch import Batch, Configuration, Configurations
 from workers.apply.effects import Effects
 from workers.apply.milestones import Crossing
 from workers.apply.streaks import Decided, Ticks
 from workers.intake.messages import (
-    NOUN_OF,
     AssignmentV1,
     AwardV1,
     Message,
@@ -32,6 +32,7 @@ from workers.intake.messages import (
     RedemptionV1,
     TickV1,
     is_published,
+    noun,
 )
 
 Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1  # what is no tick
@@ -70,42 +71,65 @@ def apply(
     unsettled = _leave_out_the_settled(connection, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
     ticks_done = Ticks()
-    effects = Effects(milestones=ticks_done.milestones)
     ticks_done.read(connection, batch, [one for one in accepted if isinstance(one, TickV1)])
     decided = [
         ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
     ]
-    ticks_done.milestones.read(connection, _crossings(decided))
-    effects.read(connection, batch, accepted, _badges_in_question(batch, decided))
+    effects = _read_effects(connection, batch, decided)
     for each in decided:
-        _follow(batch, each, effects)
-        effects.settle(batch)
+        if isinstance(each, Decided):
+            streaks.publish(batch, each)
+        if effects is not None:
+            _follow(batch, each, effects)
     ticks_done.write(connection)
-    effects.write(connection, batch)
-    rejections.append(connection, batch.rejections)
-    deliveries = outbox.publish(connection, batch.facts, batch.subscriptions())
+    if effects is not None:
+        effects.write(connection, batch)
+    if batch.rejections:
+        rejections.append(connection, batch.rejections)
+    wanted = [one for each in batch.configurations.values() for one in each.subscriptions]
+    deliveries = outbox.publish(connection, batch.facts, wanted)
     participants.touch(connection, batch.participants)
     _note_the_silent(connection, batch, accepted)
     return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
 
 
+def _read_effects(
+    connection: Connection, batch: Batch, decided: Sequence[Decided | Other]
+) -> Effects | None:
+    """What decides on all that follows from a batch; None where nothing does, as from most ticks:
+    of a streak without milestones, and of a tenant without challenges."""
+    leading = [one for one in decided if not isinstance(one, Decided) or one.run]
+    if not leading:
+        return None
+    effects = Effects()
+    effects.milestones.read(connection, _crossings(leading))
+    messages = [one.message if isinstance(one, Decided) else one for one in leading]
+    effects.read(connection, batch, messages, _badges_in_question(batch, leading))
+    return effects
+
+
 def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
-    refused = {rejection.id for rejection in batch.rejections}
-    applied = (
-        [message for message in messages if message.id not in refused] if refused else messages
-    )
-    kinds = Counter(map(type, applied))
+    applied = messages
+    if batch.rejections:
+        refused = {one.id for one in batch.rejections}
+        applied = [one for one in messages if one.id not in refused]
     return Done(
-        applied={NOUN_OF[kind]: count for kind, count in kinds.items()},
-        rejected=Counter(rejection.code for rejection in batch.rejections),
-        facts=Counter(fact.type for fact in batch.facts),
-        repeated=sum(tick.outcome == "repeated" for tick in ticks_done.ledger),
+        applied=Counter(map(noun, applied)),
+        rejected=Counter(map(_CODE, batch.rejections)),
+        facts=Counter(map(_TYPE, batch.facts)),
+        repeated=list(map(_OUTCOME, ticks_done.ledger)).count("repeated"),
     )
+
+
+_CODE, _TYPE, _OUTCOME = attrgetter("code"), attrgetter("type"), attrgetter("outcome")
+_TENANT, _IS_CREATED = attrgetter("tenant_id"), attrgetter("is_created")
 
 
 def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
     """Have leaderboards look at those whom no fact leads them to."""
-    silent = [message for message in accepted if not is_published(message)]
+    silent = list(filterfalse(is_published, accepted))
+    if not silent:
+        return
     for tenant_id in sorted({message.tenant_id for message in silent}):
         participant_ids = {
             batch.participant(one).id for one in silent if one.tenant_id == tenant_id
@@ -114,10 +138,10 @@ def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Me
 
 
 def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
-    """Do what a write asks for, and tell of it."""
+    """Do what a write asks for or leads to, until nothing follows from it any more."""
     match decided:
         case Decided():
-            streaks.publish(batch, decided, effects)
+            streaks.reach(batch, decided, effects)
         case AwardV1():
             effects.award(batch, decided)
         case PointsV1():
@@ -126,6 +150,7 @@ def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
             effects.tiers.apply(batch, decided)
         case RedemptionV1():
             effects.claims.apply(batch, decided)
+    effects.settle(batch)
 
 
 def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[AwardKey]:
@@ -149,18 +174,18 @@ def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
 def _open(
     connection: Connection, messages: Sequence[Message], configurations: Configurations
 ) -> Batch:
-    found = configurations.load(connection, {message.tenant_id for message in messages})
+    found = configurations.load(connection, set(map(_TENANT, messages)))
     batch = Batch(found, {})
     for message in messages:
         batch.configuration(message)  # a tenant that is gone fails alone, before any lock
     keys = {(message.tenant_id, message.participant_id) for message in messages}
     batch.participants = participants.lock(connection, keys)
-    created = {
-        key: participant
-        for key, participant in batch.participants.items()
-        if participant.is_created
-    }
-    if created:
+    if any(map(_IS_CREATED, batch.participants.values())):
+        created = {
+            key: participant
+            for key, participant in batch.participants.items()
+            if participant.is_created
+        }
         _remember_erasures(connection, created, found)
         _leave_out_the_erased(connection, batch, messages)
     return batch
@@ -259,7 +284,7 @@ def _leave_out_the_settled(
     no key would notice: it stands among the rejections, not in the ledger. Read under the lock of
     its participant, so that nobody else decides on it at this moment.
     """
-    doubtful = [message for message in messages if _may_be_refused(message)]
+    doubtful = list(filter(_may_be_refused, messages))
     if not doubtful:
         return messages
     settled = known(connection, doubtful)

@@ -24,8 +24,7 @@ from models.db import (
 from models.failpoints import failpoint
 from workers.apply import apply_batch, dead_letters
 from workers.apply.apply_batch import Applied
-from workers.apply.config_cache import Configurations
-from workers.apply.read_budget import Rounds, split
+from workers.apply.batch import Configurations
 from workers.intake.messages import Message, decode
 from workers.intake.stream import StreamEntry, Streams
 from workers.telemetry import metrics_store
@@ -65,15 +64,15 @@ class Drain:
     _may_gather: bool = field(default=False)
     _replan_at: float = field(default=0.0)
 
-    def __post_init__(self) -> None:
-        self._rounds = Rounds(self.batch_max)
-
     def run(self, seconds: float) -> int:
         """Drain for a while; return how many entries were applied or put away."""
         ends, done = time.monotonic() + seconds, 0
+        self._rounds = Rounds(self.batch_max)
         self.streams.create_groups()
         try:
-            while self._goes_on(ends) and not self.should_stop():
+            while not self.should_stop() and (
+                time.monotonic() < ends or self.streams.is_short_of_memory
+            ):
                 self.streams.refresh()
                 done += self._round(self.streams.take_over(self.batch_max))
                 done += self._round(self._read())
@@ -81,9 +80,6 @@ class Drain:
         finally:
             self.streams.leave()
         return done
-
-    def _goes_on(self, ends: float) -> bool:
-        return time.monotonic() < ends or self.streams.is_short_of_memory
 
     def _read(self) -> list[StreamEntry]:
         """New entries, fresh ones first."""
@@ -138,21 +134,23 @@ class Drain:
 
     def _apply(self, entries: Sequence[StreamEntry]) -> Applied:
         """One transaction; again when another drain was in the way or the database is away."""
-        messages = list({m.id: m for m in (decode(entry.text) for entry in entries)}.values())
+        found = [decode(entry.text) for entry in entries]
+        messages = list({message.id: message for message in found}.values())
         known: dict[str, dict[str, Any]] = {}
         tries = 0
         while not self.should_stop():
             try:
                 fresh = [message for message in messages if message.id not in known]
                 with transaction(self.engine) as connection:
-                    self._replan(connection)
+                    if time.monotonic() >= self._replan_at:
+                        self._replan(connection)
                     result = (
                         apply_batch.apply(connection, fresh, self.configurations)
                         if fresh
                         else Applied()
                     )
                     failpoint("drain.mid_sql")
-                return _with_known(result, known, messages)
+                return _with_known(result, known, messages) if known else result
             except Exception as error:  # noqa: BLE001 - raised again unless another try may help
                 tries += 1
                 self._pause_or_raise(error, tries)
@@ -163,9 +161,8 @@ class Drain:
     def _replan(self, connection: Connection) -> None:
         """Forget plans now and then: that of a foreign key's check, made while the participants
         were a handful, reads all of a tenant's for each row until Postgres analyses the table."""
-        if time.monotonic() >= self._replan_at:
-            self._replan_at = time.monotonic() + REPLAN_SECONDS
-            replan(connection)
+        self._replan_at = time.monotonic() + REPLAN_SECONDS
+        replan(connection)
 
     def _pause_or_raise(self, error: Exception, tries: int) -> None:
         """Wait before another try, or raise when trying again will not help."""
@@ -231,3 +228,53 @@ def _with_known(
         if message.is_awaited and message.id in known:
             result.answers[message.id] = known[message.id]
     return result
+
+
+# -- how much a drain reads in a round ---------------------------------------------------------
+
+# A tenant that floods must not keep the others waiting. Fresh writes are read first, each time.
+# Beside them the backlog is drained in rounds that are short while fresh writes flow, so that one
+# that comes in the middle of a round waits for little; and in full batches otherwise, which cost
+# least a write. Of several drains only one keeps its rounds short (the keeper): it is there for the
+# fresh ones, the others are there for the backlog (ADR 11).
+SHORT_ROUND = 32  # about 6 ms: what a fresh write takes by itself; a tick costs twice as much
+FLOWING_SECONDS = 1.0  # after a fresh write more are expected for so long
+
+
+@dataclass
+class Rounds:
+    """What a drain has read lately, and how much it is to read next."""
+
+    batch_max: int
+    monotonic: Callable[[], float] = time.monotonic
+    is_backlogged: bool = False
+    _fresh_streams: int = field(default=1)
+    _backlog_streams: int = field(default=1)
+    _fresh_at: float = field(default=-1e9)
+
+    @property
+    def fresh(self) -> int:
+        """Entries to be read of each fresh stream: each gets its share, however long it is."""
+        return max(1, self.batch_max // self._fresh_streams)
+
+    def backlog(self, *, is_alone: bool, is_keeper: bool) -> int:
+        """Entries to be read of each backlog stream."""
+        is_flowing = self.monotonic() - self._fresh_at < FLOWING_SECONDS
+        is_short = is_keeper or (is_alone and is_flowing)
+        total = min(SHORT_ROUND, self.batch_max) if is_short else self.batch_max
+        return max(1, total // self._backlog_streams)
+
+    def see(self, entries: Sequence[StreamEntry]) -> None:
+        """Take note of what a round has read."""
+        fresh, backlog = split(entries)
+        if {entry.tenant for entry in fresh} - {entry.tenant for entry in backlog}:
+            self._fresh_at = self.monotonic()  # of a tenant that does not flood
+        self._fresh_streams = len({entry.stream for entry in fresh}) or 1
+        self._backlog_streams = len({entry.stream for entry in backlog}) or 1
+        self.is_backlogged = bool(backlog)
+
+
+def split(entries: Sequence[StreamEntry]) -> tuple[list[StreamEntry], list[StreamEntry]]:
+    """The fresh entries and the backlog's apart."""
+    fresh = [entry for entry in entries if entry.is_fresh]
+    return fresh, [entry for entry in entries if not entry.is_fresh]

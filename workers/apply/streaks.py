@@ -22,7 +22,7 @@ from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
-from workers.apply.milestones import Crossing, Milestone, Milestones, crossings, moved
+from workers.apply.milestones import Crossing, Milestone, crossings, moved
 from workers.intake.messages import TickV1
 
 
@@ -60,10 +60,8 @@ class Ticks:
     changed: dict[StateKey, int] = field(default_factory=dict)  # to the rules' revision
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
     suspects: dict[StateKey, Suspect] = field(default_factory=dict)  # the first tick of each
-    current: dict[PeriodKind, int] = field(
-        default_factory=dict
-    )  # by UTC, when the first was accepted
-    milestones: Milestones = field(default_factory=Milestones)
+    # By UTC, when the first was accepted.
+    current: dict[PeriodKind, int] = field(default_factory=dict)
 
     def read(self, connection: Connection, batch: Batch, messages: Sequence[TickV1]) -> None:
         """Read the states of everybody who ticked, under their participants' locks."""
@@ -124,10 +122,11 @@ class Ticks:
         """Write the states that changed, and the ledger; raises UniqueViolation when a tick is in
         it already."""
         if self.ledger:
-            due_us = self._deadlines()
+            due_us = self._deadlines() if self.suspects else {}
             changed = {key: self.states[key] for key in sorted(self.changed)}
             states.write_states(connection, changed, self.changed)
-            deadlines.watch(connection, due_us)
+            if due_us:
+                deadlines.watch(connection, due_us)
             ticks.append(connection, self.ledger)
 
     def _is_long_dead(self, key: StateKey, kind: PeriodKind) -> bool:
@@ -144,8 +143,6 @@ class Ticks:
         What was broken already when its first tick was accepted, as in an import, is never told of.
         """
         found: dict[StateKey, int] = {}
-        if not self.suspects:
-            return found
         for key, suspect in self.suspects.items():
             state = self.states[key]
             due = deadlines.of(suspect.streak, state, suspect.participant_zone)
@@ -158,19 +155,26 @@ def _accepted_us(tick_id: str) -> int:
     return ids.issued_at_us(UUID(tick_id))
 
 
-def publish(batch: Batch, decided: Decided, effects: Effects) -> None:
-    """The facts of a tick that changed something, and of each milestone with what it gives."""
-    message, streak, tick, crossed, participant, run = decided
-    if tick.outcome == "repeated":
+def publish(batch: Batch, decided: Decided) -> None:
+    """The fact of a tick that changed something."""
+    message, streak, tick = decided.message, decided.streak, decided.tick
+    if tick.outcome != "repeated":
+        tenant = batch.configurations[message.tenant_id].tenant
+        stamp = batch.stamp(message, tenant, decided.participant)
+        batch.publish(message, facts.streak_recorded(stamp, streak, tick))
+
+
+def reach(batch: Batch, decided: Decided, effects: Effects) -> None:
+    """What a tick leads to: it counts for challenges, and reaches milestones, each with a fact and
+    with what it gives."""
+    message, streak, tick, crossed, _, run = decided
+    if not run:
         return
-    tenant = batch.configurations[message.tenant_id].tenant
-    stamp = batch.stamp(message, tenant, participant)
-    batch.publish(message, facts.streak_recorded(stamp, streak, tick))
     effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
     for one in (each.milestone for each in crossed if effects.milestones.reach(each, tick.id)):
         is_new = effects.prize(batch, message, "milestone", _prize(one, streak, tick))
         reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
-        stamp = batch.stamp(message, tenant, participant)
+        stamp = batch.stamp_of(message)
         batch.publish(message, facts.streak_milestone(stamp, streak, tick, reached))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from workers.intake import redis_keys
@@ -117,17 +117,18 @@ class Bounds:
     idempotency_seconds: int
 
 
-def touched(number: int, request: Append) -> tuple[str, ...]:
-    """The script's KEYS."""
-    always = _always_touched(number, request.tenant_id)
-    if request.idempotency is None:
-        return always
-    return (*always, redis_keys.idempotency(number, request.tenant_id, request.idempotency.key))
+class _Names(NamedTuple):
+    """What every append of a tenant touches in Redis."""
+
+    number: int  # of the tenant's streams
+    keys: tuple[str, ...]
+    rate: str  # what the counters of its participants begin with
 
 
 @lru_cache(maxsize=10_000)
-def _always_touched(number: int, tenant_id: int) -> tuple[str, ...]:
-    return (
+def _names(tenant_id: int) -> _Names:
+    number = redis_keys.stream_of(tenant_id)
+    keys = (
         redis_keys.stream(number),
         redis_keys.backlog(number),
         redis_keys.waiting(number),
@@ -135,21 +136,30 @@ def _always_touched(number: int, tenant_id: int) -> tuple[str, ...]:
         redis_keys.awake(number),
         redis_keys.inactive(number, tenant_id),
     )
+    return _Names(number, keys, redis_keys.rate(number, tenant_id))
 
 
-def arguments(number: int, request: Append, bounds: Bounds) -> list[Any]:
+def touched(request: Append) -> tuple[str, ...]:
+    """The script's KEYS."""
+    number, always, _ = _names(request.tenant_id)
+    if request.idempotency is None:
+        return always
+    return (*always, redis_keys.idempotency(number, request.tenant_id, request.idempotency.key))
+
+
+def arguments(request: Append, bounds: Bounds) -> list[Any]:
     """The script's ARGV."""
-    idempotency = request.idempotency
+    idempotency, caps, names = request.idempotency, request.caps, _names(request.tenant_id)
     found: list[Any] = [
         request.tenant_id,
         request.version,
-        request.caps.participant,
+        caps.participant,
         bounds.entries_max,
-        redis_keys.rate(number, request.tenant_id),
+        names.rate,
         bounds.idempotency_seconds,
         f"{idempotency.fingerprint} {idempotency.before}".strip() if idempotency else "",
         request.messages[0].id,
-        _shared_caps(number, request),
+        _shared_caps(names.number, request) if caps.tenant or caps.key else "",
         bounds.fresh_max,
     ]
     for message in request.messages:
@@ -193,7 +203,11 @@ def read(result: Sequence[Any]) -> Accepted:
     """What the script answered; raises Stale, Full or IdempotencyConflict."""
     match result[0]:
         case b"ok":
-            return Accepted(result[2], _rate(result[3:6]), _refusals(result[6:]))
+            return Accepted(
+                result[2],
+                _rate(result[3:6]) if result[3] else None,
+                _refusals(result[6:]) if len(result) > 6 else {},
+            )
         case b"known":
             known_id = result[1].decode()
             return Accepted(0, _rate(result[2:5]), _refusals(result[5:]), known_id)

@@ -96,6 +96,7 @@ class Intake:
     celery: Celery
     settings: IntakeSettings
     scripts: ScriptCaller
+    bounds: Bounds
     _accept: Script = field(default_factory=lambda: Script(_ACCEPT))
     _resubmit: Script = field(default_factory=lambda: Script(_RESUBMIT))
 
@@ -105,23 +106,14 @@ class Intake:
         Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing was accepted, and
         nothing is later. Raises OutcomeUnknown: perhaps it was.
         """
-        number = redis_keys.stream_of(request.tenant_id)
-        argv = arguments(number, request, self._bounds())
-        answered = self.scripts.call(self._accept, touched(number, request), argv)
+        argv = arguments(request, self.bounds)
+        answered = self.scripts.call(self._accept, touched(request), argv)
         failpoint("api.after_append")
         if loop_calls.is_on_loop():
             _keep_on_loop(answered)
         if answered.result[0] == b"ok" and answered.result[1]:
             loop_calls.in_thread(self.wake)
         return read_doubting(answered.result) if answered.is_in_doubt else read(answered.result)
-
-    def _bounds(self) -> Bounds:
-        settings = self.settings
-        return Bounds(
-            settings.intake_entries_max,
-            settings.fresh_entries_max,
-            settings.idempotency_hours * 3_600,
-        )
 
     def wake(self) -> None:
         """Ask for a drain. A kick that is lost costs a second: beat sweeps for what it left."""
@@ -343,6 +335,11 @@ def open_intake(settings: IntakeSettings) -> Intake:
         celery=make_celery(settings.redis_url),
         settings=settings,
         scripts=ScriptCaller(client, settings.redis_url, seconds),
+        bounds=Bounds(
+            settings.intake_entries_max,
+            settings.fresh_entries_max,
+            settings.idempotency_hours * 3_600,
+        ),
     )
 
 

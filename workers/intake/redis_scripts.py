@@ -29,6 +29,7 @@ QUIET_SECONDS = 0.05  # without any answer: Redis may have stopped since, so TIM
 LEARN_SECONDS = 1.0  # after which a connection learns the clock of its Redis anew
 TRIES_MAX = 3  # for a Redis that was restarted: the connection ended, the script is to be loaded
 _MICROS = 1_000_000
+_LATE = b"late"  # what a script answers that was run after its deadline
 # Raised by redis-py as connection errors, and yet answers: the command did not run.
 _ANSWERS = (exceptions.ResponseError, exceptions.BusyLoadingError, exceptions.AuthenticationError)
 
@@ -137,7 +138,7 @@ class ScriptCaller:
                     raise
                 continue  # the connection had ended; the ids in the arguments stay the same
             self._answered_at = time.monotonic()
-            if not _is_late(result):
+            if not (isinstance(result, list) and result[0] == _LATE):
                 return result
             line.learnt_at = 0.0  # a clock was set, or this process was stopped for a while
         raise exceptions.TimeoutError("Redis refused: the deadline had passed")
@@ -202,7 +203,3 @@ class _Attempt:
             self.is_in_doubt = True
             line.hang_up()
             raise
-
-
-def _is_late(result: Any) -> bool:
-    return isinstance(result, list) and result[0] == b"late"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,27 +65,27 @@ class Streams:
     consumer: str
     takeover_idle_ms: int
     is_short_of_memory: bool = False  # then nobody can be kicked: whoever drains must go on
-    is_keeper: bool = (
-        False  # of several drains one keeps its rounds short (workers/apply/read_budget.py)
-    )
+    is_keeper: bool = False  # of several drains one keeps its rounds short (workers/apply/drain.py)
     is_alone: bool = True  # whether no other drain is alive
     _refreshed: float = field(default=-1e9)
     _took_over: float = field(default=-1e9)
 
     def read(self, count: int, block_ms: int = BLOCK_MS) -> list[StreamEntry]:
         """Up to `count` new entries of each stream; waits while there are none."""
-        return self._read(lambda: [self._ask(self.client, STREAMS, count, block_ms)])
+        try:
+            return _entries([self._ask(self.client, STREAMS, count, block_ms)])
+        except redis.exceptions.ResponseError as error:
+            return self._without_groups(error)
 
     def read_at_once(self, fresh: int, backlog: int) -> list[StreamEntry]:
         """Up to so many new entries of each stream of a kind; does not wait."""
-
-        def ask() -> list[Any]:
-            pipeline = self.client.pipeline(transaction=False)
-            self._ask(pipeline, FRESH, fresh)
-            self._ask(pipeline, BACKLOG, backlog)
-            return pipeline.execute()
-
-        return self._read(ask)
+        pipeline = self.client.pipeline(transaction=False)
+        self._ask(pipeline, FRESH, fresh)
+        self._ask(pipeline, BACKLOG, backlog)
+        try:
+            return _entries(pipeline.execute())
+        except redis.exceptions.ResponseError as error:
+            return self._without_groups(error)
 
     def _ask(
         self, client: Any, names: Sequence[str], count: int, block_ms: int | None = None
@@ -94,20 +94,12 @@ class Streams:
             redis_keys.GROUP, self.consumer, dict.fromkeys(names, ">"), count=count, block=block_ms
         )
 
-    def _read(self, ask: Callable[[], list[Any]]) -> list[StreamEntry]:
-        try:
-            answers = ask()
-        except redis.exceptions.ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self.create_groups()
-            return []
-        return [
-            _entry(name.decode(), entry_id, fields)
-            for found in answers
-            for name, entries in found or ()
-            for entry_id, fields in entries
-        ]
+    def _without_groups(self, error: redis.exceptions.ResponseError) -> list[StreamEntry]:
+        """Make the groups of a Redis that has lost them; there was nothing to be read."""
+        if "NOGROUP" not in str(error):
+            raise error
+        self.create_groups()
+        return []
 
     def create_groups(self) -> None:
         """Make the consumer groups that are missing; they begin with what is there."""
@@ -152,9 +144,7 @@ class Streams:
             number = NUMBERS[stream]
             other = BACKLOG[number] if stream == FRESH[number] else FRESH[number]
             for argv in _finishing(by_tenant):
-                pipeline.eval(
-                    _FINISH, 3, stream, other, redis_keys.waiting(number), redis_keys.GROUP, *argv
-                )
+                pipeline.eval(_FINISH, 3, stream, other, WAITING[number], redis_keys.GROUP, *argv)
         self._refresh(pipeline)
         self._execute(pipeline)
 
@@ -182,8 +172,8 @@ class Streams:
         self._refreshed = time.monotonic()
         self.is_short_of_memory = False
         self._look_around()
-        for number in range(redis_keys.STREAM_COUNT):
-            pipeline.set(redis_keys.awake(number), "1", px=redis_keys.AWAKE_MS)
+        for name in AWAKE:
+            pipeline.set(name, "1", px=redis_keys.AWAKE_MS)
         pipeline.zadd(redis_keys.DRAINS, {self.consumer: clock.now_us() / 1e6})
 
     def _look_around(self) -> None:
@@ -196,10 +186,8 @@ class Streams:
     def leave(self) -> None:
         """Say that this drain ends; the next tick kicks another."""
         self.client.zrem(redis_keys.DRAINS, self.consumer)
-        if not alive(self.client, redis_keys.DRAINS):
-            self.client.delete(
-                *(redis_keys.awake(number) for number in range(redis_keys.STREAM_COUNT))
-            )
+        if not _alive(self.client, redis_keys.DRAINS):
+            self.client.delete(*AWAKE)
 
     def tries(self, entry: StreamEntry) -> int:
         """How often an entry has been handed to a drain."""
@@ -207,6 +195,17 @@ class Streams:
             entry.stream, redis_keys.GROUP, min=entry.id, max=entry.id, count=1
         )
         return int(found[0]["times_delivered"]) if found else 1
+
+
+def _entries(answers: Sequence[Any]) -> list[StreamEntry]:
+    """What some reads have found."""
+    found = []
+    for answer in answers:
+        for name, entries in answer or ():
+            stream = name.decode()
+            for entry_id, fields in entries:
+                found.append(_entry(stream, entry_id, fields))
+    return found
 
 
 def _entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> StreamEntry:
@@ -229,6 +228,8 @@ def _finishing(by_tenant: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[Any]
 FRESH = [redis_keys.stream(number) for number in range(redis_keys.STREAM_COUNT)]
 BACKLOG = [redis_keys.backlog(number) for number in range(redis_keys.STREAM_COUNT)]
 STREAMS = [*FRESH, *BACKLOG]
+AWAKE = [redis_keys.awake(number) for number in range(redis_keys.STREAM_COUNT)]
+WAITING = [redis_keys.waiting(number) for number in range(redis_keys.STREAM_COUNT)]
 NUMBERS = {name: number for names in (FRESH, BACKLOG) for number, name in enumerate(names)}
 _FRESH_NAMES = frozenset(FRESH)
 

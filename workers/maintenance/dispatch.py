@@ -79,14 +79,11 @@ def run(context: Context) -> bool:
 def count(outcomes: Sequence[AttemptOutcome]) -> None:
     """Count what came of attempts."""
     for one in outcomes:
-        made = one.attempt
-        metrics_store.add(ATTEMPTS, 1, "postponed" if made is None else _said(one))
-        if made is not None:
-            metrics_store.observe(ATTEMPT_SECONDS, made.duration_ms / 1_000)
-
-
-def _said(outcome: AttemptOutcome) -> str:
-    return "failed" if outcome.status == "pending" else outcome.status
+        if one.attempt is None:
+            metrics_store.add(ATTEMPTS, 1, "postponed")
+            continue
+        metrics_store.add(ATTEMPTS, 1, "failed" if one.status == "pending" else one.status)
+        metrics_store.observe(ATTEMPT_SECONDS, one.attempt.duration_ms / 1_000)
 
 
 class Beacon:

@@ -35,7 +35,7 @@ from models.streaks.deadlines import DeadlineOutcome, Locked, WatchedState
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts, outbox
 from webhooks.facts import Fact, FactStamp
-from workers.apply.config_cache import Configuration, Configurations
+from workers.apply.batch import Configuration, Configurations
 from workers.intake import redis_keys
 from workers.intake.stream import NUMBERS, STREAMS
 from workers.maintenance import dispatch

@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from api.http.auth import principal
 from api.http.describe import describe
 from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
@@ -103,9 +104,14 @@ _EXAMPLE = {
     problems=("badge_not_found", *submit.PROBLEMS),
     parameters=(submit.PREFER,),
 )
+@submit.on_current_configuration
 def award() -> Response:
     """Award one badge and wait for the worker, as `Prefer` says."""
-    return submit.post(AWARD, submit.read(AwardBody))
+    posted = submit.read(AwardBody)
+    with submit.waiting(posted.participant_id) as wish:
+        award = _message(principal(), posted, submit.stamp(AWARD.ledger, wish))
+        accepted = submit.submit(award)
+        return submit.outcome(AWARD.ledger, award, accepted, wish)
 
 
 @blueprint.post("/badges/award/batch")

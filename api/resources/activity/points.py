@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from api.http.auth import tenant
+from api.http.auth import principal, tenant
 from api.http.describe import PAGE, Id, Moment, Parameter, describe
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
@@ -172,10 +172,14 @@ _DEDUCT = {"participant_id": "user_123", "amount": 50, "reason": "Reward redempt
     problems=("idempotency_conflict", *submit.PROBLEMS),
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
+@submit.on_current_configuration
 def award_points() -> Response:
     """Award points and the tier that they reach, and wait for the worker."""
     posted = submit.read(PointsBody)
-    return submit.post(AWARD, posted, idempotency("points/award", posted))
+    with submit.waiting(posted.participant_id) as wish:
+        award = _award(principal(), posted, submit.stamp(_LEDGER, wish))
+        accepted = submit.submit(award, idempotency("points/award", posted))
+        return submit.outcome(_LEDGER, award, accepted, wish)
 
 
 @blueprint.post("/points/deduct")
@@ -187,10 +191,14 @@ def award_points() -> Response:
     problems=("insufficient_points", "idempotency_conflict", *submit.PROBLEMS),
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
+@submit.on_current_configuration
 def deduct_points() -> Response:
     """Deduct points, if there are enough, and wait for the worker."""
     posted = submit.read(PointsBody)
-    return submit.post(DEDUCT, posted, idempotency("points/deduct", posted))
+    with submit.waiting(posted.participant_id) as wish:
+        deduct = _deduct(principal(), posted, submit.stamp(_LEDGER, wish))
+        accepted = submit.submit(deduct, idempotency("points/deduct", posted))
+        return submit.outcome(_LEDGER, deduct, accepted, wish)
 
 
 @blueprint.post("/points/award-batch")
@@ -242,7 +250,6 @@ def _message(caller: Principal, posted: PointsBody, stamp: WriteStamp, amount: i
 
 _LEDGER = WriteLedger("transaction", "points/transactions", points.find, salt=b"points")
 AWARD = QueuedWrite(_LEDGER, PointsBody, _award)
-DEDUCT = QueuedWrite(_LEDGER, PointsBody, _deduct)
 
 # -- reading ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Literal, NotRequired
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from api.http.auth import tenant
+from api.http.auth import principal, tenant
 from api.http.describe import PAGE, Id, Moment, describe
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
@@ -19,7 +19,7 @@ from api.input.field_types import uuid_in_path
 from api.input.validation import Body, FreeForm, ParticipantId, page_window, participant_id_in_path
 from api.writes import submit
 from api.writes.status import WriteLedger, WriteStatus, get_status
-from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
+from api.writes.submit import NoSuchDefinition, WriteStamp
 from models import clock
 from models.ledgers import redemptions
 from models.ledgers.redemptions import RedemptionRow
@@ -116,12 +116,16 @@ class _Wanted:
     ),
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
+@submit.on_current_configuration
 def claim_reward(reward_id: str) -> Response:
     """Redeem a reward for its cost in points, if it is in stock, and wait for the worker."""
     number = str(uuid_in_path("reward", reward_id))
     posted = submit.read(RedemptionBody)
     wanted = _Wanted(posted.participant_id, number, posted.metadata)
-    return submit.post(REDEMPTION, wanted, idempotency("rewards/claim", wanted, reward_id=number))
+    with submit.waiting(posted.participant_id) as wish:
+        claim = _message(principal(), wanted, submit.stamp(LEDGER, wish))
+        accepted = submit.submit(claim, idempotency("rewards/claim", wanted, reward_id=number))
+        return submit.outcome(LEDGER, claim, accepted, wish)
 
 
 @blueprint.get("/claims/<claim_id>")
@@ -132,7 +136,7 @@ def claim_reward(reward_id: str) -> Response:
 )
 def get_claim(claim_id: str) -> Response:
     """The status of a redemption, its result, or the reason for its refusal."""
-    return get_status(REDEMPTION.ledger, claim_id)
+    return get_status(LEDGER, claim_id)
 
 
 @blueprint.get("/participants/<participant:participant_id>/rewards")
@@ -169,9 +173,7 @@ def _message(caller: Principal, wanted: _Wanted, stamp: WriteStamp) -> Redemptio
     )
 
 
-REDEMPTION = QueuedWrite(
-    WriteLedger("claim", "claims", redemptions.find, salt=b"claim"), RedemptionBody, _message
-)
+LEDGER = WriteLedger("claim", "claims", redemptions.find, salt=b"claim")
 
 
 def _entry(found: RedemptionRow) -> RedemptionEntry:

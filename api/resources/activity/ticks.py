@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from api.http.auth import principal
 from api.http.describe import describe
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
@@ -22,7 +23,6 @@ from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.ledgers import ticks
 from models.rules.periods import DAY_US, HOUR_US
 from models.rules.streaks import RecordOutcome
-from models.streaks.states import Streak
 from workers.intake.client import TickV1
 
 blueprint = Blueprint("ticks", __name__)
@@ -115,10 +115,14 @@ _EXAMPLE = {"participant_id": "user_42", "streak_code": "daily_login"}
     problems=("streak_not_found", "idempotency_conflict", *submit.PROBLEMS),
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
+@submit.on_current_configuration
 def record() -> Response:
     """Record one tick and wait for the worker, as `Prefer` says."""
     posted = submit.read(TickBody)
-    return submit.post(TICK, posted, idempotency("", posted))
+    with submit.waiting(posted.participant_id) as wish:
+        tick = _message(principal(), posted, submit.stamp(TICK.ledger, wish))
+        accepted = submit.submit(tick, idempotency("", posted))
+        return submit.outcome(TICK.ledger, tick, accepted, wish)
 
 
 @blueprint.post("/streaks/record/batch")
@@ -145,9 +149,15 @@ def get_tick(tick_id: str) -> Response:
 
 def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:
     """The message of a tick, checked against the definition and the clock."""
-    streak = _streak(caller, posted.streak_code)
+    streak = caller.streaks.get(posted.streak_code)
+    if streak is None or not streak.is_active:
+        raise NoSuchDefinition("streak", posted.streak_code)
     occurred_us = stamp.received_us if posted.timestamp is None else posted.timestamp
-    _check_range(occurred_us, stamp.received_us)
+    settings = app_context().settings
+    newest = stamp.received_us + settings.tick_ahead_hours_max * HOUR_US
+    oldest = stamp.received_us - settings.tick_age_days_max * DAY_US
+    if not oldest <= occurred_us <= newest:
+        raise _out_of_range(settings.tick_age_days_max, settings.tick_ahead_hours_max)
     return TickV1(
         caller.tenant.id,
         stamp.id,
@@ -163,24 +173,10 @@ def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:
     )
 
 
-def _streak(caller: Principal, code: str) -> Streak:
-    streak = caller.streaks.get(code)
-    if streak is None or not streak.is_active:
-        raise NoSuchDefinition("streak", code)
-    return streak
-
-
-def _check_range(occurred_us: int, now_us: int) -> None:
-    settings = app_context().settings
-    newest = now_us + settings.tick_ahead_hours_max * HOUR_US
-    oldest = now_us - settings.tick_age_days_max * DAY_US
-    if not oldest <= occurred_us <= newest:
-        detail = (
-            f"timestamp must lie between {settings.tick_age_days_max} days ago"
-            f" and {settings.tick_ahead_hours_max} hours ahead"
-        )
-        error = FieldError("timestamp", "timestamp_out_of_range", detail)
-        raise Problem(422, "timestamp_out_of_range", detail, [error])
+def _out_of_range(days_ago: int, hours_ahead: int) -> Problem:
+    detail = f"timestamp must lie between {days_ago} days ago and {hours_ahead} hours ahead"
+    error = FieldError("timestamp", "timestamp_out_of_range", detail)
+    return Problem(422, "timestamp_out_of_range", detail, [error])
 
 
 TICK = QueuedWrite(

@@ -8,7 +8,7 @@ from typing import Literal, NotRequired
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
-from api.http.auth import tenant
+from api.http.auth import principal, tenant
 from api.http.describe import Moment, describe
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
@@ -34,7 +34,7 @@ from api.resources.shared.tier_progress import (
 )
 from api.writes import submit
 from api.writes.status import WriteLedger, WriteStatus, get_status
-from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
+from api.writes.submit import NoSuchDefinition, WriteStamp
 from models import clock
 from models.identity import participants
 from models.ledgers import tier_changes
@@ -98,10 +98,14 @@ class AssignmentOutcome(TypedDict):
     problems=("tier_not_found", "idempotency_conflict", *submit.PROBLEMS),
     parameters=(submit.PREFER, IDEMPOTENCY_KEY),
 )
+@submit.on_current_configuration
 def assign_tier() -> Response:
     """Assign a tier to a participant, whatever their points, and wait for the worker."""
     posted = submit.read(AssignmentBody)
-    return submit.post(ASSIGNMENT, posted, idempotency("tiers/assign", posted))
+    with submit.waiting(posted.participant_id) as wish:
+        assignment = _message(principal(), posted, submit.stamp(LEDGER, wish))
+        accepted = submit.submit(assignment, idempotency("tiers/assign", posted))
+        return submit.outcome(LEDGER, assignment, accepted, wish)
 
 
 @blueprint.get("/tiers/assignments/<assignment_id>")
@@ -112,7 +116,7 @@ def assign_tier() -> Response:
 )
 def get_assignment(assignment_id: str) -> Response:
     """The status of an assignment, and its result once it is applied."""
-    return get_status(ASSIGNMENT.ledger, assignment_id)
+    return get_status(LEDGER, assignment_id)
 
 
 def _message(caller: Principal, posted: AssignmentBody, stamp: WriteStamp) -> AssignmentV1:
@@ -131,11 +135,7 @@ def _message(caller: Principal, posted: AssignmentBody, stamp: WriteStamp) -> As
     )
 
 
-ASSIGNMENT = QueuedWrite(
-    WriteLedger("assignment", "tiers/assignments", tier_changes.find, salt=b"assignment"),
-    AssignmentBody,
-    _message,
-)
+LEDGER = WriteLedger("assignment", "tiers/assignments", tier_changes.find, salt=b"assignment")
 
 # -- reading ---------------------------------------------------------------------------------
 

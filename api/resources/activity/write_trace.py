@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from api.resources.activity import points, tier_assignments
+from api.resources.activity import points, redemptions, tier_assignments
 from api.resources.activity.awards import AWARD
-from api.resources.activity.redemptions import REDEMPTION
 from api.resources.activity.ticks import TICK
 from api.writes.status import WriteLedger
 from models import clock, ids
@@ -23,8 +22,12 @@ from models.rules.periods import DAY_US
 from webhooks.facts import public_id
 from workers.intake.client import Intake, Queued
 
-LEDGERS = tuple(
-    kind.ledger for kind in (TICK, AWARD, points.AWARD, tier_assignments.ASSIGNMENT, REDEMPTION)
+LEDGERS = (
+    TICK.ledger,
+    AWARD.ledger,
+    points.AWARD.ledger,
+    tier_assignments.LEDGER,
+    redemptions.LEDGER,
 )
 PREFIX_CHARS = 18  # of an id: its millisecond and 12 bits of chance, those of one batch share them
 

@@ -21,7 +21,7 @@ from tests.bench.workload import Crowd
 from webhooks import facts, signing
 from webhooks.destination_queues import Limits
 from workers.apply import apply_batch
-from workers.apply.config_cache import Configurations
+from workers.apply.batch import Configurations
 from workers.maintenance import dispatch
 
 DELIVERED_SECONDS_MAX = 120.0

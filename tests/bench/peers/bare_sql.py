@@ -24,9 +24,7 @@ from models.streaks.states import StreakState
 from tests.bench.workload import Crowd
 from webhooks import outbox
 from webhooks.facts import Fact
-from workers.apply.batch import Batch
-from workers.apply.config_cache import Configuration
-from workers.apply.effects import Effects
+from workers.apply.batch import Batch, Configuration
 from workers.apply.streaks import Ticks, publish
 
 BATCH_TICKS = 1_000  # as the drain's
@@ -95,9 +93,8 @@ def _decide(
         },
     )
     work = Ticks(states)
-    nothing = Effects()
     for message in messages:
-        publish(batch, work.decide(batch, message), nothing)
+        publish(batch, work.decide(batch, message))
     people.update(
         {
             key: replace(participant, events=0, is_changed=False)

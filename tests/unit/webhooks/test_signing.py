@@ -15,6 +15,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from models.delivery.destination_keys import Sealed
 from webhooks import key_rotation, secrets, signing
+from webhooks.attempt import keys_at
 from webhooks.errors import SecretsError
 
 BODY = '{"id":"evt_1","note":"grüße"}'.encode()
@@ -203,15 +204,15 @@ def test_the_replaced_secret_signs_until_its_overlap_ends_and_not_at_its_end() -
     until = NOW + timedelta(hours=24)
     keys = Keys(secrets.encrypt(ring, new), secrets.encrypt(ring, old), until)
     both = [signing.secret_key(new), signing.secret_key(old)]
-    assert secrets.keys_at(ring, keys, until - timedelta(microseconds=1)) == both
-    assert secrets.keys_at(ring, keys, until) == both[:1]
+    assert keys_at(ring, keys, until - timedelta(microseconds=1)) == both
+    assert keys_at(ring, keys, until) == both[:1]
 
 
 def test_the_ed25519_key_signs_last() -> None:
     ring = secrets.ring(Fernet.generate_key().decode())
     secret, stored = secrets.generate(), secrets.encrypt(ring, SIGNING_KEY)
     keys = Keys(secrets.encrypt(ring, secret), signing_key=stored)
-    first, second = secrets.keys_at(ring, keys, NOW)
+    first, second = keys_at(ring, keys, NOW)
     assert first == signing.secret_key(secret)
     assert signing.signature(second, SIGNED) == SIGNATURE
     assert secrets.public_key(ring, stored) == PUBLIC_KEY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workers.apply.read_budget import FLOWING_SECONDS, SHORT_ROUND, Rounds, split
+from workers.apply.drain import FLOWING_SECONDS, SHORT_ROUND, Rounds, split
 from workers.intake.stream import BACKLOG, FRESH, StreamEntry
 
 BATCH = 1_000
