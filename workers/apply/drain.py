@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.db import (
-    Connection,
     Contended,
     DatabaseUnavailable,
     Engine,
@@ -143,7 +142,10 @@ class Drain:
                 fresh = [message for message in messages if message.id not in known]
                 with transaction(self.engine) as connection:
                     if time.monotonic() >= self._replan_at:
-                        self._replan(connection)
+                        # A plan made while the participants were a handful reads all of a tenant's
+                        # for each row, until Postgres analyses the table.
+                        self._replan_at = time.monotonic() + REPLAN_SECONDS
+                        replan(connection)
                     result = (
                         apply_batch.apply(connection, fresh, self.configurations)
                         if fresh
@@ -157,12 +159,6 @@ class Drain:
                 if isinstance(error, UniqueViolation):
                     known = self._known(messages)
         raise _Stopped
-
-    def _replan(self, connection: Connection) -> None:
-        """Forget plans now and then: that of a foreign key's check, made while the participants
-        were a handful, reads all of a tenant's for each row until Postgres analyses the table."""
-        self._replan_at = time.monotonic() + REPLAN_SECONDS
-        replan(connection)
 
     def _pause_or_raise(self, error: Exception, tries: int) -> None:
         """Wait before another try, or raise when trying again will not help."""

@@ -125,7 +125,8 @@ class Streams:
         taken = []
         for stream, (_, entries, *_rest) in zip(STREAMS, pipeline.execute(), strict=True):
             # Entries that were deleted meanwhile come without fields.
-            taken += [_entry(stream, one, fields) for one, fields in entries if fields]
+            present = [(entry_id, fields) for entry_id, fields in entries if fields]
+            taken += _entries([[(stream.encode(), present)]])
         return taken
 
     def finish(
@@ -204,12 +205,9 @@ def _entries(answers: Sequence[Any]) -> list[StreamEntry]:
         for name, entries in answer or ():
             stream = name.decode()
             for entry_id, fields in entries:
-                found.append(_entry(stream, entry_id, fields))
+                text, tenant = fields.get(b"m", b""), fields.get(b"t", b"")
+                found.append(StreamEntry(stream, entry_id, text, tenant))
     return found
-
-
-def _entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> StreamEntry:
-    return StreamEntry(stream, entry_id, fields.get(b"m", b""), fields.get(b"t", b""))
 
 
 def _finishing(by_tenant: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[Any]]:

