@@ -64,7 +64,7 @@ class Pipeline:
             ),
         )
         if note:
-            options = replace(options, note=note)
+            options = replace(options, on_recorded=note)
         return delivery.deliver(self.engine, options, stop=lambda: False)
 
 

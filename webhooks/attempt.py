@@ -50,7 +50,9 @@ class SendOptions:
     tls: ssl.SSLContext | None = None  # None: the system's trust
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     failpoint: Callable[[str], None] = failpoint
-    note: Callable[[Sequence[AttemptOutcome]], None] = _not_counted  # after they were recorded
+    on_recorded: Callable[[Sequence[AttemptOutcome]], None] = (
+        _not_counted  # after they were recorded
+    )
     now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
 
     def open_session(self) -> ClientSession:

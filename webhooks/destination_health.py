@@ -27,7 +27,9 @@ log = logging.getLogger("unbroken.deliveries")
 FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
 
 
-def note(connection: Connection, outcomes: Sequence[AttemptOutcome], now: datetime) -> bool:
+def record_attempts(
+    connection: Connection, outcomes: Sequence[AttemptOutcome], now: datetime
+) -> bool:
     """Take note of attempts, in the order in which they ended; return whether anything changed.
 
     What failed by our own fault says nothing.
@@ -44,7 +46,7 @@ def note(connection: Connection, outcomes: Sequence[AttemptOutcome], now: dateti
         if destination.is_enabled
     ]
     for case in cases:
-        _settle(connection, case, now)
+        _write_case(connection, case, now)
     return any(case.is_changed for case in cases)
 
 
@@ -83,7 +85,7 @@ def _is_plain_success(sign: Sign) -> bool:
     return sign.is_success and sign.disables is None
 
 
-def _settle(connection: Connection, case: _Case, now: datetime) -> None:
+def _write_case(connection: Connection, case: _Case, now: datetime) -> None:
     judgement = case.judgement
     if not case.is_changed:
         return
@@ -115,5 +117,5 @@ def _publish(
         )
         for change in changes
     ]
-    wanted = destinations.subscriptions(connection, [tenant_id])
+    wanted = destinations.destination_filters(connection, [tenant_id])
     outbox.publish(connection, published, [one for one in wanted if one.webhook_id != webhook_id])

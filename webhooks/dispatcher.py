@@ -199,11 +199,11 @@ class _Run:
         """Outcomes and what they say of their destinations, in one transaction."""
         with transaction(self.engine) as connection:
             settled = table.record(connection, outcomes)
-            is_changed = _says_something(connection, outcomes) and destination_health.note(
+            is_changed = _says_something(connection, outcomes) and destination_health.record_attempts(
                 connection, outcomes, self.options.now()
             )
             self.options.failpoint("deliver.mid_sql")
-        self.options.note(outcomes)
+        self.options.on_recorded(outcomes)
         if is_changed:
             self.queues.forget()
         return settled

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from models import clock
 from models.db import Connection, copy, copy_text
-from models.delivery.destinations import Subscription
+from models.delivery.destinations import DestinationFilter
 from webhooks.facts import Fact, matches
 
 _FACT_COLUMNS = (
@@ -28,13 +28,13 @@ _DELIVERY_COLUMNS = (
 
 
 def publish(
-    connection: Connection, facts: Sequence[Fact], subscriptions: Sequence[Subscription]
+    connection: Connection, facts: Sequence[Fact], destination_filters: Sequence[DestinationFilter]
 ) -> int:
     """Write facts and one delivery for each subscription that wants them; return how many."""
     if not facts:
         return 0
     copy(connection, "facts", _FACT_COLUMNS, map(_fact_line, facts))
-    lines = list(_delivery_lines(facts, subscriptions))
+    lines = list(_delivery_lines(facts, destination_filters))
     if lines:
         copy(connection, "deliveries", _DELIVERY_COLUMNS, lines)
     return len(lines)
@@ -52,13 +52,17 @@ def _number(value: int | None) -> str:
     return "\\N" if value is None else str(value)
 
 
-def _delivery_lines(facts: Sequence[Fact], subscriptions: Sequence[Subscription]) -> Iterator[str]:
-    wanted: dict[tuple[int, str, str | None], list[Subscription]] = {}
+def _delivery_lines(
+    facts: Sequence[Fact], destination_filters: Sequence[DestinationFilter]
+) -> Iterator[str]:
+    wanted: dict[tuple[int, str, str | None], list[DestinationFilter]] = {}
     for fact in facts:
         key = (fact.tenant_id, fact.type, fact.streak_code)
         if key not in wanted:
             wanted[key] = [
-                subscription for subscription in subscriptions if wants(subscription, fact)
+                destination_filter
+                for destination_filter in destination_filters
+                if wants(destination_filter, fact)
             ]
         for one in wanted[key]:
             # Whose order nobody asked for stands in no index of orders.
@@ -69,14 +73,14 @@ def _delivery_lines(facts: Sequence[Fact], subscriptions: Sequence[Subscription]
             )
 
 
-def wants(subscription: Subscription, fact: Fact) -> bool:
+def wants(destination_filter: DestinationFilter, fact: Fact) -> bool:
     """Whether a fact is among those that a destination subscribed to. Pure."""
     return (
-        subscription.tenant_id == fact.tenant_id
-        and matches(subscription.event_types, fact.type)
+        destination_filter.tenant_id == fact.tenant_id
+        and matches(destination_filter.event_types, fact.type)
         and (
-            subscription.streak_codes is None
+            destination_filter.streak_codes is None
             or fact.streak_code is None
-            or fact.streak_code in subscription.streak_codes
+            or fact.streak_code in destination_filter.streak_codes
         )
     )

@@ -54,7 +54,7 @@ def _register_upkeep(app: Celery, run: TaskRun) -> None:
         run(streak_deadlines.run)
 
     @app.task(name="leaderboards", queue=UPKEEP)
-    def follow_with_leaderboards() -> None:
+    def update_leaderboards() -> None:
         run(leaderboards.run)
 
     @app.task(name="replays", queue=UPKEEP)

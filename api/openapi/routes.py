@@ -135,8 +135,8 @@ def routes(app: Flask) -> list[Route]:
     order = list(dict.fromkeys(CHAPTERS.values()))
     order += sorted({one.chapter for one in found} - set(order))
 
-    def place(route: Route) -> tuple[Any, ...]:
+    def sort_key(route: Route) -> tuple[Any, ...]:
         here = (route.is_second_spelling, route.path, METHODS.index(route.method))
         return order.index(route.chapter), *here
 
-    return sorted(found, key=place)
+    return sorted(found, key=sort_key)

@@ -105,7 +105,7 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class DestinationFilter:
     """Which facts an enabled destination wants."""
 
     tenant_id: int
@@ -254,7 +254,9 @@ def delete(connection: Connection, tenant_id: int, webhook_id: UUID) -> None:
         raise NotFound(str(webhook_id))
 
 
-def subscriptions(connection: Connection, tenant_ids: Sequence[int]) -> list[Subscription]:
+def destination_filters(
+    connection: Connection, tenant_ids: Sequence[int]
+) -> list[DestinationFilter]:
     """What the enabled destinations of some tenants want; disabled ones want nothing."""
     rows = connection.execute(
         sa.select(
@@ -267,7 +269,7 @@ def subscriptions(connection: Connection, tenant_ids: Sequence[int]) -> list[Sub
         .where(webhooks.c.tenant_id.in_(tenant_ids), webhooks.c.is_enabled)
         .order_by(webhooks.c.tenant_id, webhooks.c.id)
     )
-    return [Subscription(*row) for row in rows]
+    return [DestinationFilter(*row) for row in rows]
 
 
 def _is(tenant_id: int, webhook_id: UUID) -> sa.ColumnElement[bool]:

@@ -60,7 +60,7 @@ def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Leaderboar
     )
 
 
-def move_on(connection: Connection, progress: LeaderboardProgress) -> None:
+def write_progress(connection: Connection, progress: LeaderboardProgress) -> None:
     """Write how far a leaderboard is now."""
     connection.execute(
         sa.text("""
@@ -107,7 +107,7 @@ def due(connection: Connection, board: Leaderboard, today: int, limit: int) -> l
 
 
 def take_changes(connection: Connection, board: Leaderboard, limit: int) -> list[int]:
-    """Those noted by `note`, who need not be noted any more.
+    """Those noted by `mark_changed`, who need not be noted any more.
 
     A note that somebody is writing again just now stays: their change is not to be seen yet.
     """
@@ -126,7 +126,7 @@ def take_changes(connection: Connection, board: Leaderboard, limit: int) -> list
     return [row[0] for row in rows]
 
 
-def note(connection: Connection, tenant_id: int, participant_ids: Iterable[int]) -> None:
+def mark_changed(connection: Connection, tenant_id: int, participant_ids: Iterable[int]) -> None:
     """Have every leaderboard of a tenant look at some participants, although no fact says so.
 
     Whoever changed them has not committed yet: a follower meets the note together with the change.

@@ -107,7 +107,7 @@ def awards(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     return map(plain, _stream(connection, _AWARDS, tenant_id))
 
 
-def claims(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
+def redemptions(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Who claimed which reward, in the order of acceptance."""
     return map(plain, _stream(connection, _REDEMPTIONS, tenant_id))
 

@@ -142,12 +142,12 @@ class _Opening:
             )
             return RowRefusal("balance_conflict", f"This balance was opened: {detail}")
         self._opened[participant.id] = self._fresh[participant.id] = totals
-        self._move(participant, "opening", item.total_earned)
-        self._move(participant, "opening_spent", item.total_spent)
+        self._add_movement(participant, "opening", item.total_earned)
+        self._add_movement(participant, "opening_spent", item.total_spent)
         self._lift(participant, item)
         return "imported"
 
-    def _move(self, participant: Participant, kind: MovementKind, amount: int) -> None:
+    def _add_movement(self, participant: Participant, kind: MovementKind, amount: int) -> None:
         if not amount:
             return
         if kind == "opening":
@@ -274,12 +274,12 @@ def add_redemptions(
         for one in good
     }
     fresh = _insert(connection, tenant.id, "reward_claims", list(rows.values()))
-    results = [_claimed(item, rows, fresh, held) for item in items]
+    results = [_redeemed(item, rows, fresh, held) for item in items]
     participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
     return results
 
 
-def _claimed(
+def _redeemed(
     redemption: ImportedRedemption,
     rows: Mapping[ImportedRedemption, Mapping[str, Any]],
     fresh: set[str],

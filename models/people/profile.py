@@ -176,7 +176,7 @@ def upsert(
     elif values.keys() & _MOVES_DEADLINES:
         deadlines.look_again(connection, tenant.id, profile.id)
     if "status" in values:
-        entries.note(connection, tenant.id, [profile.id])
+        entries.mark_changed(connection, tenant.id, [profile.id])
     return profile, is_new
 
 

@@ -13,7 +13,7 @@ from tests.conftest import BASE
 from tests.integration.batches import post
 from tests.integration.earning import moved
 from tests.pipeline import Pipeline
-from workers.maintenance.leaderboards import Follower
+from workers.maintenance.leaderboards import LeaderboardUpdater
 
 PATH = f"{BASE}/admin/leaderboards"
 
@@ -36,7 +36,7 @@ class Place:
 
     def follow(self) -> int:
         """Let the followers catch up."""
-        return Follower(self.engine, 90).run(20)
+        return LeaderboardUpdater(self.engine, 90).run(20)
 
     def points(self, **amounts: int) -> None:
         """Award points, and let the boards follow."""

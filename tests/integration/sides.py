@@ -25,7 +25,7 @@ from tests.conftest import BASE, Account
 from tests.integration.documented import make_world
 from tests.pipeline import Pipeline
 from workers.intake.messages import TickV1, encode
-from workers.maintenance.leaderboards import Follower
+from workers.maintenance.leaderboards import LeaderboardUpdater
 
 SCRIP = "/v1"
 NOBODY = "01920000-0000-7000-8000-000000000000"
@@ -233,11 +233,11 @@ def rows(engine: Engine, side: Side) -> dict[str, int]:
 def whole_world(client: FlaskClient, pipeline: Pipeline, tenant_id: int) -> dict[str, str]:
     """One of everything that a path or an example names, in a tenant that had nothing."""
     values = make_world(client, pipeline)
-    Follower(pipeline.engine, facts_days=90).run(10)
+    LeaderboardUpdater(pipeline.engine, facts_days=90).run(10)
     with transaction(pipeline.engine) as session:
         participant = participants.find(session, tenant_id, values["participant_id"])
         assert participant is not None
-        entries.note(session, tenant_id, [participant.id])
+        entries.mark_changed(session, tenant_id, [participant.id])
     bury(pipeline.engine, tenant_id)  # the kind that the example of replaying many names
     return values
 

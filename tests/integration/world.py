@@ -79,7 +79,7 @@ class World:
         self.told[participant] += count
         made = [self._fact(nth, kind, participant) for nth in range(first, first + count)]
         with transaction(self.engine) as session:
-            wanted = destinations.subscriptions(session, [self.tenant.id])
+            wanted = destinations.destination_filters(session, [self.tenant.id])
             outbox.publish(session, made, wanted)
         return made
 

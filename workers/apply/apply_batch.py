@@ -68,7 +68,7 @@ def apply(
     3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
     """
     batch = _open(connection, messages, configurations)
-    unsettled = _leave_out_the_settled(connection, batch, messages)
+    unsettled = _leave_out_applied(connection, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
     ticks_done = Ticks()
     ticks_done.read(connection, batch, [one for one in accepted if isinstance(one, TickV1)])
@@ -80,16 +80,16 @@ def apply(
         if isinstance(each, Decided):
             streaks.publish(batch, each)
         if effects is not None:
-            _follow(batch, each, effects)
+            _apply_effects(batch, each, effects)
     ticks_done.write(connection)
     if effects is not None:
         effects.write(connection, batch)
     if batch.rejections:
         rejections.append(connection, batch.rejections)
-    wanted = [one for each in batch.configurations.values() for one in each.subscriptions]
+    wanted = [one for each in batch.configurations.values() for one in each.destination_filters]
     deliveries = outbox.publish(connection, batch.facts, wanted)
     participants.touch(connection, batch.participants)
-    _note_the_silent(connection, batch, accepted)
+    _mark_unpublished(connection, batch, accepted)
     return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
 
 
@@ -125,7 +125,7 @@ _CODE, _TYPE, _OUTCOME = attrgetter("code"), attrgetter("type"), attrgetter("out
 _TENANT, _IS_CREATED = attrgetter("tenant_id"), attrgetter("is_created")
 
 
-def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
+def _mark_unpublished(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
     """Have leaderboards look at those whom no fact leads them to."""
     silent = list(filterfalse(is_published, accepted))
     if not silent:
@@ -134,10 +134,10 @@ def _note_the_silent(connection: Connection, batch: Batch, accepted: Sequence[Me
         participant_ids = {
             batch.participant(one).id for one in silent if one.tenant_id == tenant_id
         }
-        entries.note(connection, tenant_id, participant_ids)
+        entries.mark_changed(connection, tenant_id, participant_ids)
 
 
-def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
+def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
     """Do what a write asks for or leads to, until nothing follows from it any more."""
     match decided:
         case Decided():
@@ -145,12 +145,12 @@ def _follow(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
         case AwardV1():
             effects.award(batch, decided)
         case PointsV1():
-            effects.move(batch, decided)
+            effects.apply_points(batch, decided)
         case AssignmentV1():
             effects.tiers.apply(batch, decided)
         case RedemptionV1():
-            effects.claims.apply(batch, decided)
-    effects.settle(batch)
+            effects.redemptions.apply(batch, decided)
+    effects.apply_pending(batch)
 
 
 def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[AwardKey]:
@@ -275,7 +275,7 @@ def known(connection: Connection, messages: Sequence[Message]) -> dict[str, dict
     return answers
 
 
-def _leave_out_the_settled(
+def _leave_out_applied(
     connection: Connection, batch: Batch, messages: Sequence[Message]
 ) -> Sequence[Message]:
     """Without those that were decided on already, where a second look may decide otherwise.

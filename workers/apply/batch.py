@@ -15,7 +15,7 @@ from models.definitions.badges import Badge
 from models.definitions.challenges import Challenge
 from models.definitions.rewards import Reward
 from models.delivery import destinations
-from models.delivery.destinations import Subscription
+from models.delivery.destinations import DestinationFilter
 from models.identity import tenants
 from models.identity.participants import ExternalKey, Participant
 from models.identity.tenants import Tenant
@@ -42,7 +42,7 @@ class Configuration:
     tenant: Tenant
     streaks: dict[int, Streak]
     badges: dict[str, Badge]
-    subscriptions: Sequence[Subscription]
+    destination_filters: Sequence[DestinationFilter]
     tiers: dict[str, Tier] = field(default_factory=dict)
     rewards: dict[str, Reward] = field(default_factory=dict)
     ladder: Sequence[Tier] = ()  # those that points lead to
@@ -144,7 +144,7 @@ def _read(connection: Connection, tenant_id: int, version: int) -> Configuration
         tenants.by_id(connection, tenant_id),
         {one.id: one for one in states.definitions.all_of(connection, tenant_id)},
         {str(one.id): one for one in badges.definitions.all_of(connection, tenant_id)},
-        destinations.subscriptions(connection, [tenant_id]),
+        destinations.destination_filters(connection, [tenant_id]),
         {str(one.id): one for one in known_tiers},
         {str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)},
         [one for one in known_tiers if one.is_active and one.award_type == "automatic"],

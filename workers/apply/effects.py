@@ -47,12 +47,12 @@ class Effects:
     challenges: BatchChallenges = field(default_factory=BatchChallenges)
     milestones: Milestones = field(default_factory=Milestones)
     points: BatchPoints = field(init=False)
-    claims: Redemptions = field(init=False)
+    redemptions: Redemptions = field(init=False)
     _events: deque[_Event] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.points = BatchPoints(self.tiers)
-        self.claims = Redemptions(self.points)
+        self.redemptions = Redemptions(self.points)
 
     def read(
         self,
@@ -68,7 +68,7 @@ class Effects:
         messages = list(messages)
         self.challenges.read(connection, batch, messages)
         self.awards.read(connection, {*badges, *self._prizes(batch, messages)})
-        self.claims.read(
+        self.redemptions.read(
             connection,
             batch,
             [message for message in messages if isinstance(message, RedemptionV1)],
@@ -93,7 +93,7 @@ class Effects:
             named = awards.named(award, message.participant_id, badge)
             batch.answers[message.id] = named.answer()
 
-    def move(self, batch: Batch, message: PointsV1) -> None:
+    def apply_points(self, batch: Batch, message: PointsV1) -> None:
         """Award or deduct points as was asked for, or say why not."""
         movement = Movement.asked_by(message)
         if message.amount > 0:
@@ -149,7 +149,7 @@ class Effects:
             self._give(batch, message, movement, batch.now_us)
         return is_new
 
-    def settle(self, batch: Batch) -> None:
+    def apply_pending(self, batch: Batch) -> None:
         """Let challenges count what has happened, until nothing follows from it any more."""
         while self._events:
             event = self._events.popleft()
@@ -169,7 +169,7 @@ class Effects:
         self.awards.write(connection)
         self.points.write(connection)
         self.tiers.write(connection)
-        self.claims.write(connection)
+        self.redemptions.write(connection)
         self.challenges.write(connection, batch.now_us)
         self.milestones.write(connection)
 

@@ -70,7 +70,7 @@ class PeriodsChange(NamedTuple):
         return best_run(self.before, self.rules) < count
 
 
-def moved(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> PeriodsChange:
+def change_of(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> PeriodsChange:
     """What recording a period has made of a state's recorded periods."""
     if rules.reset_on_miss:
         return PeriodsChange(before, recorded, rules, run_through(recorded.ranges, rules, period))

@@ -52,7 +52,7 @@ class BatchPoints:
         participant = batch.participant(message)
         participant.earned += movement.amount
         change = self.tiers.reached(batch, message, movement.id)
-        made = self._note(batch, message, movement, change.upgrade if change else None)
+        made = self._record_movement(batch, message, movement, change.upgrade if change else None)
         batch.publish(
             message, facts.points_awarded(batch.stamp_of(message), made, participant.earned)
         )
@@ -66,13 +66,13 @@ class BatchPoints:
         if movement.amount > participant.balance:
             return None
         participant.spent += movement.amount
-        made = self._note(batch, message, movement, None)
+        made = self._record_movement(batch, message, movement, None)
         batch.publish(
             message, facts.points_deducted(batch.stamp_of(message), made, participant.spent)
         )
         return made
 
-    def _note(
+    def _record_movement(
         self,
         batch: Batch,
         message: Message,

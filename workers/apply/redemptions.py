@@ -47,7 +47,7 @@ class Redemptions:
         if refusal is not None:
             batch.reject(message, *refusal)
             return
-        redemption = self._claim(batch, message, reward)
+        redemption = self._redeem(batch, message, reward)
         if message.is_awaited:
             named = redemptions.named(redemption, message.participant_id, reward)
             batch.answers[message.id] = named.answer()
@@ -65,7 +65,7 @@ class Redemptions:
             return INSUFFICIENT, too_few(balance, reward.points_cost)
         return None
 
-    def _claim(self, batch: Batch, message: RedemptionV1, reward: Reward) -> Redemption:
+    def _redeem(self, batch: Batch, message: RedemptionV1, reward: Reward) -> Redemption:
         participant, key = batch.participant(message), _key(batch, message)
         if reward.points_cost:
             cost = Movement(message.id, "claim", reward.points_cost, source=reward.code)

@@ -22,7 +22,7 @@ from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
-from workers.apply.milestones import Crossing, Milestone, crossings, moved
+from workers.apply.milestones import Crossing, Milestone, change_of, crossings
 from workers.intake.messages import TickV1
 
 
@@ -95,7 +95,7 @@ class Ticks:
         is_run_asked = streak.milestones or batch.configuration(message).challenges
         if recorded.outcome == "repeated" or not is_run_asked:
             return Decided(message, streak, tick, (), participant, 0)
-        change = moved(before, recorded, streak.rules, period)
+        change = change_of(before, recorded, streak.rules, period)
         crossed = crossings(streak, tick, change) if streak.milestones else ()
         return Decided(message, streak, tick, crossed, participant, change.run)
 

@@ -63,7 +63,7 @@ def run(context: Context) -> bool:
         limits=Limits(
             idle_seconds=settings.deliver_idle_seconds, run_seconds=settings.drain_run_seconds
         ),
-        note=count,
+        on_recorded=count,
     )
     beacon = Beacon(context.client, context.name)
     with beacon:

@@ -44,15 +44,15 @@ FACTS_MAX = 5_000  # read in one: most of a busy tenant's may be about another s
 
 def run(context: Context) -> None:
     """Let the leaderboards follow for a while."""
-    follower = Follower(context.engine, context.settings.facts_days, context.should_stop)
+    updater = LeaderboardUpdater(context.engine, context.settings.facts_days, context.should_stop)
     try:
-        follower.run(RUN_SECONDS)
+        updater.run(RUN_SECONDS)
     except _PASSING as error:
         log.warning("the next run tries again: %s", type(error).__name__)
 
 
 @dataclass(frozen=True)
-class Follower:
+class LeaderboardUpdater:
     """One run with its connections."""
 
     engine: Engine
@@ -65,7 +65,7 @@ class Follower:
         ends, looked = time.monotonic() + seconds, 0
         finished, seen = list[UUID](), list[UUID]()
         while time.monotonic() < ends and not self.should_stop():
-            step = self._follow([*finished, *seen])
+            step = self._advance_next([*finished, *seen])
             if step is None and not seen:
                 break
             if step is None:  # each has had its turn: one that is being built keeps nobody waiting
@@ -75,7 +75,7 @@ class Follower:
             looked += step.looked
         return looked
 
-    def _follow(self, passed_over: Sequence[UUID]) -> LeaderboardStep | None:
+    def _advance_next(self, passed_over: Sequence[UUID]) -> LeaderboardStep | None:
         """A step of the next leaderboard; None when there is none."""
         with transaction(self.engine) as connection:
             progress = entries.lock_next(connection, passed_over)
@@ -103,7 +103,7 @@ def _step(
     if _is_stale(progress, streak, began_us - facts_days * DAY_US):
         definitions.start_over(connection, board, streak.revision if streak else 0)
         return LeaderboardStep(board.id, 0, False)
-    participant_ids, progress, is_all = _whom(connection, progress)
+    participant_ids, progress, is_all = _participants_due(connection, progress)
     if participant_ids:
         today = definitions.today(clock.from_us(began_us))
         entries.write(
@@ -111,7 +111,7 @@ def _step(
         )
     if is_all:
         progress = replace(progress, followed_us=began_us)
-    entries.move_on(connection, progress)
+    entries.write_progress(connection, progress)
     return LeaderboardStep(board.id, len(participant_ids), is_all)
 
 
@@ -127,7 +127,7 @@ def _is_stale(progress: LeaderboardProgress, streak: Streak | None, oldest_us: i
     return progress.revision != revision or progress.followed_us < oldest_us
 
 
-def _whom(
+def _participants_due(
     connection: Connection, progress: LeaderboardProgress
 ) -> tuple[set[int], LeaderboardProgress, bool]:
     """Whom to look at, how far that goes, and whether it is everybody there is to look at now."""

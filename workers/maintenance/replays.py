@@ -11,7 +11,7 @@ from uuid import UUID
 from models import clock
 from models.db import Connection, Contended, Engine, reading, transaction
 from models.delivery import destinations, replays, requeue
-from models.delivery.destinations import Subscription, Webhook
+from models.delivery.destinations import DestinationFilter, Webhook
 from models.delivery.replays import DeliveryKey, PastFacts, Replay, ReplayStep
 from models.delivery.requeue import Target
 from models.failpoints import failpoint
@@ -99,14 +99,14 @@ def _is_busy(connection: Connection, key: DeliveryKey) -> bool:
 
 def _wanted(replay: Replay, webhook: Webhook, found: Sequence[PastFacts]) -> list[UUID]:
     """What both the destination, as it is now, and the replay want."""
-    subscription = Subscription(
+    destination_filter = DestinationFilter(
         webhook.tenant_id, webhook.id, webhook.event_types, webhook.streak_codes
     )
     return [
         one.id
         for one in found
         if (replay.event_types is None or matches(replay.event_types, one.type))
-        and outbox.wants(subscription, _fact(replay.tenant_id, one))
+        and outbox.wants(destination_filter, _fact(replay.tenant_id, one))
     ]
 
 

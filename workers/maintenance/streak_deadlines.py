@@ -173,7 +173,11 @@ def publish_due(
         case = Case(key, definitions[key[0], key[2]], watched)
         work.decide(case, horizons_us[key[0] % len(horizons_us)])
     deadlines.write_outcomes(connection, work.outcomes, states)
-    wanted = [subscription for each in known.values() for subscription in each.subscriptions]
+    wanted = [
+        destination_filter
+        for each in known.values()
+        for destination_filter in each.destination_filters
+    ]
     count = outbox.publish(connection, work.facts, wanted)
     held = {
         (key[0], found.names[key]): participant for key, participant in found.participants.items()

@@ -29,7 +29,7 @@ WHAT: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "ticks": exports.ticks,
     "awards": exports.awards,
     "balances": exports.balances,
-    "claims": exports.claims,
+    "claims": exports.redemptions,
     "challenges": exports.challenges,
 }
 COLUMNS = {

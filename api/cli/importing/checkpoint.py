@@ -28,7 +28,7 @@ class Checkpoint:
     rejects_bytes: int = 0
     settled: str = ""  # a digest of the rows so far: of a pipe nothing else is known
 
-    def follow(self, window: Sequence[Raw]) -> None:
+    def advance(self, window: Sequence[Raw]) -> None:
         """Take the next rows of the source into the digest."""
         text = repr([self.settled, [row.original for row in window]])
         self.settled = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -49,7 +49,7 @@ def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
             if state.is_done:
                 raise OfAnother(job.kept)
             refused = _send(api, job, state, window)
-            state.follow([row.raw for row in window])
+            state.advance([row.raw for row in window])
             if refused and rejects:
                 state.rejects_bytes = rejects.add(refused)
             state.rows += len(window)
@@ -65,7 +65,7 @@ def _skip(job: Job, state: Checkpoint, found: Table) -> None:
     """Pass over the rows that are settled; raise CannotRun when they are others than then."""
     passed, left = Checkpoint(state.digest, state.run), state.rows
     while left > 0 and (window := list(islice(found.rows, min(left, WINDOW_ROWS)))):
-        passed.follow(window)
+        passed.advance(window)
         left -= len(window)
     if left > 0 or passed.settled != state.settled:
         raise OfAnother(job.kept)

@@ -14,7 +14,7 @@ from api.cli.errors import CannotRun
 from api.cli.local import exec_child, proc
 from api.cli.local.child_process import Role
 from api.cli.local.data_dir import Data, log_tail
-from api.cli.local.run_as import AccessiblePaths, User, give, give_folder, places, user_for
+from api.cli.local.run_as import AccessiblePaths, User, give, give_folder, paths, user_for
 from models import db
 
 MAJOR = "18"
@@ -75,7 +75,7 @@ def prepare(data: Data) -> Role:
     if not (data.postgres / "PG_VERSION").exists():
         _make_cluster(data, install, user)
     give(data.postgres, user)
-    return _role(places(data, data.postgres, install, user), user, data)
+    return _role(paths(data, data.postgres, install, user), user, data)
 
 
 def _role(seen: AccessiblePaths, user: User | None, data: Data) -> Role:
@@ -164,7 +164,7 @@ def _make_cluster(data: Data, install: Path, user: User | None) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     give(fresh, user)
-    seen = places(data, fresh, install, user)
+    seen = paths(data, fresh, install, user)
     initdb = [f"{seen.binaries}/initdb", "-D", seen.postgres, "-U", NAME]
     options = ["--encoding=UTF8", "--locale=C", "--auth=trust", "--no-instructions"]
     command = exec_child.Launch(

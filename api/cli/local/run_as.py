@@ -67,7 +67,7 @@ def give_folder(folder: Path, user: User | None) -> None:
         os.chown(folder, *user)
 
 
-def places(data: Data, cluster: Path, install: Path, user: User | None) -> AccessiblePaths:
+def paths(data: Data, cluster: Path, install: Path, user: User | None) -> AccessiblePaths:
     """Where Postgres is to look for its things when that user runs it."""
     binaries = install / "bin"
     if user is None or (

@@ -83,7 +83,7 @@ class MovementResult(TypedDict):
     tier_upgrade: TierUpgrade | None
 
 
-class MoveAccepted(TypedDict):
+class MovementAccepted(TypedDict):
     """An accepted movement of points, and the URL of its status."""
 
     transaction_id: str
@@ -91,7 +91,7 @@ class MoveAccepted(TypedDict):
     status_url: str
 
 
-class MoveItem(TypedDict):
+class MovementItem(TypedDict):
     """The result of one item of a batch."""
 
     index: int
@@ -99,15 +99,15 @@ class MoveItem(TypedDict):
     error: NotRequired[ItemError]
 
 
-class MovesAccepted(TypedDict):
+class MovementsAccepted(TypedDict):
     """One entry per item in order, and how many were accepted."""
 
-    results: list[MoveItem]
+    results: list[MovementItem]
     accepted: int
     rejected: int
 
 
-class MoveOutcome(TypedDict):
+class MovementOutcome(TypedDict):
     """The status of an award or a deduction."""
 
     transaction_id: str
@@ -166,7 +166,7 @@ _DEDUCT = {"participant_id": "user_123", "amount": 50, "reason": "Reward redempt
 @blueprint.post("/points/award")
 @describe(
     "Award points",
-    answers={200: MovementResult, 202: MoveAccepted},
+    answers={200: MovementResult, 202: MovementAccepted},
     body=PointsBody,
     example=_AWARD,
     problems=("idempotency_conflict", *submit.PROBLEMS),
@@ -185,7 +185,7 @@ def award_points() -> Response:
 @blueprint.post("/points/deduct")
 @describe(
     "Deduct points",
-    answers={200: MovementResult, 202: MoveAccepted},
+    answers={200: MovementResult, 202: MovementAccepted},
     body=PointsBody,
     example=_DEDUCT,
     problems=("insufficient_points", "idempotency_conflict", *submit.PROBLEMS),
@@ -204,7 +204,7 @@ def deduct_points() -> Response:
 @blueprint.post("/points/award-batch")
 @describe(
     "Award points to up to 1,000 participants",
-    answers={202: MovesAccepted},
+    answers={202: MovementsAccepted},
     body=PointsBatch,
     example={"awards": [_AWARD]},
     problems=batch.PROBLEMS,
@@ -219,7 +219,7 @@ def award_points_batch() -> Response:
 @blueprint.get("/points/transactions/<transaction_id>")
 @describe(
     "Get the status of an award or a deduction",
-    answers={200: MoveOutcome},
+    answers={200: MovementOutcome},
     problems=("transaction_not_found",),
 )
 def get_transaction(transaction_id: str) -> Response:
@@ -278,7 +278,7 @@ def participant_transactions(participant_id: str) -> Response:
     """The ledger of one participant, newest first; empty for an unknown one (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     window = page_window()
-    kind, after = cursors.query_choice("kind", *KINDS), _place()
+    kind, after = cursors.query_choice("kind", *KINDS), _decoded_cursor()
     wanted = points.MovementQuery(kind, *window.slice, after)
     with reading() as connection:
         found = points.page(connection, (tenant().id, participant_id), wanted)
@@ -292,7 +292,7 @@ def participant_transactions(participant_id: str) -> Response:
     return answer(shown)
 
 
-def _place() -> points.PointsCursor | None:
+def _decoded_cursor() -> points.PointsCursor | None:
     """Where the page before ended; 422 together with another page than the first."""
     position = cursors.decode("after", _CURSOR_BYTES)
     if position is None:

@@ -105,7 +105,7 @@ def _destination(url: str, ring: secrets.Ring) -> dict[str, object]:
 def _publish(stack: Stack, tenant: Tenant, count: int) -> dict[str, float]:
     """Publish facts at a steady pace; when each was begun to be, by its id."""
     with transaction(stack.engine) as session:
-        wanted = destinations.subscriptions(session, [tenant.id])
+        wanted = destinations.destination_filters(session, [tenant.id])
     published = {}
     for nth, now in enumerate(_beats(count), start=1):
         fact_id, name = ids.uuid7(clock.now_us()), f"user_{nth % 100}"

@@ -20,7 +20,7 @@ from tests.bench.measures.measure_apply import seconds, seed
 from tests.bench.results import Row
 from tests.bench.stack import Stack
 from tests.bench.workload import Crowd
-from workers.maintenance.leaderboards import RUN_SECONDS, Follower
+from workers.maintenance.leaderboards import RUN_SECONDS, LeaderboardUpdater
 
 FEW, MANY = 10_000, 1_000_000
 PORTION = 10_000
@@ -119,7 +119,7 @@ def _drained(stack: Stack) -> Followed:
             definitions.definitions.create(
                 session, crowd.tenant.id, values | {"code": f"board_{nth}"}
             )
-        follower = Follower(stack.engine, facts_days=90)
+        follower = LeaderboardUpdater(stack.engine, facts_days=90)
         follower.run(60)  # built
         with _following(follower, found):
             found.beside.append(_paced(stack, crowd))
@@ -137,7 +137,7 @@ def _paced(stack: Stack, crowd: Crowd) -> float:
 
 
 @contextmanager
-def _following(follower: Follower, found: Followed) -> Iterator[None]:
+def _following(follower: LeaderboardUpdater, found: Followed) -> Iterator[None]:
     """As upkeep does: 0.8 s of each second, for as long as the block runs."""
     over, looked, busy = threading.Event(), 0, 0.0
 

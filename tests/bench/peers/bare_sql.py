@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from models.db import Connection, Engine, reading, transaction
 from models.delivery import destinations
-from models.delivery.destinations import Subscription
+from models.delivery.destinations import DestinationFilter
 from models.identity import participants, tenants
 from models.identity.participants import Participant
 from models.ledgers import ticks
@@ -105,14 +105,14 @@ def _decide(
     return Prepared(batch.participants, changed, work.changed, work.ledger, batch.facts)
 
 
-def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[Subscription]:
+def _subscriptions(engine: Engine, crowd: Crowd) -> Sequence[DestinationFilter]:
     """Kept by a drain for as long as the tenant's version stands."""
     with reading(engine) as session:
-        return destinations.subscriptions(session, [crowd.tenant.id])
+        return destinations.destination_filters(session, [crowd.tenant.id])
 
 
 def _write(
-    session: Connection, crowd: Crowd, batch: Prepared, wanted: Sequence[Subscription]
+    session: Connection, crowd: Crowd, batch: Prepared, wanted: Sequence[DestinationFilter]
 ) -> None:
     """The statements of workers.apply.apply_batch.apply, in its order."""
     tenant_id, streak_id = crowd.tenant.id, crowd.streak.id

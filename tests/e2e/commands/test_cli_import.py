@@ -132,7 +132,7 @@ def test_a_batch_accepted_just_before_the_kill_is_not_accepted_twice(
     # As a kill leaves it between the answer to the second batch and the checkpoint after it.
     first = Checkpoint(state["digest"], state["run"])
     with path.open(newline="") as stream:
-        first.follow([Raw(0, cells) for cells in list(csv.reader(stream))[1:1_001]])
+        first.advance([Raw(0, cells) for cells in list(csv.reader(stream))[1:1_001]])
     before = {"rows": 1_000, "accepted": 1_000, "is_done": False, "settled": first.settled}
     kept.write_text(json.dumps(state | before))
     done = service.run(*arguments(path, "--json"))

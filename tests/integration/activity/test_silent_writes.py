@@ -11,7 +11,7 @@ from tests.calls import count, make_badge, make_streak, noon, post_award, post_j
 from tests.conftest import BASE, Account
 from tests.integration.batches import sequences
 from tests.pipeline import Pipeline
-from workers.maintenance.leaderboards import Follower
+from workers.maintenance.leaderboards import LeaderboardUpdater
 
 pytestmark = pytest.mark.promise("P12")
 
@@ -70,11 +70,11 @@ def test_leaderboards_count_what_nobody_was_told_of(
 ) -> None:
     board = {"code": "board", "name": "Board", "metric": "points", "window_days": 30}
     assert post_json(client, f"{BASE}/admin/leaderboards", board).status_code == 201
-    Follower(engine, 90).run(20)
+    LeaderboardUpdater(engine, 90).run(20)
     moved = {"awards": [{"participant_id": "user_42", "amount": 5}]}
     post_json(client, f"{BASE}/points/award-batch?facts=false", moved)
     pipeline.drain()
-    Follower(engine, 90).run(20)
+    LeaderboardUpdater(engine, 90).run(20)
     shown = client.get(f"{BASE}/leaderboards/board").get_json()
     assert [one["participant_id"] for one in shown["entries"]] == ["user_42"]
 

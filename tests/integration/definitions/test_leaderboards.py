@@ -158,7 +158,7 @@ def test_a_note_beside_one_that_is_just_being_followed_is_not_lost(place: Place)
             {"id": place.tenant_id},
         ).scalar_one()
     with transaction(place.engine) as session:
-        entries.note(session, place.tenant_id, [ann])
+        entries.mark_changed(session, place.tenant_id, [ann])
     with transaction(place.engine) as changing:
         changing.execute(
             sa.text(
@@ -167,7 +167,7 @@ def test_a_note_beside_one_that_is_just_being_followed_is_not_lost(place: Place)
             ),
             {"id": ann},
         )
-        entries.note(changing, place.tenant_id, [ann])
+        entries.mark_changed(changing, place.tenant_id, [ann])
         place.follow()
         assert [who for _, who, _ in place.top()] == ["ann", "bob"]
     place.follow()

@@ -322,7 +322,7 @@ def test_it_subscribes_only_enabled_destinations_of_the_tenants_asked_for(
     kept, off = _create(client), _create(client, is_enabled=False)
     _create(_with_key(client, account.keys["test"]))
     with reading(engine) as session:
-        found = destinations.subscriptions(session, [account.live.id])
+        found = destinations.destination_filters(session, [account.live.id])
     assert [(str(one.webhook_id), one.event_types) for one in found] == [
         (kept["id"], ["behavior.*"])
     ]

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from docs.generate.facts_page import DOCS, files
 from models import clock, ids
 from models.db import Engine, transaction
-from models.delivery.destinations import subscriptions
+from models.delivery.destinations import destination_filters
 from models.identity.tenants import Tenant
 from tests.calls import make_badge, make_streak, noon, post_award, post_tick
 from tests.conftest import BASE, Account
@@ -204,7 +204,7 @@ def test_every_sample_is_what_the_catalogue_says(
 ) -> None:
     """By the way of the real ones: published, delivered, received."""
     with transaction(engine) as session:
-        wanted = subscriptions(session, [account.live.id])
+        wanted = destination_filters(session, [account.live.id])
         outbox.publish(session, [_sample(kind, account.live) for kind in facts.TYPES], wanted)
     sent = subscriber.facts()
     assert sorted(fact["type"] for fact in sent) == sorted(facts.TYPES)

@@ -44,7 +44,7 @@ from tests.integration.sides import (
 )
 from tests.pipeline import Pipeline
 from tests.receiver import Receiver
-from workers.maintenance.leaderboards import Follower
+from workers.maintenance.leaderboards import LeaderboardUpdater
 
 pytestmark = pytest.mark.promise("P4")
 
@@ -82,7 +82,7 @@ def sides(
         pipeline.deliver()
         assert post_tick(side.client, PERSON).status_code == 202
         pipeline.drain()  # and its fact is still to be delivered
-        Follower(engine, facts_days=90).run(10)
+        LeaderboardUpdater(engine, facts_days=90).run(10)
         with transaction(engine) as session:
             for statement in _MORE.split(";\n")[:-1]:
                 session.execute(sa.text(statement), {"id": side.tenant.id})
@@ -90,7 +90,7 @@ def sides(
         with transaction(engine) as session:
             participant = participants.find(session, side.tenant.id, PERSON)
             assert participant is not None
-            entries.note(session, side.tenant.id, [participant.id])
+            entries.mark_changed(session, side.tenant.id, [participant.id])
     return made
 
 

@@ -120,7 +120,7 @@ def test_a_window_that_is_sent_again_leaves_its_refused_rows_once(place: Importi
     whole, kept = rejects.read_text(), Path(f"{path}.import.json")
     state = json.loads(kept.read_text())
     first = checkpoint.Checkpoint(state["digest"], state["run"])
-    first.follow([Raw(0, row.split(",")) for row in rows[:1_000]])
+    first.advance([Raw(0, row.split(",")) for row in rows[:1_000]])
     header_and_two = sum(len(line) + 2 for line in lines_of(rejects)[:3])
     # As a kill leaves it after the rejects of the second window and before its checkpoint.
     kept.write_text(json.dumps(state | {
