@@ -22,7 +22,7 @@ from models.delivery.deliveries import (
     DestinationId,
     Lease,
     LeasedDelivery,
-    Slots,
+    LeaseShare,
     exhaust_orphans,
     lease_due,
 )
@@ -122,7 +122,7 @@ class DestinationQueues:
             return leased
 
     def _lease(
-        self, connection: Connection, slots: Sequence[Slots], lease: Lease
+        self, connection: Connection, slots: Sequence[LeaseShare], lease: Lease
     ) -> list[LeasedDelivery]:
         loose, in_order = kinds(slots, self.queues)
         leased = lease_due(connection, loose, lease) if loose else []
@@ -154,7 +154,7 @@ def free(
 
 def shares(
     queues: Sequence[DestinationQueue], busy: Mapping[DestinationId, int], room: int, limits: Limits
-) -> list[Slots]:
+) -> list[LeaseShare]:
     """Shares of one claim: equal ones, within each lane's cap, the lanes in random order."""
     caps = free(queues, busy, limits)
     left = min(room, limits.lease_max)
@@ -162,14 +162,14 @@ def shares(
     for key in random.sample(list(caps), len(caps)):
         count = min(caps[key], max(1, limits.lease_max // len(caps)), left)
         if count > 0:
-            slots.append(Slots(key, count))
+            slots.append(LeaseShare(key, count))
             left -= count
     return slots
 
 
 def kinds(
-    slots: Sequence[Slots], queues: Mapping[DestinationId, DestinationQueue]
-) -> tuple[list[Slots], list[Slots]]:
+    slots: Sequence[LeaseShare], queues: Mapping[DestinationId, DestinationQueue]
+) -> tuple[list[LeaseShare], list[LeaseShare]]:
     """The slots for what may go in any order and those for what goes in order; a lane with both
     gives each its half, and an odd one to either by chance."""
     loose, in_order = [], []

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from models.delivery.deliveries import DestinationId, Lease, LeasedDelivery, Slots
+from models.delivery.deliveries import DestinationId, Lease, LeasedDelivery, LeaseShare
 from models.delivery.destination_health import Gate
 from models.delivery.destination_queues import DestinationQueue
 
@@ -22,11 +22,11 @@ _ROUNDING = 1e-3  # of a send: instants are whole microseconds
 
 
 def admitted(
-    slots: Sequence[Slots],
+    slots: Sequence[LeaseShare],
     queues: Mapping[DestinationId, DestinationQueue],
     gates: Mapping[DestinationId, Gate],
     now: datetime,
-) -> list[Slots]:
+) -> list[LeaseShare]:
     """What is left of the slots of a claim behind the gates; ungated lanes pass as they are."""
     passed = [
         _behind(slot, queue, gates.get(slot.key), now) if queue.is_gated else slot
@@ -36,7 +36,9 @@ def admitted(
     return [slot for slot in passed if slot.count > 0]
 
 
-def _behind(slot: Slots, queue: DestinationQueue, gate: Gate | None, now: datetime) -> Slots:
+def _behind(
+    slot: LeaseShare, queue: DestinationQueue, gate: Gate | None, now: datetime
+) -> LeaseShare:
     """A slot behind its gate; none without one, because another deliverer is just passing."""
     if gate is None or (gate.parked_until is not None and gate.parked_until > now):
         return replace(slot, count=0)

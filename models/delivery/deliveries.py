@@ -26,7 +26,7 @@ DisableReason = Literal["gone", "asked", "failing"]  # why we disable a destinat
 
 
 @dataclass(frozen=True, slots=True)
-class Slots:
+class LeaseShare:
     """How many deliveries of one lane may be claimed."""
 
     key: DestinationId
@@ -135,7 +135,9 @@ FROM due WHERE d.ctid = due.ctid {RETURNING}
 """)  # noqa: S608 - fragments of this file
 
 
-def lease_due(connection: Connection, slots: Sequence[Slots], lease: Lease) -> list[LeasedDelivery]:
+def lease_due(
+    connection: Connection, slots: Sequence[LeaseShare], lease: Lease
+) -> list[LeasedDelivery]:
     """Lease what is due of some lanes, earliest first in each, and return it with its facts.
 
     Rows that another deliverer is claiming are passed over, not waited for. The destination is

@@ -28,7 +28,7 @@ from models.delivery.deliveries import (
     DestinationId,
     Lease,
     LeasedDelivery,
-    Slots,
+    LeaseShare,
     with_facts,
 )
 
@@ -92,7 +92,7 @@ After = Mapping[DestinationId, int]  # the participant behind whom to go on; 0: 
 
 
 def lease_due(
-    connection: Connection, slots: Sequence[Slots], after: After, lease: Lease
+    connection: Connection, slots: Sequence[LeaseShare], after: After, lease: Lease
 ) -> tuple[list[LeasedDelivery], After]:
     """Lease heads that are due, round robin over the participants; and where to go on next time.
 
@@ -117,7 +117,7 @@ def lease_due(
 
 
 def _find(
-    connection: Connection, slots: Sequence[Slots], after: After, lease: Lease
+    connection: Connection, slots: Sequence[LeaseShare], after: After, lease: Lease
 ) -> tuple[dict[DestinationId, set[UUID]], dict[DestinationId, int]]:
     """The heads that are due of each lane; and the last participant looked at, unless it was the
     lane's last."""
@@ -143,7 +143,7 @@ def _find(
 
 def _lease(
     connection: Connection,
-    slots: Sequence[Slots],
+    slots: Sequence[LeaseShare],
     found: Mapping[DestinationId, set[UUID]],
     lease: Lease,
 ) -> list[LeasedDelivery]:

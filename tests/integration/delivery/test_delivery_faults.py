@@ -18,7 +18,7 @@ from models import clock
 from models.db import transaction
 from models.delivery import deliveries as table
 from models.delivery import destination_queues, destinations
-from models.delivery.deliveries import Attempt, Lease, Slots
+from models.delivery.deliveries import Attempt, Lease, LeaseShare
 from tests.integration.world import Crash, World, always
 from tests.receiver import OK, Answer, Receiver, Request
 from webhooks import dispatcher, facts, secrets
@@ -138,7 +138,7 @@ def test_it_leaves_a_delivery_to_whoever_claimed_it_after_the_lease_ended(
 ) -> None:
     webhook_id, _ = world.subscribe(receiver.url)
     (fact,) = world.publish()
-    slots, now = [Slots((world.tenant.id, webhook_id), 1)], clock.now()
+    slots, now = [LeaseShare((world.tenant.id, webhook_id), 1)], clock.now()
     later = now + dt.timedelta(seconds=60)
     with transaction(world.engine) as session:
         first = table.lease_due(session, slots, Lease(uuid.uuid4(), now, later))

@@ -16,7 +16,7 @@ import pytest
 from models import clock
 from models.db import transaction
 from models.delivery import destination_queues, ordered
-from models.delivery.deliveries import Lease, LeasedDelivery, Slots
+from models.delivery.deliveries import Lease, LeasedDelivery, LeaseShare
 from tests.integration.world import World, always
 from tests.receiver import OK, Answer, Receiver, Request
 from webhooks import dispatcher
@@ -160,7 +160,7 @@ def test_it_leases_a_participants_head_to_one_deliverer(world: World, receiver: 
 
     def claim() -> list[LeasedDelivery]:
         with transaction(world.engine) as session:
-            return ordered.lease_due(session, [Slots(key, 10)], {}, lease)[0]
+            return ordered.lease_due(session, [LeaseShare(key, 10)], {}, lease)[0]
 
     assert sorted(one.participant_id or 0 for one in claim()) == [1, 2]
     assert claim() == []
@@ -178,7 +178,7 @@ def test_it_takes_turns_among_participants(world: World, receiver: Receiver) -> 
     for _ in range(3):
         lease = Lease(uuid.uuid4(), now, now)  # ends at once: what is claimed stays due
         with transaction(world.engine) as session:
-            claimed, after = ordered.lease_due(session, [Slots(key, 2)], after, lease)
+            claimed, after = ordered.lease_due(session, [LeaseShare(key, 2)], after, lease)
         turns.append(sorted(one.participant_id or 0 for one in claimed))
     assert turns == [[1, 2], [3, 4], [1, 5]]
 

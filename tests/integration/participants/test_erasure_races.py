@@ -15,7 +15,7 @@ from api.cli.local.proc import wait_until
 from models import clock, ids
 from models.db import Engine, transaction
 from models.delivery import deliveries
-from models.delivery.deliveries import Attempt, AttemptOutcome, Lease, Slots
+from models.delivery.deliveries import Attempt, AttemptOutcome, Lease, LeaseShare
 from models.people import erasure
 from tests.calls import count, make_streak, post_tick
 from tests.conftest import Account
@@ -100,7 +100,9 @@ def test_an_erasure_waits_for_a_deliverer_that_records_and_deletes_what_it_logge
     now = clock.now()
     lease = Lease(uuid4(), now, now + timedelta(minutes=1))
     with transaction(engine) as session:
-        (claimed,) = deliveries.lease_due(session, [Slots((world.tenant.id, webhook_id), 1)], lease)
+        (claimed,) = deliveries.lease_due(
+            session, [LeaseShare((world.tenant.id, webhook_id), 1)], lease
+        )
     answers: list[Any] = []
     request = threading.Thread(target=lambda: answers.append(erase(client)))
     made = Attempt(ids.uuid7(clock.now_us()), 1, 200, None, 3, None, WHO)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import clock, ids
-from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery, Slots
+from models.delivery.deliveries import AttemptOutcome, DestinationId, LeasedDelivery, LeaseShare
 from models.delivery.destination_queues import DestinationQueue
 from webhooks.attempt import OUR_FAULT_DAYS_MAX, decide
 from webhooks.destination_queues import Limits, kinds, queue_cap, shares
@@ -72,11 +72,11 @@ def test_it_gives_what_goes_in_order_and_what_does_not_their_halves() -> None:
         _key(2): DestinationQueue(_key(2), has_loose=False, has_ordered=True),
         _key(3): DestinationQueue(_key(3), has_ordered=True),
     }
-    slots = [Slots(key, 10) for key in queues]
+    slots = [LeaseShare(key, 10) for key in queues]
     loose, ordered = kinds(slots, queues)
     assert {slot.key: slot.count for slot in loose} == {_key(1): 10, _key(3): 5}
     assert {slot.key: slot.count for slot in ordered} == {_key(2): 10, _key(3): 5}
-    singles = [kinds([Slots(_key(3), 1)], queues) for _ in range(64)]
+    singles = [kinds([LeaseShare(_key(3), 1)], queues) for _ in range(64)]
     assert {bool(loose) for loose, _ in singles} == {True, False}, "neither is starved"
 
 
