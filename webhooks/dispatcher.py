@@ -199,9 +199,10 @@ class _Run:
         """Outcomes and what they say of their destinations, in one transaction."""
         with transaction(self.engine) as connection:
             settled = table.record(connection, outcomes)
-            is_changed = _says_something(connection, outcomes) and destination_health.record_attempts(
-                connection, outcomes, self.options.now()
-            )
+            is_changed = _says_something(connection, outcomes)
+            if is_changed:
+                now = self.options.now()
+                is_changed = destination_health.record_attempts(connection, outcomes, now)
             self.options.failpoint("deliver.mid_sql")
         self.options.on_recorded(outcomes)
         if is_changed:

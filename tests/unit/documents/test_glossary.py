@@ -60,7 +60,7 @@ def rows() -> list[list[str]]:
 
 
 def banned_words() -> set[str]:
-    listed = {word.strip() for row in rows() for word in row[3].split(",")}
+    listed = {word.strip(" `") for row in rows() for word in row[3].split(",")}
     return {word for word in listed if " " not in word}  # of several words: for prose alone
 
 
