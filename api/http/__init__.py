@@ -1,1 +1,1 @@
-"""What every request passes: body, key, limits, errors, answers."""
+"""Shared by all requests: keys, limits, errors, responses."""

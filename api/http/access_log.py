@@ -1,7 +1,7 @@
-"""Watching requests: each is counted by its route and how it ended, and told of in one log line.
+"""The access log: each request is counted by route and outcome, and gets one log line.
 
-Routes are templates and no label is what a caller chose, so that nobody can make series without
-end. A line names the key by its id, never a participant.
+Routes are templates and no label holds a caller's value, so callers cannot create series without
+bound. A line names the key by its id, never a participant.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ STATUSES = {nth: f"{nth}xx" for nth in range(1, 6)}
 
 
 def begin(redis_url: str, log_format: str, log_requests: str) -> None:
-    """Do in a process that serves what no test wants: log to stderr, add up what is counted,
-    say that it runs."""
+    """Set up a serving process (not a test): log to stderr, collect metrics, report that it
+    runs."""
     logs.configure(log_format)
     logs.show_requests(log_requests)
     client = connect(redis_url, TIMEOUT_SECONDS)
@@ -39,23 +39,23 @@ def begin(redis_url: str, log_format: str, log_requests: str) -> None:
     flusher.start()
     heartbeat.start(["api"])
     for stop in (flusher.stop, heartbeat.stop):
-        # A forked process ends without `atexit`, another one without `multiprocessing`.
+        # A forked process ends without `atexit`, others without `multiprocessing`.
         atexit.register(stop)
         multiprocessing.util.Finalize(None, stop, exitpriority=0)
 
 
 def began() -> None:
-    """Note when a request began."""
+    """Save the time at which a request began."""
     g.began = time.perf_counter()
 
 
 def took_in(messages: Sequence[Message]) -> None:
-    """Note which writes this request has brought in: its line in the log names them."""
+    """Save the writes that this request brought in: its log line names them."""
     g.write_ids = [message.id for message in messages]
 
 
 def ended(response: Response) -> None:
-    """Count a request, and tell of it."""
+    """Count and log a request."""
     seconds = time.perf_counter() - g.began
     here, status = this_request(), response.status_code
     route = here.url_rule.rule if here.url_rule else NO_ROUTE
@@ -66,7 +66,7 @@ def ended(response: Response) -> None:
 
 
 def refused(method: str, problem: Problem, request_id: str, began: float) -> None:
-    """Count and tell of a request that the application never saw; `began` is monotonic."""
+    """Count and log a request that the application never received; `began` is monotonic."""
     seconds, status = time.monotonic() - began, problem.status
     method = method if method in METHODS else OTHER
     metrics_store.add(ERRORS, 1, problem.code)
@@ -92,6 +92,6 @@ def _line(method: str, route: str, status: int, seconds: float) -> dict[str, Any
         line["code"] = code
     if writes:
         line |= {"write_id": writes[0], "writes": len(writes)}
-    if writes and len(writes) > 1:  # stamped together: they lie between the first and the last
+    if writes and len(writes) > 1:  # all have the same time stamp; their ids lie between these two
         line["last_write_id"] = writes[-1]
     return line

@@ -1,4 +1,4 @@
-"""Keys, scopes, and running a write under configuration that is current."""
+"""Keys, scopes, and running a write under the current configuration."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-STALE_TRIES_MAX = 5  # each loses only to a change of configuration at that very moment
+STALE_TRIES_MAX = 5  # each try fails only if the configuration changes at that moment
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})  # no version is checked for them
-# In an environ: a key and its principal, as they were found before a thread was taken.
+# In an environ: the key and principal found before a thread was taken.
 KNOWN = "unbroken.known"
 _NOT_ASKED: tuple[None, None] = None, None
 
 
 def authenticate(here: Request) -> None:
-    """Find out who asks; 401 or 403 otherwise. Reads may use what was true seconds ago."""
+    """Authenticate the caller; 401 or 403 otherwise. A read may use a cache entry some seconds
+    old."""
     key = g.key = presented_key(here)
     asked, principal = here.environ.get(KNOWN, _NOT_ASKED)
     if asked != key:
@@ -38,13 +39,13 @@ def authenticate(here: Request) -> None:
     if principal is None or not principal.is_valid:
         principal = _found(here, key)
     elif not principal.tenant.is_enabled or (here.method in _READS and not principal.is_fresh):
-        principal = _usable(_load(key))  # a refusal is never given from memory
+        principal = _usable(_load(key))  # never refuse from the cache
     g.principal = principal
 
 
 def _found(here: Request, key: str) -> Principal:
-    """Who shows a key that is not known to be valid; 429 for a guess when too many failed from that
-    address."""
+    """The principal of a key not known to be valid; 429 for a guess when too many look-ups failed
+    from its address."""
     context, address = app_context(), client_address(here)
     is_spent = context.throttle.is_spent(address) and not context.directory.was_valid(key)
     if is_spent and not context.key_list.may_hold(key):
@@ -60,12 +61,12 @@ def _found(here: Request, key: str) -> Principal:
 
 def _load(key: str) -> Principal | None:
     if not tenants.is_well_formed(key):
-        return None  # mistyped: no database is asked
+        return None  # mistyped: not worth a query
     return app_context().directory.load(key, for_reading=request.method in _READS)
 
 
 def presented_key(here: Request) -> str:
-    """The key of this request; both headers may carry it, not two different ones."""
+    """The key of this request. Both headers may carry it, but not two different keys."""
     keys = _presented(here.environ)
     if len(keys) != 1:
         raise _unauthorized(
@@ -75,7 +76,7 @@ def presented_key(here: Request) -> str:
 
 
 def _presented(environ: WSGIEnvironment) -> set[str]:
-    """Every key that is given. A header that came twice stands as one, with a comma."""
+    """Every key that is given. A header sent twice is one value with a comma."""
     if "HTTP_AUTHORIZATION" not in environ and "," not in (
         key := environ.get("HTTP_X_API_KEY", "")
     ):
@@ -89,7 +90,8 @@ def _presented(environ: WSGIEnvironment) -> set[str]:
 
 
 def knows(app: Flask) -> Callable[[WSGIEnvironment], Hashable | None]:
-    """What names the caller of an environ whose key this process has read, and was valid then."""
+    """The identity of a caller by environ: of a key that was valid when this process last read
+    it."""
     context: AppContext = app.extensions[EXTENSION]
 
     def name(environ: WSGIEnvironment) -> Hashable | None:
@@ -117,17 +119,17 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def principal() -> Principal:
-    """Who asks."""
+    """The authenticated caller."""
     return cast(Principal, g.principal)
 
 
 def tenant() -> Tenant:
-    """The tenant (one mode of it) that this request may see."""
+    """The tenant (in one mode) that this request may see."""
     return principal().tenant
 
 
 def require_admin(view: Callable[P, T]) -> Callable[P, T]:
-    """Let only keys with an admin scope in; a change re-reads the key first."""
+    """Let only keys with an admin scope in; a change reads the key again first."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -142,7 +144,8 @@ def require_admin(view: Callable[P, T]) -> Callable[P, T]:
 
 
 def under_current_configuration(action: Callable[[Principal], T]) -> T:
-    """Run a write; again, with what is true now, when it was checked under an older version."""
+    """Run a write; run it again on the current configuration if it was checked under an older
+    one."""
     for _ in range(STALE_TRIES_MAX):
         try:
             return action(principal())
@@ -152,14 +155,14 @@ def under_current_configuration(action: Callable[[Principal], T]) -> T:
 
 
 def read_principal_again() -> None:
-    """Find out who asks, as of now; 401 or 403 where the key is valid no more."""
+    """Read the key again; 401 or 403 if it is no longer valid."""
     g.principal = _usable(_load(g.key))
 
 
 def current_tenant() -> Tenant:
-    """The tenant of a change that passes no queue: by a key that is valid this very moment.
+    """The tenant of a change that is not queued, by a key that is valid now.
 
-    Raises Unavailable without Redis, which knows what is current.
+    Raises Unavailable without Redis, which holds the current version.
     """
     return under_current_configuration(_confirmed)
 
@@ -171,8 +174,8 @@ def _confirmed(caller: Principal) -> Tenant:
 
 
 def tolerates_unknown() -> bool:
-    """Whether the tenant may send fields and parameters that we do not know. A write asks whether
-    that is still so: neither a refusal nor the opposite is given from memory."""
+    """Whether the tenant may send unknown fields and parameters. A write never decides this from
+    the cache: it checks the version first."""
     if request.method in _READS:
         return tenant().allows_unknown_fields
     if "allows_unknown_fields" not in g:
@@ -182,5 +185,5 @@ def tolerates_unknown() -> bool:
 
 
 def is_current(checked: Principal) -> bool:
-    """Whether a refusal that rests on cached configuration still holds."""
+    """Whether a refusal based on cached configuration still holds."""
     return app_context().intake.version(checked.tenant.id) == checked.version

@@ -1,6 +1,6 @@
 """Documentation of a route: written beside its view, read by api/openapi/document.py.
 
-A description is an attribute of the view: a request never sees it.
+A description is an attribute of the view; requests do not use it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-# What answers are made of: text that a schema says more of.
+# Text types of answers, with their JSON Schema.
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]  # UTC, `Z`
 Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 
@@ -28,7 +28,7 @@ class MessageAnswer(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of the query or a request header."""
+    """A query parameter or a request header."""
 
     name: str
     schema: Mapping[str, Any]  # JSON Schema
@@ -45,15 +45,15 @@ class Operation:
     summary: str
     answers: Mapping[int, Any]  # status → the TypedDict of its body
     body: type[BaseModel] | None = None
-    example: Mapping[str, Any] | None = None  # of the body: sent by a test
-    problems: Sequence[str] = ()  # codes beyond those that every route may answer
+    example: Mapping[str, Any] | None = None  # body; a test sends it
+    problems: Sequence[str] = ()  # codes besides those that every route may answer
     parameters: Sequence[Parameter] = ()
     content_types: Sequence[str] = field(default=("application/json",))
     answer_type: str = "application/json"
 
 
 def describe(summary: str, **details: Any) -> Callable[[View], View]:
-    """Describe a view; the fields are those of Operation."""
+    """Describe a view; `details` are fields of Operation."""
 
     def attach(view: View) -> View:
         cast(Any, view).operation = Operation(summary, **details)

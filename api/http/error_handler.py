@@ -1,4 +1,4 @@
-"""From whatever a view raised to the problem document that is answered."""
+"""Turn any exception of a view into a problem document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OURS = "The server has a fault: report it with the request_id."
 
 
 def render(problem: Problem) -> Response:
-    """The problem document of a problem."""
+    """The response with a problem's document."""
     g.code = problem.code
     metrics_store.add(ERRORS, 1, problem.code)
     told = document(problem, g.get("request_id"))
@@ -31,7 +31,7 @@ def render(problem: Problem) -> Response:
 
 
 def translate(error: Exception) -> Problem:
-    """The one table from what may be raised to what is answered."""
+    """The one table from exceptions to problems."""
     match error:
         case Problem():
             return error
@@ -52,12 +52,12 @@ def translate(error: Exception) -> Problem:
 
 
 def _of_http(error: HTTPException, status: int) -> Problem:
-    """What Flask and the router refuse, and what failed in answering."""
+    """Refusals of Flask and its router, and failures while answering."""
     if status == 404:
         return _no_such_path()
     if status == 405:
         return _other_method(getattr(error, "valid_methods", None) or ())
-    if status >= 500:  # logged where it was raised
+    if status >= 500:  # already logged where it was raised
         return Problem(status, "internal_error", _OURS)
     return Problem(status, _CODES.get(status, "bad_request"), TITLES.get(status, "Error"))
 
@@ -69,7 +69,7 @@ def _no_such_path() -> Problem:
 
 
 def _other_method(methods: Iterable[str]) -> Problem:
-    """405; or 404 for what only looks like a code or an id, and was to be another path."""
+    """405; or 404 if a segment only looks like a code or an id and another path was meant."""
     if not is_known(request.path) and nearest_path():
         return _no_such_path()
     allowed = ", ".join(sorted(methods))

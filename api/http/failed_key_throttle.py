@@ -1,9 +1,8 @@
-"""Guessing keys, slowed: how many look-ups of keys may fail a minute for one client address.
+"""Throttle for guessed keys: a limit of failed look-ups per minute and client address.
 
-In process and bounded. A valid key is never refused (api/http/auth.py): not one that was valid
-when this process last read it, and not one that it has not read yet, which it finds in a list of
-all keys
-(api/http/key_list.py). A guesser behind the same address cannot lock out those who work.
+In process and bounded. A valid key is never refused (api/http/auth.py): neither a key that was
+valid when this process last read it, nor a key not read yet, which is found in the list of all keys
+(api/http/key_list.py). A guesser cannot lock out valid callers behind the same address.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from flask import Request
 from api.http.problems import Problem
 
 WINDOW_SECONDS = 60.0
-ADDRESSES_MAX = 10_000  # per process, some 200 bytes each; the one that failed longest ago goes
-_NETWORK_BITS = 64  # what one customer of an IPv6 provider has: more addresses than we can count
+ADDRESSES_MAX = 10_000  # per process, about 200 bytes each; the least recent failure is dropped
+_NETWORK_BITS = 64  # an IPv6 provider gives a customer at least this: too many addresses to count
 
 
 @dataclass(slots=True)
 class _Failures:
-    """What failed from one address since the first failure of a window."""
+    """Failures from one address since the first failure of a window."""
 
     began_at: float  # monotonic seconds
     count: int = 0
@@ -83,8 +82,8 @@ class Throttle:
 
 
 def client_address(here: Request) -> str | None:
-    """The client's address, as far as the proxies that the operator named told; None when what
-    they told is no address."""
+    """The client's address as the operator's proxies report it; None if what they report is no
+    address."""
     found = _parsed(here.remote_addr)
     return None if found is None else str(found)
 
@@ -97,7 +96,7 @@ def _parsed(text: str | None) -> IPv4Address | IPv6Address | None:
 
 
 def network(address: str | None) -> str:
-    """Whose address it is: an IPv4 address, a network of IPv6, or nobody known."""
+    """The unit that failures are counted by: an IPv4 address or an IPv6 network; "" if unknown."""
     found = _parsed(address)
     match found:
         case IPv6Address(ipv4_mapped=IPv4Address() as inner):

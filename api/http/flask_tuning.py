@@ -1,4 +1,4 @@
-"""Flask without what no request of ours needs."""
+"""Flask without the features that no request here needs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from api.http import paths
 
 
 class Application(Flask):
-    """No view is a coroutine, and no route depends on the host that was asked: not to look for
-    either saves a fourteenth of a write's time."""
+    """No view is a coroutine and no route depends on the host. Skipping both checks saves a
+    fourteenth of a write's time."""
 
     def ensure_sync(self, func: Any) -> Any:
-        """The function as it is."""
+        """The function unchanged."""
         return func
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """What finds the route of a request, by its method and path alone."""
+        """The adapter that finds a route by method and path alone."""
         if request is None or "HTTP_UPGRADE" in request.environ:
             return super().create_url_adapter(request)
         return MapAdapter(

@@ -1,4 +1,4 @@
-"""Idempotency keys: a second request with the same key and body is the first one (contract §2)."""
+"""Idempotency keys: a repeated key with the same body means the same request (contract §2)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ IDEMPOTENCY_KEY = Parameter(
 )
 
 
-# The fields of the models when fingerprints were made of their `repr`. The release before wrote
-# such ones: they are known for as long as its keys are kept (UNBROKEN_IDEMPOTENCY_HOURS).
+# The fields of the models when fingerprints were made from their `repr`. The previous release wrote
+# such fingerprints: they are accepted as long as its keys are kept (UNBROKEN_IDEMPOTENCY_HOURS).
 _FIELDS_BEFORE = {
     "TickBody": ("participant_id", "streak_code", "timestamp", "timezone", "metadata"),
     "PointsBody": ("participant_id", "amount", "reason", "metadata"),
@@ -35,11 +35,11 @@ _FIELDS_BEFORE = {
 
 
 def idempotency(operation: str, posted: object, **named: str) -> Idempotency | None:
-    """The key of a request and the fingerprint of what was sent; None without a key.
+    """The key of a request and the fingerprint of its content; None without a key.
 
-    What was sent is the JSON of the body, and what else the request names, such as a part of its
-    path: no model of ours, so a release with one more field knows it again. The operation belongs
-    to it: one key used for two of them is a conflict.
+    The content is the JSON of the body plus what else identifies the request, such as a part of its
+    path. It is no model of ours, so a release with one more field computes the same fingerprint. It
+    includes the operation: one key used for two operations is a conflict.
     """
     if "HTTP_IDEMPOTENCY_KEY" not in this_request().environ:
         return None
@@ -50,8 +50,8 @@ def idempotency(operation: str, posted: object, **named: str) -> Idempotency | N
 def batch_idempotency(
     operation: str, valid: Sequence[int], items: Sequence[object]
 ) -> Idempotency | None:
-    """The key of a batch. Which items were valid is part of the fingerprint: where a definition
-    changed in between, a repetition is a conflict rather than a wrong answer."""
+    """The key of a batch. The fingerprint includes which items were valid: if a definition changed
+    in between, a repetition is a conflict rather than a wrong answer."""
     if "HTTP_IDEMPOTENCY_KEY" not in this_request().environ:
         return None
     sent = [None if isinstance(item, Problem) else item for item in items]
@@ -75,7 +75,7 @@ def _canonical(value: object) -> str:
 
 
 def canonical(value: object) -> str:
-    """JSON in one spelling: members in order, no spaces, 1.0 as 1. Pure."""
+    """JSON in one spelling: sorted members, no spaces, 1.0 as 1. Pure."""
     plain = _with_plain_numbers(value)
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 

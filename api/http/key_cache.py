@@ -1,7 +1,7 @@
-"""Who a key belongs to and what its tenant has configured, cached by version.
+"""The principal of a key with its tenant's configuration, cached by version.
 
-A write sends the version it was checked under along; Redis refuses a version that is not the
-latest, and the entry is read again. A read may use an entry for a few seconds without asking.
+A write carries the version it was checked under; Redis refuses any but the latest, and the entry is
+read again. A read may use an entry for a few seconds without asking Redis.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from models.streaks.states import Streak
 from workers.intake.client import Caps, Intake, Unavailable, may_be_cached
 
 READ_SECONDS = 4.0  # contract §1: a revoked key reads for at most 5 s
-_NO_VERSION = "?"  # matches no version: such an entry serves reads, a write is refused as stale
-ENTRIES_MAX = 10_000  # keys in use per process; an entry is some kilobytes
+_NO_VERSION = "?"  # matches no version: the entry serves reads; a write is refused as stale
+ENTRIES_MAX = 10_000  # keys in use per process; an entry takes some kilobytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,23 @@ class Principal:
     @property
     def is_valid(self) -> bool:
         """Neither revoked nor expired now."""
-        if self.key.expires_at is None:  # nearly all: the clock is not asked
+        if self.key.expires_at is None:  # nearly all keys: no clock call
             return self.key.revoked_at is None
         return self.key.is_valid_at(clock.now())
 
     @property
     def is_fresh(self) -> bool:
-        """Read recently enough to answer a read."""
+        """Whether it was read recently enough to answer a read."""
         return time.monotonic() - self.loaded_at < READ_SECONDS
 
 
 class Directory:
-    """A bounded cache of principals by key hash; threads may race, the last one wins."""
+    """A bounded cache of principals by key hash; threads may race, the last write wins."""
 
     def __init__(self, engine: Engine, intake: Intake) -> None:
         self._engine, self._intake = engine, intake
         self._entries: OrderedDict[bytes, Principal] = OrderedDict()
-        self._valid: OrderedDict[bytes, None] = OrderedDict()  # outlives what a change drops
+        self._valid: OrderedDict[bytes, None] = OrderedDict()  # kept when a change drops an entry
         self._lock = Lock()
 
     def cached(self, key: str) -> Principal | None:
@@ -70,7 +70,7 @@ class Directory:
         return self._entries.get(tenants.hash_key(key))
 
     def forget(self, key: str) -> None:
-        """Have the next request with a key read it afresh, though its entry be a moment old."""
+        """Make the next request with a key read it again, even if its entry is fresh."""
         with self._lock:
             self._entries.pop(tenants.hash_key(key), None)
 
@@ -79,10 +79,10 @@ class Directory:
         return tenants.hash_key(key) in self._valid
 
     def load(self, key: str, *, for_reading: bool) -> Principal | None:
-        """Read a key afresh; None when nobody has it.
+        """Read a key from the database; None if it does not exist.
 
-        The version is read before the configuration: a change in between makes the entry stale
-        at its first write, never wrong. Raises Unavailable without Redis, except for a read.
+        The version is read before the configuration: a change in between makes the entry stale at
+        its first write, never wrong. Raises Unavailable without Redis, except for a read.
         """
         with reading(self._engine) as connection:
             found = tenants.find_key(connection, key)
@@ -116,8 +116,8 @@ class Directory:
         except Unavailable:
             if not for_reading:
                 raise
-        # A write that still finds the version of before finds what is read now: nothing changed
-        # in between. Without it, the first write after Redis came back would need Postgres.
+        # If a write still finds the earlier version, nothing changed and this entry is current.
+        # Without that version, the first write after Redis came back would need Postgres.
         before = self.cached(key)
         return before.version if before else _NO_VERSION
 

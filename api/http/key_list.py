@@ -1,6 +1,6 @@
-"""A list of all keys that may be valid, so that a throttled address shuts no valid key out.
+"""A list of all keys that may be valid, so that a throttled address locks out no valid key.
 
-Looking a key up costs a query each. The list costs one query a second at most in a process, however
+A look-up costs one query per key. The list costs at most one query per second and process, however
 many keys are guessed, and none while no address is throttled.
 """
 
@@ -13,13 +13,13 @@ from threading import Lock
 from models.db import DatabaseUnavailable, Engine, reading
 from models.identity import tenants
 
-LIST_SECONDS = 1.0  # between two readings of the list, and no less than
-SHARE_OF_TIME = 20  # times as long as a reading takes: 100,000 keys take about 0.1 s
-LOOKUPS_PER_SECOND = 10  # of keys that the list lacks: one may have been made since
+LIST_SECONDS = 1.0  # minimum time between two readings of the list
+SHARE_OF_TIME = 20  # that time is at least so many readings long: 100,000 keys take about 0.1 s
+LOOKUPS_PER_SECOND = 10  # of keys missing from the list: a key may be new
 
 
 class KeyList:
-    """The hashes of keys that were not revoked when they were last read; threads may race."""
+    """The hashes of the keys not revoked at the last reading; threads may race."""
 
     def __init__(self, engine: Engine, now: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._now = engine, now
@@ -28,8 +28,7 @@ class KeyList:
         self._lock = Lock()
 
     def may_hold(self, key: str) -> bool:
-        """Whether a key is worth a look-up of its own; False for a guess, and when Postgres is
-        away."""
+        """Whether a key is worth a look-up; False for a guess, and when Postgres is down."""
         if not tenants.is_well_formed(key):
             return False
         digest = tenants.hash_key(key)
@@ -39,14 +38,14 @@ class KeyList:
         return digest in self._hashes or self._take_lookup()
 
     def drop(self, key: str) -> None:
-        """Forget a key that was looked up and is not valid: its holder guesses like others."""
+        """Drop a key that proved invalid: its holder is treated like any guesser."""
         digest = tenants.hash_key(key)
         with self._lock:
             if digest in self._hashes:
                 self._hashes -= {digest}
 
     def _read(self) -> None:
-        with self._lock:  # those who wait find it read
+        with self._lock:  # waiting threads then find it read
             began = self._now()
             if began < self._due:
                 return
@@ -55,7 +54,7 @@ class KeyList:
                 with reading(self._engine) as connection:
                     self._hashes = tenants.hashes_not_revoked(connection)
             except DatabaseUnavailable:
-                pass  # the list of before is kept
+                pass  # keep the previous list
             took = self._now() - began
             self._due = self._now() + max(LIST_SECONDS, SHARE_OF_TIME * took)
 

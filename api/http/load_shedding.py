@@ -1,10 +1,8 @@
-"""Refusing cheaply: what is certain to be refused costs neither parsing nor a question to Redis.
+"""Load shedding: refuse what is certain to be refused before it is parsed or sent to Redis.
 
-Two places. The loop (api/server/asgi.py) bounds how many requests wait for a thread of a process.
-`Memory` remembers for a moment what the door was told: that the intake is full, or that Redis
-does not
-answer. Both refuse with 503 and `Retry-After`, and accept nothing. docs/decisions/0012-overload.md
-has the figures.
+Two places do it. The loop (api/server/asgi.py) bounds the requests that wait for a thread of a
+process. `Memory` remembers for a moment that the intake is full or that Redis does not answer. Both
+refuse with 503 and `Retry-After`, and accept nothing. Figures: docs/decisions/0012-overload.md.
 """
 
 from __future__ import annotations
@@ -18,28 +16,28 @@ from dataclasses import dataclass, field
 from api.http.problems import Problem
 from workers.intake.client import Full, Unavailable
 
-# Requests of a process that wait for a thread. At 1,500 a second the last of them is answered after
-# 0.7 s: later than a second, a caller may have gone, and its answer would be work in vain.
+# Requests of a process that wait for a thread. At 1,500 requests/s the last one is answered after
+# 0.7 s; after more than 1 s the caller may have hung up and the work would be wasted.
 REQUESTS_MAX = 1_024
-OPEN_FILES_MAX = 65_536  # asked for where the system sets no bound
-ALIVE = "/livez"  # never refused: who restarts an overloaded process makes it worse
-FULL_SECONDS = 0.1  # a drain applies a thousand entries meanwhile; a caller comes back after 1 s
-AWAY_SECONDS = 0.1  # between two questions to a Redis that lets us wait in vain
-SLOW_SECONDS = 0.1  # of vain waiting: a thread for each request, and then there are none left
-RETRY_SECONDS = (1, 3)  # drawn: those who were refused together must not come back together
-TENANTS_MAX = 10_000  # remembered per process; beyond that all are forgotten
+OPEN_FILES_MAX = 65_536  # requested where the system sets no limit
+ALIVE = "/livez"  # never refused: restarting an overloaded process makes the overload worse
+FULL_SECONDS = 0.1  # a drain applies a thousand entries in that time; a caller retries after 1 s
+AWAY_SECONDS = 0.1  # between two probes of a Redis that times out
+SLOW_SECONDS = 0.1  # longer waits would take up every thread
+RETRY_SECONDS = (1, 3)  # random, so that refused callers do not all retry at once
+TENANTS_MAX = 10_000  # remembered per process; above this all are forgotten
 
 
 def retry_after() -> str:
-    """Seconds after which to try again."""
-    return str(random.randint(*RETRY_SECONDS))  # noqa: S311 - it spreads, it hides nothing
+    """Seconds to wait before a retry."""
+    return str(random.randint(*RETRY_SECONDS))  # noqa: S311 - spreads retries, not secret
 
 
 # -- too many requests in this process -------------------------------------------------------
 
 
 def allow_open_files() -> int:
-    """Let this process open as many files as it may; returns how many."""
+    """Raise this process's limit of open files to the maximum; returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -48,24 +46,25 @@ def allow_open_files() -> int:
 
 
 def too_many_requests() -> Problem:
-    """503: more requests wait in this process than it answers soon."""
+    """503: more requests wait in this process than it can answer soon."""
     detail = "Too many requests at once. Nothing was accepted; try again."
     headers = {"Retry-After": retry_after(), "Connection": "close"}
     return Problem(503, "overloaded", detail, (), headers)
 
 
-# -- what the door was told ------------------------------------------------------------------
+# -- remembered refusals ---------------------------------------------------------------------
 
 
 @dataclass
 class Memory:
-    """What the door was told a moment ago. Threads race here: the last one wins, for a moment."""
+    """Recent answers of Redis and the intake. Threads may race: the last write wins, for a
+    moment."""
 
-    probe_seconds: float  # how long a question to Redis may take
+    probe_seconds: float  # how long a probe of Redis may take
     now: Callable[[], float] = time.monotonic
     _full: dict[int, tuple[float, int]] = field(default_factory=dict)
     _away_until: float = 0.0  # 0: Redis answers
-    is_empty: bool = True  # nothing is remembered: no write is certain to be refused
+    is_empty: bool = True  # nothing remembered, so no write is certain to be refused
 
     def check(self, tenant_id: int, body_bytes: int) -> None:
         """Raise Full or Unavailable when a write is certain to be refused."""
@@ -82,7 +81,8 @@ class Memory:
             raise Full
 
     def ask(self) -> None:
-        """Raise Unavailable unless Redis may be asked: one asks first when it did not answer."""
+        """Raise Unavailable unless Redis may be asked; after a failure, one request probes
+        first."""
         if not self._away_until:
             return
         if self.now() < self._away_until:
@@ -95,13 +95,14 @@ class Memory:
         self._remember()
 
     def away(self, began: float) -> None:
-        """Redis did not answer. Where that was clear at once, asking again costs nothing."""
+        """Redis did not answer. If that failed at once, asking again costs nothing."""
         ended = self.now()
         self._away_until = ended + AWAY_SECONDS if ended - began > SLOW_SECONDS else 0.0
         self._remember()
 
     def full(self, tenant_id: int, body_bytes: int) -> None:
-        """A write found no room: nor will one of the same tenant whose body is as long."""
+        """The intake was full: a body of that size or more from the same tenant will not fit
+        either."""
         if len(self._full) >= TENANTS_MAX:
             self._full.clear()
         until, shortest = self._full.get(tenant_id, (0.0, body_bytes))

@@ -1,4 +1,4 @@
-"""Paths that do not exist: which one was meant."""
+"""Suggestions for paths that do not exist."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from werkzeug.routing import Rule
 
 from api.http.request_context import BASE_PATH
 
-_CLOSE = 0.6  # as of fields: `recrd` is close to `record`, `daily_login` is not
-_STEPS_MAX, _STEP_CHARS_MAX = 12, 64  # longer than any of ours: nothing is looked for
-# As the tables of the documents write paths, and as people do who leave the base path out.
+_CLOSE = 0.6  # as for fields: `recrd` is close to `record`, `daily_login` is not
+_STEPS_MAX, _STEP_CHARS_MAX = 12, 64  # longer than any path here: no suggestion
+# As the documents' tables write paths, and as callers do who omit the base path.
 _SHORTER = ("", BASE_PATH, BASE_PATH.removesuffix("/gamify"))
 
 
 def is_known(path: str) -> bool:
-    """Whether a path is one of ours to the letter, whatever the method."""
+    """Whether a path exists exactly as written, with any method."""
     return any(rule.rule == path for rule in current_app.url_map.iter_rules())
 
 
 def nearest_path() -> str | None:
-    """The path of the request's method that the request's own comes closest to; None when none is
-    close. What differs is spelling: a step of the path, or the base path left out."""
+    """The closest path for the request's method; None if none is close. Candidates differ in
+    spelling: a segment of the path, or an omitted base path."""
     found = max(_candidates(request.method, request.path), default=(0.0, ""))
     return found[1] or None
 
@@ -43,7 +43,7 @@ def _candidates(method: str, path: str) -> Iterator[tuple[float, str]]:
 
 
 def _closeness(steps: list[str], rule: Rule) -> float:
-    """How close the least close step is: 1 where all are the same, 0 where it is another path."""
+    """Closeness of the least similar segment: 1 if all are equal, 0 for another path."""
     known = rule.rule.strip("/").split("/")
     if len(known) != len(steps):
         return 0.0
@@ -53,12 +53,12 @@ def _closeness(steps: list[str], rule: Rule) -> float:
 def _likeness(pair: Iterable[str]) -> float:
     known, given = pair
     if known.startswith("<"):
-        return 0.99 if given else 0.0  # a word of ours is closer
+        return 0.99 if given else 0.0  # a fixed segment is closer
     return 1.0 if known == given else SequenceMatcher(None, known, given).ratio()
 
 
 def _template(rule: Rule) -> str:
-    """The path with the names of what is to be filled in: nothing that was sent is repeated."""
+    """The path with the names of its parameters: no value of the caller is repeated."""
     steps = rule.rule.split("/")
     return "/".join(
         "{" + step[1:-1].rpartition(":")[2] + "}" if step[:1] == "<" else step for step in steps

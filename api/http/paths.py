@@ -1,8 +1,7 @@
-"""Paths as they were sent: what is percent-encoded is part of a name and never separates.
+"""Paths as sent: a percent-encoded character is part of a name and never separates segments.
 
-WSGI's PATH_INFO is decoded, and in it `x%2Fbadges`, one id, is `x/badges`, a collection of another
-participant. The server hands the path on as it came (api/server/heads.py), and routes are found
-on that.
+WSGI decodes PATH_INFO. There the single id `x%2Fbadges` becomes `x/badges`, a collection of another
+participant. The server keeps the raw path (api/server/heads.py), and routes are matched on it.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from werkzeug.routing import PathConverter, UnicodeConverter
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Stands in a segment for an encoded slash while a route is looked for. No path holds one itself:
+# Replaces an encoded slash in a segment while a route is matched. No path contains this character:
 # control characters are refused (api/app.py).
 _SLASH = "\x1f"
 
 
 def as_sent(environ: WSGIEnvironment) -> str:
-    """The path as it was sent, or decoded where the server does not tell more."""
+    """The raw path, or the decoded one if the server gives no raw path."""
     path: str = environ["PATH_INFO"]
     sent: str = environ.get("REQUEST_URI", "").partition("?")[0]
     if "%" in sent and unquote_to_bytes(sent).decode("latin-1") == path:
@@ -30,7 +29,7 @@ def as_sent(environ: WSGIEnvironment) -> str:
 
 
 def to_route(environ: WSGIEnvironment) -> str:
-    """The path to find a route by: decoded segment by segment."""
+    """The path used to match a route: decoded segment by segment."""
     sent = as_sent(environ)
     if "%" not in sent or sent == environ["PATH_INFO"]:
         return sent
@@ -38,8 +37,8 @@ def to_route(environ: WSGIEnvironment) -> str:
 
 
 def is_spelled_as(rule: str, environ: WSGIEnvironment) -> bool:
-    """Whether the fixed segments of a route's rule came as they stand there, and not encoded: a
-    proxy that guards a path compares it with what was sent."""
+    """Whether the fixed segments of a route's rule came unencoded. A proxy that guards a path
+    compares it with the raw path."""
     if "%" not in environ.get("REQUEST_URI", ""):
         return True
     for fixed, sent in zip(rule.split("/"), as_sent(environ).split("/"), strict=False):
@@ -51,7 +50,7 @@ def is_spelled_as(rule: str, environ: WSGIEnvironment) -> bool:
 
 
 class Segment(UnicodeConverter):
-    """A segment of a path: any text, slashes included where they were encoded (contract §1)."""
+    """A segment of a path: any text, including encoded slashes (contract §1)."""
 
     def to_python(self, value: str) -> str:
         """The text."""
@@ -59,7 +58,7 @@ class Segment(UnicodeConverter):
 
 
 class Rest(PathConverter):
-    """All that is left of a path, a slash at its beginning included."""
+    """The rest of a path, including a leading slash."""
 
     part_isolating = False
     regex = ".+"

@@ -1,4 +1,4 @@
-"""Waiting for the worker, within bounds (contract §2, RFC 7240)."""
+"""Waiting for the worker, within limits (contract §2, RFC 7240)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from workers.intake.client import WAIT_SECONDS_MAX
 
 
 class Waiters:
-    """How many requests of this process may wait at once; the others are answered 202."""
+    """How many requests of this process may wait at once; others are answered 202."""
 
     def __init__(self, most: int) -> None:
         self._slots = BoundedSemaphore(most)
 
     @contextmanager
     def slot(self) -> Iterator[bool]:
-        """A slot to wait in, or False when all are taken."""
+        """A slot to wait in, or False if all are taken."""
         taken = self._slots.acquire(blocking=False)
         try:
             yield taken
@@ -31,18 +31,18 @@ class Waiters:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What the caller prefers."""
+    """The caller's preference."""
 
     wait_seconds: float
     is_async: bool = False
     is_wait_named: bool = False
 
     def without_wait(self) -> Preference:
-        """The same when no slot to wait in is free."""
+        """The same preference when no waiting slot is free."""
         return Preference(0, self.is_async)
 
     def applied(self, is_answered: bool) -> str | None:
-        """What `Preference-Applied` says: only ever what was done."""
+        """The value of `Preference-Applied`: only what was done."""
         if self.is_async and not is_answered:
             return "respond-async"
         return f"wait={self.wait_seconds:.0f}" if self.is_wait_named else None
@@ -51,11 +51,11 @@ class Preference:
 _WAIT = re.compile(r"wait\s*=\s*(\"?)(\d{1,6})\1", re.ASCII)
 
 
-@lru_cache(maxsize=256)  # callers write one or two of them, again and again
+@lru_cache(maxsize=256)  # callers send the same one or two values
 def preference(header: str, default_seconds: float) -> Preference:
-    """Read `Prefer: respond-async` and `Prefer: wait=N`; what cannot be read is no preference.
+    """Read `Prefer: respond-async` and `Prefer: wait=N`; an unreadable value is no preference.
 
-    Both together: wait so long, then answer 202 (RFC 7240 §4.1).
+    Both together: wait N seconds, then answer 202 (RFC 7240 §4.1).
     """
     wishes = [wish.partition(";")[0].strip() for wish in header.lower().split(",")]
     is_async = "respond-async" in wishes

@@ -26,8 +26,8 @@ TITLES = {
 }
 
 
-# Every code that may be answered: its status, and what it means to the caller. Clients switch on
-# codes: none of them is renamed, and none is answered that is not here.
+# Every error code: its status and its meaning for the caller. Clients switch on codes: no code is
+# renamed, and no other code is answered.
 CODES: dict[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read as HTTP."),
     "invalid_path": (400, "The path is not UTF-8 or holds control characters."),
@@ -97,19 +97,19 @@ CODES: dict[str, tuple[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One invalid field: which, a stable code, and what to do. The input is not echoed."""
+    """One invalid field: its name, a stable code and advice. The input is not echoed."""
 
     field: str
     code: str
     message: str
 
     def as_json(self) -> dict[str, str]:
-        """As it stands in `errors[]`."""
+        """Its entry in `errors[]`."""
         return {"field": self.field, "code": self.code, "message": self.message}
 
 
 class Problem(Exception):
-    """A request that is answered with an error."""
+    """A request answered with an error."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Problem(Exception):
         self.errors, self.headers = list(errors), headers or {}
 
     def as_item(self) -> dict[str, Any]:
-        """As it stands beside one item of a batch."""
+        """Its fields in an item of a batch."""
         return {
             "code": self.code,
             "detail": self.detail,
@@ -133,13 +133,13 @@ class Problem(Exception):
 
 
 def invalid(*errors: FieldError) -> Problem:
-    """422: fields that cannot be used."""
+    """422: invalid fields."""
     names = ", ".join(dict.fromkeys(error.field for error in errors))
     return Problem(422, "validation_error", f"Invalid: {names}", errors)
 
 
 def invalid_field(field: str, code: str, message: str) -> Problem:
-    """422: one field that cannot be used."""
+    """422: one invalid field."""
     return invalid(FieldError(field, code, message))
 
 
@@ -150,13 +150,13 @@ def not_found(noun: str, name: str) -> Problem:
 
 
 def unavailable() -> Problem:
-    """503: Redis or Postgres does not answer; nothing was kept, and nothing is later."""
+    """503: Redis or Postgres does not answer; nothing was stored, now or later."""
     detail = "Postgres or Redis is unavailable. Nothing was stored; try again."
     return try_again("unavailable", detail)
 
 
 def outcome_unknown(detail: str = "") -> Problem:
-    """503: Redis or Postgres was sent all of it and did not answer; perhaps it was kept."""
+    """503: Redis or Postgres got the whole request but did not answer; it may be stored."""
     return try_again(
         "outcome_unknown",
         detail
@@ -167,12 +167,12 @@ def outcome_unknown(detail: str = "") -> Problem:
 
 
 def try_again(code: str, detail: str) -> Problem:
-    """503 with the seconds after which to try again."""
+    """503 with `Retry-After`."""
     return Problem(503, code, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
-    """What a problem is answered with (RFC 9457)."""
+    """The problem document (RFC 9457)."""
     found: dict[str, Any] = {
         "type": f"urn:unbroken:error:{problem.code}",
         "title": TITLES.get(problem.status, "Error"),

@@ -1,4 +1,4 @@
-"""Caps on writes, and the headers that tell how much is left."""
+"""Caps on writes, and the headers that show what remains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WHOSE = {"tenant": "for the tenant", "key": "with this key", "participant": "pe
 
 
 def rate_exceeded(caps: Caps, refusal: Refusal) -> Problem:
-    """429 with the documented code: one more write would be over the cap that is named."""
+    """429 with the documented code: one more write would exceed the named cap."""
     seconds, reason = _seconds(refusal.reset_ms), refusal.reason
     return Problem(
         429,
@@ -35,9 +35,9 @@ def rate_exceeded(caps: Caps, refusal: Refusal) -> Problem:
 
 
 def show_rate(rate: Rate | None) -> None:
-    """Put on this request's response, whatever it will be, how the tightest cap stands.
+    """Add the tightest cap to this request's response, whatever its status.
 
-    Limit and remaining in writes, reset in seconds from now; nothing where no cap applies.
+    Limit and remaining in writes, reset in seconds from now; nothing if no cap applies.
     """
     if rate is not None:
         g.rate_headers = {
@@ -48,20 +48,20 @@ def show_rate(rate: Rate | None) -> None:
 
 
 def show_tightest_rate() -> None:
-    """Show how the caps stand for a write that did not come to the door: it took no token."""
+    """Show the caps for a write that never reached the intake: it took no token."""
     if "rate_headers" in g or "principal" not in g:
         return
     caller = principal()
     writer = Writer(caller.tenant.id, caller.key.id, g.get("participant_id"))
-    with suppress(Unavailable):  # then the answer stands without
+    with suppress(Unavailable):  # then the answer has no rate headers
         show_rate(app_context().intake.tightest_rate(writer, caller.caps))
 
 
 def refuse_spent(caller: Principal) -> None:
-    """Refuse a batch before it is read: when a cap that all of it shares is used up, nothing of it
-    can be accepted.
+    """Refuse a batch before it is read when a cap shared by all its items is used up: no item could
+    be accepted.
 
-    Raises Problem, Unavailable, or Stale when the cap may have been changed.
+    Raises Problem, Unavailable, or Stale if the cap may have changed.
     """
     writer = Writer(caller.tenant.id, caller.key.id, None)
     shared: tuple[tuple[RefusalReason, Caps], ...] = (
@@ -79,8 +79,8 @@ def refuse_spent(caller: Principal) -> None:
 
 
 def render_refusal(error: Exception) -> Response:
-    """The error handler of writes: a refusal tells how the caps stand, too, and those who found the
-    intake full are not sent back all at once."""
+    """The error handler of writes: a refusal shows the caps too, and retries after a full intake
+    are spread in time."""
     problem = translate(error)
     if problem.code == "overloaded":
         problem.headers["Retry-After"] = load_shedding.retry_after()

@@ -1,4 +1,4 @@
-"""What a request is given to work with."""
+"""The context of a request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from workers.intake.client import Intake
 EXTENSION = "unbroken"
 BASE_PATH = "/api/v1/gamify"  # contract §1
 SCRIP_PATH = "/v1"  # contract §1
-DASHBOARD_PATH = "/dashboard"  # pages for people
+DASHBOARD_PATH = "/dashboard"  # HTML pages
 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """The settings that requests ask for, by their names in settings.py."""
+    """The settings that requests use, named as in settings.py."""
 
     secret_keys: str
     wait_seconds: float
@@ -40,13 +40,13 @@ class ApiSettings:
 
 @dataclass(frozen=True)
 class Slots:
-    """How many slow requests of a kind run at once in this process, so that the other threads keep
-    accepting; one more is refused with 503."""
+    """Limits of concurrent slow requests by kind in this process, so that other threads keep
+    accepting writes. A request above the limit is refused with 503."""
 
-    erasures: Waiters = field(default_factory=lambda: Waiters(4))  # they wait for one another
+    erasures: Waiters = field(default_factory=lambda: Waiters(4))  # they wait for each other
     exports: Waiters = field(default_factory=lambda: Waiters(2))  # a thread and a connection each
-    csv_files: Waiters = field(default_factory=lambda: Waiters(4))  # as long as their readers take
-    test_sends: Waiters = field(default_factory=lambda: Waiters(4))  # 15 s each at most
+    csv_files: Waiters = field(default_factory=lambda: Waiters(4))  # as slow as the caller reads
+    test_sends: Waiters = field(default_factory=lambda: Waiters(4))  # at most 15 s each
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ class AppContext:
     """The connections of one API process."""
 
     settings: ApiSettings
-    engine: Engine  # sees every tenant: to find out who asks, and whether we can serve
+    engine: Engine  # sees every tenant: for authentication and readiness
     rows: Engine  # sees the rows of one tenant at a time (api/http/tenant_session.py)
     intake: Intake
     directory: Directory
     waiters: Waiters
-    memory: Memory  # of what the door was told a moment ago
-    throttle: Throttle  # of guessers of keys
+    memory: Memory  # of recent refusals (load_shedding.py)
+    throttle: Throttle  # for guessed keys
     key_list: KeyList  # of keys that no throttle refuses
     policy: Policy  # which URLs destinations may have
     slots: Slots = field(default_factory=Slots)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.engine.dispose()
         self.rows.dispose()
         self.intake.close()
@@ -78,18 +78,18 @@ def app_context() -> AppContext:
 
 
 def this_request() -> Request:
-    """The request itself: Flask's `request` looks it up anew at every use."""
+    """The request object: Flask's `request` proxy looks it up at every use."""
     return cast(Request, cast(Any, request)._get_current_object())
 
 
 def is_https(here: Request) -> bool:
-    """Whether the caller speaks https, to us or to a proxy of the operator's."""
+    """Whether the caller uses https, to this server or to the operator's proxy."""
     behind_proxies = app_context().settings.proxies > 0
     forwarded = here.headers.get("X-Forwarded-Proto", "") if behind_proxies else ""
     return here.is_secure or forwarded.rpartition(",")[2].strip() == "https"
 
 
 def own_url() -> str:
-    """Where this service is, as the caller reaches it."""
+    """This service's URL as the caller reaches it."""
     here = this_request()
     return f"{'https' if is_https(here) else 'http'}://{here.host}"

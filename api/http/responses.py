@@ -1,4 +1,4 @@
-"""Answers: JSON bodies made and sent with as little as it takes."""
+"""Responses with JSON bodies, built and sent with little overhead."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Answer(Response):
-    """A whole response with nothing left to correct: Location is a path of ours already, and the
-    length of the body was added with it."""
+    """A response that needs no correction: Location is already a path, and Content-Length was set
+    with the body."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
-        """The headers as they are."""
+        """The headers unchanged."""
         return self.headers
 
 
@@ -29,8 +29,8 @@ def answer(
     headers: dict[str, str] | None = None,
     content_type: str = "application/json",
 ) -> Response:
-    """A response whose body is the payload as compact JSON in UTF-8, keys in their order, and the
-    end of a line, for those who read it in a terminal."""
+    """A response with the payload as compact JSON in UTF-8, keys in their order, and a final
+    newline for terminals."""
     return Answer(to_json(payload) + b"\n", status, headers, content_type=content_type)
 
 
@@ -40,5 +40,5 @@ class NoSessions(SessionInterface):
     _none = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> NullSession:
-        """The same empty one for all; it cannot be written to."""
+        """One empty, read-only session for all requests."""
         return self._none

@@ -1,4 +1,4 @@
-"""The rows that a request may see: those of the tenant that asks, and Postgres sees to it."""
+"""Access to one tenant's rows; Postgres enforces it with row-level security."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.failpoints import failpoint
 
 @contextmanager
 def reading() -> Iterator[Connection]:
-    """A connection that reads without a transaction: one round trip a statement."""
+    """A connection that reads without a transaction: one round trip per statement."""
     with tenant_isolation.reading(app_context().rows, tenant().id) as connection:
         yield connection
 
@@ -28,6 +28,6 @@ def transaction() -> Iterator[Connection]:
 
 @contextmanager
 def snapshot() -> Iterator[Connection]:
-    """A transaction that reads what one moment saw, however many statements it takes."""
+    """A transaction in which all statements read the same snapshot."""
     with tenant_isolation.snapshot(app_context().rows, tenant().id) as connection:
         yield connection

@@ -1,1 +1,2 @@
-"""Between the server and Flask: bodies are awaited before a thread is taken."""
+"""Between the server and Flask: the event loop awaits a body before a thread handles the
+request."""

@@ -1,14 +1,14 @@
-"""The API before its server: an event loop takes requests in, threads answer whole ones.
+"""The ASGI application: an event loop receives requests, threads answer complete ones.
 
-A thread that waits for a body cannot be taken back, so none ever does (docs/decisions, ADR 22):
+A thread that waits for a body cannot be interrupted, so no thread does (docs/decisions, ADR 22):
 
-1. The loop makes an environ of the head (api/server/heads.py), and refuses what may not be.
-2. Where the key is known, it awaits the body under a deadline, and within its room: that costs no
-   thread. Then a thread runs the application, and sends what it answers.
-   A write that waits for nothing but Redis needs no thread: the application runs on the loop, in a
-   greenlet (workers/intake/loop_calls.py). Where it would block, it runs again in a thread.
-3. Where the key is not known, a thread runs the application on the head alone. Most are refused by
-   then. An application that goes on to read raises NotRead, and the loop does step 2.
+1. The loop makes an environ of the head (api/server/heads.py) and refuses invalid heads.
+2. If the key is known, the loop awaits the body under a deadline and within reserved room. That
+   takes no thread. Then a thread runs the application and sends the answer.
+   A write that waits only for Redis needs no thread: the application runs on the loop, in a
+   greenlet (workers/intake/loop_calls.py). If it would block, it runs again in a thread.
+3. If the key is not known, a thread runs the application on the head alone and refuses most
+   requests. An application that reads the body raises NotRead, and the loop does step 2.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("unbroken.api")
 
 BODY_SECONDS_MAX = 10.0  # as long as a request may wait for the worker (contract §2)
-LATE_SECONDS_MAX = 0.25  # after its deadline until a body that did not come is refused
-REFUSAL_SECONDS_MAX = 1.0  # for what is still on its way when there are too many requests
-FREE_BYTES_MAX = 16_384  # bodies up to this need no room: every connection may have one
+LATE_SECONDS_MAX = 0.25  # between a body's deadline and its refusal
+REFUSAL_SECONDS_MAX = 1.0  # for a body still on its way when the process has too many requests
+FREE_BYTES_MAX = 16_384  # bodies up to this need no reserved room: one per connection
 
-END = {"Connection": "close"}  # what is still to come would be taken for the next request
+END = {"Connection": "close"}  # the next request must not be read from the rest of this body
 
 Headers = list[tuple[str, str]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -61,12 +61,13 @@ _BASE: dict[str, Any] = {
     "wsgi.multithread": True,
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
-    "wsgi.input_terminated": True,  # what it holds is the body, however it was sent
+    "wsgi.input_terminated": True,  # the stream ends with the body, however the body was sent
 }
 
 
 class NotRead(BaseException):
-    """The application wants a body that was not awaited yet. No Exception: none may answer it."""
+    """The application reads a body that was not awaited. Not an Exception: no handler may catch
+    it."""
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(bytes_max)
@@ -74,7 +75,7 @@ class NotRead(BaseException):
 
 
 class Unread:
-    """The body of a request whose key is not known: to read it is to ask for it."""
+    """The body of a request whose key is not known. Reading it asks the loop to await it."""
 
     def read(self, size: int = BODY_BYTES_MAX) -> bytes:
         """Raise NotRead."""
@@ -88,27 +89,27 @@ class Exchange:
     environ: WSGIEnvironment
     receive: Receive
     send: Send
-    wanted: int | None = None  # as many bytes the application asked for, and did not have
-    length: int = 0  # of the body; 0 when that is not said
-    is_late: bool = False  # its body did not come in time
+    wanted: int | None = None  # bytes that the application asked for before they were awaited
+    length: int = 0  # of the body; 0 when the head does not give it
+    is_late: bool = False  # its body missed the deadline
     began: float = field(default_factory=time.monotonic)
 
     @property
     def has_body(self) -> bool:
-        """Whether a body comes after the head."""
+        """Whether a body follows the head."""
         return "HTTP_TRANSFER_ENCODING" in self.environ or self.length > 0
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the body is refused for its length, with any key."""
+        """Whether the body is too long whatever the key."""
         return self.length > BODY_BYTES_MAX
 
 
 class Api:
-    """An ASGI application of a WSGI application; it belongs to the loop of its first request.
+    """An ASGI application around a WSGI application. It belongs to the loop of its first request.
 
-    `knows` names the caller of an environ whose key is known, and gives None for all others.
-    `on_loop` says of an environ whether the application may be run on the loop.
+    `knows` returns the identity of the caller if the key in an environ is known, else None.
+    `on_loop` returns whether the application may run an environ on the loop.
     """
 
     def __init__(
@@ -125,11 +126,11 @@ class Api:
         self._on_loop = on_loop
         self._room, self._seconds_max = room or Room(), seconds_max
         self._line: SimpleQueue[tuple[Exchange, asyncio.Future[None]]] = SimpleQueue()
-        self._waiting = 0  # in the line, or with a thread
+        self._waiting = 0  # requests in the queue or in a thread
         self._done: deque[asyncio.Future[None]] = deque()
         self._is_woken = False
         self._is_started = False
-        self._awaited: dict[Exchange, tuple[float, asyncio.Task[None]]] = {}  # bodies, until when
+        self._awaited: dict[Exchange, tuple[float, asyncio.Task[None]]] = {}  # deadline, task
 
     async def __call__(self, scope: heads.Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -149,7 +150,7 @@ class Api:
         self._running = asyncio.get_running_loop()
         self._is_started = True
         load_shedding.allow_open_files()
-        sockets.notice_the_dead()  # there is nothing to set it on before the server listens
+        sockets.notice_the_dead()  # the listening socket exists by now
         for _ in range(self._threads):
             Thread(target=self._work, name="request", daemon=True).start()
         self._end_late_bodies()
@@ -175,8 +176,8 @@ class Api:
                 await self._with_body(exchange, caller, exchange.wanted)
 
     async def _turn_away(self, exchange: Exchange) -> None:
-        """503. What was sent is read first: a connection that is closed with bytes unread is
-        reset, and its caller may never see the answer."""
+        """503. The body is read first: closing a connection with unread bytes resets it, and the
+        caller may never see the answer."""
         with suppress(Problem):
             if exchange.has_body:
                 until = self._running.time() + REFUSAL_SECONDS_MAX
@@ -197,9 +198,9 @@ class Api:
             )
 
     async def _body(self, exchange: Exchange, bytes_max: int, until: float, late: Late) -> bytes:
-        """What a caller sends after the head, at most so much; `late` is its answer after `until`.
+        """The body, at most `bytes_max` bytes; `late` is the answer after `until`.
 
-        Raises Problem. One timer looks at all bodies: `asyncio.timeout` made one a request, which
+        Raises Problem. One timer checks all bodies: `asyncio.timeout` starts one per request, which
         cost a tenth of a single `record`.
         """
         task = cast("asyncio.Task[None]", asyncio.current_task(self._running))
@@ -215,8 +216,8 @@ class Api:
             del self._awaited[exchange]
 
     def _end_late_bodies(self) -> None:
-        """Cancel the wait for each body that did not come in time: nothing refers to the body
-        then, so the server closes its connection with the answer."""
+        """Cancel the wait for each late body. Nothing refers to the body then, so the server closes
+        its connection with the answer."""
         now = self._running.time()
         for one, (until, task) in self._awaited.items():
             if until <= now and not one.is_late:
@@ -225,7 +226,7 @@ class Api:
         self._running.call_later(LATE_SECONDS_MAX, self._end_late_bodies)
 
     async def _answered(self, exchange: Exchange, body: BytesIO | Unread) -> None:
-        """Have a thread answer, and wait until it has."""
+        """Let a thread answer, and wait for it."""
         exchange.environ["wsgi.input"] = body
         answered = self._running.create_future()
         self._waiting += 1
@@ -236,7 +237,7 @@ class Api:
             self._waiting -= 1
 
     async def _answered_here(self, exchange: Exchange, body: BytesIO) -> bool:
-        """Answer on the loop; False where that needs a thread, and nothing was done."""
+        """Answer on the loop. False, with nothing done, if the request needs a thread."""
         exchange.environ["wsgi.input"] = body
         self._waiting += 1
         try:
@@ -252,7 +253,7 @@ class Api:
         self._is_woken = False
         while self._done:
             answered = self._done.popleft()
-            if not answered.done():  # its caller may have gone
+            if not answered.done():  # the caller may have hung up
                 answered.set_result(None)
 
     # -- in a thread -------------------------------------------------------------------------
@@ -262,15 +263,15 @@ class Api:
             self._take_turn(*self._line.get())
 
     def _take_turn(self, exchange: Exchange, answered: asyncio.Future[None]) -> None:
-        """Answer one request. Nothing holds on to it afterwards: for as long as an unread body is
-        referred to, the server keeps its connection open."""
+        """Answer one request and drop every reference to it: the server keeps a connection open
+        while its unread body is referenced."""
         try:
             self._answer_surely(exchange)
         except NotRead as asked:
             exchange.wanted = asked.bytes_max
-            asked.with_traceback(None)  # its frames refer to it, and to the request
+            asked.with_traceback(None)  # its frames refer to the body and to the request
         self._done.append(answered)
-        if not self._is_woken:  # one call wakes the loop for all that are done by then
+        if not self._is_woken:  # one call wakes the loop for all threads that have finished by then
             self._is_woken = True
             with suppress(RuntimeError):  # the loop has ended
                 self._running.call_soon_threadsafe(self._tell_answered)
@@ -278,12 +279,12 @@ class Api:
     # -- in a thread, or on the loop ---------------------------------------------------------
 
     def _answer_surely(self, exchange: Exchange) -> None:
-        """Answer one request, with a 500 where that fails. Raises NotRead and NeedsThread."""
+        """Answer one request, with a 500 if that fails. Raises NotRead and NeedsThread."""
         try:
             self._answer(exchange)
         except Exception:
             log.exception("a request ended without an answer")
-            with suppress(Exception):  # half of one may be on its way
+            with suppress(Exception):  # part of an answer may already be sent
                 _refuse(exchange, Problem(500, "internal_error", "The server has a fault."))
 
     def _answer(self, exchange: Exchange) -> None:
@@ -304,9 +305,9 @@ class Api:
                 close()
 
     def _stream(self, exchange: Exchange, parts: Iterable[bytes]) -> None:
-        """Send a long answer part by part, as fast as its caller reads, while the caller is there.
+        """Send a long answer part by part, as fast as the caller reads.
 
-        A caller who stops reading has its connection ended (api/server/sockets.py).
+        The system ends the connection of a caller that stops reading (api/server/sockets.py).
         """
         gone = asyncio.run_coroutine_threadsafe(_gone(exchange), self._running)
         try:
@@ -331,7 +332,7 @@ async def _sent(exchange: Exchange, message: dict[str, Any]) -> None:
 
 
 def _is_whole(exchange: Exchange, status: int, headers: Headers) -> bool:
-    """Whether an answer is all there: it has a length, or no body."""
+    """Whether an answer is complete: it has a length, or no body."""
     if status in (204, 304) or exchange.environ["REQUEST_METHOD"] == "HEAD":
         return True
     return any(name.lower() == "content-length" for name, _ in headers)
@@ -355,7 +356,7 @@ async def _received(exchange: Exchange, bytes_max: int) -> bytes:
 
 
 def too_slow() -> Problem:
-    """The answer to a body that did not come in time."""
+    """The answer to a body that missed its deadline."""
     detail = f"The body did not come within {BODY_SECONDS_MAX:.0f} s"
     return Problem(408, "body_too_slow", detail, (), END)
 

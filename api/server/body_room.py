@@ -1,4 +1,4 @@
-"""The room that bodies under way may take in the memory of a process, shared between callers."""
+"""Memory reserved for request bodies in one process, shared between callers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 
 from api.http.problems import RETRY_SECONDS, Problem
 
-ROOM_BYTES_MAX = 64_000_000  # of a process; a body of 1 MB comes in well under a second
-SHARE_BYTES_MAX = 16_000_000  # of one caller: one alone does not use it up
-STRANGERS = ""  # one caller together: all who have shown no key that is known
+ROOM_BYTES_MAX = 64_000_000  # per process; a body of 1 MB arrives in well under a second
+SHARE_BYTES_MAX = 16_000_000  # per caller: a single caller cannot use up the room
+STRANGERS = ""  # requests without a known key share one caller's room
 
 
 class Room:
-    """Bytes that are reserved before a body is read. Of one event loop, so nothing is locked.
+    """Bytes reserved before a body is read. It belongs to one event loop and needs no lock.
 
-    Reserved as a whole: bodies that each had a half could wait for each other.
+    A body reserves its full size: two bodies that each held half could deadlock.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Room:
 
     @asynccontextmanager
     async def of(self, caller: Hashable, size: int, until: float) -> AsyncIterator[None]:
-        """Room for a body, once there is some; 503 when there is none until then (loop time)."""
+        """Reserve room for a body, waiting for it; 503 if there is none by `until` (loop time)."""
         try:
             async with asyncio.timeout_at(until):
                 while not self._fits(caller, size):

@@ -1,8 +1,8 @@
-"""The head of a request, made a WSGI environ in which no name stands for two headers.
+"""Make a WSGI environ of a request's head. No name in the environ can mean two headers.
 
-CGI's names for headers fold `X_API_Key` and `X-API-Key` into one, and its path has lost what was
-percent-encoded. So what has an underscore is left out, what may come once is refused when it comes
-twice, and the path goes along as it was sent (`REQUEST_URI`, which api/http/paths.py reads).
+CGI folds `X_API_Key` and `X-API-Key` into one name and decodes the path. So a header with an
+underscore is dropped, a header that may come once is refused when it comes twice, and the raw path
+is kept in `REQUEST_URI` (read by api/http/paths.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from api.http.problems import Problem
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-Scope = dict[str, Any]  # of ASGI
+Scope = dict[str, Any]  # ASGI's
 
-NAMES_MAX = 500  # names of headers remembered; callers choose them
+NAMES_MAX = 500  # cached header names; bounded because callers choose them
 _names = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
-_SEPARATORS = {"HTTP_COOKIE": "; "}  # RFC 6265 §5.4; of all others it is a comma (RFC 9110 §5.3)
+_SEPARATORS = {"HTTP_COOKIE": "; "}  # RFC 6265 §5.4; all others use a comma (RFC 9110 §5.3)
 
 
 def environ(scope: Scope) -> WSGIEnvironment:
-    """What WSGI calls the environ, but for what it says of the server; raises Problem."""
+    """The WSGI environ, without the entries about the server. Raises Problem."""
     raw_path, query = scope["raw_path"], scope["query_string"].decode("latin-1")
     path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("latin-1")
     host, port = scope["server"]
@@ -48,7 +48,7 @@ def environ(scope: Scope) -> WSGIEnvironment:
 
 
 def _name(raw: bytes) -> str:
-    """CGI's name of a header; empty for one that CGI would take for another."""
+    """CGI's name of a header; empty if CGI would confuse it with another header."""
     name = "" if b"_" in raw else f"HTTP_{raw.decode('latin-1').upper().replace('-', '_')}"
     if len(_names) < NAMES_MAX:
         _names[raw] = name
@@ -56,9 +56,9 @@ def _name(raw: bytes) -> str:
 
 
 def _both(name: str, first: str, second: str) -> str:
-    """One value of two lines.
+    """One value for two lines of a header.
 
-    Two keys stay two: api/http/auth.py sees the comma, which no key has.
+    Two keys stay two: api/http/auth.py sees the comma, which no key contains.
     """
     if name == "HTTP_HOST":
         raise Problem(400, "bad_request", "The request has two Host headers.")

@@ -1,4 +1,4 @@
-"""The sockets of this process, and callers who are gone without a word."""
+"""Socket options that end the connections of unresponsive callers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import os
 import socket
 import stat
 
-# Such a connection ends after 30 + 3 × 10 s.
+# A connection without a response ends after 30 + 3 × 10 s.
 QUIET_SECONDS, PROBE_SECONDS, PROBES = 30, 10, 3
-UNREAD_SECONDS_MAX = 60  # for a caller to take a part of an answer; then its connection ends
+UNREAD_SECONDS_MAX = 60  # time for a caller to read a part of an answer; then its connection ends
 
 
 def notice_the_dead() -> None:
-    """Have the system ask quiet callers whether they are still there, and give up those who do not
-    read what they are sent.
+    """Turn on TCP keepalive, and end connections whose caller does not read.
 
-    The server has no such option. A connection takes it over from the socket it comes in at; so
-    all sockets of this process are given it, those that are connected already included.
+    The server has no such option. A connection inherits it from the listening socket, so it is set
+    on all sockets of this process, including those already connected.
     """
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - the names are numbers
         try:
@@ -24,7 +23,7 @@ def notice_the_dead() -> None:
                 continue
             copy = socket.socket(fileno=os.dup(int(name)))
         except OSError:
-            continue  # the folder itself, closed by now
+            continue  # the folder itself, already closed
         with copy:
             if copy.family in (socket.AF_INET, socket.AF_INET6):
                 _keep_asking(copy)
@@ -34,7 +33,7 @@ def _keep_asking(one: socket.socket) -> None:
     one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", QUIET_SECONDS),
-        ("TCP_KEEPALIVE", QUIET_SECONDS),  # the same, as macOS calls it
+        ("TCP_KEEPALIVE", QUIET_SECONDS),  # macOS's name for it
         ("TCP_KEEPINTVL", PROBE_SECONDS),
         ("TCP_KEEPCNT", PROBES),
         ("TCP_USER_TIMEOUT", UNREAD_SECONDS_MAX * 1_000),

@@ -1,4 +1,4 @@
-"""Queued writes, many at once: each item stands for itself (contract §2)."""
+"""Batches of queued writes: each item is accepted or refused on its own (contract §2)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from workers.telemetry import metrics_store
 from workers.telemetry.metrics import ERRORS
 
 BATCH_MAX = 1_000  # contract §2
-# Those of a participant are an item's.
+# Problems of a participant belong to an item of the batch.
 PROBLEMS = (
     "forbidden",
     "idempotency_conflict",
@@ -92,9 +92,9 @@ class _Posted:
 
 
 def post(kind: QueuedWrite, name: str) -> Response:
-    """Accept up to 1,000 writes: a JSON list under a name, or one in each line.
+    """Accept up to 1,000 writes: a JSON list under a name, or one write per line.
 
-    429 for all of it when the cap of its key or tenant is used up already.
+    429 for the whole batch when the cap of its key or tenant is already used up.
     """
     if not app_context().memory.is_empty:
         check_write(principal())
@@ -135,7 +135,7 @@ def _check_caps() -> None:
 
 
 def items(name: str) -> list[Any]:
-    """Each a value to validate, or the Problem of a line that could not be read."""
+    """Each item: a value to validate, or the Problem of a line that could not be read."""
     media_type = require_type(JSON, LINES)
     raw = read_body()
     if media_type == LINES:
@@ -200,8 +200,8 @@ def _outcome(caller: Principal, kind: QueuedWrite, value: Any, stamp: WriteStamp
 def _results(
     kind: QueuedWrite, outcomes: Sequence[BatchOutcome], accepted: Accepted
 ) -> Iterator[dict[str, Any]]:
-    """One entry per item in order: its id, or what was wrong with it."""
-    handed = 0  # among those that were handed over: the index of the next one
+    """One entry per item in order: its id, or what is wrong with it."""
+    handed = 0  # index of the next item among those submitted
     write_ids = _ids(kind, outcomes, accepted)
     erased = _erased(outcomes, accepted)
     for index, outcome in enumerate(outcomes):
@@ -221,7 +221,7 @@ def _results(
 
 
 def _erased(outcomes: Sequence[BatchOutcome], accepted: Accepted) -> set[str]:
-    """Whose writes, first accepted under this Idempotency-Key, went with their participant."""
+    """Participants of writes first accepted under this Idempotency-Key who were erased since."""
     if accepted.known_id is None:
         return set()
     names = {outcome.participant_id for outcome in outcomes if not isinstance(outcome, Problem)}
@@ -229,8 +229,8 @@ def _erased(outcomes: Sequence[BatchOutcome], accepted: Accepted) -> set[str]:
 
 
 def _ids(kind: QueuedWrite, outcomes: Sequence[BatchOutcome], accepted: Accepted) -> dict[int, str]:
-    """The ids that the items were given when this batch was first accepted, by index; none when
-    this is the first time. Then as now the same items were valid: the fingerprint holds them."""
+    """The ids by index that the items got when this batch was first accepted; empty the first time.
+    The valid items are the same both times: the fingerprint includes them."""
     if accepted.known_id is None:
         return {}
     known, secret = UUID(accepted.known_id), kind.ledger.secret(principal().tenant)

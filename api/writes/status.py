@@ -1,4 +1,4 @@
-"""What became of a queued write: asked for by its id, or waited for (contract §2)."""
+"""The status of a queued write, read by its id or awaited (contract §2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models.ledgers.rejections import RejectedWrite
 from models.people import erasure
 from models.rules.periods import DAY_US
 
-POLL_SECONDS = 0.02  # for the answer to a write that another request posted
+POLL_SECONDS = 0.02  # while waiting for a write that another request posted
 
 WriteStatus = Literal["accepted", "applied", "rejected", "dead"]
 
@@ -33,17 +33,17 @@ class LedgerRow(Protocol):
     """A write that a ledger holds."""
 
     def answer(self) -> dict[str, Any]:
-        """The documented answer to it."""
+        """The documented answer to the write."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteLedger:
-    """Where the writes of one kind end."""
+    """The ledger that stores the writes of one kind."""
 
     noun: str  # in ids and errors: tick → tick_id, tick_not_found
-    path: str  # under which one is asked for: ticks
+    path: str  # of the collection: ticks
     find: Callable[[Connection, int, UUID], LedgerRow | None]
-    salt: bytes  # tells its ids from those of other kinds
+    salt: bytes  # separates its ids from those of other kinds
 
     id_field: str = field(init=False)  # the name of an id in answers
 
@@ -51,7 +51,7 @@ class WriteLedger:
         object.__setattr__(self, "id_field", f"{self.noun}_id")
 
     def secret(self, of: Tenant) -> bytes:
-        """What marks the ids of this kind that a tenant was given."""
+        """The secret that marks a tenant's ids of this kind."""
         return of.secret_of_ids(self.salt)
 
 
@@ -59,13 +59,14 @@ class WriteOutcome(TypedDict):
     """Beside the id: what has become of a write."""
 
     status: WriteStatus
-    result: dict[str, Any] | None  # what a waiting request would have been answered, once applied
+    result: dict[str, Any] | None  # once applied: the answer a waiting request gets
     code: NotRequired[str]  # why it was rejected
-    detail: NotRequired[str]  # more of why
+    detail: NotRequired[str]  # details of the reason
 
 
 def get_status(ledger: WriteLedger, text: str) -> Response:
-    """Answer a request for what became of the write that a path names; 404 for no write of ours."""
+    """Answer with the status of the write in a path; 404 for an id that the tenant was not
+    given."""
     number = _uuid(ledger, text)
     with reading() as connection:
         outcome = _outcome(connection, ledger, number)
@@ -75,9 +76,9 @@ def get_status(ledger: WriteLedger, text: str) -> Response:
 
 
 def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | None:
-    """The answer to a write that another request posted, or None when there is none in time.
+    """The answer to a write that another request posted, or None if there is none in time.
 
-    `{"rejected": code}` when the worker would not apply it.
+    `{"rejected": code}` when the worker rejected it.
     """
     ends = time.monotonic() + seconds
     while True:
@@ -85,7 +86,7 @@ def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | 
             with reading() as connection:
                 outcome = _outcome(connection, ledger, number)
         except DatabaseUnavailable:
-            return None  # accepted all the same: the caller says 202
+            return None  # still accepted: the caller answers 202
         if outcome and "code" in outcome:
             return RejectedWrite(outcome["code"], outcome.get("detail")).answer()
         if (outcome and outcome["status"] != "accepted") or time.monotonic() >= ends:
@@ -94,7 +95,7 @@ def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | 
 
 
 def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
-    """Who of some participants was erased after a write was accepted, as far as is known now."""
+    """Participants erased since a write was accepted, as far as is known now."""
     mine = tenant()
     keys = {
         (mine.id, erasure.digest(mine.tick_secret, external_id)): external_id
@@ -104,16 +105,16 @@ def erased_since(write_id: str, participant_ids: Collection[str]) -> set[str]:
         with reading() as connection:
             erased_us = erasure.since(connection, list(keys))
     except DatabaseUnavailable:
-        return set()  # its status will tell
+        return set()  # the write's status will show it
     accepted_us = ids.issued_at_us(UUID(write_id))
     return {keys[key] for key, at_us in erased_us.items() if accepted_us < at_us}
 
 
 def _outcome(connection: Connection, ledger: WriteLedger, number: UUID) -> WriteOutcome | None:
-    """What became of an id; None when it is none of ours.
+    """The outcome of a write; None for an id that the tenant was not given.
 
-    An id of ours that no table holds may be on its way. With nothing on its way any more it was
-    applied since the first look, or erased with its participant: the second look tells.
+    A genuine id that no table holds may be queued. If the queue no longer holds it, it was applied
+    since the first look or erased with its participant; a second look decides.
     """
     outcome = _stored(connection, ledger, number)
     if outcome or not _may_be_on_its_way(ledger, number):
@@ -150,7 +151,7 @@ def _may_be_on_its_way(ledger: WriteLedger, number: UUID) -> bool:
 
 
 def _is_kept(number: UUID) -> bool:
-    """Whether the ledgers still hold the writes of that day: an older one is not on its way."""
+    """Whether the ledgers still hold the writes of that day: an older write cannot be queued."""
     age_us = clock.now_us() - ids.issued_at_us(number)
     return age_us < app_context().settings.ticks_days * DAY_US
 

@@ -1,6 +1,6 @@
 """One queued write: from the route to the intake, and back to the caller.
 
-A route reads what is posted, makes the message that the workers apply, submits it, and answers:
+A route reads the body, makes the message that the workers apply, submits it, and answers:
 
     posted = read(TickBody)
     with waiting(posted.participant_id) as wish:
@@ -8,10 +8,10 @@ A route reads what is posted, makes the message that the workers apply, submits 
         accepted = submit(tick, idempotency("", posted))
         return outcome(LEDGER, tick, accepted, wish)
 
-Many at once are batch.py, and what became of one is status.py (contract §2).
+Batches are in batch.py, the status of a write is in status.py (contract §2).
 
-Redis says quickly whose writes are refused. A participant who was made active again by a process
-that died before it could say so to Redis would stay out for ever: so the database decides last.
+Redis knows quickly which participants' writes are refused, but may be out of date: a process that
+reactivates a participant can die before it updates Redis. So the database decides last.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ PROBLEMS = ("participant_inactive", "participant_erased", *RATE_LIMIT_CODES)
 
 @dataclass(frozen=True, slots=True)
 class WriteStamp:
-    """What the API gives a write when it takes it in."""
+    """What the API adds to a write when it accepts it."""
 
     id: str
     received_us: int
     is_awaited: bool
     is_silent: bool = False
-    is_alone: bool = False  # nothing follows from it
+    is_alone: bool = False  # no rewards or other effects follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,11 @@ class QueuedWrite:
     body: type[Body]
     # Raises Problem; NoSuchDefinition where a cached definition is the reason.
     message: Callable[[Principal, Any, WriteStamp], Message]
-    may_be_alone: bool = False  # whether a batch may ask that nothing follows
+    may_be_alone: bool = False  # whether a batch may ask for no effects
 
 
 class NoSuchDefinition(Problem):
-    """Unknown or not active, as far as the cached configuration knows."""
+    """Unknown or inactive, according to the cached configuration."""
 
     def __init__(self, noun: str, code: str) -> None:
         problem = not_found(noun, code)
@@ -108,8 +108,8 @@ B = TypeVar("B", bound=Body)
 
 
 def on_current_configuration(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Run the view of a write; again, with what is true now, when it was checked under an older
-    version, or refused for a definition that is there by now."""
+    """Run the view of a write. Run it again on the current configuration if it was checked under an
+    older version, or refused for a definition that exists by now."""
 
     @wraps(view)
     def current(*args: P.args, **kwargs: P.kwargs) -> Response:
@@ -128,7 +128,7 @@ def on_current_configuration(view: Callable[P, Response]) -> Callable[P, Respons
 
 
 def read(model: type[B]) -> B:
-    """The body of a write, unless it is certain to be refused whatever it is."""
+    """The body of a write. Raises first if the write is certain to be refused."""
     if not app_context().memory.is_empty:
         check_write(principal())
     return validated(model, json_body())
@@ -136,7 +136,7 @@ def read(model: type[B]) -> B:
 
 @contextmanager
 def waiting(participant_id: str) -> Iterator[Preference]:
-    """How long the caller of a write waits: as it prefers, if there is room to wait in."""
+    """How long the caller waits for the worker: its preference, if a waiting slot is free."""
     context, g.participant_id = app_context(), participant_id
     wish = preference(this_request().environ.get("HTTP_PREFER", ""), context.settings.wait_seconds)
     if not wish.wait_seconds:
@@ -147,28 +147,28 @@ def waiting(participant_id: str) -> Iterator[Preference]:
 
 
 def stamp(ledger: WriteLedger, wish: Preference) -> WriteStamp:
-    """The id and the instant of a write that comes in now."""
+    """The id and the instant of a new write."""
     received_us = clock.now_us()
     write_id = next(ids.issue(received_us, principal().tenant.secret_of_ids(ledger.salt)))
     return WriteStamp(str(write_id), received_us, wish.wait_seconds > 0)
 
 
 def submit(message: Message, idempotency: Idempotency | None = None) -> Accepted:
-    """Hand one write to the workers: it is accepted, and will be applied, when this returns.
+    """Append one write to the intake. When this returns the write is accepted and will be applied.
 
-    Raises Problem where it is refused, and what Intake.append raises.
+    Raises Problem if it is refused, and whatever Intake.append raises.
     """
     caller = principal()
     accepted = hand_over(caller, [message], idempotency)
     if accepted.refused:
         raise refused(accepted.refused[0], caller.caps, message.participant_id)
     if accepted.known_id and status.erased_since(accepted.known_id, [message.participant_id]):
-        raise rejected("participant_erased", message.participant_id)  # nothing is to come
+        raise rejected("participant_erased", message.participant_id)  # never applied
     return accepted
 
 
 def unwaited(app: Flask) -> Callable[[WSGIEnvironment], bool]:
-    """What tells by an environ whether a request is one write, and will not wait for the worker."""
+    """A check by environ: is the request a single write that does not wait for the worker?"""
     default_seconds = app.extensions[EXTENSION].settings.wait_seconds
     paths = {rule.rule for rule in app.url_map.iter_rules() if _is_one_write(app, rule)}
 
@@ -181,7 +181,7 @@ def unwaited(app: Flask) -> Callable[[WSGIEnvironment], bool]:
 
 
 def _is_one_write(app: Flask, rule: Rule) -> bool:
-    """Whether a route takes one queued write, and its path is always the same."""
+    """Whether a route accepts one queued write and has no parameters in its path."""
     operation = getattr(app.view_functions[rule.endpoint], "operation", None)
     return operation is not None and PREFER in operation.parameters and not rule.arguments
 
@@ -189,7 +189,8 @@ def _is_one_write(app: Flask, rule: Rule) -> bool:
 def outcome(
     ledger: WriteLedger, message: Message, accepted: Accepted, wish: Preference
 ) -> Response:
-    """200 with what the worker answered within the wait, 202 with where to ask otherwise."""
+    """200 with the worker's answer if it came within the wait; otherwise 202 with the status
+    path."""
     write_id, result = accepted.known_id or message.id, None
     if wish.wait_seconds and accepted.known_id:
         result = status.wait(ledger, UUID(accepted.known_id), wish.wait_seconds)
@@ -210,13 +211,13 @@ def outcome(
 
 
 def confirm(caller: Principal) -> None:
-    """Raise Stale unless the configuration that a refusal rests on is still the latest."""
+    """Raise Stale unless the configuration behind a refusal is still the latest."""
     if not is_current(caller):
         raise Stale
 
 
 def refused(refusal: Refusal, caps: Caps, participant_id: str) -> Problem:
-    """Why a write was not let in: over a cap, or for somebody who is not active."""
+    """Why a write was refused: over a cap, or for a participant who is not active."""
     if refusal.reason == "doubtful":
         return unavailable()
     if refusal.reason == "unknown":
@@ -233,10 +234,11 @@ _REJECTED = {
 
 
 def rejected(code: str, participant_id: str, detail: str | None = None) -> Problem:
-    """Why a worker refused a write: with what it said of it, or the participant's status."""
+    """The problem for a write that a worker rejected, with its detail or the participant's
+    status."""
     if detail is not None:
         return Problem(CODES[code][0] if code in CODES else 409, code, detail)
-    why = _REJECTED.get(code, "may not be written for")  # a newer worker may know more codes
+    why = _REJECTED.get(code, "may not be written for")  # a newer worker may send other codes
     return Problem(409, code, f"Participant '{participant_id}' {why}")
 
 
@@ -246,9 +248,9 @@ def rejected(code: str, participant_id: str, detail: str | None = None) -> Probl
 def hand_over(
     caller: Principal, messages: Sequence[Message], idempotency: Idempotency | None = None
 ) -> Accepted:
-    """Hand messages over; the response will say how the caps stand then.
+    """Append messages; the response will show the caps after that.
 
-    Raises what Intake.append does.
+    Raises what Intake.append raises.
     """
     accepted = _append(caller, messages, idempotency)
     if not accepted.refused:
@@ -257,7 +259,7 @@ def hand_over(
     if not wrongly:
         return accepted
     if idempotency and len(accepted.refused) < len(messages):
-        # Its key is taken, for what was accepted: the others may come again under another.
+        # The key covers what was accepted; the other items may come again under another key.
         doubtful = {index: replace(accepted.refused[index], reason="doubtful") for index in wrongly}
         return replace(accepted, refused={**accepted.refused, **doubtful})
     try:
@@ -266,7 +268,7 @@ def hand_over(
         unknown = {index: replace(accepted.refused[index], reason="unknown") for index in wrongly}
         return replace(accepted, refused={**accepted.refused, **unknown})
     except IntakeError:
-        return accepted  # the others are in: once more, and they would be in twice
+        return accepted  # the accepted ones must not be appended twice
     refused = {index: one for index, one in accepted.refused.items() if index not in wrongly}
     refused |= {wrongly[index]: one for index, one in again.refused.items()}
     return replace(again, ahead=accepted.ahead, refused=refused)
@@ -306,7 +308,7 @@ _REASONS: dict[type, str] = {Full: "full", IdempotencyConflict: "idempotency_con
 
 
 def _count(messages: Sequence[Message], accepted: Accepted) -> None:
-    """Count what was taken in and what was not. A write that is known already is neither."""
+    """Count accepted and refused writes. A write that is already known is neither."""
     if accepted.known_id is not None:
         return
     taken = messages
@@ -316,7 +318,7 @@ def _count(messages: Sequence[Message], accepted: Accepted) -> None:
     if taken:
         metrics_store.add(
             ACCEPTED, len(taken), noun(taken[0])
-        )  # one request brings writes of one kind
+        )  # all writes of a request have the same kind
         access_log.took_in(taken)
 
 
@@ -332,7 +334,7 @@ def _note(caller: Principal, refusal: IntakeError) -> None:
 def _wrongly_refused(
     caller: Principal, messages: Sequence[Message], accepted: Accepted
 ) -> list[int]:
-    """The places of messages for participants who are active after all, as Redis now knows."""
+    """Indexes of the messages for participants who are active after all; Redis is updated."""
     indexes = [index for index, one in accepted.refused.items() if one.reason == "inactive"]
     names = {messages[index].participant_id for index in indexes}
     if not names:
@@ -346,13 +348,13 @@ def _wrongly_refused(
     except IntakeError:
         return []
     except DatabaseUnavailable:
-        return []  # refused, as far as anybody can tell now
+        return []  # the refusals stay as they are
     return [index for index in indexes if messages[index].participant_id in active]
 
 
 def check_write(caller: Principal) -> None:
-    """Raise Full or Unavailable when this request's write is certain to be refused: before its body
-    is parsed, but not before it is read."""
+    """Raise Full or Unavailable if this request's write is certain to be refused: after its body is
+    read, before it is parsed."""
     memory = app_context().memory
     try:
         memory.check(caller.tenant.id, this_request().content_length or 0)
@@ -362,6 +364,6 @@ def check_write(caller: Principal) -> None:
 
 
 def take_in() -> None:
-    """Read what the caller of this request still sends, so that it reads our refusal: a connection
-    that is closed with bytes unread is reset."""
+    """Read the rest of the body before a refusal: closing a connection with unread bytes resets it,
+    and the caller misses the answer."""
     this_request().stream.read(BODY_BYTES_MAX)
