@@ -1,1 +1,1 @@
-"""Work away from the request."""
+"""Work outside the request."""

@@ -27,17 +27,17 @@ from workers.telemetry import logs
 from workers.telemetry.heartbeats import Heartbeat, process_name
 from workers.telemetry.metrics_store import TIMEOUT_SECONDS, Flusher
 
-STATEMENT_SECONDS = 30.0  # a batch takes one; a Postgres silent for longer is gone
-STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is gone
+STATEMENT_SECONDS = 30.0  # a batch is one statement; a Postgres silent for longer is down
+STREAM_SECONDS = 5.0  # a blocking read waits 1 s; a Redis silent for longer is down
 
-settings = Settings.from_env().require_urls("redis_url")  # beat needs no more
+settings = Settings.from_env().require_urls("redis_url")  # beat needs only this
 failpoints.arm(settings.failpoints)
 policy = egress.policy_of(
     settings.of(EgressSettings)
-)  # what cannot be read ends the process now, not its first delivery
+)  # an unreadable policy ends the process now, not at its first delivery
 app = make_celery(settings.redis_url)
 stopping = threading.Event()
-aside = connect(settings.redis_url, TIMEOUT_SECONDS)  # for what no task waits for
+aside = connect(settings.redis_url, TIMEOUT_SECONDS)  # for calls that no task waits for
 flusher = Flusher(aside)
 heartbeat = Heartbeat(aside, process_name())
 
@@ -68,7 +68,7 @@ def _require_database(**_: Any) -> None:
 
 @worker_init.connect
 def _tune(**_: Any) -> None:
-    """Collect garbage rarely: batches make no cycles (7 % of a drain, 15 % of a sender)."""
+    """Collect garbage rarely: batches make no cycles (saves 7 % of a drain, 15 % of a sender)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -76,7 +76,7 @@ def _tune(**_: Any) -> None:
 
 @setup_logging.connect
 def _log(**_: Any) -> None:
-    """Celery sets nothing up where somebody else does: a worker, beat, their banner none."""
+    """Keep Celery from setting up logs: a worker and beat use ours, and print no banner."""
     logs.configure(settings.log_format)
 
 
@@ -104,19 +104,19 @@ def _stop(**_: Any) -> None:
 
 register(app, context)
 app.conf.beat_schedule = {
-    # `expires`: a sweep that nobody fetched in time is worth nothing; the next one is on its way.
+    # `expires`: a sweep that was not fetched in time is worthless; the next one is on its way.
     "sweep": {
         "task": "sweep",
         "schedule": 1.0,
         "options": {"queue": UPKEEP, "expires": 3},
     },
-    # Every second whether or not anything is due: two small questions, and no kick to be lost.
+    # Every second, due or not: it costs two small queries, and does not depend on a wake.
     "deadlines": {
         "task": "deadlines",
         "schedule": 1.0,
         "options": {"queue": UPKEEP, "expires": 3},
     },
-    # Likewise: a question about each leaderboard, while nothing has happened.
+    # Likewise: one query for each leaderboard while nothing has happened.
     "leaderboards": {
         "task": "leaderboards",
         "schedule": 1.0,

@@ -35,12 +35,12 @@ from workers.intake.messages import (
     noun,
 )
 
-Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1  # what is no tick
+Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1  # every kind but a tick
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How much a batch did, to be counted once it is committed."""
+    """The counts of a batch, added to the metrics once it is committed."""
 
     applied: Mapping[str, int] = field(default_factory=dict)  # by kind of write
     rejected: Mapping[str, int] = field(default_factory=dict)  # by code
@@ -50,7 +50,7 @@ class Done:
 
 @dataclass
 class Applied:
-    """What a batch did."""
+    """The result of a batch."""
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
     deliveries: int = 0
@@ -63,8 +63,7 @@ def apply(
     """Apply writes that are in no ledger yet; raises UniqueViolation when one is.
 
     1. Read definitions, lock participants in key order, read their states under that lock.
-    2. Decide in values: one pure step per write, in the order of the messages, and what follows
-       from it.
+    2. Decide in memory: one pure step per write, in the order of the messages, then its effects.
     3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
     """
     batch = _open(connection, messages, configurations)
@@ -96,8 +95,8 @@ def apply(
 def _read_effects(
     connection: Connection, batch: Batch, decided: Sequence[Decided | Other]
 ) -> Effects | None:
-    """What decides on all that follows from a batch; None where nothing does, as from most ticks:
-    of a streak without milestones, and of a tenant without challenges."""
+    """Read what the effects of a batch depend on; None where a batch has no effects, as most ticks:
+    of a streak without milestones, in a tenant without challenges."""
     leading = [one for one in decided if not isinstance(one, Decided) or one.run]
     if not leading:
         return None
@@ -126,7 +125,7 @@ _TENANT, _IS_CREATED = attrgetter("tenant_id"), attrgetter("is_created")
 
 
 def _mark_unpublished(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
-    """Have leaderboards look at those whom no fact leads them to."""
+    """Note for the leaderboards the participants that no fact will lead them to."""
     silent = list(filterfalse(is_published, accepted))
     if not silent:
         return
@@ -138,7 +137,7 @@ def _mark_unpublished(connection: Connection, batch: Batch, accepted: Sequence[M
 
 
 def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
-    """Do what a write asks for or leads to, until nothing follows from it any more."""
+    """Apply a write and its effects, until no further effect follows."""
     match decided:
         case Decided():
             streaks.reach(batch, decided, effects)
@@ -154,7 +153,7 @@ def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> 
 
 
 def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[AwardKey]:
-    """Whose badges are asked for, or come with a milestone."""
+    """The badges that are asked for, or come with a milestone, with their participants."""
     for each in decided:
         if isinstance(each, AwardV1):
             yield badges.key_of(batch, each)
@@ -177,7 +176,7 @@ def _open(
     found = configurations.load(connection, set(map(_TENANT, messages)))
     batch = Batch(found, {})
     for message in messages:
-        batch.configuration(message)  # a tenant that is gone fails alone, before any lock
+        batch.configuration(message)  # a deleted tenant's message fails alone, before any lock
     keys = {(message.tenant_id, message.participant_id) for message in messages}
     batch.participants = participants.lock(connection, keys)
     if any(map(_IS_CREATED, batch.participants.values())):
@@ -204,9 +203,9 @@ def _is_refused(batch: Batch, message: Message) -> bool:
 
 
 def _refusal(participant: Participant, message: Message) -> str | None:
-    """What was accepted before a person was suspended is applied; before they were erased, not.
+    """Writes accepted before a suspension are applied; those accepted before an erasure are not.
 
-    The instant of acceptance is the one in the write's id: to the millisecond, by the API's clock.
+    The instant of acceptance is in the write's id: in milliseconds, by the API's clock.
     """
     if participant.inactive_us is None and participant.erased_us is None:
         return None
@@ -223,10 +222,10 @@ def _remember_erasures(
     created: dict[participants.ExternalKey, Participant],
     configurations: dict[int, Configuration],
 ) -> None:
-    """Give those just created the instant at which somebody of their id was erased.
+    """Give participants just created the instant at which their external id was erased.
 
-    Read after they were created, never before: an erasure that is under way holds a row of that
-    id, so the insert has waited for its end and this statement sees what it wrote.
+    Read after the insert, never before: a running erasure holds a row of that id, so the insert
+    waits for its end and this statement sees its tombstone.
     """
     digests = {
         (key[0], erasure.digest(configurations[key[0]].tenant.tick_secret, key[1])): one
@@ -239,7 +238,7 @@ def _remember_erasures(
 def _leave_out_the_erased(
     connection: Connection, batch: Batch, messages: Sequence[Message]
 ) -> None:
-    """Remove again whom only writes from before their erasure would have brought back."""
+    """Delete participants that only writes from before their erasure have created again."""
     suspects = {
         key: participant
         for key, participant in batch.participants.items()
@@ -267,7 +266,7 @@ _LEDGERS = (ticks, awards, points, tier_changes, redemptions)
 
 
 def known(connection: Connection, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
-    """The answers of those writes that a ledger holds already, by write id."""
+    """The answers, by write id, of writes that a ledger already holds."""
     keys = [(message.tenant_id, message.id) for message in messages]
     answers: dict[str, dict[str, Any]] = {}
     for ledger in (*_LEDGERS, rejections):
@@ -278,11 +277,11 @@ def known(connection: Connection, messages: Sequence[Message]) -> dict[str, dict
 def _leave_out_applied(
     connection: Connection, batch: Batch, messages: Sequence[Message]
 ) -> Sequence[Message]:
-    """Without those that were decided on already, where a second look may decide otherwise.
+    """Drop writes already decided on, where a second decision could differ.
 
-    A deduction or a claim that was refused may find enough when its entry is handed out again, and
-    no key would notice: it stands among the rejections, not in the ledger. Read under the lock of
-    its participant, so that nobody else decides on it at this moment.
+    A refused deduction or redemption could succeed when its entry is delivered again. No key would
+    stop it, because it is in the rejections, not in the ledger. Read under the participant's lock,
+    so no other process decides on it at the same time.
     """
     doubtful = list(filter(_may_be_refused, messages))
     if not doubtful:

@@ -1,4 +1,4 @@
-"""Apply the awards of a batch: who has which badge, ledger, facts."""
+"""Apply the awards of a batch: badges, ledger, facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.intake.messages import AwardV1, Message
 
 @dataclass(frozen=True, slots=True)
 class BadgeRequest:
-    """What an award brings along, whoever asked for it."""
+    """The data of an award, whatever its source."""
 
     id: str
     earned_us: int
@@ -24,26 +24,26 @@ class BadgeRequest:
 
     @staticmethod
     def by(message: AwardV1) -> BadgeRequest:
-        """What a message asks for."""
+        """The request in a message."""
         return BadgeRequest(message.id, message.earned_us, message.metadata)
 
 
 @dataclass
 class Awards:
-    """The awards of a batch, decided in values between one read and one write."""
+    """The awards of a batch, decided in memory between one read and one write."""
 
     earned: dict[AwardKey, Earned] = field(default_factory=dict)
     fresh: dict[AwardKey, Earned] = field(default_factory=dict)
     ledger: list[Award] = field(default_factory=list)  # in the order of the messages
 
     def read(self, connection: Connection, keys: Iterable[AwardKey]) -> None:
-        """Read who has some badges already, under their participants' locks."""
+        """Read which badges participants already have, under their locks."""
         wanted = sorted(set(keys))
         if wanted:
             self.earned = awards.earned(connection, wanted)
 
     def award(self, batch: Batch, message: Message, badge: Badge, asked: BadgeRequest) -> Award:
-        """Whoever has a badge keeps the first award for ever (seed 001)."""
+        """A participant keeps the first award of a badge for ever (seed 001)."""
         participant = batch.participant(message)
         key = (message.tenant_id, participant.id, str(badge.id))
         earned = self.earned.get(key)
@@ -64,15 +64,14 @@ class Awards:
         return award
 
     def write(self, connection: Connection) -> None:
-        """Write who has earned what, and the ledger; raises UniqueViolation when an award is in it
-        already."""
+        """Write earned badges and the ledger; raises UniqueViolation when it holds an award."""
         if self.ledger:
             awards.write_earned(connection, self.fresh)
             awards.append(connection, self.ledger)
 
 
 def key_of(batch: Batch, message: AwardV1) -> AwardKey:
-    """Which badge of whom a message asks for; raises UnknownDefinition."""
+    """The participant and badge of a message; raises UnknownDefinition."""
     badge_of(batch, message)
     return message.tenant_id, batch.participant(message).id, message.badge_id
 

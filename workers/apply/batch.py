@@ -27,7 +27,7 @@ from models.streaks.states import Streak
 from webhooks.facts import Fact, FactStamp
 from workers.intake.messages import Message, is_published
 
-TENANTS_MAX = 10_000  # whose configuration a process keeps; an entry is some kilobytes
+TENANTS_MAX = 10_000  # with a cached configuration per process; an entry is some kilobytes
 
 
 class UnknownDefinition(LookupError):
@@ -36,7 +36,7 @@ class UnknownDefinition(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One tenant's definitions and subscriptions, as of one version."""
+    """One tenant's definitions and destinations, as of one version."""
 
     version: int
     tenant: Tenant
@@ -45,11 +45,11 @@ class Configuration:
     destination_filters: Sequence[DestinationFilter]
     tiers: dict[str, Tier] = field(default_factory=dict)
     rewards: dict[str, Reward] = field(default_factory=dict)
-    ladder: Sequence[Tier] = ()  # those that points lead to
-    challenges: Sequence[Challenge] = ()  # those that are active, whether or not they count now
+    ladder: Sequence[Tier] = ()  # the tiers that points lead to
+    challenges: Sequence[Challenge] = ()  # the active ones, whether or not they count now
 
     def badge_to_award(self, code: str | None) -> Badge | None:
-        """The active badge of a code; None without one, or when there is none to award."""
+        """The active badge of a code; None without a code, or without such a badge."""
         found = (one for one in self.badges.values() if one.code == code and one.is_active)
         return next(found, None)
 
@@ -80,10 +80,10 @@ class Configurations:
 
 @dataclass
 class Batch:
-    """One transaction's work, whatever kinds of writes it holds."""
+    """One transaction's work on writes of all kinds."""
 
     configurations: dict[int, Configuration]
-    participants: dict[ExternalKey, Participant]  # locked: nobody else changes what is theirs
+    participants: dict[ExternalKey, Participant]  # locked: only this transaction changes their data
     now_us: int = field(default_factory=clock.now_us)
     facts: list[Fact] = field(default_factory=list)
     fact_ids: Iterator[UUID] = field(init=False)  # in the order of the facts, as in the feed
@@ -94,18 +94,18 @@ class Batch:
         self.fact_ids = ids.uuid7s(self.now_us)
 
     def configuration(self, message: Message) -> Configuration:
-        """What the message's tenant has configured."""
+        """The configuration of the message's tenant."""
         found = self.configurations.get(message.tenant_id)
         if found is None:
             raise UnknownDefinition(f"tenant {message.tenant_id}")
         return found
 
     def participant(self, message: Message) -> Participant:
-        """The participant whom the message names."""
+        """The participant of the message."""
         return self.participants[message.tenant_id, message.participant_id]
 
     def reject(self, message: Message, code: str, detail: str | None = None) -> None:
-        """Refuse a write: it takes nothing, and whoever waits is told why."""
+        """Refuse a write: it changes nothing, and a waiting request gets the reason."""
         participant = self.participants.get((message.tenant_id, message.participant_id))
         internal_id = None if participant is None else participant.id
         self.rejections.append(Rejection(message.tenant_id, message.id, internal_id, code, detail))
@@ -113,18 +113,18 @@ class Batch:
             self.answers[message.id] = RejectedWrite(code, detail).answer()
 
     def publish(self, message: Message, fact: Fact) -> None:
-        """Have a fact published, unless its write was to be silent (docs/import.md)."""
+        """Publish a fact, unless its write is silent (docs/import.md)."""
         if is_published(message):
             self.facts.append(fact)
 
     def stamp_of(self, message: Message) -> FactStamp:
-        """As `stamp`, for whoever has neither at hand."""
+        """As `stamp`, with the message's tenant and participant looked up."""
         return self.stamp(message, self.configuration(message).tenant, self.participant(message))
 
     def stamp(self, message: Message, tenant: Tenant, participant: Participant) -> FactStamp:
-        """What the next fact about a participant carries, whatever it says.
+        """The fields that the next fact about a participant carries, whatever its type.
 
-        A fact that nobody is told takes no number: the sequence of those told has no gap.
+        An unpublished fact takes no number, so the sequence of published facts has no gap.
         """
         return FactStamp(
             next(self.fact_ids),
@@ -137,7 +137,7 @@ class Batch:
 
 
 def _read(connection: Connection, tenant_id: int, version: int) -> Configuration:
-    """Read after the version: what changes in between is read again with the next batch."""
+    """Read after the version: a change made meanwhile is read again with the next batch."""
     known_tiers = tier_changes.definitions.all_of(connection, tenant_id)
     return Configuration(
         version,

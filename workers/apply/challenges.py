@@ -1,4 +1,4 @@
-"""Move the challenges of a batch on: what has happened counts, and a target is reached once."""
+"""Advance the challenges of a batch: events count, and a target is reached once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from workers.intake.messages import Message
 
 @dataclass
 class BatchChallenges:
-    """The progress of a batch's participants, decided in values between one read and one write."""
+    """The progress of a batch's participants, decided in memory between one read and one write."""
 
     progress: dict[ProgressKey, ChallengeProgress] = field(default_factory=dict)
     changed: dict[ProgressKey, ChallengeProgress] = field(default_factory=dict)
 
     def read(self, connection: Connection, batch: Batch, messages: Iterable[Message]) -> None:
-        """Read how far everybody is, under their locks, if there is anything to be reached."""
+        """Read the participants' progress under their locks, if any challenge is active."""
         participant_keys: set[tuple[int, int]] = set()
         ids: set[str] = set()
         for message in messages:
@@ -43,7 +43,7 @@ class BatchChallenges:
     def advance(
         self, batch: Batch, message: Message, happened: Happened, at_us: int
     ) -> list[Challenge]:
-        """Count something that happened; return the challenges that it completes."""
+        """Count an event; return the challenges that it completes."""
         completed = []
         for one in self.left(batch, message):
             if not one.is_open_at(clock.from_us(at_us)):
@@ -61,7 +61,7 @@ class BatchChallenges:
         return completed
 
     def write(self, connection: Connection, now_us: int) -> None:
-        """Write how far everybody is now."""
+        """Write the participants' progress."""
         challenges.write(connection, self.changed, now_us)
 
 

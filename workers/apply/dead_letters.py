@@ -1,4 +1,4 @@
-"""Poison: entries that cannot be applied, and how they become dead letters."""
+"""Entries that cannot be applied, and how they become dead letters."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _DATA_FAULTS = (
 
 
 def is_in_the_data(error: Exception) -> bool:
-    """Whether the entry itself is at fault, not our code, its schema or a server."""
+    """Whether the entry itself is at fault, rather than our code, the schema or a server."""
     return isinstance(error, _DATA_FAULTS)
 
 
 def name(error: Exception) -> str:
-    """The type of an error, the driver's own if there is one."""
+    """The type of an error; the driver's own, if it has one."""
     return type(getattr(error, "orig", None) or error).__name__
 
 
 def store(connection: Connection, entry: StreamEntry, error: Exception, tries: int) -> str | None:
     """Keep an entry that failed its last try, unless its participant was erased meanwhile.
 
-    Returns the kind of the letter; None when none was kept.
+    Returns the kind of the dead letter, or None when none was kept.
     """
     message = _message(entry)
     if message is not None and _is_erased(connection, message):
@@ -61,12 +61,12 @@ def store(connection: Connection, entry: StreamEntry, error: Exception, tries: i
 
 
 def _describe(error: Exception) -> str:
-    """What went wrong: in the driver's words without our statement, if there is a driver."""
+    """The error text; the driver's own without our statement, if there is one."""
     return f"{name(error)}: {getattr(error, 'orig', None) or error}".strip()
 
 
 def _is_erased(connection: Connection, message: Message) -> bool:
-    """Whether it was accepted before an erasure: then nothing of it may be kept."""
+    """Whether it was accepted before an erasure: then no part of it may be kept."""
     found = tenants.find(connection, message.tenant_id)
     erased_at = erasure.last(connection, found, message.participant_id) if found else None
     if erased_at is None:
@@ -86,9 +86,9 @@ def _message(entry: StreamEntry) -> Message | None:
 
 
 def _dead_letter_key(entry: StreamEntry, message: Message | None) -> tuple[int, UUID]:
-    """Whose dead letter an entry becomes: one must always be possible, or it would come back.
+    """The key of an entry's dead letter. Every entry needs one, or it would be delivered for ever.
 
-    What names nobody is known by its text: replayed and dead again, it is the same letter.
+    An entry without a readable id is known by its text: failing again, it is the same dead letter.
     """
     if message is not None and 0 < message.tenant_id <= tenants.ID_MAX:
         with suppress(ValueError):

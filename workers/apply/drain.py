@@ -1,7 +1,7 @@
-"""The drain: read a batch, apply it in one transaction, acknowledge, answer, kick delivery.
+"""The drain: read a batch, apply it in one transaction, acknowledge, answer, wake delivery.
 
-Any number of drains run side by side. What each promises: nothing is acknowledged before its
-commit, and what is applied twice has no effect the second time (the ledger's key sees to that).
+Any number of drains run side by side. Each acknowledges an entry only after its commit. An entry
+applied twice has no effect the second time: the ledger's key rejects it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from workers.telemetry.metrics import (
 
 log = logging.getLogger("unbroken.drain")
 
-TRIES_MAX = 8  # of one batch against other drains: each loses only to one that got further
-GATHER_SECONDS = 0.005  # more would be felt by a request that comes to wait in the middle of it
+TRIES_MAX = 8  # of one batch against other drains: each loses only to a drain that got further
+GATHER_SECONDS = 0.005  # a longer wait would be felt by a request that arrives during it
 RETRY_SECONDS = 0.05
 REPLAN_SECONDS = 1.0  # planning costs some milliseconds
-AWAY_SECONDS = 0.5  # between two looks for a database that is gone
-OUR_FAULT_TRIES_MAX = 720  # an hour of take-overs: time to mend a deploy; then it is put away
+AWAY_SECONDS = 0.5  # between two tries while the database is away
+OUR_FAULT_TRIES_MAX = 720  # an hour of take-overs to mend a deploy; then it becomes a dead letter
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Drain:
     _replan_at: float = field(default=0.0)
 
     def run(self, seconds: float) -> int:
-        """Drain for a while; return how many entries were applied or put away."""
+        """Drain for a while; return how many entries were applied or became dead letters."""
         ends, done = time.monotonic() + seconds, 0
         self._rounds = Rounds(self.batch_max)
         self.streams.create_groups()
@@ -93,14 +93,14 @@ class Drain:
         return entries
 
     def _gather(self) -> None:
-        """After a small batch that nobody waited for, let the next one grow: a batch of 5 costs
-        half of what a batch of 50 does, and the CPU is the API's meanwhile."""
+        """After a small batch without a waiting request, let the next one grow: a batch of 5 costs
+        half as much as a batch of 50, and the API uses the CPU meanwhile."""
         may_gather, self._may_gather = self._may_gather, False
         if may_gather and not self._rounds.is_backlogged:
             time.sleep(GATHER_SECONDS)
 
     def _round(self, entries: Sequence[StreamEntry]) -> int:
-        """Fresh entries first and in transactions of their own: they wait for nobody's backlog."""
+        """Fresh entries first, in transactions of their own: they do not wait for a backlog."""
         done = 0
         for alike in split(entries):
             for start in range(0, len(alike), self.batch_max):
@@ -108,9 +108,9 @@ class Drain:
         return done
 
     def _batch(self, entries: Sequence[StreamEntry]) -> int:
-        """Apply entries; on failure halve them until what cannot be applied stands alone.
+        """Apply entries; on failure halve them until a failing entry is alone.
 
-        What stands alone stays pending, is taken over again, and after `entry_tries_max` tries
+        A failing entry stays pending, is taken over again, and after `entry_tries_max` tries
         becomes a dead letter; the entries beside it are applied at once.
         """
         began = time.monotonic()
@@ -118,7 +118,7 @@ class Drain:
             result = self._apply(entries)
         except _Stopped:
             return 0
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is isolated by halving
+        except Exception as error:  # noqa: BLE001 - halving isolates any failure
             if len(entries) == 1:
                 return self._put_away(entries[0], error)
             middle = len(entries) // 2
@@ -132,7 +132,7 @@ class Drain:
         return len(entries)
 
     def _apply(self, entries: Sequence[StreamEntry]) -> Applied:
-        """One transaction; again when another drain was in the way or the database is away."""
+        """Apply in one transaction; retry after a conflict or while the database is away."""
         found = [decode(entry.text) for entry in entries]
         messages = list({message.id: message for message in found}.values())
         known: dict[str, dict[str, Any]] = {}
@@ -142,8 +142,8 @@ class Drain:
                 fresh = [message for message in messages if message.id not in known]
                 with transaction(self.engine) as connection:
                     if time.monotonic() >= self._replan_at:
-                        # A plan made while the participants were a handful reads all of a tenant's
-                        # for each row, until Postgres analyses the table.
+                        # A plan made for a handful of participants reads all of a tenant's for each
+                        # row, until Postgres analyses the table.
                         self._replan_at = time.monotonic() + REPLAN_SECONDS
                         replan(connection)
                     result = (
@@ -153,7 +153,7 @@ class Drain:
                     )
                     failpoint("drain.mid_sql")
                 return _with_known(result, known, messages) if known else result
-            except Exception as error:  # noqa: BLE001 - raised again unless another try may help
+            except Exception as error:  # noqa: BLE001 - raised again unless a retry may help
                 tries += 1
                 self._pause_or_raise(error, tries)
                 if isinstance(error, UniqueViolation):
@@ -161,7 +161,7 @@ class Drain:
         raise _Stopped
 
     def _pause_or_raise(self, error: Exception, tries: int) -> None:
-        """Wait before another try, or raise when trying again will not help."""
+        """Wait before a retry, or raise when a retry will not help."""
         if isinstance(error, DatabaseUnavailable):
             reason = str(error).partition("\n")[0]
             log.warning("database away, the batch stays pending: %s", reason)
@@ -178,11 +178,12 @@ class Drain:
     def _put_away(self, entry: StreamEntry, error: Exception) -> int:
         """Count a failed try of one entry; after the last, keep it as a dead letter.
 
-        What was only in another's way is no poison, however often it was handed on; and a fault of
-        ours (a half-made deploy) must not bury a whole backlog that the next release can apply.
+        An entry that only met a conflict is never a dead letter, however often it was delivered.
+        Nor may a fault of ours (a half-made deploy) turn into dead letters what the next release
+        can apply.
         """
         tries = self.streams.tries(entry)
-        # The error's text may hold what a user sent: it goes into the dead letter, not the log.
+        # The error's text may hold user data: it goes into the dead letter, not into the log.
         log.error("entry %s failed, try %d: %s", entry.id.decode(), tries, dead_letters.name(error))
         tries_max = (
             self.entry_tries_max if dead_letters.is_in_the_data(error) else OUR_FAULT_TRIES_MAX
@@ -198,11 +199,11 @@ class Drain:
 
 
 class _Stopped(Exception):
-    """The drain was told to stop while it waited; its entries stay pending."""
+    """The drain was stopped while it waited; its entries stay pending."""
 
 
 def _count(result: Applied, entries: int, seconds: float) -> None:
-    """Count what was committed; a dead process's last second may be missing.
+    """Count what was committed; the last second of a killed process may be missing.
 
     See workers/telemetry/metrics_store.py.
     """
@@ -229,17 +230,17 @@ def _with_known(
 # -- how much a drain reads in a round ---------------------------------------------------------
 
 # A tenant that floods must not keep the others waiting. Fresh writes are read first, each time.
-# Beside them the backlog is drained in rounds that are short while fresh writes flow, so that one
-# that comes in the middle of a round waits for little; and in full batches otherwise, which cost
-# least a write. Of several drains only one keeps its rounds short (the keeper): it is there for the
-# fresh ones, the others are there for the backlog (ADR 11).
-SHORT_ROUND = 32  # about 6 ms: what a fresh write takes by itself; a tick costs twice as much
-FLOWING_SECONDS = 1.0  # after a fresh write more are expected for so long
+# The backlog is read in short rounds while fresh writes flow, so that a write that comes in the
+# middle of a round waits briefly, and otherwise in full batches, which cost least per write. Only
+# one drain (the keeper) keeps its rounds short: it serves the fresh writes, the others serve the
+# backlog (ADR 11).
+SHORT_ROUND = 32  # about 6 ms: the time of one fresh write; a tick takes twice as long
+FLOWING_SECONDS = 1.0  # after a fresh write, for how long more are expected
 
 
 @dataclass
 class Rounds:
-    """What a drain has read lately, and how much it is to read next."""
+    """What a drain has read lately, and how much it reads next."""
 
     batch_max: int
     monotonic: Callable[[], float] = time.monotonic
@@ -250,18 +251,18 @@ class Rounds:
 
     @property
     def fresh(self) -> int:
-        """Entries to be read of each fresh stream: each gets its share, however long it is."""
+        """Entries to read from each fresh stream: each gets its share, however long it is."""
         return max(1, self.batch_max // self._fresh_streams)
 
     def backlog(self, *, is_alone: bool, is_keeper: bool) -> int:
-        """Entries to be read of each backlog stream."""
+        """Entries to read from each backlog stream."""
         is_flowing = self.monotonic() - self._fresh_at < FLOWING_SECONDS
         is_short = is_keeper or (is_alone and is_flowing)
         total = min(SHORT_ROUND, self.batch_max) if is_short else self.batch_max
         return max(1, total // self._backlog_streams)
 
     def see(self, entries: Sequence[StreamEntry]) -> None:
-        """Take note of what a round has read."""
+        """Note what a round has read."""
         fresh, backlog = split(entries)
         if {entry.tenant for entry in fresh} - {entry.tenant for entry in backlog}:
             self._fresh_at = self.monotonic()  # of a tenant that does not flood
@@ -271,6 +272,6 @@ class Rounds:
 
 
 def split(entries: Sequence[StreamEntry]) -> tuple[list[StreamEntry], list[StreamEntry]]:
-    """The fresh entries and the backlog's apart."""
+    """Fresh entries and backlog entries, separated."""
     fresh = [entry for entry in entries if entry.is_fresh]
     return fresh, [entry for entry in entries if not entry.is_fresh]

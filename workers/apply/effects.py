@@ -1,8 +1,8 @@
-"""What a write leads to beyond itself: badges, points, tiers and challenges, in its own batch.
+"""The effects of a write: badges, points, tiers and challenges, in the batch of the write.
 
 A tick may reach a milestone, which gives points, which lead to a tier and complete a challenge,
-which gives a badge, which completes another. What happens is put in a queue and taken from it one
-by one, however long the chain; it ends, since a challenge is completed once.
+which gives a badge, which completes another challenge. A queue holds these events and takes them
+one by one, however long the chain. It ends because a challenge is completed once.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from workers.intake.messages import AwardV1, Message, PointsV1, RedemptionV1, is
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    message: Message  # whose participant it happened to
+    message: Message  # of the participant concerned
     happened: Happened
     at_us: int
 
 
 @dataclass
 class Effects:
-    """One batch's, decided in values between one read and one write."""
+    """The effects of one batch, decided in memory between one read and one write."""
 
     awards: Awards = field(default_factory=Awards)
     tiers: Tiers = field(default_factory=Tiers)
@@ -61,9 +61,9 @@ class Effects:
         messages: Iterable[Message],
         badges: Iterable[AwardKey],
     ) -> None:
-        """Read what decisions rest on, under the participants' locks.
+        """Read what the decisions depend on, under the participants' locks.
 
-        `badges` are those that the messages may earn; those that challenges give come on top.
+        `badges` are those that the messages may earn; the challenges' own are added.
         """
         messages = list(messages)
         self.challenges.read(connection, batch, messages)
@@ -83,10 +83,10 @@ class Effects:
                     found.add((message.tenant_id, batch.participant(message).id, str(badge.id)))
         return found
 
-    # -- what is asked for -------------------------------------------------------------------
+    # -- requested writes --------------------------------------------------------------------
 
     def award(self, batch: Batch, message: AwardV1) -> None:
-        """Award one badge that was asked for."""
+        """Award one requested badge."""
         badge = badge_of(batch, message)
         award = self._award(batch, message, badge, BadgeRequest.by(message))
         if message.is_awaited:
@@ -94,7 +94,7 @@ class Effects:
             batch.answers[message.id] = named.answer()
 
     def apply_points(self, batch: Batch, message: PointsV1) -> None:
-        """Award or deduct points as was asked for, or say why not."""
+        """Award or deduct requested points, or reject the request."""
         movement = Movement.asked_by(message)
         if message.amount > 0:
             made = self._give(batch, message, movement, ids.issued_at_us(UUID(message.id)))
@@ -109,10 +109,10 @@ class Effects:
             batch.answers[message.id] = points.answer(made, message.participant_id)
         return None
 
-    # -- what happens ------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------
 
     def happened(self, message: Message, what: Happened, at_us: int) -> None:
-        """Something that challenges may count happened at an instant."""
+        """Queue an event that challenges may count."""
         if is_alone(message):
             return
         self._events.append(_Event(message, what, at_us))
@@ -131,7 +131,7 @@ class Effects:
     def prize(
         self, batch: Batch, message: Message, kind: MovementKind, prize: Prize
     ) -> bool | None:
-        """Give what a milestone or a challenge gives; whether its badge is new, if it has one."""
+        """Give a prize; return whether its badge is new, if it has one."""
         if is_alone(message):
             return None
         is_new, badge = None, _badge(batch, message, prize.badge_code)
@@ -150,7 +150,7 @@ class Effects:
         return is_new
 
     def apply_pending(self, batch: Batch) -> None:
-        """Let challenges count what has happened, until nothing follows from it any more."""
+        """Let challenges count the queued events, until none is left."""
         while self._events:
             event = self._events.popleft()
             if not batch.configuration(event.message).challenges:
@@ -165,7 +165,7 @@ class Effects:
         batch.publish(message, facts.challenge_completed(stamp, challenge, is_new))
 
     def write(self, connection: Connection, batch: Batch) -> None:
-        """Write all of it; raises UniqueViolation when one of the ledgers holds a row already."""
+        """Write all effects; raises UniqueViolation when a ledger already holds a row."""
         self.awards.write(connection)
         self.points.write(connection)
         self.tiers.write(connection)
@@ -176,14 +176,14 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Prize:
-    """What reaching something gives."""
+    """What a milestone or a challenge gives."""
 
-    source: str  # the code of what was reached
+    source: str  # the code of the milestone's streak or of the challenge
     badge_code: str | None
     points: int | None
-    metadata: str | None = None  # JSON: where it came from
+    metadata: str | None = None  # JSON: its origin
 
 
 def _badge(batch: Batch, message: Message, code: str | None) -> Badge | None:
-    """The badge of a code; None without one, or when there is none to award."""
+    """The badge of a code; None without a code, or without a badge to award."""
     return batch.configuration(message).badge_to_award(code)

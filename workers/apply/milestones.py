@@ -1,4 +1,4 @@
-"""Milestones of a batch: which of them ticks have reached, and whether that is to be rewarded."""
+"""The milestones of a batch: which ones its ticks reach, and whether that is rewarded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Repeat = Literal["once", "each_run"]
 
 @dataclass(frozen=True, slots=True)
 class Milestone:
-    """A threshold of a definition, and what it gives."""
+    """A threshold of a definition, and its prize."""
 
     count: int
     badge_code: str | None
     points: int | None
     repeat: Repeat
-    is_recorded: bool  # whether all who reached it are on record, since it was defined
+    is_recorded: bool  # whether everyone who reached it since its definition is on record
 
     @staticmethod
     def of(stored: dict[str, Any]) -> Milestone:
-        """As a definition holds it."""
+        """Read it from its stored form."""
         return Milestone(
             stored["count"],
             stored.get("badge_code"),
@@ -40,22 +40,22 @@ class Milestone:
 
 
 class Crossing(NamedTuple):
-    """A milestone that a tick may have reached for the first time, in a run or at all."""
+    """A milestone that a tick may have reached for the first time, in a run or ever."""
 
     milestone: Milestone
     key: MilestoneKey
-    period: int  # it says which run
-    run: Run | None  # None: at all
+    period: int  # identifies the run
+    run: Run | None  # None: ever
 
     def is_known(self, periods: set[int]) -> bool:
-        """Whether it was reached before, by one of these periods."""
+        """Whether one of these periods has already reached it."""
         if self.run is None:
             return bool(periods)
         return any(self.run.first <= period <= self.run.last for period in periods)
 
 
 class PeriodsChange(NamedTuple):
-    """What a tick has made of the recorded periods of a state."""
+    """How a tick changes the recorded periods of a state."""
 
     before: Ranges
     recorded: Recorded
@@ -63,15 +63,15 @@ class PeriodsChange(NamedTuple):
     run: int  # the best run that its period belongs to
 
     def is_first(self, count: int) -> bool:
-        """Whether no run had a count before and one has it now. The longest count, which is never
-        above the best run, mostly spares the look at all of them."""
+        """Whether a run reaches a count that no run had before. The longest count, never above the
+        best run, mostly saves the look at all runs."""
         if count > self.run or count <= self.recorded.before.longest:
             return False
         return best_run(self.before, self.rules) < count
 
 
 def change_of(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> PeriodsChange:
-    """What recording a period has made of a state's recorded periods."""
+    """How recording a period changes a state's recorded periods."""
     if rules.reset_on_miss:
         return PeriodsChange(before, recorded, rules, run_through(recorded.ranges, rules, period))
     return PeriodsChange(before, recorded, rules, recorded.after.longest)
@@ -79,7 +79,7 @@ def change_of(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> 
 
 @dataclass
 class Milestones:
-    """Who has reached what, read once and written once a batch."""
+    """Who reached which milestone, read and written once a batch."""
 
     reached: dict[MilestoneKey, set[int]] = field(default_factory=dict)  # before this batch
     fresh: dict[MilestoneKey, dict[int, str]] = field(
@@ -87,13 +87,13 @@ class Milestones:
     )  # to the tick, by period
 
     def read(self, connection: Connection, crossings: Iterable[Crossing]) -> None:
-        """Read who has reached what, under their participants' locks."""
+        """Read who reached which milestone, under the participants' locks."""
         keys = {crossing.key for crossing in crossings}
         if keys:
             self.reached = milestones.reached(connection, keys)
 
     def reach(self, crossing: Crossing, tick_id: str) -> bool:
-        """Put on record that a tick has reached it; False when an earlier one had."""
+        """Record that a tick reached it; False when an earlier tick had."""
         fresh = self.fresh.setdefault(crossing.key, {})
         earlier = {period for period, by in fresh.items() if by != tick_id}
         if crossing.is_known(earlier | self.reached.get(crossing.key, set())):
@@ -102,7 +102,7 @@ class Milestones:
         return True
 
     def write(self, connection: Connection) -> None:
-        """Write what was reached in this batch."""
+        """Write what this batch reached."""
         milestones.write(connection, self.fresh)
 
 
@@ -118,10 +118,10 @@ def crossings(streak: Streak, tick: Tick, change: PeriodsChange) -> Sequence[Cro
 
 
 def _runs(milestone: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[Run | None]:
-    """The runs in which a milestone is reached; None: in the set as a whole.
+    """The runs in which a milestone is reached; None: in all periods together.
 
-    A count that is never lost has one run. A milestone that was defined later than its count was
-    first passed is reached when a count passes it again, which is safe where all is on record.
+    A count that is never lost has one run. A milestone defined after its count was first passed is
+    reached when a count passes it again, which is safe where everything is on record.
     """
     if milestone.repeat == "each_run" and change.rules.reset_on_miss:
         yield from newly_reached(
@@ -134,7 +134,7 @@ def _runs(milestone: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[R
 
 
 def _period(tick: Tick, run: Run | None) -> int:
-    """The period by which it is reached: the tick's, which a late one may have in another run."""
+    """The tick's period; where a late tick completes another run, the last period of that run."""
     if run is None or run.first <= tick.period <= run.last:
         return tick.period
     return run.last

@@ -18,7 +18,7 @@ INSUFFICIENT = "insufficient_points"
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Points that somebody is to get or to give, whoever asked for it."""
+    """Points that a participant gets or gives, whatever the source."""
 
     id: str
     kind: MovementKind
@@ -29,7 +29,7 @@ class Movement:
 
     @staticmethod
     def asked_by(message: PointsV1) -> Movement:
-        """What a message asks for."""
+        """The movement that a message asks for."""
         kind: MovementKind = "award" if message.amount > 0 else "deduct"
         return Movement(
             message.id,
@@ -42,7 +42,7 @@ class Movement:
 
 @dataclass
 class BatchPoints:
-    """The movements of a batch, decided in values."""
+    """The movements of a batch, decided in memory."""
 
     tiers: Tiers
     ledger: list[Transaction] = field(default_factory=list)  # in the order of the messages
@@ -61,7 +61,7 @@ class BatchPoints:
         return made
 
     def take(self, batch: Batch, message: Message, movement: Movement) -> Transaction | None:
-        """Deduct points; None when there are not enough: then nothing has happened."""
+        """Deduct points; None when there are too few: then nothing has changed."""
         participant = batch.participant(message)
         if movement.amount > participant.balance:
             return None
@@ -97,7 +97,7 @@ class BatchPoints:
         return made
 
     def write(self, connection: Connection) -> None:
-        """Write the ledger; raises UniqueViolation when a movement is in it already."""
+        """Write the ledger; raises UniqueViolation when it already holds a movement."""
         if self.ledger:
             points.append(connection, self.ledger)
 

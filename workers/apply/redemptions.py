@@ -1,7 +1,7 @@
-"""Apply the claims of a batch: stock, limits, what they cost, ledger, facts.
+"""Apply the redemptions of a batch: stock, limits, costs, ledger, facts.
 
-Never oversold, never charged twice: the claimant's row is locked first, then the rewards' stocks,
-in key order. What is refused is a rejection, and takes nothing.
+Never oversold, never charged twice: the participant's row is locked first, then the rewards'
+stocks, in key order. A refused redemption is a rejection, and takes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIMIT_REACHED = "reward_limit_reached"
 
 @dataclass
 class Redemptions:
-    """The claims of a batch, decided in values between one read and one write."""
+    """The redemptions of a batch, decided in memory between one read and one write."""
 
     points: BatchPoints
     stocks: dict[StockKey, Stock] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Redemptions:
     ledger: list[Redemption] = field(default_factory=list)  # in the order of the messages
 
     def read(self, connection: Connection, batch: Batch, messages: Sequence[RedemptionV1]) -> None:
-        """Lock the stocks in question, and count who has claimed what, under their locks."""
+        """Lock the stocks in question; count each participant's redemptions under their locks."""
         if messages:
             self.stocks = rewards.lock_stocks(
                 connection, {(m.tenant_id, m.reward_id) for m in messages}
@@ -41,7 +41,7 @@ class Redemptions:
             self.counts = redemptions.counts(connection, {_key(batch, m) for m in messages})
 
     def apply(self, batch: Batch, message: RedemptionV1) -> None:
-        """Give out one reward, or say why not."""
+        """Give out one reward, or reject the redemption."""
         reward = _reward(batch, message)
         refusal = self._refusal(batch, message, reward)
         if refusal is not None:
@@ -55,7 +55,7 @@ class Redemptions:
     def _refusal(
         self, batch: Batch, message: RedemptionV1, reward: Reward
     ) -> tuple[str, str] | None:
-        """The code and detail of why somebody may not have it."""
+        """The code and detail of a refusal."""
         most, balance = reward.max_claims_per_user, batch.participant(message).balance
         if most is not None and self.counts.get(_key(batch, message), 0) >= most:
             return LIMIT_REACHED, f"Reward '{reward.code}' can be claimed {most} times by each"
@@ -88,7 +88,7 @@ class Redemptions:
         return redemption
 
     def write(self, connection: Connection) -> None:
-        """Write stocks and ledger; raises UniqueViolation when a claim is in it already."""
+        """Write stocks and ledger; raises UniqueViolation when it already holds a redemption."""
         if self.ledger:
             given = {(one.tenant_id, one.reward_id) for one in self.ledger}
             rewards.write_stocks(connection, {key: self.stocks[key] for key in sorted(given)})

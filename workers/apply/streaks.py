@@ -27,17 +27,17 @@ from workers.intake.messages import TickV1
 
 
 class Decided(NamedTuple):
-    """What a tick does, before anything is told of it."""
+    """The result of a tick, before its facts are published."""
 
     message: TickV1
     streak: Streak
     tick: Tick
     crossed: Sequence[Crossing]
     participant: Participant
-    run: int  # the best run that its period belongs to; 0 where it matters to nothing
+    run: int  # the best run that its period belongs to; 0 where nothing depends on it
 
     def badges(self, batch: Batch) -> Iterator[Badge]:
-        """Those that the milestones earn which it may have reached."""
+        """The badges of the milestones that it may have reached."""
         for one in self.crossed:
             badge = batch.configuration(self.message).badge_to_award(one.milestone.badge_code)
             if badge:
@@ -45,7 +45,7 @@ class Decided(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """A tick after which a state may need a deadline, or an earlier one than it has."""
+    """A tick after which a state may need a deadline, or an earlier deadline."""
 
     tick_id: str
     streak: Streak
@@ -54,20 +54,20 @@ class Suspect(NamedTuple):
 
 @dataclass
 class Ticks:
-    """The ticks of a batch, decided in values between one read and one write."""
+    """The ticks of a batch, decided in memory between one read and one write."""
 
     states: dict[StateKey, StreakState] = field(default_factory=dict)
     changed: dict[StateKey, int] = field(default_factory=dict)  # to the rules' revision
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
     suspects: dict[StateKey, Suspect] = field(default_factory=dict)  # the first tick of each
-    # By UTC, when the first was accepted.
+    # The current UTC period when the first tick was accepted.
     current: dict[PeriodKind, int] = field(default_factory=dict)
 
     def read(self, connection: Connection, batch: Batch, messages: Sequence[TickV1]) -> None:
-        """Read the states of everybody who ticked, under their participants' locks."""
+        """Read the states of all participants with ticks, under their locks."""
         if not messages:
             return
-        # The ids are UUIDv7: their texts sort by their instants.
+        # The ids are UUIDv7: their text order is their order in time.
         first_us = _accepted_us(min(message.id for message in messages))
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
@@ -102,8 +102,8 @@ class Ticks:
     def _step(
         self, key: StateKey, streak: Streak, message: TickV1, period: int
     ) -> tuple[Recorded, bool]:
-        """Record one period in the batch's copy of the state; whether its deadline is still early
-        enough: it is unless a late tick spent credits or another calendar counts."""
+        """Record one period in the batch's copy of the state. Return whether its deadline is still
+        early enough: it is unless a late tick spent credits or another calendar counts."""
         state = self.states.get(key)
         if state is None:
             state = StreakState((), walk((), streak.rules), message.occurred_us, message.timezone)
@@ -112,15 +112,14 @@ class Ticks:
         state.ranges, state.totals = recorded.ranges, recorded.after
         latest, zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:
-            # The greatest of all ticks, so that the order of their arrival does not matter.
+            # The greatest of all ticks, so that their order of arrival does not matter.
             state.last_recorded_us, state.last_zone = message.occurred_us, message.timezone
         self.changed[key] = streak.revision
         is_in_time = recorded.outcome != "backfilled" and state.last_zone == zone
         return recorded, state.is_watched and is_in_time
 
     def write(self, connection: Connection) -> None:
-        """Write the states that changed, and the ledger; raises UniqueViolation when a tick is in
-        it already."""
+        """Write the changed states, and the ledger; raises UniqueViolation when it holds a tick."""
         if self.ledger:
             due_us = self._deadlines() if self.suspects else {}
             changed = {key: self.states[key] for key in sorted(self.changed)}
@@ -130,17 +129,17 @@ class Ticks:
             ticks.append(connection, self.ledger)
 
     def _is_long_dead(self, key: StateKey, kind: PeriodKind) -> bool:
-        """Whether nobody watches a streak that had broken when its tick was accepted, whatever
-        calendar counts: none is more than a period from UTC's. Most of an import ends here."""
+        """Whether an unwatched streak had broken before its tick was accepted, in any calendar:
+        none is more than a period away from UTC's. Most of an import ends here."""
         state, current = self.states[key], self.current.get(kind, 0)
         totals = state.totals
         gap = current - (totals.last or 0)
         return not state.is_watched and gap > totals.grace_remaining + 3
 
     def _deadlines(self) -> dict[StateKey, int]:
-        """When to look at states that begin to live, or whose deadline may have come nearer.
+        """When to review new states, and states whose deadline may have moved closer.
 
-        What was broken already when its first tick was accepted, as in an import, is never told of.
+        A streak already broken when its first tick was accepted, as in an import, gets no fact.
         """
         found: dict[StateKey, int] = {}
         for key, suspect in self.suspects.items():
@@ -165,8 +164,7 @@ def publish(batch: Batch, decided: Decided) -> None:
 
 
 def reach(batch: Batch, decided: Decided, effects: Effects) -> None:
-    """What a tick leads to: it counts for challenges, and reaches milestones, each with a fact and
-    with what it gives."""
+    """Count a tick for challenges; reach its milestones, each with a fact and a prize."""
     message, streak, tick, crossed, _, run = decided
     if not run:
         return
@@ -179,7 +177,7 @@ def reach(batch: Batch, decided: Decided, effects: Effects) -> None:
 
 
 def _prize(milestone: Milestone, streak: Streak, tick: Tick) -> Prize:
-    """What a milestone gives, and where that came from."""
+    """A milestone's prize, and its origin."""
     origin = {"streak_code": streak.code, "milestone": milestone.count, "tick_id": tick.id}
     return Prize(streak.code, milestone.badge_code, milestone.points, json.dumps(origin))
 

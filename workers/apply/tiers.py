@@ -1,4 +1,4 @@
-"""Apply the tiers of a batch: those that points lead to, and those that are assigned."""
+"""Apply the tiers of a batch: those reached by points, and those assigned."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from workers.intake.messages import AssignmentV1, Message
 
 @dataclass
 class Tiers:
-    """The changes of a batch, decided in values."""
+    """The tier changes of a batch, decided in memory."""
 
     ledger: list[Change] = field(default_factory=list)  # in the order of the messages
 
     def apply(self, batch: Batch, message: AssignmentV1) -> None:
-        """Assign a tier that was asked for, up or down."""
+        """Assign a requested tier, up or down."""
         tier = batch.configuration(message).tiers.get(message.tier_id)
         if tier is None:
             raise UnknownDefinition(f"tenant {message.tenant_id}, tier {message.tier_id}")
@@ -31,7 +31,7 @@ class Tiers:
             batch.answers[message.id] = tier_changes.answer(change, message.participant_id)
 
     def reached(self, batch: Batch, message: Message, cause_id: str) -> Change | None:
-        """Move up whom points ever earned lead to a higher tier; None when they lead to none."""
+        """Move a participant up whose points ever earned reach a higher tier, else None."""
         participant, configuration = batch.participant(message), batch.configuration(message)
         if not configuration.ladder:
             return None
@@ -62,13 +62,13 @@ class Tiers:
         return change
 
     def write(self, connection: Connection) -> None:
-        """Write the ledger; raises UniqueViolation when a change is in it already."""
+        """Write the ledger; raises UniqueViolation when it already holds a change."""
         tier_changes.append(connection, self.ledger)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """What changes a tier: the points, or the assignment, of that id."""
+    """The cause of a tier change: the points, or the assignment, of that id."""
 
     id: str
     source: Source
