@@ -1,1 +1,1 @@
-"""HTTP in, JSON out: is it ok?"""
+"""The HTTP API: requests in, JSON out."""

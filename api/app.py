@@ -65,14 +65,15 @@ from webhooks.egress import EgressSettings
 from workers.intake import loop_calls
 from workers.intake.client import IntakeSettings, open_intake
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # sane enough to log and return
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # safe to log and to return
 
 
-DIRECTORY_CONNECTIONS = 4  # a key is looked up once in seconds, not once a request
-# A look-up takes a millisecond. Readiness asks here, too, and has to say within 5 s that Postgres
-# does not answer: after this, a second for the way and 3 s for a new connection.
+DIRECTORY_CONNECTIONS = 4  # a key is looked up once in seconds, not per request
+# A look-up takes 1 ms. Readiness uses these connections too and must report within 5 s that
+# Postgres does not answer: after this time-out, 1 s for the round trip and 3 s for a new
+# connection.
 DIRECTORY_TIMEOUT_MS_MAX = 1_000
-# No key is asked for; the dashboard asks for its session.
+# No key is needed; the dashboard checks its session.
 _OPEN = frozenset({health.blueprint.name, views.blueprint.name, dashboard.blueprint.name})
 
 
@@ -80,14 +81,14 @@ _NOT_DESCRIBED = Operation("", {})
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The Flask application; reads the environment when it is given no settings."""
+    """The Flask application; without settings it reads the environment."""
     settings = (settings or Settings.from_env()).require_urls()
     failpoints.arm(settings.failpoints)
     app = Application("unbroken", static_folder=None)
     app.request_class = query.Utf8Request
     app.response_class = Answer
     app.session_interface = NoSessions()
-    app.url_map.merge_slashes = False  # an id may hold //
+    app.url_map.merge_slashes = False  # an id may contain //
     app.url_map.strict_slashes = True
     for name in ("default", "string", "participant"):
         app.url_map.converters[name] = paths.Segment
@@ -113,14 +114,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _trust_proxies(app: Flask, count: int) -> None:
-    """Take the client's address from what the operator's proxies add; nothing else of theirs."""
+    """Take the client's address, and nothing else, from what the operator's proxies add."""
     if count:
         wsgi: Any = ProxyFix(app.wsgi_app, x_for=count, x_proto=0, x_host=0, x_port=0, x_prefix=0)
         cast(Any, app).wsgi_app = wsgi
 
 
 def open_context(settings: Settings) -> AppContext:
-    """The connections of one API process; nothing is connected before it is needed."""
+    """The connections of one API process; they are opened on first use."""
     url, timeout_ms = settings.database_url, settings.database_timeout_ms
     soon_ms = min(timeout_ms, DIRECTORY_TIMEOUT_MS_MAX)
     engine = make_engine(
@@ -147,7 +148,7 @@ def open_context(settings: Settings) -> AppContext:
 
 
 def _before() -> AnyResponse | None:
-    """Name the request, refuse what cannot be a path, find out who asks."""
+    """Assign the request id, refuse invalid paths, authenticate."""
     access_log.began()
     here = this_request()
     given = here.environ.get("HTTP_X_REQUEST_ID")
@@ -159,7 +160,7 @@ def _before() -> AnyResponse | None:
     if here.blueprint in _OPEN:
         return None
     if path.startswith("//"):
-        raise NotFound  # the router would take it for one slash, whoever guards paths would not
+        raise NotFound  # the router would merge the slashes, a proxy that guards paths would not
     if here.blueprint is not None or path.startswith((BASE_PATH, SCRIP_PATH)):
         authenticate(here)
     if here.blueprint is None and app_context().settings.dashboard:
@@ -175,11 +176,11 @@ def _before() -> AnyResponse | None:
 
 
 def _check_names(here: Request) -> None:
-    """Refuse what the route does not know, where the view would not see it. One that nobody
-    described knows nothing."""
+    """Refuse unknown parameters and bodies that the view would not see. A route without a
+    description knows none."""
     view = current_app.view_functions[here.endpoint or ""]
     if getattr(view, "is_for_admins", False) and not principal().key.is_admin:
-        return  # the view refuses whatever is asked
+        return  # the view refuses every request
     operation = getattr(view, "operation", _NOT_DESCRIBED)
     if here.query_string:
         query.check(here, operation)
@@ -188,7 +189,7 @@ def _check_names(here: Request) -> None:
 
 
 def _check_path(path: str) -> None:
-    """Refuse bytes that are no UTF-8: read loosely, two ids could become one."""
+    """Refuse bytes that are not UTF-8: lenient decoding could turn two ids into one."""
     if path.isascii() and path.isprintable():
         return
     try:
@@ -202,7 +203,7 @@ def _check_path(path: str) -> None:
 def _after(response: Response) -> Response:
     headers = response.headers
     headers.add("X-Request-Id", g.request_id)
-    headers.setdefault("Cache-Control", "no-store")  # answers name people, some show a secret
+    headers.setdefault("Cache-Control", "no-store")  # answers hold personal data, and some a secret
     headers.setdefault("X-Content-Type-Options", "nosniff")
     for name, value in g.pop("rate_headers", {}).items():
         headers.add(name, value)

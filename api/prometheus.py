@@ -1,7 +1,7 @@
-"""Metrics in Prometheus' text format: what all processes counted, and how both servers stand.
+"""Metrics in Prometheus' text format: counts of all processes, and the state of both servers.
 
-One scrape is one look at Redis and one at Postgres, each with a time-out; a server that does not
-answer is `unbroken_server_up 0`, and what it would have said is missing.
+A scrape reads Redis once and Postgres once, each with a time-out. A server that does not answer is
+`unbroken_server_up 0`, and its metrics are missing.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from workers.telemetry.metrics_store import INF, SUM, Series
 
 log = logging.getLogger("unbroken.metrics")
 
-KEPT_SECONDS = 1.0  # two monitors, or an impatient one, cost one look
+KEPT_SECONDS = 1.0  # two monitors, or one that retries, cost one read
 
 
-@dataclass(eq=False)  # a registry keeps it by its identity
+@dataclass(eq=False)  # a registry compares it by identity
 class Exposition(Collector):
-    """Everything that is exported."""
+    """All exported metrics."""
 
     engine: Engine
     intake: Intake
@@ -48,17 +48,17 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing in advance: describing would be a scrape."""
+        """Nothing in advance: describing would need a scrape."""
         return ()
 
     def text(self) -> bytes:
-        """The answer to a scrape."""
+        """The response to a scrape."""
         if time.monotonic() - self._made > KEPT_SECONDS:
             self._text, self._made = generate_latest(self._registry), time.monotonic()
         return self._text
 
     def collect(self) -> Iterator[Metric]:
-        """Look, and say what was seen."""
+        """Read both servers and yield their metrics."""
         redis_seen, postgres_seen = self._redis(), self._postgres()
         up = GaugeMetricFamily("unbroken_server_up", "Whether a server answers.", labels=["server"])
         up.add_metric(["redis"], float(redis_seen is not None))
@@ -73,7 +73,7 @@ class Exposition(Collector):
         yield from of_redis(redis_seen[0] if redis_seen else None)
         yield from of_postgres(postgres_seen, clock.now_us() / 1e6)
         counted = redis_seen[1] if redis_seen else {}
-        for metric in METRICS if redis_seen else ():  # none is better than a counter that fell to 0
+        for metric in METRICS if redis_seen else ():  # missing is better than reset to 0
             yield family(metric, counted.get(metric.name, {}))
 
     def _redis(self) -> tuple[IntakeStatus, Counted] | None:
@@ -87,13 +87,13 @@ class Exposition(Collector):
         try:
             with reading(self.engine) as connection:
                 return metrics.read(connection, clock.now())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are still told
+        except Exception as error:  # noqa: BLE001 - whatever fails, the other metrics are exported
             log.warning("Postgres does not answer: %s", type(error).__name__)
             return None
 
 
 def _gauge(name: str, text: str, *values: float | None) -> GaugeMetricFamily:
-    """A gauge without labels; without a sample where nothing is known."""
+    """A gauge without labels; it has no sample if no value is known."""
     family = GaugeMetricFamily(f"unbroken_{name}", text)
     for value in values:
         if value is not None:
@@ -105,7 +105,7 @@ def _gauge(name: str, text: str, *values: float | None) -> GaugeMetricFamily:
 
 
 def of_redis(seen: IntakeStatus | None) -> Iterator[Metric]:
-    """What one look at Redis says."""
+    """The metrics of Redis."""
     labels = ["kind", "stream"]
     entries = GaugeMetricFamily(
         "unbroken_intake_entries", "Entries accepted and not applied yet.", labels=labels
@@ -168,7 +168,7 @@ def _of_server(seen: IntakeStatus | None) -> Iterator[Metric]:
 
 
 def of_postgres(seen: DatabaseMetrics | None, now: float) -> Iterator[Metric]:
-    """What one look at the database says."""
+    """The metrics of the database."""
     oldest = seen.backlog.oldest_due.timestamp() if seen and seen.backlog.oldest_due else now
     yield _gauge(
         "outbox_due",
@@ -197,11 +197,11 @@ def of_postgres(seen: DatabaseMetrics | None, now: float) -> Iterator[Metric]:
     yield from (states, letters)
 
 
-# -- what was counted ------------------------------------------------------------------------
+# -- counters --------------------------------------------------------------------------------
 
 
 def family(metric: MetricDefinition, series: Series) -> Metric:
-    """A meter as Prometheus reads it."""
+    """A metric in Prometheus' form."""
     if metric.bounds:
         return _histogram(metric, series)
     counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)

@@ -1,1 +1,1 @@
-"""What callers send: read, checked, and named where it is wrong."""
+"""Reading and checking requests, with errors that name the field."""

@@ -1,4 +1,4 @@
-"""What feeds and logs have in common: cursors, and filters in the query."""
+"""Cursors and query filters, shared by feeds and logs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _FACT_ID = re.compile(r"evt_([0-9a-f]{32})", re.ASCII)
 
 
 def encode(position: bytes) -> str:
-    """A cursor: opaque to callers, URL-safe."""
+    """A cursor, opaque to callers and URL-safe."""
     return urlsafe_b64encode(position).rstrip(b"=").decode()
 
 
 def decode(name: str, size: int) -> bytes | None:
-    """The bytes in the cursor of a parameter; None when it is not given."""
+    """The bytes of the cursor in a parameter; None if not given."""
     text = request.args.get(name)
     if text is None:
         return None
@@ -47,12 +47,12 @@ def decode(name: str, size: int) -> bytes | None:
 
 
 def no_cursor(name: str) -> Problem:
-    """422: a parameter that is no cursor of ours."""
+    """422: the parameter is not a valid cursor."""
     return invalid_field(name, "cursor", "must be the next_cursor of a page like this one")
 
 
 def after_parameter(size: int, more: str = "") -> Parameter:
-    """`after`, whose cursors hold so many bytes."""
+    """The parameter `after` for cursors of `size` bytes."""
     chars = -(-size * 8 // 6)
     return Parameter(
         "after",
@@ -65,25 +65,25 @@ def after_parameter(size: int, more: str = "") -> Parameter:
 
 
 def query_instant(name: str) -> int | None:
-    """An RFC 3339 timestamp in microseconds; None when not given."""
+    """An RFC 3339 timestamp in microseconds; None if not given."""
     text = request.args.get(name)
     return None if text is None else checked(name, _INSTANT, text)
 
 
 def query_code(name: str) -> str | None:
-    """A code; None when not given."""
+    """A code; None if not given."""
     text = request.args.get(name)
     return None if text is None else checked(name, _CODE, text)
 
 
 def query_participant() -> str | None:
-    """`participant_id`; None when not given."""
+    """`participant_id`; None if not given."""
     text = request.args.get("participant_id")
     return None if text is None else participant_id_in_path(text)
 
 
 def query_choice(name: str, *choices: C) -> C | None:
-    """One of some words; None when not given."""
+    """One of the given words; None if not given."""
     text = request.args.get(name)
     if text is None:
         return None
@@ -94,7 +94,7 @@ def query_choice(name: str, *choices: C) -> C | None:
 
 
 def query_types(name: str) -> list[str] | None:
-    """The known types that a comma-separated list of types and globs stands for; None for all."""
+    """The known types that match a comma-separated list of types and globs; None for all."""
     text = request.args.get(name)
     if text is None:
         return None
@@ -109,7 +109,7 @@ def query_types(name: str) -> list[str] | None:
 
 
 def fact_id_in_path(text: str) -> UUID:
-    """The fact of `evt_…` in a path; 404 `delivery_not_found` for what cannot be one."""
+    """The fact id (`evt_…`) in a path; 404 `delivery_not_found` if it is malformed."""
     match = _FACT_ID.fullmatch(text)
     if match is None:
         raise not_found("delivery", text)
@@ -117,7 +117,7 @@ def fact_id_in_path(text: str) -> UUID:
 
 
 def instant(at: datetime | None) -> str | None:
-    """An instant in an answer."""
+    """The text of an instant in an answer."""
     return None if at is None else clock.isoformat(at)
 
 
@@ -126,7 +126,7 @@ def _text(**limits: Any) -> dict[str, Any]:
 
 
 def limit_parameter(most: int, default: int) -> Parameter:
-    """`limit`."""
+    """The parameter `limit`."""
     schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
     return Parameter("limit", schema, "The maximum number of items per page.")
 

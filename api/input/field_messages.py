@@ -1,4 +1,4 @@
-"""What is wrong with a field, in our own sentences: of pydantic's errors only the code is kept."""
+"""Messages for invalid fields, in our own words; pydantic provides only the error code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic_core.core_schema import ErrorType
 
 from api.http.problems import FieldError, invalid_field
 
-FIELD_CHARS_MAX = 64  # of a name that was sent: a megabyte of it is not sent back
-# Any printable text: no control characters, no line or paragraph separators. Lone surrogates,
-# which JSON can spell, pydantic refuses in every string.
+FIELD_CHARS_MAX = 64  # of a name that was sent: the answer must not repeat a megabyte
+# Any printable text: no control characters, no line or paragraph separators. Pydantic refuses lone
+# surrogates (which JSON can spell) in every string.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 CODE_CHARS = r"^[A-Za-z0-9_.:-]+$"
 NO_NUL = r"^[^\x00]*$"
@@ -23,7 +23,7 @@ COLOR = r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})$"
 UUID_TEXT = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 ACTION = r"^[a-z_]+\.[a-z_]+$"
 
-# Every pattern that a field may have, and what it asks for.
+# Every pattern of a field, and its requirement in words.
 PATTERNS = {
     PRINTABLE: "must not contain control characters or line breaks",
     CODE_CHARS: "must consist of letters, digits and _ . : - only",
@@ -32,9 +32,9 @@ PATTERNS = {
     UUID_TEXT: "must be a UUID such as 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f",
     ACTION: "must be an action such as streak.updated",
 }
-EXTRA = "extra_forbidden"  # pydantic's name of a field that a model does not know
-_OF_PYDANTIC = frozenset(get_args(ErrorType))  # the types of errors that pydantic words itself
-_UNUSABLE = "cannot be used"  # of an error that nobody has met: a test fails before it is seen
+EXTRA = "extra_forbidden"  # pydantic's error type for an unknown field
+_OF_PYDANTIC = frozenset(get_args(ErrorType))  # error types that pydantic words itself
+_UNUSABLE = "cannot be used"  # for an unforeseen error type; a test fails first
 
 MessageContext = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def _entries(count: int) -> str:
 
 
 def _one_of(expected: str) -> str:
-    """Of `'daily', 'weekly' or 'monthly'` each word."""
+    """The words in `'daily', 'weekly' or 'monthly'`."""
     words = re.findall(r"'([^']*)'", expected)
     return f"must be one of {', '.join(words)}"
 
@@ -64,7 +64,7 @@ def _at_least(context: MessageContext) -> str:
     return f"must have at least {_counted(count, 'character')}"
 
 
-# Pydantic's error type → our sentence. A type that is not here is a fault that a test finds.
+# Pydantic's error type → our message. A test fails on a missing type.
 MESSAGES: dict[str, Callable[[MessageContext], str]] = {
     "missing": lambda _: "must be given",
     "string_type": lambda _: "must be a string",
@@ -85,22 +85,22 @@ MESSAGES: dict[str, Callable[[MessageContext], str]] = {
     "union_tag_invalid": lambda found: _one_of(found["expected_tags"]),
     "union_tag_not_found": lambda _: "must be given",
 }
-# These are told of the object that the tag stands in, and mean the tag.
+# Pydantic reports these for the object around the tag; the message is about the tag.
 _OF_A_TAG = frozenset({"union_tag_invalid", "union_tag_not_found"})
 
 
 def errors_of(error: ModelError) -> list[ErrorDetails]:
-    """What a model found wrong, without what was sent."""
+    """The errors of a model, without the input."""
     return error.errors(include_url=False, include_input=False)
 
 
 def field_error(found: ErrorDetails) -> FieldError:
-    """One thing that a model found wrong: the field by its path, without the input."""
+    """One error of a model: the field by its path, without the input."""
     return FieldError(path_of(found) or "body", found["type"], message_of(found))
 
 
 def message_of(found: ErrorDetails) -> str:
-    """The sentence of one error. Those of our own types bring theirs along."""
+    """The message of one error. Our own error types bring their own message."""
     make = MESSAGES.get(found["type"])
     if make is not None:
         return make(found.get("ctx", {}))
@@ -108,8 +108,8 @@ def message_of(found: ErrorDetails) -> str:
 
 
 def path_of(found: ErrorDetails) -> str:
-    """Where a field stands. Below an `objective` the model's path names its type too, which is no
-    step of the body's."""
+    """The path of a field. Below an `objective` pydantic's path includes the type, which the body
+    does not have."""
     steps = found["loc"]
     at = steps.index("objective") if "objective" in steps else len(steps)
     path = [shown(step) for nth, step in enumerate(steps) if nth != at + 1 or len(steps) <= 2]
@@ -119,7 +119,7 @@ def path_of(found: ErrorDetails) -> str:
 
 
 def shown(step: int | str) -> str:
-    """A name as an answer repeats it: one that we do not know may be anything."""
+    """A name as an answer repeats it; an unknown name may be any text."""
     text = str(step)[:FIELD_CHARS_MAX]
     if text.isprintable():
         return text
@@ -127,7 +127,7 @@ def shown(step: int | str) -> str:
 
 
 def checked(name: str, kind: TypeAdapter[Any], value: object) -> Any:
-    """The value of a parameter, if it is of a kind; 422 with the reason otherwise."""
+    """The value of a parameter as a type; 422 with the reason if it does not fit."""
     try:
         return kind.validate_python(value)
     except ModelError as error:

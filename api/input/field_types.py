@@ -1,4 +1,4 @@
-"""Fields and parameters that more than one page of the documentation has."""
+"""Types of fields and parameters used in more than one chapter of the documentation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from api.http.problems import Problem, not_found
 from api.input.validation import parse_instant
 from models import clock
 
-# No white space, no control characters, and none of those that end an attribute in HTML: they
-# stand in no URL. The host is not empty and nobody is named before it.
+# No white space, no control characters, no characters that end an HTML attribute: no URL contains
+# them. The host is not empty and no user name precedes it.
 _WEB_URL = (
     r"^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x1f\x7f-\x9f\x22<>\\/?#@:\[\]]+)"
     r"(:[0-9]{1,5})?([/?#][^\s\x00-\x1f\x7f-\x9f\x22<>\\]*)?$"
@@ -26,7 +26,7 @@ _WEB_URL = (
 
 @dataclass(frozen=True, slots=True)
 class _WebUrl:
-    """What pydantic is told of a URL: how to check it, and how a schema says so."""
+    """Pydantic's annotation for a URL: its validator and its schema."""
 
     chars_max: int
 
@@ -45,7 +45,7 @@ class _WebUrl:
 def web_url(chars_max: int) -> _WebUrl:
     """An http(s) URL with a host and without credentials, kept as given.
 
-    To be used as `AvatarUrl = Annotated[str, web_url(500)]`.
+    Usage: `AvatarUrl = Annotated[str, web_url(500)]`.
     """
     return _WebUrl(chars_max)
 
@@ -59,7 +59,7 @@ def _checked(url: str) -> str:
 
 
 def _is_readable(url: str) -> bool:
-    """Whether the standard library can take it apart: it knows which addresses and ports exist."""
+    """Whether the standard library can parse it: it checks addresses and ports."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0
@@ -67,17 +67,17 @@ def _is_readable(url: str) -> bool:
         return False
 
 
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # far enough, and every clock and library can say it
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # every clock and library can represent it
 
 
 def _bound(instant_us: int) -> datetime:
-    """An instant of a window, as a row holds it."""
+    """One end of a window as a row stores it."""
     if not 0 <= instant_us <= clock.to_us(_LATEST):
         raise PydanticCustomError("timestamp", "must lie between 1970 and 2200")
     return clock.from_us(instant_us)
 
 
-# When something starts or ends.
+# Start or end of a window.
 Bound = Annotated[
     datetime,
     PlainValidator(lambda value: _bound(parse_instant(value))),
@@ -86,17 +86,17 @@ Bound = Annotated[
 
 
 def uuid_in_path(noun: str, text: str) -> UUID:
-    """The id in a path; 404 `{noun}_not_found` for what cannot be one: it is nobody's."""
+    """The id in a path; 404 `{noun}_not_found` if it is malformed."""
     try:
         parsed = UUID(text)
     except ValueError:
         raise _no_id(noun, text) from None
-    if str(parsed) != text.lower():  # UUID() also takes braces, urn: and no hyphens
+    if str(parsed) != text.lower():  # UUID() also accepts braces, urn: and missing hyphens
         raise _no_id(noun, text)
     return parsed
 
 
 def _no_id(noun: str, text: str) -> Problem:
-    """404 of a code, say, where an id is meant: that one exists helps nobody."""
+    """404 for a code in place of an id, for example. It does not say whether the code exists."""
     found = not_found(noun, text)
     return Problem(404, found.code, f"{found.detail}: its id is a UUID, as it was answered")

@@ -1,4 +1,4 @@
-"""JSON as it comes: read strictly, and said plainly what cannot be read."""
+"""Strict JSON parsing, with clear errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from api.http.problems import Problem
 
 _GZIP = b"\x1f\x8b"
-# The longer ones first: the mark of UTF-16 is the beginning of that of UTF-32.
+# Longer marks first: the UTF-16 mark is a prefix of the UTF-32 mark.
 _MARKS = (
     (codecs.BOM_UTF8, "UTF-8 with a byte order mark"),
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -22,7 +22,7 @@ _MARKS = (
 
 
 def parse_json(text: bytes, noun: str = "body") -> Any:
-    """A JSON value; 400 `invalid_json` for what is none (NaN included)."""
+    """Parse a JSON value; 400 `invalid_json` for invalid JSON, NaN included."""
     try:
         return from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
@@ -41,7 +41,8 @@ def check_encoding(text: bytes, noun: str = "body") -> None:
 
 
 def _encoding(text: bytes) -> str | None:
-    """Another encoding than plain UTF-8. JSON begins with ASCII: its zeros tell (RFC 4627)."""
+    """The encoding if it is not plain UTF-8, by the zero bytes of the first characters (RFC
+    4627)."""
     for mark, name in _MARKS:
         if text.startswith(mark):
             return name
@@ -52,8 +53,8 @@ def _encoding(text: bytes) -> str | None:
 
 
 def _parse_slowly(text: bytes, noun: str) -> Any:
-    """As the standard library reads it: strings may hold lone surrogates, as JavaScript spells
-    half an emoji, so that the field that holds one is named and the others are not spoilt."""
+    """Parse with the standard library. It accepts lone surrogates (JavaScript can send half an
+    emoji), so the error can name only the field that holds one."""
     check_encoding(text, noun)
     try:
         return json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_members)
@@ -73,12 +74,12 @@ def _why(text: bytes, error: Exception) -> str:
             return "is not valid JSON in UTF-8: it is nested too deep"
         case _Unreadable():
             return f"is not valid JSON in UTF-8: {error}"
-        case _:  # a number of thousands of digits
+        case _:  # a number with thousands of digits
             return "is not valid JSON in UTF-8: a number is too long"
 
 
 class _Unreadable(ValueError):
-    """What the standard library would read, and JSON does not have."""
+    """A value that the standard library accepts but JSON does not allow."""
 
 
 def _refuse(constant: str) -> None:
@@ -87,7 +88,7 @@ def _refuse(constant: str) -> None:
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, _ in pairs:
-        if not _is_text(name):  # what cannot be named in an answer
+        if not _is_text(name):  # an answer could not repeat the name
             raise _Unreadable("a name in it holds a lone surrogate")
     return dict(pairs)
 

@@ -1,4 +1,4 @@
-"""The query of a URL as text: read strictly, since read loosely two ids could become one."""
+"""The query string, parsed strictly: lenient parsing could turn two ids into one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NAME = re.compile(rb"[a-z_]{1,40}")
 
 
 class Utf8Request(Request):
-    """A request whose parameters are all UTF-8; 422 names the one that is not, once it is read."""
+    """A request with UTF-8 parameters; reading another parameter answers 422 with its name."""
 
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """The parameters, in their order."""
+        """The parameters in their order."""
         try:
             text = self.query_string.decode()
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
@@ -33,8 +33,8 @@ class Utf8Request(Request):
 
 
 def check(here: Request, operation: Operation) -> None:
-    """422 for a query with a name that its route does not describe, or with one of them twice: the
-    answer would be another than the one that was asked for."""
+    """422 for a parameter that the route does not describe, or that comes twice: the answer would
+    not match what was asked for."""
     known = {
         parameter.name: parameter
         for parameter in operation.parameters
@@ -56,7 +56,7 @@ def _repeated(given: MultiDict[str, str], known: Mapping[str, Parameter]) -> Pro
 
 
 def _culprit(query: bytes) -> str:
-    """The name of the first parameter that is no text; `query` where that is no name of ours."""
+    """The name of the first parameter that is not UTF-8; `query` if its name is not known."""
     for part in query.split(b"&"):
         try:
             unquote_to_bytes(part).decode()

@@ -1,4 +1,4 @@
-"""Fields and parameters that no description knows: refused, with the closest name that it does."""
+"""Refuse unknown fields and parameters, and suggest the closest known name."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from api.http.problems import FieldError, Problem, invalid
 from api.input.field_messages import EXTRA, FIELD_CHARS_MAX, field_error, path_of, shown
 
 UNKNOWN_FIELD = "unknown_field"
-NAMED_MAX = 10  # enough to see the mistake; a megabyte of names is not sent back
+NAMED_MAX = 10  # enough to see the mistake; the answer must not repeat a megabyte of names
 LISTED_MAX = 20
-LOOKED_FOR_MAX = 100  # different names of one request; each takes a tenth of a millisecond
-_CLOSE = 0.6  # difflib's own default: `timestmp` is close to `timestamp`, `offset` to nothing
+LOOKED_FOR_MAX = 100  # different names per request; each takes 0.1 ms
+_CLOSE = 0.6  # difflib's default: `timestmp` is close to `timestamp`, `offset` to nothing
 
-# No request in the documents has a field or a parameter that we do not know. Where one is found,
-# its model takes it as a field, and it is listed here with its source.
+# No request in the documents has an unknown field or parameter. If one is found, its model gets the
+# field, and it is listed here with its source.
 #
-# One rule of theirs differs: PATCH /participants/{id} answers 400 `no_fields_to_update` to a body
+# One documented rule differs: PATCH /participants/{id} answers 400 `no_fields_to_update` to a body
 # that "contained no recognised fields" (Participants API, PATCH, Errors).
 
 
 def has_unknown(found: Sequence[ErrorDetails]) -> bool:
-    """Whether a model found a field that it does not know."""
+    """Whether a model found an unknown field."""
     return any(one["type"] == EXTRA for one in found)
 
 
 def refusal(model: type[BaseModel], found: Sequence[ErrorDetails]) -> Problem:
-    """422: the fields that cannot be used, and those that are not known."""
+    """422: the invalid fields and the unknown ones."""
     others = [field_error(one) for one in found if one["type"] != EXTRA]
     extra = [one for one in found if one["type"] == EXTRA]
     named = [_unknown(model, one) for one in extra[:NAMED_MAX]]
@@ -40,19 +40,19 @@ def refusal(model: type[BaseModel], found: Sequence[ErrorDetails]) -> Problem:
 
 
 def unknown_in(known: Iterable[str], value: Iterable[str]) -> list[FieldError]:
-    """The names in an object that are not among those known, the first of them."""
+    """The first names in an object that are not known."""
     return _named("field", value, tuple(known))
 
 
 def unknown(named: Sequence[FieldError], count: int) -> Problem:
-    """422 `unknown_field`: some of however many names that are not known."""
+    """422 `unknown_field`: the first of `count` unknown names."""
     names = ", ".join(one.field for one in named)
     more = f" and {count - len(named):,} more" if count > len(named) else ""
     return Problem(422, UNKNOWN_FIELD, f"Unknown: {names}{more}", named)
 
 
 def unknown_parameters(given: Iterable[str], known: Collection[str]) -> Problem | None:
-    """422 for the names in a query that its route does not know; None where it knows them all."""
+    """422 for unknown names in a query; None if the route knows them all."""
     names = [name for name in dict.fromkeys(given) if name not in known]
     return unknown(_named("parameter", names, tuple(known)), len(names)) if names else None
 
@@ -67,7 +67,7 @@ def _named(noun: str, names: Iterable[str], known: tuple[str, ...]) -> list[Fiel
     return [FieldError(shown(name), UNKNOWN_FIELD, _message(noun, name, known)) for name in others]
 
 
-# -- what is meant ---------------------------------------------------------------------------
+# -- suggestions -----------------------------------------------------------------------------
 
 
 def _message(noun: str, name: str, known: tuple[str, ...]) -> str:
@@ -79,8 +79,8 @@ def _message(noun: str, name: str, known: tuple[str, ...]) -> str:
 
 
 def _meant(name: str, known: tuple[str, ...]) -> str | None:
-    """As `closest`, for the first names of a request: a batch repeats its mistakes in each item,
-    and a thousand times ten names would take a second."""
+    """`closest` for the first names of a request: a batch repeats its mistakes in each item, and
+    ten names in a thousand items would take a second."""
     meant: dict[tuple[str, tuple[str, ...]], str | None] = g.setdefault("meant", {})
     key = (name, known)
     if key not in meant and len(meant) < LOOKED_FOR_MAX:
@@ -89,7 +89,7 @@ def _meant(name: str, known: tuple[str, ...]) -> str | None:
 
 
 def closest(name: str, known: tuple[str, ...]) -> str | None:
-    """The known name that an unknown one is closest to; None when none is close. Pure."""
+    """The closest known name to an unknown one; None if none is close. Pure."""
     words, plain = {_plain(one): one for one in known}, _plain(name)
     close = difflib.get_close_matches(plain, words, n=1, cutoff=_CLOSE)
     if close:
@@ -103,10 +103,10 @@ def _plain(name: str) -> str:
 
 
 def _known(model: type[BaseModel], steps: Sequence[int | str]) -> tuple[str, ...]:
-    """The fields of the model that holds the last step of a path."""
+    """The fields of the model at the end of a path."""
     here = [model]
     for step in steps[:-1]:
-        if isinstance(step, str):  # a field, or the tag of the model that is meant in a union
+        if isinstance(step, str):  # a field, or the tag of a union's model
             here = _below(here, step) or [one for one in here if _has_tag(one, step)]
     return tuple(name for one in here for name in one.model_fields)
 

@@ -1,4 +1,4 @@
-"""Bodies and parameters: read within bounds, checked by models, refused with the field named."""
+"""Bodies and parameters: read with limits, validated by models, refused with the field's name."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ BODY_BYTES_MAX = 1_000_000  # contract §1: 1 MB, also after inflating
 FREE_FORM_BYTES_MAX = 16 * 1024
 FREE_FORM_DEPTH_MAX = 20
 _EPOCH = date(1970, 1, 1)
-NUMBER_MAX = int(sys.float_info.max)  # beyond it a JSON reader with floats sees infinity
+NUMBER_MAX = int(sys.float_info.max)  # a JSON reader with floats reads a larger number as infinity
 PAGE_SIZE_MAX = 100
 
 
-# -- types of fields -------------------------------------------------------------------------
+# -- field types -----------------------------------------------------------------------------
 
 ParticipantId = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=PRINTABLE)
@@ -82,12 +82,12 @@ _RFC3339 = re.compile(
 
 
 def parse_instant(value: Any) -> int:
-    """Microseconds since 1970 of an RFC 3339 timestamp."""
+    """An RFC 3339 timestamp in microseconds since 1970."""
     if isinstance(value, str) and _RFC3339.fullmatch(value):
         try:
             return clock.to_us(datetime.fromisoformat(value.upper()))
         except ValueError:
-            pass  # the 30th of February, a leap second: well formed, but no instant we can keep
+            pass  # February 30th, a leap second: well-formed, but not storable
     raise PydanticCustomError(
         "timestamp", "must be an RFC 3339 timestamp with a zone, such as 2026-05-23T08:15:00Z"
     )
@@ -100,7 +100,7 @@ Instant = Annotated[
 ]
 
 
-AHEAD_US_MAX = 60_000_000  # by which another machine's clock may be ahead
+AHEAD_US_MAX = 60_000_000  # allowed clock skew of another machine
 
 
 def _past(instant_us: int) -> int:
@@ -113,7 +113,7 @@ PastInstant = Annotated[Instant, AfterValidator(_past)]
 
 
 def _free_form(value: Any) -> str:
-    """An object's JSON text; free form, but bounded (contract §1)."""
+    """The JSON text of a free-form object within limits (contract §1)."""
     if not isinstance(value, dict):
         raise PydanticCustomError("object", "must be an object")
     _check_free_form(value, 1)
@@ -134,7 +134,7 @@ def _check_free_form(value: Any, depth: int) -> None:
             if "\x00" in value or _SURROGATE.search(value):
                 raise PydanticCustomError("text", "must not contain U+0000 or lone surrogates")
         case int() | float():
-            if not abs(value) <= NUMBER_MAX:  # false for NaN too
+            if not abs(value) <= NUMBER_MAX:  # `>` would let NaN pass
                 raise PydanticCustomError("number", "must contain finite numbers only")
         case dict():
             for key, inner in value.items():
@@ -161,7 +161,7 @@ def _unchangeable(value: Any) -> None:
     raise PydanticCustomError("fixed", "cannot be changed")
 
 
-# In a change: what was set once stays. No value satisfies its schema.
+# A field that cannot be changed. No value satisfies its schema.
 Fixed = Annotated[
     None,
     PlainValidator(_unchangeable),
@@ -188,15 +188,15 @@ def body(model: type[B]) -> B:
 
 
 def json_body() -> Any:
-    """The request's JSON body as it was sent; 400, 413 or 415 otherwise."""
+    """The request's JSON body as sent; 400, 413 or 415 otherwise."""
     if "sent_json" not in g:
         require_type("application/json")
-        g.sent_json = parse_json(read_body())  # an Idempotency-Key is compared by it
+        g.sent_json = parse_json(read_body())  # its fingerprint belongs to the Idempotency-Key
     return g.sent_json
 
 
 def validated(model: type[B], value: Any) -> B:
-    """A value as a model; 422 otherwise."""
+    """Validate a value; 422 if it does not fit the model."""
     try:
         return model.model_validate(value)
     except ModelError as error:
@@ -210,13 +210,14 @@ def validated(model: type[B], value: Any) -> B:
 
 
 def has_no_body() -> bool:
-    """Whether nothing at all was sent, whatever its content type."""
+    """Whether the body is empty, whatever its content type."""
     here = this_request()
     return not here.content_length and "HTTP_TRANSFER_ENCODING" not in here.environ
 
 
 def check_no_body() -> None:
-    """422 for a body where none is taken: who sends `{"dry_run": true}` wants something else."""
+    """422 for a body where none is accepted: the sender of `{"dry_run": true}` expects an
+    effect."""
     text = b"" if has_no_body() else read_body().strip()
     if text in (b"", b"{}", b"null") or tolerates_unknown():
         return
@@ -228,19 +229,19 @@ def check_no_body() -> None:
 
 
 def require_type(*allowed: str) -> str:
-    """The request's media type, which must be one of those allowed."""
+    """The request's media type; it must be an allowed one."""
     if request.environ.get("CONTENT_TYPE") == allowed[0]:
-        return allowed[0]  # as nearly everybody writes it: nothing to parse
+        return allowed[0]  # the usual spelling needs no parsing
     if request.mimetype not in allowed:
         raise Problem(415, "unsupported_media_type", f"Send Content-Type: {' or '.join(allowed)}")
     return request.mimetype
 
 
 def read_body() -> bytes:
-    """The body, inflated, at most 1 MB of it."""
+    """The body, inflated, up to 1 MB."""
     here = this_request()
     if (here.content_length or 0) > BODY_BYTES_MAX:
-        raise _too_large()  # before waiting for all that
+        raise _too_large()  # before waiting for the body
     raw = here.stream.read(BODY_BYTES_MAX + 1)
     if len(raw) > BODY_BYTES_MAX:
         raise _too_large()
@@ -270,13 +271,13 @@ def _inflate(raw: bytes) -> bytes:
 
 
 def some_fields(change: Mapping[str, Any]) -> None:
-    """400 unless there is something to change."""
+    """400 unless a field is to be changed."""
     if not change:
         raise no_fields()
 
 
 def no_fields(errors: Sequence[FieldError] = ()) -> Problem:
-    """400: there is nothing to change."""
+    """400: no field is to be changed."""
     return Problem(400, "no_fields_to_update", "Give at least one field to change", errors)
 
 
@@ -287,13 +288,13 @@ _PARTICIPANT_ID = TypeAdapter(ParticipantId)
 
 
 def participant_id_in_path(text: str) -> str:
-    """The participant id of a path, under the same rules as in a body."""
+    """The participant id in a path, validated as in a body."""
     found: str = checked("participant_id", _PARTICIPANT_ID, text)
     return found
 
 
 def query_int(name: str, default: int, low: int, high: int) -> int:
-    """A whole number in plain ASCII digits within bounds."""
+    """An integer in ASCII digits within limits."""
     text = request.args.get(name)
     if text is None:
         return default
@@ -303,20 +304,20 @@ def query_int(name: str, default: int, low: int, high: int) -> int:
 
 
 def query_day(name: str) -> int | None:
-    """A calendar date, `2026-05-23`, in days since 1970-01-01; None when not given."""
+    """A date (`2026-05-23`) in days since 1970-01-01; None if not given."""
     text = request.args.get(name)
     if text is None:
         return None
     try:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
-            raise ValueError  # noqa: TRY301 - fromisoformat reads week dates too
+            raise ValueError  # noqa: TRY301 - fromisoformat also reads week dates
         return (date.fromisoformat(text) - _EPOCH).days
     except ValueError:
         raise invalid_field(name, "date", "must be a date such as 2026-05-23") from None
 
 
 def query_bool(name: str) -> bool | None:
-    """`true` or `false`; None when not given."""
+    """`true` or `false`; None if not given."""
     text = request.args.get(name)
     if text is None:
         return None
@@ -327,7 +328,7 @@ def query_bool(name: str) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class PageWindow:
-    """Which page of a list is asked for (contract §1)."""
+    """The requested page of a list (contract §1)."""
 
     page: int
     page_size: int
@@ -338,7 +339,7 @@ class PageWindow:
         return self.page_size, (self.page - 1) * self.page_size
 
     def answer(self, items: Sequence[Any], total: int) -> Response:
-        """The page with its items; `total` is how many there are on all pages."""
+        """The page with its items; `total` is the number of items on all pages."""
         return answer(
             {"items": items, "total": total, "page": self.page, "page_size": self.page_size}
         )

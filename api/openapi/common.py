@@ -1,4 +1,4 @@
-"""What the OpenAPI document says that no route says: keys, headers, problems, path parameters."""
+"""Parts of the OpenAPI document that belong to no route: keys, headers, problems, parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.input.validation import Code, ParticipantId
 
 Json = dict[str, Any]
 
-VERSION = "1"  # of the API, as its base path says; the software counts its own
+VERSION = "1"  # of the API, as in its base path; the software has its own version
 SCHEMAS = "#/components/schemas/{model}"
 EXAMPLE_ID = "01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f"
 

@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document: made from the routes, their descriptions and the models that validate.
+"""The OpenAPI 3.1 document, built from the routes, their descriptions and the validating models.
 
-It is made when it is first asked for; a request to any other route never comes here.
+It is built on first use; no other route needs it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ NDJSON = "application/x-ndjson"
 
 
 def text_of(app: Flask) -> str:
-    """The document as it is served, printed and committed: the same bytes every time."""
+    """The document as it is served, printed and committed: always the same bytes."""
     return json.dumps(document(app), indent=1, ensure_ascii=False) + "\n"
 
 
 def document(app: Flask) -> Json:
-    """The whole document. A route that nobody described is left out."""
+    """The whole document, without routes that have no description."""
     described = [(one, one.operation) for one in routes(app) if one.operation]
     schemas, definitions = _schemas([operation for _, operation in described])
     definitions |= {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
@@ -93,7 +93,7 @@ class _WithoutTitles(GenerateJsonSchema):
 
 
 def _schemas(operations: Sequence[Operation]) -> tuple[dict[Any, Json], dict[str, Json]]:
-    """The schema of every body and answer, and the definitions that they refer to."""
+    """The schema of every body and answer, and the shared definitions."""
     bodies = [(operation.body, "validation") for operation in operations if operation.body]
     answers = [
         (kind, "serialization") for operation in operations for kind in operation.answers.values()
@@ -109,7 +109,7 @@ def _schemas(operations: Sequence[Operation]) -> tuple[dict[Any, Json], dict[str
 def _loosen_changes(
     described: Sequence[tuple[Route, Operation]], definitions: dict[str, Json]
 ) -> None:
-    """What a change leaves out stays as it is: nothing has a default, and something is given."""
+    """A change keeps the fields it omits: no field has a default, and at least one is required."""
     for route, operation in described:
         if route.method == "PATCH" and operation.body:
             schema = definitions[operation.body.__name__]
@@ -121,7 +121,7 @@ def _loosen_changes(
 def _loosen_batches(
     described: Sequence[tuple[Route, Operation]], definitions: dict[str, Json]
 ) -> None:
-    """An item that is not as it should be does not spoil the others: the request is accepted."""
+    """A batch is accepted even if one of its items is invalid."""
     anything = {"description": "Any other value is refused at its index in `results`."}
     for _, operation in described:
         if operation.body and NDJSON in operation.content_types:
@@ -134,7 +134,7 @@ def _loosen_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """Writes operations; keeps the refusals that they share."""
+    """Writes operations and collects their shared refusals."""
 
     schemas: Mapping[Any, Json]
     refusals: dict[str, Json]
@@ -167,12 +167,12 @@ class _Maker:
                     content[kind]["example"] = operation.example
             else:
                 text = "One JSON object per line."
-                content[kind] = {"schema": {"description": text}}  # no JSON value: no type
+                content[kind] = {"schema": {"description": text}}  # not JSON: no type
         return {"required": True, "content": content}
 
     def _answers(self, operation: Operation) -> Json:
         names = ["X-Request-Id"]
-        if 202 in operation.answers:  # it goes through the queue: caps apply
+        if 202 in operation.answers:  # it is queued, so caps apply
             names += [name for name in HEADERS if name.startswith("X-RateLimit")]
         if any(parameter.name == "Prefer" for parameter in operation.parameters):
             names.append("Preference-Applied")
@@ -189,7 +189,7 @@ class _Maker:
 
     def _refusals(self, route: Route, operation: Operation) -> Json:
         by_status: dict[int, list[str]] = {}
-        for code in CODES:  # in their order
+        for code in CODES:  # in the order of CODES
             if code in operation.problems or code in _common(route, operation):
                 by_status.setdefault(CODES[code][0], []).append(code)
         return {
@@ -199,7 +199,7 @@ class _Maker:
         }
 
     def _refusal(self, status: int, codes: Sequence[str]) -> str:
-        """The name of a refusal among the shared ones: its codes."""
+        """The name of a shared refusal, made from its codes."""
         name = ".".join(codes)
         schema = {
             "allOf": [{"$ref": SCHEMAS.format(model="Problem")}],
@@ -221,7 +221,7 @@ class _Maker:
 
 
 def _description(route: Route) -> str:
-    """What the view's docstring says, without the sources that it names."""
+    """The view's docstring without its sources."""
     text = re.sub(r"\s*\((?:contract|seed)[^)]*\)", "", inspect.getdoc(route.view) or "")
     return text + ("\n\nNeeds a key with the `admin` scope." if route.is_for_admins else "")
 
@@ -254,7 +254,7 @@ def _headers(*names: str) -> Json:
 
 
 def _common(route: Route, operation: Operation) -> set[str]:
-    """The codes that no description needs to name."""
+    """The codes that a route's description need not name."""
     codes: set[str] = set()
     if not route.is_public:
         codes |= {"unauthorized", "forbidden", "too_many_failed_keys", "unavailable"}
@@ -263,7 +263,7 @@ def _common(route: Route, operation: Operation) -> set[str]:
             codes.add("outcome_unknown")
     if route.rule.arguments:
         codes |= {"invalid_path", "route_not_found", "method_not_allowed"}
-    if route.method != "GET":  # one that takes no body reads what was sent, to refuse it
+    if route.method != "GET":  # a route without a body reads the body in order to refuse it
         codes |= {"invalid_json", "invalid_encoding", "body_too_large", "unsupported_media_type"}
         codes |= {"bad_request", "body_too_slow", "overloaded"}
     is_read = route.method == "GET" and not operation.parameters

@@ -1,4 +1,4 @@
-"""An OpenAPI document as a page shows it: chapters, tables, shapes in words, commands to copy."""
+"""The reference page of an OpenAPI document: chapters, tables, types in words, curl commands."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from api.http.problems import CODES
 from api.openapi.common import Json
 
 ANYTHING = "anything"
-USUAL_STATUSES = (401, 403, 405, 408, 413, 415)  # told once, not with every operation
+USUAL_STATUSES = (401, 403, 405, 408, 413, 415)  # listed once, not with every operation
 
 
 def contents(document: Json) -> Json:
-    """What the template is given."""
+    """The values for the template."""
     reader = _Reader(document["components"])
     operations: dict[str, list[Json]] = {tag["name"]: [] for tag in document["tags"]}
     also = _second_spellings(document)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if (path, method) in also.values():
-                continue  # shown with the first one
+                continue  # listed with the first path
             shown = reader.operation(method.upper(), path, operation)
             shown["also"] = also.get(operation["operationId"], ("", ""))[0]
             operations[operation["tags"][0]].append(shown)
@@ -49,7 +49,7 @@ def contents(document: Json) -> Json:
 
 
 def _second_spellings(document: Json) -> dict[str, tuple[str, str]]:
-    """Operation → the other path and method under which the same one is found."""
+    """Operation → the other path and method of the same view."""
     named = {
         operation["operationId"]: (path, method)
         for path, methods in document["paths"].items()
@@ -63,7 +63,7 @@ def _second_spellings(document: Json) -> dict[str, tuple[str, str]]:
 
 
 def prose(text: str) -> Markup:
-    """The little Markdown of the document: paragraphs, lists, `code` and **strong**."""
+    """The Markdown that the document uses: paragraphs, lists, `code` and **strong**."""
     made = str(escape(text))
     made = re.sub(r"`([^`]+)`", r"<code>\1</code>", made)
     made = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", made)
@@ -73,12 +73,12 @@ def prose(text: str) -> Markup:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads a document; knows what its references mean."""
+    """Reads a document and resolves its references."""
 
     components: Mapping[str, Any]
 
     def operation(self, method: str, path: str, operation: Json) -> Json:
-        """One operation, ready to be shown."""
+        """One operation for the template."""
         content = operation.get("requestBody", {}).get("content", {})
         body = content.get("application/json", {})
         responses = {
@@ -119,16 +119,16 @@ class _Reader:
         }
 
     def _fields(self, schema: Json, inside: str = "") -> Iterator[Json]:
-        """The fields of a body, and those of the objects in its lists."""
+        """The fields of a body and of the objects in its lists."""
         required = schema.get("required", [])
         for name, one in schema.get("properties", {}).items():
             if "not" in one:
-                continue  # always refused: no field to send
+                continue  # always refused: not a field to send
             yield self._field(inside + name, one, name in required)
             yield from self._fields(self._item(one), f"{inside}{name}[].")
 
     def _item(self, schema: Json) -> Json:
-        """The first kind of object that a list may hold."""
+        """The first object type that a list accepts."""
         items = self._resolved(schema).get("items", {})
         return self._resolved(next(iter(items.get("anyOf", [])), items))
 
@@ -148,7 +148,7 @@ class _Reader:
         return schema
 
     def type_of(self, schema: Json) -> str:
-        """What a value is, in words: `list of object`, `text or null`."""
+        """A value's type in words: `list of object`, `text or null`."""
         schema = self._resolved(schema)
         match schema:
             case {"anyOf": choices}:
@@ -178,7 +178,7 @@ class _Reader:
             yield f"default {json.dumps(schema['default'])}"
 
     def shape(self, schema: Json, indent: str = "") -> str:
-        """A value's shape, as JSON with types in place of values."""
+        """A value's shape: JSON with types in place of values."""
         schema, inner = self._resolved(schema), indent + "  "
         match schema:
             case {"anyOf": [first, {"type": "null"}]} if self._has_members(first):
@@ -217,7 +217,7 @@ def _described(parameter: Json) -> Json:
 
 
 def command(method: str, path: str, operation: Json) -> str:
-    """A curl command for a shell that knows $UNBROKEN and $KEY."""
+    """A curl command for a shell with $UNBROKEN and $KEY set."""
     parts = [
         f"curl -X {method}" if method != "GET" else "curl",
         f'"$UNBROKEN{_sent(path, operation)}"',
@@ -234,7 +234,7 @@ def command(method: str, path: str, operation: Json) -> str:
 
 
 def _sent(path: str, operation: Json) -> str:
-    """The path with example values; of the query, what is required."""
+    """The path with example values and the required query parameters."""
     query = []
     for one in operation.get("parameters", []):
         value = str(one.get("example", "…"))

@@ -1,4 +1,4 @@
-"""The routes of an application, as its documentation lists them."""
+"""An application's routes in the order of its documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.http.auth import require_admin
 from api.http.describe import Operation
 from api.http.request_context import BASE_PATH, DASHBOARD_PATH, SCRIP_PATH
 
-# Blueprint → its chapter. The order is that of the reference.
+# Blueprint → its chapter, in the order of the reference.
 CHAPTERS = {
     "ticks": "Ticks",
     "streaks": "Streaks",
@@ -86,7 +86,7 @@ class Route:
 
     @property
     def name(self) -> str:
-        """A name for programs, unlike any other."""
+        """A unique name for programs."""
         name = str(self.view.__name__)
         if self.is_second_spelling:
             return f"admin_{name}"
@@ -94,18 +94,18 @@ class Route:
 
     @property
     def is_second_spelling(self) -> bool:
-        """Whether the same view is also found at a shorter path."""
+        """Whether the same view also has a shorter path."""
         return self.path.startswith(f"{BASE_PATH}/admin/streaks")
 
     @property
     def chapter(self) -> str:
-        """Which part of the reference it belongs to."""
+        """The chapter of the reference."""
         blueprint = str(self.rule.endpoint).rpartition(".")[0].rpartition(".")[2]
         return CHAPTERS.get(blueprint, blueprint.capitalize())
 
     @property
     def is_public(self) -> bool:
-        """Whether it asks for no key."""
+        """Whether it needs no key."""
         return not self.path.startswith((BASE_PATH, SCRIP_PATH))
 
     @property

@@ -1,4 +1,4 @@
-"""The documentation that the API serves of itself: its OpenAPI document and a page for people."""
+"""The API's documentation of itself: its OpenAPI document and a reference page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from api.openapi import document, html
 
 blueprint = Blueprint("reference", __name__, template_folder="templates")
 
-ANYWHERE = "http://127.0.0.1:8000"  # in the page as it is made; as it is served: its own address
+ANYWHERE = "http://127.0.0.1:8000"  # in the page as built; the served page has the caller's address
 _STYLE = Path(__file__).parent / "templates" / "reference.css"
 _NOTHING_FOREIGN = (
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'none'"
 )
 _HEADERS = {
-    "Cache-Control": "public, max-age=300",  # seconds; it changes with a release only
+    "Cache-Control": "public, max-age=300",  # changes only with a release
     "Content-Security-Policy": _NOTHING_FOREIGN,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -44,7 +44,7 @@ def reference() -> Response:
     served = _kept("text/html", _page)
     own = escape(own_url()).encode()
     served.data = served.data.replace(ANYWHERE.encode(), own)
-    # By the browser alone: the address is as the caller has it, and no cache gives it to others.
+    # Done by the browser: it knows the address, and no shared cache stores it.
     served.headers["Cache-Control"] = "private, max-age=300"
     return served
 
@@ -61,7 +61,7 @@ def _page() -> str:
 
 
 def _kept(kind: str, make: Callable[[], str]) -> Response:
-    """A text made once; two threads that make it at once make the same."""
+    """A text built once; two threads that build it at once build the same text."""
     kept = current_app.extensions.setdefault("unbroken.reference", {})
     if kind not in kept:
         kept[kind] = make().encode()
