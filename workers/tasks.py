@@ -67,7 +67,7 @@ def _register_upkeep(app: Celery, run: TaskRun) -> None:
 
 
 def _go_on(app: Celery, task: str, queue: str) -> None:
-    """There was work: stay warm. A message that is lost costs a second: the sweep sends another."""
+    """There was work: stay warm. A lost message costs a second: the sweep sends another."""
     try:
         app.send_task(task, queue=queue)
     except Exception as error:  # noqa: BLE001 - kombu's, of many kinds
@@ -77,7 +77,7 @@ def _go_on(app: Celery, task: str, queue: str) -> None:
 def unless_away(task: Callable[[Context], T], context: Context) -> T | None:
     """Run a task; None when Redis went away meanwhile: the next sweep asks for it again.
 
-    Connections are made anew afterwards: its name may lead to another server by then.
+    It reconnects afterwards: the name may lead to another server by then.
     """
     try:
         return task(context)
@@ -90,8 +90,8 @@ def unless_away(task: Callable[[Context], T], context: Context) -> T | None:
 
 
 def run_drain(context: Context, configurations: Configurations | None = None) -> int:
-    """Drain for a while, knowing what earlier runs of this process have read; return how many
-    entries were applied."""
+    """Drain for a while, with the configuration cached by earlier runs; return how many entries
+    were applied."""
     settings = context.settings
     drain = Drain(
         engine=context.engine,

@@ -1,4 +1,4 @@
-"""An append as values: what is asked of accept.lua, and what it answers."""
+"""An append as values: the arguments of accept.lua, and its answers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Unavailable(IntakeError):
 
 
 class OutcomeUnknown(IntakeError):
-    """Redis was sent all of a write and did not answer: it may have been accepted."""
+    """Redis received a whole write and did not answer: it may have been accepted."""
 
 
 class Full(IntakeError):
-    """The intake holds as many entries as it may."""
+    """The intake holds the maximum number of entries."""
 
 
 class Stale(IntakeError):
@@ -40,8 +40,8 @@ class IdempotencyConflict(IntakeError):
         self.rate = rate
 
 
-# Who is over a cap; not ACTIVE; or said not to be by Redis and to be by the database. Unknown: it
-# was sent once more after that, and not answered.
+# The writer is over a cap; or not ACTIVE; or not ACTIVE for Redis and ACTIVE for the database.
+# Unknown: sent once more after that, and not answered.
 RefusalReason = Literal["tenant", "key", "participant", "inactive", "doubtful", "unknown"]
 
 
@@ -56,16 +56,16 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How the cap stands that has the fewest writes left."""
+    """The state of the cap with the fewest writes left."""
 
     limit: int
     remaining: int
-    reset_ms: int  # until the minute that began with the first write ends
+    reset_ms: int  # until the end of the minute that began with the first write
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one write was not appended; it took no token of any cap."""
+    """Why one write was not appended; it used no token of any cap."""
 
     reason: RefusalReason
     reset_ms: int  # until the cap's minute ends
@@ -73,19 +73,19 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of an append."""
+    """The result of an append."""
 
     ahead: int  # entries that are read before these
     rate: Rate | None = None  # after these writes; None: no cap applies
-    refused: Mapping[int, Refusal] = field(default_factory=dict)  # by the write's place
+    refused: Mapping[int, Refusal] = field(default_factory=dict)  # by the write's index
     known_id: str | None = None  # the write first accepted under this Idempotency-Key
 
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """An Idempotency-Key and the fingerprint of the body that came with it.
+    """An Idempotency-Key and the fingerprint of its request's body.
 
-    `before` is how the release before would have written it, "" where it would not.
+    `before` is the fingerprint as the previous release wrote it, "" where it wrote none.
     """
 
     key: str
@@ -95,7 +95,7 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Writes of one tenant to be accepted together, under the configuration they were checked by.
+    """Writes of one tenant to accept together, under the configuration that validated them.
 
     A cap on the key needs the key's id.
     """
@@ -110,7 +110,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the operator allows."""
+    """The operator's limits."""
 
     entries_max: int  # in both streams of a number
     fresh_max: int  # of one tenant: with more waiting, its writes go to the backlog
@@ -118,11 +118,11 @@ class Bounds:
 
 
 class _Names(NamedTuple):
-    """What every append of a tenant touches in Redis."""
+    """The Redis names that every append of a tenant uses."""
 
     number: int  # of the tenant's streams
     keys: tuple[str, ...]
-    rate: str  # what the counters of its participants begin with
+    rate: str  # prefix of its participants' counters
 
 
 @lru_cache(maxsize=10_000)
@@ -169,11 +169,11 @@ def arguments(request: Append, bounds: Bounds) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Whose writes are counted."""
+    """The writer whose writes are counted."""
 
     tenant_id: int
     key_id: UUID
-    participant_id: str | None  # None: as far as is known
+    participant_id: str | None  # None: not known
 
 
 def counters(writer: Writer, caps: Caps) -> list[tuple[int, str]]:
@@ -200,7 +200,7 @@ def _shared_caps(number: int, request: Append) -> str:
 
 
 def read(result: Sequence[Any]) -> Accepted:
-    """What the script answered; raises Stale, Full or IdempotencyConflict."""
+    """The script's answer as values; raises Stale, Full or IdempotencyConflict."""
     match result[0]:
         case b"ok":
             return Accepted(
@@ -222,8 +222,9 @@ def read(result: Sequence[Any]) -> Accepted:
 def read_doubting(result: Sequence[Any]) -> Accepted:
     """As `read`, where an earlier try of the same call may have run too.
 
-    Writes that this try refused may be in by that one, so only an answer that takes all of them
-    is believed, and one that knows their Idempotency-Key. Raises OutcomeUnknown otherwise.
+    The earlier try may have appended writes that this one refused. So only two answers are trusted:
+    one that takes all writes, and one that knows their Idempotency-Key. Otherwise raises
+    OutcomeUnknown.
     """
     try:
         accepted = read(result)

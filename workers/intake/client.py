@@ -1,7 +1,7 @@
-"""The door: everything the API may do with the workers.
+"""The intake's client: everything the API may do with the workers.
 
-Append accepted writes, wait for their answers, and change configuration so that every process
-sees it with its next write.
+It appends accepted writes, waits for their answers, and changes configuration so that every
+process uses it from its next write on.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ redis.call('HINCRBY', KEYS[3], ARGV[1], 1)
 return 1
 """
 _CHANGING = "!"  # ends a version while a change is being written: no cache may be filled from it
-UNVERSIONED = "0"  # what the script reads of a tenant whose configuration nobody has read
+UNVERSIONED = "0"  # sent to the script for a tenant whose configuration was never read
 WAIT_SECONDS_MAX = 10  # contract §2: Prefer: wait=N, N ≤ 10
-# Over a new connection, once. Not a time-out, which would be waited for twice. A server that is
-# READONLY was the primary a moment ago: its name leads to the next one.
+# One retry over a new connection. Not after a time-out, which would double the wait. A server that
+# is READONLY was the primary a moment ago: its name leads to the next primary.
 _RETRIED = (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError)
 CONNECTIONS_MAX = 64  # per process: one for each request thread and some to spare
 
@@ -89,7 +89,7 @@ class IntakeSettings:
 
 @dataclass
 class Intake:
-    """Connections to Redis, and the Celery application for kicks."""
+    """Connections to Redis, and the Celery application for wakes."""
 
     client: redis.Redis
     waiting: redis.Redis  # its reads may take as long as a request may wait
@@ -103,8 +103,8 @@ class Intake:
     def append(self, request: Append) -> Accepted:
         """Accept writes in one round trip; they are durable when this returns.
 
-        Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing was accepted, and
-        nothing is later. Raises OutcomeUnknown: perhaps it was.
+        Raises Stale, Full, IdempotencyConflict or Unavailable: then nothing is accepted, now or
+        later. Raises OutcomeUnknown: it may have been accepted.
         """
         argv = arguments(request, self.bounds)
         answered = self.scripts.call(self._accept, touched(request), argv)
@@ -116,7 +116,7 @@ class Intake:
         return read_doubting(answered.result) if answered.is_in_doubt else read(answered.result)
 
     def wake(self) -> None:
-        """Ask for a drain. A kick that is lost costs a second: beat sweeps for what it left."""
+        """Ask for a drain. A lost wake costs a second: beat's next sweep finds the entries."""
         try:
             self.celery.send_task("drain", queue=DRAIN)
         except Exception:
@@ -125,31 +125,32 @@ class Intake:
     def wait(self, write_id: str, seconds: float) -> dict[str, Any] | None:
         """The answer to a write, or None when it has not been applied in time.
 
-        `{"rejected": code}` when the worker would not apply it.
+        `{"rejected": code}` when the worker rejected it.
         """
         try:
             popped = self._pop(redis_keys.reply(write_id), seconds)
         except redis.exceptions.RedisError:
-            return None  # accepted all the same: the caller says 202
+            return None  # accepted all the same: the caller answers 202
         return None if popped is None else json.loads(popped[1])
 
     def _pop(self, name: str, seconds: float) -> list[bytes] | None:
-        """The first item of a list; a Redis gone mute is waited for no longer than it may take."""
+        """The first item of a list; waits for an unresponsive Redis only as long as its
+        time-out."""
         longest = seconds + self.settings.redis_timeout_ms / 1_000
         pool = self.waiting.connection_pool
-        line: Any = pool.get_connection()  # it has looked whether the connection is still there
+        line: Any = pool.get_connection()  # it has checked that the connection is still open
         try:
             line.send_command("BLPOP", name, seconds)
             popped: list[bytes] | None = line.read_response(timeout=longest)
         except redis.exceptions.RedisError:
-            line.disconnect()  # its answer may still come: not to be taken for the next one
+            line.disconnect()  # its answer may still come, and must not be read as the next one
             raise
         finally:
             pool.release(line)
         return popped
 
     def tightest_rate(self, writer: Writer, caps: Caps) -> Rate | None:
-        """How the tightest cap stands, without taking a token; None where none applies.
+        """The state of the tightest cap, without using a token; None where none applies.
 
         Raises Unavailable.
         """
@@ -169,10 +170,10 @@ class Intake:
         return min(rates, key=lambda one: one.remaining, default=None)
 
     def mark(self, tenant_id: int, participant_id: str, is_active: bool) -> None:
-        """Refuse a participant's writes at the door, or let them in again.
+        """Refuse a participant's writes in the API, or accept them again.
 
-        An early answer for what the database says: the worker asks there once more. Call it after
-        the commit. Raises Unavailable: then writes are accepted and the worker rejects them.
+        This is an early answer; the worker asks the database again. Call it after the commit.
+        Raises Unavailable: then writes are accepted and the worker rejects them.
         """
         name = redis_keys.inactive(redis_keys.stream_of(tenant_id), tenant_id)
         try:
@@ -184,7 +185,7 @@ class Intake:
             raise Unavailable from error
 
     def forget(self, tenant_id: int, participant_id: str) -> None:
-        """Delete what is kept of a participant beside the queue. Raises Unavailable."""
+        """Delete what Redis keeps of a participant beside the queue. Raises Unavailable."""
         number = redis_keys.stream_of(tenant_id)
         try:
             self.client.srem(redis_keys.inactive(number, tenant_id), participant_id)
@@ -202,8 +203,8 @@ class Intake:
         return int(found or 0)
 
     def is_idle(self, tenant_id: int) -> bool:
-        """Whether every write of the tenant, and whoever shares its streams, is applied or put
-        away. False when Redis does not say."""
+        """Whether every write of the tenant, and of the tenants on its streams, is applied or a
+        dead letter. False when Redis does not answer."""
         number = redis_keys.stream_of(tenant_id)
         pipeline = self.client.pipeline(transaction=False)
         pipeline.xlen(redis_keys.stream(number))
@@ -214,11 +215,10 @@ class Intake:
             return False
 
     def resubmit(self, tenant_id: int, text: bytes) -> None:
-        """Append a message that was accepted before once more, as it was encoded then.
+        """Append once more a message that was accepted before, in its original encoding.
 
-        It keeps its id, so its ledger takes it once. No cap counts it, and it waits in the
-        backlog: what is tried again is never in the way of fresh writes. Raises Unavailable, Full
-        or OutcomeUnknown.
+        It keeps its id, so its ledger takes it once. No cap counts it. It waits in the backlog, so
+        that a retry never delays fresh writes. Raises Unavailable, Full or OutcomeUnknown.
         """
         number = redis_keys.stream_of(tenant_id)
         names = (redis_keys.stream(number), redis_keys.backlog(number), redis_keys.waiting(number))
@@ -233,8 +233,8 @@ class Intake:
     def version(self, tenant_id: int) -> str:
         """The version of a tenant's configuration, to be read before the configuration itself.
 
-        Where there is none, one is made: a Redis that lost its data must not come back to a
-        version that some cache still holds.
+        A missing version is created: a Redis that lost its data must not return to a version that a
+        cache still holds.
         """
         name, field = redis_keys.config(redis_keys.stream_of(tenant_id)), str(tenant_id)
         try:
@@ -250,10 +250,10 @@ class Intake:
     def changing(self, tenant_ids: Sequence[int]) -> Iterator[None]:
         """Change configuration in the block, so that it holds for the next write everywhere.
 
-        1. Before: a version that no cache may keep. Writes go on, each reading the database.
+        1. Before: a version that no cache may keep. Writes continue, each reading the database.
         2. The block commits its transaction.
         3. After: a fresh version. Caches are filled again.
-        A crash between 2 and 3 leaves writes slow and right until the sweep heals the version.
+        A crash between 2 and 3 leaves writes slow and correct until the sweep heals the version.
         Raises Unavailable when Redis does not answer at 1: then nothing was changed.
         """
         self._set_versions(tenant_ids, _CHANGING)
@@ -262,7 +262,7 @@ class Intake:
         finally:
             try:
                 self._set_versions(tenant_ids, "")
-            except Unavailable:  # what the block did stands all the same: say so, not 503
+            except Unavailable:  # the block has committed all the same: say so, not 503
                 log.warning("a version was not renewed after a change; the sweep will heal it")
 
     def _set_versions(self, tenant_ids: Sequence[int], suffix: str) -> None:
@@ -275,7 +275,7 @@ class Intake:
             raise Unavailable from error
 
     def read_status(self) -> IntakeStatus:
-        """How Redis and the workers stand, for the operator. Raises Unavailable."""
+        """The state of Redis and the workers, for the operator. Raises Unavailable."""
         try:
             return status.read(self.client)
         except redis.exceptions.RedisError as error:
@@ -289,7 +289,7 @@ class Intake:
             raise Unavailable from error
 
     def counted(self) -> Counted:
-        """What all processes have counted, by meter. Raises Unavailable."""
+        """The counts of all processes, by metric. Raises Unavailable."""
         try:
             return metrics_store.read(self.client)
         except redis.exceptions.RedisError as error:
@@ -311,8 +311,8 @@ class Intake:
 
 
 def _keep_on_loop(answered: ScriptResult) -> None:
-    """Go on after an append whose writes were taken, or may have been. Raises NeedsThread after any
-    other: nothing was accepted, and a refusal is checked in a thread."""
+    """Continue after an append whose writes were, or may have been, accepted. Raises NeedsThread
+    otherwise: nothing was accepted, and a refusal is checked in a thread."""
     result = answered.result
     is_taken = result[0] == b"ok" and not result[6:]
     if is_taken or answered.is_in_doubt:
@@ -326,7 +326,7 @@ def may_be_cached(version: str) -> bool:
 
 
 def open_intake(settings: IntakeSettings) -> Intake:
-    """An intake on the Redis of the settings; nothing is sent before it is used."""
+    """An intake on the Redis of the settings; it sends nothing before its first use."""
     seconds = settings.redis_timeout_ms / 1_000
     client = connect(settings.redis_url, seconds)
     return Intake(
@@ -357,7 +357,7 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
 
 
 class _Connections(redis.ConnectionPool):
-    """Connections that block: code on an event loop gets none."""
+    """Connections that block: code on an event loop cannot get one."""
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         """A connection; raises NeedsThread."""

@@ -1,4 +1,4 @@
-"""Look for one write among those that wait: for the operator, in a bounded part of them."""
+"""Find one write among those that wait, for the operator, in a bounded part of the streams."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from workers.intake import redis_keys
 from workers.runtime import redis_errors
 
 PAGE = 1_000
-ENTRIES_MAX = 20_000  # looked at in each stream, from the second in which it was accepted
-SKEW_MS = 60_000  # by which the clocks of the API and of Redis may differ
+ENTRIES_MAX = 20_000  # read from each stream, from the second in which the write was accepted
+SKEW_MS = 60_000  # the most that the clocks of the API and of Redis may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Queued:
 
     stream: str
     appended_us: int  # by Redis' clock
-    drain: str | None  # which has read it; None: none yet
+    drain: str | None  # the drain that has read it; None: none yet
     tries: int
 
 
 def find(client: redis.Redis, tenant_id: int, write_id: UUID) -> Queued | None:
-    """The entry of a write, or None. Raises what Redis does when it does not answer."""
+    """The entry of a write, or None. Raises redis-py's error when Redis does not answer."""
     number = redis_keys.stream_of(tenant_id)
     start = max(0, ids.issued_at_us(write_id) // 1_000 - SKEW_MS)
     for stream in (redis_keys.stream(number), redis_keys.backlog(number)):
@@ -58,7 +58,7 @@ def _queued(client: redis.Redis, stream: str, entry_id: bytes) -> Queued:
     except redis.exceptions.ResponseError as error:
         if redis_errors.is_away(error):
             raise
-        found = []  # no group yet: nobody has read
+        found = []  # no group yet: no drain has read
     if not found:
         return Queued(stream, appended_us, None, 0)
     return Queued(

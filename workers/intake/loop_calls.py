@@ -1,8 +1,8 @@
-"""Synchronous code on an event loop: it runs in a greenlet, and each wait goes back to the loop.
+"""Synchronous code on an event loop: it runs in a greenlet, and each wait returns to the loop.
 
-Such a call may wait for what the loop brings. It may not block: what would block raises
-NeedsThread, and the caller makes the call again in a thread. After `commit` it cannot be made
-again. Then what blocks is let through: to double a write would be worse than to hold up the loop.
+Such a call may wait for events of the loop, but may not block: a blocking step raises NeedsThread,
+and the caller repeats the call in a thread. After `commit` it cannot be repeated, so a blocking
+step is allowed: writing twice would be worse than blocking the loop.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class NeedsThread(BaseException):
-    """The call would block. No Exception, so that no handler inside the call answers it."""
+    """The call would block. Not an Exception, so that no handler inside the call catches it."""
 
 
-class LoopCall(greenlet):  # type: ignore[misc]  # it has no types
+class LoopCall(greenlet):  # type: ignore[misc]  # type: ignore[misc]  # it has no types
     """The greenlet of one call."""
 
     is_committed = False
@@ -34,7 +34,7 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     while not call.dead:
         try:
             result = await awaited
-        except BaseException as error:  # noqa: BLE001 - it is raised in the call
+        except BaseException as error:  # noqa: BLE001 - raised again in the call
             awaited = call.throw(error)
         else:
             awaited = call.switch(result)
@@ -52,19 +52,19 @@ def wait(awaitable: Awaitable[T]) -> T:
 
 
 def in_thread(function: Callable[[], T]) -> T:
-    """Call a function that blocks: in another thread where the caller runs on a loop."""
+    """Call a blocking function; in another thread where the caller runs on a loop."""
     return wait(asyncio.to_thread(function)) if is_on_loop() else function()
 
 
 def commit() -> None:
-    """Say that something was done that must not be done twice."""
+    """Mark that the call has done something that must not happen twice."""
     call = getcurrent()
     if isinstance(call, LoopCall):
         call.is_committed = True
 
 
 def may_block() -> None:
-    """Raise NeedsThread where the caller runs on a loop, and can be called again."""
+    """Raise NeedsThread where the caller runs on a loop and can repeat the call."""
     call = getcurrent()
     if isinstance(call, LoopCall) and not call.is_committed:
         raise NeedsThread

@@ -1,8 +1,8 @@
 """One connection to Redis for all requests on an event loop: answers come in the order of calls.
 
 It has the methods of redis-py's connection that workers/intake/redis_scripts.py calls. redis-py
-connects, with its TLS and its sign-in; then bytes go past its streams, which would take 30 µs a
-call. That relies on `_writer` and `_parser` of redis.asyncio's Connection (read from 8.1;
+connects, with TLS and authentication. After that, bytes bypass its streams, which would take 30 µs
+a call. This relies on `_writer` and `_parser` of redis.asyncio's Connection (read from 8.1;
 tests/integration/workers/test_loop_connection.py breaks).
 """
 
@@ -24,7 +24,7 @@ from workers.intake import loop_calls
 
 
 class LoopConnection(asyncio.Protocol):
-    """A connection of the running loop; it connects when it is used, and again when it ended."""
+    """A connection of the running loop; it connects when used, and reconnects when it ended."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         pool: Any = ConnectionPool.from_url(
@@ -65,26 +65,26 @@ class LoopConnection(asyncio.Protocol):
             self._watch = self._loop.call_later(self._timeout_seconds, self._end_if_mute)
 
     def read_response(self) -> Any:
-        """The answer to the command that was sent last; raises what redis-py's connection does."""
+        """The answer to the last command sent; raises the errors of redis-py's connection."""
         answer = loop_calls.wait(self._awaited[-1][1])
         if isinstance(answer, exceptions.RedisError):
             raise answer
         return answer
 
     def disconnect(self) -> None:
-        """End the connection: every call that waits for an answer is given an error."""
+        """End the connection: every call that waits for an answer gets an error."""
         if isinstance(sys.exc_info()[1], asyncio.CancelledError):
-            return  # one request was given up: its answer is dropped when it comes
+            return  # one request was cancelled: its answer is dropped when it comes
         self._end(exceptions.ConnectionError("the connection was closed"))
 
     # -- called by the loop ------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Hand each answer to the call that waits longest."""
+        """Give each answer to the call that has waited longest."""
         self._reader.feed(data)
         while (answer := self._reader.gets()) is not False:
             _, waiting = self._awaited.popleft()
-            if not waiting.done():  # its caller may have gone
+            if not waiting.done():  # its caller may have been cancelled
                 waiting.set_result(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -100,7 +100,7 @@ class LoopConnection(asyncio.Protocol):
     def _has_tried(self, task: asyncio.Task[None]) -> None:
         self._connecting = None
         if not task.cancelled():
-            task.exception()  # those who wait are given it, if there are any
+            task.exception()  # the waiting calls get it, if there are any
 
     async def _connect(self) -> None:
         made = self._make()
@@ -116,14 +116,14 @@ class LoopConnection(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
-            self._made._writer = None  # it would warn that nobody closed it
+            self._made._writer = None  # it would warn that it was not closed
         while self._awaited:
             _, waiting = self._awaited.popleft()
             if not waiting.done():
                 waiting.set_exception(error)
 
     def _end_if_mute(self) -> None:
-        """End the connection when its oldest call has waited too long; look again otherwise."""
+        """End the connection when its oldest call has waited too long; else check again later."""
         self._watch = None
         if not self._awaited:
             return

@@ -1,6 +1,6 @@
 """The messages in the streams: versioned, small, complete.
 
-A message that a release no longer writes is still read for one release: add before, remove after.
+A release still reads the messages that only the previous one wrote: add before, remove after.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
 
     tenant_id: int
     id: str  # UUIDv7 stamped by the API; the ledger's key
-    participant_id: str  # as the caller names the participant
+    participant_id: str  # the caller's id of the participant
     streak_id: int
     occurred_us: int  # microseconds since 1970, UTC
     timezone: str | None = None  # IANA, the tick's own
     metadata: str | None = None  # JSON as sent
-    is_awaited: bool = False  # somebody waits for the answer
-    is_silent: bool = False  # no fact tells of it, nor of what follows from it
-    # IANA: the calendar that counts, whatever the tick and its streak say; of an export
+    is_awaited: bool = False  # a request waits for the answer
+    is_silent: bool = False  # neither it nor its effects publish facts
+    # IANA: the calendar that counts, instead of the tick's and its streak's; from an export
     counted_timezone: str | None = None
-    is_alone: bool = False  # no milestone and no challenge counts it: of an export
+    is_alone: bool = False  # no milestone or challenge counts it: from an export
 
 
 class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
@@ -32,13 +32,13 @@ class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):
 
     tenant_id: int
     id: str  # UUIDv7 stamped by the API; the ledger's key
-    participant_id: str  # as the caller names the participant
+    participant_id: str  # the caller's id of the participant
     badge_id: str  # UUID of the definition
     earned_us: int  # microseconds since 1970, UTC: when the API accepted it
     metadata: str | None = None  # JSON as sent
-    is_awaited: bool = False  # somebody waits for the answer
-    is_silent: bool = False  # no fact tells of it, nor of what follows from it
-    is_alone: bool = False  # no challenge counts it: of an export
+    is_awaited: bool = False  # a request waits for the answer
+    is_silent: bool = False  # neither it nor its effects publish facts
+    is_alone: bool = False  # no challenge counts it: from an export
 
 
 class PointsV1(msgspec.Struct, frozen=True, array_like=True, tag="points.1"):
@@ -46,12 +46,12 @@ class PointsV1(msgspec.Struct, frozen=True, array_like=True, tag="points.1"):
 
     tenant_id: int
     id: str  # UUIDv7 stamped by the API; the ledger's key
-    participant_id: str  # as the caller names the participant
+    participant_id: str  # the caller's id of the participant
     amount: int  # below zero: a deduction
     reason: str | None = None
     metadata: str | None = None  # JSON as sent
-    is_awaited: bool = False  # somebody waits for the answer
-    is_silent: bool = False  # no fact tells of it, nor of what follows from it
+    is_awaited: bool = False  # a request waits for the answer
+    is_silent: bool = False  # neither it nor its effects publish facts
 
 
 class AssignmentV1(msgspec.Struct, frozen=True, array_like=True, tag="assignment.1"):
@@ -59,22 +59,22 @@ class AssignmentV1(msgspec.Struct, frozen=True, array_like=True, tag="assignment
 
     tenant_id: int
     id: str  # UUIDv7 stamped by the API; the ledger's key
-    participant_id: str  # as the caller names the participant
+    participant_id: str  # the caller's id of the participant
     tier_id: str  # UUID of the definition
     reason: str | None = None
     metadata: str | None = None  # JSON as sent
-    is_awaited: bool = False  # somebody waits for the answer
+    is_awaited: bool = False  # a request waits for the answer
 
 
 class RedemptionV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
-    """One accepted claim of a reward."""
+    """One accepted redemption of a reward."""
 
     tenant_id: int
     id: str  # UUIDv7 stamped by the API; the ledger's key
-    participant_id: str  # as the caller names the participant
+    participant_id: str  # the caller's id of the participant
     reward_id: str  # UUID of the definition
     metadata: str | None = None  # JSON as sent
-    is_awaited: bool = False  # somebody waits for the answer
+    is_awaited: bool = False  # a request waits for the answer
 
 
 Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1
@@ -89,17 +89,17 @@ NOUN_OF: dict[type, WriteKind] = {
 
 
 def noun(message: Message) -> WriteKind:
-    """What kind of write a message is."""
+    """The kind of a message's write."""
     return NOUN_OF[type(message)]
 
 
 def is_published(message: Message) -> bool:
-    """Whether facts tell of a write. A worker one release older tells of all."""
+    """Whether a write publishes facts. A worker one release older publishes all."""
     return not (isinstance(message, (TickV1, AwardV1, PointsV1)) and message.is_silent)
 
 
 def is_alone(message: Message) -> bool:
-    """Whether nothing follows from a write: what did has been brought along with it."""
+    """Whether a write has no effects: its export contains them already."""
     return isinstance(message, (TickV1, AwardV1)) and message.is_alone
 
 
@@ -108,11 +108,11 @@ _DECODER = msgspec.json.Decoder(Message)
 
 
 class Unreadable(ValueError):
-    """A stream entry that is no message this release knows."""
+    """A stream entry that this release cannot read as a message."""
 
 
 def encode(message: Message) -> bytes:
-    """A message as it stands in a stream."""
+    """A message as stored in a stream."""
     return _ENCODER.encode(message)
 
 

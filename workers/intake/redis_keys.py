@@ -1,8 +1,8 @@
-"""The names of everything in Redis, but for what workers/telemetry keeps there.
+"""The names of everything in Redis, except what workers/telemetry keeps there.
 
-Everything one script call touches carries the stream's hash tag, so that a cluster can spread
-the streams. Which number is the tenant's choice alone. Each number has two streams: the intake
-for fresh writes, the backlog for those of a tenant of whom many wait already (ADR 11).
+All names of one script call carry the stream's hash tag, so that a cluster can spread the streams.
+The tenant alone determines the number. Each number has two streams: the intake for fresh writes,
+and the backlog for those of a tenant with many writes waiting (ADR 11).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from uuid import UUID
 STREAM_COUNT = 8  # of each kind; fixed: a tenant's stream must not move while entries are in it
 GROUP = "drain"
 AWAKE_MS = 5_000  # after a drain's last sign of life the next tick wakes another
-MINUTE_MS = 60_000  # that write counters are kept for
+MINUTE_MS = 60_000  # how long write counters are kept
 
-DRAINS = "unbroken:drains"  # sorted set: consumer → when it was last alive
+DRAINS = "unbroken:drains"  # sorted set: consumer → when it last gave a sign of life
 DELIVERERS = "unbroken:deliverers"  # likewise
-DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means there is something due
-DELIVERY_WOKEN = "unbroken:delivery:kicked"  # set for a moment after a kick
+DELIVERY_WAKE = "unbroken:delivery:wake"  # list: one item means that a delivery is due
+DELIVERY_WOKEN = "unbroken:delivery:kicked"  # set for a moment after a wake
 SWEEP_LOCK = "unbroken:sweep"
-SWEPT = "unbroken:swept"  # when a sweep ran last, in seconds since 1970
+SWEPT = "unbroken:swept"  # when a sweep last ran, in seconds since 1970
 
 
 def stream_of(tenant_id: int) -> int:
@@ -33,7 +33,7 @@ def stream(number: int) -> str:
 
 
 def backlog(number: int) -> str:
-    """The stream of writes of tenants of whom many wait already."""
+    """The stream of writes of tenants with many writes waiting."""
     return f"unbroken:{{{number}}}:backlog"
 
 
@@ -48,7 +48,7 @@ def config(number: int) -> str:
 
 
 def awake(number: int) -> str:
-    """Set while a drain is reading, or one has been kicked just now."""
+    """Set while a drain reads, or for a moment after one was woken."""
     return f"unbroken:{{{number}}}:awake"
 
 
@@ -73,7 +73,7 @@ def inactive(number: int, tenant_id: int) -> str:
 
 
 def idempotency(number: int, tenant_id: int, key: str) -> str:
-    """What an Idempotency-Key was first used for."""
+    """The first use of an Idempotency-Key."""
     return f"unbroken:{{{number}}}:idempotency:{tenant_id}:{key}"
 
 

@@ -1,10 +1,10 @@
 """Scripts that write, called under a deadline, so that an error answer means that nothing is kept.
 
 1. Redis is known to answer: TIME is asked first, unless an answer came a moment ago.
-2. The script is given the instant at which its caller stops waiting, by the clock of Redis. Run
-   after it, the script writes nothing and answers 'late'.
-3. Where all of a command was sent and no answer came, the script may have run in time. That alone
-   is OutcomeUnknown; every other failure is Unavailable.
+2. The script gets the instant at which its caller stops waiting, by the clock of Redis. When it
+   runs later, it writes nothing and answers 'late'.
+3. When a command was sent whole and no answer came, the script may have run in time. Only that is
+   OutcomeUnknown; every other failure is Unavailable.
 
 docs/decisions/0017-an-error-keeps-nothing.md has the reasons and the figures.
 """
@@ -25,12 +25,12 @@ from workers.intake.accept import Full, OutcomeUnknown, Unavailable
 from workers.intake.loop_connection import LoopConnection
 from workers.runtime.redis_errors import code_of, is_away
 
-QUIET_SECONDS = 0.05  # without any answer: Redis may have stopped since, so TIME is asked first
-LEARN_SECONDS = 1.0  # after which a connection learns the clock of its Redis anew
-TRIES_MAX = 3  # for a Redis that was restarted: the connection ended, the script is to be loaded
+QUIET_SECONDS = 0.05  # without an answer: Redis may have stopped since, so TIME is asked first
+LEARN_SECONDS = 1.0  # after which a connection reads the clock of its Redis again
+TRIES_MAX = 3  # after a restart of Redis: the connection has ended, and the script must be loaded
 _MICROS = 1_000_000
-_LATE = b"late"  # what a script answers that was run after its deadline
-# Raised by redis-py as connection errors, and yet answers: the command did not run.
+_LATE = b"late"  # the answer of a script that ran after its deadline
+# redis-py raises these as connection errors, but they are answers: the command did not run.
 _ANSWERS = (exceptions.ResponseError, exceptions.BusyLoadingError, exceptions.AuthenticationError)
 
 
@@ -44,7 +44,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
-    """What a script answered. In doubt: an earlier try of the same call may have run as well."""
+    """A script's answer. In doubt: an earlier try of the same call may have run as well."""
 
     result: Any
     is_in_doubt: bool
@@ -52,12 +52,12 @@ class ScriptResult:
 
 @dataclass(eq=False)
 class _Line:
-    """A thread's own connection, or that of the event loop, and how far the clock of its Redis is
-    ahead of ours."""
+    """The connection of a thread or of the event loop, and how far the clock of its Redis is ahead
+    of ours."""
 
     connection: Any
     ahead_us: int = 0
-    learnt_at: float = 0.0  # 0: not known, as the connection is new
+    learnt_at: float = 0.0  # 0: unknown, as the connection is new
 
     def learn(self) -> None:
         """Ask Redis for its time; once more where the connection had ended unnoticed."""
@@ -75,7 +75,7 @@ class _Line:
             self.hang_up()
             raise
         self.learnt_at = time.monotonic()
-        # Taken at the end of the round trip: a deadline is early by a round trip, and never late.
+        # Taken at the end of the round trip: a deadline is early by a round trip, never late.
         self.ahead_us = int(seconds) * _MICROS + int(micros) - round(self.learnt_at * _MICROS)
 
     def load(self, script: str) -> str:
@@ -88,7 +88,7 @@ class _Line:
             raise
 
     def hang_up(self) -> None:
-        """Close the connection: an answer that still comes must not be taken for the next one."""
+        """Close the connection: a late answer must not be read as the next one."""
         self.connection.disconnect()
         self.learnt_at = 0.0
 
@@ -101,14 +101,14 @@ class ScriptCaller:
     url: str
     timeout_seconds: float
     _threads: threading.local = field(default_factory=threading.local)
-    _opened: list[_Line] = field(default_factory=list)  # one a thread that ever called
+    _opened: list[_Line] = field(default_factory=list)  # one per thread that ever called
     _of_loop: _Line | None = None
     _answered_at: float = 0.0  # by Redis to any caller, in monotonic seconds
 
     def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> ScriptResult:
-        """Run a script that is given a deadline as its last argument.
+        """Run a script that takes a deadline as its last argument.
 
-        Raises Full or Unavailable: nothing was written. Raises OutcomeUnknown: perhaps it was.
+        Raises Full or Unavailable: nothing was written. Raises OutcomeUnknown: it may have been.
         """
         attempt = _Attempt(script, names, arguments)
         try:
@@ -140,7 +140,7 @@ class ScriptCaller:
             self._answered_at = time.monotonic()
             if not (isinstance(result, list) and result[0] == _LATE):
                 return result
-            line.learnt_at = 0.0  # a clock was set, or this process was stopped for a while
+            line.learnt_at = 0.0  # a clock was set, or this process was paused
         raise exceptions.TimeoutError("Redis refused: the deadline had passed")
 
     def _make_ready(self, line: _Line) -> None:
@@ -165,7 +165,7 @@ class ScriptCaller:
         return line
 
     def close(self) -> None:
-        """Give the connections back; that of a loop is given back by its loop."""
+        """Close the connections; a loop's own is closed by its loop."""
         for line in self._opened:
             line.connection.disconnect()
         if self._of_loop is not None:
@@ -180,17 +180,17 @@ class _Attempt:
     script: Script
     names: Sequence[str]
     arguments: Sequence[Any]
-    is_in_doubt: bool = False  # some try was sent whole and not answered
+    is_in_doubt: bool = False  # a try was sent whole and not answered
 
     def run(self, line: _Line, timeout_seconds: float) -> Any:
-        """One try; what the script answered."""
+        """One try; returns the script's answer."""
         ends_us = round((time.monotonic() + timeout_seconds) * _MICROS) + line.ahead_us
         connection = line.connection
         packed = connection.pack_command(
             "EVALSHA", self.script.sha, len(self.names), *self.names, *self.arguments, ends_us
         )
         try:
-            # Where this raises, Redis has less than the command: it cannot run.
+            # Where this raises, Redis has received only a part of the command, so it cannot run.
             connection.send_packed_command(packed, check_health=False)
         except BaseException:
             line.hang_up()

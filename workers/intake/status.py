@@ -1,4 +1,4 @@
-"""How Redis and the workers stand: what an operator is told, and what is measured."""
+"""The state of Redis and the workers, for the operator and the metrics."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class IntakeStatus:
-    """One look at Redis. A setting is None where a managed server does not tell."""
+    """One reading of Redis. A setting is None where a managed server hides it."""
 
     version: str
     time_us: int  # the server's clock, since 1970
     settings: Mapping[str, str | None]  # appendonly, appendfsync, maxmemory, maxmemory-policy
     used_memory_bytes: int
     aof_bytes: int  # 0 without the file
-    is_aof_well: bool  # its last write and rewrite did not fail
+    is_aof_well: bool  # neither its last write nor its last rewrite failed
     streams: list[StreamStatus]  # those that hold entries
-    drains: int  # at work: an idle worker runs none
+    drains: int  # at work: an idle worker has none
     deliverers: int  # likewise
     swept_seconds_ago: float | None  # None: no sweep has ever run
     processes: Mapping[str, Processes] = field(default_factory=dict)  # by kind
@@ -53,7 +53,7 @@ SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
 
 def read(client: redis.Redis) -> IntakeStatus:
-    """Look once. Raises what Redis does when it does not answer."""
+    """Read once. Raises redis-py's error when Redis does not answer."""
     info: Any = client.info()
     seconds, microseconds = client.time()
     now_us = seconds * 1_000_000 + microseconds
@@ -106,7 +106,7 @@ def _pending(client: redis.Redis, name: str) -> int:
     except redis.exceptions.ResponseError as error:
         if redis_errors.is_away(error):
             raise
-        return 0  # no group yet: nobody has read
+        return 0  # no group yet: no drain has read
     return int(found["pending"])
 
 

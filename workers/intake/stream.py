@@ -15,14 +15,14 @@ from workers.intake import redis_keys
 
 BLOCK_MS = 1_000  # how long an idle read waits: also how soon a stop is noticed
 REFRESH_SECONDS = 1.0  # how often a drain says that it is alive
-DRAIN_ALIVE_SECONDS = 3.0  # a drain silent for longer is not counted on
+DRAIN_ALIVE_SECONDS = 3.0  # a drain silent for longer is counted as dead
 REPLY_MS = 15_000  # longer than any request may wait
-TAKEOVER_SECONDS = 2.0  # how often a drain looks for what a dead one left
+TAKEOVER_SECONDS = 2.0  # how often a drain looks for entries of a dead one
 FINISH_MAX = 5_000  # ids a script call: Lua unpacks at most 8,000
 
-# One step: an entry acknowledged and not deleted would be counted as backlog for ever, since no
-# drain is given it again. What is deleted waits no more; where nothing is left nobody waits,
-# whatever the counters say.
+# One step: an entry acknowledged and not deleted would count as backlog for ever, since no drain
+# gets it again. A deleted entry no longer waits. In an empty stream no write waits, whatever the
+# counters say.
 # KEYS the entries' stream, the number's other one, waiting
 # ARGV group, then tenant ('' when unknown), number of ids, ids; tenant, number, ids; …
 _FINISH = """
@@ -44,12 +44,12 @@ end
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """One entry of a stream, and how it was handed to us."""
+    """One entry of a stream, and how we got it."""
 
     stream: str
     id: bytes
     text: bytes
-    tenant: bytes = b""  # whose it is, for the counters; empty for what nobody counted
+    tenant: bytes = b""  # its owner, for the counters; empty for an entry that was not counted
 
     @property
     def is_fresh(self) -> bool:
@@ -64,7 +64,7 @@ class Streams:
     client: redis.Redis
     consumer: str
     takeover_idle_ms: int
-    is_short_of_memory: bool = False  # then nobody can be kicked: whoever drains must go on
+    is_short_of_memory: bool = False  # then no wake works: a drain must continue by itself
     is_keeper: bool = False  # of several drains one keeps its rounds short (workers/apply/drain.py)
     is_alone: bool = True  # whether no other drain is alive
     _refreshed: float = field(default=-1e9)
@@ -78,7 +78,7 @@ class Streams:
             return self._without_groups(error)
 
     def read_at_once(self, fresh: int, backlog: int) -> list[StreamEntry]:
-        """Up to so many new entries of each stream of a kind; does not wait."""
+        """New entries, at most the given count for each stream of a kind; does not wait."""
         pipeline = self.client.pipeline(transaction=False)
         self._ask(pipeline, FRESH, fresh)
         self._ask(pipeline, BACKLOG, backlog)
@@ -95,25 +95,26 @@ class Streams:
         )
 
     def _without_groups(self, error: redis.exceptions.ResponseError) -> list[StreamEntry]:
-        """Make the groups of a Redis that has lost them; there was nothing to be read."""
+        """Create the groups of a Redis that has lost them; there was nothing to read."""
         if "NOGROUP" not in str(error):
             raise error
         self.create_groups()
         return []
 
     def create_groups(self) -> None:
-        """Make the consumer groups that are missing; they begin with what is there."""
+        """Create the missing consumer groups; they begin with the first entry."""
         for stream in STREAMS:
             try:
                 self.client.xgroup_create(stream, redis_keys.GROUP, id="0", mkstream=True)
             except redis.exceptions.OutOfMemoryError:
-                continue  # said of a group that is there, too
+                continue  # the error of a group that exists
             except redis.exceptions.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
 
     def take_over(self, count: int) -> list[StreamEntry]:
-        """What a dead drain read and did not acknowledge, now ours; looked for now and then."""
+        """Entries that a dead drain read and did not acknowledge, now ours; checked at
+        intervals."""
         if time.monotonic() - self._took_over < TAKEOVER_SECONDS:
             return []
         self._took_over = time.monotonic()
@@ -132,7 +133,7 @@ class Streams:
     def finish(
         self, entries: Iterable[StreamEntry], answers: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Answer those who wait, acknowledge and delete; only ever after the commit."""
+        """Answer the waiting requests, acknowledge and delete; only after the commit."""
         pipeline = self.client.pipeline(transaction=False)
         for tick_id, answer in answers.items():
             name = redis_keys.reply(tick_id)
@@ -150,7 +151,7 @@ class Streams:
         self._execute(pipeline)
 
     def refresh(self) -> None:
-        """Say that this drain is alive, when it is time to."""
+        """Report at intervals that this drain is alive."""
         pipeline = self.client.pipeline(transaction=False)
         self._refresh(pipeline)
         if len(pipeline):
@@ -159,7 +160,7 @@ class Streams:
     def _execute(self, pipeline: Any) -> None:
         """Run commands; a Redis without memory may refuse answers and signs of life.
 
-        Those are hints. The deletions beside them are not refused, and they are what frees memory.
+        Those are hints. The deletions beside them are not refused, and they free memory.
         """
         for result in pipeline.execute(raise_on_error=False):
             if isinstance(result, redis.exceptions.OutOfMemoryError):
@@ -178,14 +179,14 @@ class Streams:
         pipeline.zadd(redis_keys.DRAINS, {self.consumer: clock.now_us() / 1e6})
 
     def _look_around(self) -> None:
-        """See which drains are alive: every one finds the same keeper without a word between them,
-        or two for a second, which does no harm."""
+        """Read which drains are alive. Every drain finds the same keeper without coordination; two
+        keepers for a second do no harm."""
         others = {*_alive(self.client, redis_keys.DRAINS), self.consumer.encode()}
         self.is_alone = len(others) == 1
         self.is_keeper = not self.is_alone and min(others) == self.consumer.encode()
 
     def leave(self) -> None:
-        """Say that this drain ends; the next tick kicks another."""
+        """Report that this drain ends; the next tick wakes another."""
         self.client.zrem(redis_keys.DRAINS, self.consumer)
         if not _alive(self.client, redis_keys.DRAINS):
             self.client.delete(*AWAKE)
@@ -199,7 +200,7 @@ class Streams:
 
 
 def _entries(answers: Sequence[Any]) -> list[StreamEntry]:
-    """What some reads have found."""
+    """The entries of some reads."""
     found = []
     for answer in answers:
         for name, entries in answer or ():
@@ -211,7 +212,7 @@ def _entries(answers: Sequence[Any]) -> list[StreamEntry]:
 
 
 def _finishing(by_tenant: Mapping[bytes, Sequence[bytes]]) -> Iterator[list[Any]]:
-    """The ids to be finished as arguments, none longer than a script may be given."""
+    """The ids to finish as arguments, each within a script's limit."""
     argv: list[Any] = []
     for tenant, ids in by_tenant.items():
         for start in range(0, len(ids), FINISH_MAX):
@@ -233,7 +234,7 @@ _FRESH_NAMES = frozenset(FRESH)
 
 
 def alive(client: redis.Redis, group: str) -> int:
-    """How many workers of a kind gave a sign of life lately."""
+    """How many workers of a kind gave a recent sign of life."""
     return len(_alive(client, group))
 
 

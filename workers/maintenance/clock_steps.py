@@ -1,9 +1,9 @@
-"""A clock that was set back: what waits for an instant must not wait for that much longer.
+"""A clock that was set back must not delay what waits for an instant.
 
-Nothing depends on a clock for being right: ids differ, sequences count, a tick has its effect
-once. But deliveries, leases and signs of life name instants, and once a clock is set back by an
-hour these lie an hour ahead. Every sweep compares the clock of its machine, and that of Redis, with
-what they were at the sweep before. A clock set forward needs nothing: what is due is due sooner.
+Correctness needs no clock: ids differ, sequences count, a tick has its effect once. But deliveries,
+leases and signs of life hold instants. Once a clock is set back by an hour, these lie an hour
+ahead. Every sweep compares the clocks of its machine and of Redis with their readings at the last
+sweep. A clock set forward needs nothing: what is due is due sooner.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from workers.runtime.context import Context
 log = logging.getLogger("unbroken.upkeep")
 
 CLOCKS = "unbroken:clocks"  # hash: machine → its clock at the last sweep, in microseconds
-STEP_US = 30_000_000  # a lease: smaller steps cost no more than what a crash does
-HASTEN_SECONDS = 60.0  # a million deliveries take some ten
-PENDING_MAX = 100_000  # entries of a stream that are looked at: more than all drains can hold
+STEP_US = 30_000_000  # a lease: a smaller step costs no more than a crash
+HASTEN_SECONDS = 60.0  # a million deliveries take about ten
+PENDING_MAX = 100_000  # entries read from a stream: more than all drains can hold
 LONG_IDLE_MS = 3_600_000
 
 
 def notice(context: Context) -> None:
-    """Bring forward what a step back of a clock would make wait; tried again while it fails."""
+    """Bring forward what a clock set back would delay; retried while it fails."""
     host = context.name.partition(":")[0]
     client = context.client
     seconds, micros = client.time()
@@ -52,7 +52,7 @@ def notice(context: Context) -> None:
 def _mend_ours(context: Context, now_us: int, step_us: int) -> bool:
     """Forget signs of life from the future; bring deliveries and their gates forward.
 
-    What is being sent at this very moment loses its lease: it may go out twice, under one id.
+    A delivery in flight loses its lease: it may go out twice, under one id.
     """
     for group in (redis_keys.DRAINS, redis_keys.DELIVERERS):
         context.client.zremrangebyscore(group, now_us / 1e6, "+inf")
@@ -67,7 +67,7 @@ def _mend_ours(context: Context, now_us: int, step_us: int) -> bool:
 
 
 def _mend_redis(context: Context, now_us: int, step_us: int) -> bool:
-    """Let whoever looks take over what drains hold: for how long, Redis cannot say any more.
+    """Allow a take-over of what drains hold: Redis no longer knows for how long they have held it.
 
     What a living drain holds may be applied twice, which has no effect.
     """

@@ -1,4 +1,4 @@
-"""The workers' side of delivery: wake a deliverer, run one, see whether anything is due."""
+"""The workers' side of delivery: wake a deliverer, run one, check whether a delivery is due."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ALIVE_SECONDS = 3.0
 
 
 def wake(client: redis.Redis, celery: Celery) -> None:
-    """Tell the deliverers that something is due; kick one when none is alive.
+    """Signal the deliverers that a delivery is due; wake one when none is alive.
 
-    Everything here is a hint: a lost one costs until the next sweep.
+    Each signal is a hint: a lost one costs a wait until the next sweep.
     """
     pipeline = client.pipeline(transaction=False)
     pipeline.lpush(redis_keys.DELIVERY_WAKE, "1")
@@ -55,7 +55,7 @@ def is_due(engine: Engine) -> bool:
 
 
 def run(context: Context) -> bool:
-    """Deliver for a while; return whether to go on in another task: there was work."""
+    """Deliver for a while; return whether there was work, so that another task should follow."""
     settings = context.settings
     options = SendOptions(
         ring=secrets.ring(settings.secret_keys),
@@ -77,7 +77,7 @@ def run(context: Context) -> bool:
 
 
 def count(outcomes: Sequence[AttemptOutcome]) -> None:
-    """Count what came of attempts."""
+    """Count the outcomes of attempts."""
     for one in outcomes:
         if one.attempt is None:
             metrics_store.add(ATTEMPTS, 1, "postponed")
@@ -87,7 +87,7 @@ def count(outcomes: Sequence[AttemptOutcome]) -> None:
 
 
 class Beacon:
-    """Says that this deliverer is alive, and lets it sleep until something is due."""
+    """Reports that this deliverer is alive, and lets it sleep until a delivery is due."""
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._client, self._name = client, name
@@ -111,7 +111,7 @@ class Beacon:
             self._stopped.wait(ALIVE_SECONDS / 3)
 
     def wait(self, seconds: float) -> None:
-        """Return when woken, or after some seconds; a Redis that is away just takes its time."""
+        """Return when woken or after some seconds; while Redis is away, after those seconds."""
         try:
             self._client.blpop([redis_keys.DELIVERY_WAKE], timeout=seconds)
         except redis.exceptions.RedisError:

@@ -1,13 +1,13 @@
-"""Leaderboards follow the facts: a tick or a point pays nothing for them.
+"""Leaderboards follow the facts: they cost a tick or a point nothing.
 
-One leaderboard after the other, each by one follower at a time, whoever is killed:
+One leaderboard after the other, each updated by one process at a time, even if any process crashes:
 
-1. Its row is locked; whoever finds it locked goes on to the next.
-2. Whom to look at: the next participants while it is built, whoever the facts behind its place are
-   about, those noted for another reason, and those whose scores time alone has changed.
-3. What they have now is worked out from their states or their ledger, not from the facts: to look
-   at somebody twice, or late, does no harm.
-4. Entries, counts and the place are written in one transaction.
+1. Its row is locked; a process that finds it locked takes the next leaderboard.
+2. The participants to read: the next ones while it is built, those of the facts after its cursor,
+   those noted for another reason, and those whose scores time alone has changed.
+3. Their scores come from their states or their ledger, not from the facts, so reading a participant
+   twice, or late, does no harm.
+4. Entries, counts and the cursor are written in one transaction.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from workers.runtime.context import Context
 log = logging.getLogger("unbroken.leaderboards")
 
 RUN_SECONDS = 0.8  # of the second between two runs: upkeep has other work
-PORTION = 1_000  # participants looked at in one transaction
-# Another try may help; a row whose participant is erased meanwhile breaks a foreign key.
+PORTION = 1_000  # participants read in one transaction
+# A retry may help; a row whose participant is erased meanwhile breaks a foreign key.
 _PASSING = (db.DatabaseUnavailable, db.Contended, db.UniqueViolation, db.ForeignKeyViolation)
-FACTS_MAX = 5_000  # read in one: most of a busy tenant's may be about another streak
+FACTS_MAX = 5_000  # read at once: most of a busy tenant's facts may concern another streak
 
 
 def run(context: Context) -> None:
-    """Let the leaderboards follow for a while."""
+    """Update the leaderboards for a while."""
     updater = LeaderboardUpdater(context.engine, context.settings.facts_days, context.should_stop)
     try:
         updater.run(RUN_SECONDS)
@@ -60,15 +60,15 @@ class LeaderboardUpdater:
     should_stop: Callable[[], bool] = lambda: False
 
     def run(self, seconds: float) -> int:
-        """Follow until every leaderboard knows everything, for a while at most; return how many
-        participants were looked at."""
+        """Update until every leaderboard is current, for `seconds` at most; return how many
+        participants were read."""
         ends, looked = time.monotonic() + seconds, 0
         finished, seen = list[UUID](), list[UUID]()
         while time.monotonic() < ends and not self.should_stop():
             step = self._advance_next([*finished, *seen])
             if step is None and not seen:
                 break
-            if step is None:  # each has had its turn: one that is being built keeps nobody waiting
+            if step is None:  # every leaderboard has had its turn: a build delays no other one
                 seen.clear()
                 continue
             (finished if step.is_all else seen).append(step.board_id)
@@ -92,7 +92,7 @@ class LeaderboardStep:
 
     board_id: UUID
     looked: int
-    is_all: bool  # whether there is nothing more to do now
+    is_all: bool  # whether nothing is left to do now
 
 
 def _step(
@@ -122,7 +122,7 @@ def _streak(connection: Connection, board: Leaderboard) -> Streak | None:
 
 
 def _is_stale(progress: LeaderboardProgress, streak: Streak | None, oldest_us: int) -> bool:
-    """Whether it has to be built anew: the rules have changed, or facts may be gone unread."""
+    """Whether it must be rebuilt: its rules have changed, or facts may have been dropped unread."""
     revision = streak.revision if streak else 0
     return progress.revision != revision or progress.followed_us < oldest_us
 
@@ -130,7 +130,7 @@ def _is_stale(progress: LeaderboardProgress, streak: Streak | None, oldest_us: i
 def _participants_due(
     connection: Connection, progress: LeaderboardProgress
 ) -> tuple[set[int], LeaderboardProgress, bool]:
-    """Whom to look at, how far that goes, and whether it is everybody there is to look at now."""
+    """The participants to read, the cursor after them, and whether they are all for now."""
     board, participant_ids, is_all = progress.board, set[int](), True
     if progress.built_to is not None:
         some = entries.after(connection, board.tenant_id, progress.built_to, PORTION)
@@ -158,7 +158,7 @@ def _scores(
     participant_ids: Sequence[int],
     today: int,
 ) -> dict[int, Score | None]:
-    """What some participants have now; nothing of who is suspended or was erased meanwhile."""
+    """The scores of some participants; none for those suspended or erased meanwhile."""
     scores: dict[int, Score | None] = dict.fromkeys(participant_ids)
     active = sorted(entries.active(connection, board.tenant_id, participant_ids))
     if not active:

@@ -1,4 +1,4 @@
-"""Replays, carried out in portions between other upkeep; a killed process loses at most one."""
+"""Replays, run in portions between other upkeep; a killed process loses at most one portion."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from workers.runtime.context import Context
 log = logging.getLogger("unbroken.replays")
 
 PORTION = 1_000  # facts of one transaction: some tens of milliseconds
-# Facts of today stand in one line with those of the past: so many, and not more, go before them.
+# Today's facts queue behind those of a replay: at most this many go before them.
 PENDING_MAX = 5_000
 RUN_SECONDS = 0.5  # the sweep runs in the same process every second, and asks for more
 
 
 def is_any(engine: Engine) -> bool:
-    """Whether a replay may go on."""
+    """Whether a replay may continue."""
     with reading(engine) as connection:
         return bool(replays.running(connection))
 
 
 def run(context: Context) -> None:
-    """Go on with what is running, one portion each in turn, for a moment."""
+    """Continue the running replays, one portion each in turn, for a moment."""
     ends = time.monotonic() + RUN_SECONDS
     with reading(context.engine) as connection:
         keys = replays.running(connection)
@@ -44,7 +44,7 @@ def run(context: Context) -> None:
 
 
 def _goes_on(context: Context, key: DeliveryKey) -> bool:
-    """Do one portion of a replay; whether another may follow at once."""
+    """Do one portion of a replay; return whether another may follow at once."""
     step = attempt(context.engine, key)
     if step is None:
         return False
@@ -56,7 +56,7 @@ def _goes_on(context: Context, key: DeliveryKey) -> bool:
 def attempt(engine: Engine, key: DeliveryKey) -> ReplayStep | None:
     """One portion in one transaction; None when there is nothing to do now.
 
-    Its position is committed with the deliveries it queued: whoever goes on begins behind them.
+    Its position is committed with the deliveries it queued: the next process continues after them.
     """
     try:
         with transaction(engine) as connection:
@@ -70,10 +70,10 @@ def attempt(engine: Engine, key: DeliveryKey) -> ReplayStep | None:
 
 
 def portion(connection: Connection, key: DeliveryKey, now: datetime) -> ReplayStep | None:
-    """Queue what is wanted of the next facts of a replay.
+    """Queue the wanted ones of the next facts of a replay.
 
-    None when it has ended, when another process has it, while its destination is disabled, and
-    while as many deliveries wait there as should.
+    None when it has ended, when another process holds it, while its destination is disabled, and
+    while the destination's queue is full.
     """
     replay = replays.take(connection, key)
     if replay is None:
@@ -98,7 +98,7 @@ def _is_busy(connection: Connection, key: DeliveryKey) -> bool:
 
 
 def _wanted(replay: Replay, webhook: Webhook, found: Sequence[PastFacts]) -> list[UUID]:
-    """What both the destination, as it is now, and the replay want."""
+    """The facts that both the destination, as it is now, and the replay want."""
     destination_filter = DestinationFilter(
         webhook.tenant_id, webhook.id, webhook.event_types, webhook.streak_codes
     )
@@ -111,7 +111,7 @@ def _wanted(replay: Replay, webhook: Webhook, found: Sequence[PastFacts]) -> lis
 
 
 def _fact(tenant_id: int, past: PastFacts) -> Fact:
-    """The fact, but for its body: nobody's wishes depend on it."""
+    """The fact without its body: no filter depends on it."""
     return Fact(
         tenant_id,
         past.id,

@@ -1,16 +1,16 @@
-"""Facts without a tick: tell of streaks that are at risk, or broken, when their time has come.
+"""Facts without a tick: publish that streaks are at risk, or broken, when it is time.
 
-Exactly once each, whoever is killed and however many sweeps there are:
+Each is published exactly once, even if any process crashes and with any number of sweeps:
 
-1. The participants of what is due are locked, as a batch of ticks locks them. Those whom a batch or
-   another sweep holds are passed over; the next sweep meets them.
-2. Their states are read under that lock: what has been recorded meanwhile, and what told.
-3. Each is decided on in values. The fact, the mark that it was told, and the next deadline are
-   written in one transaction; deliveries are kicked after it.
+1. The participants of the due states are locked, as a batch of ticks locks them. Those that a batch
+   or another sweep holds are skipped; the next sweep finds them.
+2. Their states are read under that lock: what was recorded and published meanwhile.
+3. Each is decided in memory. The fact, the mark that it is published, and the next deadline are
+   written in one transaction; deliveries are woken after it.
 
-A sweep looks no further than ticks have been applied. A tick that was accepted before midnight may
-be applied after it, seconds later or, where no drain was running, days: until then nobody is told
-that its streak has broken.
+A sweep goes no further than ticks have been applied. A tick accepted before midnight may be applied
+after it: seconds later or, where no drain was running, days. Until then no fact says that its
+streak has broken.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ log = logging.getLogger("unbroken.deadlines")
 
 RUN_SECONDS = 0.8  # of the second between two sweeps: upkeep has other work
 PORTION = 500  # states a transaction: locks are held for some tens of milliseconds
-REVIEW_PORTION = 2_000  # states read at once; most of an old tenant's are broken and passed over
-# From the instant that the API stamps on a tick to its entry in the stream: a second at most while
-# Redis answers at all. The rest is for clocks that differ.
+REVIEW_PORTION = 2_000  # states read at once; most of an old tenant's are broken and skipped
+# From the instant that the API puts on a tick to its entry in the stream: a second at most while
+# Redis answers. The rest is for clocks that differ.
 APPEND_MARGIN_US = 5_000_000
-UNDECIDABLE_US = HOUR_US  # a state that cannot be decided on is looked at again in an hour
+UNDECIDABLE_US = HOUR_US  # an undecidable state is checked again in an hour
 
 
 def run(context: Context) -> None:
-    """Tell what has become due."""
+    """Publish what is due."""
     sweep = Sweep(
         engine=context.engine,
         until=lambda: horizons(context.client, clock.now_us()),
@@ -69,10 +69,10 @@ def run(context: Context) -> None:
 
 
 def horizons(client: redis.Redis, now_us: int) -> list[int]:
-    """For the tenants of each stream the instant until which every accepted tick is applied.
+    """For each stream's tenants, the instant until which every accepted tick is applied.
 
-    An entry stands in its stream until its batch is committed, and begins with the millisecond in
-    which it was appended.
+    An entry stays in its stream until its batch is committed, and its id begins with the
+    millisecond in which it was appended.
     """
     pipeline = client.pipeline(transaction=False)
     for stream in STREAMS:
@@ -97,7 +97,7 @@ class Sweep:
     configurations: Configurations = field(default_factory=Configurations)
 
     def run(self, seconds: float) -> int:
-        """Sweep for a while; return how many states were looked at."""
+        """Sweep for a while; return how many states were checked."""
         ends, done = time.monotonic() + seconds, 0
         horizons_us = self.until()
         with reading(self.engine) as connection:
@@ -121,7 +121,7 @@ class Sweep:
         return count
 
 
-# Lock what is to be looked at; return it, and how much work was found.
+# Lock what is to be checked; return it, and how much work was found.
 Lock = Callable[[Connection, Configurations, Sequence[int]], tuple[Locked, int]]
 _NOTHING = Locked((), {}, {})
 
@@ -136,7 +136,7 @@ def _due(
 def _review(
     connection: Connection, configurations: Configurations, horizons_us: Sequence[int]
 ) -> tuple[Locked, int]:
-    """The next states of a definition that has changed; of a paused one nobody is told anything."""
+    """The next states of a changed definition; a paused one publishes nothing."""
     review = deadline_reviews.some(connection)
     if review is None:
         return _NOTHING, 0
@@ -153,7 +153,7 @@ def _review(
     return found, max(1, len(found.keys))
 
 
-# -- telling -----------------------------------------------------------------------------------
+# -- publishing --------------------------------------------------------------------------------
 
 
 def publish_due(
@@ -162,7 +162,7 @@ def publish_due(
     configurations: Configurations,
     horizons_us: Sequence[int],
 ) -> Published:
-    """Decide on states, write what they have to tell; return how much that is."""
+    """Decide on states, write their facts; return how many."""
     if not found.keys:
         return Published(0, {})
     known = configurations.load(connection, {key[0] for key in found.keys})
@@ -196,7 +196,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A state under its definition."""
+    """A state with its definition."""
 
     key: StateKey
     streak: Streak
@@ -205,7 +205,7 @@ class Case:
 
 @dataclass
 class DeadlineDecisions:
-    """One transaction's looks, decided in values between one read and one write."""
+    """One transaction's decisions, made in memory between one read and one write."""
 
     found: Locked
     configurations: dict[int, Configuration]
@@ -217,10 +217,10 @@ class DeadlineDecisions:
         """Decide on one state as of a horizon."""
         state, participant = case.watched.state, self.found.participants[case.key[:2]]
         outcome = DeadlineOutcome(state.ctid, case.watched.notified, state.is_watched)
-        if case.streak.is_active:  # else nothing until the review that resuming it asks for
+        if case.streak.is_active:  # else nothing until the review that resuming it starts
             try:
                 due = deadlines.of(case.streak, state, participant.timezone)
-            except (LookupError, ValueError):  # a zone that this release does not know any more
+            except (LookupError, ValueError):  # a zone that this release no longer knows
                 log.exception("tenant %d, participant %d, streak %d: no deadlines", *case.key)
                 outcome = replace(outcome, again_us=horizon_us + UNDECIDABLE_US)
             else:
@@ -228,7 +228,7 @@ class DeadlineDecisions:
         self.outcomes[case.key] = outcome
 
     def _look(self, case: Case, due: Deadlines, horizon_us: int) -> DeadlineOutcome:
-        """Tell what there is to tell, unless it was broken before anybody watched it."""
+        """Publish what is due, unless the streak broke before it was watched."""
         state, notified = case.watched.state, case.watched.notified
         is_active = self.found.participants[case.key[:2]].inactive_us is None
         found = look(due, notified, horizon_us, can_be_saved=is_active)

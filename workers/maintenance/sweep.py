@@ -1,4 +1,4 @@
-"""Upkeep: what beat asks for. Sweeps for what lost kicks left, partitions, retention."""
+"""Upkeep, started by beat: sweeps for what lost wakes left, partitions, retention."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from workers.runtime.context import Context
 log = logging.getLogger("unbroken.upkeep")
 
 SWEEP_LOCK_MS = 900  # beat sweeps every second; of two schedulers one acts
-ENTRIES_PER_DRAIN = 20_000  # about a second's work of one drain: more backlog deserves another
-UPKEEP_WAITING_MAX = 3  # what beat asks for may wait; a queue that nobody reads gets no longer
+ENTRIES_PER_DRAIN = 20_000  # about a second's work of one drain: more backlog needs another
+UPKEEP_WAITING_MAX = 3  # tasks of beat that may wait; a queue without a reader grows no longer
 HEAL_SECONDS = 10  # longer than any change takes: its statements end after 5
-CONSUMER_IDLE_MS = 3_600_000  # a consumer's name is forgotten after an hour without it
+CONSUMER_IDLE_MS = 3_600_000  # a consumer's name is deleted after an hour without a sign of life
 
-# Only the version that was seen: a change that began meanwhile ends by itself.
+# Only the version that was read: a change that began meanwhile ends by itself.
 _HEAL = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
@@ -39,7 +39,7 @@ end
 
 
 def sweep(context: Context) -> None:
-    """Bound the queues; heal interrupted changes; kick what should be running and is not."""
+    """Bound the queues; heal interrupted changes; wake what should be running and is not."""
     client, settings = context.client, context.settings
     if not client.set(redis_keys.SWEEP_LOCK, context.name, nx=True, px=SWEEP_LOCK_MS):
         if (
@@ -65,7 +65,7 @@ def sweep(context: Context) -> None:
 
 
 def _is_so(engine: Engine, question: Callable[[Engine], bool]) -> bool:
-    """Whether there would be work; there is none while the database is away."""
+    """Whether there is work; False while the database is away."""
     try:
         return question(engine)
     except DatabaseUnavailable as error:
@@ -74,15 +74,15 @@ def _is_so(engine: Engine, question: Callable[[Engine], bool]) -> bool:
 
 
 def _wake_missing(context: Context, task: str, queue: str, missing: int) -> None:
-    """Send kicks for missing workers, counting those that wait in the queue."""
+    """Wake missing workers, counting the wakes that wait in the queue."""
     for _ in range(missing - int(context.client.llen(queue))):
         context.celery.send_task(task, queue=queue)
 
 
 def _heal_versions(client: redis.Redis) -> None:
-    """Give a fresh version to configuration whose change was cut off between commit and end.
+    """Give a fresh version to configuration whose change was interrupted after its commit.
 
-    Such a version ends with `!`; one that stands for HEAL_SECONDS is taken for cut off.
+    Such a version ends with `!`; after HEAL_SECONDS its change counts as interrupted.
     """
     for number in range(redis_keys.STREAM_COUNT):
         versions: Any = client.hgetall(redis_keys.config(number))
@@ -98,12 +98,12 @@ def _heal_versions(client: redis.Redis) -> None:
 
 
 def partitions(context: Context) -> None:
-    """Make the days ahead, drop what is past keeping, forget consumers long gone."""
+    """Create the days ahead, drop expired ones, delete consumers long gone."""
     settings = context.settings
     kept = schema.kept(settings.retention_days)
     in_use = schema.ensure_partitions(context.engine, kept, clock.now())
     failpoint("partitions.after_making")
-    # Of two clocks the slower: one that was set forward must not drop what is to be kept.
+    # The slower of two clocks: one that was set forward must not drop what is to be kept.
     now = min(clock.now(), schema.now(context.engine))
     dropped = schema.drop_partitions(context.engine, kept, now)
     for name in dropped.names:

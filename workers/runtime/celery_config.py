@@ -1,4 +1,5 @@
-"""The Celery application: queues as signals only; the data is in the streams and the database."""
+"""The Celery application: queues carry signals only; the data is in the streams and the
+database."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from redis.connection import parse_url
 
 DRAIN, WEBHOOKS, UPKEEP = "drain", "webhooks", "upkeep"
 
-# A blocking pop waits 1 s. When a link goes mute without a word, a worker finds out of four or five
-# connections, one after the other, each time after so long.
+# A blocking pop waits 1 s. When a link goes silent, a worker detects it on four or five
+# connections, one after the other, each time after this long.
 SOCKET_SECONDS = 2.5
-# A task runs at most `drain_run_seconds` (30); a message unacknowledged for longer is given to
-# another worker. What it starts then is harmless: the data is never in it.
+# A task runs at most `drain_run_seconds` (30); a message unacknowledged for longer goes to another
+# worker. The task that it starts then is harmless: messages carry no data.
 VISIBILITY_SECONDS = 90
 
 
@@ -31,9 +32,9 @@ def make_celery(redis_url: str) -> Celery:
         task_send_sent_event=False,
         worker_enable_remote_control=False,
         # 0 is no limit. A solo worker runs each message before it fetches another, so it hoards
-        # nothing; under a limit of one, a message whose acknowledgement failed (Redis was killed)
-        # would use the limit up for ever: kombu fetches no more, and so never sees its connection
-        # broken.
+        # nothing. Under a limit of one, a message whose acknowledgement failed (Redis was killed)
+        # would use up the limit for ever: kombu fetches no more, and never notices that its
+        # connection is broken.
         worker_prefetch_multiplier=0,
         worker_hijack_root_logger=False,
         worker_soft_shutdown_timeout=5.0,
@@ -54,7 +55,7 @@ def make_celery(redis_url: str) -> Celery:
             "retry_on_timeout": False,
             "health_check_interval": 10,
         },
-        # A kick is worth nothing later: beat sweeps every second for what a lost one left.
+        # A late wake is worthless: beat sweeps every second for what a lost wake left.
         task_publish_retry=False,
         task_default_delivery_mode="transient",
         task_default_queue=UPKEEP,
@@ -66,8 +67,8 @@ def make_celery(redis_url: str) -> Celery:
 
 
 def broker_url(redis_url: str) -> str:
-    """Kombu's spelling of a Redis URL: of the server and the database alone, so that no query
-    argument of redis-py's is one of kombu's. A Unix socket is `redis+socket://`.
+    """Kombu's spelling of a Redis URL, with server and database only, so that kombu never reads a
+    query argument meant for redis-py. A Unix socket is `redis+socket://`.
     """
     found = _parsed(redis_url)
     who = quote(found.get("username") or "", safe="")
@@ -83,9 +84,9 @@ def broker_url(redis_url: str) -> str:
 
 
 def broker_tls(redis_url: str) -> dict[str, Any] | None:
-    """The `ssl_…` arguments of a `rediss://` URL, with redis-py's default; None for another one.
+    """The `ssl_…` arguments of a `rediss://` URL, with redis-py's default; None for other URLs.
 
-    Without them kombu (5.7) verifies nothing, and redis-py does.
+    Without them kombu (5.7) verifies nothing, unlike redis-py.
     """
     if not redis_url.startswith("rediss://"):
         return None

@@ -1,4 +1,4 @@
-"""What a task is given to work with."""
+"""What a task works with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from webhooks.egress import Policy
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """The settings that tasks ask for, by their names in settings.py."""
+    """The settings that tasks use, by their names in settings.py."""
 
     secret_keys: str
     drain_batch_max: int

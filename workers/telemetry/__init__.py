@@ -1,1 +1,1 @@
-"""Counters that add up over processes."""
+"""Metrics that add up over processes."""

@@ -1,7 +1,7 @@
-"""Signs of life: each process says every second that it runs, by the clock of Redis.
+"""Signs of life: each process reports every second that it runs, by the clock of Redis.
 
-A process that is stopped, hangs as a whole or was killed falls silent; one that ends takes itself
-off the list.
+A process that is stopped, hangs as a whole or was killed falls silent; one that ends removes itself
+from the list.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 import redis
 
 PERIOD_SECONDS = 1.0
-ALIVE_SECONDS = 5.0  # one that has been silent for longer is not counted on
-KEPT_SECONDS = 3_600  # for so long a silent one is known by its name
+ALIVE_SECONDS = 5.0  # a process silent for longer is not counted
+KEPT_SECONDS = 3_600  # how long a silent process stays listed
 JOIN_SECONDS = 3.0
 KINDS = ("drain", "webhooks", "upkeep", "api")  # the first three are queues
 
-# KEYS one of each kind of this process
+# KEYS the sorted set of each kind of this process
 # ARGV the process, seconds to keep a silent one
 _BEAT = """
 local now = tonumber(redis.call('TIME')[1])
@@ -42,17 +42,17 @@ class Processes:
 
 
 def processes(kind: str) -> str:
-    """Sorted set: process → when it last said that it runs, by the clock of Redis, in seconds."""
+    """Sorted set: process → its last sign of life, by the clock of Redis, in seconds."""
     return f"unbroken:{{processes}}:{kind}"
 
 
 def process_name() -> str:
-    """The name of this process: its machine's, and its number there."""
+    """The name of this process: its machine's name and its process number."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def beat(client: redis.Redis, name: str, kinds: Sequence[str]) -> None:
-    """Say once that a process runs."""
+    """Report once that a process runs."""
     client.eval(_BEAT, len(kinds), *map(processes, kinds), name, KEPT_SECONDS)
 
 
@@ -69,7 +69,7 @@ def _read(client: redis.Redis, kind: str, now: float) -> Processes:
 
 
 class Heartbeat:
-    """Says that this process runs, in a thread of its own; a Redis that is away is waited for."""
+    """Reports from its own thread that this process runs; while Redis is away, it waits."""
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._client, self._name = client, name
@@ -78,13 +78,13 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self, kinds: Sequence[str]) -> None:
-        """Begin; what is no kind of ours is not counted."""
+        """Start; kinds that are not ours are not counted."""
         self._kinds = [kind for kind in kinds if kind in KINDS]
         if self._kinds:
             self._thread.start()
 
     def stop(self) -> None:
-        """End, and take this process off the list; asked again, it does nothing."""
+        """Stop, and remove this process from the list; a second call does nothing."""
         if self._stopped.is_set() or self._thread.ident is None:
             return
         self._stopped.set()

@@ -1,8 +1,8 @@
-"""Where log lines go: a sink never raises and never waits; it drops what it cannot write.
+"""The output of log lines: a sink never raises and never waits; it drops what it cannot write.
 
-A file is written to at once, so that it holds the last words of a process that is killed. A pipe, a
-socket or a terminal may have a reader that does not read: a thread of its own waits for that
-reader, behind a queue with a bound. docs/decisions/0019-a-log-never-stops-a-request.md.
+A file is written at once, so that it holds the last lines of a killed process. The reader of a
+pipe, a socket or a terminal may not read: a separate thread waits for it, behind a bounded queue.
+docs/decisions/0019-a-log-never-stops-a-request.md.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import TextIO
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import LOG_LINES_DROPPED
 
-HELD_LINES_MAX = 10_000  # a few megabytes; a reader that is this far behind has stopped
+HELD_LINES_MAX = 10_000  # a few megabytes; a reader this far behind has stopped
 CHUNK_LINES_MAX = 200  # in one write
-FULL_PIPE_SECONDS = 0.01  # between two tries where somebody else made the descriptor non-blocking
-EXIT_SECONDS = 1.0  # what a process that ends waits for a reader
+FULL_PIPE_SECONDS = 0.01  # between two tries where another process made the descriptor non-blocking
+EXIT_SECONDS = 1.0  # how long an ending process waits for a reader
 
 
 class LineSink:
@@ -34,7 +34,7 @@ class LineSink:
         self._stream = stream
         self._descriptor = _descriptor_of(stream)
         self._may_block = self._descriptor is not None and not _is_file(self._descriptor)
-        self._is_torn = False  # the last write ended within a line
+        self._is_torn = False  # the last write ended inside a line
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._writer_pid = 0  # threads do not survive a fork
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class LineSink:
             metrics_store.add(LOG_LINES_DROPPED, 1, "slow")
 
     def flush(self) -> None:
-        """Wait for what is held, no longer than a process may take to end."""
+        """Wait for the held lines, at most as long as a process may take to end."""
         if self._writer_pid == os.getpid():
             written = threading.Event()
             self._lines.put(written)
@@ -98,7 +98,7 @@ class LineSink:
         while left:
             try:
                 done = os.write(descriptor, left)
-            except BlockingIOError:  # only where a thread of its own writes
+            except BlockingIOError:  # only where a separate thread writes
                 time.sleep(FULL_PIPE_SECONDS)
                 continue
             self._is_torn = done < len(left)
@@ -106,7 +106,7 @@ class LineSink:
 
 
 class SinkHandler(logging.Handler):
-    """Records as lines of a sink; a record that cannot be formatted is a dropped line as well."""
+    """Records as lines of a sink; a record that cannot be formatted counts as a dropped line."""
 
     def __init__(self, sink: LineSink) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class SinkHandler(logging.Handler):
         """Write a record, or drop it."""
         try:
             self.sink.write(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001 - whoever logs has something else to do
+        except Exception:  # noqa: BLE001 - the caller has other work
             metrics_store.add(LOG_LINES_DROPPED, 1, "unwritable")
 
     def flush(self) -> None:

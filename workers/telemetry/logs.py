@@ -1,4 +1,4 @@
-"""Logs of every role: one line a record on stderr, JSON for programs or text for people."""
+"""Logs of every role: one line per record on stderr, JSON for programs or text for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass
 class _Shown:
-    """How requests are told of."""
+    """Which requests are logged, and how."""
 
     from_status: int = 1_000  # from this status on
     sink: LineSink | None = None  # as JSON, past `logging`; None: as other records are
@@ -32,7 +32,7 @@ _shown = _Shown()
 
 
 class JsonLines(logging.Formatter):
-    """A record as one JSON object: time, level, logger, message, and what it names by `extra`."""
+    """A record as one JSON object: time, level, logger, message, and the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line without its end."""
@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """A record as a line for people; what a request's line names follows as `name=value`."""
+    """A record as a line for people; the fields of a request follow as `name=value`."""
 
     def __init__(self) -> None:
         super().__init__(TEXT)
@@ -70,9 +70,9 @@ class TextLines(logging.Formatter):
 
 
 def configure(wanted: str, stream: TextIO | None = None) -> None:
-    """Log to stderr: what is a warning, and of ours what is worth knowing.
+    """Log to stderr: all warnings, and of our own loggers also information.
 
-    Nothing that logs raises or waits from now on: a line that cannot be written is counted.
+    From now on no log call raises or waits: a line that cannot be written is counted.
     """
     stream = stream or sys.stderr
     sink = LineSink(stream)
@@ -86,7 +86,7 @@ def configure(wanted: str, stream: TextIO | None = None) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("unbroken").setLevel(logging.INFO)
     logging.captureWarnings(True)  # else they are printed, and printing may raise
-    logging.raiseExceptions = False  # no library's own handler prints its fault either
+    logging.raiseExceptions = False  # no library's own handler prints its error either
     for name in ("_granian", "granian.access"):  # the server has handlers of its own
         if logging.getLogger(name).handlers:
             logging.getLogger(name).handlers[:] = [handler]
@@ -100,17 +100,17 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def show_requests(wanted: str) -> None:
-    """Tell of all requests, of those that failed, or of none."""
+    """Log all requests, the failed ones, or none."""
     _shown.from_status = {"all": 0, "errors": 400, "none": 1_000}[wanted]
 
 
 def shows_request(status: int) -> bool:
-    """Whether requests that are answered so are told of."""
+    """Whether requests with this status are logged."""
     return status >= _shown.from_status
 
 
 def request(line: Mapping[str, Any]) -> None:
-    """Tell of a request. A record of `logging` costs four times what the line does."""
+    """Log a request. A record of `logging` costs four times as much as this line."""
     sink = _shown.sink
     if sink is None:
         REQUESTS.info("request", extra={"request": line})

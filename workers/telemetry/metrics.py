@@ -1,7 +1,7 @@
-"""What is counted: the one list of counters and histograms, with their labels.
+"""The one list of metrics: counters and histograms, with their labels.
 
-No label names a tenant or a participant: there are as many series as there are kinds, routes and
-codes, whoever uses the service.
+No label names a tenant or a participant, so the number of series depends only on the number of
+kinds, routes and codes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class MetricDefinition:
     name: str
     help: str
     labels: tuple[str, ...] = ()
-    values: Sequence[str] = ()  # of a single label, where all are known: shown as 0 from the start
+    values: Sequence[str] = ()  # of a single label with known values: shown as 0 from the start
     bounds: tuple[float, ...] = ()  # upper ones, ascending; above them is +Inf
-    unit: float = 1.0  # sums are kept in whole units of so much
+    unit: float = 1.0  # the unit of a sum, which is a whole number
 
 
 MICROSECOND = 1e-6

@@ -1,9 +1,9 @@
 """Counting: in the memory of each process, added up in Redis about once a second.
 
-Nothing that is counted waits for it. A flush is one script call that adds everything since the
-last one, and is repeated under its number until Redis has answered it: it counts once, whatever
-time-outs there are. What a killed process counted since its last flush is lost to the counters, not
-to the ledgers.
+Counting never waits for Redis. A flush is one script call that adds everything since the last one.
+It is repeated under its number until Redis has answered, and counts once, however many time-outs
+there are. When a process is killed, the metrics lose its counts since its last flush; the ledgers
+lose nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from workers.telemetry.metrics import LOG_LINES_DROPPED, MetricDefinition
 log = logging.getLogger("unbroken.metrics")
 
 FLUSH_SECONDS = 1.0
-TIMEOUT_SECONDS = 1.0  # of a flush: one that fails is repeated, and a stop may have to wait for it
-JOIN_SECONDS = 3.0  # of a stop: a Redis that is away is not waited for any longer
-FLUSHED_SECONDS = 86_400  # the number of a process's last flush is kept: longer than it is repeated
-DROPPED_SECONDS = 3_600  # for so long `unbroken doctor` says that log lines were dropped
+TIMEOUT_SECONDS = 1.0  # of a flush: a failed one is repeated, and a stop may have to wait for it
+JOIN_SECONDS = 3.0  # of a stop: it does not wait longer for a Redis that is away
+FLUSHED_SECONDS = 86_400  # how long a last flush's number is kept: longer than it is repeated
+DROPPED_SECONDS = 3_600  # how long `unbroken doctor` reports dropped log lines
 # The names in Redis.
-_COUNTERS = "unbroken:{metrics}:counters"  # hash: what all processes have counted
+_COUNTERS = "unbroken:{metrics}:counters"  # hash: the counts of all processes
 _FLUSHED = "unbroken:{metrics}:flushed:"  # and the process: the number of its last flush
 _DROPPED = "unbroken:{metrics}:log_lines_dropped"  # while some were dropped lately
-SUM, INF = "sum", "+Inf"  # in the place of an upper bound
-_SEPARATOR = "|"  # in no name, route or code
+SUM, INF = "sum", "+Inf"  # in place of an upper bound
+_SEPARATOR = "|"  # occurs in no name, route or code
 
 # KEYS counters, the number of the last flush of this process
 # ARGV that number, seconds to keep it, then field, increment; …
@@ -46,10 +46,10 @@ return 1
 
 @dataclass
 class MetricsBuffer:
-    """What one process has counted since it was last asked. Threads may add side by side."""
+    """The counts of one process since the last `take`. Threads may add concurrently."""
 
     _counts: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
-    # Names are made at a flush: a request has no time for it.
+    # Names are built at a flush: a request has no time for it.
     _seen: dict[tuple[Any, ...], list[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,12 +60,12 @@ class MetricsBuffer:
             self._counts[key] = self._counts.get(key, 0) + count
 
     def add_each(self, metric: MetricDefinition, counts: Mapping[str, int]) -> None:
-        """Count by the values of a meter's only label."""
+        """Count by the values of a metric's only label."""
         for label, count in counts.items():
             self.add(metric, count, label)
 
     def observe(self, metric: MetricDefinition, value: float, *labels: str) -> None:
-        """Put a value into its bucket, and add it to the sum."""
+        """Count a value in its bucket, and add it to the sum."""
         bounds = metric.bounds
         key = (metric.name, labels, bisect_left(bounds, value), bounds)
         total = round(value / metric.unit)
@@ -78,7 +78,7 @@ class MetricsBuffer:
                 seen[1] += total
 
     def take(self) -> dict[str, int]:
-        """Everything that was counted, which is forgotten here."""
+        """Return all counts, and reset them."""
         with self._lock:
             counts, self._counts = self._counts, {}
             seen, self._seen = self._seen, {}
@@ -98,12 +98,12 @@ add, add_each, observe = BUFFER.add, BUFFER.add_each, BUFFER.observe
 
 
 class Flusher:
-    """Adds up what this process counts, in a thread of its own and over a connection of its own."""
+    """Adds the counts of this process to Redis, in its own thread over its own connection."""
 
     def __init__(self, client: redis.Redis, buffer: MetricsBuffer = BUFFER) -> None:
         self._client, self._buffer = client, buffer
         self._name, self._number = uuid.uuid4().hex, 1
-        self._pending: dict[str, int] = {}  # sent perhaps, answered not
+        self._pending: dict[str, int] = {}  # sent perhaps, not answered
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -112,7 +112,7 @@ class Flusher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Flush once more and end; asked again, it does nothing."""
+        """Flush once more and stop; a second call does nothing."""
         if not self._stopped.is_set():
             self._stopped.set()
             if self._thread.ident is not None:
@@ -125,7 +125,7 @@ class Flusher:
             self.flush()
 
     def flush(self) -> bool:
-        """Add what was counted; False when Redis did not take it: the next flush does, then."""
+        """Add the counts; False when Redis did not take them: then the next flush does."""
         self._pending = self._pending or self._buffer.take()
         if not self._pending:
             return True
@@ -146,11 +146,11 @@ class Flusher:
 Series = dict[tuple[str, ...], int]  # by label values; a histogram's last one is the bound or SUM
 
 
-Counted = dict[str, Series]  # by meter
+Counted = dict[str, Series]  # by metric
 
 
 def read(client: redis.Redis) -> Counted:
-    """What all processes have counted, by meter. Raises what Redis does when it does not answer."""
+    """The counts of all processes, by metric. Raises redis-py's error when it does not answer."""
     found: Any = client.hgetall(_COUNTERS)
     counted: Counted = {}
     for name, count in found.items():
