@@ -41,8 +41,7 @@ def check_encoding(text: bytes, noun: str = "body") -> None:
 
 
 def _encoding(text: bytes) -> str | None:
-    """The encoding if it is not plain UTF-8, by the zero bytes of the first characters (RFC
-    4627)."""
+    """The encoding if it is not plain UTF-8, guessed from the zero bytes (RFC 4627)."""
     for mark, name in _MARKS:
         if text.startswith(mark):
             return name
@@ -53,8 +52,8 @@ def _encoding(text: bytes) -> str | None:
 
 
 def _parse_slowly(text: bytes, noun: str) -> Any:
-    """Parse with the standard library. It accepts lone surrogates (JavaScript can send half an
-    emoji), so the error can name only the field that holds one."""
+    """Parse with the standard library. It accepts lone surrogates (half an emoji in JavaScript), so
+    the error names the field that holds one and other fields stay valid."""
     check_encoding(text, noun)
     try:
         return json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_members)

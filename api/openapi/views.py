@@ -44,7 +44,7 @@ def reference() -> Response:
     served = _kept("text/html", _page)
     own = escape(own_url()).encode()
     served.data = served.data.replace(ANYWHERE.encode(), own)
-    # Done by the browser: it knows the address, and no shared cache stores it.
+    # Only the browser may cache the page: its address depends on the caller.
     served.headers["Cache-Control"] = "private, max-age=300"
     return served
 

@@ -1,1 +1,1 @@
-"""One module per resource: its routes, in one folder per area."""
+"""One module per resource with its routes, in one folder per area."""

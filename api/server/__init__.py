@@ -1,2 +1,1 @@
-"""Between the server and Flask: the event loop awaits a body before a thread handles the
-request."""
+"""Between the server and Flask: the event loop awaits bodies, threads handle requests."""

@@ -1,1 +1,1 @@
-"""Writes that go through the queue, and what became of them."""
+"""Queued writes and their status."""

@@ -1,4 +1,4 @@
-"""Awards: award a badge, award many, ask what became of one (seed 001, contract §2)."""
+"""Awards: award a badge, award a batch, read an award's status (seed 001, contract §2)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def get_award(award_id: str) -> Response:
 
 
 def _message(caller: Principal, posted: AwardBody, stamp: WriteStamp) -> AwardV1:
-    """The message of an award of an active badge."""
+    """The message that awards an active badge."""
     badge = caller.badges.get(posted.badge_code)
     if badge is None or not badge.is_active:
         raise NoSuchDefinition("badge", posted.badge_code)

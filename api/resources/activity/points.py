@@ -1,4 +1,4 @@
-"""Points: award, deduct, balance, and the ledger of both (contract §6)."""
+"""Points: award, deduct, read the balance and the ledger (contract §6)."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class TransactionEntry(TypedDict):
 
     id: Id
     kind: points.MovementKind
-    amount: int  # below zero when the participant has less afterwards
+    amount: int  # negative for a deduction
     balance_after: int
     debit: Account
     credit: Account
@@ -293,7 +293,7 @@ def participant_transactions(participant_id: str) -> Response:
 
 
 def _decoded_cursor() -> points.PointsCursor | None:
-    """Where the page before ended; 422 together with another page than the first."""
+    """The end of the previous page; 422 if given together with a page number."""
     position = cursors.decode("after", _CURSOR_BYTES)
     if position is None:
         return None

@@ -1,4 +1,4 @@
-"""Claims: claim a reward, ask what became of that, list who claimed what (contract §6)."""
+"""Redemptions: redeem a reward, read a redemption's status, list redemptions (contract §6)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ParticipantRedemptions(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A body with the reward that its path names."""
+    """A body together with the reward in its path."""
 
     participant_id: str
     reward_id: str
@@ -156,7 +156,7 @@ def participant_rewards(participant_id: str) -> Response:
 
 
 def _message(caller: Principal, wanted: _Wanted, stamp: WriteStamp) -> RedemptionV1:
-    """The message of a claim of an active reward, inside its window."""
+    """The message that redeems an active reward inside its window."""
     reward = caller.rewards.get(wanted.reward_id)
     if reward is None or not reward.is_active:
         raise NoSuchDefinition("reward", wanted.reward_id)

@@ -1,4 +1,4 @@
-"""Ticks: record one, record many, ask what became of one (seed 004, contract §2)."""
+"""Ticks: record one, record a batch, read a tick's status (seed 004, contract §2)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def get_tick(tick_id: str) -> Response:
 
 
 def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:
-    """The message of a tick, checked against the definition and the clock."""
+    """The message of a tick, checked against the streak's definition and the clock."""
     streak = caller.streaks.get(posted.streak_code)
     if streak is None or not streak.is_active:
         raise NoSuchDefinition("streak", posted.streak_code)

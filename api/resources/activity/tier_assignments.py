@@ -1,5 +1,5 @@
-"""Tiers of a participant: assign one, ask what became of that, read where somebody is
-(contract §6)."""
+"""Tiers of a participant: assign one, read an assignment's status, read the current tier (contract
+§6)."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def get_assignment(assignment_id: str) -> Response:
 
 
 def _message(caller: Principal, posted: AssignmentBody, stamp: WriteStamp) -> AssignmentV1:
-    """The message of an assignment of an active tier."""
+    """The message that assigns an active tier."""
     tier = caller.tiers.get(posted.tier_code)
     if tier is None or not tier.is_active:
         raise NoSuchDefinition("tier", posted.tier_code)

@@ -1,4 +1,4 @@
-"""The way of one write, step by step, from what is kept: accepted, queued, applied, told, sent."""
+"""The trace of one write from stored data: accepted, queued, applied, published, delivered."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ LEDGERS = (
     tier_assignments.LEDGER,
     redemptions.LEDGER,
 )
-PREFIX_CHARS = 18  # of an id: its millisecond and 12 bits of chance, those of one batch share them
+PREFIX_CHARS = 18  # of an id: its millisecond and 12 random bits; the ids of a batch share them
 
 
 @dataclass(frozen=True, slots=True)
 class TraceStep:
-    """Something that happened to a write."""
+    """A step in the trace of a write."""
 
     what: str  # accepted | queued | applied | rejected | dead_letter | fact | attempt | delivery …
     said: str
-    at: datetime | None = None  # None: not kept
+    at: datetime | None = None  # None: not stored
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The JSON of a step."""
         at = None if self.at is None else clock.isoformat(self.at)
         return {"at": at, "step": self.what, "detail": self.said}
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All that is known of a write."""
+    """Everything known about a write."""
 
     write_id: UUID
     kind: str
@@ -58,9 +58,9 @@ class Trace:
 
 
 def follow(connection: Connection, intake: Intake, write_id: UUID, ticks_days: int) -> Trace | None:
-    """What is known of a write; None when no tenant was given this id. Raises Unavailable."""
+    """The trace of a write; None if its id was issued to no tenant. Raises Unavailable."""
     for tenant, ledger in _issuers(connection, write_id):
-        waiting = intake.queued(tenant.id, write_id)  # first: it may be applied meanwhile
+        waiting = intake.queued(tenant.id, write_id)  # first: a worker may apply it now
         status, steps = _ended(connection, tenant, ledger, write_id)
         if status is None and waiting is not None:
             status, steps = "queued", [_waits(waiting)]
@@ -71,7 +71,7 @@ def follow(connection: Connection, intake: Intake, write_id: UUID, ticks_days: i
 
 
 def _issuers(connection: Connection, write_id: UUID) -> Iterator[tuple[Tenant, WriteLedger]]:
-    """Who was given this id, told by the tag in it (models/ids.py)."""
+    """The tenant and ledger of an id, found by the tag in it (models/ids.py)."""
     for tenant_id in tenants.all_ids(connection):
         tenant = tenants.by_id(connection, tenant_id)
         for ledger in LEDGERS:
@@ -100,7 +100,7 @@ def _missing(write_id: UUID, days: int) -> tuple[str, list[TraceStep]]:
 def _ended(
     connection: Connection, tenant: Tenant, ledger: WriteLedger, write_id: UUID
 ) -> tuple[str | None, list[TraceStep]]:
-    """Where a write has ended, and what followed; None while it has not."""
+    """The final status of a write and its effects; None while it has none."""
     found = ledger.find(connection, tenant.id, write_id)
     if found is not None:
         return "applied", list(_followed(connection, tenant, write_id, found.answer()))
@@ -120,7 +120,7 @@ def _ended(
     return dead_letter.status, steps
 
 
-# -- what followed ---------------------------------------------------------------------------
+# -- effects ---------------------------------------------------------------------------------
 
 
 def _followed(
@@ -169,5 +169,5 @@ _MORE = ("new_count", "amount", "balance", "period_key", "status")
 
 
 def _said(answer: dict[str, Any]) -> str:
-    """The telling part of an answer; whom it is about is not among it."""
+    """The main figures of an answer, without the participant."""
     return ", ".join(f"{name} {answer[name]}" for name in (*_PUBLISHED, *_MORE) if name in answer)

@@ -1,4 +1,4 @@
-"""Badges: definitions for admins, and which of them a participant has (seed 001)."""
+"""Badges: definitions for admins, and the badges of a participant (seed 001)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from models.definitions.badges import Badge, EarnedBadge, Rarity
 
 blueprint = Blueprint("badges", __name__)
 
-ICON_URL_CHARS_MAX = 2_048  # what browsers and content networks all take
-CODES_MAX = 100  # of one request: a page of badges
+ICON_URL_CHARS_MAX = 2_048  # accepted by all browsers and content networks
+CODES_MAX = 100  # per request: a page of badges
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,50}", re.ASCII)
 
 # -- definitions -----------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def _definition(badge: Badge) -> BadgeDefinition:
     }
 
 
-# -- one participant's -----------------------------------------------------------------------
+# -- badges of a participant -----------------------------------------------------------------
 
 
 class ParticipantBadge(TypedDict):
@@ -276,7 +276,7 @@ def participant_badges(participant_id: str) -> Response:
 
 
 def _codes() -> list[str] | None:
-    """The codes asked for, without those that no badge can have; None when none were named."""
+    """The requested codes that are valid badge codes; None if none were given."""
     given = [code.strip() for code in request.args.get("badge_codes", "").split(",")]
     named = [code for code in given if code]
     if len(named) > CODES_MAX:

@@ -1,4 +1,4 @@
-"""Challenges: the definitions, as admins manage them (contract §6)."""
+"""Challenges: definitions for admins (contract §6)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from models.definitions.challenges import Challenge
 
 blueprint = Blueprint("challenges", __name__)
 
-CODES_MAX = 100  # of one objective
+CODES_MAX = 100  # per objective
 TARGET_MAX = 1_000_000_000
-POINTS_MAX = 1_000_000  # as of an award
+POINTS_MAX = 1_000_000  # as for an award
 
 
 class OfStreak(Body):
@@ -196,7 +196,7 @@ def deactivate_challenge(challenge_id: str) -> Response:
 
 
 def _check_codes(connection: Connection, values: dict[str, Any]) -> None:
-    """422 for a code of nothing active: nothing would ever count, or the prize never be given."""
+    """422 for the code of nothing active: it would never count, or its badge never be awarded."""
     objective = values.get("objective") or {}
     if "streak_code" in objective:
         active_streak(connection, "objective.streak_code", objective["streak_code"])

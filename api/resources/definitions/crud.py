@@ -1,4 +1,4 @@
-"""What managing definitions of every kind has in common."""
+"""Code shared by the routes of all definition types."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from models.streaks import states
 
 @contextmanager
 def changing() -> Iterator[Connection]:
-    """A transaction that changes the tenant's configuration: it holds for the next write, in every
-    process, and for whatever this key asks of this one next. Raises Unavailable when Redis does not
-    answer: then nothing was changed."""
+    """A transaction that changes the tenant's configuration. The change is in force for the next
+    write in every process, and for this key's next request in this process. Raises Unavailable,
+    with nothing changed, if Redis does not answer."""
     mine = [tenant().id]
     try:
         with app_context().intake.changing(mine), transaction() as connection:
@@ -40,7 +40,7 @@ def changing() -> Iterator[Connection]:
 
 @contextmanager
 def unique_code(noun: str, code: str) -> Iterator[None]:
-    """400 with the documented detail when another definition has that code already."""
+    """400 with the documented detail if another definition has the code."""
     try:
         yield
     except CodeTaken:
@@ -53,29 +53,29 @@ D = TypeVar("D", bound=Definition)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[D]):
-    """A page of definitions that the query asks for."""
+    """The requested page of definitions."""
 
     found: list[D]
     total: int
     window: PageWindow
 
     def answer(self, items: Sequence[Any]) -> Response:
-        """The page, with its definitions as they are shown."""
+        """The response with the definitions as JSON."""
         return self.window.answer(items, self.total)
 
 
 @dataclass(frozen=True, slots=True)
 class Managed(Generic[D]):
-    """Definitions of one kind as admins manage them."""
+    """Definitions of one type, managed by admins."""
 
-    noun: str  # in errors and in the audit log: tier → tier_not_found, tier.created
+    noun: str  # in errors and audit entries: tier → tier_not_found, tier.created
     definitions: Definitions[D]
-    path_by: Literal["id", "code"] = "id"  # what a path names
-    audit_by: Literal["id", "code"] = "code"  # what audit entries name
+    path_by: Literal["id", "code"] = "id"  # the identifier in paths
+    audit_by: Literal["id", "code"] = "code"  # the identifier in audit entries
     open: Callable[[], AbstractContextManager[Connection]] = changing
 
     def page(self, **wanted: Any) -> Page[D]:
-        """The page that the query asks for; `wanted` are more values by column, None for any."""
+        """The requested page; `wanted` holds more filters by column, None for any value."""
         window = page_window()
         wanted["is_active"] = query_bool("is_active")
         with reading() as connection:
@@ -83,7 +83,7 @@ class Managed(Generic[D]):
         return Page(found, total, window)
 
     def find(self, text: str) -> D:
-        """The one that a path names; 404."""
+        """The definition in a path; 404."""
         number = uuid_in_path(self.noun, text) if self.path_by == "id" else None
         with reading() as connection:
             try:
@@ -95,12 +95,12 @@ class Managed(Generic[D]):
 
     @contextmanager
     def creating(self, code: str) -> Iterator[Connection]:
-        """A transaction that creates one; 400 for a code that is taken."""
+        """A transaction that creates a definition; 400 if its code is taken."""
         with unique_code(self.noun, code), self.open() as connection:
             yield connection
 
     def create(self, connection: Connection, values: Mapping[str, Any], given: Body) -> D:
-        """Create one, and say so in the audit log: there stands what was given."""
+        """Create a definition, with an audit entry of the given fields."""
         created = self.definitions.create(connection, tenant().id, values)
         told = audit.detail_of(given.model_dump(exclude_unset=True))
         audit.record(connection, f"{self.noun}.created", self._audited(created), **told)
@@ -108,7 +108,7 @@ class Managed(Generic[D]):
 
     @contextmanager
     def revising(self, definition: D, values: Mapping[str, Any]) -> Iterator[Connection]:
-        """A transaction that changes one, and says so in the audit log."""
+        """A transaction that changes a definition, with an audit entry."""
         some_fields(values)
         with self.open() as connection:
             yield connection
@@ -116,8 +116,8 @@ class Managed(Generic[D]):
             audit.record(connection, action, self._audited(definition), **audit.detail_of(values))
 
     def change(self, text: str, values: Mapping[str, Any]) -> D:
-        """Change the one that a path names; 404, 400."""
-        found = self.find(text)  # whoever has no such thing makes nobody read anything afresh
+        """Change the definition in a path; 404, 400."""
+        found = self.find(text)  # before the transaction: a 404 keeps the version
         with self.revising(found, values) as connection:
             return self.definitions.revise(connection, found, values)
 
@@ -126,9 +126,9 @@ class Managed(Generic[D]):
 
 
 def active_badges(connection: Connection, named: Mapping[str, str | None]) -> None:
-    """422 for fields that name a badge which cannot be awarded: unknown, or deactivated.
+    """422 for a field that names an unknown or deactivated badge.
 
-    The badges stay locked until the transaction ends, so that none is deactivated meanwhile.
+    The badges stay locked until the transaction ends, so that they stay active.
     """
     codes = {code for code in named.values() if code is not None}
     active = badges.hold_active(connection, tenant().id, codes)
@@ -143,37 +143,37 @@ def active_badges(connection: Connection, named: Mapping[str, str | None]) -> No
 
 
 def active_streak(connection: Connection, field: str, code: str) -> None:
-    """422 for a field that names a streak which cannot be ticked: unknown, or deactivated."""
+    """422 for a field that names an unknown or deactivated streak."""
     if not states.hold_active(connection, tenant().id, code):
         text = "must be the code of an active streak: create or activate it first"
         raise invalid_field(field, "unknown_streak", text)
 
 
 def tenant_shown() -> str:
-    """The id under which a tenant is shown to itself."""
+    """The tenant's id as shown to the tenant."""
     return str(ids.opaque(tenant().tick_secret, "tenant", tenant().id))
 
 
 class Window(Protocol):
-    """What has a beginning and an end, if any."""
+    """A period with an optional start and end."""
 
     @property
     def starts_at(self) -> datetime | None:
-        """From when on."""
+        """The start."""
 
     @property
     def ends_at(self) -> datetime | None:
-        """Until when."""
+        """The end."""
 
 
 def check_window(window: Window) -> None:
-    """422 unless a window ends after it starts."""
+    """422 unless the window ends after it starts."""
     if _is_backwards(window.starts_at, window.ends_at):
         raise invalid_field("ends_at", "range", "must be after starts_at")
 
 
 def check_window_change(window: Window, given: Mapping[str, Any]) -> None:
-    """422, of a field that was given, unless a changed window ends after it starts."""
+    """422 for a given field unless the changed window ends after it starts."""
     starts_at = given.get("starts_at", window.starts_at)
     if _is_backwards(starts_at, given.get("ends_at", window.ends_at)):
         if "ends_at" in given:

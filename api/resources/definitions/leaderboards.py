@@ -1,4 +1,4 @@
-"""Leaderboards: definitions for admins; the top and one participant's rank for everybody."""
+"""Leaderboards: definitions for admins; the top and a participant's rank for every key."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LeaderboardChange(Body):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
-    metric: Fixed = None  # what stands on it was worked out by these
+    metric: Fixed = None  # its entries were computed by these fields
     streak_code: Fixed = None
     window_days: Fixed = None
     name: Name = ""
@@ -173,7 +173,7 @@ def deactivate_leaderboard(leaderboard_id: str) -> Response:
 
 
 def _check_metric(new: NewLeaderboard) -> None:
-    """422 unless a streak's leaderboard names one that there is, and that of points none."""
+    """422 unless a streak leaderboard names an existing streak, and a points leaderboard none."""
     field = "streak_code"
     if new.metric == "points" and new.streak_code is not None:
         raise invalid(FieldError(field, "unexpected", "must not be given for points"))

@@ -1,4 +1,4 @@
-"""Programs that participants are enrolled in (seed 003)."""
+"""Programs in which participants are enrolled (seed 003)."""
 
 from __future__ import annotations
 

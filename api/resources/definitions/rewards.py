@@ -1,4 +1,4 @@
-"""Rewards: the definitions, as admins manage them, and what can be claimed now (contract §6)."""
+"""Rewards: definitions for admins, and the rewards that can be redeemed now (contract §6)."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _definition(reward: Reward, stock: Stock) -> RewardDefinition:
     }
 
 
-# -- what can be claimed ---------------------------------------------------------------------
+# -- redeemable rewards ----------------------------------------------------------------------
 
 
 class AvailableReward(TypedDict):

@@ -1,4 +1,4 @@
-"""Streaks: what is counted, as admins define it (seed 004)."""
+"""Streaks: definitions for admins (seed 004)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from models.streaks.states import Boundary, Streak
 
 blueprint = Blueprint("streaks", __name__)
 
-GRACE_PERIODS_MAX = 366  # a year of days forgives everything
+GRACE_PERIODS_MAX = 366  # a year of days: more would forgive everything
 MILESTONES_MAX = 100
 COUNT_MAX = 1_000_000
-POINTS_MAX = 1_000_000  # as of an award
+POINTS_MAX = 1_000_000  # as for an award
 LEAD_HOURS_MAX = 8_784  # a leap year
 
 MilestoneRepeat = Literal["once", "each_run"]
@@ -59,7 +59,7 @@ class NewStreak(Body):
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
     milestones: MilestoneBodies = Field(default_factory=list)
-    at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
+    at_risk_lead_hours: LeadHours | None = None  # null: published when its last period begins
 
 
 class StreakDefinition(TypedDict):
@@ -109,7 +109,7 @@ class StreakChange(Body):
     is_active: bool = True
     boundary: Literal["utc", "participant"] = "utc"
     milestones: MilestoneBodies = Field(default_factory=list)
-    at_risk_lead_hours: LeadHours | None = None  # null: told when its last period begins
+    at_risk_lead_hours: LeadHours | None = None  # null: published when its last period begins
 
 
 STREAKS = Managed("streak", states.definitions, path_by="code")
@@ -118,7 +118,7 @@ STREAKS = Managed("streak", states.definitions, path_by="code")
 def _both(
     rule: str, **options: Any
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
-    """Serve a view under both documented spellings."""
+    """Serve a view under both documented paths."""
 
     def add(view: Callable[..., Response]) -> Callable[..., Response]:
         blueprint.add_url_rule(f"/streaks{rule}", view_func=view, **options)
@@ -205,7 +205,7 @@ def deactivate_streak(code: str) -> Response:
 
 
 def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) -> None:
-    """422 for a badge that there is none of to award: reaching the count would give nothing."""
+    """422 for an unknown or deactivated badge: reaching the count would award nothing."""
     active_badges(
         connection,
         {
@@ -216,8 +216,8 @@ def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) 
 
 
 def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> None:
-    """Mark the milestones that all who reach are on record for: those that an earlier release has
-    not defined."""
+    """Mark milestones whose reaching is always recorded: all except those that an earlier release
+    defined."""
     unrecorded = {one["count"] for one in before if not one.get("is_recorded")}
     for one in given:
         one["is_recorded"] = one["count"] not in unrecorded

@@ -1,4 +1,4 @@
-"""Tiers: the definitions, as admins manage them (contract §6)."""
+"""Tiers: definitions for admins (contract §6)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.ledgers.tier_changes import AwardType, Tier
 
 blueprint = Blueprint("tiers", __name__)
 
-POINTS_MAX = 10**12  # more than anybody earns a million at a time
+POINTS_MAX = 10**12  # no participant earns more at a million per award
 
 Level = Annotated[int, Field(ge=0, le=1_000_000)]
 
@@ -175,7 +175,7 @@ def _change(tier_id: str, before: Tier, values: dict[str, Any]) -> Tier:
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, by column."""
+    """The given fields by column."""
     if "criteria_config" in given:
         given["min_points"] = (given.pop("criteria_config") or {}).get("min_points")
     return given

@@ -1,4 +1,4 @@
-"""The audit log: every change that an admin makes through the API, and its reading."""
+"""The audit log: one entry for every change that an admin makes through the API."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _page(found: list[AuditEntry], position: UUID | None) -> AuditPage:
 
 
 def as_json(entry: AuditEntry) -> AuditItem:
-    """A line as it is answered."""
+    """The JSON of an audit entry."""
     return {
         "id": str(entry.id),
         "at": clock.to_text(ids.issued_at_us(entry.id)),

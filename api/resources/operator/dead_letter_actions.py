@@ -1,4 +1,4 @@
-"""Dead letters put right, for the API and the command line: tried once more, or given up."""
+"""Replay or discard dead letters, for the API and the command line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from models.ledgers import dead_letters
 from models.ledgers.dead_letters import UNKNOWN_TENANT, DeadLetter, DeadLetterQuery
 from workers.intake.client import Intake, IntakeError, Unreadable, decode
 
-REPLAYED_MAX = 100  # in one transaction: each is a round trip to Redis while its row is locked
+REPLAYED_MAX = 100  # per transaction: each is a round trip to Redis while its row is locked
 
-RESTING: dict[str, str] = {  # what a letter must not be, and why it cannot be helped any more
+RESTING: dict[str, str] = {  # statuses that rule out a replay or a discard, and why
     "discarded": "The dead letter was discarded: it will not be tried again",
     "replayed": "The dead letter was replayed: it cannot be discarded any more",
 }
 
 
 class DeadLetterClosed(Exception):
-    """The letter was discarded, or replayed, before: `status` says which."""
+    """The dead letter is already closed; `status` is `discarded` or `replayed`."""
 
     def __init__(self, status: str) -> None:
         super().__init__(RESTING[status])
@@ -27,15 +27,16 @@ class DeadLetterClosed(Exception):
 
 
 def replay(connection: Connection, intake: Intake, dead_letter: DeadLetter) -> DeadLetter:
-    """Append a letter's write once more and mark the letter; the same again does no harm.
+    """Append a dead letter's write again and mark the dead letter; repeating it is harmless.
 
-    1. The caller has locked the letter: who would bury it anew, or discard it, waits. That is why
-       this talks to Redis within a transaction, for one command.
-    2. The write is appended under its own id: its ledger takes it once, however often it comes.
-    3. The letter is marked. Dying before the commit leaves it dead, its write on its way: replayed
-       again it is only acknowledged.
+    1. The caller holds the row lock: a concurrent discard or failed drain waits. That is why this
+       sends one command to Redis within the transaction.
+    2. The write is appended under its own id: its ledger stores it once, however often it comes.
+    3. The dead letter is marked. After a crash before the commit it is still dead and its write is
+       queued; a second replay then only marks it.
 
-    Raises Settled (it was discarded), Unreadable (this release cannot read it), Unavailable, Full.
+    Raises DeadLetterClosed (it was discarded), Unreadable (this release cannot read it),
+    Unavailable, Full.
     """
     if dead_letter.status == "discarded":
         raise DeadLetterClosed(dead_letter.status)
@@ -50,9 +51,9 @@ def replay(connection: Connection, intake: Intake, dead_letter: DeadLetter) -> D
 def replay_some(
     connection: Connection, intake: Intake, wanted: DeadLetterQuery
 ) -> list[DeadLetter]:
-    """Replay the oldest ones that are dead; those that cannot be read are passed over.
+    """Replay the oldest open dead letters; skip those that this release cannot read.
 
-    Ends where the intake refuses; raises Unavailable or Full when it refuses the first.
+    Stops when the intake refuses one; raises Unavailable or Full if it refuses the first.
     """
     done: list[DeadLetter] = []
     for dead_letter in dead_letters.lock_some(connection, replace(wanted, status="dead")):
@@ -68,9 +69,9 @@ def replay_some(
 
 
 def discard(connection: Connection, dead_letter: DeadLetter) -> DeadLetter:
-    """Give a letter that is locked up: it is kept, and never tried again.
+    """Discard a locked dead letter: it is kept, and never tried again.
 
-    Raises Settled when it was replayed: what is on its way cannot be called back.
+    Raises DeadLetterClosed if it was replayed: a queued write cannot be withdrawn.
     """
     if dead_letter.status == "replayed":
         raise DeadLetterClosed(dead_letter.status)

@@ -1,4 +1,4 @@
-"""Dead letters: accepted writes that could not be applied; looked at, replayed, discarded."""
+"""Dead letters (accepted writes that could not be applied): list, read, replay, discard."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Replayed(TypedDict):
     left: int
 
 
-# -- looking ---------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------
 
 
 @blueprint.get("/admin/dead-letters")
@@ -112,7 +112,7 @@ def list_dead_letters() -> Response:
 @require_admin
 def get_dead_letter(dead_letter_id: str) -> Response:
     """One dead letter with its write and its error."""
-    if dead_letter_id == "replay":  # the path of replaying them all, not the name of one
+    if dead_letter_id == "replay":  # the path that replays all of them, not an id
         raise MethodNotAllowed(["OPTIONS", "POST"])
     number = uuid_in_path("dead_letter", dead_letter_id)
     with reading() as connection:
@@ -122,7 +122,7 @@ def get_dead_letter(dead_letter_id: str) -> Response:
     return answer(as_detail(dead_letter))
 
 
-# -- settling --------------------------------------------------------------------------------
+# -- replaying and discarding ----------------------------------------------------------------
 
 
 @blueprint.post("/admin/dead-letters/<dead_letter_id>/replay")

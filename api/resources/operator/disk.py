@@ -1,4 +1,4 @@
-"""Room on the disk of a data folder."""
+"""Free disk space of a data folder."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ FREE_BYTES_MIN = 32 * 1024 * 1024  # two segments of Postgres' log: with less it
 
 
 def is_full(folder: Path) -> bool:
-    """Whether the disk of a folder has no room left to work with."""
+    """Whether a folder's disk is too full to work with."""
     return shutil.disk_usage(folder).free < FREE_BYTES_MIN

@@ -1,4 +1,4 @@
-"""Health: is the process alive, and can it serve."""
+"""Health: liveness and readiness of the process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Participants and what they have."""
+"""Participants and their data."""

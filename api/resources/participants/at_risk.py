@@ -25,7 +25,7 @@ from models.streaks.states import Streak
 blueprint = Blueprint("at_risk", __name__)
 
 MIN_COUNT_MAX = 1_000_000
-# A participant's place as a positive bigint: 8 bytes in URL-safe base64 without padding.
+# A participant's row id as a positive bigint: 8 bytes in URL-safe base64 without padding.
 _CURSOR = "^[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$"
 
 
@@ -94,7 +94,7 @@ def streaks_at_risk(code: str) -> Response:
 
 
 def _item(streak: Streak, risk: AtRisk) -> StreakAtRisk:
-    """`timezone` is where the participant lives, as far as is known: for quiet hours."""
+    """`timezone` is the participant's, as far as known: for quiet hours."""
     expires = starts_at(streak.period, risk.breaks_at, risk.zone)
     return {
         "participant_id": risk.participant_id,
@@ -113,7 +113,7 @@ def _cursor(position: int) -> str:
 
 
 def _after() -> int:
-    """The place that a cursor names; 0, before the first, when none is given."""
+    """The position in a cursor; 0, before the first, if none is given."""
     text = request.args.get("after")
     if text is None:
         return 0

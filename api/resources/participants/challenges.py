@@ -1,4 +1,4 @@
-"""Challenges of a participant: how far somebody is (contract §6)."""
+"""A participant's challenges and their progress (contract §6)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ParticipantChallenge(TypedDict):
     description: str | None
     objective: dict[str, Any]
     target: int
-    progress: int  # never shown past the target
+    progress: int  # never shown above the target
     status: Literal["open", "active", "completed", "ended"]
     completed_at: Moment | None
     points: int | None
@@ -84,7 +84,7 @@ def _entry(state: ChallengeState) -> ParticipantChallenge:
 
 
 def _status(state: ChallengeState) -> Literal["open", "active", "completed", "ended"]:
-    """`active` once begun; `ended` when it does not count any more and was not completed."""
+    """`active` once begun; `ended` if it stopped counting before completion."""
     if state.completed_at is not None:
         return "completed"
     if not state.challenge.is_active or not state.challenge.is_open_at(clock.now()):

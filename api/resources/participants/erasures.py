@@ -1,4 +1,4 @@
-"""Erasing a participant and everything about them (contract §5)."""
+"""Erase a participant and all their data (contract §5)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workers.intake.client import Unavailable
 blueprint = Blueprint("erasures", __name__)
 log = logging.getLogger("unbroken.api")
 
-TRIES_MAX = 3  # against a deliverer that recorded what is being erased: it is done by then
+TRIES_MAX = 3  # against a dispatcher that records data under erasure: it is done by the next try
 
 
 @blueprint.delete("/participants/<participant:participant_id>")
@@ -61,13 +61,13 @@ def _erase(mine: Tenant, participant_id: str) -> Erased:
 def _erase_once(connection: Connection, mine: Tenant, participant_id: str) -> Erased:
     erased = erasure.erase(connection, mine, participant_id)
     if erased.was_known:
-        audit.record(connection, "participant.erased")  # whom, nobody shall know any more
+        audit.record(connection, "participant.erased")  # without the participant's id
     return erased
 
 
 def _forget(mine: Tenant, participant_id: str) -> None:
-    """What Redis holds beside the queue: a mark that the door sees through, and a counter that
-    ends within a minute. The erasure stands without it."""
+    """Delete what Redis holds besides the queue: the mark of an inactive participant, and a counter
+    that expires within a minute. The erasure is valid without it."""
     try:
         app_context().intake.forget(mine.id, participant_id)
     except Unavailable:
@@ -75,6 +75,6 @@ def _forget(mine: Tenant, participant_id: str) -> None:
 
 
 def _wait_until(instant: datetime) -> None:
-    """Wait the rest of a millisecond: whoever has our answer writes under a later one."""
+    """Wait out the millisecond, so that a write after our answer gets a later id."""
     left_seconds = (instant - clock.now()).total_seconds()
-    time.sleep(min(max(left_seconds, 0.0), 0.001))  # no longer, should the clock be set back
+    time.sleep(min(max(left_seconds, 0.0), 0.001))  # bounded in case the clock is set back

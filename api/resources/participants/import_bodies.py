@@ -1,4 +1,4 @@
-"""Rows of an import, as they are posted, and as the models take them."""
+"""Rows of an import: as sent, and as the models take them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.people.imports import ImportedChallenge, ImportedRedemption, Opening
 from models.people.profile import ParticipantStatus
 from models.people.profile_imports import Enrolment, ImportedProfile
 
-POINTS_MAX = 1_000_000_000_000  # of one participant
+POINTS_MAX = 1_000_000_000_000  # per participant
 PROGRAMS_MAX = 100
 
 PointsTotal = Annotated[int, Field(ge=0, le=POINTS_MAX)]
@@ -48,7 +48,7 @@ class ParticipantImport(Body):
     last_seen_at: PastInstant | None = None
 
     def row(self) -> ImportedProfile:
-        """As it is written."""
+        """The row for the models."""
         given = self.model_dump(exclude_unset=True, include=_Given)
         for name in ("tags", "status"):  # these are never null
             if name in given and given[name] is None:
@@ -76,7 +76,7 @@ class BalanceImport(Body):
         return self
 
     def row(self) -> OpeningBalance:
-        """As it is written."""
+        """The row for the models."""
         return OpeningBalance(
             self.participant_id, self.total_earned, self.total_spent, self.tier_code,
             self.tier_achieved_at,
@@ -98,7 +98,7 @@ class RedemptionImport(Body):
     ] = None
 
     def row(self) -> ImportedRedemption:
-        """As it is written."""
+        """The row for the models."""
         return ImportedRedemption(
             self.participant_id, self.reward_code, self.claimed_at, self.points_deducted,
             self.balance_after, self.metadata, self.claim_id,
@@ -114,7 +114,7 @@ class ChallengeImport(Body):
     completed_at: PastInstant | None = None
 
     def row(self) -> ImportedChallenge:
-        """As it is written."""
+        """The row for the models."""
         return ImportedChallenge(
             self.participant_id, self.challenge_code, self.progress, self.completed_at
         )

@@ -1,7 +1,7 @@
-"""What `unbroken import` brings along beside ticks and awards: written at once, idempotent by row.
+"""The rows of `unbroken import` besides ticks and awards: written at once, idempotent per row.
 
-Each row stands alone: one that is refused spoils no other. The same rows sent again change nothing
-(models/people/imports.py), so a request that was not answered is sent again.
+A refused row does not affect the others. Sending the same rows again changes nothing
+(models/people/imports.py), so a request without an answer is sent again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from models.people.imports import ImportResult, RowRefusal
 
 blueprint = Blueprint("imports", __name__)
 
-TRIES_MAX = 3  # against batches that change the same participants at that moment
+TRIES_MAX = 3  # against batches that change the same participants at the same time
 
 
 class ImportItem(TypedDict):
@@ -63,7 +63,7 @@ class Imported(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A kind of row."""
+    """A type of row."""
 
     name: str  # of the list in the body
     action: str  # in the audit log
@@ -77,7 +77,7 @@ PARTICIPANTS = Import(
 BALANCES = Import("balances", "balances.imported", BalanceImport, imports.open_balances)
 REDEMPTIONS = Import("claims", "claims.imported", RedemptionImport, imports.add_redemptions)
 CHALLENGES = Import("challenges", "challenges.imported", ChallengeImport, imports.raise_progress)
-_STATUS_OF = {  # of what refuses a row
+_STATUS_OF = {  # of the codes that refuse a row
     code: CODES[code][0]
     for code in (
         "balance_conflict", "challenge_not_found", "participant_inactive", "program_not_found",
@@ -173,7 +173,7 @@ def import_challenges() -> Response:
 
 
 def _post(kind: Import) -> tuple[list[Body | Problem], list[ImportResult | Problem]]:
-    """The rows of a request and what became of each, in their order."""
+    """The rows of a request and the outcome of each, in their order."""
     posted = [_validated(kind, value) for value in batch.items(kind.name)]
     good = [one for one in posted if not isinstance(one, Problem)]
     written = iter(_written(kind, [one.row() for one in good]) if good else ())
@@ -196,9 +196,7 @@ def _written(kind: Import, rows: Sequence[Any]) -> list[ImportResult]:
             with transaction() as connection:
                 results = kind.write(connection, mine, rows)
                 if imported := results.count("imported"):
-                    audit.record(
-                        connection, kind.action, rows=imported
-                    )  # whose, the log does not say
+                    audit.record(connection, kind.action, rows=imported)  # without participant ids
         except Contended:
             continue
         else:

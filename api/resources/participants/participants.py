@@ -1,4 +1,4 @@
-"""Participants: create, profile, change, unified state (seeds 000 and 002)."""
+"""Participants: create, read the profile, change, read the whole state (seeds 000 and 002)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ blueprint = Blueprint("participants", __name__)
 
 AVATAR_URL_CHARS_MAX = 500  # seed 000
 
-# -- what is sent ----------------------------------------------------------------------------
+# -- bodies ----------------------------------------------------------------------------------
 
 DisplayName = Annotated[str, StringConstraints(strict=True, max_length=255, pattern=PRINTABLE)]
 AvatarUrl = Annotated[str, web_url(AVATAR_URL_CHARS_MAX)]
@@ -176,11 +176,11 @@ def participant_state(participant_id: str) -> Response:
     return answer(as_state(participant_id, found, wanted))
 
 
-# -- reading what was sent -------------------------------------------------------------------
+# -- parsing ---------------------------------------------------------------------------------
 
 
 def _participant_id_in_query() -> str:
-    """The parameter; bytes that are no UTF-8 are refused: read loosely, two ids become one."""
+    """The parameter. Bytes that are not UTF-8 are refused: lenient decoding could merge two ids."""
     try:
         pairs = dict(parse_qsl(request.query_string.decode(), True, errors="strict"))
     except UnicodeError:
@@ -191,7 +191,7 @@ def _participant_id_in_query() -> str:
 
 
 def _change() -> dict[str, Any]:
-    """What is to be changed. The documents answer 400 to a body without any known field."""
+    """The fields to change. The documents answer 400 to a body without any known field."""
     value = json_body()
     if isinstance(value, dict) and not value.keys() & ParticipantChange.model_fields.keys():
         raise no_fields(unknown_in(ParticipantChange.model_fields, value))
@@ -199,7 +199,7 @@ def _change() -> dict[str, Any]:
 
 
 def _sections() -> tuple[str, ...]:
-    """The sections of `include`, in the documented order; all of them when it names none."""
+    """The sections in `include`, in the documented order; all of them if it is empty."""
     given = {one.strip() for text in request.args.getlist("include") for one in text.split(",")}
     given.discard("")
     if given - set(SECTIONS):

@@ -1,4 +1,4 @@
-"""One person's data in one call: what a data-subject request asks for (docs/security.md)."""
+"""All data of one participant in one call, for a data-subject request (docs/security.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from models.people.personal_data import Subject
 
 blueprint = Blueprint("personal_data", __name__)
 
-MEMORY_BYTES_MAX = 1_000_000  # of a document; the rest of it is on disk until it is sent
+MEMORY_BYTES_MAX = 1_000_000  # of a document; the rest is on disk until it is sent
 CHUNK_BYTES = 65_536
 TRIES_MAX = 3  # against an erasure that committed while this read waited for it
 
@@ -54,12 +54,12 @@ def export_participant(participant_id: str) -> Response:
 
 
 def _write(file: IO[bytes], participant_id: str) -> None:
-    """Write the document, whole before any of it is sent: an error is then an error, and a slow
-    reader holds no connection to the database."""
+    """Write the whole document before any of it is sent: an error still gets an error status, and a
+    slow reader holds no database connection."""
     for _ in range(TRIES_MAX):
         try:
             return _write_once(file, participant_id)
-        except OSError as error:  # the disk of temporary files is full
+        except OSError as error:  # the disk for temporary files is full
             raise unavailable() from error
         except Contended:
             continue
@@ -74,12 +74,12 @@ def _write_once(file: IO[bytes], participant_id: str) -> None:
         if subject is None:
             raise not_found("participant", participant_id)
         for part in _parts(connection, subject):
-            file.write(part)  # `writelines` would move to the disk only after the last one
-        audit.record(connection, "participant.exported")  # whose, the log does not say
+            file.write(part)  # `writelines` would move to disk only after the last part
+        audit.record(connection, "participant.exported")  # without the participant's id
 
 
 def _parts(connection: Connection, subject: Subject) -> Iterator[bytes]:
-    """The document piece by piece, a row on each line."""
+    """The document in pieces, one row per line."""
     head = {
         "participant_id": subject.external_id,
         "tenant": tenant().slug,
@@ -103,7 +103,7 @@ def _section(name: str, rows: Iterator[Any]) -> Iterator[bytes]:
 
 
 def _sent(file: IO[bytes], held: ExitStack) -> Response:
-    """The file as a response with its length; what is held is let go when it was read."""
+    """The file as a response with its length; `held` is closed after the file was read."""
     headers = {"Content-Length": str(file.tell())}
     file.seek(0)
     response = Response(_chunks(file, held), 200, headers, content_type="application/json")

@@ -1,4 +1,4 @@
-"""The document of one person's data, as its schema describes it."""
+"""The schema of the document with all data of one participant."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ExportedProfile(TypedDict):
     total_earned: int
     total_spent: int
     balance: int
-    opening_earned: int | None  # brought along from elsewhere
+    opening_earned: int | None  # imported from another system
     opening_spent: int | None
     rewards_claimed: int
     tier_code: str | None
@@ -60,7 +60,7 @@ class ExportedStreak(TypedDict):
     grace_remaining: int
     last_recorded_at: Moment
     timezone: str | None
-    review_at: Moment | None  # when the service looks at it again
+    review_at: Moment | None  # when the service next checks it
     recorded: list[list[str]]
 
 

@@ -1,4 +1,4 @@
-"""Participants as Scrip's API names them (seed 003)."""
+"""Participants in the format of Scrip's API (seed 003)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from workers.intake.client import Unavailable
 
 blueprint = Blueprint("scrip", __name__)
 
-POINTS_ASSET = 1  # the one asset there is, under an id of the tenant's own
-TIER_TYPE = "loyalty"  # the one type of tiers there is, as the documentation names it
+POINTS_ASSET = 1  # the only asset, under an id of the tenant's own
+TIER_TYPE = "loyalty"  # the only type of tiers, named as in the documentation
 TAGS_MAX = 100
 TAG_CHARS_MAX = 64
 _ACTIONS: dict[ParticipantStatus, str] = {
@@ -41,7 +41,7 @@ _ACTIONS: dict[ParticipantStatus, str] = {
     "SUSPENDED": "participant.suspended",
     "CLOSED": "participant.closed",
 }
-MARK_ROUNDS_MAX = 10  # each follows a change of the same participant's status at that very moment
+MARK_ROUNDS_MAX = 10  # each round follows a concurrent change of the same participant's status
 
 Tag = Annotated[
     str,
@@ -131,7 +131,7 @@ def put_participant() -> Response:
 
 
 def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Profile, bool]:
-    """Only what is given changes; whoever is not active takes nothing without a status."""
+    """Change only the given fields; an inactive participant needs a status among them."""
     if posted.program_id is not None:
         _check_program(connection, mine, posted.program_id)
     values = posted.model_dump(exclude_none=True, include={"attributes", "status", "tags"})
@@ -140,7 +140,7 @@ def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Pro
     if written is None:
         raise rejected("participant_inactive", posted.external_id)
     if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
-        audit.record(connection, _ACTIONS[posted.status])  # whose, the log does not say
+        audit.record(connection, _ACTIONS[posted.status])  # without the participant's id
     if posted.program_id is not None:
         programs.enrol(connection, mine.id, written[0].id, UUID(posted.program_id))
     return written
@@ -156,10 +156,10 @@ def _check_program(connection: Connection, mine: Tenant, program_id: str) -> Non
 
 
 def mark(mine: Tenant, external_id: str, *, is_active: bool) -> None:
-    """Tell the door, after the commit, whether it takes this participant's writes.
+    """Update Redis, after the commit, on whether this participant's writes are accepted.
 
-    Two who change a status at once may come here in another order than they committed in. Each
-    looks again after telling: whoever tells last finds what was committed last, and tells that.
+    Two concurrent changes may arrive here in another order than they committed in. So each reads
+    the status again after its update and repeats the update if the status has changed.
     """
     context = app_context()
     for _ in range(MARK_ROUNDS_MAX):
@@ -181,7 +181,7 @@ def _half_done() -> Problem:
 
 
 def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParticipant:
-    """The documented names, in alphabetical order."""
+    """The documented fields, in alphabetical order."""
     return {
         "attributes": from_json(profile.attributes) if profile.attributes else {},
         "balances": _balances(mine, profile),
@@ -198,8 +198,8 @@ def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParti
 
 
 def _balances(mine: Tenant, profile: Profile) -> list[AssetBalance]:
-    """Points as an asset, once there were any. Nothing is deferred or held: whatever takes points
-    takes them at once."""
+    """Points as an asset, if the participant ever had any. Nothing is deferred or held: every
+    deduction is immediate."""
     if not profile.points.earned:
         return []
     return [
@@ -217,7 +217,7 @@ def _decimal(points: int) -> str:
 
 
 def _counters(profile: Profile) -> dict[str, str]:
-    """What has been counted, as far as there is anything."""
+    """The counts of a profile that are known."""
     counted = {
         "points_earned": profile.points.earned,
         "points_spent": profile.points.spent,

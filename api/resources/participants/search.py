@@ -1,4 +1,4 @@
-"""Participants as an admin looks for them: search, filter, sort (contract §5)."""
+"""Participant search for admins: search, filter, sort (contract §5)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ blueprint = Blueprint("people", __name__)
 
 STATUSES: tuple[ParticipantStatus, ...] = ("ACTIVE", "SUSPENDED", "CLOSED")
 SORTS = (*SORT_KEYS, *(f"-{key}" for key in SORT_KEYS))
-SEARCH_CHARS_MAX = 255  # as long as what is searched
+SEARCH_CHARS_MAX = 255  # as long as the searched fields
 TAG_CHARS_MAX = 64  # as long as a tag
 _DAY = timedelta(days=1)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -177,13 +177,13 @@ def _query_span(name: str) -> TimeFilter:
 
 
 def _query_bound(name: str, after_day: timedelta) -> datetime | None:
-    """An instant, or a day: its beginning or, for the end of a span, that of the next one."""
+    """An instant, or a day: its start, or the start of the next day for the end of a span."""
     text = request.args.get(name)
     if text is None:
         return None
     try:
         return _instant(text) or clock.from_us(0) + timedelta(days=_day(name)) + after_day
-    except OverflowError:  # an hour of the year 0, or the day after the last of the year 9999
+    except OverflowError:  # an hour of the year 0, or the day after the last day of the year 9999
         return _LAST if text > "5" else _FIRST
 
 

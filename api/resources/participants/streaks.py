@@ -1,4 +1,4 @@
-"""Streaks of a participant: live, and explained period by period (seed 004)."""
+"""Streaks of a participant: their current state, and their history by period (seed 004)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def participant_streaks(participant_id: str) -> Response:
 def _entry(
     streak: Streak, state: StreakState, participant_zone: str | None, now_us: int
 ) -> ParticipantStreak:
-    """The documented seven fields, then the live ones (contract §3.4)."""
+    """The seven documented fields, then the current state (contract §3.4)."""
     zone = streak.zone(state.last_zone, participant_zone)
     now = live(state.totals, streak.rules, period_at(streak.period, now_us, zone))
     expires = None
@@ -161,7 +161,7 @@ def streak_history(participant_id: str, code: str) -> Response:
 
 
 def _window(streak: Streak, current: int) -> tuple[int, int]:
-    """The periods of `from` and `to` (dates, both included); by default the last ones."""
+    """The periods of `from` and `to` (dates, both included); the latest periods by default."""
     last = _period_of("to", streak, current)
     first = _period_of("from", streak, last - HISTORY_PERIODS_MAX + 1)
     if first > last:

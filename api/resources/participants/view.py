@@ -1,4 +1,4 @@
-"""How a participant is shown: the profile, and the sections of the state (seed 000)."""
+"""A participant as JSON: the profile and the sections of the state (seed 000)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ParticipantState(TypedDict):
 
 
 def as_profile(found: profile.Profile) -> ParticipantProfile:
-    """The profile, in the documented order."""
+    """The profile in the documented order."""
     first, last = found.first_seen_at, found.last_seen_at
     return {
         "participant_id": found.external_id,
@@ -110,7 +110,7 @@ def as_profile(found: profile.Profile) -> ParticipantProfile:
 
 
 def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> ParticipantState:
-    """The sections wanted, in the documented order."""
+    """The requested sections in the documented order."""
     sections: ParticipantState = {
         "participant_id": participant_id,
         "points": as_points(found.points),

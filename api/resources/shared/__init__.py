@@ -1,1 +1,1 @@
-"""What several resources need; it imports none of them."""
+"""Code shared by several resources; it imports none of them."""

@@ -17,7 +17,7 @@ detail_of = audit_log.detail_of
 
 
 def record(connection: Connection, action: str, target: str | None = None, **detail: Any) -> None:
-    """Write down, in the transaction of a change, that the key that asks made it."""
+    """Add an audit entry, in the transaction of a change, for the key of this request."""
     caller = principal()
     audit_log.record(
         connection,
@@ -35,5 +35,5 @@ def record(connection: Connection, action: str, target: str | None = None, **det
 
 
 def changed(noun: str, values: Mapping[str, Any]) -> str:
-    """The action of a change: that of a deactivation where nothing else was asked."""
+    """The action of a change: `deactivated` if nothing else changed."""
     return f"{noun}.deactivated" if dict(values) == {"is_active": False} else f"{noun}.updated"

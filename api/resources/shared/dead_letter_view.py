@@ -1,4 +1,4 @@
-"""How dead letters are shown: to admins, and in the export of a participant's data."""
+"""Dead letters as JSON, for admins and for the export of a participant's data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class DeadWrite(TypedDict):
     badge_code: str | None
     tier_code: str | None
     reward_code: str | None
-    amount: int | None  # of points; below zero: a deduction
+    amount: int | None  # of points; negative for a deduction
     reason: str | None
     timestamp: Moment | None
     timezone: str | None
@@ -65,7 +65,7 @@ class DeadLetterDetail(DeadLetterEntry):
 
 
 def of_participant(connection: Connection, participant_id: str) -> Iterator[DeadLetterDetail]:
-    """Every dead letter of one participant, newest first, a page at a time."""
+    """All dead letters of a participant, newest first, read page by page."""
     after = None
     while True:
         wanted = DeadLetterQuery(PAGE_SIZE_MAX, [tenant().id], after, participant_id=participant_id)
@@ -92,7 +92,7 @@ def as_entry(dead_letter: DeadLetter) -> DeadLetterEntry:
 
 
 def as_detail(dead_letter: DeadLetter) -> DeadLetterDetail:
-    """A dead letter on its own."""
+    """A dead letter with all its fields."""
     return {**as_entry(dead_letter), "write": _write(dead_letter)}
 
 
@@ -121,7 +121,7 @@ def _write(dead_letter: DeadLetter) -> DeadWrite | None:
 
 
 def _fields(message: Message) -> DeadWrite:
-    """What a message of its kind says."""
+    """The fields of a message."""
     fields, caller = _NOTHING.copy(), principal()
     match message:
         case TickV1():
@@ -141,13 +141,13 @@ def _fields(message: Message) -> DeadWrite:
 
 
 def _code(definitions: Mapping[str, Any], number: int | str) -> str | None:
-    """The code of a definition; None when it is not there."""
+    """The code of a definition; None if it does not exist."""
     found = (one.code for one in definitions.values() if str(one.id) == str(number))
     return next(found, None)
 
 
 def _moment(instant_us: int) -> str | None:
-    """An instant that no rule has checked: it may be past all years."""
+    """An instant that no rule has checked: it may be beyond the last valid year."""
     try:
         return clock.to_text(instant_us)
     except OverflowError:
@@ -155,7 +155,7 @@ def _moment(instant_us: int) -> str | None:
 
 
 def _object(text: str | None) -> dict[str, Any] | None:
-    """Free-form JSON of a message that no rule has checked."""
+    """The free-form JSON of a message that no rule has checked."""
     try:
         found = json.loads(text or "null")
     except ValueError:
@@ -164,7 +164,7 @@ def _object(text: str | None) -> dict[str, Any] | None:
 
 
 def _message_of(dead_letter: DeadLetter) -> Message | None:
-    """What was to be applied; None when this release cannot read it."""
+    """The message to be applied; None if this release cannot read it."""
     try:
         return decode(dead_letter.message.encode())
     except Unreadable:

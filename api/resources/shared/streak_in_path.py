@@ -1,4 +1,4 @@
-"""The streak that a path names."""
+"""The streak in a path."""
 
 from __future__ import annotations
 

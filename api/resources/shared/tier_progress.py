@@ -1,6 +1,5 @@
-"""Which tier somebody is shown in, and which one is next: by the definitions that a key's entry in
-the directory holds, so that reading a profile asks no table of tiers (0.50 → 0.56 of a bare read).
-"""
+"""A participant's tier and the next one, from the definitions in the key cache: reading a profile
+then needs no query for tiers (0.50 → 0.56 of a bare read)."""
 
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ class TierState(TypedDict):
 
 
 class Placement(NamedTuple):
-    """The tier that somebody is in, with the one above that points lead to."""
+    """A participant's tier, with the next tier that points lead to."""
 
     tier: Tier
     achieved_us: int
@@ -57,12 +56,12 @@ class Placement(NamedTuple):
 
 
 def placement(placed: Placed | None) -> Placement | None:
-    """Where somebody is; None without a tier."""
+    """The placement of a participant; None without a tier."""
     if placed is None:
         return None
     known: Iterable[Tier] = principal().tiers.values()
     tier = _by_id(known, placed.tier_id)
-    if tier is None:  # defined since the directory was last read
+    if tier is None:  # defined since the entry was cached
         known = _read()
         tier = _by_id(known, placed.tier_id)
     if tier is None:
@@ -99,7 +98,7 @@ def as_points(points: PointsBalance) -> PointsState:
 
 
 def as_tier(found: Placement | None, points: PointsBalance) -> TierState | None:
-    """The tier that somebody is in, with the one above."""
+    """A participant's tier, with the next one."""
     if found is None:
         return None
     tier = found.tier
@@ -114,8 +113,8 @@ def as_tier(found: Placement | None, points: PointsBalance) -> TierState | None:
 
 
 def as_next_tier(above: Tier | None, points: PointsBalance) -> NextTierState | None:
-    """The tier above. What remains counts from the balance, as the documented example does (10,000
-    required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
+    """The next tier. The remaining points count from the balance, as in the documented example
+    (10,000 required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
     if above is None or above.min_points is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Deliveries: what became of the facts for a destination, every attempt, sending one again."""
+"""Deliveries: the status of each fact for a destination, its attempts, and sending it again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ blueprint = Blueprint("deliveries", __name__)
 
 _UUID_BYTES, _CURSOR_BYTES = 16, 32
 LIMIT = cursors.limit_parameter(PAGE_SIZE_MAX, 50)
-TRIES_MAX = 5  # against a deliverer that settles the very row: each try finds it settled
+TRIES_MAX = 5  # against a dispatcher that finishes the same row: the next try finds it finished
 
 
 class LastAttempt(TypedDict):
@@ -202,7 +202,7 @@ def _after_one() -> LogCursor:
     )
 
 
-# -- one of them -----------------------------------------------------------------------------
+# -- one delivery ----------------------------------------------------------------------------
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>/deliveries/<fact_id>")
@@ -261,7 +261,7 @@ def _resent(webhook_id: str, fact_id: str) -> Delivery:
     return found
 
 
-# -- in common -------------------------------------------------------------------------------
+# -- shared ----------------------------------------------------------------------------------
 
 
 def destination(connection: Connection, webhook_id: str) -> Webhook:
@@ -273,8 +273,8 @@ def destination(connection: Connection, webhook_id: str) -> Webhook:
 
 
 def enabled_destination(connection: Connection, webhook_id: str) -> Webhook:
-    """The destination in a path, held until the end of the transaction: nobody else sends facts of
-    the past there meanwhile. 404, or 409 when it is disabled."""
+    """The destination in a path, locked until the transaction ends: no other request sends past
+    facts to it meanwhile. 404, or 409 if it is disabled."""
     its_id = uuid_in_path("webhook", webhook_id)
     if not requeue.hold(connection, tenant().id, its_id, is_waiting=True):
         raise not_found("webhook", webhook_id)

@@ -1,4 +1,4 @@
-"""Destinations of facts: what an admin manages at `/admin/webhooks` (contract §4)."""
+"""Destinations of facts, managed by admins at `/admin/webhooks` (contract §4)."""
 
 from __future__ import annotations
 

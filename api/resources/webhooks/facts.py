@@ -1,4 +1,4 @@
-"""Facts: the pull feed of everything that is also sent to destinations (contract §4)."""
+"""Facts: the pull feed of all facts that are also sent to destinations (contract §4)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from models.errors import NotFound
 
 blueprint = Blueprint("facts", __name__)
 
-LIMIT_MAX = 500  # bodies of at most some 17 KB each
+LIMIT_MAX = 500  # bodies of at most about 17 KB each
 LATEST = "latest"
 _XID_BYTES, _CURSOR_BYTES = 8, 24
-_XID_MAX = (1 << 63) - 1  # Postgres counts further, in principle
+_XID_MAX = (1 << 63) - 1  # Postgres can count higher in theory
 
 
 class FactEnvelope(TypedDict):
@@ -92,7 +92,7 @@ def read_facts() -> Response:
 
 
 def _answer(page: FactPage) -> Response:
-    """The bodies stand in the answer as they are, byte for byte."""
+    """The response with the stored bodies, byte for byte."""
     position = page.cursor.xid.to_bytes(_XID_BYTES) + page.cursor.id.bytes
     cursor = to_json(cursors.encode(position)).decode()
     text = f'{{"items":[{",".join(page.bodies)}],"next_cursor":{cursor}}}\n'

@@ -1,4 +1,4 @@
-"""Replays: the facts of a range sent to a destination again, or those that it lacks."""
+"""Replays: send the facts of a range to a destination again, or only the missing ones."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def cancel_replay(webhook_id: str, replay_id: str) -> Response:
 
 @contextmanager
 def _known(replay_id: str) -> Iterator[UUID]:
-    """The id in a path; 404 when it is no replay of the destination's."""
+    """The id in a path; 404 if the destination has no such replay."""
     try:
         yield uuid_in_path("replay", replay_id)
     except NotFound:
@@ -163,7 +163,7 @@ def _known(replay_id: str) -> Iterator[UUID]:
 
 
 def _entry(replay: Replay) -> ReplayEntry:
-    """`position_at` is the instant of the last fact looked at, to the millisecond."""
+    """`position_at` is the instant of the last fact read, to the millisecond."""
     position = None if replay.position is None else clock.from_us(ids.issued_at_us(replay.position))
     return {
         "id": str(replay.id),

@@ -1,4 +1,4 @@
-"""A destination's fields: as they are sent, checked, kept and answered."""
+"""A destination's fields: as sent, validated, stored and answered."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EVENT_TYPES_MAX = 100
 STREAK_CODES_MAX = 100
 RETRIES_MAX = 20  # the default schedule has nine
 RETRY_SECONDS_MAX = 604_800  # a week
-RATE_PER_SECOND_MAX = 10_000  # beyond what a process can send
-IN_FLIGHT_MAX = 128  # of one destination in one process
+RATE_PER_SECOND_MAX = 10_000  # more than a process can send
+IN_FLIGHT_MAX = 128  # per destination and process
 
 Version = Literal["v1", "v1a"]
 
 
 def _event_type(pattern: str) -> str:
-    """A known type, or a glob that stands for at least one."""
+    """A known type, or a glob that matches at least one."""
     if pattern not in facts.TYPES and not any(facts.matches([pattern], one) for one in facts.TYPES):
         known = ", ".join((*facts.TYPES, "behavior.*", "*"))
         raise PydanticCustomError("event_type", "must be one of {known}", {"known": known})
@@ -98,7 +98,7 @@ Signatures = Annotated[
 ]
 
 
-# -- as they are sent ------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------
 
 
 class ClosedBody(Body):
@@ -136,7 +136,7 @@ class WebhookChange(_Optional):
 
 
 def to_values(given: dict[str, Any]) -> dict[str, Any]:
-    """What is stored of what was sent: signatures are a key, made here and encrypted."""
+    """The values to store for the given fields: signatures are a key, made here and encrypted."""
     values = dict(given)
     versions = values.pop("signatures", None)
     if versions is not None:
@@ -145,7 +145,7 @@ def to_values(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-# -- as they are answered --------------------------------------------------------------------
+# -- responses -------------------------------------------------------------------------------
 
 
 class Health(TypedDict):
@@ -191,7 +191,7 @@ class DestinationDetail(Destination):
 
 
 def as_json(webhook: Webhook) -> Destination:
-    """A destination as it is answered; its secrets are not. 503 without the key of its v1a key."""
+    """The JSON of a destination, without its secrets. 503 if its v1a key cannot be decrypted."""
     return {
         "id": str(webhook.id),
         "url": webhook.url,
@@ -229,26 +229,25 @@ def _moment(instant: datetime | None) -> str | None:
 
 
 def previous_secret_until(webhook: Webhook) -> str | None:
-    """Until when the replaced secret signs too; None once it does not."""
+    """When the replaced secret stops signing; None once it has stopped."""
     until = webhook.previous_until
     return None if until is None or until <= clock.now() else _moment(until)
 
 
 def public_key(webhook: Webhook) -> str | None:
-    """What verifies `v1a` signatures; None without them."""
+    """The public key for `v1a` signatures; None without them."""
     if webhook.signing_key is None:
         return None
     with unsealing():
         return secrets.public_key(ring(), webhook.signing_key)
 
 
-# -- what the server's settings say ----------------------------------------------------------
+# -- key ring and URL policy -----------------------------------------------------------------
 
 
 @contextmanager
 def unsealing() -> Iterator[None]:
-    """503 when the key ring is missing or does not fit: the operator's matter, which the detail
-    names without any secret."""
+    """503 if the key ring is missing or does not fit. The detail says which, without any secret."""
     try:
         yield
     except SecretsError as error:

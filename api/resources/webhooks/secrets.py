@@ -1,4 +1,4 @@
-"""Rotating what signs the facts of a destination (`webhooks.md`: overlap of a rotation)."""
+"""Rotation of the secret and the key that sign a destination's facts (webhooks.md: overlap)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from webhooks import secrets
 
 blueprint = Blueprint("webhook_secrets", __name__)
 
-OVERLAP_HOURS = 24  # webhooks.md: time to put the new secret in place
-OVERLAP_HOURS_MAX = 168  # a week; a secret that somebody else may know should go sooner
+OVERLAP_HOURS = 24  # webhooks.md: time to deploy the new secret
+OVERLAP_HOURS_MAX = 168  # a week; a leaked secret should expire sooner
 
 
 class SecretRotation(ClosedBody):
@@ -108,8 +108,8 @@ def _renewal(wish: SecretRotation, secret: str) -> Renewal:
 
 
 def _check_signing_key(webhook: Webhook) -> None:
-    """422 unless there is one to rotate. One taken away at this very moment is none either: the
-    rotation gives none to a destination without."""
+    """422 unless the destination has a signing key. One removed at the same time is not replaced: a
+    rotation adds none to a destination without it."""
     if webhook.signing_key is None:
         message = "there is none: this destination has no v1a signatures"
         raise invalid_field("rotate_signing_key", "no_signing_key", message)

@@ -1,4 +1,4 @@
-"""Trying a destination out: a signed sample now, and what came of it."""
+"""Test sends: a signed sample sent to a destination now, and its result."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def try_webhook(webhook_id: str) -> Response:
     except NotFound:
         raise not_found("webhook", webhook_id) from None
     with _place():
-        with transaction() as connection:  # over before anything is sent
+        with transaction() as connection:  # committed before anything is sent
             audit.record(connection, "webhook.tested", str(its_id), type=kind)
         return answer(_send(webhook, kind))
 
 
 @contextmanager
 def _place() -> Iterator[None]:
-    """503 when too many are being tried."""
+    """503 if too many test sends are running."""
     context = app_context()
     with context.slots.test_sends.slot() as is_free, context.waiters.slot() as may_wait:
         if not (is_free and may_wait):
