@@ -1,9 +1,9 @@
-"""The dashboard: pages for people, made on the server from what the API answers.
+"""The dashboard: HTML pages rendered on the server from the API's answers.
 
-A page never reads a table that the API reads for its callers: it sends the API the same requests,
-inside this process and with the key of whoever signed in (calls.py). So what a person may see and
-change, what is refused and why, and what stands in the audit log, is decided in one place.
+A page reads no table that the API serves: it sends requests to the API, inside this process and
+with the key of the signed-in user (api_client.py). So access, changes, refusals and audit entries
+are decided in one place.
 
-To add a page: a module with its views on `frame.blueprint`, named in registry.py, a template beside
-the others, an entry in `frame.NAVIGATION`. A kind of definition is an entry in `kinds.KINDS`.
+A new page needs a module with its views on `layout.blueprint`, an entry in pages.py, a template,
+and an entry in `layout.NAVIGATION`. A definition type is an entry in `definition_types.KINDS`.
 """

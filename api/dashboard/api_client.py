@@ -1,4 +1,4 @@
-"""Requests to the API inside this process: the same routes, checks and answers as from outside."""
+"""Requests to the API inside this process, with the routes and checks of outside requests."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ class ApiAnswer:
 
     @property
     def is_ok(self) -> bool:
-        """Whether it did what was asked."""
+        """Whether the request succeeded."""
         return self.status < 400
 
     @property
     def detail(self) -> str:
-        """Why it did not, in words."""
+        """Why it failed, in words."""
         return str(self.body.get("detail", "The request was refused."))
 
     @property
     def errors(self) -> dict[str, str]:
-        """What was wrong with each field."""
+        """The error of each field."""
         return {one["field"]: one["message"] for one in self.body.get("errors", [])}
 
 
 def path_of(*steps: str) -> str:
-    """A path of the API, each step percent-encoded."""
+    """A path of the API with each segment percent-encoded."""
     return "/".join([BASE_PATH, *(quote(step, safe="") for step in steps)])
 
 
 def send(
     method: str, path: str, body: Any = None, query: dict[str, Any] | None = None
 ) -> ApiAnswer:
-    """Send a request with the key of the session; whoever's key is good no more is signed out."""
+    """Send a request with the session's key; a key that is no longer valid ends the session."""
     given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
     return _answered(
         _dispatched(
@@ -61,8 +61,8 @@ def send(
 
 
 def file(filename: str, *steps: str) -> Response:
-    """What a path answers, to be saved as a file and sent as it is read; the page of its error
-    when it is refused."""
+    """A response to save as a file, streamed as the browser reads it; an error page if it is
+    refused."""
     found = _dispatched(path=path_of(*steps))
     if found.status_code >= 400:
         refused = _answered(found)
@@ -96,7 +96,7 @@ def _answered(response: Response) -> ApiAnswer:
 
 
 def get(*steps: str, **query: Any) -> dict[str, Any]:
-    """What a path answers; the page of its error when it is refused."""
+    """The answer of a path; an error page if it is refused."""
     found = send("GET", path_of(*steps), query=query)
     if not found.is_ok:
         abort(found.status, found.detail)

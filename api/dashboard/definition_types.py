@@ -1,4 +1,4 @@
-"""The kinds of definitions: their fields, their columns, and where the API manages them."""
+"""The definition types: their fields, columns and API paths."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def _code(example: str) -> Input:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionType:
-    """One kind of definition."""
+    """One definition type."""
 
     noun: str
     title: str
     path: tuple[str, ...]  # below the API's base path
-    key: str  # the field by which one is found: id or code
+    key: str  # the identifying field: id or code
     about: str
     inputs: Sequence[Input]
     columns: Sequence[tuple[str, str]]  # field, heading
-    can_be_deleted: bool = False  # or only paused
+    can_be_deleted: bool = False  # otherwise it can only be paused
 
 
 STREAKS = DefinitionType(

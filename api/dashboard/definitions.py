@@ -1,4 +1,4 @@
-"""Definitions of every kind: listed, created, changed, paused and resumed."""
+"""Pages for definitions of every type: list, create, change, pause and resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _kind(name: str) -> DefinitionType:
 
 @blueprint.get("/d/<kind>")
 def listed(kind: str) -> AnyResponse:
-    """The definitions of a kind."""
+    """The definitions of a type."""
     of = _kind(kind)
     number = request.args.get("page", 1, int)
     found = api_client.get(*of.path, page=number, page_size=PAGE_SIZE)
@@ -44,13 +44,13 @@ def new(kind: str) -> AnyResponse:
 
 @blueprint.post("/d/<kind>/new")
 def create(kind: str) -> AnyResponse:
-    """Create what a form says, or show the form again with what is wrong."""
+    """Create a definition from a form, or show the form again with its errors."""
     of, given = _kind(kind), form()
     body = form_fields.body_of(of.inputs, given, is_new=True)
     answered = api_client.send("POST", api_client.path_of(*of.path), body)
     if not answered.is_ok:
         return _form(kind, None, given, answered)
-    if "secret" in answered.body:  # shown this once
+    if "secret" in answered.body:  # shown only once
         made = answered.body
         return one_time_secret.lead_to(made["id"], made["secret"], "New destination")
     return _to(kind, answered.body, f"{of.noun.capitalize()} created")
@@ -58,7 +58,7 @@ def create(kind: str) -> AnyResponse:
 
 @blueprint.get("/d/<kind>/<item>")
 def edit(kind: str, item: str) -> AnyResponse:
-    """A definition's form."""
+    """The form of a definition."""
     of = _kind(kind)
     found = api_client.get(*of.path, item)
     return _form(kind, found, form_fields.shown(of.inputs, found), ApiAnswer(200, {}))
@@ -66,7 +66,7 @@ def edit(kind: str, item: str) -> AnyResponse:
 
 @blueprint.post("/d/<kind>/<item>")
 def change(kind: str, item: str) -> AnyResponse:
-    """Change what a form says of a definition."""
+    """Change a definition from a form."""
     of, given = _kind(kind), form()
     body = form_fields.body_of(of.inputs, given, is_new=False)
     answered = api_client.send("PATCH", api_client.path_of(*of.path, item), body)

@@ -19,7 +19,7 @@ ROWS = 50
 
 @blueprint.get("/webhooks/<webhook_id>")
 def deliveries(webhook_id: str) -> AnyResponse:
-    """What was sent to a destination, is to be sent, or was given up."""
+    """The deliveries of a destination: sent, pending and exhausted."""
     wanted = {name: request.args.get(name, "") for name in ("status", "after")}
     found = api_client.get("admin", "webhooks", webhook_id, "deliveries", limit=ROWS, **wanted)
     values = {
@@ -35,7 +35,7 @@ def deliveries(webhook_id: str) -> AnyResponse:
 
 @blueprint.get("/webhooks/<webhook_id>/<fact_id>")
 def delivery(webhook_id: str, fact_id: str) -> AnyResponse:
-    """One delivery: the body as it is signed, and each attempt with what came back."""
+    """One delivery: the signed body, and each attempt with its response."""
     found = api_client.get("admin", "webhooks", webhook_id, "deliveries", fact_id)
     webhook = api_client.get("admin", "webhooks", webhook_id)
     return page("delivery.html", title=fact_id, webhook=webhook, found=found)
@@ -51,7 +51,7 @@ def resend(webhook_id: str, fact_id: str) -> AnyResponse:
 
 @blueprint.post("/webhooks/<webhook_id>/test")
 def test(webhook_id: str) -> AnyResponse:
-    """Send a signed sample now, and show what came of it."""
+    """Send a signed sample now and show the result."""
     path = api_client.path_of("admin", "webhooks", webhook_id, "test")
     answered = api_client.send(
         "POST", path, {"type": form().get("type") or "behavior.streak_recorded"}
@@ -72,7 +72,7 @@ def probe(webhook_id: str) -> AnyResponse:
 
 @blueprint.post("/webhooks/<webhook_id>/rotate")
 def rotate(webhook_id: str) -> AnyResponse:
-    """A new secret, shown this once; the old one signs too for a day."""
+    """Rotate the secret: the new one is shown once; the old one also signs for a day."""
     webhook = api_client.get("admin", "webhooks", webhook_id)
     path = api_client.path_of("admin", "webhooks", webhook["id"], "rotate")
     answered = api_client.send("POST", path, {"overlap_hours": 24})
@@ -84,7 +84,7 @@ def rotate(webhook_id: str) -> AnyResponse:
 
 @blueprint.post("/webhooks/<webhook_id>/replay")
 def replay(webhook_id: str) -> AnyResponse:
-    """Send a range of facts again, or only what never arrived."""
+    """Send a range of facts again, or only the missing ones."""
     given = form()
     body: dict[str, Any] = {"only_missing": given.get("only_missing") == "on"}
     body |= {name: f"{given[name]}:00Z" for name in ("since", "until") if given.get(name)}
@@ -107,14 +107,14 @@ def dead_letters() -> AnyResponse:
 
 @blueprint.get("/dead-letters/<letter_id>")
 def dead_letter(letter_id: str) -> AnyResponse:
-    """One of them, whole."""
+    """One dead letter with all its fields."""
     found = api_client.get("admin", "dead-letters", letter_id)
     return page("dead_letter.html", title="Dead letter", found=found)
 
 
 @blueprint.post("/dead-letters/<letter_id>/<any(replay, discard):action>")
 def settle(letter_id: str, action: str) -> AnyResponse:
-    """Try one once more, or give it up."""
+    """Replay or discard a dead letter."""
     path = api_client.path_of("admin", "dead-letters", letter_id, action)
     done = "The dead letter is replayed" if action == "replay" else "The dead letter was discarded"
     return redirect(

@@ -1,4 +1,4 @@
-"""How values are written on pages."""
+"""Formats of values on pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def moment(text: str | None) -> str:
 
 
 def ago(text: str | None) -> str:
-    """How long ago an instant was, or how far ahead it is, roughly."""
+    """The rough distance of an instant, past or future."""
     if not text:
         return "–"
     seconds = (clock.now() - datetime.fromisoformat(text)).total_seconds()
@@ -30,15 +30,15 @@ def ago(text: str | None) -> str:
 
 
 def due(text: str, is_parked: bool) -> str:
-    """When an attempt is to be made. What is due waits for a worker, or for a destination that is
-    parked to be well again: to say how long ago it was due would look like a fault."""
+    """When an attempt is due. An overdue attempt waits for a worker or for a parked destination to
+    recover; its delay is not shown because it would look like a fault."""
     if (datetime.fromisoformat(text) - clock.now()).total_seconds() > 1:
         return ago(text)
     return "when the destination recovers" if is_parked else "due now"
 
 
 def delivery_status(status: str) -> str:
-    """The label of a delivery's status: one that ran out of attempts is `dead` on the wire."""
+    """The label of a delivery's status; an exhausted delivery is `dead` in the API."""
     return "exhausted" if status == "dead" else status
 
 
@@ -55,14 +55,14 @@ def _span(seconds: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number with its thousands apart."""
+    """A number with thousands separators."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def pretty(value: Any) -> str:
-    """A value as JSON, for people."""
+    """A value as readable JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
@@ -72,11 +72,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def merged(args: MultiDict[str, str], **values: Any) -> str:
-    """A query with some values in place of its own."""
+    """A query with some values replaced."""
     return urlencode(args.to_dict() | {name: str(value) for name, value in values.items()})
 
 
 def register(blueprint: Blueprint) -> None:
-    """Make these filters of the pages' templates."""
+    """Register these as template filters."""
     for one in (moment, ago, due, delivery_status, health_tag, number, pretty, plural, merged):
         blueprint.add_app_template_filter(one)

@@ -1,4 +1,4 @@
-"""What a form sent, read within bounds: it may be long, slow, or never come, and from anybody."""
+"""Form bodies, read with limits: a body may be long, slow or endless, from an unknown sender."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.http.request_context import this_request
 
-FORM_BYTES_MAX = 200_000  # the longest description, percent-encoded, and some to spare
+FORM_BYTES_MAX = 200_000  # the longest description, percent-encoded, with some reserve
 
 
 def form() -> dict[str, str]:
-    """The fields of a form that was sent, the first of each name; read once, within bounds."""
+    """The fields of a form, the first value of each name; read once, with limits."""
     if "form" not in g:
         pairs = parse_qsl(_sent().decode(errors="replace"), keep_blank_values=True)
         g.form = dict(reversed(pairs))
@@ -22,7 +22,7 @@ def form() -> dict[str, str]:
 
 
 def _sent() -> bytes:
-    """The bytes of a form: it has no length where it comes in chunks, and may never come."""
+    """The bytes of a form; a chunked body has no length and may never end."""
     here = this_request()
     if (here.content_length or 0) > FORM_BYTES_MAX:
         raise RequestEntityTooLarge

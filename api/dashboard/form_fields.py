@@ -1,4 +1,4 @@
-"""Forms and bodies: what a person types becomes the JSON that the API takes, and back. Pure."""
+"""Conversion between form fields and the API's JSON. Pure."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ InputKind = Literal["text", "long", "number", "choice", "switch", "moment", "lis
 class Input:
     """One field of a form."""
 
-    name: str  # of the body; `criteria_config.min_points` is inside another
+    name: str  # in the body; `criteria_config.min_points` is nested
     label: str
     kind: InputKind = "text"
     help: str = ""
     choices: Sequence[str] = ()
     is_required: bool = False
-    is_fixed: bool = False  # shown, and not sent, once the definition is there
+    is_fixed: bool = False  # shown but not sent for an existing definition
     default: Any = None
     placeholder: str = ""
-    empty: Any = None  # what is sent for a change that leaves it empty
+    empty: Any = None  # sent when a change leaves it empty
 
 
 def body_of(inputs: Sequence[Input], form: Mapping[str, str], *, is_new: bool) -> dict[str, Any]:
-    """The body that a form says. What is left empty is null where it may be, or left out."""
+    """The body for a form. An empty field is null if it may be, else it is omitted."""
     body: dict[str, Any] = {}
     for one in inputs:
         if one.is_fixed and not is_new:
             continue
         value = _value(one, form.get(one.name, "").strip())
         if value is None and (one.is_required or is_new):
-            continue  # the API says that it is missing, or has a default of its own
+            continue  # the API reports it missing, or has a default
         _put(body, one.name.split("."), one.empty if value is None else value)
     return body
 
@@ -64,7 +64,7 @@ def _value(one: Input, text: str) -> Any:
 
 
 def _number(text: str) -> int | str | None:
-    """A number, or what was typed instead: the API names the field."""
+    """A number, or the text as typed: the API then names the field."""
     if not text:
         return None
     return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else text
@@ -85,7 +85,7 @@ def _is_json(text: str) -> bool:
 
 
 def shown(inputs: Sequence[Input], item: Mapping[str, Any]) -> dict[str, str]:
-    """What the fields of a form hold for a definition that is there."""
+    """The form values of an existing definition."""
     return {one.name: _text(one, _get(item, one.name.split("."))) for one in inputs}
 
 
@@ -111,13 +111,13 @@ def _text(one: Input, value: Any) -> str:
             return str(value)
 
 
-# -- what is wrong ---------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------
 
 
 def messages(
     inputs: Sequence[Input], errors: Mapping[str, str], form: Mapping[str, str]
 ) -> dict[str, str]:
-    """What is wrong with each field of a form, in plain words; empty where nothing is."""
+    """The error of each form field in plain words; empty if there is none."""
     return {one.name: _message(one, errors, form.get(one.name, "")) for one in inputs}
 
 
@@ -141,12 +141,12 @@ def _step(step: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """What the API says of a field goes on from the field's name: alone it begins anew."""
+    """The API's messages continue the field's name; this makes one a sentence of its own."""
     return text[:1].upper() + text[1:]
 
 
 def summary(inputs: Sequence[Input], errors: Mapping[str, str], detail: str) -> str:
-    """What is said above a form that was refused: its labels, not the names of the API."""
+    """The summary above a refused form, with its labels instead of API names."""
     labels = [one.label for one in inputs if any(_is_in(field, one.name) for field in errors)]
     others = [
         f"{field}: {text}"

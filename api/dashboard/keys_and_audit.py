@@ -1,4 +1,4 @@
-"""Keys of the tenant's side, and the audit log."""
+"""API keys of the tenant's mode, and the audit log."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ROWS = 50
 
 @blueprint.get("/keys")
 def keys() -> AnyResponse:
-    """Every key of this side: never a key itself, which nobody has. They are made and revoked on
-    the operator's command line."""
-    with reading(app_context().engine) as connection:  # requests of the API may not see keys at all
+    """Every key of this mode, without its secret, which is not stored. Keys are created and revoked
+    on the operator's command line."""
+    with reading(app_context().engine) as connection:  # the API's own requests may not read keys
         found = tenants.list_keys(connection, [tenant().id])
     return page("keys.html", title="Keys", found=found, mine=principal().key.id, now=clock.now())
 
 
 @blueprint.get("/audit-log")
 def audit_log() -> AnyResponse:
-    """Who changed what."""
+    """The audit entries."""
     wanted = {name: request.args.get(name, "") for name in ("action", "target", "after")}
     found = api_client.get("admin", "audit-log", limit=ROWS, **wanted)
     return page("audit_log.html", title="Audit log", found=found, wanted=wanted)

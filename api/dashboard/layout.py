@@ -1,4 +1,4 @@
-"""The frame around every page: who may see it, forged forms, headers, navigation, error pages."""
+"""The layout of every page: access, CSRF protection, headers, navigation, error pages."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ blueprint = Blueprint(
 filters.register(blueprint)
 
 OPEN = {"dashboard.sign_in", "dashboard.signing_in", "dashboard.static"}
-# Nothing from anywhere else, nothing inline: what a participant is called cannot become a script.
+# Nothing from other origins, nothing inline: a participant's name cannot become a script.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-# Section → its pages: endpoint and name.
+# Section → its pages: endpoint and label.
 NAVIGATION: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     "": [("dashboard.overview", "Overview", {})],
     "Progression": [
@@ -64,7 +64,7 @@ NAVIGATION: dict[str, list[tuple[str, str, dict[str, str]]]] = {
 
 @blueprint.before_request
 def guard() -> AnyResponse | None:
-    """Ask for a session, and of every form for its token."""
+    """Require a session, and a CSRF token in every form."""
     here = this_request()
     if here.endpoint in OPEN:
         return None
@@ -90,19 +90,19 @@ def guard() -> AnyResponse | None:
 
 
 def to_sign_in() -> AnyResponse:
-    """Ask who it is, and go on to this page then."""
+    """Go to the sign-in page, and back to this page afterwards."""
     here = this_request()
     to = PATH
     if here.method == "GET":
         path = quote(paths.as_sent(here.environ), safe="/%")
         to = f"{path}?{here.query_string.decode('latin-1')}".rstrip("?")
-    if here.headers.get("HX-Request"):  # a part of a page: the whole page has to go
+    if here.headers.get("HX-Request"):  # a part of a page: redirect the whole page
         return Response(status=204, headers={"HX-Redirect": f"{PATH}/sign-in"})
     return redirect(f"{PATH}/sign-in?{urlencode({'next': to})}", 303)
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
-    """A page in the frame."""
+    """A page in the layout."""
     caller = g.get("principal")
     html = render_template(
         f"dashboard/{template}",
@@ -117,13 +117,13 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
 
 
 def _notice() -> str:
-    with suppress(Problem):  # a query that is no text has a page of its error, too
+    with suppress(Problem):  # an undecodable query still gets an error page
         return request.args.get("told", "")[:200]
     return ""
 
 
 def error_page(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A page that says what went wrong."""
+    """A page with an error message."""
     response = page("error.html", status, code=status, detail=detail, title=f"Error {status}")
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_SECONDS)
@@ -133,7 +133,7 @@ def error_page(status: int, detail: str, headers: Mapping[str, str] | None = Non
 
 @blueprint.errorhandler(Exception)
 def show_error(error: Exception) -> AnyResponse:
-    """The page of an error: never a problem document, never a stack."""
+    """The page of an exception: never a problem document, never a stack trace."""
     if isinstance(error, Problem):
         return _of(error.status, error.detail, error.headers)
     if isinstance(error, HTTPException):
@@ -151,7 +151,7 @@ def _of(status: int, detail: str, headers: Mapping[str, str] | None = None) -> A
 
 @blueprint.after_request
 def protect(response: Response) -> Response:
-    """Headers of every page; static files may be kept for a while."""
+    """The headers of every page; static files may be cached for a while."""
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["X-Frame-Options"] = "DENY"

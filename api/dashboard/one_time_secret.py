@@ -1,9 +1,9 @@
 """Secrets that are shown once, on a page of their own.
 
-The form that makes one answers with a redirect: a page that were the form's own answer would send
-the form again when it is loaded again, and make another. What it made travels in a cookie,
-encrypted with the operator's key ring, for that one page and session; so nothing is kept on the
-server, and no address holds a secret. The page takes the cookie away.
+The form that makes a secret answers with a redirect: reloading a direct answer would send the form
+again and make another secret. The secret travels in a cookie, encrypted with the operator's key
+ring, for that page and session only. So the server stores nothing, and no address contains a
+secret. The page deletes the cookie.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from webhooks import secrets
 from webhooks.errors import SecretsError
 
 COOKIE = "unbroken_secret"
-LIVES_S = 120  # for the way to the page
+LIVES_S = 120  # enough to load the page
 GONE = "The secret was shown once and cannot be shown again. If it is lost, rotate it."
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What the cookie holds."""
+    """The content of the cookie."""
 
     webhook_id: str
     secret: str
@@ -41,7 +41,7 @@ class Secret:
 
 
 def lead_to(webhook_id: str, secret: str, title: str) -> AnyResponse:
-    """Go on to the page that shows a secret which was just made."""
+    """Redirect to the page that shows a new secret."""
     ends_us = clock.now_us() + LIVES_S * 1_000_000
     made = Secret(webhook_id, secret, title, api_client.signed_in().token, ends_us)
     response = redirect(_path(webhook_id), 303)
@@ -59,7 +59,7 @@ def lead_to(webhook_id: str, secret: str, title: str) -> AnyResponse:
 
 @blueprint.get("/webhooks/<webhook_id>/secret")
 def secret(webhook_id: str) -> AnyResponse:
-    """A secret that was just made; its deliveries once it was shown."""
+    """A new secret; the destination's deliveries once it was shown."""
     made = _made(webhook_id)
     webhook = api_client.get("admin", "webhooks", webhook_id)
     if made is None:
@@ -70,7 +70,7 @@ def secret(webhook_id: str) -> AnyResponse:
 
 
 def _made(webhook_id: str) -> Secret | None:
-    """What the cookie holds, if it is of this session and destination, and of just now."""
+    """The content of the cookie, if it is recent and of this session and destination."""
     text = this_request().cookies.get(COOKIE, "")
     if not text or len(text) > session.COOKIE_CHARS_MAX:
         return None

@@ -1,4 +1,4 @@
-"""What is going on just now: ticks a second, what waits, what was delivered and what failed."""
+"""The current state: ticks per second, unapplied writes, deliveries and failures."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from models.operator import overview as figures
 from workers.intake import redis_keys
 from workers.intake.client import Unavailable
 
-WIDTH, HEIGHT = 600, 96  # of the curve
+WIDTH, HEIGHT = 600, 96  # of the chart
 
 
 @dataclass(frozen=True, slots=True)
 class UnappliedWrites:
-    """What waits to be applied, of this tenant alone; None where Redis does not answer."""
+    """This tenant's unapplied writes; None if Redis does not answer."""
 
     entries: int | None
-    oldest_seconds: float | None  # of its stream, in which others' writes may wait, too
+    oldest_seconds: float | None  # of its stream, which other tenants share
     drains: int | None
 
 
 @blueprint.get("")
 def overview() -> AnyResponse:
-    """The overview; its figures alone for a page that asks again."""
+    """The overview; only its figures for a page that refreshes itself."""
     with reading() as connection:
         found = figures.read(connection, tenant().id, clock.now())
     peak = max(found.curve)
@@ -44,7 +44,7 @@ def overview() -> AnyResponse:
         title="Overview",
         found=found,
         intake=_intake(),
-        line=_line(found.curve, max(peak, 1.0)),  # an idle curve lies flat
+        line=_line(found.curve, max(peak, 1.0)),  # an idle chart is a flat line
         peak=peak,
         width=WIDTH,
         height=HEIGHT,
@@ -54,7 +54,7 @@ def overview() -> AnyResponse:
 
 
 def _newest_streak() -> dict[str, Any]:
-    """What the example names: the streak that was just made, while there is one."""
+    """The newest streak, for the example; empty if there is none."""
     found = api_client.get("streaks", page_size=100, is_active="true")["items"]
     newest = max(found, key=lambda one: str(one["created_at"]), default={"code": "daily_login"})
     return {"code": newest["code"], "has_streak": bool(found)}
@@ -62,7 +62,7 @@ def _newest_streak() -> dict[str, Any]:
 
 @blueprint.get("/")
 def with_a_slash() -> AnyResponse:
-    """As it is often typed."""
+    """The address with a trailing slash, as it is often typed."""
     return redirect(PATH, 308)
 
 
@@ -81,7 +81,7 @@ def _intake() -> UnappliedWrites:
 
 
 def _line(curve: Sequence[float], peak: float) -> str:
-    """The points of a polyline, `peak` the top of it."""
+    """The points of a polyline, with `peak` at its top."""
     step = WIDTH / max(len(curve) - 1, 1)
     return " ".join(
         f"{nth * step:.1f},{HEIGHT - 4 - (HEIGHT - 8) * one / peak:.1f}"

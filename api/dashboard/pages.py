@@ -1,4 +1,4 @@
-"""Every page of the dashboard: what the application registers."""
+"""All pages of the dashboard, for the application to register."""
 
 from __future__ import annotations
 

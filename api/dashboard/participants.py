@@ -1,4 +1,4 @@
-"""Participants: searched, shown whole, with each streak's calendar; who is at risk, also as CSV."""
+"""Participants: search, details with each streak's calendar; streaks at risk, also as CSV."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from models import clock
 
 PAGE_SIZE = 50
 DAYS_SHOWN = {"daily": 371, "weekly": 3 * 371, "monthly": 5 * 371}  # 53 weeks, 3 and 5 years
-STREAKS_SHOWN = 20  # each asks the API for its history and draws up to 371 days
-ROWS = 100  # of one page of the feed
+STREAKS_SHOWN = 20  # each reads its history from the API and draws up to 371 days
+ROWS = 100  # per page of the feed
 CSV_PAGES_MAX = 10_000  # a million rows
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a spreadsheet formula
 
 
 @blueprint.get("/participants")
 def participants() -> AnyResponse:
-    """Those whose id or name holds what is searched for."""
+    """The participants whose id or name contains the search text."""
     wanted = {
         "search": request.args.get("search", ""),
         "status": request.args.get("status", ""),
@@ -43,7 +43,7 @@ def participants() -> AnyResponse:
 
 @blueprint.get("/participants/<participant:participant_id>")
 def participant(participant_id: str) -> AnyResponse:
-    """Everything about one participant; a calendar for the first of their streaks."""
+    """One participant with all data; calendars for the first streaks."""
     found = _of(participant_id, "streaks")["streaks"]
     return page(
         "person.html",
@@ -60,7 +60,7 @@ def participant(participant_id: str) -> AnyResponse:
 
 @blueprint.get("/participant.json")
 def participant_data() -> Response:
-    """Everything about one participant as a file."""
+    """One participant's data as a file."""
     participant_id = request.args.get("participant_id", "")
     return api_client.file("participant.json", "participants", participant_id, "export")
 
@@ -70,7 +70,7 @@ def _of(participant_id: str, *steps: str, **query: Any) -> dict[str, Any]:
 
 
 def _streak(participant_id: str, one: dict[str, Any]) -> dict[str, Any]:
-    """A streak with its calendar, and why its count is what it is."""
+    """A streak with its calendar and the explanation of its count."""
     kind = one["period"]
     first = (clock.now() - timedelta(days=DAYS_SHOWN[kind])).date()
     history = _of(participant_id, "streaks", one["code"], "history", **{"from": first.isoformat()})
@@ -84,7 +84,7 @@ def _streak(participant_id: str, one: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.get("/at-risk")
 def at_risk() -> AnyResponse:
-    """Who is about to lose a streak."""
+    """Participants about to lose a streak."""
     streaks = api_client.get("streaks", page_size=100, is_active="true")["items"]
     code, least = _asked(streaks)
     found: dict[str, Any] = {}
@@ -97,9 +97,9 @@ def at_risk() -> AnyResponse:
 
 @blueprint.get("/at-risk.csv")
 def at_risk_csv() -> AnyResponse:
-    """The same as a file, all of it, page by page as it is sent."""
+    """The same list as a file, read page by page while it is sent."""
     code, least = _asked([])
-    # What is wrong is said before the file begins.
+    # Errors are reported before the file begins.
     api_client.get("streaks", code, "at-risk", min_count=least, limit=1)
     held = ExitStack()
     if not held.enter_context(app_context().slots.csv_files.slot()):
@@ -131,10 +131,10 @@ def _csv(code: str, least: int) -> Iterator[str]:
 
 
 def _line(values: list[Any]) -> str:
-    """A row; what a spreadsheet would take for a formula is made text."""
+    """A row; a value that a spreadsheet would run as a formula becomes text."""
     out = io.StringIO()
     texts = ["" if value is None else str(value) for value in values]
-    # In quotes: where a semicolon parts columns, one within an id would begin a formula.
+    # In quotes: with semicolons as separators, one inside an id would begin a formula.
     is_parted = any(";" in text for text in texts)
     writer = csv.writer(out, quoting=csv.QUOTE_ALL if is_parted else csv.QUOTE_MINIMAL)
     writer.writerow([f"'{text}" if text.startswith(_FORMULA) else text for text in texts])

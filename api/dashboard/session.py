@@ -1,8 +1,7 @@
-"""Who is signed in: the key, encrypted with the operator's key ring, in a cookie that scripts
-cannot read.
+"""The session: the key in an HttpOnly cookie, encrypted with the operator's key ring.
 
-Nothing is kept on the server, so any process serves any request, and a key that is revoked ends its
-sessions as it ends every other use. The cookie holds a token of its own against forged forms.
+The server stores nothing, so any process serves any request, and revoking a key ends its sessions.
+The cookie also holds a CSRF token.
 """
 
 from __future__ import annotations
@@ -24,30 +23,30 @@ from webhooks.errors import SecretsError
 
 COOKIE = "unbroken_session"
 COOKIE_PATH = "/dashboard"
-COOKIE_CHARS_MAX = 2_000  # ours has some 350
+COOKIE_CHARS_MAX = 2_000  # ours has about 350
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A session as the cookie holds it."""
+    """A session as stored in the cookie."""
 
     key: str
-    token: str  # every form carries it
+    token: str  # in every form
     ends_us: int
 
     def is_from_a_form_of_ours(self, token: str | None) -> bool:
-        """Whether a form carried this session's token."""
+        """Whether a form carries this session's token."""
         return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
 
 def begin(key: str) -> Signed:
-    """A session for a key that was found to be good."""
+    """A session for a valid key."""
     hours = app_context().settings.dashboard_session_hours
     return Signed(key, random.token_urlsafe(24), clock.now_us() + hours * HOUR_US)
 
 
 def read(here: Request) -> Signed | None:
-    """The session of a request; None without one, or when it is over or none of ours."""
+    """The session of a request; None without one, or if it is expired or invalid."""
     text = here.cookies.get(COOKIE, "")
     if not text or len(text) > COOKIE_CHARS_MAX:
         return None
@@ -60,7 +59,7 @@ def read(here: Request) -> Signed | None:
 
 
 def write(response: Response, here: Request, signed: Signed) -> None:
-    """Set the cookie; over https it is never sent without. 503 without the operator's key ring."""
+    """Set the cookie, over https with `Secure`. 503 without the operator's key ring."""
     values = {"key": signed.key, "token": signed.token, "ends_us": signed.ends_us}
     text = secrets.encrypt(schemas.ring(), json.dumps(values))
     hours = app_context().settings.dashboard_session_hours
@@ -76,5 +75,5 @@ def write(response: Response, here: Request, signed: Signed) -> None:
 
 
 def end(response: Response) -> None:
-    """Take the cookie away."""
+    """Delete the cookie."""
     response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="Strict")

@@ -1,4 +1,4 @@
-"""Signing in with an admin key, and out."""
+"""Sign in with an admin key, and sign out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sign_in() -> AnyResponse:
 
 @blueprint.post("/sign-in")
 def signing_in() -> AnyResponse:
-    """Begin a session for an admin key; guesses are slowed as those of the API are."""
+    """Begin a session for an admin key; guesses are throttled like the API's."""
     here = this_request()
     if not _is_from_a_page_of_ours(here):
         return page("sign_in.html", 403, title="Sign in", to=PATH, error=FROM_ELSEWHERE)
@@ -53,8 +53,8 @@ def sign_out() -> AnyResponse:
 
 
 def _is_from_a_page_of_ours(here: Request) -> bool:
-    """Not a form of somebody else's page, which would sign a person in as somebody else."""
-    site = here.headers.get("Sec-Fetch-Site")  # over plain http browsers send Origin alone
+    """Whether the form is ours: a foreign page must not sign a browser in with another key."""
+    site = here.headers.get("Sec-Fetch-Site")  # over plain http browsers send only Origin
     if site is not None:
         return site in ("same-origin", "none")
     origin = here.headers.get("Origin")
@@ -69,12 +69,12 @@ def _is_let_in(key: str) -> bool:
 
 
 def _to(text: str | None) -> str:
-    """Where to go on: a page of ours, whatever was asked for."""
+    """The page to go to: one of ours, whatever was requested."""
     if text and (text == PATH or text.startswith((f"{PATH}/", f"{PATH}?"))) and _is_plain(text):
         return text
     return PATH
 
 
 def _is_plain(text: str) -> bool:
-    """No line break, which no header may hold, and nothing that browsers drop or turn round."""
+    """Whether it has no line break (invalid in a header) and nothing that browsers rewrite."""
     return text.isprintable() and "\\" not in text

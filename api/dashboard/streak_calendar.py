@@ -1,4 +1,4 @@
-"""A streak's calendar, and why its count is what it is, in words. Pure."""
+"""A streak's calendar, and the explanation of its count in words. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-CELL = 15  # pixels from one cell to the next
-LEFT, TOP = 34, 20  # room for the names of days and months
-WEEKS_LEFT, WEEKS = 58, 13  # room for the name of a quarter, and the weeks of it
-MONTH = 22  # pixels from one month to the next: its name stands above it
+CELL = 15  # pixels between cells
+LEFT, TOP = 34, 20  # room for the labels of days and months
+WEEKS_LEFT, WEEKS = 58, 13  # room for a quarter's label, and its weeks
+MONTH = 22  # pixels between months: the label is above the cell
 _DAYS = ("Mon", "", "Wed", "", "Fri", "", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NAMES = {"daily": "day", "weekly": "week", "monthly": "month"}
 
-Period = Mapping[str, Any]  # as the history of the API answers it
+Period = Mapping[str, Any]  # from the API's history
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A name at the edge."""
+    """A label at the edge."""
 
     x: int
     y: int
@@ -39,7 +39,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class CalendarView:
-    """What is drawn."""
+    """The drawing."""
 
     width: int
     height: int
@@ -48,8 +48,8 @@ class CalendarView:
 
 
 def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
-    """Days as columns of weeks, weeks as rows of quarters, months as rows of years: these two
-    are no wider than a phone."""
+    """Days in columns of weeks, weeks in rows of quarters, months in rows of years: the last two
+    fit the width of a phone."""
     place = {"daily": _day, "weekly": _week, "monthly": _month}[kind]
     cells, labels = [], dict[tuple[int, int], str]()
     first = _first_day(periods[0]["period_key"]) if periods else date(1970, 1, 1)
@@ -92,7 +92,7 @@ def _week(key: str, first: date) -> tuple[int, int]:
 
 
 def _quarter(week: int) -> int:
-    return min((week - 1) // WEEKS, 3)  # the 53rd of a year stands behind its 52nd
+    return min((week - 1) // WEEKS, 3)  # a year's 53rd week follows its 52nd
 
 
 def _month(key: str, first: date) -> tuple[int, int]:
@@ -100,7 +100,7 @@ def _month(key: str, first: date) -> tuple[int, int]:
 
 
 def _labels(kind: str, key: str, at: tuple[int, int]) -> list[tuple[tuple[int, int], str]]:
-    """The month above the week of its first days; before a row the year, or the year and week."""
+    """The month above the week of its first days; the year, or year and week, before a row."""
     x, y = at
     if kind == "daily":
         return [((x, 12), _MONTHS[int(key[5:7]) - 1])] if int(key[8:]) <= 7 and y == TOP else []
@@ -110,7 +110,7 @@ def _labels(kind: str, key: str, at: tuple[int, int]) -> list[tuple[tuple[int, i
 
 
 def why(kind: str, periods: Sequence[Period]) -> list[str]:
-    """Why the count is what it is, newest reason last."""
+    """The reasons for the count, the newest last."""
     noun = _NAMES[kind]
     chain = _chain(periods)
     recorded = [one for one in chain if one["status"] == "recorded"]
@@ -131,7 +131,7 @@ def why(kind: str, periods: Sequence[Period]) -> list[str]:
 
 
 def _chain(periods: Sequence[Period]) -> Sequence[Period]:
-    """From where the run of the last recorded period began."""
+    """The periods since the run of the last recorded period began."""
     last = max(
         (n for n, period in enumerate(periods) if period["status"] == "recorded"), default=-1
     )
