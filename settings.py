@@ -27,13 +27,13 @@ SECRETS = (*_BARE, "secret_keys", "webhook_proxy")
 
 @dataclass(frozen=True)
 class Settings:
-    """One field per environment variable `UNBROKEN_<FIELD>`; those of the servers have no prefix.
+    """One field per environment variable `UNBROKEN_<FIELD>`; the servers' variables have no prefix.
 
     The unit is in the name. Defaults suit one machine; docs/operations.md says when to change them.
     """
 
     database_url: str = ""
-    database_password: str = ""  # as it is, for a URL without one; `from_env` puts it into the URL
+    database_password: str = ""  # unencoded, for a URL without one; `from_env` puts it into the URL
     redis_url: str = ""
     redis_password: str = ""
     # Key ring for secrets at rest: comma-separated Fernet keys, newest first.
@@ -52,28 +52,28 @@ class Settings:
     keep_alive_seconds: float = 75.0  # a connection without a request; a balancer's must be shorter
     dashboard: bool = True  # whether /dashboard is served
     dashboard_session_hours: int = 12  # then its admin signs in again
-    proxies: int = 0  # how many proxies of yours stand before the API and add X-Forwarded-For
-    data_folder: str = ""  # set by `unbroken up`: /readyz looks at the room on its disk
+    proxies: int = 0  # how many of your proxies are in front of the API and add X-Forwarded-For
+    data_folder: str = ""  # set by `unbroken up`: /readyz checks the free space on its disk
     failed_keys_per_minute: int = 30  # per address; then its unknown keys are refused with 429
 
     # -- the intake ------------------------------------------------------------------------
     intake_entries_max: int = 1_000_000  # per stream; about 300 bytes each in Redis
-    fresh_entries_max: int = 256  # of a tenant; with more waiting, others' fresh ones go first
+    fresh_entries_max: int = 256  # of a tenant; beyond it, other tenants' fresh entries go first
     idempotency_hours: int = 24
 
     # -- workers ---------------------------------------------------------------------------
     drain_batch_max: int = 1_000
     drain_run_seconds: float = 30.0  # then hand over if there was work: keeps a drain warm
-    drain_processes: int = 1  # how many drains the sweep may ask for
-    takeover_idle_ms: int = 5_000  # what a dead drain held is taken over after this
+    drain_processes: int = 1  # how many drains the sweep may start
+    takeover_idle_ms: int = 5_000  # after this time a dead drain's entries are taken over
     entry_tries_max: int = 5  # design §6: then it is a dead letter
 
     # -- logs ------------------------------------------------------------------------------
     log_format: str = ""  # json | text; empty: text on a terminal, else json
-    log_requests: str = "all"  # all | errors | none: of which requests the API writes a line
+    log_requests: str = "all"  # all | errors | none: the requests that the API logs
 
-    environment: str = "production"  # "test" lets failpoints be named, and nothing else
-    failpoints: str = ""  # tests only: names of places at which to die
+    environment: str = "production"  # "test" allows failpoints, and nothing else
+    failpoints: str = ""  # tests only: names of places to die at
 
     # -- retention, by dropping day partitions ---------------------------------------------
     ticks_days: int = 400
@@ -90,8 +90,8 @@ class Settings:
     webhook_allow_ports: str = (
         ""  # of the addresses in webhook_allow_cidrs; empty: as webhook_ports
     )
-    webhook_ca_file: str = ""  # PEM: CAs of receivers that are trusted beside the system's
-    webhook_proxy: str = ""  # http://host:port; it then resolves and has to vet the names
+    webhook_ca_file: str = ""  # PEM: CAs of receivers, trusted beside the system's
+    webhook_proxy: str = ""  # http://host:port; it then resolves names and must vet the addresses
     webhook_processes: int = 1
     deliver_idle_seconds: float = 10.0  # a deliverer stays this long: connections stay warm
 
@@ -106,7 +106,7 @@ class Settings:
         return Settings(**values)._with_passwords()._checked()
 
     def _with_passwords(self) -> Settings:
-        """Self, the passwords given apart from the URLs being in the URLs."""
+        """Self, with the separate passwords put into the URLs."""
         return replace(
             self,
             database_url=_with_password("database", self.database_url, self.database_password),
@@ -116,7 +116,7 @@ class Settings:
         )
 
     def _checked(self) -> Settings:
-        """Return self, or raise SettingsError for values that do not go together."""
+        """Return self, or raise SettingsError for values that do not fit together."""
         if self.environment not in ENVIRONMENTS:
             raise SettingsError(f"UNBROKEN_ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}")
         if self.log_format not in LOG_FORMATS:
@@ -128,7 +128,7 @@ class Settings:
                 "UNBROKEN_FAILPOINTS makes processes die on purpose: unset it, "
                 "or set UNBROKEN_ENVIRONMENT=test where nothing is worth keeping."
             )
-        if not _is_url(self.redis_url):  # whoever read it later would say what it holds
+        if not _is_url(self.redis_url):  # a later reader of the URL would print it in an error
             raise SettingsError(
                 "REDIS_URL cannot be read as a URL: percent-encode what is special in its password,"
                 " or give the password apart, in REDIS_PASSWORD or REDIS_PASSWORD_FILE"
@@ -152,13 +152,13 @@ class Settings:
         }
 
     def of(self, part: type[T]) -> T:
-        """The settings that a dataclass names: a part of the program is given what it needs."""
+        """The settings that a dataclass names: a part of the program gets only what it needs."""
         return part(**{one.name: getattr(self, one.name) for one in fields(cast(Any, part))})
 
     def require_urls(self, *names: str) -> Settings:
-        """Return self, or raise SettingsError saying which URL is missing and what to do.
+        """Return self, or raise SettingsError with the missing URL and its remedy.
 
-        Both URLs are wanted where no names are given.
+        Without names, both URLs are required.
         """
         for name in names or ("database_url", "redis_url"):
             if not getattr(self, name):
@@ -182,7 +182,7 @@ def variables() -> list[str]:
 
 
 def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what says where the servers are and how to be let in."""
+    """The environment without the servers' addresses and credentials."""
     names = [variable(name) for name in (*_BARE, "secret_keys")]
     left_out = {*names, *(f"{name}_FILE" for name in names)}
     return {name: value for name, value in env.items() if name not in left_out}
@@ -200,7 +200,7 @@ def _given(env: Mapping[str, str], field: str) -> str | None:
 
 
 def _content(name: str, path: Path) -> str:
-    """What a file holds, without the end of its line."""
+    """The content of a file, without its final line end."""
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
@@ -215,7 +215,7 @@ def _content(name: str, path: Path) -> str:
 
 
 def _with_password(server: str, url: str, password: str) -> str:
-    """The URL with the password percent-encoded in it; a password without a URL has no use."""
+    """The URL with the percent-encoded password; without a URL the password is ignored."""
     scheme, separator, rest = url.partition("://")
     if not password or not separator:
         return url

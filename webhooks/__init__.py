@@ -1,1 +1,1 @@
-"""Facts leaving the service."""
+"""The delivery of facts to the tenants' destinations."""

@@ -1,4 +1,4 @@
-"""One attempt at one delivery: prepare, send, decide what becomes of it."""
+"""One attempt at one delivery: prepare, send, decide the outcome."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from webhooks.secrets import Ring
 
 log = logging.getLogger("unbroken.deliveries")
 
-OUR_FAULT_SECONDS = 60.0  # until what failed by our own fault is tried again
-# Our own faults count for nothing, but not for ever: a name service that answers for all names but
-# one looks the same. Longer than the whole schedule.
+OUR_FAULT_SECONDS = 60.0  # until a failure by our own fault is retried
+# Our own faults do not count, but not for ever: a name service that fails for one name only looks
+# the same. Longer than the whole schedule.
 OUR_FAULT_DAYS_MAX = 7
 
 USER_AGENT = "Unbroken-Webhooks/1"
 
 
 def _not_counted(outcomes: Sequence[AttemptOutcome]) -> None:
-    """Where no metric is kept of what was sent."""
+    """The default: counts no metric."""
 
 
 @dataclass(frozen=True)
 class SendOptions:
-    """With what and how facts are sent: made once by the composition root."""
+    """The means of sending facts, made once by the composition root."""
 
     ring: Ring
     policy: Policy
@@ -51,17 +51,17 @@ class SendOptions:
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     failpoint: Callable[[str], None] = failpoint
     on_recorded: Callable[[Sequence[AttemptOutcome]], None] = (
-        _not_counted  # after they were recorded
+        _not_counted  # after they are recorded
     )
-    now: Callable[[], datetime] = clock.now  # what is due, and when it was sent; not the timeouts
+    now: Callable[[], datetime] = clock.now  # for due times and times of sending, not for timeouts
 
     def open_session(self) -> ClientSession:
-        """A session for POSTs; to be given to `http_client.close`."""
+        """A session for POSTs; close it with `http_client.close`."""
         return http_client.open_session(self.policy, self.lookup, self.tls, self.timeouts)
 
 
 class Keyed(Protocol):
-    """The encrypted keys of a destination, as its row and its claimed deliveries carry them."""
+    """The encrypted keys of a destination, as its row and its leased deliveries hold them."""
 
     @property
     def secret(self) -> str: ...
@@ -76,7 +76,7 @@ class Keyed(Protocol):
 async def attempt(
     http: ClientSession, options: SendOptions, delivery: LeasedDelivery
 ) -> AttemptOutcome:
-    """Make one attempt; what fails by our own fault is postponed and counts as none."""
+    """Make one attempt; a failure by our own fault is postponed and counts as no attempt."""
     if delivery.body is None:
         log.warning("fact %s is past its retention: its delivery is dead", delivery.fact_id)
         return AttemptOutcome(delivery, "dead", None, None)
@@ -89,7 +89,7 @@ async def attempt(
     headers = headers_of(keys, delivery.fact_id, began, delivery.body.encode())
     try:
         url = egress.parse(delivery.url, options.policy)
-    except EgressRefused:  # the operator allows less than when the destination was made
+    except EgressRefused:  # the operator allows less than at the destination's creation
         result = HttpResult(duration_ms=0, error=http_client.UNREACHABLE)
     else:
         result = await http_client.post(http, url, delivery.body.encode(), headers)
@@ -97,8 +97,8 @@ async def attempt(
 
 
 def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.SigningKey]:
-    """What signs for a destination at an instant: the newest secret, the one before it while their
-    overlap lasts, the ed25519 key. Raises SecretsError when no key of the ring fits."""
+    """The keys that sign for a destination at an instant: the newest secret, the previous one
+    during the overlap, and the ed25519 key. Raises SecretsError when no key of the ring fits."""
     stored = [destination.secret]
     previous, until = destination.previous_secret, destination.previous_until
     if previous is not None and until is not None and now < until:
@@ -111,7 +111,7 @@ def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.Signi
 def headers_of(
     keys: Sequence[signing.SigningKey], fact_id: UUID, began: datetime, body: bytes
 ) -> dict[str, str]:
-    """The headers of one POST of a fact: who sent it, and what it is."""
+    """The headers of one POST of a fact: its sender, and the fact's identity."""
     headers = signing.headers(keys, facts.public_id(fact_id), began, body)
     headers["Content-Type"] = "application/json"
     headers["User-Agent"] = USER_AGENT
@@ -121,7 +121,7 @@ def headers_of(
 def decide(
     delivery: LeasedDelivery, result: HttpResult, began: datetime, random: Random
 ) -> AttemptOutcome:
-    """What becomes of a delivery after one POST; pure but for the id of the attempt."""
+    """The outcome of a delivery after one POST; pure except for the id of the attempt."""
     now = began + timedelta(milliseconds=result.duration_ms)
     if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
         return postponed(delivery, now)
@@ -170,7 +170,7 @@ def _logged(delivery: LeasedDelivery, result: HttpResult, began: datetime) -> At
 
 
 def postponed(delivery: LeasedDelivery, now: datetime) -> AttemptOutcome:
-    """Our own fault: tried again soon, and no attempt is counted."""
+    """Our own fault: retried soon, and no attempt is counted."""
     return AttemptOutcome(delivery, "pending", now + timedelta(seconds=OUR_FAULT_SECONDS), None)
 
 

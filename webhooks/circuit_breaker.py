@@ -1,4 +1,4 @@
-"""The breaker: when a destination that keeps failing is left alone, tried again, given up. Pure."""
+"""The breaker: when a failing destination is parked, probed, or disabled. Pure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from models.delivery.destination_health import BreakerState
 from webhooks import facts
 from webhooks.retry_policy import Random
 
-FAILURES_MAX = 5  # in a row: a fact that its receiver cannot digest alone fails less often
-# How long it is left alone before one delivery tries it again, doubled each time that fails.
+FAILURES_MAX = 5  # in a row: a fact that its receiver cannot process fails less often by itself
+# How long it is parked before one delivery probes it; doubled each time that fails.
 PARK_SECONDS_MIN = 30.0  # a restart is over by then
-PARK_SECONDS_MAX = 3_600.0  # how late at most we notice that it is back
-PARK_JITTER = 0.2  # sooner by up to this: what went together does not come back together
-FAILING_DAYS_MAX = 5  # a long weekend; then nobody is going to repair it unasked
+PARK_SECONDS_MAX = 3_600.0  # the longest delay before we notice a recovery
+PARK_JITTER = 0.2  # sooner by up to this: destinations that fail together do not return together
+FAILING_DAYS_MAX = 5  # a long weekend; after that no repair is expected without a notice
 
 WELL = BreakerState()
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """What one attempt says of its destination."""
+    """The result of one attempt, as a sign of its destination's health."""
 
     is_success: bool
     is_probe: bool = False
-    disables: DisableReason | None = None  # it said so itself
-    failure: str | None = None  # what it met with
+    disables: DisableReason | None = None  # the destination asked for it
+    failure: str | None = None  # the error of the attempt
 
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """Something to tell other destinations."""
+    """A change to publish to other destinations."""
 
     kind: str
     reason: DisableReason | None
@@ -42,19 +42,19 @@ class HealthChange:
 
 @dataclass(slots=True)
 class Judgement:
-    """What became of a destination's health, and what is to be told of it."""
+    """A destination's new health, and the changes to publish."""
 
     health: BreakerState
     changes: list[HealthChange] = field(default_factory=list)
     disables: DisableReason | None = None
 
     def add_change(self, kind: str, failing_since: datetime | None) -> None:
-        """Note something to tell."""
+        """Add a change to publish."""
         self.changes.append(HealthChange(kind, self.disables, failing_since))
 
 
 def judge(health: BreakerState, signs: Iterable[Sign], now: datetime, random: Random) -> Judgement:
-    """Take the signs one by one, in the order in which the attempts ended."""
+    """Apply the signs one by one, in the order in which the attempts ended."""
     judgement = Judgement(health)
     for sign in signs:
         before = judgement.health
@@ -74,8 +74,8 @@ def judge(health: BreakerState, signs: Iterable[Sign], now: datetime, random: Ra
 def failed(health: BreakerState, sign: Sign, now: datetime, random: Random) -> BreakerState:
     """Health after one more failure.
 
-    While it is parked only probes count: what else ends then was on its way before, and would
-    double the time for the same trouble.
+    While it is parked only probes count: other attempts were in flight before, and would double
+    the time for the same failure.
     """
     if health.parked_until is not None and not sign.is_probe:
         return health
@@ -91,8 +91,8 @@ def failed(health: BreakerState, sign: Sign, now: datetime, random: Random) -> B
 
 
 def park_seconds(failures: int, random: Random) -> float:
-    """How long a destination is left alone after so many failures."""
-    doublings = min(failures - FAILURES_MAX, 10)  # 2¹⁰ × 30 s is past the longest
+    """How long a destination is parked after a number of failures."""
+    doublings = min(failures - FAILURES_MAX, 10)  # 2¹⁰ × 30 s is above the maximum
     seconds = min(PARK_SECONDS_MIN * 2.0**doublings, PARK_SECONDS_MAX)
     return seconds * (1 - PARK_JITTER * random())
 

@@ -1,6 +1,6 @@
-"""What outcomes say of their destinations: health, disabling, and the facts about both.
+"""The effect of outcomes on their destinations: health, disabling, and the facts about both.
 
-All of it in the transaction that records the outcomes, so a change and its fact are one, once.
+The transaction that records the outcomes also writes each change and its fact, so both exist once.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from webhooks.facts import DestinationChange, FactStamp
 
 log = logging.getLogger("unbroken.deliveries")
 
-FAILURE_CHARS_MAX = 200  # an error's first words say what is wrong
+FAILURE_CHARS_MAX = 200  # an error's first words show the cause
 
 
 def record_attempts(
     connection: Connection, outcomes: Sequence[AttemptOutcome], now: datetime
 ) -> bool:
-    """Take note of attempts, in the order in which they ended; return whether anything changed.
+    """Apply attempts, in the order in which they ended; return whether any health changed.
 
-    What failed by our own fault says nothing.
+    Failures by our own fault do not count.
     """
     signs = _signs(outcomes)
     unwell = {key for key, mine in signs.items() if not all(map(_is_plain_success, mine))}
@@ -52,7 +52,7 @@ def record_attempts(
 
 @dataclass(frozen=True)
 class _Case:
-    """A destination that is locked, and what became of it."""
+    """A locked destination, and its outcomes."""
 
     key: DestinationId
     destination: DestinationHealth
@@ -76,7 +76,7 @@ def _signs(outcomes: Sequence[AttemptOutcome]) -> dict[DestinationId, list[Sign]
 
 
 def _failure(attempt: Attempt) -> str:
-    """What a failed attempt met with, in few words."""
+    """The error of a failed attempt, in few words."""
     found = attempt.error or f"HTTP {attempt.status_code}"
     return found[:FAILURE_CHARS_MAX]
 
@@ -104,7 +104,7 @@ def _write_case(connection: Connection, case: _Case, now: datetime) -> None:
 def _publish(
     connection: Connection, case: _Case, changes: Sequence[HealthChange], now: datetime
 ) -> None:
-    """Tell the tenant's other destinations; the one it is about never hears of itself."""
+    """Publish to the tenant's other destinations; a destination gets no facts about itself."""
     tenant_id, webhook_id = case.key
     tenant, now_us = tenants.by_id(connection, tenant_id), clock.to_us(now)
     published = [

@@ -1,7 +1,7 @@
-"""Whose deliveries are claimed next: fair shares for all destinations with work.
+"""Which deliveries are leased next: fair shares for all destinations with work.
 
-A lane is what is pending for one destination. A slow or dead one fills its own share of what may
-be in flight and no more.
+A queue holds the pending deliveries of one destination. A slow or dead destination fills only its
+own share of what may be in flight.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ from webhooks import rate_limits
 
 log = logging.getLogger("unbroken.deliveries")
 
-# After a crash the rows wait so long. Longer than a send can last (15 s) with room to record it.
+# After a crash the rows wait this long. Longer than a send can last (15 s), plus recording.
 LEASE_SECONDS = 30.0
-FRESH_SECONDS = 0.5  # how old the list of lanes may get while it still yields work
-EXHAUSTED_MAX = 5_000  # rows of a deleted destination marked dead at once: a short transaction
+FRESH_SECONDS = 0.5  # the greatest age of the list of queues while it yields work
+EXHAUSTED_MAX = 5_000  # rows of a deleted destination marked exhausted at once: a short transaction
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is done at once."""
+    """Upper limits of the work done at once."""
 
-    lease_max: int = 256  # rows a claim: a short transaction
+    lease_max: int = 256  # rows leased at once: a short transaction
     in_flight_max: int = 512  # sockets, and bodies in memory
-    queue_in_flight_max: int = 128  # polite to one receiver; still 1,280/s at 100 ms an answer
+    queue_in_flight_max: int = 128  # polite to one receiver; still 1,280/s at 100 ms a response
     idle_seconds: float = 0.0  # stay this long after the last work: connections stay warm
     poll_seconds: float = 0.25  # between looks for new work when there is none
-    run_seconds: float = math.inf  # then a run ends, as soon as nobody has to wait for that
+    run_seconds: float = math.inf  # then a run ends, once that makes no other delivery wait
 
 
 @dataclass
 class DestinationQueues:
-    """The lanes with work, as last read. All its methods talk to the database: not for the loop."""
+    """The queues with work, as last read. All methods use the database: not for the event loop."""
 
     engine: Engine
     limits: Limits
     now: Callable[[], datetime] = clock.now
     queues: dict[DestinationId, DestinationQueue] = field(default_factory=dict)
-    is_drained: bool = False  # when all had last been read, none had anything to do
+    is_drained: bool = False  # a whole read of all queues found no work
     _after: DestinationId = table.FIRST_DESTINATION
-    _has_found: bool = False  # since the first lane was last read
+    _has_found: bool = False  # since the first queue was last read
     _read_at: float = -math.inf
     _reached: dict[DestinationId, int] = field(
         default_factory=dict
-    )  # behind whom the next claim goes on
+    )  # the participant after which the next lease continues
 
     def lease(self, busy: Mapping[DestinationId, int], room: int) -> list[LeasedDelivery]:
-        """Claim at most `room` deliveries, given how many of each lane are in flight."""
+        """Lease at most `room` deliveries, given how many of each queue are in flight."""
         leased: list[LeasedDelivery] = []
         if self.queues and time.monotonic() - self._read_at < FRESH_SECONDS:
             leased = self._lease_shares(busy, room)
@@ -78,15 +78,15 @@ class DestinationQueues:
         return leased
 
     def forget(self) -> None:
-        """Read the lanes anew with the next claim: some destination's health has changed."""
+        """Read the queues again with the next lease: a destination's health has changed."""
         self._read_at = -math.inf
 
     def has_room(self, busy: Mapping[DestinationId, int]) -> bool:
-        """Whether some lane is below its cap."""
+        """Whether any queue is below its cap."""
         return bool(free(list(self.queues.values()), busy, self.limits))
 
     def _read(self) -> None:
-        """Read the next lanes, and mark dead a portion of what deleted destinations left."""
+        """Read the next queues; mark exhausted a portion of the rows of deleted destinations."""
         if self._after == table.FIRST_DESTINATION:
             self._has_found = False
         with transaction(self.engine) as connection:
@@ -134,14 +134,14 @@ class DestinationQueues:
 
 
 def queue_cap(queues: int, limits: Limits) -> int:
-    """How many of one lane may be in flight: some room is always left for one lane more."""
+    """How many of one queue may be in flight: room is always left for one more queue."""
     return max(1, min(limits.queue_in_flight_max, limits.in_flight_max // (queues + 1)))
 
 
 def free(
     queues: Sequence[DestinationQueue], busy: Mapping[DestinationId, int], limits: Limits
 ) -> dict[DestinationId, int]:
-    """How many more of each lane may be sent now; full ones are missing."""
+    """How many more of each queue may be sent now; full queues are missing."""
     cap = queue_cap(len(queues), limits)
     left = {
         queue.key: 1 - busy.get(queue.key, 0)
@@ -155,7 +155,7 @@ def free(
 def shares(
     queues: Sequence[DestinationQueue], busy: Mapping[DestinationId, int], room: int, limits: Limits
 ) -> list[LeaseShare]:
-    """Shares of one claim: equal ones, within each lane's cap, the lanes in random order."""
+    """Equal shares of one lease, within each queue's cap, the queues in random order."""
     caps = free(queues, busy, limits)
     left = min(room, limits.lease_max)
     slots = []
@@ -170,8 +170,8 @@ def shares(
 def kinds(
     slots: Sequence[LeaseShare], queues: Mapping[DestinationId, DestinationQueue]
 ) -> tuple[list[LeaseShare], list[LeaseShare]]:
-    """The slots for what may go in any order and those for what goes in order; a lane with both
-    gives each its half, and an odd one to either by chance."""
+    """Separate slots for unordered and ordered deliveries; a queue with both gives half to each,
+    and an odd slot to either by chance."""
     loose, in_order = [], []
     for slot in slots:
         queue, count = queues[slot.key], 0

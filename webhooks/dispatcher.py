@@ -1,9 +1,8 @@
-"""Delivery: claim what is due, send it, record what came of it, until nothing is left to do.
+"""The dispatcher: lease what is due, send it, record the outcome, until no work is left.
 
-No transaction and no connection is held while something is being sent. Claiming goes on while
-sends are in flight, so that a slow receiver holds up nothing but its own lane. A process that dies
-between sending and recording leaves a lease that ends: the same fact goes out again, under the
-same `webhook-id`.
+No transaction and no connection is held during a send. Leasing continues while sends are in flight,
+so that a slow receiver delays only its own queue. A process that dies between sending and recording
+leaves a lease that expires: the same fact is sent again, under the same `webhook-id`.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ log = logging.getLogger("unbroken.deliveries")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-RECORD_TRIES_SECONDS = 14.0  # within the lease: afterwards others may have claimed the rows
-AWAY_SECONDS_MAX = 2.0  # without a database, idle: a cut connection is back by then
+RECORD_TRIES_SECONDS = 14.0  # within the lease: later other deliverers may have leased the rows
+AWAY_SECONDS_MAX = 2.0  # idle without a database: a cut connection is back by then
 RETRY_SECONDS = 0.25  # between tries to reach a database that is away
-LINGER_SECONDS = 0.1  # outcomes wait so long for company: a transaction for each is too dear
+LINGER_SECONDS = 0.1  # outcomes wait this long for more: a transaction for each costs too much
 TURN_SECONDS_MIN = 0.005  # between looks for new work: each is a transaction
-SLOW_SECONDS = 0.25  # a receiver that takes longer would make the others wait for a run's end
-WIND_DOWN_SECONDS_MAX = 30.0  # a run ends then, whoever is slow
+SLOW_SECONDS = 0.25  # a slower receiver would make the others wait for a run's end
+WIND_DOWN_SECONDS_MAX = 30.0  # a run ends then, however slow its receivers are
 ORDERED_LINGER_SECONDS = 0.01  # likewise, where a participant's next fact waits for it
 
 
@@ -52,15 +51,15 @@ def deliver(
 ) -> int:
     """Deliver what is due until there is none or `stop()`; return how many outcomes were recorded.
 
-    `stop()` is asked every turn, some hundred times a second when busy: keep it cheap. Once it says
-    so nothing more is claimed, and what is in flight is finished and recorded (at most 15 s).
-    `wait(seconds)` is called, in a thread of its own, whenever there is room for more than is due:
-    it may return early to say that something is. Any number may run side by side. Raises what the
-    database raises when it stays away; everything claimed is then due again once its lease has
-    ended.
+    `stop()` is called every turn, some hundred times a second when busy: keep it cheap. Once it is
+    true nothing more is leased, and sends in flight are finished and recorded (at most 15 s).
+    `wait(seconds)` is called, in its own thread, whenever there is room for more than is due; it
+    may return early to signal due work. Any number of deliverers may run side by side. Raises the
+    error of a database that stays away; all leased deliveries are then due again once their leases
+    expire.
 
-    A disabled destination's deliveries stay pending and go out once it is enabled again, a parked
-    one's once it answers; a deleted one's are marked dead.
+    A disabled destination's deliveries stay pending until it is enabled again, a parked one's until
+    it responds; a deleted one's are marked exhausted.
     """
     return asyncio.run(_deliver(engine, options, stop, wait))
 
@@ -89,32 +88,32 @@ async def _deliver(
 
 @dataclass
 class _Run:
-    """One run of a deliverer: what is in flight and what waits to be recorded."""
+    """One run of a deliverer: the sends in flight and the outcomes to record."""
 
     engine: Engine
     options: SendOptions
     http: ClientSession
-    thread: ThreadPoolExecutor  # the one that talks to the database: the loop never blocks on it
+    thread: ThreadPoolExecutor  # all database calls run in it: the loop never blocks on them
     listener: WakeupListener
     queues: DestinationQueues
-    # What is in flight, since when (monotonic).
+    # The sends in flight, each with its start (monotonic).
     sending: dict[asyncio.Task[AttemptOutcome], tuple[LeasedDelivery, float]] = field(
         default_factory=dict
     )
     busy: Counter[DestinationId] = field(default_factory=Counter)
     outcomes: list[AttemptOutcome] = field(default_factory=list)
-    away_since: float | None = None  # when claiming first failed, until it works again
+    away_since: float | None = None  # when leasing first failed, until it works again
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    done_since: float = 0.0  # when the first of the outcomes came
-    is_in_hurry: bool = False  # somebody's next fact waits for an outcome to be recorded
+    done_since: float = 0.0  # when the oldest of the outcomes came
+    is_in_hurry: bool = False  # a participant's next fact waits for an outcome to be recorded
     recorded: int = 0
     began: float = field(default_factory=time.monotonic)
-    is_ending: bool = False  # nothing more is claimed
-    turned: float = 0.0  # when something was last claimed, or tried to be
-    was_woken: bool = False  # since then: that something is due
+    is_ending: bool = False  # nothing more is leased
+    turned: float = 0.0  # when a lease was last tried
+    was_woken: bool = False  # whether a wake-up has come since then
 
     async def until_done(self, stop: Callable[[], bool]) -> None:
-        """Turn by turn: record what is done, claim what there is room for, wait for either."""
+        """Turn by turn: record outcomes, lease what there is room for, wait for either."""
         last_work = time.monotonic()
         while True:
             self.is_ending = self.is_ending or stop() or self._is_time_over()
@@ -134,20 +133,20 @@ class _Run:
                 await self.listener.listen(self._on_wakeup)
 
     def _is_time_over(self) -> bool:
-        """Whether the run is to end now: its time is up, and no slow receiver would make the
-        others wait for the end. Meanwhile slow ones get nothing new, so that end comes."""
+        """Whether the run ends now: its time is up, and no slow receiver would make the others wait
+        for the end. Meanwhile slow ones get nothing new, so that the end comes."""
         late_seconds = time.monotonic() - self.began - self.options.limits.run_seconds
         return late_seconds >= WIND_DOWN_SECONDS_MAX or (late_seconds >= 0 and not self._slow())
 
     def _slow(self) -> set[DestinationId]:
-        """The lanes with something in flight for long."""
+        """The queues whose oldest send in flight is slow."""
         long_ago = time.monotonic() - SLOW_SECONDS
         return {one.destination_id for one, started in self.sending.values() if started <= long_ago}
 
     # -- with the database ---------------------------------------------------------------------
 
     async def _lease(self) -> list[LeasedDelivery]:
-        """Claim what there is room for. A database that stays away ends an idle run."""
+        """Lease what there is room for. A database that stays away ends an idle run."""
         self.turned, self.was_woken = time.monotonic(), False
         room = self.options.limits.in_flight_max - len(self.sending)
         if room <= 0:
@@ -169,13 +168,13 @@ class _Run:
         return leased
 
     def _may_go_on_without(self) -> bool:
-        """Whether something is in flight or unrecorded, or the database went only just now."""
+        """Whether work is in flight or unrecorded, or the database went away only just now."""
         self.away_since = self.away_since or time.monotonic()
         is_busy = bool(self.sending or self.outcomes)
         return is_busy or time.monotonic() - self.away_since < AWAY_SECONDS_MAX
 
     async def _record(self) -> None:
-        """Record what is done, trying again while the leases last."""
+        """Record the outcomes, retrying while the leases last."""
         if not self.outcomes or not self._is_worth_recording():
             return
         self.is_in_hurry = False
@@ -196,7 +195,7 @@ class _Run:
         return True
 
     def _write(self, outcomes: list[AttemptOutcome]) -> int:
-        """Outcomes and what they say of their destinations, in one transaction."""
+        """Write outcomes and their effect on destination health, in one transaction."""
         with transaction(self.engine) as connection:
             settled = table.record(connection, outcomes)
             is_changed = _says_something(connection, outcomes)
@@ -230,7 +229,7 @@ class _Run:
             self.outcomes.append(_outcome(task, delivery, self.options.now()))
         if self._is_worth_recording():
             self.wake.set()
-        elif delivery.participant_id is not None:  # the next one waits for this to be recorded
+        elif delivery.participant_id is not None:  # the next delivery waits for this record
             asyncio.get_running_loop().call_later(ORDERED_LINGER_SECONDS, self._hurry)
 
     def _hurry(self) -> None:
@@ -243,7 +242,7 @@ class _Run:
         return not self.sending or is_many or is_old or self.is_in_hurry
 
     async def _pause(self, is_more_likely: bool) -> None:
-        """Wait until enough is done to be worth a transaction, for new work, or for a moment."""
+        """Wait until enough outcomes are worth a transaction, for new work, or for a moment."""
         if is_more_likely and self._has_room():
             await asyncio.sleep(0)  # let the sends begin
             return
@@ -260,25 +259,26 @@ class _Run:
             return
 
     def _on_wakeup(self) -> None:
-        """There may be something new: look soon, but not for each of many words."""
+        """There may be new work: look soon, but not once for each wake-up."""
         self.was_woken = True
         soon = self.turned + TURN_SECONDS_MIN - time.monotonic()
         asyncio.get_running_loop().call_later(max(0.0, soon), self.wake.set)
 
     def _has_room(self) -> bool:
-        """Whether a whole claim fits, and some lane is below its cap."""
+        """Whether a whole lease fits, and any queue is below its cap."""
         limits = self.options.limits
         fits = len(self.sending) + limits.lease_max <= limits.in_flight_max
         return fits and self.queues.has_room(self.busy)
 
     def cancel(self) -> None:
-        """Drop what is in flight (only when a run fails): leases give it back."""
+        """Drop the sends in flight (only when a run fails): their leases expire."""
         for task in list(self.sending):
             task.cancel()
 
 
 def _says_something(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> bool:
-    """Whether outcomes may change a destination's health: not where all arrived and was well."""
+    """Whether outcomes may change a destination's health: not when all succeeded on healthy
+    ones."""
     destination_ids = set()
     for one in outcomes:
         if one.status != "delivered" or one.disables is not None:
@@ -293,15 +293,15 @@ def _outcome(
     error = task.exception()
     if error is None:
         return task.result()
-    # A fault of this program: it must not use up the attempts of a receiver that is well.
+    # A fault of this program: it must not use up the attempts of a healthy receiver.
     log.error("delivery of %s failed", delivery.fact_id, exc_info=error)
     return postponed(delivery, now)
 
 
 class WakeupListener:
-    """Calls `wait(seconds)` once at a time; what it returns for, a word or its time, wakes us.
+    """Calls `wait(seconds)`, once at a time; its return, early or in time, wakes the dispatcher.
 
-    To be used in one event loop.
+    For one event loop only.
     """
 
     def __init__(self, wait: Callable[[float], object], seconds: float) -> None:
@@ -311,9 +311,9 @@ class WakeupListener:
         self._on_wakeup: Callable[[], None] = lambda: None
 
     def listen(self, on_wakeup: Callable[[], None]) -> asyncio.Future[object]:
-        """Listen, unless it does already; `on_word()` is called when something is heard.
+        """Listen, unless it already does; `on_wakeup()` is called when `wait` returns.
 
-        The future is for who has nothing else to do. Raises what `wait` raised the last time.
+        An idle caller may await the future. Raises the error of the last `wait`.
         """
         self._on_wakeup = on_wakeup
         if self._listening is None or self._listening.done():
@@ -328,5 +328,5 @@ class WakeupListener:
         self._on_wakeup()
 
     def close(self) -> None:
-        """Wait for the end of what is being listened to: some tenths of a second at most."""
+        """Wait for the current `wait` to end: some tenths of a second at most."""
         self._thread.shutdown(wait=True)

@@ -1,8 +1,8 @@
 """The egress guard: which URLs and addresses the service may call on a tenant's behalf.
 
 A tenant chooses the URL, so the URL is hostile: it must not reach what only this machine can reach.
-The same rules hold when a destination is created or changed (`check`) and for every connection
-(`Resolver` for names, `open_socket` for whatever address is about to be connected).
+The same rules apply when a destination is created or changed (`check`) and to every connection
+(`Resolver` for names, `open_socket` for every address before it is connected).
 """
 
 from __future__ import annotations
@@ -28,44 +28,44 @@ from webhooks.ip_ranges import Address, Network, is_public
 Lookup = Callable[[str, int], Sequence[str]]  # name, port -> addresses; OSError: no such name
 
 URL_CHARS_MAX = 2_048
-ADDRESSES_MAX = 16  # one name with more is a trick or a mistake
+ADDRESSES_MAX = 16  # a name with more is a trick or a mistake
 CHECK_SECONDS = 3.0  # how long creating a destination waits for the name service
-LOOKUP_THREADS = 16  # a name service that hangs on some names must not hold up the others
+LOOKUP_THREADS = 16  # a name service that hangs on some names must not delay the others
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# What a name service may be asked for: letters, digits, hyphens, and the underscores of some names.
-# No percent signs, semicolons or empty labels, which others may read otherwise than we do.
+# The characters allowed in a name: letters, digits, hyphens, and the underscores of some names.
+# No percent signs, semicolons or empty labels, which other parsers may read differently.
 _NAME = re.compile(r"(?!.{254})([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
-# The host as it is spelled, and a port in ASCII digits: `int` reads those of all alphabets. In
-# brackets neither a zone (`%eth0`) nor an address of the future (`v1.x`).
+# The host as spelled, and a port in ASCII digits: `int` reads those of all alphabets. The brackets
+# hold neither a zone (`%eth0`) nor an address of a future version (`v1.x`).
 _AUTHORITY = re.compile(r"\w+://(\[[0-9a-fA-F:.]+\]|[^][/?#:@]*)(:[0-9]{0,5})?(?=[/?#]|$)")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the operator allows."""
+    """The operator's rules."""
 
     allow: tuple[Network, ...] = ()  # addresses that may be called although not public
     allow_http: bool = False
     ports: frozenset[int] | None = frozenset({443})  # of public addresses; None: any
     allow_ports: frozenset[int] | None = frozenset({443})  # of the addresses in `allow`; None: any
-    # Through which everything goes, https alone: it could read the rest. It resolves the names, so
-    # it has to vet what they lead to; we vet what is spelled, and connect to the proxy alone.
+    # All traffic goes through it, https only: it could read the rest. It resolves the names, so it
+    # must vet their addresses; we vet the spelling, and connect to the proxy only.
     proxy: URL | None = field(default=None, repr=False)  # it may hold a password
     trust: ssl.SSLContext | None = field(default=None, compare=False)  # None: the system's
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """Those that a destination may have."""
+        """The schemes that a destination may have."""
         return ("https", "http") if self.allow_http and self.proxy is None else ("https",)
 
 
 def policy(
     allow_cidrs: str, allow_http: bool, ports: str, proxy: str = "", allow_ports: str = ""
 ) -> Policy:
-    """The policy of five settings; raise ValueError naming what cannot be read.
+    """The policy of five settings; raise ValueError naming the setting that cannot be read.
 
-    Without `allow_ports` the addresses that are allowed have the ports of all others.
+    Without `allow_ports` the allowed addresses have the ports of all others.
     """
     return Policy(
         allow=tuple(_network(text.strip()) for text in allow_cidrs.split(",") if text.strip()),
@@ -89,7 +89,7 @@ class EgressSettings:
 
 
 def policy_of(settings: EgressSettings) -> Policy:
-    """The operator's policy; ValueError as above. To be asked for once, when a process starts."""
+    """The operator's policy; ValueError as above. Call it once, when a process starts."""
     read = policy(
         settings.webhook_allow_cidrs,
         settings.webhook_allow_http,
@@ -101,13 +101,13 @@ def policy_of(settings: EgressSettings) -> Policy:
 
 
 def _trust(ca_file: str) -> ssl.SSLContext | None:
-    """The CAs of a file beside the system's."""
+    """The CAs of a file, added to the system's."""
     if not ca_file:
         return None
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(cafile=ca_file)
-    except OSError as error:  # among them ssl.SSLError: no certificate in it
+    except OSError as error:  # includes ssl.SSLError: no certificate in it
         reason = error.strerror or "no certificate can be read from it"
         raise ValueError(f"UNBROKEN_WEBHOOK_CA_FILE: {ca_file}: {reason}") from None
     return context
@@ -134,7 +134,7 @@ def _port(text: str, variable: str) -> int:
 
 
 def _proxy(text: str) -> URL:
-    """http://host:port, which is asked to CONNECT; a user and password may stand before it."""
+    """http://host:port, for CONNECT requests; a user and password may come before the host."""
     try:
         url = URL(text)
         is_bare = url.raw_path in ("", "/") and not url.raw_query_string and not url.raw_fragment
@@ -151,7 +151,7 @@ def _proxy(text: str) -> URL:
 
 @lru_cache(maxsize=4_096)
 def parse(text: str, policy: Policy) -> URL:
-    """The URL in a text, parsed once and for all; raise Refused. Looks nothing up."""
+    """The URL in a text, parsed once; raise Refused. Makes no look-up."""
     if len(text) > URL_CHARS_MAX:
         raise EgressRefused(f"must have at most {URL_CHARS_MAX} characters")
     if re.search(r"[\x00-\x20\x7f\\]", text):
@@ -169,10 +169,10 @@ def parse(text: str, policy: Policy) -> URL:
 
 
 def _check_spelling(text: str, url: URL, policy: Policy) -> str:
-    """Return the host as it is spelled."""
+    """Return the host as spelled."""
     if url.scheme not in policy.schemes:
         raise EgressRefused(f"must begin with {' or '.join(f'{one}://' for one in policy.schemes)}")
-    if re.match(r"[^/]*//[^/?#]*@", text):  # even an empty user: the parser drops it silently
+    if re.match(r"[^/]*//[^/?#]*@", text):  # an empty user too: the parser drops it silently
         raise EgressRefused("must not contain credentials")
     found = _AUTHORITY.match(text)
     if found is None:
@@ -193,7 +193,7 @@ def _check_host(host: str | None, spelled: str, policy: Policy, port: int) -> No
 
 
 def _check_port(host: str | None, port: int, policy: Policy) -> None:
-    """Those of addresses are vetted with them; a name may lead to an address that is allowed."""
+    """Ports of addresses are vetted with them; a name may resolve to an allowed address."""
     if port == 0:
         raise EgressRefused("must use a port from 1 to 65535")
     if policy.proxy is None and (_literal(host or "") or _may_be_allowed(port, policy)):
@@ -222,7 +222,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _ends_in_number(host: str) -> bool:
-    """Whether resolvers may take the host for an IPv4 address: `2130706433`, `0x7f.1`, `127.1`."""
+    """Whether resolvers may read the host as an IPv4 address: `2130706433`, `0x7f.1`, `127.1`."""
     last = host.rstrip(".").rpartition(".")[2]
     return re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", last) is not None
 
@@ -231,7 +231,7 @@ def _ends_in_number(host: str) -> bool:
 
 
 def vet(addresses: Iterable[Address], policy: Policy, port: int) -> None:
-    """Raise Refused unless every address may be called: one bad answer spoils them all."""
+    """Raise Refused unless every address may be called: one bad address refuses all."""
     for address in addresses:
         is_allowed = any(address in network for network in policy.allow)
         if not is_allowed and not is_public(address):
@@ -248,7 +248,7 @@ def system_lookup(host: str, port: int) -> list[str]:
 
 
 def vetted(host: str, answers: Sequence[str], policy: Policy, port: int) -> list[str]:
-    """The answers of a name service, every one of them vetted; raise Refused."""
+    """The vetted answers of a name service; raise Refused."""
     if len(answers) > ADDRESSES_MAX:
         raise EgressRefused("must not have so many addresses")
     addresses = [_literal(answer) for answer in answers]
@@ -264,8 +264,8 @@ _lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")  # threads start with th
 def check(text: str, policy: Policy, lookup: Lookup = system_lookup) -> None:
     """Raise Refused unless a destination may have this URL. Asks the name service.
 
-    A name that does not resolve passes: nothing can be called there yet, and whatever it resolves
-    to later is vetted by every connection. With a proxy the name is the proxy's to resolve.
+    A name that does not resolve passes: it cannot be called yet, and every connection vets the
+    addresses that it resolves to later. With a proxy, the proxy resolves the name.
     """
     url = parse(text, policy)
     host = url.raw_host or ""
@@ -273,7 +273,7 @@ def check(text: str, policy: Policy, lookup: Lookup = system_lookup) -> None:
         return
     try:
         answers = _lookups.submit(lookup, host, url.port or 0).result(CHECK_SECONDS)
-    except (OSError, UnicodeError):  # among them TimeoutError
+    except (OSError, UnicodeError):  # includes TimeoutError
         return
     vetted(host, answers, policy, url.port or 0)
 
@@ -282,7 +282,7 @@ def check(text: str, policy: Policy, lookup: Lookup = system_lookup) -> None:
 
 
 class Resolver(AbstractResolver):
-    """Names to vetted addresses, for aiohttp: it connects to these and to nothing else."""
+    """Names to vetted addresses, for aiohttp: it connects to no other address."""
 
     def __init__(self, policy: Policy, lookup: Lookup = system_lookup) -> None:
         self._policy = policy
@@ -293,7 +293,7 @@ class Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Look up and vet; raise OSError (no such name) or Refused.
 
-        With a proxy its name alone is looked up, and its addresses are the operator's affair.
+        With a proxy only its own name is looked up, and the operator answers for its addresses.
         """
         proxy = self._policy.proxy
         if proxy is not None and (host, port) != (proxy.raw_host, proxy.port):
@@ -304,14 +304,14 @@ class Resolver(AbstractResolver):
         except socket.gaierror:
             if proxy is None:
                 raise
-            # Whatever it was, it says nothing about a receiver: as if nobody had answered.
+            # Any failure here says nothing about a receiver: treat it as no answer.
             raise socket.gaierror(socket.EAI_AGAIN, "the proxy has no address") from None
         if proxy is None:
             answers = vetted(host, answers, self._policy, port)
         return [_result(host, answer, port) for answer in answers]
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is open."""
 
 
 def _result(host: str, address: str, port: int) -> ResolveResult:
@@ -327,7 +327,7 @@ def _result(host: str, address: str, port: int) -> ResolveResult:
 
 
 def socket_opener(policy: Policy) -> Callable[[AddrInfoType], socket.socket]:
-    """A socket factory that refuses an address which may not be called: the last door."""
+    """A socket factory that refuses addresses that may not be called: the last check."""
 
     def open_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = info
@@ -343,6 +343,6 @@ def socket_opener(policy: Policy) -> Callable[[AddrInfoType], socket.socket]:
 
 
 def _is_proxy(proxy: URL, address: Address, port: int) -> bool:
-    """Whether that may be the proxy: a name's addresses are known to the resolver alone."""
+    """Whether that may be the proxy: only the resolver knows a name's addresses."""
     named = _literal(proxy.raw_host or "")
     return port == proxy.port and named in (None, address)

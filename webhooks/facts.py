@@ -1,4 +1,4 @@
-"""Facts: what happened, in the envelope that subscribers read (contract §4). Pure."""
+"""Facts: what happened, in the envelope that receivers read (contract §4). Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DESTINATION_FAILING = "webhook.destination_failing"
 DESTINATION_DISABLED = "webhook.destination_disabled"
 DESTINATION_RECOVERED = "webhook.destination_recovered"
 
-# Every type of fact there is, for the validation of what a destination subscribes to.
+# Every type of fact, to validate the types that a destination subscribes to.
 TYPES = (
     STREAK_RECORDED,
     STREAK_MILESTONE,
@@ -56,7 +56,7 @@ TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One change, as it is stored and sent."""
+    """One change, as stored and sent."""
 
     tenant_id: int
     id: UUID
@@ -70,7 +70,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class FactStamp:
-    """What every fact carries, whatever it says: its id, whom it is about, its number, its time."""
+    """The fields that every fact carries: its id, participant, number and time."""
 
     id: UUID
     tenant: Tenant
@@ -86,13 +86,13 @@ class Reached:
 
     count: int
     badge_code: str | None
-    is_badge_new: bool | None  # None without a badge, or when there is none of that code to award
-    points: int | None = None  # that it gives
+    is_badge_new: bool | None  # None without a badge, or when no badge of that code can be awarded
+    points: int | None = None  # the points that it gives
 
 
 @dataclass(frozen=True, slots=True)
 class StreakDeadline:
-    """Where a streak stood when nothing came in time."""
+    """The state of a streak whose deadline passed without a tick."""
 
     count: int
     longest_count: int
@@ -103,7 +103,7 @@ class StreakDeadline:
 
 @dataclass(frozen=True, slots=True)
 class DestinationChange:
-    """What is told of a destination."""
+    """The data of a fact about a destination."""
 
     webhook_id: UUID
     description: str | None
@@ -112,7 +112,7 @@ class DestinationChange:
 
 
 def public_id(fact_id: UUID) -> str:
-    """A fact's id as subscribers see it: also the `webhook-id` of every delivery."""
+    """A fact's id as receivers see it: also the `webhook-id` of every delivery."""
     return f"evt_{fact_id.hex}"
 
 
@@ -182,7 +182,7 @@ def streak_broken(stamp: FactStamp, streak: Streak, deadline: StreakDeadline) ->
 
 
 def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:
-    """The fact of a first award; a repeated one changes nothing and has none."""
+    """The fact of a first award; a repeated one changes nothing and has no fact."""
     payload: dict[str, Any] = {
         "badge_code": badge.code,
         "badge_name": badge.name,
@@ -196,12 +196,12 @@ def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:
 
 
 def points_awarded(stamp: FactStamp, made: Transaction, earned: int) -> Fact:
-    """The fact of points that somebody got, whatever they were for."""
+    """The fact of points that a participant got, from any source."""
     return _fact(stamp, POINTS_AWARDED, _movement(made) | {"total_earned": earned})
 
 
 def points_deducted(stamp: FactStamp, made: Transaction, spent: int) -> Fact:
-    """The fact of points that somebody gave, whatever they were for."""
+    """The fact of points that a participant gave, for any reason."""
     return _fact(stamp, POINTS_DEDUCTED, _movement(made) | {"total_spent": spent})
 
 
@@ -218,7 +218,7 @@ def _movement(made: Transaction) -> dict[str, Any]:
 
 
 def tier_changed(stamp: FactStamp, change: Change, earned: int) -> Fact:
-    """The fact that somebody came into another tier, by points or by an assignment."""
+    """The fact that a participant's tier changed, by points or by an assignment."""
     upgrade = change.upgrade
     payload: dict[str, Any] = {
         "tier_code": upgrade.code,
@@ -235,7 +235,7 @@ def tier_changed(stamp: FactStamp, change: Change, earned: int) -> Fact:
 
 
 def reward_redeemed(stamp: FactStamp, reward: Reward, redemption: Redemption) -> Fact:
-    """The fact that somebody has claimed a reward; what it cost has a fact of its own."""
+    """The fact that a participant redeemed a reward; its cost has a fact of its own."""
     payload: dict[str, Any] = {
         "reward_id": redemption.reward_id,
         "reward_code": reward.code,
@@ -250,7 +250,7 @@ def reward_redeemed(stamp: FactStamp, reward: Reward, redemption: Redemption) ->
 
 
 def challenge_completed(stamp: FactStamp, challenge: Challenge, is_badge_new: bool | None) -> Fact:
-    """The fact that somebody has reached a challenge's target, after those of what it gives."""
+    """The fact that a participant reached a challenge's target, after the facts of its prizes."""
     payload = {
         "challenge_code": challenge.code,
         "challenge_name": challenge.name,
@@ -265,12 +265,12 @@ def challenge_completed(stamp: FactStamp, challenge: Challenge, is_badge_new: bo
 
 
 def _metadata(text: str | None) -> dict[str, Any]:
-    """What was sent with a write, byte for byte; nothing without."""
+    """The metadata of a write, byte for byte; nothing without it."""
     return {} if text is None else {"metadata": msgspec.Raw(text.encode())}
 
 
 def destination(stamp: FactStamp, kind: str, change: DestinationChange) -> Fact:
-    """An operational fact: a destination is failing, disabled or well again."""
+    """An operational fact: a destination is failing, disabled or healthy again."""
     payload = {
         "webhook_id": str(change.webhook_id),
         "description": change.description,
@@ -306,7 +306,7 @@ def _fact(
 
 
 def matches(patterns: list[str], kind: str) -> bool:
-    """Whether a type is among those subscribed to: `behavior.*` and `*` stand for many."""
+    """Whether a type matches a subscription: `behavior.*` and `*` are globs."""
     return any(
         pattern == kind
         or pattern == "*"

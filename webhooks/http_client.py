@@ -1,4 +1,4 @@
-"""The only outbound HTTP: one POST, bounded in time and in what is read of the answer."""
+"""The only outbound HTTP: one POST, bounded in time and in the bytes read of the response."""
 
 from __future__ import annotations
 
@@ -34,47 +34,47 @@ from webhooks import egress
 from webhooks.egress import Lookup, Policy, system_lookup
 from webhooks.errors import EgressRefused
 
-RESPONSE_BYTES_MAX = 2_048  # enough to debug with; more would bloat the table
-READ_BUFFER_BYTES = 4_096  # what a receiver that floods us can make us hold
-# Below the 5 s after which common servers close an idle connection: who reuses one at the moment
-# it is being closed loses an attempt.
+RESPONSE_BYTES_MAX = 2_048  # enough for debugging; more would bloat the table
+READ_BUFFER_BYTES = 4_096  # the most that a flooding receiver can make us hold
+# Below the 5 s after which common servers close an idle connection: reusing one while it is being
+# closed loses an attempt.
 KEEPALIVE_SECONDS = 4.0
 DNS_CACHE_SECONDS = 10
 
-DELIVERY_HEADER = "webhook-delivery"  # with which a receiver says what is to become of deliveries
+DELIVERY_HEADER = "webhook-delivery"  # a receiver's instruction about deliveries
 DISABLE = "disable"  # send nothing more to this destination
 ABORT_MESSAGE = "abort-message"  # do not send this one again
 
-# What we say went wrong when there is no complete answer. A tenant reads it, so whatever happened
-# before a connection stood (refused by us or by them, no such name, no route) has one word: it
-# must not tell an open port from a closed one.
+# Our errors when there is no complete response. A tenant reads them, so every failure before the
+# connection (refused by us or by them, no such name, no route) has the same word: it must not
+# distinguish an open port from a closed one.
 UNREACHABLE = "unreachable"
 TLS = "tls"  # no trustworthy certificate for the name
 TIMEOUT = "timeout"  # connected, but not done within the total
 DISCONNECTED = "disconnected"  # connected, but cut off before the end
 UNREADABLE = "unreadable"  # the answer is not HTTP
-# What is said beside a word that does not say what to do.
+# The detail of a word that does not show what to do.
 DETAILS = {
     TLS: "the receiver's certificate is of no trusted CA, has expired or is for another name; the"
     " operator names a CA of their own in UNBROKEN_WEBHOOK_CA_FILE"
 }
 
-# Our machine's trouble, not the receiver's: no sockets, ports or memory left.
+# A fault of our machine, not of the receiver: no sockets, ports or memory left.
 _OUR_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 
-# Before a connection to the receiver stood. What a proxy says of why it did not connect is kept
-# from the tenant as our own reasons are.
+# Failures before a connection to the receiver. A proxy's reasons are hidden from the tenant, as our
+# own are.
 _NOT_CONNECTED = (EgressRefused, ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a receiver may take."""
+    """The time limits of a receiver."""
 
-    connect_seconds: float = 5.0  # name, connection and TLS: who is not reached by then is down
-    total_seconds: float = 15.0  # everything, the body included: a dripping receiver ends here too
+    connect_seconds: float = 5.0  # name, connection and TLS: a receiver not reached by then is down
+    total_seconds: float = 15.0  # everything, the body included: a slow trickle ends here too
 
 
 DEFAULT_TIMEOUTS = Timeouts()
@@ -82,25 +82,25 @@ DEFAULT_TIMEOUTS = Timeouts()
 
 @dataclass(frozen=True, slots=True)
 class HttpResult:
-    """What came of one POST."""
+    """The result of one POST."""
 
     duration_ms: int
     status: int | None = None
-    error: str | None = None  # one of the words above; None when an answer was read
-    response: str | None = None  # the first bytes of the body, undecoded, as text a table holds
+    error: str | None = None  # one of the words above; None when a response was read
+    response: str | None = None  # the first bytes of the body, undecoded, as storable text
     remote_address: str | None = None
     retry_after: str | None = None  # the header
-    wishes: frozenset[str] = frozenset()  # what `webhook-delivery` asks for
+    wishes: frozenset[str] = frozenset()  # the instructions in `webhook-delivery`
     is_ours: bool = False  # the failure says nothing about the receiver: no attempt was made
 
     @property
     def is_success(self) -> bool:
-        """2xx, read within the total. A redirect is a failure: it is never followed."""
+        """2xx, read within the total time. A redirect is a failure: it is never followed."""
         return self.error is None and self.status is not None and 200 <= self.status < 300
 
 
 class _Response(ClientResponse):
-    """Notes the peer while the connection is still at hand."""
+    """Records the peer while the connection is still open."""
 
     peer: str | None = None
 
@@ -117,13 +117,13 @@ def open_session(
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> ClientSession:
-    """A session that keeps connections alive and reaches only what the policy allows.
+    """A session that keeps connections alive and reaches only addresses the policy allows.
 
-    To be opened and closed in the event loop that sends. `tls` replaces the policy's trust.
+    Open and close it in the event loop that sends. `tls` replaces the policy's trust.
     """
     tls = tls or policy.trust
     connector = TCPConnector(
-        limit=0,  # the caller bounds what is in flight
+        limit=0,  # the caller bounds the sends in flight
         resolver=egress.Resolver(policy, lookup),
         socket_factory=egress.socket_opener(policy),
         keepalive_timeout=KEEPALIVE_SECONDS,
@@ -133,7 +133,7 @@ def open_session(
     return ClientSession(
         connector=connector,
         proxy=policy.proxy,
-        # Behind a proxy the peer is the proxy, whose address is no tenant's business.
+        # Behind a proxy the peer is the proxy, whose address is not for tenants.
         response_class=_Response if policy.proxy is None else ClientResponse,
         cookie_jar=DummyCookieJar(),
         # The threshold keeps the library from rounding the total up to a whole second.
@@ -143,7 +143,7 @@ def open_session(
             ceil_threshold=2 * timeouts.total_seconds,
         ),
         trust_env=False,  # neither proxies nor .netrc of the environment
-        auto_decompress=False,  # what is kept is what came: no bombs
+        auto_decompress=False,  # the body is kept as it came: no bombs
         read_bufsize=READ_BUFFER_BYTES,
         skip_auto_headers=("Accept", "Accept-Encoding"),
     )
@@ -152,7 +152,7 @@ def open_session(
 async def post(
     session: ClientSession, url: URL, body: bytes, headers: Mapping[str, str]
 ) -> HttpResult:
-    """POST once and say what came of it; raises only when cancelled."""
+    """POST once and return the result; raises only when cancelled."""
     started = time.perf_counter()
     try:
         async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
@@ -162,7 +162,7 @@ async def post(
 
 
 async def _answered(response: ClientResponse, started: float) -> HttpResult:
-    """Read the first bytes of an answer whose head has arrived."""
+    """Read the first bytes of a response whose headers have arrived."""
     error, kept = None, b""
     try:
         kept = await _first_bytes(response)
@@ -187,7 +187,7 @@ def _wishes(headers: Sequence[str]) -> frozenset[str]:
 
 
 async def _first_bytes(response: ClientResponse) -> bytes:
-    """At most RESPONSE_BYTES_MAX of the body; a connection with more to say is closed."""
+    """At most RESPONSE_BYTES_MAX of the body; a connection with more bytes is closed."""
     content = response.content
     kept = await content.read(RESPONSE_BYTES_MAX)
     while not content.at_eof():
@@ -199,7 +199,7 @@ async def _first_bytes(response: ClientResponse) -> bytes:
 
 
 def _safe_text(raw: bytes) -> str:
-    """Bytes of unknown nature as text: no NUL, which no text column holds, nothing undecodable."""
+    """Bytes of unknown encoding as valid text, without NUL, which a text column refuses."""
     return raw.decode(errors="replace").replace("\0", "\ufffd")
 
 
@@ -235,6 +235,6 @@ def _since(started: float) -> int:
 
 
 async def close(session: ClientSession) -> None:
-    """Close a session and let its transports go: TLS ones need a turn of the loop for it."""
+    """Close a session and its transports: TLS ones need one more turn of the loop."""
     await session.close()
     await asyncio.sleep(0)

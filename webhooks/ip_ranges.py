@@ -1,7 +1,7 @@
-"""Which addresses are the public Internet's: the special-purpose registries of IANA. Pure.
+"""The addresses of the public Internet: the special-purpose registries of IANA. Pure.
 
-Said here in full instead of asking `ip_address.is_global`: that follows the registries of the year
-of its Python release, and takes NAT64, 6to4 and multicast for public.
+Listed here in full instead of `ip_address.is_global`, which follows the registries of the year of
+its Python release, and counts NAT64, 6to4 and multicast as public.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CLOSED_V4 = {
     }.items()
 }
 
-# Global unicast. Outside it lie loopback, unique local, link-local, site-local and multicast
-# addresses, those mapped from IPv4, both prefixes of NAT64, discard, dummy and segment routing.
+# Global unicast. Outside it are loopback, unique local, link-local, site-local and multicast
+# addresses, IPv4-mapped ones, both prefixes of NAT64, discard, dummy and segment routing.
 OPEN_V6 = IPv6Network("2000::/3")
 CLOSED_V6 = {
     IPv6Network(text): reason
@@ -52,13 +52,13 @@ CLOSED_V6 = {
 }
 
 # RFC 5214 §6.1: an interface identifier of ISATAP, whose last 32 bits are an IPv4 address. The
-# universal/local bit says whether that one is public; a tunnel's end is no subscriber either way.
+# universal/local bit says whether that one is public; a tunnel's end is no receiver either way.
 _ISATAP = 0x0000_5EFE
 _ISATAP_MASK = 0xFDFF_FFFF
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public Internet's, in no disguise."""
+    """Whether an address belongs to the public Internet, and embeds no other address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in CLOSED_V4)
     if address not in OPEN_V6 or any(address in network for network in CLOSED_V6):

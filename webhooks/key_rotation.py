@@ -1,4 +1,4 @@
-"""Encrypting stored secrets anew when the operator rotates the key ring. Pure."""
+"""Re-encrypting stored secrets when the operator rotates the key ring. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from webhooks.secrets import Ring
 
 
 def key_indexes(ring: Ring, destinations: Iterable[Sealed]) -> Iterator[int | None]:
-    """Which key of the ring each stored secret is under: 0 is the newest; None: none of them."""
+    """The index of the ring's key for each stored secret: 0 is the newest; None: no key fits."""
     for destination in destinations:
         for stored in (destination.secret, destination.previous_secret, destination.signing_key):
             if stored is not None:
@@ -20,7 +20,7 @@ def key_indexes(ring: Ring, destinations: Iterable[Sealed]) -> Iterator[int | No
 
 
 def resealed(ring: Ring, destination: Sealed) -> Sealed:
-    """The same under the newest key; equal when it was already. What no key fits is left alone."""
+    """The same keys under the newest key, equal if already so; unreadable ones stay unchanged."""
     previous, key = destination.previous_secret, destination.signing_key
     return replace(
         destination,

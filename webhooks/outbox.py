@@ -30,7 +30,7 @@ _DELIVERY_COLUMNS = (
 def publish(
     connection: Connection, facts: Sequence[Fact], destination_filters: Sequence[DestinationFilter]
 ) -> int:
-    """Write facts and one delivery for each subscription that wants them; return how many."""
+    """Write facts and one delivery for each destination that wants them; return how many."""
     if not facts:
         return 0
     copy(connection, "facts", _FACT_COLUMNS, map(_fact_line, facts))
@@ -65,7 +65,7 @@ def _delivery_lines(
                 if wants(destination_filter, fact)
             ]
         for one in wanted[key]:
-            # Whose order nobody asked for stands in no index of orders.
+            # An unordered destination's rows are in no index of orders.
             order = (fact.participant_id, fact.sequence) if one.is_ordered else (None, None)
             yield (
                 f"{fact.tenant_id}\t{fact.id}\t{one.webhook_id}\t{clock.to_text(fact.occurred_us)}\t"
@@ -74,7 +74,7 @@ def _delivery_lines(
 
 
 def wants(destination_filter: DestinationFilter, fact: Fact) -> bool:
-    """Whether a fact is among those that a destination subscribed to. Pure."""
+    """Whether a destination wants a fact. Pure."""
     return (
         destination_filter.tenant_id == fact.tenant_id
         and matches(destination_filter.event_types, fact.type)

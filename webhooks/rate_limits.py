@@ -1,7 +1,7 @@
-"""How many of a throttled or parked destination's deliveries may go now. Pure.
+"""How many deliveries of a throttled or parked destination may be sent now. Pure.
 
-The throttle is a token bucket kept as one instant: sends are spent up to `next_free_at`. All
-deliverers share the row it stands in, so they share the rate.
+The throttle is a token bucket kept as one instant: sends are used up to `next_free_at`. All
+deliverers share its row, so they share the rate.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from models.delivery.deliveries import DestinationId, Lease, LeasedDelivery, Lea
 from models.delivery.destination_health import Gate
 from models.delivery.destination_queues import DestinationQueue
 
-# What may go at once after a silence: as much as is lost when a claim comes late. In any T seconds
-# at most rate × (T + this) go.
+# The burst after a silence: as much as a late lease loses. In any T seconds at most
+# rate × (T + this) are sent.
 BURST_SECONDS = 0.5
 _ROUNDING = 1e-3  # of a send: instants are whole microseconds
 
@@ -27,7 +27,7 @@ def admitted(
     gates: Mapping[DestinationId, Gate],
     now: datetime,
 ) -> list[LeaseShare]:
-    """What is left of the slots of a claim behind the gates; ungated lanes pass as they are."""
+    """The slots of a lease that their gates allow; ungated queues pass unchanged."""
     passed = [
         _behind(slot, queue, gates.get(slot.key), now) if queue.is_gated else slot
         for slot in slots
@@ -39,7 +39,7 @@ def admitted(
 def _behind(
     slot: LeaseShare, queue: DestinationQueue, gate: Gate | None, now: datetime
 ) -> LeaseShare:
-    """A slot behind its gate; none without one, because another deliverer is just passing."""
+    """A slot behind its gate; empty without the gate's row, which another deliverer holds now."""
     if gate is None or (gate.parked_until is not None and gate.parked_until > now):
         return replace(slot, count=0)
     count = slot.count
@@ -55,7 +55,7 @@ def passed(
     leased: Sequence[LeasedDelivery],
     lease: Lease,
 ) -> dict[DestinationId, Gate]:
-    """The gates as a claim leaves them: sends spent, nobody else to probe while the lease lasts."""
+    """The gates after a lease: sends used, no further probe while the lease lasts."""
     counts = Counter(delivery.destination_id for delivery in leased)
     probes = {delivery.destination_id for delivery in leased if delivery.is_probe}
     left = {}
@@ -75,11 +75,11 @@ def allowance(next_free_at: datetime | None, rate: int, now: datetime) -> int:
 
 
 def spent(next_free_at: datetime | None, rate: int, count: int, now: datetime) -> datetime:
-    """Up to which instant sends are spent after so many more."""
+    """The instant up to which sends are used after `count` more."""
     return _from(next_free_at, rate, now) + timedelta(seconds=count / rate)
 
 
 def _from(next_free_at: datetime | None, rate: int, now: datetime) -> datetime:
-    """What was not sent longer ago than a burst is forfeited; one may always be saved up."""
+    """Sends unused for longer than a burst are forfeited; one may always be saved up."""
     earliest = now - timedelta(seconds=max(BURST_SECONDS, 1 / rate))
     return earliest if next_free_at is None else max(next_free_at, earliest)

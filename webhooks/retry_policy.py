@@ -1,4 +1,4 @@
-"""When a delivery is tried again, and when it is given up. Pure."""
+"""When a delivery is retried, and when it is exhausted. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from email.utils import parsedate_to_datetime
 
 Random = Callable[[], float]  # uniform in 0 ≤ x < 1
 
-# Seconds before each attempt, counted from the one before. Quick at first, because most failures
+# Seconds before each attempt, counted from the previous one. Quick at first, because most failures
 # are restarts; in the end as long as a weekend, because people sleep.
 DELAYS_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-JITTER = 0.2  # either way: what failed together does not come back together
+JITTER = 0.2  # either way: deliveries that fail together do not return together
 
 RETRY_AFTER_SECONDS_MIN = 1
 RETRY_AFTER_SECONDS_MAX = 86_400  # a day, as our own longest: a typo must not park a fact for years
 RETRY_AFTER_STATUSES = frozenset({429, 503})
-# As often may a receiver ask for sooner than the schedule. Always obeyed, `Retry-After: 1` would
-# use up ten attempts in ten seconds and leave the delivery dead.
+# How often a receiver may ask for a retry before the schedule's. Always obeyed, `Retry-After: 1`
+# would use up ten attempts in ten seconds and exhaust the delivery.
 SOONER_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What the next attempt at a delivery depends on."""
+    """The facts that decide the next attempt at a delivery."""
 
-    attempts: int  # made and counted, all in vain
-    wish_seconds: float | None = None  # what the receiver asked for (`retry_after`)
+    attempts: int  # counted, all failed
+    wish_seconds: float | None = None  # the receiver's request (`retry_after`)
     retry_seconds: Sequence[int] | None = None  # the destination's own schedule
 
     @property
@@ -37,7 +37,7 @@ class Failed:
 
 
 def next_attempt_at(failed: Failed, now: datetime, random: Random) -> datetime | None:
-    """When to try again as scheduled; None when the delivery is dead."""
+    """The scheduled time of the next attempt; None when the delivery is exhausted."""
     delays = failed.delays_seconds
     if failed.attempts >= len(delays):
         return None
@@ -45,9 +45,9 @@ def next_attempt_at(failed: Failed, now: datetime, random: Random) -> datetime |
 
 
 def after_answer(failed: Failed, now: datetime, random: Random) -> datetime | None:
-    """`next_attempt_at`, or when the receiver asked for.
+    """`next_attempt_at`, or the time that the receiver asked for.
 
-    A wish is spread by up to 20 % later, never sooner, within a day. It does not add attempts.
+    That time is spread by up to 20 % later, never sooner, within a day. It adds no attempts.
     """
     planned = next_attempt_at(failed, now, random)
     if planned is None or failed.wish_seconds is None:
@@ -57,10 +57,10 @@ def after_answer(failed: Failed, now: datetime, random: Random) -> datetime | No
 
 
 def after_probe(failed: Failed, now: datetime, random: Random) -> datetime | None:
-    """When to try again what was sent to a parked destination only to see whether it is back.
+    """When to retry a delivery that probed a parked destination.
 
-    That was our need, so it uses up no attempt: the delivery stays due, behind what else is due,
-    and goes when the destination is tried next. But where no retry is wanted there is none.
+    The probe was our need, so it uses up no attempt: the delivery stays due, behind other due ones,
+    and is sent at the destination's next probe. A destination without retries gets none.
     """
     if not failed.delays_seconds[1:]:
         return None
@@ -73,7 +73,7 @@ def _wished(wish_seconds: float, now: datetime, random: Random) -> datetime:
 
 
 def retry_after(status: int, header: str | None, now: datetime) -> float | None:
-    """The seconds a 429 or 503 asks us to wait, bounded; None without a wish we can read."""
+    """The seconds that a 429 or 503 asks us to wait, bounded; None without a readable request."""
     if header is None or status not in RETRY_AFTER_STATUSES:
         return None
     seconds = _seconds(header.strip(), now)
@@ -85,7 +85,7 @@ def retry_after(status: int, header: str | None, now: datetime) -> float | None:
 def _seconds(header: str, now: datetime) -> float | None:
     """Seconds or an HTTP date (RFC 9110 §10.2.3)."""
     if header.isascii() and header.isdigit():
-        return float(header[:10])  # ten digits are three centuries: bounded by the caller
+        return float(header[:10])  # ten digits are three centuries: the caller bounds it
     try:
         moment = parsedate_to_datetime(header)
     except (ValueError, OverflowError):

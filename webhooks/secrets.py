@@ -14,7 +14,7 @@ from webhooks.errors import SecretsError
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ring:
-    """The operator's keys, newest first: it encrypts, the others still decrypt."""
+    """The operator's keys, newest first: the newest encrypts, all decrypt."""
 
     keys: tuple[Fernet, ...]
 
@@ -22,12 +22,12 @@ class Ring:
 # -- the ring --------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=16)  # the same ring for the same setting: what was decrypted is remembered by it
+@lru_cache(maxsize=16)  # the same ring for the same setting keeps its cache of decrypted secrets
 def ring(secret_keys: str) -> Ring:
     """The key ring of comma-separated Fernet keys, newest first.
 
-    A key is rotated by putting another before it (`unbroken secrets rotate-key`). Raises
-    SecretsError, without any key, when there is none or one is malformed.
+    Prepend a key to rotate (`unbroken secrets rotate-key`). Raises SecretsError, whose text holds
+    no key, when there is none or one is malformed.
     """
     texts = [text.strip() for text in secret_keys.split(",") if text.strip()]
     if not texts:
@@ -48,12 +48,12 @@ def _key(text: str, nth: int) -> Fernet:
 
 
 def new_ring_key() -> str:
-    """A fresh key for the ring, as it stands in UNBROKEN_SECRET_KEYS."""
+    """A fresh key for the ring, in the form of UNBROKEN_SECRET_KEYS."""
     return Fernet.generate_key().decode()
 
 
 def encrypt(ring: Ring, secret: str) -> str:
-    """The secret as it may be stored."""
+    """The secret in its stored form."""
     return ring.keys[0].encrypt(secret.encode()).decode()
 
 
@@ -63,7 +63,7 @@ def decrypt(ring: Ring, stored: str) -> str:
 
 
 def key_index(ring: Ring, stored: str) -> int | None:
-    """Which key of the ring a stored secret is under: 0 is the newest; None: none of them."""
+    """The index of the ring's key that fits a stored secret: 0 is the newest; None: no key fits."""
     try:
         return _opened(ring, stored)[0]
     except SecretsError:
@@ -85,12 +85,12 @@ def _opened(ring: Ring, stored: str) -> tuple[int, str]:
 
 
 def generate() -> str:
-    """A fresh shared secret as its owner is shown it, this once."""
+    """A fresh shared secret in the form its owner sees, once only."""
     return signing.secret_text(os.urandom(signing.KEY_BYTES))
 
 
 def generate_signing_key() -> str:
-    """A fresh ed25519 key; its owner is shown the public part only."""
+    """A fresh ed25519 key; its owner sees the public part only."""
     return signing.signing_key_text(os.urandom(signing.SEED_BYTES))
 
 
@@ -98,12 +98,12 @@ def generate_signing_key() -> str:
 def public_key(ring: Ring, stored: str) -> str:
     """The `whpk_…` text of a stored ed25519 key; raise SecretsError when no key of the ring fits.
 
-    Remembered, so that listing destinations decrypts nothing.
+    Cached, so that listing destinations decrypts nothing.
     """
     return signing.public_key_text(signing.signing_key(decrypt(ring, stored)))
 
 
 @lru_cache(maxsize=1_024)
 def signer(ring: Ring, stored: str) -> signing.SigningKey:
-    """Decrypted once a process and secret; a SecretsError is not remembered."""
+    """Decrypted once per process and secret; a SecretsError is not cached."""
     return signing.key_of(decrypt(ring, stored))

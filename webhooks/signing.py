@@ -1,4 +1,4 @@
-"""Standard Webhooks 1.0: the headers by which a receiver knows who sent a body. Pure."""
+"""Standard Webhooks 1.0: the headers by which a receiver verifies the sender of a body. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNING_KEY_PREFIX = "whsk_"
 PUBLIC_KEY_PREFIX = "whpk_"
 KEY_BYTES = 32  # the specification allows 24 to 64; 32 fills an HMAC-SHA256 key
 KEY_BYTES_MIN, KEY_BYTES_MAX = 24, 64
-SEED_BYTES = 32  # of an ed25519 key; behind it stands its public key, which follows from it
+SEED_BYTES = 32  # of an ed25519 key; stored with its public key, which follows from it
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
@@ -28,7 +28,7 @@ SIGNATURE_HEADER = "webhook-signature"
 
 
 def secret_text(key: bytes) -> str:
-    """A shared secret as the subscriber is given it."""
+    """A shared secret in the subscriber's form."""
     return SECRET_PREFIX + base64.b64encode(key).decode()
 
 
@@ -41,7 +41,7 @@ def secret_key(text: str) -> bytes:
 
 
 def signing_key_text(seed: bytes) -> str:
-    """The ed25519 key of a seed as it is kept: `whsk_` and base64 of seed and public key."""
+    """The stored form of a seed's ed25519 key: `whsk_` and base64 of seed and public key."""
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     return SIGNING_KEY_PREFIX + base64.b64encode(seed + public).decode()
 
@@ -57,7 +57,7 @@ def signing_key(text: str) -> Ed25519PrivateKey:
 
 
 def public_key_text(key: Ed25519PrivateKey) -> str:
-    """What the subscriber verifies `v1a` signatures with."""
+    """The key with which the subscriber verifies `v1a` signatures."""
     return PUBLIC_KEY_PREFIX + base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
@@ -84,7 +84,7 @@ def headers(
     """The three headers of one attempt.
 
     `message_id` is the same on every attempt, `timestamp` is the attempt's own. One signature for
-    each key, newest first: while a secret is being rotated the receiver may hold either.
+    each key, newest first: during a rotation the receiver may hold either.
     """
     seconds = str(int(timestamp.timestamp()))
     signed = f"{message_id}.{seconds}.".encode() + body
@@ -96,7 +96,7 @@ def headers(
 
 
 def signature(key: SigningKey, signed: bytes) -> str:
-    """The `v1` or `v1a` signature of `id.timestamp.body`, as the key is."""
+    """The `v1` or `v1a` signature of `id.timestamp.body`, by the kind of key."""
     if isinstance(key, Ed25519PrivateKey):
         return "v1a," + base64.b64encode(key.sign(signed)).decode()
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

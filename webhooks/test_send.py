@@ -1,4 +1,4 @@
-"""A trial: one signed sample to a destination, now, whatever its state; nothing is stored."""
+"""A test send: one signed sample to a destination, now, whatever its state; nothing is stored."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from webhooks.http_client import HttpResult
 
 
 def send(options: SendOptions, webhook: Webhook, fact_id: UUID, body: str) -> HttpResult:
-    """Send a body as a fact of that id and say what came of it, after 15 s at the latest.
+    """Send a body as a fact of that id and return the result, after 15 s at the latest.
 
-    Raises SecretsError when the destination's secret cannot be decrypted. Blocks: not for the loop
-    of a deliverer, and not while a transaction is open.
+    Raises SecretsError when the destination's secret cannot be decrypted. Blocks: never call it on
+    a deliverer's event loop, nor in an open transaction.
     """
     now = clock.now()
     raw = body.encode()
     headers = headers_of(keys_at(options.ring, webhook, now), fact_id, now, raw)
     try:
         url = egress.parse(webhook.url, options.policy)
-    except EgressRefused:  # the operator allows less than when the destination was made
+    except EgressRefused:  # the operator allows less than at the destination's creation
         return HttpResult(duration_ms=0, error=http_client.UNREACHABLE)
     return asyncio.run(_post(options, url, raw, headers))
 
