@@ -1,4 +1,4 @@
-"""`python -m api.cli`: the command line where its script is not installed."""
+"""`python -m api.cli`: the command line without its installed script."""
 
 from __future__ import annotations
 

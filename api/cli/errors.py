@@ -1,4 +1,4 @@
-"""What the command line says when it cannot go on: one line on stderr, and the exit code."""
+"""Errors of the command line: one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import click
 
 
 class CannotRun(click.ClickException):
-    """The command cannot be carried out as it was asked for."""
+    """The command cannot be run as given."""
 
     exit_code = 2
 
 
 class NotThere(click.ClickException):
-    """What the command names does not exist."""
+    """An object named by the command does not exist."""
 
     exit_code = 1

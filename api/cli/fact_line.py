@@ -1,6 +1,6 @@
-"""Facts in one line each, for people at a terminal. Pure.
+"""Facts in one line each for a terminal. Pure.
 
-Whatever is shown was sent by somebody: it must not be able to move the cursor or colour the line.
+Their values come from callers: they must not move the terminal's cursor or change colours.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-VALUE_CHARS_MAX = 60  # of one value; a line is to be read at a glance
-# What of a payload is worth a place in the line, in this order.
+VALUE_CHARS_MAX = 60  # per value, so that a line is easy to read
+# The payload fields shown in the line, in this order.
 _FIELDS = (
     "streak_code", "badge_code", "tier_code", "reward_code", "challenge_code", "amount",
     "balance", "milestone", "count", "outcome", "period_key", "status",
@@ -18,13 +18,13 @@ _FIELDS = (
 
 
 def printable(value: object, chars_max: int = VALUE_CHARS_MAX) -> str:
-    """A value as text without control characters, cut where it is too long."""
+    """A value as text without control characters, cut if it is too long."""
     text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(value))
     return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
 
 
 def fact_line(fact: Mapping[str, Any]) -> str:
-    """A fact's type, whom it is about, its number and the telling part of its payload."""
+    """A fact's type, participant, sequence number and main payload fields."""
     payload = fact.get("payload")
     fields = payload if isinstance(payload, dict) else {}
     words = [f"{printable(fact.get('type', 'no type')):26}"]

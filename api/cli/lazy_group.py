@@ -1,5 +1,4 @@
-"""The root's commands: imported when they are called, and told in the order in which people meet
-them."""
+"""The root's commands: imported when called, and listed in sections."""
 
 from __future__ import annotations
 
@@ -18,11 +17,11 @@ REST = "Operate"
 
 
 class Tour(click.Group):
-    """A group whose help has sections, and whose commands load nothing before they are asked for:
-    what one of them needs (Flask, SQLAlchemy, Alembic) takes a second to import."""
+    """A group whose help has sections and whose commands are imported on first use: their
+    dependencies (Flask, SQLAlchemy, Alembic) take a second to import."""
 
     def __init__(self, *args: Any, commands_of: Mapping[str, str], **values: Any) -> None:
-        """`commands_of`: name → module of this package and attribute, as `tenants:tenant`."""
+        """`commands_of`: name → module of this package and attribute, as in `tenants:tenant`."""
         super().__init__(*args, **values)
         self._commands = commands_of
 
@@ -31,7 +30,7 @@ class Tour(click.Group):
         return sorted(self._commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command, imported now; None for what is none."""
+        """A command, imported now; None if it does not exist."""
         if cmd_name not in self._commands:
             return None
         module, _, attribute = self._commands[cmd_name].partition(":")
@@ -39,7 +38,7 @@ class Tour(click.Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands of each section; those in none are for whoever operates it."""
+        """Write the commands of each section; the last section has the operators' commands."""
         for title, names in self._sections(ctx):
             rows = [(name, self._about(ctx, name)) for name in names]
             with formatter.section(title):

@@ -6,7 +6,7 @@ import click
 
 from api.cli.lazy_group import Tour
 
-COMMANDS = {  # name → module of api.cli and what is in it
+COMMANDS = {  # name → module and attribute of api.cli
     "up": "local.up:up",
     "demo": "demo.command:demo",
     "migrate": "commands.migrate:migrate",

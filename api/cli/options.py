@@ -22,11 +22,11 @@ data_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-WRITES_PER_MINUTE_MAX = 1_000_000  # beyond what a process can take; 0 says "no cap"
+WRITES_PER_MINUTE_MAX = 1_000_000  # more than a process can accept; 0 means "no cap"
 
 
 def cap_option(name: str, whose: str, default: str = "no cap") -> Callable[[F], F]:
-    """An option that caps the writes of a minute; None when it is not given."""
+    """An option for a cap on writes per minute; None if not given."""
     return click.option(
         f"--{name}",
         type=click.IntRange(0, WRITES_PER_MINUTE_MAX),
@@ -36,5 +36,5 @@ def cap_option(name: str, whose: str, default: str = "no cap") -> Callable[[F], 
 
 
 def cap_in_words(writes_per_minute: int) -> str:
-    """A cap as it is said to people."""
+    """A cap in words."""
     return f"{writes_per_minute} writes a minute" if writes_per_minute else "no cap"

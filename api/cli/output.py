@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, or text and tables for people."""
+"""The output of commands: JSON for programs, text and tables for terminals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN_COLUMNS = 400  # in a pipe nothing is cut or wrapped
 
 
 def show(value: Any, text: str, *, as_json: bool) -> None:
-    """Print a value as JSON, or the text that says it."""
+    """Print a value as JSON, or its text."""
     click.echo(json.dumps(value) if as_json else text)
 
 
@@ -55,7 +55,7 @@ def _cell(value: Any) -> str:
 
 
 def show_line(line: Text) -> None:
-    """Print a line: with its colours on a terminal, without any elsewhere."""
+    """Print a line, with colours only on a terminal."""
     if sys.stdout.isatty():
         _console().print(line, soft_wrap=True)
     else:

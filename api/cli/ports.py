@@ -12,7 +12,7 @@ from api.cli.errors import CannotRun
 
 
 def reachable(base: str) -> str:
-    """The URL at which we reach ourselves when we listen on every address."""
+    """The local URL of a server that listens on every address."""
     return base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
@@ -22,7 +22,7 @@ def base_url(host: str, port: int) -> str:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0; raise CannotRun when it is taken."""
+    """The port, or any free one for 0; raise CannotRun if it is taken."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -36,13 +36,13 @@ def free_port(host: str, port: int) -> int:
 
 
 def taken(host: str, port: int) -> CannotRun:
-    """A port is taken, and by which process."""
+    """The error for a taken port, with the process that holds it."""
     by = listener(port)
     return CannotRun(f"port {port} on {host} is taken by {by}: stop it, or choose another --port")
 
 
 def listener(port: int) -> str:
-    """The process that listens at a port, for a message: its name and its number."""
+    """The name and pid of the process that listens on a port, for a message."""
     try:
         found = psutil.net_connections("tcp")
         pids = {one.pid for one in found if one.status == psutil.CONN_LISTEN and _is_at(one, port)}

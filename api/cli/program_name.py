@@ -1,4 +1,4 @@
-"""What to type to call this program, for messages that say what to do next."""
+"""The name of this program for messages with advice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAME = "unbroken"
 
 
 def program() -> str:
-    """Its name where that is on the PATH, else its path, as in `.venv/bin/unbroken`."""
+    """The command's name if it is on the PATH, else its path, as in `.venv/bin/unbroken`."""
     script = Path(sys.executable).parent / NAME
     found = shutil.which(NAME)
     if not script.exists() or (found and Path(found).absolute() == script.absolute()):

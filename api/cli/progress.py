@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; a line every half minute in a log."""
+"""A progress bar on a terminal; a line every 30 s in a log."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ LINE_SECONDS = 30.0  # between two lines of a log
 
 @dataclass
 class FileProgress:
-    """How much of a file was read; on stderr, so that stdout stays what it is."""
+    """The part of a file already read; on stderr, so that stdout stays unchanged."""
 
     bar: Bar | None
     task: TaskID | None = None
     bytes_read: int = 0
-    next_line_at: float | None = None  # by the monotonic clock; None: no lines
+    next_line_at: float | None = None  # monotonic seconds; None: no lines
 
     @staticmethod
     def silent() -> FileProgress:
-        """One that shows nothing."""
+        """A progress without output."""
         return FileProgress(None)
 
     @staticmethod
     def of(source: str, rows: int) -> FileProgress:
-        """That of a file, or of stdin, whose length nobody knows."""
+        """The progress of a file, or of stdin with unknown length."""
         if not sys.stderr.isatty():
             return FileProgress(None, next_line_at=time.monotonic() + LINE_SECONDS)
         bar = Bar(
@@ -57,11 +57,11 @@ class FileProgress:
             self.bar.stop()
 
     def read(self, count: int) -> None:
-        """So many more bytes were read."""
+        """Count bytes read."""
         self.bytes_read += count
 
     def rows(self, number: int) -> None:
-        """So many rows are settled."""
+        """Count settled rows."""
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=self.bytes_read, rows=number)
         now = time.monotonic()

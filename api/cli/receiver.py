@@ -1,4 +1,4 @@
-"""A subscriber as the documentation describes one: takes facts over HTTP, verifies each."""
+"""A webhook receiver as the documentation describes it: takes facts over HTTP, verifies each."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from webhooks.signing import ID_HEADER
 
 BODY_BYTES_MAX = 1_000_000
-SILENCE_SECONDS_MAX = 60  # a connection that says nothing for so long is closed
-ANSWERING_SECONDS_MAX = 2.0  # at the end: for answers that are being written
-REMEMBERED_MAX = 100_000  # ids, to know a fact that comes again; some 10 MB
+SILENCE_SECONDS_MAX = 60  # an idle connection is closed after this
+ANSWERING_SECONDS_MAX = 2.0  # at the end, for answers being written
+REMEMBERED_MAX = 100_000  # ids, to recognise repeated facts; about 10 MB
 
-Verdict = Literal["verified", "forged", "unchecked"]  # the last: there is no secret to check with
+Verdict = Literal["verified", "forged", "unchecked"]  # unchecked: there is no secret
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What arrived."""
+    """A received request."""
 
     id: str  # the `webhook-id`
     body: bytes
     verdict: Verdict
-    times: int  # how often this id has come, this time included; 1 for a forged one
+    times: int  # arrivals of this id so far, including this one; 1 for a forged one
 
     @property
     def fact(self) -> dict[str, Any] | None:
-        """The body as a fact; None for a forged one, and for what is not a JSON object."""
+        """The body as a fact; None if it is forged or not a JSON object."""
         try:
             found = None if self.verdict == "forged" else json.loads(self.body)
         except ValueError:
@@ -46,7 +46,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class ReceiverReply:
-    """What to answer."""
+    """The answer to an arrival."""
 
     status: int
     text: str = ""
@@ -57,15 +57,15 @@ FORGED = ReceiverReply(401, text="the signature does not verify\n")
 TOO_LONG = ReceiverReply(413, text=f"a body has at most {BODY_BYTES_MAX} bytes\n")
 NO_LENGTH = ReceiverReply(411, text="a body needs a Content-Length\n")
 
-Reply = Callable[[Arrival], ReceiverReply | None]  # None: TAKEN, or FORGED for what is not from us
+Reply = Callable[[Arrival], ReceiverReply | None]  # None: TAKEN, or FORGED if not from us
 
 
 class Subscriber:
-    """Listens from `with` to its end; callers are let in from then on. Call `trust` with secrets.
+    """Listens from `with` to the end of the block. Call `trust` with secrets.
 
-    The port is bound at once (0: any free one): `url` can be told to others before. `reply` is
-    called in a thread of its own for each arrival. What has arrived is answered before the end.
-    Raises OSError when the address cannot be listened on.
+    The port is bound at once (0: any free one), so `url` is known before. `reply` is called in a
+    thread for each arrival. All arrivals are answered before the block ends. Raises OSError if the
+    address cannot be listened on.
     """
 
     def __init__(self, reply: Reply, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -82,17 +82,17 @@ class Subscriber:
 
     @property
     def url(self) -> str:
-        """Where facts are to be sent."""
+        """The URL for facts."""
         host, port = self._server.server_address[:2]
         name = f"[{host!s}]" if ":" in str(host) else str(host)
         return f"http://{name}:{port}/facts"
 
     def trust(self, secret: str) -> None:
-        """Verify with this destination's secret, beside those already trusted."""
+        """Also accept signatures of this destination's secret."""
         self._verifiers.append(Webhook(secret))
 
     def take(self, message_id: str, body: bytes, headers: dict[str, str]) -> ReceiverReply:
-        """Judge one arrival and return what to answer; `answered()` must follow."""
+        """Verify an arrival and return its answer; `answered()` must follow."""
         with self._change:
             self._busy += 1
         try:
@@ -106,7 +106,7 @@ class Subscriber:
         return answer
 
     def answered(self) -> None:
-        """The answer to what was taken has been written."""
+        """Mark the answer to an arrival as written."""
         with self._change:
             self._busy -= 1
             self._change.notify_all()
@@ -121,10 +121,10 @@ class Subscriber:
 
     def _count(self, message_id: str) -> int:
         if not message_id:
-            return 1  # not from a sender of Standard Webhooks: nothing to know it by
+            return 1  # not from a Standard Webhooks sender: it has no id
         with self._change:
             times = self._times.pop(message_id, 0) + 1
-            self._times[message_id] = times  # the newest stands last
+            self._times[message_id] = times  # the newest last
             if len(self._times) > REMEMBERED_MAX:
                 self._times.popitem(last=False)
             return times
@@ -149,7 +149,7 @@ class Subscriber:
 def _is_signed(verifier: Webhook, body: bytes, headers: dict[str, str]) -> bool:
     try:
         verifier.verify(body, headers, json_parse=False)
-    except (WebhookVerificationError, ValueError):  # the latter: headers or bytes it cannot read
+    except (WebhookVerificationError, ValueError):  # ValueError: unreadable headers or bytes
         return False
     return True
 
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = self._length()
         if isinstance(length, ReceiverReply):
-            self.close_connection = True  # the body is not read: what follows is not a request
+            self.close_connection = True  # the body is not read, so the next bytes are no request
             self._write(length)
             return
         body = self.rfile.read(length)
@@ -196,15 +196,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: who listens prints."""
+        """Print nothing: the command prints."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # a deliverer opens as many connections at once
+    request_queue_size = 128  # a dispatcher opens this many connections at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that goes away is no error of ours; anything else is said as usual."""
+        """Ignore senders that disconnect; report other errors as usual."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 

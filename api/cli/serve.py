@@ -1,4 +1,4 @@
-"""`unbroken serve`: the API's processes, and what each of them loads."""
+"""`unbroken serve`: the API's processes, and the application of each."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 FACTORY = "api.cli.serve:create_app"
 API_PROCESSES = 2  # the design measured 4,000 requests/s with two on two cores, 3,400 with one
-# Connections a process takes (the server calls it backpressure). Of their requests those beyond the
-# bound of api/http/load_shedding.py are refused; a connection that is not taken waits in the
-# kernel.
+# Connections that a process accepts (granian's backpressure). Their requests beyond the limit of
+# api/http/load_shedding.py are refused; further connections wait in the kernel.
 CONNECTIONS_TAKEN_MAX = 4_096
-BACKLOG = 4_096  # not taken yet: as many as Linux allows by default
-BUFFER_BYTES_MAX = 131_072  # of a connection: the longest head of a request, 64 KB, and its body
+BACKLOG = 4_096  # connections not accepted yet: Linux' default maximum
+BUFFER_BYTES_MAX = 131_072  # per connection: the longest head, 64 KB, and its body
 
 
 @click.command()
@@ -67,7 +66,7 @@ def serve(host: str, port: int, processes: int) -> None:
 def server(
     settings: Settings, host: str, port: int, processes: int, factory: str = FACTORY
 ) -> MPServer:
-    """The server of what a factory makes, not yet listening."""
+    """A granian server for an application factory, not yet listening."""
     return MPServer(
         factory,
         factory=True,
@@ -75,9 +74,9 @@ def server(
         port=port,
         workers=processes,
         interface=Interfaces.ASGINL,
-        loop=Loops.auto,  # uvloop, where it is installed
+        loop=Loops.auto,  # uvloop, if installed
         http=HTTPModes.http1,
-        # One timer of the server's: for the head of a request, and for the next request.
+        # The server's only timer: for the head of a request, and for the next request.
         http1_settings=HTTP1Settings(
             header_read_timeout=int(settings.keep_alive_seconds * 1_000),
             max_buffer_size=BUFFER_BYTES_MAX,
@@ -92,12 +91,12 @@ def server(
 
 
 def create_app() -> Api:
-    """The API, in a process of the server's.
+    """The API in a process of the server.
 
-    One that is asked to stop while it still loads ends at once. It is forked with its parent's
-    handlers, which only make a note for the parent; until the server sets its own, after this, it
-    would not hear, and be waited for in vain. The API is imported here and not above, because that
-    is most of the loading.
+    A process that is asked to stop while loading ends at once. It is forked with its parent's
+    signal handlers, which only set a flag in the parent. Until granian sets its own handlers, after
+    this, it would ignore the signal and the parent would wait in vain. The API is imported here
+    because it takes most of the loading time.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     settings = Settings.from_env()

@@ -1,1 +1,1 @@
-"""Commands that need one module each."""
+"""Commands that consist of one module each."""

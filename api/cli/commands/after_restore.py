@@ -1,4 +1,4 @@
-"""`unbroken restored`: put right what a backup cannot hold."""
+"""`unbroken restored`: repairs what a backup cannot contain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models import db
 from models.operator import audit_log, diagnosis
 from models.operator.audit_log import NO_TENANT, NewAuditEntry
 
-TIMEOUT_MS = 60_000  # a renumbering lifts it for itself
+TIMEOUT_MS = 60_000  # renumbering removes the limit for itself
 
 
 @click.command(short_help="Repair what a restored backup of the database lacks.")
@@ -36,7 +36,7 @@ def restored(path: Path, as_json: bool) -> None:
       unbroken restored
     """
     settings = read_settings(os.environ)
-    if not settings.database_url:  # before anything runs, nobody has to say where Redis is
+    if not settings.database_url:  # DATABASE_URL alone is enough
         settings = find(path)
     revision = bring_up_to_date(settings)
     with speaking_of_database():

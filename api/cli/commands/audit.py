@@ -1,4 +1,4 @@
-"""`unbroken audit`: who changed what, for the operator."""
+"""`unbroken audit`: who changed what, for operators."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from models.identity.tenants import Mode, Tenant
 from models.operator import audit_log
 from models.operator.audit_log import AuditEntry, AuditQuery
 
-PAGE = 500  # lines of one statement
+PAGE = 500  # entries per query
 LIMIT = 50
-LIMIT_MAX = 100_000  # printed at once; beyond that --since narrows it
+LIMIT_MAX = 100_000  # printed at once; --since narrows a longer log
 _INSTANT: TypeAdapter[int] = TypeAdapter(Instant)
 _COLUMNS = ("at", "tenant", "mode", "actor", "action", "target", "detail", "address")
 
@@ -84,7 +84,7 @@ def audit(
 
 
 def _since(text: str) -> int:
-    """An instant in microseconds: so long ago, or RFC 3339."""
+    """An instant in microseconds, from an age or an RFC 3339 timestamp."""
     try:
         return _INSTANT.validate_python(text)
     except ValidationError:
@@ -99,7 +99,7 @@ def _sides(connection: Connection, slug: str | None, mode: Mode | None) -> list[
 
 
 def _entries(connection: Connection, wanted: AuditQuery) -> list[AuditEntry]:
-    """As many lines as are wanted, in portions."""
+    """The requested number of entries, read in pages."""
     entries: list[AuditEntry] = []
     cursor: UUID | None = wanted.after
     while cursor is not None and len(entries) < wanted.limit:

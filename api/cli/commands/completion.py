@@ -1,4 +1,4 @@
-"""`unbroken completion`: what a shell needs to complete commands and options."""
+"""`unbroken completion`: the shell script that completes commands and options."""
 
 from __future__ import annotations
 

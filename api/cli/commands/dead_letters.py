@@ -1,4 +1,4 @@
-"""`unbroken dead-letters`: look at writes that could not be applied; replay or discard them."""
+"""`unbroken dead-letters`: list, replay or discard writes that could not be applied."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from models.operator.audit_log import NewAuditEntry
 from workers.intake.client import Full, Unreadable
 
 F = TypeVar("F", bound=Callable[..., Any])
-LISTED = 50  # unless more are asked for
+LISTED = 50  # by default
 LISTED_MAX = 10_000
-ERROR_CHARS = 60  # in a table; `show` has all of it
-VALUE_CHARS = 20_000  # of one value: a message is shown whole
+ERROR_CHARS = 60  # in a table; `show` prints all of it
+VALUE_CHARS = 20_000  # per value: a whole message fits
 _COLUMNS = ("id", "tenant", "mode", "kind", "participant_id", "status", "tries", "error")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which letters a command is about."""
+    """Filters for the dead letters of a command."""
 
     tenant: str | None
     mode: str | None
@@ -53,7 +53,7 @@ class Chosen:
 
 
 def _choosing(command: F) -> F:
-    """The options that choose letters."""
+    """The options that filter dead letters."""
     for option in (
         click.option("--kind", type=click.Choice(WRITE_KINDS), help="Only this type of write."),
         click.option(
@@ -84,7 +84,7 @@ def group() -> None:
     """
 
 
-# -- looking ---------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------
 
 
 @group.command("list")
@@ -147,7 +147,7 @@ def show(dead_letter_id: UUID, path: Path, as_json: bool) -> None:
     output.show(row, "\n".join(lines), as_json=as_json)
 
 
-# -- settling --------------------------------------------------------------------------------
+# -- replaying and discarding ----------------------------------------------------------------
 
 
 @group.command()
@@ -227,7 +227,7 @@ def _replay(found: Service, dead_letter_id: UUID) -> None:
 
 
 def _replay_all(found: Service, chosen: Chosen) -> int:
-    """All that are dead, some in a transaction; those that cannot be read are passed over."""
+    """Replay all open dead letters, several per transaction; skip unreadable ones."""
     with found.reading() as connection:
         wanted = _wanted(connection, chosen, REPLAYED_MAX)
     count = 0
@@ -239,7 +239,7 @@ def _replay_all(found: Service, chosen: Chosen) -> int:
         if not done:
             return count
         count += len(done)
-        wanted = replace(wanted, after=done[-1].id)  # what dies anew meanwhile has had its turn
+        wanted = replace(wanted, after=done[-1].id)  # do not replay one that fails again
 
 
 def _discard(found: Service, dead_letter_id: UUID) -> None:
@@ -272,7 +272,7 @@ def _give_up(connection: Connection, dead_letter: DeadLetter) -> None:
 
 @contextmanager
 def _speaking(dead_letter_id: UUID | None) -> Iterator[None]:
-    """Turn what replaying may raise into one line."""
+    """Turn the errors of a replay into one line."""
     try:
         yield
     except DeadLetterClosed as error:
@@ -283,7 +283,7 @@ def _speaking(dead_letter_id: UUID | None) -> Iterator[None]:
         raise CannotRun("the intake is full: try again when less is waiting") from error
 
 
-# -- in common -------------------------------------------------------------------------------
+# -- shared ----------------------------------------------------------------------------------
 
 
 def _wanted(connection: Connection, chosen: Chosen, limit: int) -> DeadLetterQuery:
@@ -304,7 +304,7 @@ def _count(found: Service, chosen: Chosen) -> int:
 
 
 def _record(connection: Connection, dead_letter: DeadLetter, what: str) -> None:
-    """One line in the audit log: a tenant's own, or nobody's."""
+    """One audit entry, in the log of the tenant if it is known."""
     audit_log.record(
         connection, NewAuditEntry(dead_letter.tenant_id, f"dead_letter.{what}", str(dead_letter.id))
     )
@@ -341,5 +341,5 @@ def _short(error: str) -> str:
 
 
 def _said(value: Any) -> str:
-    """A value on one line of its own; what was sent to us must not move the cursor."""
+    """A value on a line of its own; received text must not move the terminal's cursor."""
     return "-" if value is None else printable(value, VALUE_CHARS)

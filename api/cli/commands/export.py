@@ -1,4 +1,4 @@
-"""`unbroken export`: what a tenant holds, kind by kind, streamed from one snapshot."""
+"""`unbroken export`: a tenant's data by kind, streamed from one snapshot."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ NOT_IN_IT = (
 
 
 class _Export(click.Group):
-    """A group whose command `tenant` need not be named: `export acme ticks`."""
+    """A group whose command `tenant` may be omitted: `export acme ticks`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Name the command where the first argument is none, nor asks for help."""
+        """Insert `tenant` if the first argument is neither a command nor a help option."""
         known = {*self.commands, *ctx.help_option_names}
         return super().parse_args(ctx, args if not args or args[0] in known else [_TENANT, *args])
 
@@ -130,7 +130,7 @@ def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -
                 stream, what, given["file_format"], _counted(out, WHAT[what](connection, tenant_id))
             )
         except BrokenPipeError:
-            sys.exit(1)  # whoever read it has enough
+            sys.exit(1)  # the reader closed the pipe
         except OSError as error:
             raise CannotRun(f"cannot write: {error.strerror}") from None
     summary = {"tenant": tenant, "mode": mode, "what": what, "rows": rows, "not_in_it": NOT_IN_IT}
@@ -139,9 +139,9 @@ def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -
 
 @contextmanager
 def _opened(out: Path | None) -> Iterator[IO[str]]:
-    """A file or stdout, in UTF-8 whatever the locale, with the line ends that are written."""
+    """A file or stdout, in UTF-8 whatever the locale, without newline translation."""
     if out is None:
-        if isinstance(sys.stdout, TextIOWrapper):  # unless a test holds it
+        if isinstance(sys.stdout, TextIOWrapper):  # unless a test replaces it
             sys.stdout.reconfigure(encoding="utf-8", newline="")
         yield sys.stdout
         return
@@ -150,7 +150,7 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
 
 
 def _counted(out: Path | None, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The rows, and how many they are so far: where stdout does not show them."""
+    """The rows, with a running count on stderr unless stdout shows the rows."""
     with FileProgress.of("-", 0) if out else FileProgress.silent() as progress:
         for count, row in enumerate(rows, 1):
             yield row

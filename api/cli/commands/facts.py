@@ -1,4 +1,4 @@
-"""`unbroken facts`: follow the feed, send one fact again; over HTTP, from any machine."""
+"""`unbroken facts`: follow the feed, or send a fact again, over HTTP."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from api.cli.fact_line import fact_line, printable
 from api.cli.options import data_option, json_option
 from webhooks.facts import TYPES, matches
 
-PAGE = 500  # the most the API gives at once
-POLL_SECONDS = 1.0  # between looks for what comes
-AWAY_SECONDS = 5.0  # between tries to reach an API that is away
+PAGE = 500  # the API's maximum
+POLL_SECONDS = 1.0  # between two polls
+AWAY_SECONDS = 5.0  # between two tries to reach an unavailable API
 _FACT_ID = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
 
 
@@ -89,7 +89,7 @@ def tail(after: str, follow: bool, path: Path, as_json: bool, **given: Any) -> N
 
 @contextmanager
 def _whole() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment: a page is printed and the cursor behind it, or neither."""
+    """Delay Ctrl-C, so that a page is printed together with its cursor, or not at all."""
     asked: list[None] = []
     before = signal.signal(signal.SIGINT, lambda *_: asked.append(None))
     try:
@@ -116,9 +116,9 @@ def _query(given: dict[str, Any]) -> dict[str, Any]:
 def _pages(
     api: Remote, query: dict[str, Any], cursor: str | None, *, follow: bool
 ) -> Iterator[dict[str, Any]]:
-    """The pages from a cursor on; without `follow`, until one ends where it began.
+    """The pages after a cursor; without `follow`, up to the current end.
 
-    An API that goes away is waited for when it had answered before.
+    If the API becomes unavailable after its first answer, wait for it.
     """
     has_answered = False
     while True:

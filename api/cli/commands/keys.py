@@ -26,7 +26,7 @@ from models.identity.tenants import ApiKey, Mode
 from models.operator import audit_log
 from models.operator.audit_log import NewAuditEntry
 
-EXPIRY_MAX = timedelta(days=3_650)  # ten years: longer is "never", which is the default
+EXPIRY_MAX = timedelta(days=3_650)  # ten years; for longer use "never", the default
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _COLUMNS = ("id", "mode", "hint", "scopes", "writes_per_minute", "expires_at", "revoked_at")
 

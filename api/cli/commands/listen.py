@@ -1,4 +1,4 @@
-"""`unbroken listen`: a subscriber on one's own machine, to see what is sent and to try failures."""
+"""`unbroken listen`: a local receiver, to inspect deliveries and simulate failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from api.cli.ports import reachable, taken
 from api.cli.receiver import Arrival, ReceiverReply, Subscriber
 from webhooks import signing
 
-DELAY_SECONDS_MAX = 300.0  # ours waits 15 s for an answer: more is for trying other senders
+DELAY_SECONDS_MAX = 300.0  # ours waits 15 s for an answer; more is for other senders
 TOO_LATE = ReceiverReply(503, "this receiver is ending\n")
 MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": ("✗", "red")}
 
@@ -95,11 +95,11 @@ def listen(**given: Any) -> None:
     with _stopped_kindly():
         _run(show, _subscriber(show, given["host"], given["port"]), given)
     if show.broken is not None:
-        raise show.broken  # the root command ends as commands do whose reader has gone
+        raise show.broken  # the root command handles the closed pipe
 
 
 def _run(show: Show, subscriber: Subscriber, given: dict[str, Any]) -> None:
-    """Receive until all have come that were asked for; KeyboardInterrupt ends it earlier."""
+    """Receive until all requested facts have arrived; KeyboardInterrupt ends it earlier."""
     url = given["public_url"] or reachable(subscriber.url)
     with ExitStack() as stack:
         secrets = given["secrets"]
@@ -120,7 +120,7 @@ def _run(show: Show, subscriber: Subscriber, given: dict[str, Any]) -> None:
 def _check(secret: str) -> None:
     try:
         signing.secret_key(secret)
-    except ValueError as error:  # it says what is wrong without saying the secret
+    except ValueError as error:  # its message does not contain the secret
         raise CannotRun(f"--secret: {error}") from error
 
 
@@ -135,7 +135,7 @@ def _subscriber(show: Show, host: str, port: int) -> Subscriber:
 
 @contextmanager
 def _stopped_kindly() -> Iterator[None]:
-    """End the block on Ctrl-C, SIGTERM and SIGHUP, after what it has to tidy up; a second kills."""
+    """End the block with cleanup on Ctrl-C, SIGTERM and SIGHUP; a second signal kills."""
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -162,7 +162,7 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _destination(url: str, given: dict[str, Any]) -> Iterator[str]:
-    """A destination for as long as the block lasts; yields its secret."""
+    """A destination that exists while the block runs; yields its secret."""
     wanted = {
         "url": url,
         "event_types": list(given["event_types"]),
@@ -194,30 +194,30 @@ def _how_to_create(url: str, api: str) -> str:
     )
 
 
-# -- what arrives --------------------------------------------------------------------------------
+# -- arrivals --------------------------------------------------------------------------------
 
 
 @dataclass
 class Show:
-    """Prints arrivals one after another, whatever threads they come in, and says what to answer."""
+    """Prints arrivals from several threads one at a time, and decides the answers."""
 
     answer: ReceiverReply
     delay_seconds: float
     as_json: bool
-    left: int | None  # how many are yet to come; None: no end
-    done: Event = field(default_factory=Event)  # all have come, or nobody reads what we print
-    ending: Event = field(default_factory=Event)  # answer what waits, at once
-    broken: OSError | None = None  # why nothing can be printed any more
+    left: int | None  # facts still to come; None: no end
+    done: Event = field(default_factory=Event)  # all have arrived, or the reader of stdout has gone
+    ending: Event = field(default_factory=Event)  # send pending answers at once
+    broken: OSError | None = None  # why printing failed
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def reply(self, arrival: Arrival) -> ReceiverReply | None:
-        """Print an arrival; its answer after the delay, None for a forged one."""
+        """Print an arrival; the answer after the delay, None for a forged one."""
         with self._lock:
             if self.left == 0 or self.broken:
-                return TOO_LATE  # it is not shown: the sender keeps it
+                return TOO_LATE  # not shown, so the sender must keep it
             try:
                 self._print(arrival)
             except OSError as error:
@@ -239,7 +239,7 @@ class Show:
         if not self.as_json:
             self._console.print(line)
         elif is_fact:
-            click.echo(b" ".join(arrival.body.splitlines()))  # ours are one line already
+            click.echo(b" ".join(arrival.body.splitlines()))  # ours have one line already
         if self.as_json and (arrival.times > 1 or not is_fact):
             _say(line.plain)
 

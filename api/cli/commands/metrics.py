@@ -1,4 +1,4 @@
-"""`unbroken metrics`: serve what Prometheus scrapes, on a port of its own."""
+"""`unbroken metrics`: serve Prometheus metrics on a port of its own."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("unbroken.metrics")
 
-DATABASE_TIMEOUT_MS = 2_000  # of a statement: a monitor gives up after ten seconds
-CALLER_SECONDS = 2.0  # for a caller to ask and to listen: they are served in turn
+DATABASE_TIMEOUT_MS = 2_000  # per statement: a scrape times out after ten seconds
+CALLER_SECONDS = 2.0  # for a client's request and answer: clients are served in turn
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -77,19 +77,19 @@ def metrics(host: str, port: int, once: bool, path: Path) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Whoever asks us to stop gets no error for it: there is nothing to finish."""
+    """Exit without an error on SIGTERM: no work is pending."""
     sys.exit(0)
 
 
 def open_exposition(settings: Settings) -> Exposition:
-    """What is exported of a service; nothing is asked before the first scrape."""
+    """The metrics of a service; it connects at the first scrape."""
     with speaking_of_database():
         engine = make_engine(settings.database_url, timeout_ms=DATABASE_TIMEOUT_MS, pool=1)
     return Exposition(engine, open_intake(settings.of(IntakeSettings)))
 
 
 def serve(exposition: Exposition, host: str, port: int) -> WSGIServer:
-    """A server that answers one caller after the other: two monitors need no more."""
+    """A server that answers one client at a time: enough for two monitors."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] not in ("/metrics", "/"):
@@ -105,18 +105,18 @@ def serve(exposition: Exposition, host: str, port: int) -> WSGIServer:
 
 
 class _MetricsServer(WSGIServer):
-    """One that looks up no names, and tells of a caller's fault in one line."""
+    """A server without name look-ups that logs a client's error in one line."""
 
     request_queue_size = 16
 
     def server_bind(self) -> None:
-        """Bind; the standard way asks the name service who we are."""
+        """Bind; the standard method asks the name service for the host name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Callers come and go."""
+        """Ignore clients that disconnect."""
         log.info("a caller was not served", exc_info=True)
 
 
@@ -124,4 +124,4 @@ class _MetricsHandler(WSGIRequestHandler):
     timeout = CALLER_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """A scrape every few seconds is no news."""
+        """Do not log scrapes: there is one every few seconds."""

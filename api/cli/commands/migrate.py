@@ -1,4 +1,4 @@
-"""`unbroken migrate`: bring the database of DATABASE_URL up to date."""
+"""`unbroken migrate`: apply missing migrations to the database of DATABASE_URL."""
 
 from __future__ import annotations
 

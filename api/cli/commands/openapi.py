@@ -1,4 +1,4 @@
-"""`unbroken openapi`: the API's description, without a server."""
+"""`unbroken openapi`: the OpenAPI document, without a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from settings import Settings
 
-# A description needs no connection, and making an application opens none.
+# The document needs no connection, and creating an application opens none.
 NOWHERE = Settings(
     database_url="postgresql://nowhere.invalid/x", redis_url="redis://nowhere.invalid"
 )
@@ -22,6 +22,6 @@ def openapi() -> None:
     Example:
       unbroken openapi > openapi.json
     """
-    # Imported here: the API is as much to load as all the other commands together.
+    # Imported here: the API takes as long to load as all other commands together.
     app = import_module("api.app").create_app(NOWHERE)
     click.echo(import_module("api.openapi.document").text_of(app), nl=False)

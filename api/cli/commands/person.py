@@ -1,4 +1,4 @@
-"""`unbroken export person`: everything about one participant, as one JSON document."""
+"""`unbroken export person`: all data of one participant as a JSON document."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def person(
                 return
             size = write_private_stream(out, chunks)
         except BrokenPipeError:
-            sys.exit(1)  # the reader has enough
+            sys.exit(1)  # the reader closed the pipe
         except OSError as error:
             raise CannotRun(f"cannot write: {error.strerror}") from None
     click.echo(f"{size} bytes about {printable(participant_id, 255)} in {out}", err=True)

@@ -1,4 +1,4 @@
-"""`unbroken profile`: one participant at a glance, with a calendar of each streak."""
+"""`unbroken profile`: a participant's profile with a calendar of each streak."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _unit(streak: StreakOf) -> str:
 
 
 def strip(periods: Sequence[Period]) -> Text:
-    """The last periods, a mark each, between the keys of the first and the last."""
+    """The last periods, one mark each, between the first and the last period key."""
     last = periods[-STRIP_PERIODS:]
     if not last:
         return Text("-")

@@ -1,4 +1,4 @@
-"""`unbroken tick` and `unbroken award`: one write, and what it did."""
+"""`unbroken tick` and `unbroken award`: submit one write and show its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _how(command: F) -> F:
-    """The options that say how a write is answered."""
+    """The options for the answer of a write."""
     for option in (
         click.option("--async", "is_async", is_flag=True, help="Do not wait for the worker."),
         click.option(

@@ -1,4 +1,4 @@
-"""`unbroken secrets`: the key ring under which webhook secrets are stored."""
+"""`unbroken secrets`: the key ring that encrypts webhook secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from webhooks import secrets as sealing
 from webhooks.errors import SecretsError
 from webhooks.secrets import Ring
 
-BATCH = 200  # destinations a transaction: it holds their rows for some 50 ms
+BATCH = 200  # destinations per transaction: their rows are locked for about 50 ms
 _COLUMNS = ("key", "secrets", "verdict")
 
 
@@ -127,7 +127,7 @@ def _opened(path: Path) -> Iterator[tuple[Service, Ring]]:
 
 
 def _ring(path: Path) -> Ring:
-    """The ring of the environment, else of the data folder, as `unbroken up` takes it."""
+    """The key ring from the environment, else from the data folder, as in `unbroken up`."""
     settings = find(path)
     try:
         return sealing.ring(settings.secret_keys or _folder_key(path))
@@ -136,7 +136,7 @@ def _ring(path: Path) -> Ring:
 
 
 def _folder_key(path: Path) -> str:
-    """What stands in the folder's secret.key; empty when there is no such file."""
+    """The content of the folder's secret.key; empty if the file does not exist."""
     file = path / "secret.key"
     try:
         return file.read_text().strip()
@@ -152,8 +152,8 @@ def _total(found: Service) -> int:
 
 
 def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Sealed]]:
-    """All destinations as they were; with `writes`, each batch is encrypted anew and committed
-    before it is given."""
+    """All destinations as read; with `writes`, a batch is yielded after it was encrypted again and
+    committed."""
     cursor = destination_keys.FIRST
     while True:
         with found.reading() as connection:
@@ -167,7 +167,8 @@ def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Seale
 
 
 def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
-    """Encrypt a batch anew; its transaction notes how many destinations that changed, if any."""
+    """Encrypt a batch again; the transaction adds an audit entry with the number of changes, if
+    any."""
     renewed = [(one, key_rotation.resealed(ring, one)) for one in batch]
     changed = [new for one, new in renewed if new != one]
     for new in changed:
@@ -187,7 +188,7 @@ def _counted(ring: Ring, batch: list[Sealed]) -> Counter[str]:
     )
 
 
-# -- saying ----------------------------------------------------------------------------------
+# -- printing --------------------------------------------------------------------------------
 
 
 def _row(cursor: int, count: int) -> dict[str, Any]:

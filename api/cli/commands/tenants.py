@@ -1,4 +1,4 @@
-"""`unbroken tenant`: create tenants, list them, change what they may do."""
+"""`unbroken tenant`: create, list and change tenants."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def _change(path: Path, slug: str, **values: bool | int) -> dict[str, Any]:
         with found.reading() as connection:
             sides = tenants.by_slug(connection, slug)
         with found.changing([side.id for side in sides.values()]) as connection:
-            for side in sides.values():  # each has a log of its own
+            for side in sides.values():  # each has its own audit log
                 audit_log.record(
                     connection,
                     NewAuditEntry(side.id, "tenant.changed", slug, audit_log.detail_of(values)),

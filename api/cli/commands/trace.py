@@ -1,4 +1,4 @@
-"""`unbroken trace`: the way of one write, from the API to the receivers."""
+"""`unbroken trace`: the steps of one write, from the API to the destinations."""
 
 from __future__ import annotations
 

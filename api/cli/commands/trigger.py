@@ -1,4 +1,4 @@
-"""`unbroken trigger`: have a signed sample of a fact sent now, and see what comes of it."""
+"""`unbroken trigger`: send a signed sample of a fact now, and show the result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from api.cli.fact_line import printable
 from api.cli.options import data_option, json_option
 from webhooks import facts
 
-PAGE_SIZE = 100  # the most the API gives at once
-DETAILS_CHARS_MAX = 200  # of what a receiver said
+PAGE_SIZE = 100  # the API's maximum
+DETAILS_CHARS_MAX = 200  # of a receiver's answer
 URL_CHARS_MAX = 2_048  # of a destination
 
 
@@ -61,7 +61,7 @@ def trigger(kind: str, webhook_id: object, path: Path, as_json: bool, **where: s
 
 
 def _destinations(api: Remote, kind: str, webhook_id: object) -> list[dict[str, Any]]:
-    """The one that is named, or those that would be sent such a fact; Refusal without any."""
+    """The named destination, or all that would receive the fact; ApiRefusal if there is none."""
     if webhook_id is not None:
         return [api.call("GET", f"/admin/webhooks/{webhook_id}")]
     found = [
@@ -82,7 +82,7 @@ def _all(api: Remote) -> Iterator[dict[str, Any]]:
 
 
 def _send(api: Remote, kind: str, destination: dict[str, Any]) -> dict[str, Any]:
-    """What came of it; a refusal by the API is an outcome too: others may still be tried."""
+    """The outcome. A refusal by the API is an outcome too: other destinations are still tried."""
     named = {"webhook_id": destination["id"], "url": destination["url"]}
     try:
         outcome = api.call("POST", f"/admin/webhooks/{destination['id']}/test", json={"type": kind})
@@ -93,7 +93,7 @@ def _send(api: Remote, kind: str, destination: dict[str, Any]) -> dict[str, Any]
 
 
 def _line(outcome: dict[str, Any]) -> str:
-    """An outcome in a line, and in a second one what the receiver said of a failure."""
+    """An outcome in one line; for a failure a second line with the receiver's answer."""
     mark, word = ("✓", "taken") if outcome["delivered"] else ("✗", "not taken")
     details = [str(outcome[name]) for name in ("status_code", "error") if outcome[name] is not None]
     if outcome["duration_ms"] is not None:

@@ -1,1 +1,1 @@
-"""How a command reaches the service: through the API or the database."""
+"""The connections of commands: to the API, or to the database and Redis."""

@@ -1,4 +1,4 @@
-"""The client of `clients/python`, as commands use it: errors in one line each, and no traceback."""
+"""The client of `clients/python` for commands: one line per error, no traceback."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from api.cli.fact_line import printable
 
 @dataclass(frozen=True)
 class Where:
-    """What --url, --key and --data say."""
+    """The values of --url, --key and --data."""
 
     url: str | None
     key: str | None
     path: Path
 
     def base(self) -> str:
-        """The URL of the API; raises CannotRun when nothing runs on the data folder."""
+        """The URL of the API; raises CannotRun if no service runs on the data folder."""
         return self.url or url_of(self.path)
 
 
 @contextmanager
 def client(where: Where, retries: Retries | None = None) -> Iterator[Unbroken]:
-    """A client; raises CannotRun without a key, and ApiRefusal for what the API refuses."""
+    """A client; raises CannotRun without a key, and ApiRefusal if the API refuses."""
     base = where.base()
     if not where.key:
         raise CannotRun("no API key: give --key, or set UNBROKEN_KEY")
@@ -47,7 +47,7 @@ def client(where: Where, retries: Retries | None = None) -> Iterator[Unbroken]:
 
 
 def refusal(error: ApiError) -> ApiRefusal:
-    """A problem in one line, and one more for each field."""
+    """A problem in one line, plus one line per field."""
     said = [f"{error.detail} ({error.code})"]
     said += [f"{one.field} {one.message}" for one in error.fields]
     return ApiRefusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), error.code)

@@ -1,4 +1,4 @@
-"""The API as the commands for subscribers speak to it: over HTTP, with a key, from any machine."""
+"""An HTTP session with the API, for the commands that need only a key."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from api.cli.ports import reachable
 F = TypeVar("F", bound=Callable[..., Any])
 
 BASE = "/api/v1/gamify"
-# Longer than the API takes for any answer: a test of a destination waits 15 s for the receiver.
+# More than the API's slowest answer: a test send waits 15 s for the receiver.
 ANSWER_SECONDS = 30.0
-DOWNLOAD_SECONDS = 300.0  # until the first byte, and between two: a long history is read first
+DOWNLOAD_SECONDS = 300.0  # until the first byte and between two bytes: a long history is read first
 CHUNK_BYTES = 65_536
-LINE_CHARS_MAX = 400  # of what the API says; it is said to people
+LINE_CHARS_MAX = 400  # of an API message on the terminal
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 
 url_option = click.option(
@@ -44,7 +44,7 @@ key_option = click.option(
 
 
 class ApiRefusal(click.ClickException):
-    """The API does not do what it was asked for; the message is what it says."""
+    """The API refused the request; the message is the API's."""
 
     exit_code = 1
 
@@ -61,9 +61,9 @@ class Remote:
     http: requests.Session
 
     def call(self, method: str, path: str, **details: Any) -> Any:
-        """The answer's JSON; `details` are what `requests` takes (`json=`, `params=`).
+        """The JSON of the answer; `details` are arguments of `requests` (`json=`, `params=`).
 
-        Raises Refusal when the API refuses, CannotRun when it cannot be reached.
+        Raises ApiRefusal if the API refuses, CannotRun if it cannot be reached.
         """
         try:
             answer = self.http.request(
@@ -78,8 +78,8 @@ class Remote:
         return _json(answer)
 
     def download(self, path: str) -> Iterator[bytes]:
-        """The answer's body in chunks. Raises Refusal or CannotRun before the first one, and
-        CannotRun where it is cut off."""
+        """The body of the answer in chunks. Raises ApiRefusal or CannotRun before the first chunk,
+        and CannotRun if the body is cut off."""
         try:
             answer = self.http.get(
                 f"{self.url}{BASE}{path}",
@@ -95,7 +95,7 @@ class Remote:
 
 @contextmanager
 def remote(url: str | None, key: str | None, path: Path) -> Iterator[Remote]:
-    """The API of `--url`, or of the `unbroken up` on a data folder; CannotRun without a key."""
+    """The API of `--url`, or of `unbroken up` on a data folder; CannotRun without a key."""
     base = url or url_of(path)
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -106,8 +106,8 @@ def remote(url: str | None, key: str | None, path: Path) -> Iterator[Remote]:
         raise CannotRun("that is no API key: they are like bq_live_…")
     with requests.Session() as http:
         http.headers["X-API-Key"] = key
-        http.auth = _as_it_is  # otherwise a .netrc would add a second key
-        http.trust_env = parts.hostname not in _HERE  # no proxy stands between us and ourselves
+        http.auth = _as_it_is  # else a .netrc would add a second key
+        http.trust_env = parts.hostname not in _HERE  # no proxy for this machine
         yield Remote(base.rstrip("/").removesuffix(BASE), http)
 
 
@@ -116,7 +116,7 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
 
 
 def url_of(path: Path) -> str:
-    """The URL of the `unbroken up` on a data folder; raises CannotRun when none runs."""
+    """The URL of `unbroken up` on a data folder; raises CannotRun if none runs."""
     folder = Data(path.absolute().resolve())
     found = data_dir.running(folder)
     if found is None:
@@ -132,7 +132,7 @@ def _json(answer: requests.Response) -> Any:
 
 
 def _refusal(answer: requests.Response) -> ApiRefusal:
-    """A problem document, in one line and one more for each field."""
+    """A problem document in one line, plus one line per field."""
     problem = _json(answer)
     if not isinstance(problem, dict) or "detail" not in problem:
         return ApiRefusal(f"the API at {answer.url} answered {answer.status_code}")

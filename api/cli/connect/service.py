@@ -1,4 +1,4 @@
-"""Find the running service for the operator's commands, and speak to its database and Redis."""
+"""The running service's database and Redis, for operator commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMEOUT_MS = 15_000
 
 @dataclass(frozen=True)
 class Service:
-    """A running service, seen by its operator."""
+    """Connections to a running service."""
 
     engine: db.Engine
     intake: Intake
@@ -36,20 +36,20 @@ class Service:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A session for reading, and for adding what nobody has cached yet."""
+        """A transaction to read, or to add rows that no process has cached."""
         with db.transaction(self.engine) as connection:
             yield connection
 
     @contextmanager
     def changing(self, tenant_ids: Sequence[int]) -> Iterator[Connection]:
-        """A session whose changes hold for the next write in every process."""
+        """A transaction whose changes are in force for the next write in every process."""
         with self.intake.changing(tenant_ids), db.transaction(self.engine) as connection:
             yield connection
 
 
 @contextmanager
 def service(path: Path) -> Iterator[Service]:
-    """The service of a data folder or of the two URLs; its errors become one line each."""
+    """The service of a data folder or of the two URLs; each error becomes one line."""
     settings = find(path)
     with speaking_of_database():
         engine = db.engine(settings.database_url, timeout_ms=_TIMEOUT_MS, pool=1)
@@ -75,15 +75,15 @@ def _check_schema(engine: db.Engine) -> None:
 
 
 def find(path: Path) -> Settings:
-    """The settings with both URLs: of the --data given, else of the environment, else of .unbroken.
+    """The settings with both URLs: from the given --data, else the environment, else .unbroken.
 
-    Raises CannotRun saying what to start or set.
+    Raises CannotRun with advice on what to start or set.
     """
     return locate(path)[0]
 
 
 def locate(path: Path) -> tuple[Settings, str]:
-    """Likewise, and from where the two URLs are."""
+    """The same settings, and the source of the two URLs."""
     settings = read_settings(os.environ)
     if not _is_given() and settings.database_url and settings.redis_url:
         return settings, "the environment"

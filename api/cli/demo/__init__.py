@@ -1,1 +1,1 @@
-"""`unbroken demo`: ticks in, verified facts out."""
+"""`unbroken demo`: record ticks and verify the facts they cause."""

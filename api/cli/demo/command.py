@@ -1,4 +1,4 @@
-"""`unbroken demo`: everything started, a few days played, every fact verified as it comes."""
+"""`unbroken demo`: start everything, play a few days of ticks, verify every fact."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from api.cli.receiver import Arrival, Subscriber
 
 START_SECONDS, STOP_SECONDS, FACTS_SECONDS = 120, 30, 30
 PORT = 8000
-# Of one request. The worker's first answer may find everything cold, on a machine that does other
-# things: the longest wait that the API offers, and some.
+# Per request. The first answer of a cold worker on a busy machine may take as long as the API's
+# longest wait, plus a reserve.
 WAIT_SECONDS, ANSWER_SECONDS = 10, 15
 
-CODE = "morning_run"  # of the streak that the visitor makes
+CODE = "morning_run"  # of the streak that the user creates
 
 OUTCOME_STYLES = {
     "started": "green", "extended": "green", "backfilled": "cyan", "repeated": "dim",
@@ -84,7 +84,7 @@ def demo(once: bool, port: int | None, data: Path) -> None:
 
 
 def _port() -> int:
-    """The usual port, or any free one: what listens there already is none of our business."""
+    """The usual port, or any free one if it is taken."""
     try:
         return free_port("127.0.0.1", PORT)
     except CannotRun:
@@ -93,11 +93,11 @@ def _port() -> int:
 
 @contextmanager
 def _stopped_in_order() -> Iterator[None]:
-    """End what was started on SIGTERM and when the terminal is closed, as on Ctrl-C."""
+    """Clean up on SIGTERM and SIGHUP, as on Ctrl-C."""
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in wanted:  # the stopping itself is not interrupted
+        for each in wanted:  # the cleanup itself is not interrupted
             signal.signal(each, signal.SIG_IGN)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -110,12 +110,12 @@ def _stopped_in_order() -> Iterator[None]:
 
 @contextmanager
 def _up(console: Console, data: Path, port: int) -> Iterator[str]:
-    """`unbroken up` as a child; the URL it says is ready."""
+    """Run `unbroken up` as a child; yield its URL once it is ready."""
     console.print("[bold]Starting Postgres, Redis, the API and the workers …[/]")
     command = [sys.executable, "-m", "api.cli", "up", "--data", str(data), "--port", str(port)]
-    # Told to stop when this process is killed, too.
+    # Stopped when this process is killed, too.
     started = exec_child.Launch(argv=command, parent=os.getpid(), death_signal=signal.SIGTERM)
-    child = subprocess.Popen(  # noqa: S603 - our own command
+    child = subprocess.Popen(  # noqa: S603 - the argv is our own
         exec_child.command(started),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -140,7 +140,7 @@ def _ready_url(child: subprocess.Popen[str], said: list[str]) -> str:
     try:
         line = child.stdout.readline() if child.stdout else ""
     finally:
-        timer.cancel()  # the process would not end before it
+        timer.cancel()  # a pending timer would keep the process alive
     if not line.startswith("ready "):
         child.wait(STOP_SECONDS)
         raise click.ClickException("`unbroken up` did not start:\n" + "".join(said[-10:]))
@@ -150,7 +150,7 @@ def _ready_url(child: subprocess.Popen[str], said: list[str]) -> str:
 def _tenant(data: Path) -> dict[str, str]:
     slug = f"demo-{secrets.token_hex(3)}"
     command = [sys.executable, "-m", "api.cli", "tenant", "create", slug]
-    made = subprocess.run(  # noqa: S603 - our own command
+    made = subprocess.run(  # noqa: S603 - the argv is our own
         [*command, "--data", str(data), "--json"], check=True, capture_output=True, text=True
     )
     keys: dict[str, str] = json.loads(made.stdout)
@@ -159,7 +159,7 @@ def _tenant(data: Path) -> dict[str, str]:
 
 @dataclass
 class Play:
-    """One run of the story against a running API; then whatever its visitor does."""
+    """One run of the script against an API, followed by the user's own requests."""
 
     console: Console
     url: str
@@ -168,7 +168,7 @@ class Play:
     forged: int = 0
     wrong: list[str] = field(default_factory=list)
     posted_at: dict[str, float] = field(default_factory=dict)  # by tick id
-    is_over: bool = False  # the story: what comes now is the visitor's
+    is_over: bool = False  # the script; later facts come from the user
     webhook_id: str = ""
     delays_ms: list[float] = field(default_factory=list)
 
@@ -181,7 +181,7 @@ class Play:
         self.printing = threading.Lock()
 
     def run(self, subscriber: Subscriber) -> bool:
-        """Play all of it; whether every answer, fact and count was right."""
+        """Play the whole script; return whether every answer, fact and count was right."""
         self._set_up(subscriber)
         for scene in SCENES:
             self._record(scene)
@@ -192,7 +192,7 @@ class Play:
         return not self.wrong
 
     def go_on(self) -> None:
-        """Be told of everything from now on, and show it as it comes."""
+        """Subscribe to all facts from now on and print each."""
         self.is_over = True
         self.http.patch(
             f"{self.api}/admin/webhooks/{self.webhook_id}",
@@ -239,7 +239,7 @@ class Play:
         return answer
 
     def seen(self, arrival: Arrival) -> None:
-        """Check a fact off, and show it."""
+        """Check off a fact and print it."""
         fact = arrival.fact if arrival.verdict == "verified" else None
         if fact is None:
             self.forged += 1
@@ -278,7 +278,7 @@ class Play:
         }
 
     def _check_counts(self) -> None:
-        """What the API now says of each participant is what the last tick left."""
+        """Compare the API's count of each participant with that of the last tick."""
         self.live: dict[str, dict[str, Any]] = {}
         expected = {scene.participant_id: scene.count for scene in SCENES}
         for name, count in expected.items():

@@ -1,4 +1,4 @@
-"""The story that the demo plays: a few days of ticks, and what each must answer. Pure."""
+"""The script of the demo: a few days of ticks and their expected answers. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ STREAK: dict[str, str | int] = {
     "period": "daily",
     "grace_periods": 1,
 }
-# Not behavior.*: on a slow machine the sweep finds a streak broken between two scenes.
+# Not behavior.*: on a slow machine the sweep could break a streak between two scenes.
 FACT_TYPE = "behavior.streak_recorded"
 CROWD = 20  # participants of the batch
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One tick and what it must do; `day` counts from today."""
+    """One tick and its expected result; `day` counts from today."""
 
     participant_id: str
     day: int
@@ -29,7 +29,7 @@ class Scene:
     timezone: str | None = None
 
     def tick(self, today: datetime) -> dict[str, str]:
-        """The body to post."""
+        """The request body."""
         at = today + timedelta(days=self.day)
         body = {
             "participant_id": self.participant_id,
@@ -63,7 +63,7 @@ SCENES = (
 
 
 def crowd(today: datetime) -> list[dict[str, str]]:
-    """The ticks of the batch: one each of many participants, all new."""
+    """The ticks of the batch: one each for new participants."""
     return [
         Scene(f"crowd_{number:02d}", 0, "05:00:00", "started", 1, "").tick(today)
         for number in range(1, CROWD + 1)
@@ -71,7 +71,7 @@ def crowd(today: datetime) -> list[dict[str, str]]:
 
 
 def facts_expected() -> set[tuple[str, str, int]]:
-    """Participant, outcome and count of every fact that must arrive: repeats make none."""
+    """Participant, outcome and count of every expected fact; repeated ticks cause none."""
     expected = {
         (scene.participant_id, scene.outcome, scene.count)
         for scene in SCENES

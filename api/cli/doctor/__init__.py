@@ -1,1 +1,1 @@
-"""`unbroken doctor`: what is wrong, and what to do."""
+"""`unbroken doctor`: finds problems and gives advice."""

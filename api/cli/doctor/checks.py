@@ -1,4 +1,4 @@
-"""What `unbroken doctor` thinks of what it sees: pure, values in, findings out."""
+"""The checks of `unbroken doctor`: pure, values in, findings out."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from models.operator.diagnosis import COUNTED_MAX, Backlog, Guard, Long, Server
 
 CheckState = Literal["ok", "warning", "failed"]
 
-AREAS = ("settings", "postgres", "redis", "workers", "backlog")  # as they are shown
+AREAS = ("settings", "postgres", "redis", "workers", "backlog")  # in the order of display
 
 POSTGRES_MIN = 15  # docs/operations.md
-DAYS_AHEAD_MIN = 2  # upkeep makes two weeks; fewer than two days are gone before anybody looks
-LONG_SECONDS = 300  # our own transactions end within a minute, backups aside
-LOCKS_MIN = 6_400  # Postgres' defaults; an erasure takes some 4,500
-CLOCK_SECONDS_WARNING = 2.0  # writes are stamped here, compared there
+DAYS_AHEAD_MIN = 2  # maintenance makes two weeks; two days are the least that leaves time to react
+LONG_SECONDS = 300  # our own transactions end within a minute, except backups
+LOCKS_MIN = 6_400  # Postgres' defaults; an erasure takes about 4,500
+CLOCK_SECONDS_WARNING = 2.0  # two clocks: stamped by the API, compared there
 CLOCK_SECONDS_FAILED = 60.0
-DUE_SECONDS_MAX = 60  # deliveries are claimed within a second while a deliverer lives
+DUE_SECONDS_MAX = 60  # a running dispatcher leases a due delivery within a second
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was found, and what to do about it unless all is well."""
+    """The result of one check, with advice unless all is well."""
 
     area: str  # one of AREAS
     check: str
@@ -36,12 +36,12 @@ class Finding:
 
 
 def well(area: str, check: str, found: str) -> Finding:
-    """All is well."""
+    """A check without a problem."""
     return Finding(area, check, "ok", found)
 
 
 def worst(findings: Iterable[Finding]) -> CheckState:
-    """The verdict on all of them."""
+    """The worst state of all findings."""
     states = {finding.state for finding in findings}
     return "failed" if "failed" in states else "warning" if "warning" in states else "ok"
 
@@ -50,7 +50,7 @@ def worst(findings: Iterable[Finding]) -> CheckState:
 
 
 def variables(names: Iterable[str], known: Sequence[str]) -> Finding:
-    """Names of the environment that begin like ours and set nothing."""
+    """Environment variables with our prefix that set nothing."""
     unknown = sorted(name for name in names if name.startswith("UNBROKEN_") and name not in known)
     if not unknown:
         return well("settings", "names", "every UNBROKEN_ variable is one that is read")
@@ -68,7 +68,7 @@ def variables(names: Iterable[str], known: Sequence[str]) -> Finding:
 
 
 def servers(database_url: str, redis_url: str, where: str) -> Finding:
-    """Which servers are looked at, and from where their addresses are."""
+    """The servers in use and the source of their addresses."""
     found = f"{address(database_url)} and {address(redis_url)}, from {where}"
     return well("settings", "servers", found)
 
@@ -77,13 +77,13 @@ _NO_URL = "a URL that cannot be read"
 
 
 def address(url: str) -> str:
-    """Host, port and database of a server's URL, or the path of its socket; nothing else of it."""
+    """Host, port and database of a server's URL, or its socket path, and nothing else."""
     try:
         parts = urlsplit(url)
         named = parse_qs(parts.query)
     except ValueError:
         return _NO_URL
-    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # a part of it may be of a password
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # it may contain a part of a password
         return _NO_URL
     at = parts.netloc.rpartition("@")[2] or ",".join(named.get("host", ["localhost"]))
     if port := named.get("port"):
@@ -95,7 +95,7 @@ def address(url: str) -> str:
 
 
 def environment(name: str, failpoints: str) -> Finding:
-    """Whether this is set up as a place where something is worth keeping."""
+    """Whether this is configured for production, without failpoints."""
     if failpoints:
         return Finding(
             "settings",
@@ -119,8 +119,8 @@ def environment(name: str, failpoints: str) -> Finding:
 
 
 def server(seen: Server, skew: float, api_pool: int) -> list[Finding]:
-    """Version, durability, room, clock. `skew`: seconds by which its clock is ahead of ours;
-    `api_pool`: connections of one API process."""
+    """Version, durability, capacity, clock. `skew`: seconds by which its clock is ahead of ours;
+    `api_pool`: connections per API process."""
     return [
         _version(seen.version),
         _encoding(seen.encoding),
@@ -195,7 +195,7 @@ def _prepared(count: int) -> Finding:
 
 
 def clock(area: str, skew: float) -> Finding:
-    """How far a server's clock is ahead of ours, in seconds."""
+    """A server's clock skew in seconds."""
     if abs(skew) < CLOCK_SECONDS_WARNING:
         return well(area, "clock", "as ours")
     state: CheckState = "failed" if abs(skew) >= CLOCK_SECONDS_FAILED else "warning"
@@ -204,7 +204,7 @@ def clock(area: str, skew: float) -> Finding:
 
 
 def schema(revision: str | None, head: str) -> Finding:
-    """Whether the tables are this release's."""
+    """Whether the schema is this release's."""
     if revision == head:
         return well("postgres", "schema", f"revision {head}")
     found = "no tables" if revision is None else f"revision {revision}, this release wants {head}"
@@ -215,7 +215,8 @@ def schema(revision: str | None, head: str) -> Finding:
 
 
 def guard(seen: Guard) -> Finding:
-    """Row-level security: whether requests can take their role, and whether we see everything."""
+    """Row-level security: whether requests can take their role, and whether workers see all
+    rows."""
     what = "row-level security"
     migrate = "run `unbroken migrate` as the owner of the tables"
     if not seen.is_there:
@@ -234,7 +235,7 @@ def guard(seen: Guard) -> Finding:
 
 
 def role_of_requests(*, is_taken: bool) -> Finding:
-    """Whether a connection of the API's becomes the role that sees one tenant."""
+    """Whether an API connection takes the role that sees one tenant."""
     what = "role of requests"
     if is_taken:
         return well("postgres", what, "taken by each connection")
@@ -247,7 +248,7 @@ def role_of_requests(*, is_taken: bool) -> Finding:
 
 
 def partitions(days: Mapping[str, Sequence[date]], today: date) -> Finding:
-    """Whether the coming days have their partitions."""
+    """Whether the coming days have partitions."""
     wanted = [today + timedelta(days=nth) for nth in range(DAYS_AHEAD_MIN + 1)]
     short = [table for table, there in days.items() if not set(wanted) <= set(there)]
     if not short:
@@ -259,7 +260,7 @@ def partitions(days: Mapping[str, Sequence[date]], today: date) -> Finding:
 
 
 def strays(tables: Sequence[str]) -> Finding:
-    """Whether rows stand in default partitions, where retention does not find them."""
+    """Whether default partitions hold rows; retention does not delete these."""
     if not tables:
         return well("postgres", "stray rows", "none")
     found = f"rows of days without a partition in {', '.join(tables)}"
@@ -271,7 +272,7 @@ def strays(tables: Sequence[str]) -> Finding:
 
 
 def long_transactions(found: Sequence[Long]) -> Finding:
-    """Whether somebody holds the feed, or the cleaning up, back."""
+    """Whether a long transaction holds back the feed or the vacuum."""
     what = "long transactions"
     if not found:
         return well("postgres", what, f"none over {LONG_SECONDS} s")
@@ -287,7 +288,7 @@ def long_transactions(found: Sequence[Long]) -> Finding:
 
 
 def feed(tenants_ahead: int) -> Finding:
-    """Whether facts stand behind transactions that this server will come to only later."""
+    """Whether facts wait behind transaction numbers that this server has not reached yet."""
     if not tenants_ahead:
         return well("postgres", "feed", "no fact is ahead of its server")
     found = f"facts of {tenants_ahead} tenants were written by another server and may not show"
@@ -298,7 +299,7 @@ def feed(tenants_ahead: int) -> Finding:
 
 
 def backlog(seen: Backlog, now: datetime, deliverers: int | None) -> list[Finding]:
-    """What waits. `deliverers`: how many are alive; None when Redis did not say."""
+    """Unfinished work. `deliverers`: running dispatchers; None if Redis did not answer."""
     return [
         _deliveries(seen, now, deliverers),
         _destinations(seen),
@@ -340,7 +341,7 @@ def _dead_letters(count: int) -> Finding:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its largest unit."""
+    """A duration in its largest unit."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{int(seconds // length)} {unit}"

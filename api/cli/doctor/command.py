@@ -1,4 +1,4 @@
-"""`unbroken doctor`: is everything well, and if not, what to do."""
+"""`unbroken doctor`: check every part of the service and give advice."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from webhooks import egress, secrets
 from webhooks.errors import SecretsError
 from workers.intake.client import IntakeSettings, IntakeStatus, Unavailable, open_intake
 
-PATIENCE_MS = 15_000  # of one question to a server
-# Read by commands and by docker-compose.yml, not by a process of ours.
+PATIENCE_MS = 15_000  # per query to a server
+# Read by commands and by docker-compose.yml, not by our processes.
 _OTHERS = ("UNBROKEN_KEY", "UNBROKEN_URL", "UNBROKEN_PORT", "UNBROKEN_WEBHOOK_SECRET")
 _MARKS: dict[CheckState, tuple[str, str]] = {
     "ok": ("✓", "green"),
@@ -65,7 +65,7 @@ def doctor(context: click.Context, path: Path, as_json: bool) -> None:
 
 
 def examine(path: Path, environ: Mapping[str, str]) -> list[Finding]:
-    """Every check that can be made; where a server is away, those of the others."""
+    """Every possible check; if a server does not answer, those of the other servers."""
     findings = [checks.variables(environ, [*variables(), *_OTHERS])]
     try:
         read_settings(environ)
@@ -127,7 +127,7 @@ def _redis(settings: Settings) -> tuple[IntakeStatus | None, list[Finding]]:
             before = clock.now_us()
             seen = intake.read_status()
             skew = _outside(before, seen.time_us, clock.now_us())
-    except ValueError:  # its text may hold a piece of the URL, and that a password
+    except ValueError:  # its message may contain a part of the URL and so of a password
         return None, [_away("redis", "REDIS_URL cannot be used")]
     except Unavailable as error:
         return None, [_away("redis", f"does not answer: {type(error.__cause__).__name__}")]
@@ -148,7 +148,7 @@ def _away(area: str, found: str) -> Finding:
 
 
 def _outside(before_us: int, theirs_us: int, after_us: int) -> float:
-    """Seconds by which an instant, told between two of ours, lies outside of them."""
+    """Seconds by which their instant is outside the interval between two of ours."""
     if theirs_us < before_us:
         return (theirs_us - before_us) / 1e6
     return max(0, theirs_us - after_us) / 1e6
@@ -168,7 +168,7 @@ def _postgres(settings: Settings, seen: IntakeStatus | None) -> list[Finding]:
 
 
 def _role(settings: Settings) -> Finding:
-    """Whether a connection as the API makes them runs as the role of requests."""
+    """Whether an API connection runs as the role of requests."""
     engine = tenant_isolation.engine(settings.database_url, timeout_ms=PATIENCE_MS, pool=1)
     try:
         return checks.role_of_requests(is_taken=tenant_isolation.is_role_taken(engine))
@@ -193,7 +193,7 @@ def _asked(
     revision = schema.revision(connection)
     yield checks.schema(revision, schema.head())
     if revision != schema.head():
-        return  # the tables may not be there to be asked
+        return  # the tables may be missing
     tables = list(settings.retention_days)
     now, deliverers = clock.now(), None if seen is None else seen.deliverers
     questions: tuple[tuple[str, Callable[[], Finding | list[Finding]]], ...] = (
@@ -210,7 +210,7 @@ def _asked(
 
 
 def _answered(check: str, ask: Callable[[], Finding | list[Finding]]) -> list[Finding]:
-    """What a question came to; one that fails keeps none of the others from being asked."""
+    """The findings of a check; if it fails, the other checks still run."""
     try:
         found = ask()
     except DatabaseError as error:
@@ -235,15 +235,15 @@ def _long(connection: Connection) -> Finding:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the driver's words: it names host and user, never the password."""
+    """The first line of the driver's message: it names host and user, never the password."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-# -- saying ----------------------------------------------------------------------------------
+# -- printing --------------------------------------------------------------------------------
 
 
 def _print(findings: list[Finding]) -> None:
-    """For people: by area, each with its mark; what to do stands below what is not well."""
+    """Print the findings by area, with advice below each problem."""
     order = {area: nth for nth, area in enumerate(checks.AREAS)}
     for area, some in groupby(
         sorted(findings, key=lambda one: order[one.area]), key=lambda one: one.area

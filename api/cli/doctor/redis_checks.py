@@ -1,4 +1,4 @@
-"""What `unbroken doctor` thinks of Redis, the workers and the streams: pure, values in."""
+"""The checks of `unbroken doctor` for Redis, the workers and the streams. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from workers.intake.client import IntakeStatus, StreamStatus
 from workers.telemetry.heartbeats import Processes
 
 VERSION_MIN = (6, 2)  # docs/operations.md
-SWEPT_SECONDS_MAX = 15.0  # beat asks every second; a worker may be busy for some
-WAITING_SECONDS_MAX = 60.0  # a drain reads within a second: what waits longer waits for one
+SWEPT_SECONDS_MAX = 15.0  # beat starts one per second; a worker may be busy for a while
+WAITING_SECONDS_MAX = 60.0  # a drain reads within a second: a longer wait means that none runs
 MEMORY_SHARE_WARNING = 0.75
 MEMORY_SHARE_FAILED = 0.95
 
 
 def redis(seen: IntakeStatus) -> list[Finding]:
-    """Version, durability, room."""
+    """Version, durability, memory."""
     return [
         _version(seen.version),
         _append_only(seen.settings["appendonly"]),
@@ -99,14 +99,14 @@ def _memory(used: int, limit: str | None) -> Finding:
 
 
 def workers(seen: IntakeStatus, wanted: Mapping[str, int]) -> list[Finding]:
-    """Whether what should run does, by kind; whether somebody sweeps and drains."""
+    """Whether enough processes of each kind run, and whether sweeps and drains happen."""
     running = [_processes(kind, count, seen) for kind, count in wanted.items()]
     sweep = _sweep(seen.swept_seconds_ago)
     logs = _logs(seen.log_lines_dropped)
     return [*running, sweep, _drains(seen), logs, *map(_stream, seen.streams)]
 
 
-# What a kind of process is called, and the setting that says how many there are.
+# The name of each kind of process, and the setting for its number.
 _NAMED = {
     "drain": ("drain workers", "UNBROKEN_DRAIN_PROCESSES"),
     "webhooks": ("webhook workers", "UNBROKEN_WEBHOOK_PROCESSES"),
@@ -161,7 +161,7 @@ def _is_stuck(streams: Sequence[StreamStatus]) -> bool:
 
 
 def _stream(status: StreamStatus) -> Finding:
-    """One stream that holds entries; the lane of backlogs may be long, not stand still."""
+    """One stream with entries. The stream of backlogs may be long but must not stop."""
     check = f"stream {status.number} ({status.kind})"
     found = (
         f"{status.entries} waiting, {status.pending} of them in hand,"

@@ -1,4 +1,4 @@
-"""One cell as the value of a field: strict, with a sentence for what is refused. Pure."""
+"""Parsers of single cells: strict, with a message for each refusal. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from api.cli.importing.errors import BadRow
 from models.rules.periods import zone_info, zone_names
 
-LEVELS_MAX = 20  # as of the API
+LEVELS_MAX = 20  # as in the API
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a cell holds nothing."""
+    """Whether a cell is empty."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def text(value: Any) -> str:
-    """Text as it is; a whole number of NDJSON as its digits."""
+    """Text unchanged; a whole number of NDJSON as its digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -38,14 +38,14 @@ def zone(value: Any) -> str:
 
 
 def json_object(value: Any) -> Mapping[str, Any]:
-    """An object, or its JSON text. One that is no JSON (NaN, no end of levels) would spoil the
-    request that it is sent in."""
+    """An object, or its JSON text. Invalid JSON (NaN, unbounded nesting) would make the whole
+    request invalid."""
     found: dict[str, Any] = _json_of(dict, "object", value)
     return found
 
 
 def json_value(text: str) -> Any:
-    """A JSON value, read strictly; raises BadRow."""
+    """A JSON value, parsed strictly; raises BadRow."""
     try:
         return json.loads(text, object_pairs_hook=_members, parse_constant=_refuse)
     except BadRow:
@@ -89,7 +89,7 @@ def _json_of(kind: type, noun: str, value: Any) -> Any:
 
 
 def _check_json(value: Any) -> None:
-    """Raise BadRow for what cannot be sent."""
+    """Raise BadRow for a value that cannot be sent."""
     if _is_too_deep(value, LEVELS_MAX):
         raise BadRow(f"must be at most {LEVELS_MAX} levels deep")
     try:
@@ -106,7 +106,7 @@ def whole_number(value: Any) -> int:
 
 
 def as_it_is(value: Any) -> Any:
-    """Whatever it is: `Kind.finish` reads it."""
+    """The value unchanged: `Kind.finish` parses it."""
     return value
 
 

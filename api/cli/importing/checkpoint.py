@@ -1,4 +1,4 @@
-"""How far an import has come, in a file that survives a kill at any moment."""
+"""The progress of an import, in a file that survives a kill at any moment."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from api.cli.importing.source_rows import Raw
 
 @dataclass
 class Checkpoint:
-    """Rows settled so far. Its run names the Idempotency-Keys: the batch after them, which may have
-    been accepted without our knowing, has the same key and content when it is sent again."""
+    """The rows settled so far. `run` is part of the Idempotency-Keys: the batch after these rows
+    may already be accepted, and has the same key and content when it is sent again."""
 
-    digest: str  # of what is imported, where, and how
+    digest: str  # of source, target and options
     run: str
     rows: int = 0
     accepted: int = 0
     refused: int = 0
     is_done: bool = False
-    rejects: str | None = None  # the file of refused rows, and its length when they were settled
+    rejects: str | None = None  # the file of refused rows; below, its length at that time
     rejects_bytes: int = 0
-    settled: str = ""  # a digest of the rows so far: of a pipe nothing else is known
+    settled: str = ""  # a digest of these rows: the only check for a pipe
 
     def advance(self, window: Sequence[Raw]) -> None:
-        """Take the next rows of the source into the digest."""
+        """Add the next rows of the source to the digest."""
         text = repr([self.settled, [row.original for row in window]])
         self.settled = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class OfAnother(CannotRun):
-    """A checkpoint of another import: to go on by it would leave out rows, or double them."""
+    """A checkpoint of another import: resuming from it would skip or repeat rows."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__(
@@ -45,8 +45,9 @@ class OfAnother(CannotRun):
 
 
 def load(path: Path, digest: str) -> Checkpoint | None:
-    """What was kept; None without any, or where an import ended with nothing accepted: there is
-    nothing to double then. Raises CannotRun for a file that is of something else."""
+    """The saved checkpoint. None if there is none, or if that import ended with nothing accepted:
+    then nothing can be doubled. Raises CannotRun for a file that is no checkpoint of this
+    import."""
     try:
         kept = Checkpoint(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -63,7 +64,7 @@ def load(path: Path, digest: str) -> Checkpoint | None:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file; on disk when this returns."""
+    """Replace the file; it is on disk when this returns."""
     beside = path.with_name(f"{path.name}.new")
     with beside.open("w", encoding="utf-8") as stream:
         json.dump(asdict(checkpoint), stream)

@@ -1,4 +1,4 @@
-"""Which column is which field: compared without case and outer spaces, never guessed. Pure."""
+"""The mapping of columns to fields, without case and outer spaces, never guessed. Pure."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from api.cli.importing.errors import BadRow
 from api.cli.importing.kinds import RowField, RowKind
 
 REJECT_LINE, REJECT_REASON, REJECT_TEXT = "reject_line", "reject_reason", "reject_text"
-REJECT_COLUMNS = frozenset({REJECT_LINE, REJECT_REASON})  # of --rejects: passed over when mended
+REJECT_COLUMNS = frozenset({REJECT_LINE, REJECT_REASON})  # of --rejects: not imported
 ALL_OTHERS = "*"
 SHOWN_MAX = 20  # columns in a message
 
 
 def plain(name: str) -> str:
-    """A column's name as it is compared."""
+    """A column's name for comparison."""
     return name.strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the command line says of columns."""
+    """The options about columns."""
 
     kind: RowKind
-    mapped: Mapping[str, str]  # from a field to its column
-    constants: Mapping[str, str]  # of fields whose cell is empty or missing
-    ignored: Collection[str]  # columns; `*`: all that hold no field
+    mapped: Mapping[str, str]  # field → column
+    constants: Mapping[str, str]  # field → value for cells that are empty or missing
+    ignored: Collection[str]  # columns; `*`: all without a field
 
     def column_of(self, field: str) -> str:
-        """The column that holds a field, as it is compared."""
+        """The column of a field, for comparison."""
         return plain(self.mapped.get(field, field))
 
     def indexes(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Where each field is, given the names of the columns; raises BadRow."""
+        """The index of each field in a row with these columns; raises BadRow."""
         found = {plain(name): index for index, name in enumerate(names)}
         _refuse_doubles(names, found)
         self._refuse_missing(names, found)
@@ -43,14 +43,14 @@ class Naming:
         return {field: found[name] for field, name in columns.items() if name in found}
 
     def refuse_unmapped(self, names: Sequence[str]) -> None:
-        """Raise BadRow when --map names a column that is not there."""
+        """Raise BadRow if --map names a missing column."""
         found = {plain(name) for name in names}
         for column in self.mapped.values():
             if plain(column) not in found:
                 raise BadRow(f"there is no column {column!r}; there are: {listed(names)}")
 
     def count(self, names: Sequence[str]) -> int:
-        """How many of these columns are named by a field, --map or --ignore."""
+        """How many of these columns a field, --map or --ignore names."""
         return sum(self._is_known(plain(name)) for name in names)
 
     def _refuse_missing(self, names: Sequence[str], found: Mapping[str, int]) -> None:
@@ -91,7 +91,7 @@ class Naming:
 
 
 def closest(name: str, field: RowField, columns: Sequence[str]) -> str | None:
-    """The column that most likely holds a field: to suggest, never to take."""
+    """The most similar column to a field, only for a suggestion."""
     by_name = {_letters(column): column for column in columns}
     for hint in (name, *field.hints):
         if _letters(hint) in by_name:
@@ -101,7 +101,7 @@ def closest(name: str, field: RowField, columns: Sequence[str]) -> str | None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of columns in a message."""
+    """Column names for a message."""
     more = f" and {len(names) - SHOWN_MAX} more" if len(names) > SHOWN_MAX else ""
     return ", ".join(repr(name[:60]) for name in names[:SHOWN_MAX]) + more
 

@@ -1,4 +1,4 @@
-"""`unbroken import`: a history from a file; strict, resumable, and never doubled."""
+"""`unbroken import`: import a history from a file; strict, resumable, without duplicates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FORMATS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv",
     ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson",
 }  # fmt: skip
-# Options that fill a field of rows that leave it empty.
+# Options for rows with an empty field.
 _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timezone"}
 
 
@@ -121,7 +121,7 @@ def _run(where: Where, job: Job) -> dict[str, Any]:
 
 
 def _dry_run(where: Where, job: Job) -> dict[str, Any]:
-    """With a key the codes are looked up too."""
+    """With a key, codes are looked up too."""
     if not where.key:
         return preview.run(None, job)
     with client(where) as api:

@@ -1,4 +1,4 @@
-"""What ends an import, and what refuses one row of it."""
+"""Errors that end an import or refuse one row."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import click
 
 
 class BadFile(click.ClickException):
-    """The file as a whole cannot be read as it was asked for; the text says where and why."""
+    """The file cannot be read as given; the message says where and why."""
 
     exit_code = 1
 
 
 class BadRow(ValueError):
-    """A row that is no write; the text says why."""
+    """An invalid row; the message says why."""

@@ -1,7 +1,7 @@
-"""Kinds of rows beside ticks and awards: participants, balances, claims, challenges.
+"""Kinds of rows besides ticks and awards: participants, balances, claims, challenges.
 
-They are written at once, not through the queue, and each row is known again by what it says: the
-same rows sent again change nothing (models/people/imports.py).
+They are written at once, not queued, and rows are identified by their content: sending the same
+rows again changes nothing (models/people/imports.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from api.cli.importing.kinds import PARTICIPANT_HINTS, Item, RowField, RowKind, 
 
 
 def _to(name: str) -> SendRows:
-    """Send rows to the route of a kind; its name is also that of the list in the body."""
+    """Send rows to the route of a kind; the list in the body has the kind's name."""
 
     def send(
         transport: Transport, batch: Sequence[Mapping[str, Any]], keyed: tuple[str, Sending]
@@ -38,7 +38,7 @@ def _result(one: Mapping[str, Any]) -> ItemResult:
 
 
 def instants(*names: str) -> Callable[[Item, str | None], None]:
-    """Read the instants of some fields, where a row has them, by the zone of --timezone."""
+    """Parse the instants of some fields, if present, with the zone of --timezone."""
 
     def finish(item: Item, zone: str | None) -> None:
         for name in names:

@@ -1,4 +1,4 @@
-"""Instants and days as other products write them. Pure."""
+"""Parsing of instants and days in the formats of other products. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 from api.cli.importing.errors import BadRow
 from models.rules.periods import zone_info
 
-NOON = time(12)  # of a day without a time
+NOON = time(12)  # the time for a day without one
 _DAY_CHARS_MAX = 10  # 2026-05-20, 2026-W21-3
 _NUMBER = re.compile(r"-?\d{9,16}(\.\d+)?", re.ASCII)
-_SECONDS_MAX = 100_000_000_000  # beyond it a number is milliseconds: in seconds, the year 5138
+_SECONDS_MAX = 100_000_000_000  # a larger number is milliseconds: as seconds it is the year 5138
 
 
 def instant(value: Any, zone: str | None) -> tuple[str, bool]:
-    """An instant as RFC 3339, and whether the file only named a day.
+    """An instant as RFC 3339, and whether the file only had a day.
 
-    With a zone of its own, without one (then `zone`, else UTC), a day (its noon), or seconds or
-    milliseconds since 1970. Raises BadRow. Of a time that comes twice it is the first; a time that
-    clocks skip is later by what they skip: its day is the one written in either case.
+    Accepts an instant with a zone, without one (then `zone`, else UTC), a day (its noon), and
+    seconds or milliseconds since 1970. Raises BadRow. A time that occurs twice is its first
+    occurrence; a time that clocks skip moves later by the skipped span. The day stays as written in
+    both cases.
     """
     text = str(value).strip()
     info: tzinfo = zone_info(zone) if zone else UTC
@@ -55,7 +56,7 @@ def _day(text: str) -> date | None:
 
 
 def _exists(local: datetime) -> datetime:
-    """The same instant as clocks showed it; raises BadRow for a day that a zone left out."""
+    """The same instant as clocks showed it; raises BadRow for a day that a zone skipped."""
     shown = local.astimezone(UTC).astimezone(local.tzinfo)
     if shown.date() != local.date():
         raise BadRow(f"timestamp {local:%Y-%m-%d %H:%M} is on a day that {local.tzinfo} left out")

@@ -1,4 +1,4 @@
-"""What is to be imported, and how; and its rows, window by window."""
+"""An import job: its options, and its rows in windows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from api.cli.importing.mapping import MappedRow, Mapper
 from api.cli.importing.source_rows import Table, table
 from api.cli.progress import FileProgress
 
-WINDOW_ROWS = 1_000  # between two checkpoints; the API takes as many at once
-SHOWN_MAX = 10  # refused rows on the screen; all of them are in --rejects
-DIGEST_BYTES = 1_000_000  # read at once
+WINDOW_ROWS = 1_000  # between two checkpoints; also the API's maximum per request
+SHOWN_MAX = 10  # refused rows on the screen; --rejects has all
+DIGEST_BYTES = 1_000_000  # per read
 REASON_CHARS_MAX = 300
 
 
 @dataclass
 class Job:
-    """What is to be imported, and how."""
+    """An import job."""
 
     source: str
     file_format: str
@@ -41,25 +41,26 @@ class Job:
 
     @contextmanager
     def table(self, progress: FileProgress) -> Iterator[Table]:
-        """The rows of the source, as they are in it."""
+        """The rows of the source."""
         with source.opened(self.source) as stream:
             lines = source.lines(stream, progress.read)
             yield table(lines, self.file_format, self.delimiter, self.mapper.naming)
 
     @property
     def is_file(self) -> bool:
-        """Whether it can be read twice. A pipe has other names than `-`, such as /dev/fd/63."""
+        """Whether it can be read twice. A pipe may have names other than `-`, such as
+        /dev/fd/63."""
         return self.source != source.STDIN and Path(self.source).is_file()
 
     def windows(self, found: Table) -> Iterator[list[MappedRow]]:
-        """Rows by the thousand."""
+        """The rows in windows of a thousand."""
         rows = self.mapper.rows(found.rows)
         while window := list(islice(rows, WINDOW_ROWS)):
             yield window
 
     def check(self) -> int:
-        """How many rows a file has; raises BadFile for one that cannot be read to its end, before
-        anything of it is sent. Of a pipe nothing is known."""
+        """The number of rows in a file, unknown for a pipe. Raises BadFile, before anything is
+        sent, if the file cannot be read to its end."""
         if not self.is_file:
             return 0
         with FileProgress.of(self.source, 0) as progress, self.table(progress) as found:
@@ -70,8 +71,8 @@ class Job:
             return count
 
     def digest(self, url: str) -> str:
-        """What makes an import the same one: a file with all that it holds. To read of a pipe would
-        take its rows away."""
+        """The identity of an import: a digest of options and file content. A pipe's content is left
+        out, because reading would consume its rows."""
         parts = [url, self.key, self.source, self.file_format, str(self.delimiter)]
         naming = self.mapper.naming
         parts += [naming.kind.name, repr(sorted(naming.mapped.items()))]
@@ -86,7 +87,7 @@ class Job:
         return found.hexdigest()
 
     def report_row(self, line: int, why: str) -> None:
-        """Say on stderr why a row is refused; of many, the first ones."""
+        """Print on stderr why a row is refused, for the first few rows."""
         self.shown += 1
         if self.shown <= SHOWN_MAX:
             click.echo(f"line {line}: {printable(why, REASON_CHARS_MAX)}", err=True)

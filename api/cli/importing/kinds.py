@@ -1,4 +1,4 @@
-"""Kinds of rows: what a file of each holds, and where its items go (conventions: __init__.py)."""
+"""Kinds of rows: the fields of each and the route of its items (conventions: __init__.py)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SendRows = Callable[[Transport, Sequence[Mapping[str, Any]], tuple[str, Sending]
 
 @dataclass(frozen=True, slots=True)
 class RowField:
-    """One field of a kind, by the name that the API gives it."""
+    """A field of a kind, named as in the API."""
 
     read: Callable[[Any], Any] = cells.text  # of a cell that is not empty; raises BadRow
     is_needed: bool = False
-    hints: tuple[str, ...] = ()  # what other products call it: suggested, never taken for it
+    hints: tuple[str, ...] = ()  # names in other products: suggested, never assumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class RowKind:
     name: str
     fields: Mapping[str, RowField]
     send: SendRows
-    ignored: frozenset[str] = frozenset()  # columns of `unbroken export` that are for people
-    # Completes an item in place, given the zone of --timezone; raises BadRow.
+    ignored: frozenset[str] = frozenset()  # columns of `unbroken export` that are not imported
+    # Completes an item in place with the zone of --timezone; raises BadRow.
     finish: Callable[[Item, str | None], None] = lambda item, zone: None
-    code_field: str | None = None  # names a definition
-    definitions: str = ""  # where the API lists these
-    noun: str = ""  # of a definition, as the API calls it
-    # The calendar day for which an item counts, given its zone; None where a kind has no days.
+    code_field: str | None = None  # the field that names a definition
+    definitions: str = ""  # the API's list of definitions
+    noun: str = ""  # of a definition, as in the API
+    # The calendar day for which an item counts, by its zone; None for a kind without days.
     day: Callable[[Item, str | None], str] | None = None
-    is_queued: bool = True  # workers apply it; else it is written at once, and never told of
+    is_queued: bool = True  # applied by workers; otherwise written at once, without facts
 
 
 PARTICIPANT_HINTS = (
@@ -63,8 +63,8 @@ _TIMES = (
 
 
 def _finish_tick(item: Item, zone: str | None) -> None:
-    """Read the instant by the zone of its row. A day that no zone was named for counts as that day
-    wherever its participant lives."""
+    """Parse the instant with the zone of its row. A day without a zone counts as that day wherever
+    its participant lives."""
     own = item.get("timezone") or item.get("counted_timezone") or zone
     item["timestamp"], is_day = instant(item["timestamp"], own)
     if is_day and own is None:

@@ -1,4 +1,4 @@
-"""Rows become items of a kind. Pure."""
+"""Mapping of rows to items of a kind. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from api.cli.importing.errors import BadRow
 from api.cli.importing.kinds import Item
 from api.cli.importing.source_rows import Raw
 
-_ESCAPED_MAX = 12  # characters of ASCII for one: a surrogate pair
-SHAPES_MAX = 1_000  # sets of names of NDJSON objects that are remembered
+_ESCAPED_MAX = 12  # ASCII characters for one: a surrogate pair
+SHAPES_MAX = 1_000  # cached sets of names of NDJSON objects
 
 
 @dataclass(frozen=True, slots=True)
 class MappedRow:
-    """One row: a write, or what is wrong with it."""
+    """A row's item, or the reason for its refusal."""
 
     raw: Raw
     item: Item | None
@@ -30,14 +30,14 @@ class MappedRow:
 
 @dataclass
 class Mapper:
-    """How the rows of a file become items."""
+    """Maps the rows of a file to items."""
 
     naming: Naming
-    timezone: str | None = None  # of instants whose row names none
+    timezone: str | None = None  # of instants in rows without a zone
     _indexes: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, repr=False)
 
     def rows(self, raw: Iterator[Raw]) -> Iterator[MappedRow]:
-        """Every row of a file, refused ones included."""
+        """All rows of a file, including refused ones."""
         for one in raw:
             try:
                 yield MappedRow(one, self.item(one))
@@ -58,7 +58,7 @@ class Mapper:
         return made
 
     def _cells(self, raw: Raw) -> dict[str, Any]:
-        """What is known of each field: its cell, or what the command line says."""
+        """The value of each field: its cell, or the option's value."""
         indexes = self._indexes_of(raw.names)
         cells: dict[str, Any] = dict(self.naming.constants)
         for name, index in indexes.items():
@@ -91,7 +91,7 @@ class Mapper:
 
 
 def _refuse_too_large(raw: Raw, item: Item) -> None:
-    """Raise BadRow for what no request can hold: it would end the import."""
+    """Raise BadRow for an item too large for any request: it would end the import."""
     original = raw.original
     length = len(original) if isinstance(original, str) else sum(map(len, original))
     if length * _ESCAPED_MAX > BYTES_MAX and len(json.dumps(item)) > BYTES_MAX:

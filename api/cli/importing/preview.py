@@ -1,4 +1,4 @@
-"""What an import would do, without sending any of it: `--dry-run`."""
+"""The preview of an import that sends nothing: `--dry-run`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from api.cli.progress import FileProgress
 
 ITEMS_SHOWN = 3
 PAGE_SIZE = 100
-LOOKUPS_MAX = 1_000  # participants whose zone is asked for; of the others the day is not said
+LOOKUPS_MAX = 1_000  # participants whose zone is looked up; the days of others are unknown
 OWN_ZONE = "by the participant's own zone"
 
 
 @dataclass
 class KnownDefinitions:
-    """What the service knows of definitions and participants. Without a key: nothing."""
+    """Definitions and participants of the service. Empty without a key."""
 
     api: Unbroken | None
     kind: RowKind
@@ -34,7 +34,7 @@ class KnownDefinitions:
     zones: dict[str, str | None] = field(default_factory=dict)
 
     def read(self) -> None:
-        """Read the definitions of the kind, as far as there are any and the key may."""
+        """Read the definitions of the kind, if it has any and the key may."""
         if self.api is None or not self.kind.definitions:
             return
         found: dict[str, Mapping[str, Any]] = {}
@@ -48,21 +48,21 @@ class KnownDefinitions:
                 if page * PAGE_SIZE >= answer["total"]:
                     break
         except Forbidden:
-            return  # a participant's key: the rows' codes stay unchecked, and that is said
+            return  # a participant's key: codes stay unchecked, and the summary says so
         self.definitions = found
 
     def check(self, item: Item) -> None:
-        """Raise BadRow when the item names a definition that takes no writes."""
+        """Raise BadRow if the item names a definition that accepts no writes."""
         if self.definitions is None or self.kind.code_field is None:
             return
         code = item[self.kind.code_field]
         found = self.definitions.get(code)
         is_open = found is not None and (found.get("is_active", True) or not self.kind.is_queued)
-        if not is_open:  # what is no new write may be of a definition that is no longer active
+        if not is_open:  # a repeated write may name an inactive definition
             raise BadRow(f"{self.kind.noun} '{code}' not found")
 
     def zone(self, item: Item) -> str | None:
-        """The zone that counts where the item names none; raises LookupError when not known."""
+        """The zone of an item that names none; raises LookupError if unknown."""
         is_named = item.get("timezone") or item.get("counted_timezone")
         if is_named or self.definitions is None or self.kind.code_field is None:
             return None
@@ -90,7 +90,7 @@ class KnownDefinitions:
 
 @dataclass
 class DayCounts:
-    """For which days the rows of one code would count."""
+    """The days for which the rows of one code would count."""
 
     rows: int = 0
     first: str | None = None
@@ -109,7 +109,7 @@ class DayCounts:
         self.months[day[:7]] += 1
 
     def answer(self) -> dict[str, Any]:
-        """As JSON says it."""
+        """The JSON of the counts."""
         return {
             "rows": self.rows, "first": self.first, "last": self.last,
             "months": dict(sorted(self.months.items())), "day_unknown": self.unknown,
@@ -117,7 +117,7 @@ class DayCounts:
 
 
 def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
-    """Read and check every row; what would count for which day."""
+    """Read and check every row; return how many would count for which day."""
     known = KnownDefinitions(api, job.mapper.naming.kind)
     days: dict[str, DayCounts] = {}
     known.read()
@@ -163,7 +163,7 @@ def _count(known: KnownDefinitions, item: Item, days: dict[str, DayCounts]) -> N
 
 
 def summary_text(summary: Mapping[str, Any], kind: RowKind) -> str:
-    """What a dry run found, for people."""
+    """The summary of a dry run as text."""
     lines = [f"{summary['rows']} rows, {summary['refused']} of them unusable; nothing was sent."]
     if not summary["codes_checked"]:
         lines.append(

@@ -1,4 +1,4 @@
-"""Every kind of row that `unbroken import` reads."""
+"""All kinds of rows that `unbroken import` reads."""
 
 from __future__ import annotations
 

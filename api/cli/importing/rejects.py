@@ -1,4 +1,4 @@
-"""Refused rows, kept in the format of their file: mended, `unbroken import` reads them."""
+"""Refused rows in the format of their file: once corrected, `unbroken import` reads them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from api.cli.importing.source_rows import Raw, Table
 
 @dataclass
 class Rejects:
-    """The file of --rejects. Two columns before those of the source say where and why; the import
-    passes over them."""
+    """The file of --rejects. Two columns before those of the source hold line and reason; the
+    import ignores them."""
 
     path: Path
     table: Table
 
     def begin(self, kept_bytes: int) -> None:
-        """Cut the file back to what was settled before; with nothing settled it must be new."""
+        """Truncate the file to the settled rows; if nothing is settled it must be new."""
         try:
             size = self.path.stat().st_size if self.path.exists() else 0
             if size and not kept_bytes:
@@ -37,7 +37,7 @@ class Rejects:
             raise CannotRun(f"{self.path}: {error.strerror}") from None
 
     def add(self, refused: Iterable[tuple[MappedRow, str]]) -> int:
-        """Write rows with their reasons; return how long the file is now."""
+        """Write rows with their reasons; return the length of the file."""
         try:
             with self.path.open("a", encoding="utf-8", newline="") as stream:
                 text = self._csv if self.table.head else self._ndjson
@@ -67,7 +67,7 @@ class Rejects:
 
 
 class _Lines:
-    """A file for csv.writer."""
+    """The file object for csv.writer."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -77,12 +77,12 @@ class _Lines:
 
 
 def _kept(cells: Sequence[str], kept: Sequence[int], head: Sequence[str]) -> list[str]:
-    """The cells of a row as they were, too few or too many of them included."""
+    """The cells of a row unchanged, even if there are too few or too many."""
     return [cells[index] for index in kept if index < len(cells)] + list(cells[len(head) :])
 
 
 def _marked(raw: Raw, why: str) -> dict[str, object]:
-    """A refused object with its reason; what is no object is kept as text, to be mended."""
+    """A refused object with its reason; a value that is no object is kept as text."""
     record: dict[str, object] = {REJECT_LINE: raw.line, REJECT_REASON: why}
     if not raw.names:
         return record | {REJECT_TEXT: raw.original}
@@ -94,6 +94,6 @@ def _json(record: dict[str, object]) -> str:
     text = json.dumps(record, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair: only its escape can be written
+    except UnicodeEncodeError:  # half a surrogate pair: write its escape
         return json.dumps(record)
     return text

@@ -1,4 +1,4 @@
-"""Send a job's rows window by window; a checkpoint after each, so that a kill loses nothing."""
+"""Sends a job's rows in windows, with a checkpoint after each, so that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from api.cli.importing.rejects import Rejects
 from api.cli.importing.source_rows import Table
 from api.cli.progress import FileProgress
 
-PATIENCE_SECONDS = 900.0  # without any progress: longer than a restart, an upgrade or a cap takes
+PATIENCE_SECONDS = 900.0  # without progress: longer than a restart, an upgrade or a cap takes
 RETRIES = Retries(tries_max=1_000, pause_seconds_max=10, total_seconds_max=PATIENCE_SECONDS)
 
 
 def run(api: Unbroken, job: Job) -> dict[str, Any]:
-    """Import what is left of a job, and say what became of it."""
+    """Import the rest of a job and return its summary."""
     digest = job.digest(api.transport.url)
     state = checkpoint.load(job.kept, digest) if job.kept and not job.is_afresh else None
     began = state.rows if state else 0
@@ -44,7 +44,7 @@ def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
     with FileProgress.of(job.source, state.rows) as progress, job.table(progress) as found:
         _skip(job, state, found)
         rejects = _rejects(job, found, state)
-        _keep(job, state)  # its run, before anything is sent under it
+        _keep(job, state)  # before anything is sent under its run
         for window in job.windows(found):
             if state.is_done:
                 raise OfAnother(job.kept)
@@ -62,7 +62,7 @@ def _import(api: Unbroken, job: Job, state: Checkpoint) -> None:
 
 
 def _skip(job: Job, state: Checkpoint, found: Table) -> None:
-    """Pass over the rows that are settled; raise CannotRun when they are others than then."""
+    """Skip the settled rows; raise CannotRun if they differ from those settled."""
     passed, left = Checkpoint(state.digest, state.run), state.rows
     while left > 0 and (window := list(islice(found.rows, min(left, WINDOW_ROWS)))):
         passed.advance(window)
@@ -72,7 +72,7 @@ def _skip(job: Job, state: Checkpoint, found: Table) -> None:
 
 
 def _rejects(job: Job, found: Table, state: Checkpoint) -> Rejects | None:
-    """The file of refused rows, as long as it was when the last window was settled."""
+    """The file of refused rows, as long as after the last settled window."""
     if job.rejects is None:
         return None
     path = str(job.rejects.absolute())
@@ -94,8 +94,8 @@ def _keep(job: Job, state: Checkpoint) -> None:
 def _send(
     api: Unbroken, job: Job, state: Checkpoint, window: list[MappedRow]
 ) -> list[tuple[MappedRow, str]]:
-    """Send a window in as many batches as its bytes need, each under a key that follows from where
-    it is; return what was refused, in the order of the file."""
+    """Send a window in as many batches as its bytes need; each key is made from the batch's
+    position. Return the refused rows in the order of the file."""
     good = [row for row in window if row.item is not None]
     refused = [(row, row.why) for row in window if row.item is None]
     sending = Sending(job.facts, patience_seconds=PATIENCE_SECONDS, effects=job.effects)

@@ -1,4 +1,4 @@
-"""The bytes of a file as lines of text. What is not UTF-8 is refused with its encoding's name."""
+"""The lines of a file. Text that is not UTF-8 is refused with the name of its encoding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from api.cli.errors import CannotRun
 from api.cli.importing.errors import BadFile
 
 STDIN = "-"
-LINE_BYTES_MAX = 1_000_000  # no write is larger than a body may be
+LINE_BYTES_MAX = 1_000_000  # no write is larger than a request body
 BLOCK_BYTES = 65_536
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _ICONV = "convert it first: iconv -f {0} -t UTF-8"
-# What a file of another kind begins with, and what to do about it. Longer beginnings first.
+# The first bytes of other file types, with advice. Longer prefixes first.
 _OTHER_KINDS = (
     (b"\xff\xfe\x00\x00", "is UTF-32: " + _ICONV.format("UTF-32")),
     (b"\x00\x00\xfe\xff", "is UTF-32: " + _ICONV.format("UTF-32")),
@@ -30,7 +30,7 @@ _OTHER_KINDS = (
 
 @contextmanager
 def opened(source: str) -> Iterator[IO[bytes]]:
-    """The bytes of a file or of stdin; raises CannotRun for what cannot be read."""
+    """The bytes of a file or of stdin; raises CannotRun if it cannot be read."""
     with ExitStack() as exits:
         try:
             yield (
@@ -42,7 +42,7 @@ def opened(source: str) -> Iterator[IO[bytes]]:
 
 
 def lines(stream: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[str]:
-    """Lines with their ends (LF, CR LF or CR), each bounded; raises BadFile."""
+    """Lines with their ends (LF, CR LF or CR), of limited length; raises BadFile."""
     for number, raw in enumerate(_split(_blocks(stream, on_bytes)), 1):
         if len(raw) > LINE_BYTES_MAX:
             raise BadFile(
@@ -63,7 +63,7 @@ def _blocks(stream: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[byte
 
 
 def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines. The last of a block waits for the next: a CR may be followed by its LF."""
+    """Whole lines. A block's last line waits for the next block: an LF may follow its CR."""
     rest = b""
     for block in blocks:
         pieces = (rest + block).splitlines(keepends=True)
@@ -80,7 +80,7 @@ def _refuse_other_kinds(head: bytes) -> None:
         if head.startswith(beginning):
             raise BadFile(f"the file {why}")
     if b"\x00" in head:
-        # Text of ASCII has a zero beside each letter there: before it or after it.
+        # In UTF-16, ASCII text has a zero byte before or after each character.
         name = "UTF-16BE" if head.find(b"\x00") % 2 == 0 else "UTF-16LE"
         raise BadFile(f"the file holds zero bytes: if it is text in {name}, {_ICONV.format(name)}")
 

@@ -1,4 +1,4 @@
-"""Rows of a file as they are in it: CSV with a head, or NDJSON; read strictly, one by one."""
+"""Raw rows of a file: CSV with a header, or NDJSON; parsed strictly, one at a time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from api.cli.importing.errors import BadFile, BadRow
 from api.cli.importing.source import BOM
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
-CELL_CHARS_MAX = 131_072  # what Python's reader takes; no field of ours is as long
+CELL_CHARS_MAX = 131_072  # the limit of Python's reader; no field is as long
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One row: its names and values, or what is wrong with it."""
+    """One row: its names and values, or the reason for its refusal."""
 
-    line: int  # of the file, from 1: where it begins
-    original: Sequence[str] | str  # its cells, or its line of NDJSON
+    line: int  # of the file, from 1, where the row begins
+    original: Sequence[str] | str  # its cells, or its NDJSON line
     names: Sequence[str] = ()
     values: Sequence[Any] = ()
     why: str = ""
@@ -30,7 +30,7 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a file, and what they have in common."""
+    """The rows of a file with their shared properties."""
 
     rows: Iterator[Raw]
     delimiter: str = ""  # of a CSV
@@ -38,8 +38,8 @@ class Table:
 
 
 def table(lines: Iterable[str], file_format: str, delimiter: str | None, naming: Naming) -> Table:
-    """A file's rows. Raises BadFile for a head that does not say where every needed field is, and,
-    as rows are read, for what makes all that follows doubtful."""
+    """A file's rows. Raises BadFile for a header without a required field and, while rows are read,
+    for an error that makes the following rows doubtful."""
     if file_format == "ndjson":
         return Table(_ndjson(lines))
     given = iter(lines)
@@ -61,14 +61,14 @@ def table(lines: Iterable[str], file_format: str, delimiter: str | None, naming:
 
 
 def _guessed(head: str, naming: Naming) -> str:
-    """The delimiter under which most columns of the head are known; raises BadFile on a tie."""
+    """The delimiter with which most columns of the header are known; raises BadFile on a tie."""
     counts = {
         one: naming.count(next(csv.reader([head], delimiter=one), []))
         for one in DELIMITERS.values()
     }
     best = max(counts.values())
     found = [one for one, count in counts.items() if count == best]
-    if best == 0:  # nothing is known: what is missing is said of the most likely reading
+    if best == 0:  # no column is known: report missing columns for the most likely delimiter
         return max(DELIMITERS.values(), key=head.count)
     if len(found) > 1 and any(one in head for one in found):
         raise BadFile("the head does not say what separates its columns: give --delimiter")
@@ -76,8 +76,8 @@ def _guessed(head: str, naming: Naming) -> str:
 
 
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Records with the line at which each begins; raises BadFile where quotes do not match."""
-    held: list[str] = []  # the lines of the record that is being read
+    """Records with their first line number; raises BadFile if quotes do not match."""
+    held: list[str] = []  # lines of the current record
     reader = csv.reader(_holding(lines, held), delimiter=delimiter, strict=True)
     while True:
         held.clear()
@@ -109,14 +109,14 @@ def _unreadable(begins: int, held: Sequence[str], delimiter: str, error: str) ->
 
 
 def _last_quote(held: Sequence[str], delimiter: str) -> int | None:
-    """In which line, from 0, the last quoted cell opens."""
+    """The line, from 0, in which the last quoted cell opens."""
     opened, is_inside, before = None, False, delimiter
     for number, line in enumerate(held):
         for letter in line:
             if letter == '"' and not is_inside and before in (delimiter, "\n", "\r"):
                 opened, is_inside = number, True
             elif letter == '"':
-                is_inside = not is_inside  # two in a row: out and in again
+                is_inside = not is_inside  # a doubled quote toggles twice
             before = letter
     return opened
 

@@ -1,1 +1,1 @@
-"""`unbroken loadtest`: load, then a check of every state and fact."""
+"""`unbroken loadtest`: send load, then check every state and fact."""

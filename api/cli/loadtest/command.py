@@ -1,5 +1,5 @@
-"""`unbroken loadtest`: ticks at a rate, then a check of every state and fact against what was
-accepted."""
+"""`unbroken loadtest`: send ticks at a rate, then check every state and fact against the accepted
+ticks."""
 
 from __future__ import annotations
 

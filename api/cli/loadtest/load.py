@@ -1,4 +1,4 @@
-"""The load of `unbroken loadtest`: who ticks when, and what became of each request."""
+"""The load of `unbroken loadtest`: the ticks to send, and the outcome of each request."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from unbroken_client.many import TICKS, Sending
 from unbroken_client.results import TickInput
 from unbroken_client.wish import Wish
 
-DAYS = 60  # over which the ticks of a participant are spread
-STEP = 7  # coprime to DAYS: every day comes, in an order that makes late ticks
+DAYS = 60  # range of a participant's ticks
+STEP = 7  # coprime to DAYS: covers every day, in an order with late ticks
 
 Pair = tuple[str, str]  # participant, day
 
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What is posted. The nth tick is always the same."""
+    """The requests to send. The nth tick is always the same."""
 
     mark: str
     seconds: int
-    rate: int  # requests a second; 0: no pause
+    rate: int  # requests/s; 0: no pause
     clients: int
     participants: int
     batch: int
@@ -40,17 +40,17 @@ class LoadPlan:
 
     @staticmethod
     def fresh(seconds: int, rate: int, clients: int, participants: int, *, batch: int) -> LoadPlan:
-        """A plan under a name of its own."""
+        """A plan with a new name."""
         noon = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         mark = f"loadtest_{secrets.token_hex(4)}"
         return LoadPlan(mark, seconds, rate, clients, participants, batch, noon)
 
     def participant(self, nth: int) -> str:
-        """One of the participants."""
+        """The nth participant."""
         return f"{self.mark}_{nth}"
 
     def tick(self, nth: int) -> TickInput:
-        """The nth tick: each participant in turn, each time on another day."""
+        """The nth tick: participants in turn, each time on another day."""
         turn, participant = divmod(nth, self.participants)
         day = self.today - timedelta(days=(turn * STEP + participant) % DAYS)
         return {
@@ -61,23 +61,23 @@ class LoadPlan:
 
 
 def pair_of(tick: TickInput) -> Pair:
-    """Whose tick it is, and of which day (UTC)."""
+    """The participant and the day (UTC) of a tick."""
     return tick["participant_id"], tick["timestamp"][:10]
 
 
 @dataclass
 class LoadResult:
-    """What was answered."""
+    """The outcomes of the requests."""
 
     accepted: Counter[Pair] = field(default_factory=Counter)
-    unsure: Counter[Pair] = field(default_factory=Counter)  # nobody answered, after all retries
+    unsure: Counter[Pair] = field(default_factory=Counter)  # no answer after all retries
     refused: Counter[str] = field(default_factory=Counter)  # by code
-    latencies: list[float] = field(default_factory=list)  # seconds, of each request
+    latencies: list[float] = field(default_factory=list)  # seconds per request
     seconds: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def figures(self) -> dict[str, Any]:
-        """As a table shows it."""
+        """The figures for a table."""
         count = self.accepted.total()
         return {
             "seconds": round(self.seconds, 2),
@@ -97,7 +97,7 @@ class LoadResult:
 
 
 def percentile(seconds: Sequence[float], part: float) -> float | None:
-    """The latency, in milliseconds, that this part of the requests kept (nearest rank). Pure."""
+    """The latency in ms that this part of the requests did not exceed (nearest rank). Pure."""
     if not seconds:
         return None
     rank = max(0, math.ceil(part * len(seconds)) - 1)
@@ -105,7 +105,7 @@ def percentile(seconds: Sequence[float], part: float) -> float | None:
 
 
 def run(api: Unbroken, plan: LoadPlan) -> LoadResult:
-    """Post for as long as planned; every request ends before this returns."""
+    """Send requests for the planned time; all have ended when this returns."""
     result, turns = LoadResult(), itertools.count()
     began = time.monotonic()
 
@@ -118,7 +118,7 @@ def run(api: Unbroken, plan: LoadPlan) -> LoadResult:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
             _request(api, plan, nth, result)
-            with result.lock:  # from when it was due: a service that stalls is not let off
+            with result.lock:  # from the planned time: a stall of the service counts
                 result.latencies.append(time.monotonic() - due)
 
     threads = [threading.Thread(target=post, daemon=True) for _ in range(plan.clients)]

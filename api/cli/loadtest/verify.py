@@ -1,4 +1,4 @@
-"""What `unbroken loadtest` checks: states are those of the days accepted, each day has its fact."""
+"""The checks of `unbroken loadtest`: states match the accepted days, each day has a fact."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from unbroken_client.transport import Call
 from api.cli.loadtest.load import LoadPlan, LoadResult, Pair
 from models.rules.streaks import Rules, walk
 
-QUIET_SECONDS_MAX = 120.0  # for the workers to apply what was accepted
+QUIET_SECONDS_MAX = 120.0  # for the workers to apply the accepted ticks
 POLL_SECONDS = 0.5
 RECORDED = "behavior.streak_recorded"
 
 
 def prepare(api: Unbroken, plan: LoadPlan) -> str:
-    """Make the streak; where the feed stood before."""
+    """Create the streak; return the feed's cursor before it."""
     body = {"code": plan.mark, "name": "Load test", "period": "daily"}
     api.transport.call(Call("POST", "/streaks", body, is_safe=False))
     return str(api.facts_page("latest")["next_cursor"])
 
 
 def check(api: Unbroken, plan: LoadPlan, result: LoadResult, cursor: str) -> dict[str, Any]:
-    """Wait until a fact of every accepted day is there, then compare all of it."""
+    """Wait for a fact of every accepted day, then compare states and facts."""
     sure, unsure = set(result.accepted), set(result.unsure)
     published, waited = _facts(api, plan, cursor, sure)
     doubled = sum(count - 1 for count in published.values())
@@ -48,7 +48,7 @@ def check(api: Unbroken, plan: LoadPlan, result: LoadResult, cursor: str) -> dic
 def _facts(
     api: Unbroken, plan: LoadPlan, cursor: str, sure: set[Pair]
 ) -> tuple[Counter[Pair], float]:
-    """The facts of the streak, as soon as they are all there, or when the time is over."""
+    """The facts of the streak, once all are there or the time is over."""
     published: Counter[Pair] = Counter()
     began = time.monotonic()
     while True:
@@ -65,7 +65,7 @@ def _facts(
 
 
 def _wrong_states(api: Unbroken, plan: LoadPlan, days: set[Pair]) -> int:
-    """How many participants have other days, or another longest count, than they should."""
+    """The number of participants with wrong days or a wrong longest count."""
     wanted: dict[str, set[str]] = defaultdict(set)
     for participant, day in days:
         wanted[participant].add(day)
@@ -84,7 +84,7 @@ def _is_right(api: Unbroken, plan: LoadPlan, participant: str, days: set[str]) -
 
 
 def clean_up(api: Unbroken, plan: LoadPlan) -> None:
-    """Erase the participants, and deactivate the streak: a definition is never deleted."""
+    """Erase the participants and deactivate the streak: definitions are never deleted."""
     for participant in [one["participant_id"] for one in api.participants(search=plan.mark)]:
         api.transport.call(Call("DELETE", f"/participants/{participant}"))
     api.transport.call(Call("DELETE", f"/streaks/{plan.mark}"))

@@ -1,4 +1,4 @@
-"""A child process of `unbroken up`: how it is started, known again and stopped."""
+"""A child process of `unbroken up`: start it, identify it, stop it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from api.cli.local import exec_child, proc
 from api.cli.local.data_dir import Data, write_private
 from api.cli.local.log_files import open_log
 
-PROJECT_ROOT = Path(__file__).resolve().parents[3]  # where api, workers and webhooks import from
+PROJECT_ROOT = Path(__file__).resolve().parents[3]  # import root of api, workers and webhooks
 
-LEFTOVER_SECONDS = 1.0  # a role must be back within three
-STALE_SECONDS = 15.0  # for what a killed supervisor left; longer than a request or a batch
+LEFTOVER_SECONDS = 1.0  # a role must be back within three seconds
+STALE_SECONDS = 15.0  # for processes of a killed supervisor; longer than a request or a batch
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a child is; `name` is that of its pid file and its log."""
+    """The role of a child; `name` is the name of its pid file and log."""
 
     name: str
     argv: list[str]
-    stage: int = 0  # a later stage is started later and stopped earlier
+    stage: int = 0  # a later stage starts later and stops earlier
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 10.0  # then it is killed
-    death_signal: int = signal.SIGTERM  # what it gets when the supervisor is killed
+    death_signal: int = signal.SIGTERM  # sent when the supervisor is killed
     cwd: Path = PROJECT_ROOT
     user: tuple[int, int] | None = None
     binds: Mapping[str, Path] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Role:
 def start(role: Role, data: Data, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a role and write its pid file.
 
-    Call it from the main thread: the kernel's notice of a dead parent is one of a dead thread.
+    Call it from the main thread: the kernel signals the child when the starting thread ends.
     """
     log = open_log(data.log(role.name))
     try:
@@ -50,11 +50,11 @@ def start(role: Role, data: Data, environment: Mapping[str, str]) -> subprocess.
             stderr=log,
             cwd=role.cwd,
             env=dict(environment),
-            start_new_session=True,  # Ctrl-C is for the supervisor, which stops in order
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops in order
         )
     finally:
         os.close(log)
-    with suppress(OSError):  # for people: on a full disk it is missing, and the child runs
+    with suppress(OSError):  # informative: on a full disk it is missing, and the child runs
         write_private(data.pid_file(role.name), f"{child.pid}\n")
     return child
 
@@ -71,7 +71,7 @@ def _launch(role: Role) -> exec_child.Launch:
 
 
 def stop(role: Role, data: Data, child: subprocess.Popen[bytes]) -> None:
-    """Wait for a child that was asked to stop, kill it when it takes too long, and clear up."""
+    """Wait for a child that was asked to stop; kill it after the time-out; clean up."""
     try:
         child.wait(role.stop_seconds)
     except subprocess.TimeoutExpired:
@@ -82,7 +82,7 @@ def stop(role: Role, data: Data, child: subprocess.Popen[bytes]) -> None:
 
 
 def clear(role: Role, data: Data) -> None:
-    """End what a dead child has left behind: workers of a server, backends of a database."""
+    """End the leftover processes of a dead child: workers of a server, backends of a database."""
     if role.name == "postgres":
         _end_postgres(data, LEFTOVER_SECONDS)
     else:
@@ -90,9 +90,9 @@ def clear(role: Role, data: Data) -> None:
 
 
 def _end_writers(logs: list[Path], seconds: float) -> None:
-    """End the processes that write to some logs; a worker is asked by its master if it has one.
+    """End the processes that write to some logs. A worker's master stops it, if there is one.
 
-    Asked twice, a worker of granian forgets to end.
+    A granian worker that is signalled twice does not end.
     """
 
     def find() -> list[int]:
@@ -104,9 +104,9 @@ def _end_writers(logs: list[Path], seconds: float) -> None:
 def _end_postgres(data: Data, seconds: float) -> None:
     """End Postgres, found by the mark on its command lines.
 
-    It gave up root, so that a root without privileges (in a container) may not look further into
-    it. Only the postmaster is asked: to others the signal means something else, and without a
-    postmaster they end by themselves.
+    It has given up root, so a root without privileges (in a container) cannot inspect it further.
+    Only the postmaster is signalled: to other processes the signal means something else, and
+    without a postmaster they end by themselves.
     """
     proc.end(
         lambda: proc.named("postgres", data.mark),
@@ -117,10 +117,10 @@ def _end_postgres(data: Data, seconds: float) -> None:
 
 
 def clear_all(data: Data) -> None:
-    """End everything that a killed supervisor of this folder may have left, servers last."""
+    """End all processes that a killed supervisor of this folder may have left, servers last."""
     servers = {data.log("redis"), data.log("postgres")}
     others = [log for log in data.logs.glob("*.log") if log not in servers]
-    # The kernel has asked them already, and some take a second asking badly.
+    # The kernel has signalled them already, and some ignore a second signal.
     proc.wait_until(lambda: not proc.leading(proc.writing_to(others)), STALE_SECONDS)
     _end_writers(others, LEFTOVER_SECONDS)
     _end_writers([data.log("redis")], STALE_SECONDS)

@@ -1,4 +1,4 @@
-"""The data folder of `unbroken up`: its layout, its lock, its key, and who may enter it."""
+"""The data folder of `unbroken up`: its layout, lock, key and permissions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 from api.cli.errors import CannotRun
 from api.cli.program_name import program
 
-SOCKET_PATH_BYTES_MAX = 107  # the kernel's sun_path of 108, less its end mark
+SOCKET_PATH_BYTES_MAX = 107  # the kernel's sun_path of 108 bytes without its terminator
 DEMO = ".demo"  # the folder of `unbroken demo`
 _LONGEST_SOCKET = "run/.s.PGSQL.5432"
 
 
 @dataclass(frozen=True)
 class Data:
-    """The absolute path of a data folder, and the places in it."""
+    """The absolute path of a data folder, and its parts."""
 
     root: Path
 
@@ -39,27 +39,27 @@ class Data:
 
     @property
     def run(self) -> Path:
-        """Sockets, pid files, the lock: what only matters while `up` runs."""
+        """Sockets, pid files and the lock: needed only while `up` runs."""
         return self.root / "run"
 
     @property
     def mark(self) -> str:
-        """A word on the command line of what works for this folder, to know it again."""
+        """A word on the command lines of this folder's processes, to identify them."""
         return "unbroken-" + blake2b(bytes(self.root), digest_size=6).hexdigest()
 
     @property
     def logs(self) -> Path:
-        """One log a role."""
+        """One log per role."""
         return self.root / "logs"
 
     @property
     def beat(self) -> Path:
-        """The schedule of beat: it is unpickled, so not where Postgres's user may write."""
+        """The schedule of beat. It is unpickled, so Postgres' user may not write it."""
         return self.root / "beat"
 
     @property
     def own_folders(self) -> tuple[Path, ...]:
-        """The folders that are made with the data folder; Postgres's is made by initdb."""
+        """The folders made with the data folder; initdb makes Postgres'."""
         return self.run, self.redis, self.logs, self.beat
 
     def log(self, role: str) -> Path:
@@ -72,7 +72,7 @@ class Data:
 
 
 def prepare(path: Path) -> Data:
-    """Make the folder and its parts; raise CannotRun when it cannot hold the servers."""
+    """Create the folder and its parts; raise CannotRun if it cannot hold the servers."""
     data = Data(path.absolute().resolve())
     _check_length(data)
     try:
@@ -106,7 +106,7 @@ def _check_writable(data: Data) -> None:
 
 @contextmanager
 def locked(data: Data) -> Iterator[None]:
-    """Hold the folder; raise CannotRun when another `unbroken up` does."""
+    """Lock the folder; raise CannotRun if another `unbroken up` has locked it."""
     descriptor = _open_lock(data)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +133,7 @@ def is_locked(data: Data) -> bool:
 
 
 def running(folder: Data) -> dict[str, Any] | None:
-    """What a running `unbroken up` recorded: url, pid, database_url and redis_url."""
+    """What a running `unbroken up` saved: url, pid, database_url and redis_url."""
     record = folder.run / "up.json"
     try:
         if not is_locked(folder):
@@ -147,7 +147,7 @@ def running(folder: Data) -> dict[str, Any] | None:
 
 
 def nothing_runs(folder: Data) -> str:
-    """Why a command finds nobody, and what to do; the demo's folder is named where it runs."""
+    """Why a command finds no service, with advice; it names the demo's folder if the demo runs."""
     beside = Data(folder.root.parent / DEMO)
     known = f" (the demo runs: --data {DEMO})" if beside != folder and is_locked(beside) else ""
     start = f"start `{program()} up`, name its folder with --data"
@@ -159,7 +159,7 @@ def _open_lock(data: Data) -> int:
 
 
 def secret_key(data: Data) -> str:
-    """The folder's own key for secrets at rest (a Fernet key), made once."""
+    """The folder's own encryption key for secrets (a Fernet key), made once."""
     path = data.root / "secret.key"
     if not path.exists():
         write_private(path, base64.urlsafe_b64encode(os.urandom(32)).decode())
@@ -167,7 +167,7 @@ def secret_key(data: Data) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all, through no planted link."""
+    """Write a file readable only by its owner, atomically, following no symbolic link."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -179,7 +179,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_private_stream(path: Path, chunks: Iterable[bytes]) -> int:
-    """Write a file that only its owner can read, whole or not at all; return its length."""
+    """Write a file readable only by its owner, atomically; return its length."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -194,7 +194,7 @@ def write_private_stream(path: Path, chunks: Iterable[bytes]) -> int:
 
 
 def log_tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log, for a message about why its role died."""
+    """The last lines of a log, for a message about a dead role."""
     if not log.exists():
         return []
     with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Bring a database up to date, and say in one line why it cannot be."""
+"""Migrate a database, with one line per error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models.db import schema
 from models.errors import RoleMissing
 from settings import Settings
 
-MIGRATION_TIMEOUT_MS = 60_000  # a migration lifts it for itself
+MIGRATION_TIMEOUT_MS = 60_000  # a migration removes the limit for itself
 
 
 def bring_up_to_date(settings: Settings) -> str:
-    """Apply the missing migrations, make the day partitions; return the revision."""
+    """Apply the missing migrations, create the day partitions; return the revision."""
     with speaking_of_database(), _engine(settings) as engine:
         schema.migrate(engine)
         in_use = schema.ensure_partitions(engine, schema.kept(settings.retention_days), clock.now())
@@ -37,7 +37,7 @@ def _engine(settings: Settings) -> Iterator[db.Engine]:
 
 @contextmanager
 def speaking_of_database() -> Iterator[None]:
-    """Turn a database that is not there, or a URL that names none, into a CannotRun."""
+    """Turn a missing database, or a URL without one, into a CannotRun."""
     try:
         yield
     except ValueError as error:

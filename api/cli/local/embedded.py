@@ -1,4 +1,4 @@
-"""Postgres and Redis for one data folder, for as long as a block runs: for tests and the bench."""
+"""Postgres and Redis on a data folder while a block runs, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READY_SECONDS = 300.0  # crash recovery replays up to max_wal_size; Redis loads 
 
 @dataclass(frozen=True)
 class Urls:
-    """Where the two servers are."""
+    """The addresses of the two servers."""
 
     database_url: str
     redis_url: str
@@ -30,7 +30,7 @@ class Urls:
 def embedded(path: Path) -> Iterator[Urls]:
     """Run Postgres and Redis on a data folder; both answer when the block begins.
 
-    Call it from the main thread. Raises CannotRun with the reason when it cannot be done.
+    Call it from the main thread. Raises CannotRun with the reason if a server cannot run.
     """
     folder = data_dir.prepare(path)
     with data_dir.locked(folder), ExitStack() as stack:
@@ -53,25 +53,25 @@ def _running(role: Role, folder: Data) -> Iterator[None]:
 
 
 def start(role: Role, folder: Data, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a server on data that no process uses any more."""
+    """Start a server after ending all leftover processes on its data."""
     if role.name == "postgres":
         postgres.forget_postmaster(folder)
     return child_process.start(role, folder, environment)
 
 
 def is_ready(role: Role, folder: Data) -> bool:
-    """Whether a server answers, or one that died had answered."""
+    """Whether a server answers, or answered before it died."""
     return (postgres.is_ready if role.name == "postgres" else redis.is_ready)(folder)
 
 
 def wait_ready(role: Role, folder: Data, is_running: Condition) -> None:
-    """Wait until a server answers; raise CannotRun with the end of its log when it does not."""
+    """Wait until a server answers; raise CannotRun with the end of its log if it does not."""
     is_over = wait_until(lambda: is_ready(role, folder) or not is_running(), READY_SECONDS)
     if not is_over or not is_ready(role, folder):
         raise did_not_start(role, folder)
 
 
 def did_not_start(role: Role, folder: Data) -> CannotRun:
-    """Why a server did not start: the end of its log."""
+    """The error for a server that did not start, with the end of its log."""
     tail = " / ".join(data_dir.log_tail(folder.log(role.name), 3))
     return CannotRun(f"{role.name} did not start: {tail or 'it said nothing'}")

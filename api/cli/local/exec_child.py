@@ -1,9 +1,9 @@
-"""Become a server or a worker: the last steps before exec, in the process that stays.
+"""The last steps before a child process executes its server or worker.
 
-Run as a script with one JSON argument, so that it costs milliseconds and its pid is the child's:
-1. take a private mount namespace and bind folders to short, reachable paths (root only);
+Run as a script with one JSON argument: it starts in milliseconds, and its pid is the child's:
+1. create a private mount namespace and bind folders to short, reachable paths (root only);
 2. give up root;
-3. ask the kernel for a signal when the supervisor dies (after 2: that clears the request);
+3. ask the kernel for a signal when the supervisor dies (after 2, which clears the request);
 4. exec.
 """
 
@@ -16,7 +16,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 
-NAMESPACE_ROOT = "/mnt"  # exists everywhere (FHS); covered by a tmpfs that only the child sees
+NAMESPACE_ROOT = "/mnt"  # exists everywhere (FHS); the child covers it with a private tmpfs
 _TMPFS_OPTIONS = b"mode=0755,size=128m"  # room for one copy of the Postgres wheel's binaries
 
 _CLONE_NEWNS = 0x20000
@@ -26,23 +26,23 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Launch:
-    """What to become. `binds` and `copies` map a name below NAMESPACE_ROOT to a real folder."""
+    """The program to run. `binds` and `copies` map a name below NAMESPACE_ROOT to a real folder."""
 
     argv: list[str]
-    parent: int  # the pid that must still be there
-    death_signal: int  # sent to us when the parent dies
-    user: tuple[int, int] | None = None  # uid and gid to become; None: stay
+    parent: int  # the parent's expected pid
+    death_signal: int  # sent to the child when the parent dies
+    user: tuple[int, int] | None = None  # uid and gid to switch to; None: no switch
     binds: dict[str, str] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
 
 
 def command(launch: Launch) -> list[str]:
-    """The argv that starts `launch`; isolated, because it may run as root."""
+    """The argv that starts `launch`; isolated mode, because it may run as root."""
     return [sys.executable, "-I", "-S", __file__, json.dumps(asdict(launch))]
 
 
 def main(text: str) -> None:
-    """Carry out a Launch given as JSON; does not return."""
+    """Run a Launch given as JSON; does not return."""
     launch = Launch(**json.loads(text))
     if launch.binds or launch.copies:
         _enter_namespace(launch)
@@ -55,7 +55,7 @@ def main(text: str) -> None:
 def _enter_namespace(launch: Launch) -> None:
     _call("unshare", _CLONE_NEWNS)
     _mount(b"none", b"/", None, _MS_REC | _MS_SLAVE)
-    # Opened before the tmpfs covers what may be a parent of theirs.
+    # Opened before the tmpfs covers a possible parent folder.
     sources = {name: os.open(path, os.O_PATH) for name, path in launch.binds.items()}
     copies = {name: os.open(path, os.O_PATH) for name, path in launch.copies.items()}
     _mount(b"tmpfs", NAMESPACE_ROOT.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV, _TMPFS_OPTIONS)
@@ -70,7 +70,8 @@ def _enter_namespace(launch: Launch) -> None:
 
 
 def _copy_readable(source: str, target: str) -> None:
-    """Copy a tree that a tight umask made unreadable; everybody in the namespace may read it."""
+    """Copy a tree that a strict umask made unreadable; all users in the namespace may read the
+    copy."""
     shutil.copytree(source, target, symlinks=True)
     for folder, _, files in os.walk(target):
         os.chmod(folder, 0o755)  # noqa: PTH101, S103
@@ -88,7 +89,7 @@ def _become(uid: int, gid: int) -> None:
 
 def _die_with(parent: int, death_signal: int) -> None:
     _call("prctl", _PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent died before the request
         sys.exit(1)
 
 

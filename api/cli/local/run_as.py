@@ -1,4 +1,4 @@
-"""Run Postgres without root: by whom, and how that user gets at its files."""
+"""Run Postgres as a user without root, with access to its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CAP_SYS_ADMIN = 21
 
 @dataclass(frozen=True)
 class AccessiblePaths:
-    """Where Postgres sees its things: as they are, or below the private namespace's root."""
+    """Postgres' paths: the real ones, or below the private namespace's root."""
 
     binaries: Path
     postgres: str
@@ -29,7 +29,7 @@ class AccessiblePaths:
 
 
 def user_for(data: Data) -> User | None:
-    """Who runs Postgres: ourselves, or when we are root somebody without privileges."""
+    """The user who runs Postgres: None for our own, or an unprivileged user if we are root."""
     if os.geteuid() != 0:
         return None
     owner = data.postgres.stat().st_uid if data.postgres.exists() else 0
@@ -52,7 +52,7 @@ def _account(name: str | int) -> pwd.struct_passwd | None:
 
 
 def give(folder: Path, user: User | None) -> None:
-    """Make a whole folder the user's, unless it is already; itself last."""
+    """Give a folder and its contents to the user, unless already done; the folder itself last."""
     if user is None or folder.stat().st_uid == user[0]:
         return
     for parent, _, files in os.walk(folder, topdown=False):
@@ -62,13 +62,13 @@ def give(folder: Path, user: User | None) -> None:
 
 
 def give_folder(folder: Path, user: User | None) -> None:
-    """Make the folder alone the user's: the sockets are Postgres's, our own files stay ours."""
+    """Give only the folder to the user: the sockets are Postgres', our own files stay ours."""
     if user is not None:
         os.chown(folder, *user)
 
 
 def paths(data: Data, cluster: Path, install: Path, user: User | None) -> AccessiblePaths:
-    """Where Postgres is to look for its things when that user runs it."""
+    """The paths that Postgres uses when that user runs it."""
     binaries = install / "bin"
     if user is None or (
         all(can_enter(path, user) for path in (cluster, data.run, binaries))
@@ -80,7 +80,7 @@ def paths(data: Data, cluster: Path, install: Path, user: User | None) -> Access
 
 
 def bound_paths(data: Data, cluster: Path, install: Path, user: User) -> AccessiblePaths:
-    """Short paths in a private mount namespace, for folders that the user cannot walk down to."""
+    """Short paths in a private mount namespace, for folders that the user cannot reach."""
     root = Path(exec_child.NAMESPACE_ROOT)
     binds, copies = {"data": cluster, "run": data.run}, {}
     if can_read(install / "bin" / "postgres", user):
@@ -92,7 +92,7 @@ def bound_paths(data: Data, cluster: Path, install: Path, user: User) -> Accessi
 
 
 def _parts(install: Path) -> dict[str, Path]:
-    """The folders of the wheel that Postgres needs, by their names beside one another."""
+    """The folders of the wheel that Postgres needs, by name."""
     package = install.parent
     libraries = package.with_name(f"{package.name}.libs")
     parts = {f"{package.name}/{install.name}": install}
@@ -100,12 +100,12 @@ def _parts(install: Path) -> dict[str, Path]:
 
 
 def can_enter(folder: Path, user: User) -> bool:
-    """Whether a user can walk down to a folder: x on each parent, as the mode bits say."""
+    """Whether a user can reach a folder: x on each parent, by the mode bits."""
     return all(_allows(parent, user, 0o1) for parent in (folder.resolve() / "x").parents)
 
 
 def can_read(file: Path, user: User) -> bool:
-    """Whether a user may read and run a file, and its folder, if it can get there."""
+    """Whether a user may read and run a file in a folder, if it can reach it."""
     return _allows(file, user, 0o5) and _allows(file.parent, user, 0o5)
 
 

@@ -1,4 +1,4 @@
-"""Keep children running: restart those that die, stop all of them in order."""
+"""Keeps child processes running: restarts dead ones, stops all in order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from api.cli.local.log_files import put_all_aside
 from api.resources.operator import disk
 
 RESTART_SECONDS_FIRST = 0.1
-RESTART_SECONDS_MAX = 2.5  # with the starting itself a role is back within three
-STEADY_SECONDS = 20.0  # one that ran so long is restarted at once again
+RESTART_SECONDS_MAX = 2.5  # plus the start itself, a role is back within three seconds
+STEADY_SECONDS = 20.0  # after running this long, a role is again restarted at once
 TICK_SECONDS = 0.05
-LOOK_SECONDS = 1.0  # between two looks at the disk, and at how long the logs are
+LOOK_SECONDS = 1.0  # between two checks of the disk and of the logs' size
 TAIL_LINES = 5
 
-# What keeps a process from being started for a while, and not for good.
+# Temporary reasons why a process cannot start.
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 Start = Callable[[Role, Data, Mapping[str, str]], subprocess.Popen[bytes]]
@@ -34,7 +34,7 @@ Start = Callable[[Role, Data, Mapping[str, str]], subprocess.Popen[bytes]]
 
 @dataclass
 class Child:
-    """A role and the process that plays it now; none while it waits to be restarted."""
+    """A role and its current process; None while it waits for a restart."""
 
     role: Role
     start: Start
@@ -51,7 +51,7 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """The children of one `unbroken up`, in the order in which they were started."""
+    """The children of one `unbroken up`, in the order of starting."""
 
     data: Data
     environment: Mapping[str, str]
@@ -60,14 +60,14 @@ class Supervisor:
     _look_at: float = 0.0
 
     def add(self, role: Role, start: Start = child_process.start) -> Child:
-        """Start a role, and keep it running from now on."""
+        """Start a role, and keep it running."""
         child = Child(role, start)
         self.members.append(child)
         self._start(child)
         return child
 
     def tend(self) -> None:
-        """Notice who died, restart who is due; look at the disk and at the logs."""
+        """Restart dead children that are due; check the disk and the logs."""
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_SECONDS
             self._look()
@@ -80,7 +80,7 @@ class Supervisor:
                 self._reap(child, child.process.returncode)
 
     def _look(self) -> None:
-        """Say when the disk is full, and when it has room again."""
+        """Report when the disk becomes full, and when it has room again."""
         was_full, self.is_full = self.is_full, disk.is_full(self.data.root)
         if self.is_full and not was_full:
             room = disk.FREE_BYTES_MIN // 2**20
@@ -108,7 +108,7 @@ class Supervisor:
         self.data.pid_file(child.role.name).unlink(missing_ok=True)
         if time.monotonic() - child.started > STEADY_SECONDS:
             child.delay = RESTART_SECONDS_FIRST
-        # Of one that keeps dying the last line is enough: it says the same each time.
+        # For a child that keeps dying the last line is enough: it is the same each time.
         lines = TAIL_LINES if child.delay == RESTART_SECONDS_FIRST else 1
         self._postpone(child, f"{child.role.name} {describe(code)}; restarting")
         for line in log_tail(self.data.log(child.role.name), lines):
@@ -116,7 +116,7 @@ class Supervisor:
         child_process.clear(child.role, self.data)
 
     def stop(self) -> None:
-        """Stop all, the last stage first; those of one stage together."""
+        """Stop all children, the last stage first; those of a stage together."""
         for _, stage in groupby(reversed(self.members), key=lambda child: child.role.stage):
             together = list(stage)
             for child in together:
@@ -125,17 +125,17 @@ class Supervisor:
             for child in together:
                 if child.process:
                     child_process.stop(child.role, self.data, child.process)
-        child_process.clear_all(self.data)  # one that was being started when we were asked to stop
+        child_process.clear_all(self.data)  # one may have been starting at the stop
 
 
 def describe(code: int) -> str:
-    """What an exit code of a child says."""
+    """An exit code in words."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
 
 
 def say(line: str) -> None:
-    """A line about what goes on, for the person watching; nobody may be watching any more."""
+    """Print a progress line; stderr may be closed by now."""
     with suppress(OSError):
         click.echo(line, err=True)

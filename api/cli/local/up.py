@@ -1,4 +1,4 @@
-"""`unbroken up`: everything on one machine, by one command."""
+"""`unbroken up`: the whole service on one machine."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from api.cli.ports import base_url, free_port, reachable
 from api.cli.program_name import program
 from settings import Settings, SettingsError, variable, without_secrets
 
-METRICS_HOST = "127.0.0.1"  # nobody is asked for a key there
-HINT_SECONDS = 30.0  # a start takes five; after so long the person is told what is missing
+METRICS_HOST = "127.0.0.1"  # its port needs no key
+HINT_SECONDS = 30.0  # a start takes 5 s; after this the missing part is named
 _PROBE_SECONDS = 5.0
-DEATHS_MAX = 5  # of a server while everything starts: then its log says what is to be mended
+DEATHS_MAX = 5  # of a server during the start; then its log names the cause
 PAUSE_SECONDS = 0.5
 T = TypeVar("T")
 
-# What a first try on one's own machine needs, and a service on the internet must not have.
+# Needed for a first try on one machine; unsafe for a service on the internet.
 LOCAL_WEBHOOKS = {
     "UNBROKEN_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
     "UNBROKEN_WEBHOOK_ALLOW_HTTP": "1",
@@ -45,7 +45,7 @@ LOCAL_WEBHOOKS = {
 
 
 class _Stopping(BaseException):
-    """Somebody asked us to stop."""
+    """A stop was requested."""
 
 
 @click.command()
@@ -101,7 +101,7 @@ def up(
 
 
 def run(plan: ProcessPlan, path: Path, environ: Mapping[str, str]) -> None:
-    """Run until somebody asks to stop; raise CannotRun when it cannot be started."""
+    """Run until a stop is requested; raise CannotRun if the service cannot start."""
     settings = read_settings(environ)
     folder = data_dir.prepare(path)
     with data_dir.locked(folder), _stoppable():
@@ -118,12 +118,12 @@ def run(plan: ProcessPlan, path: Path, environ: Mapping[str, str]) -> None:
             if supervisor.members:
                 say("stopping")
             supervisor.stop()
-            child_process.clear_all(folder)  # one that was being started is no member yet
+            child_process.clear_all(folder)  # a starting child is not registered yet
             (folder.run / "up.json").unlink(missing_ok=True)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings, or a CannotRun naming the variable that cannot be read."""
+    """The settings, or a CannotRun that names the invalid variable."""
     try:
         return Settings.from_env(environ)
     except SettingsError as error:
@@ -132,7 +132,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Leave the block on SIGINT, SIGTERM or SIGHUP; the stopping itself is not interrupted."""
+    """Leave the block on SIGINT, SIGTERM or SIGHUP; the stop itself is not interrupted."""
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -149,7 +149,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _metrics_port(wanted: int) -> int:
-    """The port, or a free one when somebody has it: metrics are no reason not to start."""
+    """The port, or a free one if it is taken: the service starts in any case."""
     try:
         return wanted and free_port(METRICS_HOST, wanted)
     except CannotRun:
@@ -180,7 +180,7 @@ def _bring_up(supervisor: Supervisor, plan: ProcessPlan, settings: Settings) -> 
 
 
 def _start_servers(supervisor: Supervisor, settings: Settings) -> Settings:
-    """Start the servers that no URL names; return the settings with both URLs."""
+    """Start the servers that have no URL; return the settings with both URLs."""
     folder = supervisor.data
     wanted: list[Role] = []
     if not settings.database_url:
@@ -204,7 +204,7 @@ def _ensure_database(folder: Data) -> None:
 
 
 def _await_servers(supervisor: Supervisor) -> None:
-    """Wait until the servers that we started answer; one that dies is started again."""
+    """Wait until our servers answer; a dead one is restarted."""
     ends = time.monotonic() + embedded.READY_SECONDS
     for child in supervisor.members:
         while not (child.is_running() and embedded.is_ready(child.role, supervisor.data)):
@@ -216,7 +216,7 @@ def _await_servers(supervisor: Supervisor) -> None:
 
 
 def _patiently(supervisor: Supervisor, work: Callable[[], T]) -> T:
-    """Work on the database; again when a server of ours went away meanwhile."""
+    """Run work on the database; repeat it if a server of ours went away meanwhile."""
     for _ in range(DEATHS_MAX if supervisor.members else 0):
         try:
             return work()
@@ -229,7 +229,7 @@ def _patiently(supervisor: Supervisor, work: Callable[[], T]) -> T:
 
 
 def _when_there_is_room(supervisor: Supervisor, write: Callable[[], None]) -> None:
-    """Write a file; while the disk is full, go on with what runs and try again."""
+    """Write a file; while the disk is full, keep the children running and retry."""
     while True:
         try:
             return write()
@@ -243,15 +243,15 @@ def _when_there_is_room(supervisor: Supervisor, write: Callable[[], None]) -> No
 def child_environment(
     environ: Mapping[str, str], settings: Settings, plan: ProcessPlan, folder: Data
 ) -> dict[str, str]:
-    """The environment of the API and the workers: ours, and what `up` decides for them."""
+    """The environment of the API and the workers: ours, plus the values that `up` sets."""
     local = {name: value for name, value in LOCAL_WEBHOOKS.items() if name not in environ}
     if local:
         listed = " ".join(f"{name}={value}" for name, value in local.items())
         say(f"webhooks may go to this machine (set these yourself to change it): {listed}")
     return {
-        **without_secrets(environ),  # in a file or apart from the URL: they are in `settings` now
+        **without_secrets(environ),  # from a file or a separate variable: now in `settings`
         **local,
-        "PYTHONUNBUFFERED": "1",  # a log must hold the last words
+        "PYTHONUNBUFFERED": "1",  # the log must contain the last lines
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
         variable("secret_keys"): settings.secret_keys or data_dir.secret_key(folder),
@@ -262,7 +262,7 @@ def child_environment(
 
 
 def _record(folder: Data, base: str, settings: Settings, plan: ProcessPlan) -> None:
-    """Leave word for the other commands of where the servers are, and how many workers run."""
+    """Save the servers' addresses and the number of workers for other commands."""
     found = {
         "url": base,
         "pid": os.getpid(),
@@ -278,7 +278,7 @@ def _wait_ready(supervisor: Supervisor, base: str) -> None:
     say("waiting for the API")
     hint = time.monotonic() + HINT_SECONDS
     with requests.Session() as session:
-        session.trust_env = False  # no proxy stands between us and ourselves
+        session.trust_env = False  # no proxy for this machine
         while (answer := _probe(session, base)) != "":
             if time.monotonic() > hint:
                 say(f"still not ready: {answer}")
@@ -288,7 +288,7 @@ def _wait_ready(supervisor: Supervisor, base: str) -> None:
 
 
 def _probe(session: requests.Session, base: str) -> str:
-    """Empty when /readyz is green, else what it says."""
+    """Empty if /readyz is green, else its message."""
     try:
         response = session.get(f"{reachable(base)}/readyz", timeout=_PROBE_SECONDS)
     except requests.RequestException:
