@@ -1,1 +1,1 @@
-"""What is true, and the rules by which it changes."""
+"""The stored state, and the rules by which it changes."""

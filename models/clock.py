@@ -1,4 +1,4 @@
-"""Now: the one place that reads the clock."""
+"""The clock: the only module that reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the layers may raise about data: a closed list."""
+"""The errors of the layers about data: a closed list."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ class ModelError(Exception):
 
 
 class NotFound(ModelError):
-    """No such row under this tenant."""
+    """This tenant has no such row."""
 
 
 class CodeTaken(ModelError):
-    """Another definition already uses that code for this tenant."""
+    """Another definition of this tenant already uses that code."""
 
 
 class LevelTaken(ModelError):
@@ -20,7 +20,7 @@ class LevelTaken(ModelError):
 
 
 class OutOfStock(ModelError):
-    """More of a reward are gone than there would be."""
+    """More of a reward were redeemed than its new total."""
 
 
 class TenantExists(ModelError):
@@ -28,8 +28,8 @@ class TenantExists(ModelError):
 
 
 class TooMany(ModelError):
-    """The tenant has as many of these as it may have."""
+    """The tenant has the maximum number of these."""
 
 
 class RoleMissing(ModelError):
-    """The role of requests is not there, and the database's user may not make it."""
+    """The role of requests is missing, and the database's user may not create it."""

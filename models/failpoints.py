@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Every place there is, by the role that dies there; a test kills it at each of them. What comes
-# before the dot says what the process was doing.
+# All failpoints, by the role that dies there; a test kills it at each of them. The part before the
+# dot names what the process was doing.
 FAILPOINTS: dict[str, tuple[str, ...]] = {
     "api": ("api.after_append", "api.after_commit"),
     "drain": ("drain.after_read", "drain.mid_sql", "drain.after_commit_before_ack"),
@@ -31,7 +31,7 @@ _armed: frozenset[str] = frozenset()
 def arm(names: str) -> None:
     """Arm a comma-separated list of failpoints; only test settings name any.
 
-    Raises ValueError for one that there is not: its test would wait for a death in vain.
+    Raises ValueError for an unknown one: its test would wait for a death in vain.
     """
     global _armed
     wanted = frozenset(name.strip() for name in names.split(",") if name.strip())

@@ -1,7 +1,7 @@
 """Identifiers: UUIDv7 (RFC 9562), so that rows and their day partitions follow time.
 
-A tick's id carries a short keyed tag in its random bits. It lets the API say of an id that no
-table holds yet whether we issued it (then it is accepted and on its way) without a lookup.
+A tick's id carries a short keyed tag in its random bits. It shows the API without a look-up whether
+we issued an id that no table holds yet: then its write is accepted and will be applied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 _VERSION_AND_VARIANT_MASK = (0xF << 76) | (0x3 << 62)
 _VERSION_8 = (0x8 << 76) | (0x2 << 62)
-_TAG_BITS = 24  # one guess in 16 million is taken for an issued id; 50 random bits remain
+_TAG_BITS = 24  # one guess in 16 million passes as an issued id; 50 random bits remain
 _TAG_MASK = (1 << _TAG_BITS) - 1
 
 
@@ -26,14 +26,14 @@ def uuid7(now_us: int) -> UUID:
 
 
 def uuid7s(now_us: int) -> Iterator[UUID]:
-    """Fresh UUIDv7s of one instant, without end, that sort in the order in which they are made."""
+    """An endless series of fresh UUIDv7s of one instant, in ascending order."""
     milliseconds = now_us // 1_000
     start = int.from_bytes(os.urandom(10)) >> 7  # 73 of 74 bits: room to count on
     return (_compose(milliseconds, nth) for nth in itertools.count(start))
 
 
 def issue(now_us: int, secret: bytes, count: int = 1) -> Iterator[UUID]:
-    """Fresh ids of one tenant that `is_issued` recognises; those of one call differ surely."""
+    """Fresh ids of one tenant that `is_issued` recognises; those of one call always differ."""
     milliseconds = now_us // 1_000
     random = int.from_bytes(os.urandom(7))
     for nth in range(count):
@@ -43,13 +43,13 @@ def issue(now_us: int, secret: bytes, count: int = 1) -> Iterator[UUID]:
 
 
 def derived(now_us: int, secret: bytes, text: str) -> UUID:
-    """A UUIDv7 of an instant that is the same for the same text, and not to be guessed."""
+    """A UUIDv7 of an instant, the same for the same text, and not guessable."""
     bits = int.from_bytes(blake2b(text.encode(), key=secret, digest_size=16).digest())
     return _compose(now_us // 1_000, bits)
 
 
 def sibling(value: UUID, nth: int, secret: bytes) -> UUID:
-    """The id that `issue` gave so many places after another one in the same call."""
+    """The id that `issue` gave `nth` ids after another one in the same call."""
     milliseconds, bits = value.int >> 80, (_random_of(value) >> _TAG_BITS) + nth
     bits &= (1 << 50) - 1
     return _compose(milliseconds, (bits << _TAG_BITS) | _tag(milliseconds, bits, secret))
@@ -69,8 +69,7 @@ def issued_at_us(value: UUID) -> int:
 
 
 def opaque(secret: bytes, noun: str, number: int) -> UUID:
-    """The UUIDv8 under which a tenant shows a row that has a number: always the same, not to be
-    guessed, and kept nowhere."""
+    """The UUIDv8 by which a tenant sees a numbered row: constant, not guessable, and not stored."""
     text = f"{noun} {number}".encode()
     bits = int.from_bytes(blake2b(text, key=secret, digest_size=16).digest())
     return UUID(int=bits & ~_VERSION_AND_VARIANT_MASK | _VERSION_8)

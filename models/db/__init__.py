@@ -1,4 +1,4 @@
-"""The database: engine, transactions (the only commit), bulk writing, and what went wrong."""
+"""The database: engine, transactions (the only commit), bulk writing, and its errors."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def engine(
     before_use: Callable[[], None] = lambda: None,
 ) -> Engine:
     """An engine for any spelling of a Postgres URL; statements end after `timeout_ms`, or a second
-    later when Postgres does not say so itself.
+    later when Postgres itself does not end them.
 
-    `options` are more settings of its connections: `-c name=value`. `check` is given each new
-    connection, once, and may raise an error of the driver's. `before_use` is called before one is
+    `options` are more settings of its connections: `-c name=value`. `check` gets each new
+    connection, once, and may raise a driver error. `before_use` is called before a connection is
     made and each time that one is taken, and may raise.
     """
     made = sa.create_engine(
@@ -55,14 +55,14 @@ def engine(
         pool_size=pool,
         max_overflow=0,
         pool_timeout=timeout_ms / 1_000,
-        hide_parameters=True,  # an error's text is logged; what users sent us is not
-        pool_pre_ping=False,  # a round trip each; broken connections are replaced on error
+        hide_parameters=True,  # an error's text is logged; users' data must not be
+        pool_pre_ping=False,  # it costs a round trip; broken connections are replaced on error
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "unbroken",
             "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={LOCK_SECONDS}s"
             f" -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c jit=off"
-            # The working set is in memory: a page out of order costs what one in order does.
+            # The working set is in memory: a random page costs as much as a sequential one.
             f" -c random_page_cost=1.1 {options}",
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -86,7 +86,7 @@ def engine(
     @event.listens_for(made, "checkout")
     def look(driver: Any, record: Any, proxy: Any) -> None:
         before_use()
-        if is_stale(driver):  # Postgres was restarted: so nobody's request has to find out
+        if is_stale(driver):  # Postgres was restarted: so no request meets the dead connection
             raise sa.exc.InvalidatePoolError("the connection has ended")
 
     @event.listens_for(made, "handle_error")
@@ -98,13 +98,13 @@ def engine(
     return made
 
 
-# What a pool raises when it has no connection to give; the last, when the one it made ends at once.
+# A pool's errors when it has no connection to give; the last, when a new connection ends at once.
 NO_CONNECTION = (psycopg2.Error, sa.exc.TimeoutError, sa.exc.InvalidRequestError)
 
 
 @contextmanager
 def connected(engine: Engine, **options: Any) -> Iterator[Connection]:
-    """A connection with options of SQLAlchemy's; raise DatabaseUnavailable when there is none."""
+    """A connection with options of SQLAlchemy's; raise DatabaseUnavailable without one."""
     try:
         connection = engine.connect().execution_options(**options)
     except NO_CONNECTION as error:
@@ -112,19 +112,19 @@ def connected(engine: Engine, **options: Any) -> Iterator[Connection]:
     try:
         with connection:
             yield connection
-    except psycopg2.Error as error:  # it was given back, and had ended
+    except psycopg2.Error as error:  # it was returned to the pool, and had ended
         raise translated(error) or error from error
 
 
 def take_longer(connection: Connection, seconds: float) -> None:
-    """Let the statements of this transaction take so long; without end for 0."""
+    """Let the statements of this transaction take `seconds`; 0: without limit."""
     connection.execute(sa.text(f"SET LOCAL statement_timeout = {round(seconds * 1_000):d}"))
     driver: Any = connection.connection.driver_connection
     driver.patience_seconds = seconds + MARGIN_SECONDS if seconds else math.inf
 
 
 def replan(connection: Connection) -> None:
-    """Forget what this connection has planned: tables may have grown since."""
+    """Discard this connection's cached plans: tables may have grown since."""
     run(connection, "DISCARD PLANS", {})
 
 
@@ -133,7 +133,7 @@ def normalise(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"postgres(ql)?(\+\w+)?", scheme):
         raise ValueError("DATABASE_URL must begin with postgresql://")
-    if rest.partition("?")[0].count("@") > 1:  # the end of a password would be taken for a host
+    if rest.partition("?")[0].count("@") > 1:  # the end of a password would be read as a host
         raise ValueError(
             "percent-encode the @ in its password (%40), or give the password apart,"
             " in DATABASE_PASSWORD or DATABASE_PASSWORD_FILE"
@@ -167,7 +167,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A transaction that reads, however long it takes, what was true when it began."""
+    """A transaction that reads, for any length of time, the state at its start."""
     with connected(engine, isolation_level="REPEATABLE READ") as connection:
         take_longer(connection, 0)
         yield connection
@@ -189,8 +189,8 @@ def paged(
 def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Any]:
     """Run a statement of the hot path (`%(name)s` for values) and return its rows, if any.
 
-    Straight through the driver: SQLAlchemy's own work on a statement takes longer than Postgres'
-    on a small one (0.13 of 0.35 ms). Raises a DatabaseError.
+    It calls the driver directly: SQLAlchemy's own work on a small statement takes longer than
+    Postgres' (0.13 of 0.35 ms). Raises a DatabaseError.
     """
     with _cursor(connection) as cursor:
         cursor.execute(statement, values)
@@ -199,7 +199,7 @@ def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> li
 
 @contextmanager
 def _cursor(connection: Connection) -> Iterator[Any]:
-    """A cursor of the driver's, whose errors are translated."""
+    """A driver cursor whose errors are translated."""
     try:
         cursor: Any = connection.connection.cursor()
         with cursor:
@@ -209,10 +209,10 @@ def _cursor(connection: Connection) -> Iterator[Any]:
 
 
 def change(connection: Connection, statement: str, values: Mapping[str, Any], rows: int) -> None:
-    """Run a statement of the hot path that changes rows by their place (ctid).
+    """Run a statement of the hot path that changes rows by their ctid.
 
-    A place is as good as a key while the row is locked. Raises RowsMoved when fewer rows than
-    expected were there: then another wrote without the lock, and the batch is to be tried again.
+    A ctid is as good as a key while the row is locked. Raises RowsMoved when fewer rows than
+    expected were there: another transaction wrote without the lock, and the batch must be retried.
     """
     with _cursor(connection) as cursor:
         cursor.execute(statement, values)
@@ -224,7 +224,7 @@ def change(connection: Connection, statement: str, values: Mapping[str, Any], ro
 def copy(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
     """Append rows by COPY; each line is made by `copy_line`.
 
-    Raises UniqueViolation as any insert does; the transaction is then to be rolled back.
+    Raises UniqueViolation as any insert does; the transaction must then be rolled back.
     """
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
     with _cursor(connection) as cursor:
@@ -241,7 +241,7 @@ def copy_text(text: str | None) -> str:
 
 def array(values: Iterable[str | int | None]) -> str:
     """An array as one literal in Postgres' spelling, to be CAST: cheaper to send and to parse than
-    a literal an element (13 → 7 ms for 1,000 rows of 6 columns)."""
+    one literal per element (13 → 7 ms for 1,000 rows of 6 columns)."""
     return "{" + ",".join(map(_element, values)) + "}"
 
 

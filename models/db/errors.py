@@ -1,4 +1,4 @@
-"""What may go wrong with Postgres: a closed list of types, told apart by SQLSTATE alone."""
+"""The errors of Postgres: a closed list of types, distinguished by SQLSTATE only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 
 class DatabaseError(Exception):
-    """Postgres did not do what it was asked."""
+    """Postgres did not do what was asked."""
 
     def __init__(self, text: str = "", orig: BaseException | None = None) -> None:
         super().__init__(text)
@@ -15,16 +15,16 @@ class DatabaseError(Exception):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """Postgres is gone or going; nothing is wrong with the statement."""
+    """Postgres is down or going down; the statement is not at fault."""
 
 
 class CommitUnknown(DatabaseUnavailable):
-    """Postgres was asked to commit and did not answer: it may have."""
+    """Postgres was asked to commit and did not answer: it may have committed."""
 
 
 class Contended(DatabaseError):
-    """Another transaction was in the way: a deadlock, a serialization failure, a lock not to be
-    had. Another try at once may succeed."""
+    """Another transaction was in the way: a deadlock, a serialization failure, a lock not
+    available. An immediate retry may succeed."""
 
 
 class RowsMoved(Contended):
@@ -40,7 +40,7 @@ class RefusedData(DatabaseError):
 
     @property
     def constraint(self) -> str:
-        """The name of the broken constraint; "" when it was none."""
+        """The name of the broken constraint; "" without one."""
         return getattr(getattr(self.orig, "diag", None), "constraint_name", None) or ""
 
 
@@ -49,7 +49,7 @@ class UniqueViolation(RefusedData):
 
 
 class ForeignKeyViolation(RefusedData):
-    """A foreign key refused a row: what it belongs to was deleted meanwhile."""
+    """A foreign key refused a row: the row that it refers to was deleted meanwhile."""
 
 
 _BY_CODE: dict[str, type[DatabaseError]] = {
@@ -73,7 +73,7 @@ _BY_CLASS: dict[str, type[DatabaseError]] = {
 
 
 def translated(error: BaseException) -> DatabaseError | None:
-    """The error of ours for one of the driver's or of SQLAlchemy's pool; None for any other."""
+    """Our error for one of the driver's or of SQLAlchemy's pool; None for any other."""
     said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(said, psycopg2.Error):
         return _type_of(said)(str(said).strip(), said)
@@ -85,7 +85,7 @@ def translated(error: BaseException) -> DatabaseError | None:
 def _type_of(said: psycopg2.Error) -> type[DatabaseError]:
     if isinstance(said, psycopg2.InterfaceError):  # the connection is closed
         return DatabaseUnavailable
-    if said.pgcode is None:  # the driver's own: it lost the connection, or made none
+    if said.pgcode is None:  # the driver's own: it lost the connection, or could not open one
         is_lost = isinstance(said, psycopg2.OperationalError)
         return DatabaseUnavailable if is_lost else DatabaseError
     by_class = _BY_CLASS.get(said.pgcode[:2], DatabaseError)

@@ -1,4 +1,5 @@
-"""Reads that a connection plans once: planning the widest of them takes four times its run."""
+"""Reads that a connection plans once: planning the widest takes four times as long as running
+it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from models.db.errors import translated
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement with `$1`, `$2` … for values, under a name of its own."""
+    """A statement with `$1`, `$2` … for values, under its own name."""
 
     name: str
     types: str  # of the values: `int, text`
@@ -28,12 +29,11 @@ def read(
     """The rows of a statement, read without a transaction in one round trip (in two the first
     time on a connection).
 
-    `begin` is given what is known of the connection and returns what is to be said before the
-    statement, or nothing.
+    `begin` gets what is known of the connection and returns a statement to run first, or "".
 
-    Straight through the driver, past SQLAlchemy's sessions: they take longer than Postgres does.
-    Raises a DatabaseError. A connection that raised is not used again, so what it knows of
-    its prepared statements is always right.
+    It bypasses SQLAlchemy's sessions, which take longer than Postgres does. Raises a
+    DatabaseError. A connection that raised is not used again, so its record of its prepared
+    statements is always right.
     """
     try:
         connection = engine.raw_connection()
@@ -41,7 +41,7 @@ def read(
         raise translated(error) or DatabaseUnavailable(str(error), error) from error
     try:
         driver: Any = connection.driver_connection
-        if driver.isolation_level is not None:  # named by a session: it would be sent every time
+        if driver.isolation_level is not None:  # set by a session: it would be sent every time
             driver.isolation_level = None
         driver.autocommit = True
         rows = _run(driver, begin(connection.info), connection.info, statement, values)

@@ -17,13 +17,13 @@ from alembic.script import ScriptDirectory
 from models import db, ids
 from models.db import Connection, Engine, tenant_isolation, transaction
 
-DAYS_AHEAD = 14  # upkeep makes them daily; two weeks outlast a holiday with upkeep down
-MIGRATION_SECONDS = 60.0  # it waits so long for others that migrate, and for tables in use
+DAYS_AHEAD = 14  # upkeep creates them daily; two weeks outlast a holiday with upkeep down
+MIGRATION_SECONDS = 60.0  # how long it waits for other migrations, and for tables in use
 MIGRATION_LOCK_SECONDS = 2.0  # of one try: writes wait behind it
-PAUSE_SECONDS = 1.0  # before another try: what has waited is let pass
-# Of a partition that is made or dropped: batches wait behind it. In an hour it is tried again.
+PAUSE_SECONDS = 1.0  # before a retry: waiting writes go first
+# Of creating or dropping a partition: batches wait behind it. It is retried in an hour.
 PARTITION_LOCK_SECONDS = 0.25
-_MIGRATION_LOCK = 7_301_116  # any number, the same in every release: one migrates at a time
+_MIGRATION_LOCK = 7_301_116  # any number, the same in every release: one migration at a time
 PARTITION_SECONDS = 60.0  # should a day's rows have to be moved
 _PARTITION_LOCK = 7_301_117  # likewise for day partitions
 
@@ -37,15 +37,15 @@ class Kept:
 
 
 def kept(days: Mapping[str, int]) -> list[Kept]:
-    """What is kept, by table."""
+    """The retention, by table."""
     return [Kept(table, count) for table, count in days.items()]
 
 
 def migrate(engine: Engine) -> None:
-    """Apply the migrations that are missing; several at once wait for one another.
+    """Apply the missing migrations; concurrent calls wait for one another.
 
-    A migration that waits for a table holds up everybody who comes after it. It gives up soon, lets
-    them pass, and is tried again, all of it: it is one transaction.
+    A migration that waits for a table blocks all later users of it. So it gives up soon, lets them
+    pass, and is retried as a whole: it is one transaction.
     """
     ends = time.monotonic() + MIGRATION_SECONDS
     while not _is_migrated(engine, ends):
@@ -75,7 +75,7 @@ def _migrate(connection: Connection) -> None:
 
 
 def _wait_for_locks(connection: Connection, seconds: float) -> None:
-    """How long the statements of this transaction wait for a lock, from now on."""
+    """Set how long the statements of this transaction wait for a lock from now on."""
     connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(seconds * 1_000):d}"))
 
 
@@ -92,8 +92,8 @@ def revision(connection: Connection) -> str | None:
 
 
 def is_enough(connection: Connection) -> bool:
-    """Whether this code can run on the schema: its own, or that of a newer release, which only
-    adds (revisions are numbers of four digits). While an upgrade rolls, old processes serve on."""
+    """Whether this code can run on the schema: its own, or a newer release's, which only adds
+    (revisions are four-digit numbers). During a rolling upgrade old processes keep serving."""
     found = revision(connection)
     return found is not None and found >= head()
 
@@ -105,9 +105,9 @@ def _config() -> Config:
 
 
 def ensure_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[str]:
-    """Make the day partitions from yesterday on that are missing, each in its own transaction.
+    """Create the missing day partitions from yesterday on, each in its own transaction.
 
-    Returns the tables that were in use, of which some are still missing.
+    Returns the tables in use, which still lack some.
     """
     left: list[str] = []
     for table in kept:
@@ -120,7 +120,7 @@ def ensure_partitions(engine: Engine, kept: list[Kept], now: datetime) -> list[s
 
 @contextmanager
 def _unless_in_use(table: str, left: list[str]) -> Iterator[None]:
-    """Leave the block when a lock is not to be had soon, and note the table."""
+    """Leave the block when a lock is not available soon, and note the table."""
     try:
         yield
     except db.Contended:
@@ -128,11 +128,11 @@ def _unless_in_use(table: str, left: list[str]) -> Iterator[None]:
 
 
 def _create(connection: Connection, table: str, day: datetime) -> None:
-    """Make one day's partition, unless it is there.
+    """Create one day's partition, unless it exists.
 
-    1. One at a time: `migrate` and upkeep may be at it together.
-    2. Rows that came before their day stand in the default partition: they move into the new table.
-    3. Only then it becomes a partition: Postgres refuses a day that the default one holds rows of.
+    1. One at a time: `migrate` and upkeep may both do it.
+    2. Rows that came before their partition are in the default one: they move into the new table.
+    3. Only then it becomes a partition: Postgres refuses a day with rows in the default one.
     """
     name = f"{table}_{day:%Y%m%d}"
     db.take_longer(connection, PARTITION_SECONDS)
@@ -164,7 +164,7 @@ _PARTITION_KEY = """
 
 
 def now(engine: Engine) -> datetime:
-    """What the clock of the database says."""
+    """The time by the database's clock."""
     with transaction(engine) as connection:
         found: datetime = connection.execute(sa.text("SELECT now()")).scalar_one()
         return found
@@ -172,14 +172,14 @@ def now(engine: Engine) -> datetime:
 
 @dataclass(frozen=True)
 class Dropped:
-    """What became of the days that are past keeping."""
+    """The result of dropping expired days."""
 
     names: list[str]
-    left: list[str]  # tables that were in use: some of their days are still there
+    left: list[str]  # tables in use: some of their expired days are still there
 
 
 def drop_partitions(engine: Engine, kept: list[Kept], now: datetime) -> Dropped:
-    """Drop the days that are past keeping, the oldest first, each in its own transaction."""
+    """Drop the expired days, the oldest first, each in its own transaction."""
     dropped = Dropped([], [])
     for table in kept:
         oldest = f"{table.table}_{now - timedelta(days=table.days):%Y%m%d}"

@@ -1,13 +1,13 @@
-"""A Postgres that has gone mute: what waits for it is ended, and nobody else begins to wait.
+"""Watchdog for an unresponsive Postgres: aborts overdue calls and fails new ones fast.
 
-A server that is gone refuses or resets, and the driver says so. One that is stopped, or behind a
-link that nothing comes out of, does neither: the driver waits for ever, and its own time-outs are
-kept by the server. So the watch sees to it from here:
+A server that is down refuses or resets a connection, and the driver raises. A server that is
+stopped, or behind a dead link, does neither: the driver waits for ever, and its time-outs are kept
+by the server. So the watchdog enforces them here:
 
-1. Every round trip is noted with the instant by which it must have been answered.
-2. One that is overdue has its socket shut: the driver then says what it says of a lost connection.
-3. From then on Postgres counts as mute. Whoever wants something is refused at once, except for one
-   a second who tries; the first answer of any kind ends it.
+1. Every round trip is registered with its deadline.
+2. An overdue one has its socket shut: the driver then raises as for a lost connection.
+3. From then on Postgres counts as unresponsive. New calls fail at once, except for one probe a
+   second; the first answer of any kind ends this state.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from psycopg2.extensions import connection, cursor
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MARGIN_SECONDS = 1.0  # for the way: the server ends a statement itself before the watch does
+MARGIN_SECONDS = 1.0  # for the network: the server itself ends a statement before the watchdog does
 LOOK_SECONDS = 0.25
 PROBE_SECONDS = 1.0  # each holds a thread for as long as a round trip may take
 
 
 class ServerState:
-    """Whether a server is mute, as all who use it from this process have found."""
+    """Whether a server is unresponsive, as seen by all its users in this process."""
 
     def __init__(self) -> None:
         self.is_unresponsive = False
         self._lock = threading.Lock()
-        self._probe_at = 0.0  # when the next one may try (monotonic)
+        self._probe_at = 0.0  # when the next probe may run (monotonic)
 
     def admit(self) -> None:
-        """Raise OperationalError at once rather than let somebody wait in vain."""
+        """Raise OperationalError at once rather than wait in vain."""
         if not self.is_unresponsive:
             return
         with self._lock:
@@ -52,7 +52,7 @@ class ServerState:
             self._probe_at = time.monotonic() + PROBE_SECONDS
 
     def report(self, *, is_unresponsive: bool) -> None:
-        """It has been silent for too long; or it has answered, whatever it was."""
+        """Record that it was silent for too long, or that it gave an answer of any kind."""
         with self._lock:
             self.is_unresponsive = is_unresponsive
             self._probe_at = time.monotonic() + PROBE_SECONDS
@@ -65,7 +65,7 @@ class Watch:
         self.patience_seconds = statement_seconds + MARGIN_SECONDS
         self._server = _servers.setdefault(url, ServerState())
         self._lock = threading.Lock()
-        self._trips: dict[WatchedConnection, float] = {}  # until when (monotonic)
+        self._trips: dict[WatchedConnection, float] = {}  # deadline (monotonic)
         _watchman.add(self)
 
     def connect(self, *args: Any, **kwargs: Any) -> connection:
@@ -75,8 +75,8 @@ class Watch:
         try:
             made = psycopg2.connect(*args, **kwargs, connection_factory=WatchedConnection)
         except psycopg2.OperationalError:
-            # To be refused is an answer; after the time-out there was none. libpq counts in whole
-            # seconds: its time-out may end up to one second early.
+            # A refusal is an answer; a time-out is none. libpq counts in whole seconds: its
+            # time-out may end up to one second early.
             patience = float(kwargs.get("connect_timeout") or math.inf) - 1
             self._server.report(is_unresponsive=time.monotonic() - began >= patience)
             raise
@@ -87,7 +87,7 @@ class Watch:
     def trip(
         self, on: WatchedConnection, go: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """One round trip on a connection, ended when it is overdue."""
+        """One round trip on a connection, aborted when overdue."""
         self._server.admit()
         self._trips[on] = time.monotonic() + (on.patience_seconds or self.patience_seconds)
         try:
@@ -99,11 +99,11 @@ class Watch:
                 self._server.report(is_unresponsive=False)
 
     def look(self) -> None:
-        """End what is overdue."""
+        """Abort what is overdue."""
         now = time.monotonic()
         overdue = [on for on, ends in list(self._trips.items()) if ends <= now]
         for on in overdue:
-            with self._lock:  # it is not closed meanwhile, so the number is that of its socket
+            with self._lock:  # it cannot be closed meanwhile, so the number is that of its socket
                 if self._trips.pop(on, None) is not None:
                     _shut(on)
         if overdue:
@@ -113,8 +113,8 @@ class Watch:
 class WatchedConnection(connection):
     """A connection of a watch."""
 
-    watch: Watch | None = None  # none yet while it is being made
-    patience_seconds: float | None = None  # of the transaction under way, should it need more
+    watch: Watch | None = None  # None while it is being made
+    patience_seconds: float | None = None  # of the current transaction, should it need more
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("cursor_factory", WatchedCursor)
@@ -156,9 +156,9 @@ class WatchedCursor(cursor):
 
 
 def is_stale(idle: connection) -> bool:
-    """Whether an idle connection has something to say: it can only be that it has ended.
+    """Whether an idle connection has bytes to read: that can only be its end.
 
-    A look at the socket, which costs no round trip.
+    It checks the socket, which costs no round trip.
     """
     if idle.closed:
         return True
@@ -168,7 +168,7 @@ def is_stale(idle: connection) -> bool:
 
 
 def _shut(on: connection) -> None:
-    """Shut a connection's socket, and leave it to whoever uses it to close it."""
+    """Shut a connection's socket; its user closes it."""
     with (
         contextlib.suppress(OSError, psycopg2.Error),  # it has ended by itself
         socket.socket(fileno=os.dup(on.fileno())) as mine,
@@ -177,7 +177,7 @@ def _shut(on: connection) -> None:
 
 
 class _Watchman:
-    """The one thread that looks after all watches of this process."""
+    """The one thread that checks all watches of this process."""
 
     def __init__(self) -> None:
         self._watches: WeakSet[Watch] = WeakSet()
@@ -185,7 +185,7 @@ class _Watchman:
         self._thread: threading.Thread | None = None
 
     def add(self, watch: Watch) -> None:
-        """Look after a watch from now on; in a forked process, anew."""
+        """Check a watch from now on; in a forked process, with a new thread."""
         with self._lock:
             self._watches.add(watch)
             if self._thread is None or not self._thread.is_alive():

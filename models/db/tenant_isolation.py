@@ -1,8 +1,8 @@
-"""A tenant's rows: Postgres shows and changes no others to whoever asks for one tenant.
+"""Tenant isolation: for a request, Postgres shows and changes the rows of one tenant only.
 
-Every statement names its tenant in a condition. Should one forget to, row-level security still
-keeps the others' rows out: requests connect under a role that sees only the tenant that its
-connection was last told. Workers and the command line work for all tenants, under the owner.
+Every statement names its tenant in a condition. Row-level security enforces it even if a statement
+omits the condition: requests connect under a role that sees only the tenant last set on its
+connection. Workers and the command line work for all tenants, as the owner.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from models.db.prepared import Prepared
 from models.errors import RoleMissing
 
 ROLE = "unbroken_tenant"
-_SETTING = "unbroken.tenant_id"  # what the policies of migration 0005 compare with
-_NOBODY = -1  # no row has this id; 0 has those that belong to no single tenant
+_SETTING = "unbroken.tenant_id"  # the policies of migration 0005 compare with it
+_NOBODY = -1  # no row has this id; 0 is for rows of no single tenant
 
 
 class RoleNotTaken(psycopg2.OperationalError):
-    """A connection for requests does not run as their role: it would see every tenant's rows."""
+    """A request's connection does not run as the role: it would see every tenant's rows."""
 
 
 def engine(
     url: str, *, timeout_ms: int, pool: int, before_use: Callable[[], None] = lambda: None
 ) -> Engine:
-    """An engine whose connections see no row until they are told a tenant.
+    """An engine whose connections see no row until a tenant is set.
 
     A connection that did not become the role is refused with RoleNotTaken: PgBouncer drops the
     options of a connection where `ignore_startup_parameters` names them.
@@ -48,7 +48,7 @@ def engine(
 
 
 def _check(driver: Any) -> None:
-    """Whether a new connection runs as the role and sees no tenant yet: one round trip."""
+    """Check in one round trip that a new connection runs as the role and sees no tenant yet."""
     driver.autocommit = True
     with driver.cursor() as cursor:
         cursor.execute(f"SELECT current_user, current_setting('{_SETTING}', true)")
@@ -87,8 +87,8 @@ def reading(engine: Engine, tenant_id: int) -> Iterator[Connection]:
 def transaction(engine: Engine, tenant_id: int) -> Iterator[Connection]:
     """A transaction on a tenant's rows: committed when the block ends, rolled back when it raises.
 
-    Only its own end undoes what it sets: a session's setting would go with a roll-back, and
-    whoever has the connection next would not know.
+    It sets the tenant for the transaction only: a roll-back would undo a session's setting, unknown
+    to the connection's next user.
     """
     with db.transaction(engine) as connection:
         run(connection, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
@@ -97,8 +97,8 @@ def transaction(engine: Engine, tenant_id: int) -> Iterator[Connection]:
 
 @contextmanager
 def snapshot(engine: Engine, tenant_id: int) -> Iterator[Connection]:
-    """A transaction that reads a tenant's rows as one moment saw them; committed when the block
-    ends, rolled back when it raises."""
+    """A transaction that reads a tenant's rows as of one moment; committed when the block ends,
+    rolled back when it raises."""
     repeatable = db.connected(engine, isolation_level="REPEATABLE READ")
     with repeatable as connection, connection.begin():
         run(connection, f"SET LOCAL {_SETTING} = {tenant_id:d}", {})
@@ -106,7 +106,7 @@ def snapshot(engine: Engine, tenant_id: int) -> Iterator[Connection]:
 
 
 def read(engine: Engine, tenant_id: int, statement: Prepared, values: Sequence[Any]) -> list[Any]:
-    """The rows of a prepared statement, in one round trip whoever had the connection before."""
+    """The rows of a prepared statement, in one round trip whatever the connection's last tenant."""
 
     def begin(info: dict[Any, Any]) -> str:
         becoming = _becoming(info, tenant_id)
@@ -117,15 +117,15 @@ def read(engine: Engine, tenant_id: int, statement: Prepared, values: Sequence[A
 
 
 def _becoming(info: dict[Any, Any], tenant_id: int) -> str:
-    """What a connection is to be told; nothing when the last one who had it asked for the same."""
+    """The statement that sets a connection's tenant; "" when it is set already."""
     return "" if info.get(_SETTING) == tenant_id else f"SET {_SETTING} = {tenant_id:d}"
 
 
 def permit(connection: Connection) -> None:
-    """Make the role where it is missing, and let it at the tables; again after each migration.
+    """Create the role where it is missing, and grant it the tables; again after each migration.
 
     Roles belong to the server, not to the database: a backup does not hold them. Raises RoleMissing
-    when the user may not make one.
+    when the user may not create one.
     """
     name = {"role": ROLE}
     try:
@@ -144,7 +144,7 @@ def permit(connection: Connection) -> None:
         connection.execute(sa.text(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}"))
 
 
-# Another database of the same server may be migrated at this moment.
+# Another database of the same server may be migrating at this moment.
 _MAKE = f"""
 DO $$ BEGIN
   CREATE ROLE {ROLE} NOLOGIN NOINHERIT;
@@ -156,9 +156,9 @@ _ASK = (
     f"CREATE ROLE {ROLE} NOLOGIN NOINHERIT; and GRANT {ROLE} TO the user of DATABASE_URL; "
     "then migrate again"
 )
-_RIGHTS = {"audit_log": "SELECT, INSERT"}  # what was done stays written
+_RIGHTS = {"audit_log": "SELECT, INSERT"}  # audit entries are never changed
 
-# Those of defaults; an identity column needs none.
+# The sequences of defaults; an identity column needs none.
 _SEQUENCES = """
     SELECT c.relname FROM pg_class c
     WHERE c.relkind = 'S' AND c.relnamespace = 'public'::regnamespace
@@ -166,7 +166,7 @@ _SEQUENCES = """
     ORDER BY 1
 """
 
-# A partition is reached through its table alone: the policies are there. Keys are nobody's.
+# A partition is reached only through its table, which has the policies. Keys belong to no tenant.
 _GUARDED = """
     SELECT relname FROM pg_class
     WHERE relrowsecurity AND relnamespace = 'public'::regnamespace AND relname <> 'api_keys'

@@ -1,4 +1,4 @@
-"""Badges: the definitions, and which of them a participant has."""
+"""Badges: the definitions, and the badges of a participant."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ definitions = Definitions(badges, lambda row: Badge(*row), (badges.c.display_ord
 
 
 def hold_active(connection: Connection, tenant_id: int, codes: Iterable[str]) -> set[str]:
-    """Those of some codes that are active badges, which stay so until this transaction ends.
+    """The active badges among some codes; they stay active until this transaction ends.
 
-    A shared lock: a deactivation that comes later waits for this transaction, and one that came
-    earlier is seen once it is committed.
+    A shared lock: a later deactivation waits for this transaction, and an earlier one is seen once
+    it is committed.
     """
     wanted = sorted(set(codes))
     if not wanted:
@@ -114,8 +114,8 @@ def of_participant(
     """The badges of a participant (tenant, external id) in display order; of some codes only,
     unless None.
 
-    Whatever was earned; beside it, unless `earned_only`, the active definitions that are not
-    hidden. A participant never seen has earned nothing.
+    These are the earned badges and, unless `earned_only`, the active definitions that are not
+    hidden. An unknown participant has earned nothing.
     """
     tenant_id, external_id = key
     values = {

@@ -1,7 +1,7 @@
 """Definitions: what admins define of every kind, kept and changed in the same way.
 
-A definition has an id of its own and a code that is its tenant's; it is deactivated, never deleted:
-what refers to it stays.
+A definition has its own id and a code unique in its tenant. It is deactivated, never deleted, so
+that references to it stay valid.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Definition(Protocol):
 
     @property
     def tenant_id(self) -> int:
-        """The tenant that it belongs to."""
+        """The tenant that owns it."""
 
     @property
     def id(self) -> UUID | int:
-        """What refers to it."""
+        """The key that other rows refer to."""
 
 
 T = TypeVar("T", bound=Definition)
@@ -44,7 +44,7 @@ class Definitions(Generic[T]):
 
     def create(self, connection: Connection, tenant_id: int, values: Mapping[str, Any]) -> T:
         """Create one; raise CodeTaken when the tenant has one with that code, or the error of
-        another of the table's constraints."""
+        another constraint of the table."""
         now = clock.now()
         given = {"tenant_id": tenant_id, "created_at": now, "updated_at": now, **values}
         if self.table.c.id.identity is None:
@@ -56,11 +56,11 @@ class Definitions(Generic[T]):
             raise self._conflict(error, CodeTaken)(values["code"]) from error
 
     def by_id(self, connection: Connection, tenant_id: int, number: UUID) -> T:
-        """One of them; raise NotFound when the tenant has none with that id."""
+        """The definition of an id; raise NotFound when the tenant has none."""
         return self._only(connection, tenant_id, self.table.c.id == number, str(number))
 
     def by_code(self, connection: Connection, tenant_id: int, code: str) -> T:
-        """One of them, active or not; raise NotFound when the tenant has none with that code."""
+        """The definition of a code, active or not; raise NotFound when the tenant has none."""
         return self._only(connection, tenant_id, self.table.c.code == code, code)
 
     def page(
@@ -70,8 +70,8 @@ class Definitions(Generic[T]):
         wanted: Mapping[str, Any],
         window: tuple[int, int],
     ) -> tuple[list[T], int]:
-        """A page (limit, offset) of a tenant's, and how many there are; `wanted` are values by
-        column, None for any."""
+        """A page (limit, offset) of a tenant's definitions, and how many there are; `wanted` are
+        values by column, None for any."""
         c = self.table.c
         conditions = [c[name] == value for name, value in wanted.items() if value is not None]
         mine = self._mine(tenant_id).where(*conditions)
@@ -79,12 +79,12 @@ class Definitions(Generic[T]):
         return [self.make(row) for row in rows], total
 
     def all_of(self, connection: Connection, tenant_id: int) -> list[T]:
-        """Every one of a tenant's, inactive ones included, in order."""
+        """All definitions of a tenant, inactive ones included, in order."""
         rows = connection.execute(self._mine(tenant_id).order_by(*self.order))
         return [self.make(row) for row in rows]
 
     def revise(self, connection: Connection, before: T, values: Mapping[str, Any]) -> T:
-        """Change one; raise NotFound, or the error of one of the table's constraints."""
+        """Change one; raise NotFound, or the error of a constraint of the table."""
         c = self.table.c
         statement = (
             sa.update(self.table)

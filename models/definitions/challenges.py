@@ -1,4 +1,4 @@
-"""Challenges: the definitions, and how far each participant is."""
+"""Challenges: the definitions, and each participant's progress."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Challenge:
     description: str | None
     objective: Objective
     target: int
-    points: int | None  # what completing it gives, beside the badge
+    points: int | None  # the points for completing it, beside the badge
     badge_code: str | None
     starts_at: datetime | None
     ends_at: datetime | None
@@ -56,7 +56,7 @@ class Challenge:
     updated_at: datetime
 
     def is_open_at(self, instant: datetime) -> bool:
-        """Whether what happens at an instant counts."""
+        """Whether an event at an instant counts."""
         return is_open(self.starts_at, self.ends_at, instant)
 
 
@@ -78,7 +78,7 @@ ProgressKey = tuple[int, int, str]  # tenant, participant, challenge
 
 @dataclass(slots=True)
 class ChallengeProgress:
-    """How far a participant is."""
+    """A participant's progress."""
 
     progress: int = 0
     completed_us: int | None = None
@@ -89,9 +89,9 @@ def progress(
     participant_keys: Iterable[tuple[int, int]],
     challenge_ids: Iterable[str],
 ) -> dict[ProgressKey, ChallengeProgress]:
-    """How far some (tenant, participant) are in some challenges; who never began is missing.
+    """The progress of some (tenant, participant) in some challenges; missing before it begins.
 
-    The caller holds the participants' row locks: nobody else moves them on meanwhile.
+    The caller holds the participants' row locks, so that no other process changes the progress.
     """
     tenants, participants = zip(*sorted(participant_keys), strict=True)
     rows = run(
@@ -118,7 +118,7 @@ def progress(
 def write(
     connection: Connection, changed: Mapping[ProgressKey, ChallengeProgress], now_us: int
 ) -> None:
-    """Write how far participants are now, in key order."""
+    """Write the participants' progress, in key order."""
     if not changed:
         return
     found = sorted(changed.items())
@@ -164,8 +164,8 @@ class ChallengeState:
 def of_participant(
     connection: Connection, tenant_id: int, external_id: str
 ) -> list[ChallengeState]:
-    """The challenges that a participant can see, by code: those that count now, and those that it
-    has begun or completed, whether or not they still count."""
+    """The challenges that a participant can see, by code: those that count now, and those begun or
+    completed, whether or not they still count."""
     progress_of = {
         row.challenge_id: row
         for row in connection.execute(

@@ -1,4 +1,4 @@
-"""Programs: what participants are enrolled in (seed 003)."""
+"""Programs: participants enrol in them (seed 003)."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Program:
 definitions = Definitions(programs, lambda row: Program(*row), (programs.c.id,))
 
 
-# -- who is in them --------------------------------------------------------------------------
+# -- enrolments ------------------------------------------------------------------------------
 
 
 def enrol(connection: Connection, tenant_id: int, participant_id: int, program_id: UUID) -> None:
-    """Enrol a participant; once is enough. The caller holds the participant's row lock."""
+    """Enrol a participant, once. The caller holds the participant's row lock."""
     connection.execute(
         sa.text(
             "INSERT INTO participant_programs (tenant_id, participant_id, program_id)"

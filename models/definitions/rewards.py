@@ -1,4 +1,4 @@
-"""Rewards: the definitions, and how many are left."""
+"""Rewards: the definitions, and their stock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ rewards = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A reward definition (contract §6); its stock stands apart."""
+    """A reward definition (contract §6); its stock is a separate row."""
 
     tenant_id: int
     id: UUID
@@ -56,7 +56,7 @@ class Reward:
     updated_at: datetime
 
     def is_open_at(self, instant: datetime) -> bool:
-        """Whether an instant lies in the window in which it can be claimed."""
+        """Whether an instant is in the window for redemptions."""
         return is_open(self.starts_at, self.ends_at, instant)
 
 
@@ -77,19 +77,19 @@ StockKey = tuple[int, str]  # tenant, reward: the order in which stocks are lock
 
 @dataclass(slots=True)
 class Stock:
-    """How many of a reward there are in all, and how many are gone."""
+    """How many of a reward there are in total, and how many were redeemed."""
 
-    stock: int | None  # None: no end
+    stock: int | None  # None: unlimited
     claimed: int
 
     @property
     def left(self) -> int | None:
-        """How many are left; None: no end."""
+        """How many are left; None: unlimited."""
         return None if self.stock is None else self.stock - self.claimed
 
     @property
     def is_left(self) -> bool:
-        """Whether there is one more."""
+        """Whether at least one is left."""
         return self.stock is None or self.claimed < self.stock
 
 
@@ -106,8 +106,8 @@ def stocks(connection: Connection, tenant_id: int, reward_ids: Iterable[UUID]) -
 
 
 def set_stock(connection: Connection, tenant_id: int, reward_id: UUID, stock: int | None) -> None:
-    """Say how many there are in all; raise OutOfStock when more than that are gone. A claim under
-    way is waited for: the row is its lock."""
+    """Set the total; raise OutOfStock when more than that were redeemed. It waits for redemptions
+    under way: the row is their lock."""
     statement = sa.text(
         "INSERT INTO reward_stock (tenant_id, reward_id, stock)"
         " VALUES (:tenant_id, :reward_id, :stock)"
@@ -123,7 +123,7 @@ def set_stock(connection: Connection, tenant_id: int, reward_id: UUID, stock: in
 def open_now(
     connection: Connection, tenant_id: int, kind: str | None, window: tuple[int, int]
 ) -> tuple[list[Reward], int]:
-    """A page (limit, offset) of the rewards that can be claimed now, by code, and how many there
+    """A page (limit, offset) of the rewards that can be redeemed now, by code, and how many there
     are; of one type only, unless None."""
     now, c = clock.now(), rewards.c
     mine = sa.select(rewards).where(
@@ -139,7 +139,7 @@ def open_now(
 
 
 def lock_stocks(connection: Connection, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:
-    """Lock the stocks of some rewards in key order, after their claimants' rows."""
+    """Lock the stocks of some rewards in key order, after their participants' rows."""
     rows = run(
         connection,
         """
@@ -154,7 +154,7 @@ def lock_stocks(connection: Connection, keys: Iterable[StockKey]) -> dict[StockK
 
 
 def write_stocks(connection: Connection, stocks: Mapping[StockKey, Stock]) -> None:
-    """Write how many are gone. The database refuses more than there are."""
+    """Write how many were redeemed. The database refuses more than the total."""
     tenants, rewards = zip(*stocks, strict=True)
     change(
         connection,

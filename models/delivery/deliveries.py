@@ -1,10 +1,10 @@
-"""Deliveries: which fact is to reach which destination, by when, and every attempt at it.
+"""Deliveries: which fact goes to which destination, by when, and every attempt at it.
 
-What is pending stands in one small table of its own (a partition by status), whatever the fact's
-age; recording the outcome moves the row to the day of its fact. A *lane* is the pending deliveries
-of one destination: `deliveries_due` has them in order, so that one lane never stands before
-another. Those that have a participant go in his order instead (`models.delivery.ordered`). A claim
-is a lease in a column that no index knows: it costs no index entry.
+Pending deliveries are in one small table (a partition by status), whatever the fact's age;
+recording the outcome moves the row to the day of its fact. A *queue* holds the pending deliveries
+of one destination: `deliveries_due` has them in order, so that no queue blocks another. Those with
+a participant go in the participant's order instead (`models.delivery.ordered`). A lease is written
+to a column without an index, so that it costs no index entry.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ DisableReason = Literal["gone", "asked", "failing"]  # why we disable a destinat
 
 @dataclass(frozen=True, slots=True)
 class LeaseShare:
-    """How many deliveries of one lane may be claimed."""
+    """How many deliveries of one queue may be leased."""
 
     key: DestinationId
     count: int
-    is_probe: bool = False  # its destination is parked: this one is to see whether it is back
+    is_probe: bool = False  # its destination is parked: this delivery tests whether it is back
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Whose the claimed rows are, from when and until when."""
+    """The owner of the leased rows, and the lease's beginning and end."""
 
     claim_id: UUID
     now: datetime
@@ -45,14 +45,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeasedDelivery:
-    """A delivery that is ours to attempt until its lease ends."""
+    """A delivery that we may attempt until its lease ends."""
 
     tenant_id: int
     fact_id: UUID
     webhook_id: UUID
     claim_id: UUID
     attempts: int  # made so far
-    ctid: str  # the row's address: it stands still while it is leased
+    ctid: str  # the row's address: it does not change during the lease
     url: str
     secret: str  # encrypted
     body: str | None  # None: the fact is past its retention
@@ -61,17 +61,17 @@ class LeasedDelivery:
     signing_key: str | None = None  # encrypted; None: no v1a signature
     retry_seconds: Sequence[int] | None = None  # None: the default schedule
     is_probe: bool = False
-    participant_id: int | None = None  # whose next one waits for this one
+    participant_id: int | None = None  # its next delivery waits for this one
 
     @property
     def destination_id(self) -> DestinationId:
-        """The lane it was taken from."""
+        """The queue it was taken from."""
         return (self.tenant_id, self.webhook_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt, as it is logged."""
+    """One attempt, as logged."""
 
     id: UUID  # UUIDv7 of the instant it began
     number: int
@@ -84,28 +84,28 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
-    """What becomes of a claimed delivery."""
+    """The outcome of a leased delivery."""
 
     delivery: LeasedDelivery
     status: DeliveryStatus
     next_attempt_at: datetime | None  # None unless pending
-    attempt: Attempt | None  # None: nothing was attempted, and no attempt is counted
+    attempt: Attempt | None  # None: no attempt was made or counted
     is_counted: bool = True  # False: the attempt is logged, but uses up none
     disables: DisableReason | None = None  # the receiver wants nothing more at all
 
 
 # The statistics of a queue are always wrong: it was empty when they were taken, or full. These
-# leave the planner only plans that read an index in its order, whatever it believes.
+# settings leave the planner only plans that read an index in its order.
 BY_INDEX = sa.text("""
 SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off
 """)
-# A lost claim is no claim: the row is due as before. So its commit need not reach the disk.
+# A lost lease does no harm: the row is due as before. So its commit need not reach the disk.
 NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
 
-# -- claiming --------------------------------------------------------------------------------
+# -- leasing ---------------------------------------------------------------------------------
 
-# What a claim returns, of a row `d` and its destination `due`.
+# The columns that a lease returns, of a row `d` and its destination `due`.
 RETURNING = """
 RETURNING d.tenant_id, d.fact_id, d.webhook_id, d.attempts, d.participant_id,
           CAST(d.ctid AS text) AS ctid, due.is_probe, due.url, due.secret, due.previous_secret,
@@ -138,11 +138,12 @@ FROM due WHERE d.ctid = due.ctid {RETURNING}
 def lease_due(
     connection: Connection, slots: Sequence[LeaseShare], lease: Lease
 ) -> list[LeasedDelivery]:
-    """Lease what is due of some lanes, earliest first in each, and return it with its facts.
+    """Lease the due deliveries of some queues, earliest first in each; return them with their
+    facts.
 
-    Rows that another deliverer is claiming are passed over, not waited for. The destination is
-    read in the same statement: one that is disabled, deleted or parked by now yields nothing. What
-    has to go in a participant's order is claimed by `models.delivery.ordered`.
+    Rows that another deliverer is leasing are skipped, not waited for. The same statement reads the
+    destination: one now disabled, deleted or parked yields nothing. Ordered deliveries are leased
+    by `models.delivery.ordered`.
     """
     connection.execute(BY_INDEX)
     connection.execute(NOT_DURABLE)
@@ -162,7 +163,7 @@ def lease_due(
 
 
 def with_facts(connection: Connection, rows: Sequence[Any], lease: Lease) -> list[LeasedDelivery]:
-    """What a claim returned (`RETURNING`), with the facts to send."""
+    """The rows that a lease returned (`RETURNING`), with the facts to send."""
     bodies = _bodies(connection, [(row.tenant_id, row.fact_id) for row in rows])
     return [
         LeasedDelivery(
@@ -174,7 +175,7 @@ def with_facts(connection: Connection, rows: Sequence[Any], lease: Lease) -> lis
     ]
 
 
-# The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+# The bounds are sent as literals, so that the planner prunes the other days' partitions.
 _BODIES = sa.text("""
 SELECT f.tenant_id, f.id, f.body
 FROM unnest(CAST(:tenant_ids AS integer[]), CAST(:fact_ids AS uuid[])) AS wanted (tenant_id, id)
@@ -238,7 +239,7 @@ WITH outcome AS ({_OUTCOME}), settled AS (
 SELECT count(*) FROM settled
 """)  # noqa: S608 - fragments of this file
 
-# An attempt is logged only under the lock of its delivery: when its participant is being erased,
+# An attempt is logged only under the lock of its delivery: while its participant is being erased,
 # this waits, finds no delivery and logs nothing.
 _LOG_LOST = sa.text(f"""
 WITH outcome AS ({_OUTCOME}), known AS (
@@ -252,11 +253,11 @@ WITH outcome AS ({_OUTCOME}), known AS (
 
 
 def record(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> int:
-    """Log the attempts and settle the deliveries; return how many were still ours.
+    """Log the attempts and store the outcomes; return how many deliveries were still ours.
 
-    One whose lease ended and that somebody else has claimed since is left to them. Its attempt is
-    logged all the same: it was made. Of one that is gone, because its participant was erased
-    meanwhile, nothing is logged.
+    A delivery that another deliverer leased after our lease ended keeps that lease. Our attempt is
+    logged all the same: it was made. Nothing is logged for a delivery deleted meanwhile by its
+    participant's erasure.
     """
     if not outcomes:
         return 0
@@ -311,7 +312,7 @@ _EXHAUST_EACH = (
 
 
 def exhaust_orphans(connection: Connection, destination_id: DestinationId, limit: int) -> int:
-    """Mark dead what a deleted destination has left, at most `limit` of each kind; return how
+    """Mark exhausted what a deleted destination has left, at most `limit` of each kind; return how
     many."""
     values = {"tenant_id": destination_id[0], "webhook_id": destination_id[1], "limit": limit}
     return sum(connection.execute(statement, values).rowcount for statement in _EXHAUST_EACH)

@@ -1,8 +1,8 @@
-"""What became of deliveries: lists for those who run a destination, newest first.
+"""The delivery log: lists for a destination's operator, newest first.
 
-No index has a destination's settled deliveries in their order: one would cost an entry at each
-delivery, for pages that a person reads when something is wrong. So a page looks through the
-tenant's newest, a bounded number at a time, and may be short although more follow.
+No index orders a destination's finished deliveries: one would cost an entry for each delivery, for
+pages that a person reads only after a fault. So a page scans the tenant's newest rows, a bounded
+number at a time, and may be short although more follow.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from models.errors import NotFound
 OutcomeKind = Literal["ok", "failed"]
 
 SCANNED_MAX = 5_000  # rows of one statement, whether or not they are wanted
-STATEMENTS_MAX = 10  # of one page: then it ends, however short it is
+STATEMENTS_MAX = 10  # of one page: then it ends, even if it is short
 LOG_MAX = 100  # attempts shown with one delivery: the newest; ten are made unless it is sent again
-SKEW = timedelta(hours=1)  # by which the clocks that stamp facts and attempts may differ
+SKEW = timedelta(hours=1)  # the most that the clocks of facts and attempts may differ
 
 _NEVER = UUID(int=(1 << 128) - 1)  # after every id
 
@@ -40,7 +40,7 @@ class DestinationRef:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """From an instant (included) to another (excluded), in microseconds; None where it is open."""
+    """From an instant (inclusive) to another (exclusive), in microseconds; None: unbounded."""
 
     since_us: int | None = None
     until_us: int | None = None
@@ -52,7 +52,7 @@ class TimeSpan:
 
     @property
     def end(self) -> UUID:
-        """The smallest id past it."""
+        """The smallest id after it."""
         return _NEVER if self.until_us is None else floor(self.until_us)
 
 
@@ -64,7 +64,7 @@ def floor(instant_us: int) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class LogCursor:
-    """Where a page ended: a row's key, whose destination may be another one."""
+    """The end of a page: a row's key, whose destination may be another one."""
 
     id: UUID
     webhook_id: UUID
@@ -75,19 +75,19 @@ START = LogCursor(_NEVER, _NEVER)  # before the newest
 
 @dataclass(frozen=True, slots=True)
 class WantedDeliveries:
-    """Which deliveries, and how many of them at most; None: any."""
+    """A filter for deliveries, and their maximum number; None: any."""
 
     limit: int
     after: LogCursor = START
     span: TimeSpan = TimeSpan()
     status: DeliveryStatus | None = None
     types: Sequence[str] | None = None
-    participant_id: str | None = None  # as the tenant names the participant
+    participant_id: str | None = None  # the tenant's id of the participant
 
 
 @dataclass(frozen=True, slots=True)
 class WantedAttempts:
-    """Which attempts, and how many of them at most; None: any."""
+    """A filter for attempts, and their maximum number; None: any."""
 
     limit: int
     after: LogCursor = START
@@ -110,18 +110,18 @@ class Logged:
 
     @property
     def outcome(self) -> OutcomeKind:
-        """Whether the receiver took the fact."""
+        """Whether the receiver accepted the fact."""
         is_ok = self.error is None and 200 <= (self.status_code or 0) < 300
         return "ok" if is_ok else "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery, the fact it is of, and the last attempt at it."""
+    """A delivery, its fact, and the last attempt at it."""
 
     fact_id: UUID
     type: str | None  # None: the fact is past its retention
-    participant_id: str | None  # as the tenant names the participant
+    participant_id: str | None  # the tenant's id of the participant
     status: DeliveryStatus
     attempts: int
     next_attempt_at: datetime
@@ -129,14 +129,14 @@ class Delivery:
     last: Logged | None
 
 
-# Statistics of a day just begun are always wrong: only plans that read indexes in their order.
+# Statistics of a new day are always wrong: only plans that read indexes in their order.
 _BY_INDEX = sa.text("""
 SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
 """)
 
 # -- deliveries ------------------------------------------------------------------------------
 
-# The last row looked at is returned in any case: it says where to go on.
+# The last row scanned is always returned: it is the cursor.
 _DELIVERIES = sa.text("""
 SELECT * FROM (
   SELECT d.*, f.type, f.occurred_at, p.external_id,
@@ -164,7 +164,7 @@ WHERE is_wanted OR is_last ORDER BY fact_id DESC, webhook_id DESC LIMIT :limit
 def deliveries(
     connection: Connection, destination: DestinationRef, wanted: WantedDeliveries
 ) -> tuple[list[Delivery], LogCursor | None]:
-    """A destination's deliveries, newest fact first, and the place to go on after, if any."""
+    """A destination's deliveries, newest fact first, and the next cursor, if any."""
     values = {
         "status": wanted.status,
         "types": None if wanted.types is None else list(wanted.types),
@@ -191,7 +191,7 @@ def delivery(
 ) -> tuple[Delivery, str | None, list[Logged]]:
     """A delivery, the body that is sent, and the newest attempts, oldest first.
 
-    Raises NotFound when that fact was never to be delivered there.
+    Raises NotFound when the destination has no delivery of that fact.
     """
     connection.execute(_BY_INDEX)
     row = connection.execute(
@@ -241,7 +241,7 @@ SELECT {_LOGGED}, webhook_id, is_last, is_wanted FROM (
 WHERE is_wanted OR is_last ORDER BY id DESC LIMIT :limit
 """)  # noqa: S608 - fragments of this file
 
-# An attempt is made after its fact: the days before the first fact hold none of these.
+# An attempt is made after its fact: the days before the first fact hold no attempts.
 _OF_FACTS = """
 FROM attempts WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id
   AND fact_id = ANY(CAST(:fact_ids AS uuid[])) AND id >= :first
@@ -253,7 +253,7 @@ _LASTS = sa.text(f"SELECT DISTINCT ON (fact_id) {_LOGGED} {_OF_FACTS} ORDER BY f
 def attempts(
     connection: Connection, destination: DestinationRef, wanted: WantedAttempts
 ) -> tuple[list[Logged], LogCursor | None]:
-    """The attempts at a destination, newest first, and the place to go on after, if any."""
+    """The attempts at a destination, newest first, and the next cursor, if any."""
     values = {"is_ok": None if wanted.outcome is None else wanted.outcome == "ok"}
     rows, cursor = _scan(connection, _ATTEMPTS, destination, wanted, values)
     return [_logged(row) for row in rows], cursor
@@ -291,7 +291,7 @@ def _logged(row: Any) -> Logged:
     )
 
 
-# -- looking through a bounded number --------------------------------------------------------
+# -- bounded scans ---------------------------------------------------------------------------
 
 
 def _scan(
@@ -301,7 +301,7 @@ def _scan(
     wanted: WantedDeliveries | WantedAttempts,
     values: Mapping[str, Any],
 ) -> tuple[list[Any], LogCursor | None]:
-    """The wanted rows of a page, and where it ended unless nothing is left."""
+    """The wanted rows of a page, and its end unless no rows are left."""
     connection.execute(_BY_INDEX)
     found: list[Any] = []
     cursor = wanted.after
@@ -328,5 +328,5 @@ def _scan(
 
 
 def _cursor(row: Any) -> LogCursor:
-    """The key of a row: that of an attempt is its id alone."""
+    """The key of a row; for an attempt it is the id alone."""
     return LogCursor(getattr(row, "id", row.fact_id), row.webhook_id)

@@ -1,7 +1,7 @@
-"""How destinations are doing: the breaker's rows, and the gates of throttled and parked ones.
+"""The health of destinations: the breaker's rows, and the gates of throttled and parked ones.
 
-A destination that is well and unthrottled has no row, or one that nobody touches. Health is always
-locked before its destination.
+A healthy, unthrottled destination has no row, or a row that never changes. Health is always locked
+before its destination.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from models.delivery.deliveries import DestinationId, DisableReason
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """What the breaker knows of a destination."""
+    """The breaker's data about a destination."""
 
     failures: int = 0  # in a row
     failing_since: datetime | None = None  # the first of them
-    parked_until: datetime | None = None  # not tried before; None: not parked
-    is_failure_published: bool = False  # subscribers have heard that it fails
-    last_failure: str | None = None  # what the last failed attempt met with
+    parked_until: datetime | None = None  # not tried before then; None: not parked
+    is_failure_published: bool = False  # the other destinations have the fact that it fails
+    last_failure: str | None = None  # the error of the last failed attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class DestinationHealth:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a claim may pass, locked."""
+    """A gate that leases must pass, locked."""
 
     parked_until: datetime | None
-    next_free_at: datetime | None  # sends are spent up to this instant; None: none yet
+    next_free_at: datetime | None  # sends are used up to this instant; None: none yet
 
 
 def _arrays(keys: Sequence[DestinationId]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ _KEYS = """
 unnest(CAST(:tenant_ids AS integer[]), CAST(:webhook_ids AS uuid[])) AS k (tenant_id, webhook_id)
 """
 
-# The destination is locked against deletion only: one that is gone by now gets no row.
+# The destination is locked against deletion only: a deleted one gets no row.
 _ENSURE = sa.text(f"""
 INSERT INTO webhook_health (tenant_id, webhook_id)
 SELECT w.tenant_id, w.id FROM {_KEYS}
@@ -75,9 +75,9 @@ FOR UPDATE OF h SKIP LOCKED
 
 
 def gates(connection: Connection, keys: Sequence[DestinationId]) -> dict[DestinationId, Gate]:
-    """The gates of some destinations, locked until this claim is committed.
+    """The gates of some destinations, locked until this lease is committed.
 
-    Those that another deliverer is passing are missing: they are not waited for.
+    Gates that another deliverer holds are missing: they are not waited for.
     """
     connection.execute(_ENSURE, _arrays(keys))
     rows = connection.execute(_GATES, _arrays(keys))
@@ -96,7 +96,7 @@ WHERE h.tenant_id = k.tenant_id AND h.webhook_id = k.webhook_id
 
 
 def pass_gates(connection: Connection, passed: Mapping[DestinationId, Gate]) -> None:
-    """Write down what a claim has passed."""
+    """Write the gates after a lease."""
     if passed:
         values = _arrays(list(passed)) | {
             "parked": [gate.parked_until for gate in passed.values()],
@@ -164,8 +164,8 @@ WHERE tenant_id = :tenant_id AND webhook_id = :webhook_id AND parked_until > :no
 def probe_now(connection: Connection, key: DestinationId, now: datetime) -> bool:
     """Let one delivery try a parked destination at once; False when it is not parked.
 
-    It stays parked until that delivery arrives: then everything that waits flows, and subscribers
-    hear that it has recovered. To be called before the destination is locked.
+    It stays parked until that delivery succeeds: then all waiting deliveries are sent, and a fact
+    says that it has recovered. Call it before the destination is locked.
     """
     values = {"tenant_id": key[0], "webhook_id": key[1], "now": now}
     return connection.execute(_PROBE_NOW, values).rowcount > 0
@@ -180,6 +180,6 @@ WHERE tenant_id = :tenant_id AND id = :webhook_id AND is_enabled
 def disable(
     connection: Connection, key: DestinationId, reason: DisableReason, now: datetime
 ) -> bool:
-    """Disable a destination; False when it was disabled before, by its owner perhaps."""
+    """Disable a destination; False when it was disabled already, perhaps by its owner."""
     values = {"tenant_id": key[0], "webhook_id": key[1], "reason": reason, "now": now}
     return connection.execute(_DISABLE, values).rowcount > 0

@@ -1,4 +1,4 @@
-"""Destinations' keys at rest, of all tenants: for the operator, who stands above tenants."""
+"""Destinations' keys at rest, across all tenants: for the operator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sealed:
 
     @property
     def cursor(self) -> tuple[int, UUID]:
-        """Where it stands among all of them."""
+        """Its cursor among all destinations."""
         return (self.tenant_id, self.webhook_id)
 
 
@@ -39,7 +39,7 @@ def after(
 ) -> list[Sealed]:
     """The keys of the next destinations of all tenants, in the order of their primary key.
 
-    With `lock`, nobody changes them before this transaction ends.
+    With `lock`, no other transaction changes them before this one ends.
     """
     statement = (
         sa.select(
@@ -59,7 +59,7 @@ def after(
 
 
 def replace(connection: Connection, sealed: Sealed) -> None:
-    """Store the keys of a destination, encrypted anew; nothing else of it changes."""
+    """Store the re-encrypted keys of a destination; nothing else of it changes."""
     connection.execute(
         sa.update(webhooks)
         .where(webhooks.c.tenant_id == sealed.tenant_id, webhooks.c.id == sealed.webhook_id)

@@ -1,4 +1,4 @@
-"""Lanes: which destinations have something to claim, and what they ask of whoever claims it."""
+"""Destination queues: which destinations have deliveries to lease, and with what limits."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from models.db import Connection
 from models.delivery.deliveries import BY_INDEX, DestinationId
 from models.delivery.ordered import FIRST_PENDING, FIRST_PENDING_MAX
 
-FIRST_DESTINATION: DestinationId = (0, UUID(int=0))  # before every lane: tenants count from 1
-QUEUES_MAX = 1_000  # read at once; the caller goes on after the last one
+FIRST_DESTINATION: DestinationId = (0, UUID(int=0))  # before every queue: tenants count from 1
+QUEUES_MAX = 1_000  # read at once; the caller continues after the last one
 _ALL_QUEUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationQueue:
-    """A destination with something to claim, or one that is gone and has left something."""
+    """A destination with deliveries to lease, or a deleted one with deliveries left."""
 
     key: DestinationId
     is_orphan: bool = False
-    has_loose: bool = True  # something that may go in any order
-    has_ordered: bool = False  # somebody's next one, for a destination that asked for order
-    is_parked: bool = False  # until now: one delivery is to see whether it is back
+    has_loose: bool = True  # deliveries that may go in any order
+    has_ordered: bool = False  # a participant's next delivery, for an ordered destination
+    is_parked: bool = False  # its parking time is over: one delivery tests whether it is back
     in_flight_max: int | None = None
     rate_per_second: int | None = None
 
     @property
     def is_gated(self) -> bool:
-        """Whether a claim asks first for its share (`destination_health.gates`)."""
+        """Whether a lease must first pass its gate (`destination_health.gates`)."""
         return self.is_parked or self.rate_per_second is not None
 
 
@@ -84,9 +84,9 @@ CROSS JOIN LATERAL (
 def queues(
     connection: Connection, after: DestinationId, limit: int, now: datetime
 ) -> tuple[list[DestinationQueue], DestinationId]:
-    """The lanes with work among the next `limit`, and after which one to go on next time.
+    """The queues with work among the next `limit`, and the destination to continue after.
 
-    A parked destination has none until it is to be tried again. Expects a transaction.
+    A parked destination has none until its next probe. Expects a transaction.
     """
     connection.execute(BY_INDEX)
     rows = connection.execute(
@@ -118,7 +118,8 @@ def queues(
 
 
 def any_due(connection: Connection, now: datetime) -> bool:
-    """Whether a deliverer would find work: something claimable, or left by a deleted one."""
+    """Whether a deliverer would find work: deliveries to lease, or left by a deleted
+    destination."""
     return bool(queues(connection, FIRST_DESTINATION, _ALL_QUEUES, now)[0])
 
 
@@ -131,7 +132,7 @@ WHERE h.failures > 0
 
 
 def failing(connection: Connection, keys: Collection[DestinationId]) -> set[DestinationId]:
-    """Which of some destinations have failed since they last succeeded."""
+    """The destinations, among some, that have failed since their last success."""
     tenant_ids, webhook_ids = zip(*keys, strict=True)
     values = {"tenant_ids": list(tenant_ids), "webhook_ids": list(webhook_ids)}
     return {(row.tenant_id, row.webhook_id) for row in connection.execute(_FAILING, values)}

@@ -1,4 +1,4 @@
-"""Destinations: where a tenant wants its facts sent."""
+"""Destinations: the URLs to which a tenant's facts are sent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from models.errors import NotFound, TooMany
 WEBHOOKS_MAX = 100  # of one side of a tenant: each fact is matched against all of them
 
 MENDS = {"url", "signing_key"}  # changes after which a receiver may accept what it refused
-PENDING_MAX = 10_000  # counted; more is shown as that many
+PENDING_MAX = 10_000  # counted; more is shown as this number
 
 DestinationStatus = Literal["ok", "failing", "parked", "disabled"]
-DisabledReason = Literal["gone", "asked", "failing"]  # 410; the answer's header; for days
+DisabledReason = Literal["gone", "asked", "failing"]  # 410; the response's header; for days
 
 webhooks = sa.Table(
     "webhooks",
@@ -46,7 +46,7 @@ webhooks = sa.Table(
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
-# Read here; written where the breaker is.
+# Read here; written by the breaker.
 _health = sa.table(
     "webhook_health",
     sa.column("tenant_id"),
@@ -81,9 +81,9 @@ class Webhook:
     created_at: datetime
     updated_at: datetime
     failing_since: datetime | None = None
-    parked_until: datetime | None = None  # by then at the latest it is tried again
+    parked_until: datetime | None = None  # it is tried again by then
     failures: int | None = None  # in a row; None: none
-    last_failure: str | None = None  # what the last of them met with
+    last_failure: str | None = None  # the error of the last of them
 
     @property
     def status(self) -> DestinationStatus:
@@ -97,30 +97,30 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a rotation puts in the place of a destination's keys, encrypted."""
+    """The keys that a rotation puts in place of a destination's, encrypted."""
 
     secret: str
-    previous_until: datetime | None  # the replaced secret signs too until then; None: no more
-    signing_key: str | None = None  # for one that has one; None: it stays as it is
+    previous_until: datetime | None  # the replaced secret signs too until then; None: no longer
+    signing_key: str | None = None  # only for a destination that has one; None: unchanged
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationFilter:
-    """Which facts an enabled destination wants."""
+    """The facts that an enabled destination wants."""
 
     tenant_id: int
     webhook_id: UUID
     event_types: list[str]
-    streak_codes: list[str] | None = None  # of the facts about streaks only those about these
+    streak_codes: list[str] | None = None  # a filter for facts about streaks
     is_ordered: bool = False  # each participant's facts one after another
 
 
 def create(connection: Connection, tenant_id: int, values: dict[str, Any]) -> Webhook:
     """Create a destination; `secret` and `signing_key` among the values are encrypted.
 
-    Raises TooMany when the tenant has WEBHOOKS_MAX already. Two that create the last one at once
-    are told apart by the trigger that counts the tenant's versions: it makes the second one wait
-    for the first, and the count comes after it.
+    Raises TooMany when the tenant has WEBHOOKS_MAX already. When two are created at once, the
+    trigger that counts the tenant's versions makes the second wait for the first; its count comes
+    after that.
     """
     now = clock.now()
     statement = sa.insert(webhooks).values(
@@ -183,10 +183,10 @@ def change(
 ) -> Webhook:
     """Change a destination; raise NotFound.
 
-    A `signing_key` among the values is for a destination that has none: one that has keeps it, and
-    None takes it away. Enabled again, a destination starts anew: why it was disabled and how it
-    had been doing is forgotten. A parked one that is said to be enabled, or whose receiver may be
-    another one now, is tried at once.
+    A new `signing_key` is for a destination without one: an existing key stays, and None removes
+    it. An enabled destination starts anew: its health and the reason for disabling it are
+    forgotten. A parked one is tried at once when it is set to enabled, or when its receiver may
+    have changed.
     """
     if values.get("is_enabled"):
         _forget_health(connection, tenant_id, webhook_id, only_disabled=True)
@@ -201,10 +201,10 @@ def change(
 
 
 def rotate(connection: Connection, tenant_id: int, webhook_id: UUID, renewal: Renewal) -> Webhook:
-    """Put fresh keys in the place of a destination's; raise NotFound.
+    """Put fresh keys in place of a destination's; raise NotFound.
 
-    The secret that was the newest signs too until the overlap ends; one that was replaced before
-    it no longer does. A parked destination is tried at once: its receiver may accept them now.
+    The replaced secret signs too until the overlap ends; an earlier one no longer does. A parked
+    destination is tried at once: its receiver may accept the new keys.
     """
     destination_health.probe_now(connection, (tenant_id, webhook_id), clock.now())
     values: dict[str, Any] = {"secret": renewal.secret, "previous_until": renewal.previous_until}
@@ -232,8 +232,8 @@ def _update(
 def _forget_health(
     connection: Connection, tenant_id: int, webhook_id: UUID, *, only_disabled: bool
 ) -> None:
-    """Health is locked before its destination, here as in the breaker: the other way round two of
-    them could wait for each other."""
+    """Health is locked before its destination, here as in the breaker: in the other order two
+    transactions could deadlock."""
     statement = sa.delete(_health).where(
         _health.c.tenant_id == tenant_id, _health.c.webhook_id == webhook_id
     )
@@ -246,8 +246,8 @@ def _forget_health(
 def delete(connection: Connection, tenant_id: int, webhook_id: UUID) -> None:
     """Delete a destination; raise NotFound.
 
-    No attempt is begun any more once this is committed. What was pending for it is marked dead by
-    the deliverer (`deliveries.exhaust_orphans`), in portions: there may be millions.
+    No attempt begins once this is committed. The deliverer marks its pending deliveries exhausted
+    (`deliveries.exhaust_orphans`), in portions: there may be millions.
     """
     _forget_health(connection, tenant_id, webhook_id, only_disabled=False)
     if not connection.execute(sa.delete(webhooks).where(_is(tenant_id, webhook_id))).rowcount:
@@ -257,7 +257,7 @@ def delete(connection: Connection, tenant_id: int, webhook_id: UUID) -> None:
 def destination_filters(
     connection: Connection, tenant_ids: Sequence[int]
 ) -> list[DestinationFilter]:
-    """What the enabled destinations of some tenants want; disabled ones want nothing."""
+    """The filters of some tenants' enabled destinations."""
     rows = connection.execute(
         sa.select(
             webhooks.c.tenant_id,

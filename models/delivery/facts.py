@@ -1,12 +1,12 @@
-"""Facts as they are read: the feed, in an order in which nothing turns up behind a reader.
+"""The feed of facts, in an order in which no fact appears behind a reader's cursor.
 
-Transactions commit out of order, so neither a fact's time nor its id says whether an earlier one
-is still to come. The feed's order is (transaction, id), and it shows only what was written by
-transactions older than every one under way: whatever commits later stands behind.
+Transactions commit out of order, so neither a fact's time nor its id shows whether an earlier fact
+is still to come. The feed's order is (transaction, id), and it shows only facts of transactions
+older than every one in progress: any later commit comes after them.
 
-A place in the feed is always that of a fact that was read. Its commit is on disk, so no
-transaction to come, not even after a crash of the server, can be given a lower number; of the bare
-horizon that could not be said.
+A cursor is always that of a fact that was read. Its commit is on disk, so no later transaction, not
+even after a crash of the server, can get a lower number. The horizon itself does not guarantee
+that.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from models.db import Connection
 from models.errors import NotFound
 from models.identity import participants
 
-SCANNED_MAX = 10_000  # facts that one page looks at, whether or not they are wanted: some 50 ms
+SCANNED_MAX = 10_000  # facts that one page scans, wanted or not: some 50 ms
 
 
 @dataclass(frozen=True, slots=True)
 class FeedCursor:
-    """A fact's place in the feed."""
+    """A fact's position in the feed."""
 
     xid: int  # the transaction that wrote it
     id: UUID
@@ -38,11 +38,11 @@ START = FeedCursor(0, UUID(int=0))  # before every fact
 
 @dataclass(frozen=True, slots=True)
 class FactQuery:
-    """Which facts, and how many of them at most; None: any."""
+    """A filter for facts, and their maximum number; None: any."""
 
     limit: int
     types: Sequence[str] | None = None
-    participant_id: str | None = None  # as the tenant names the participant
+    participant_id: str | None = None  # the tenant's id of the participant
     streak_code: str | None = None
 
     @property
@@ -53,13 +53,13 @@ class FactQuery:
 
 @dataclass(frozen=True, slots=True)
 class FactPage:
-    """The next facts' bodies as they are signed and sent, and the place to go on after."""
+    """The next facts' bodies as signed and sent, and the next cursor."""
 
     bodies: list[str]
     cursor: FeedCursor
 
 
-# To be read by a statement of its own, before the facts: what was finished then is visible later.
+# Read in its own statement, before the facts: what was finished then is visible later.
 _HORIZON = sa.text("""
 SELECT CAST(CAST(pg_snapshot_xmin(snapshot) AS text) AS bigint),
        CAST(CAST(pg_snapshot_xmax(snapshot) AS text) AS bigint)
@@ -76,12 +76,12 @@ _BEHIND = """
 tenant_id = :tenant_id AND xid < CAST(:horizon AS xid8)
 AND (xid, id) > (CAST(:xid AS xid8), CAST(:id AS uuid))
 """
-# A participant's facts are few beside the tenant's: found by their own index, then put in order.
+# A participant's facts are few beside the tenant's: found by their own index, then sorted.
 _OF_ONE = f"""
 WITH facts AS MATERIALIZED (
   SELECT * FROM facts WHERE participant_id = :participant_id AND {_BEHIND})
 """  # noqa: S608 - fragments of this file
-# The last fact looked at is returned in any case: it says where to go on.
+# The last fact scanned is always returned: it is the cursor.
 _PAGE = f"""
 SELECT CAST(CAST(f.xid AS text) AS bigint) AS xid, f.id, f.body, f.is_wanted FROM (
   SELECT xid, id, body,
@@ -97,7 +97,7 @@ _OF_ALL_PAGE, _OF_ONE_PAGE = sa.text(_PAGE), sa.text(_OF_ONE + _PAGE)
 
 
 def latest(connection: Connection, tenant_id: int) -> FeedCursor:
-    """The place of the newest fact that the feed shows: only what comes stands behind it."""
+    """The cursor of the newest fact in the feed: only later facts come after it."""
     horizon, _ = _horizon(connection)
     row = connection.execute(
         _LATEST, {"tenant_id": tenant_id, "horizon": str(horizon)}
@@ -106,10 +106,10 @@ def latest(connection: Connection, tenant_id: int) -> FeedCursor:
 
 
 def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: FactQuery) -> FactPage:
-    """The tenant's next facts behind a place.
+    """The tenant's next facts after a cursor.
 
-    There may be fewer than the limit although more follow. Raises NotFound for a place that this
-    database has not come to: it is another one's, or one older than the place.
+    There may be fewer than the limit although more follow. Raises NotFound for a cursor that this
+    database has not reached: it is another database's, or this one was restored from before it.
     """
     horizon, newest = _horizon(connection)
     if after.xid >= newest:
@@ -140,11 +140,11 @@ def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: Fact
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Whom the next facts are about, and the place to go on after."""
+    """The participants of the next facts, and the next cursor."""
 
     participant_ids: set[int]
     cursor: FeedCursor
-    is_all: bool  # whether nothing stands behind the place now
+    is_all: bool  # whether no fact follows the cursor now
 
 
 _TOUCHED = sa.text(f"""
@@ -156,7 +156,7 @@ FROM facts WHERE {_BEHIND} ORDER BY facts.xid, id LIMIT :limit
 def touched(
     connection: Connection, tenant_id: int, after: FeedCursor, wanted: FactQuery
 ) -> Touched:
-    """Of a tenant's next `wanted.limit` facts behind a place, the participants of those wanted."""
+    """The participants of the wanted facts among a tenant's next `wanted.limit` after a cursor."""
     horizon, _ = _horizon(connection)
     values = {
         "tenant_id": tenant_id,
@@ -178,6 +178,6 @@ def touched(
 
 
 def _horizon(connection: Connection) -> tuple[int, int]:
-    """Before which transaction all are finished, and which one is the next to begin."""
+    """The transaction before which all are finished, and the next one to begin."""
     row: Any = connection.execute(_HORIZON).one()
     return row[0], row[1]

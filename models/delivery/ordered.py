@@ -1,12 +1,12 @@
-"""Deliveries in order: of each participant only the first pending one, the *head*, may be claimed.
+"""Ordered deliveries: of each participant only the first pending delivery may be leased.
 
-A destination that asked for order has rows with a participant and a sequence. Whose head is in
-flight, or waits for its next attempt, holds up nobody but his own. Once it is delivered or dead the
-next one is the head: no row is changed for that.
+An ordered destination's rows have a participant and a sequence. A pending first delivery blocks
+only later deliveries of the same participant. Once it is delivered or exhausted, the next one is
+first: no row changes for that.
 
-Only a head is ever leased, so at most one delivery of a participant is in flight, however many
-deliverers there are: a participant's rows are committed in the order of their sequence (they are
-written under his lock), so that who sees a row also sees every earlier one that is pending.
+Only a first delivery is ever leased, so at most one delivery of a participant is in flight, with
+any number of deliverers. A participant's rows are written under its lock and so committed in the
+order of their sequence: a reader of a row also sees every earlier pending one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from models.delivery.deliveries import (
     with_facts,
 )
 
-# Participants looked at in one claim, at an index probe each: a few milliseconds. When so many wait
-# for their next attempt, the next claim goes on after them.
+# Participants checked per lease, at an index probe each: a few milliseconds. When all of these wait
+# for their next attempt, the next lease continues after them.
 FIRST_PENDING_MAX = 1_000
 
 # A skip scan over `deliveries_order`: one probe for each participant with something pending.
@@ -88,17 +88,17 @@ UPDATE deliveries_pending d SET leased_until = :until, claim_id = :claim_id
 FROM due WHERE d.ctid = due.ctid {RETURNING}
 """)  # noqa: S608 - fragments of models
 
-After = Mapping[DestinationId, int]  # the participant behind whom to go on; 0: from the first
+After = Mapping[DestinationId, int]  # the participant after which to continue; 0: from the first
 
 
 def lease_due(
     connection: Connection, slots: Sequence[LeaseShare], after: After, lease: Lease
 ) -> tuple[list[LeasedDelivery], After]:
-    """Lease heads that are due, round robin over the participants; and where to go on next time.
+    """Lease due first deliveries, round robin over the participants; return the next start too.
 
-    1. Find heads that are due and free, as of one snapshot.
-    2. Lock them by their keys, passing over what others lock, and look again: what has been
-       claimed or settled meanwhile is no longer free, or no longer pending.
+    1. Find first deliveries that are due and free, as of one snapshot.
+    2. Lock them by their keys, skipping locked ones, and check again: a delivery leased or
+       finished meanwhile is no longer free, or no longer pending.
     """
     connection.execute(BY_INDEX)
     connection.execute(NOT_DURABLE)
@@ -108,7 +108,7 @@ def lease_due(
         for slot in slots
         if after.get(slot.key) and not reached.get(slot.key)
     ]
-    if again:  # at the end of the lane: go on from its beginning
+    if again:  # at the end of the queue: continue from its beginning
         more, reached_again = _find(connection, again, {}, lease)
         reached |= reached_again
         for key, fact_ids in more.items():
@@ -119,8 +119,8 @@ def lease_due(
 def _find(
     connection: Connection, slots: Sequence[LeaseShare], after: After, lease: Lease
 ) -> tuple[dict[DestinationId, set[UUID]], dict[DestinationId, int]]:
-    """The heads that are due of each lane; and the last participant looked at, unless it was the
-    lane's last."""
+    """The due first deliveries of each queue; and the last participant checked, unless it was the
+    queue's last."""
     values = {
         "tenant_ids": [slot.key[0] for slot in slots],
         "webhook_ids": [slot.key[1] for slot in slots],

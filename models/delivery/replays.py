@@ -1,4 +1,4 @@
-"""Replays: the facts of a range sent to a destination again, in portions, and how far it is."""
+"""Replays: the facts of a time range sent to a destination again, in portions, with progress."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from models.errors import NotFound, TooMany
 
 ReplayStatus = Literal["running", "done", "cancelled"]
 
-RUNNING_MAX = 10  # of one tenant: each costs a portion of every round
+RUNNING_MAX = 10  # of one tenant: each adds a portion to every round
 KEYS_MAX = 1_000  # replays of one round
-_REPLAYS_LOCK = 7_301_119  # with the tenant's id: one replay of a tenant is begun at a time
+_REPLAYS_LOCK = 7_301_119  # with the tenant's id: a tenant begins one replay at a time
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """What is to be sent again."""
+    """The facts to send again."""
 
     webhook_id: UUID
     since: datetime
-    until: datetime  # excluded
-    event_types: list[str] | None  # None: whatever the destination subscribes to
+    until: datetime  # exclusive
+    event_types: list[str] | None  # None: all that the destination subscribes to
     only_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay and how far it has come."""
+    """A replay and its progress."""
 
     tenant_id: int
     id: UUID
@@ -45,7 +45,7 @@ class Replay:
     event_types: list[str] | None
     only_missing: bool
     status: ReplayStatus
-    position: UUID | None  # the last fact looked at
+    position: UUID | None  # the last fact scanned
     seen: int
     queued: int
     created_at: datetime
@@ -54,7 +54,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryKey:
-    """Which replay, and whose destination's."""
+    """The key of a replay, with its destination's."""
 
     tenant_id: int
     webhook_id: UUID
@@ -63,7 +63,7 @@ class DeliveryKey:
 
 @dataclass(frozen=True, slots=True)
 class PastFacts:
-    """A fact of the past, without its body."""
+    """A past fact, without its body."""
 
     id: UUID
     type: str
@@ -78,7 +78,7 @@ _COLUMNS = (
     " queued, created_at, finished_at"
 )
 
-# -- asking for them -------------------------------------------------------------------------
+# -- requesting ------------------------------------------------------------------------------
 
 _CREATE = sa.text(f"""
 INSERT INTO replays (tenant_id, id, webhook_id, since, until, event_types, only_missing, created_at)
@@ -88,7 +88,7 @@ RETURNING {_COLUMNS}
 
 
 def create(connection: Connection, tenant_id: int, asked: ReplayRequest, now: datetime) -> Replay:
-    """Begin a replay; raise TooMany when the tenant has as many running as it may."""
+    """Begin a replay; raise TooMany when the tenant has the maximum number running."""
     connection.execute(
         sa.text("SELECT pg_advisory_xact_lock(:lock, :tenant_id)"),
         {"lock": _REPLAYS_LOCK, "tenant_id": tenant_id},
@@ -146,7 +146,7 @@ def page(
 def cancel(
     connection: Connection, tenant_id: int, webhook_id: UUID, replay_id: UUID, now: datetime
 ) -> Replay:
-    """End a replay that runs; one that has ended stays as it is. What it queued is sent.
+    """End a running replay; a finished one stays unchanged. What it queued is still sent.
 
     Raises NotFound.
     """
@@ -161,7 +161,7 @@ def cancel(
 
 
 def purge(connection: Connection, before: datetime) -> int:
-    """Forget every tenant's replays that ended before an instant; return how many."""
+    """Delete every tenant's replays that ended before an instant; return how many."""
     return connection.execute(
         sa.text("DELETE FROM replays WHERE finished_at < :before"), {"before": before}
     ).rowcount
@@ -171,11 +171,11 @@ def _replay(row: Any) -> Replay:
     return Replay(**row._mapping)
 
 
-# -- carrying them out -----------------------------------------------------------------------
+# -- running ---------------------------------------------------------------------------------
 
-# A replay begins once every transaction that was under way when it was asked for has ended: one of
-# them may have read that the destination is disabled, and commit facts of the range without a
-# delivery. Afterwards its row is another version, and the question is settled.
+# A replay begins once every transaction in progress at its request has ended: one of them may have
+# read that the destination is disabled, and commit facts of the range without a delivery. Its
+# first portion then sets `position`, so this is checked only before it.
 _RUNNING = sa.text("""
 SELECT r.tenant_id, r.webhook_id, r.id FROM replays r
 JOIN webhooks w ON w.tenant_id = r.tenant_id AND w.id = r.webhook_id AND w.is_enabled
@@ -187,7 +187,7 @@ ORDER BY r.tenant_id, r.id LIMIT :limit
 
 
 def running(connection: Connection) -> list[DeliveryKey]:
-    """The replays of all tenants that may go on; those of disabled destinations wait."""
+    """The replays of all tenants that may continue; those of disabled destinations wait."""
     return [DeliveryKey(*row) for row in connection.execute(_RUNNING, {"limit": KEYS_MAX})]
 
 
@@ -199,9 +199,9 @@ FOR UPDATE SKIP LOCKED
 
 
 def take(connection: Connection, key: DeliveryKey) -> Replay | None:
-    """Hold a replay and its destination until the end of the transaction.
+    """Lock a replay and its destination until the end of the transaction.
 
-    None when it has ended or another process holds either: that one goes on with it.
+    None when it has ended, or when another process holds either and continues it.
     """
     if not requeue.hold(connection, key.tenant_id, key.webhook_id, is_waiting=False):
         return None
@@ -211,7 +211,7 @@ def take(connection: Connection, key: DeliveryKey) -> Replay | None:
     return None if row is None else _replay(row)
 
 
-# The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+# The bounds are sent as literals, so that the planner prunes the other days' partitions.
 _NEXT = sa.text("""
 SELECT id, type, participant_id, sequence, streak_code, occurred_at FROM facts
 WHERE tenant_id = :tenant_id AND id > :position AND id >= :first AND id < :end
@@ -222,7 +222,7 @@ MILLISECOND_US = 1_000  # ids count in milliseconds
 
 
 def next_facts(connection: Connection, replay: Replay, limit: int) -> list[PastFacts]:
-    """The facts of the range behind the replay's position, by id."""
+    """The facts of the range after the replay's position, by id."""
     rows = connection.execute(
         _NEXT,
         {
@@ -240,7 +240,7 @@ def next_facts(connection: Connection, replay: Replay, limit: int) -> list[PastF
 
 @dataclass(frozen=True, slots=True)
 class ReplayStep:
-    """What one portion did."""
+    """The result of one portion."""
 
     position: UUID | None
     seen: int
@@ -249,7 +249,7 @@ class ReplayStep:
 
 
 def advance(connection: Connection, replay: Replay, step: ReplayStep, now: datetime) -> None:
-    """Note how far a replay has come, in the transaction that queued the deliveries."""
+    """Store a replay's progress, in the transaction that queued the deliveries."""
     connection.execute(
         sa.text(
             "UPDATE replays SET position = coalesce(:position, position), seen = seen + :seen,"

@@ -1,9 +1,9 @@
-"""Facts of the past, made due again at a destination.
+"""Past facts, made due again at a destination.
 
-A delivery that is settled is *moved* back to pending, never copied: the key of a delivery holds its
-status, so a second row of the same fact could not be settled beside the first. Whoever moves or
-adds deliveries of facts already committed holds the destination's row, so that nobody else does;
-deliverers do not wait for it. A participant's erasure is kept out by the lock on the fact.
+A finished delivery is *moved* back to pending, never copied: the key of a delivery holds its
+status, so a second row of the same fact could not be finished beside the first. A process that
+moves or adds deliveries of facts already committed holds the destination's row, so that only one
+does; deliverers do not wait for it. The lock on the fact keeps out an erasure of its participant.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from models.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where facts of the past are to go; its row is held (`hold`)."""
+    """The destination of past facts; its row is held (`hold`)."""
 
     tenant_id: int
     webhook_id: UUID
     is_ordered: bool
 
 
-# Statistics of a day just begun are always wrong: only plans that read indexes in their order.
+# Statistics of a new day are always wrong: only plans that read indexes in their order.
 _BY_INDEX = sa.text("""
 SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
 """)
-# Deliverers read the destination without a lock; a change of it waits for us, or we for it.
+# Deliverers read the destination without a lock; its changes wait for us, or we for them.
 _HOLD = sa.text(
     "SELECT 1 FROM webhooks WHERE tenant_id = :tenant_id AND id = :id FOR NO KEY UPDATE"
 )
@@ -40,8 +40,8 @@ _HOLD_IF_FREE = sa.text(f"{_HOLD.text} SKIP LOCKED")
 
 
 def hold(connection: Connection, tenant_id: int, webhook_id: UUID, *, is_waiting: bool) -> bool:
-    """Be the only one who sends facts of the past to a destination; False when it is gone, or
-    when somebody else is and we do not wait."""
+    """Be the only process that sends past facts to a destination; False when it is deleted, or when
+    another process holds it and we do not wait."""
     statement = _HOLD if is_waiting else _HOLD_IF_FREE
     row = connection.execute(statement, {"tenant_id": tenant_id, "id": webhook_id}).one_or_none()
     return row is not None
@@ -97,10 +97,10 @@ def queue(
     *,
     only_missing: bool,
 ) -> int:
-    """Make facts due at a destination, on a fresh schedule; return how many were not already.
+    """Make facts due at a destination, on a fresh schedule; return how many were not due already.
 
-    Those pending are left as they are; of the settled ones, the delivered are left too when only
-    the missing are wanted. Facts erased meanwhile are passed over.
+    Pending deliveries stay as they are; so do delivered ones when only the missing are wanted.
+    Facts erased meanwhile are skipped.
     """
     if not fact_ids:
         return 0
@@ -127,8 +127,8 @@ WHERE tenant_id = :tenant_id AND fact_id = :fact_id AND webhook_id = :webhook_id
 
 
 def resend(connection: Connection, target: Target, fact_id: UUID, now: datetime) -> None:
-    """Make one fact due at a destination at once, whatever became of it; the caller holds the
-    destination. One that is being sent at this moment is left to that attempt.
+    """Make one fact due at a destination at once, whatever its last outcome; the caller holds the
+    destination. A delivery in flight is left to that attempt.
 
     Raises NotFound when the tenant has no such fact.
     """
@@ -144,7 +144,7 @@ def resend(connection: Connection, target: Target, fact_id: UUID, now: datetime)
     if not connection.execute(_HURRY, values | {"fact_id": fact_id, "now": now}).rowcount:
         queue(
             connection, target, [fact_id], now, only_missing=False
-        )  # settled just now, or in flight
+        )  # finished just now, or in flight
 
 
 _HASTEN = (
@@ -168,9 +168,9 @@ WHERE parked_until > :now OR next_free_at > :now
 
 
 def hasten(connection: Connection, now: datetime, step: timedelta) -> None:
-    """Let everything that waits for an instant behind `now` wait for one that lies so much before.
+    """Bring forward by `step` every instant after `now` for which a delivery waits.
 
-    For all tenants: when the clock by which the instants were set has been set back.
+    For all tenants: when the clock that set the instants was set back.
     """
     for statement in _HASTEN:
         connection.execute(statement, {"now": now, "step": step})

@@ -13,22 +13,22 @@ from models.db import Connection, array, change, pairs, run
 
 ExternalKey = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
-_ROUNDS_MAX = 5  # a row that another batch created and a third erased in between: try again
+_ROUNDS_MAX = 5  # another batch created the row and a third erased it meanwhile: try again
 
 
 @dataclass(slots=True)
 class Participant:
-    """What a batch needs of a participant, and what it will write back."""
+    """The data of a participant that a batch reads and writes back."""
 
     id: int
     timezone: str | None
     fact_sequence: int
-    ctid: str = ""  # where the row stands (ctid), for as long as it is locked
+    ctid: str = ""  # the row's address, while it is locked
     inactive_us: int | None = None  # since when writes are rejected
-    erased_us: int | None = None  # when whoever had this id before was erased
+    erased_us: int | None = None  # when the earlier holder of this id was erased
     is_created: bool = False  # by this batch
-    earned: int = 0  # points ever
-    spent: int = 0  # of them
+    earned: int = 0  # points ever earned
+    spent: int = 0  # points ever spent
     tier_id: str | None = None
     rewards_claimed: int = 0
     tier_us: int | None = None  # since when, if this batch has changed it
@@ -77,7 +77,7 @@ _CREATE = f"""
 
 
 def lock(connection: Connection, keys: set[ExternalKey]) -> dict[ExternalKey, Participant]:
-    """Lock the participants of a batch in key order, creating those not seen before.
+    """Lock the participants of a batch in key order, creating the missing ones.
 
     The lock also guards their streak states and their fact sequence. A row that another batch
     creates at the same moment is waited for and then locked in the next round.
@@ -113,7 +113,7 @@ def _us(instant: datetime | None) -> int | None:
 
 
 def keep_erasures(connection: Connection, created: Sequence[Participant]) -> None:
-    """Write down, for some just created, when whoever had their id before was erased."""
+    """Store, for new participants, when the earlier holder of their id was erased."""
     if not created:
         return
     rows = run(
@@ -134,7 +134,7 @@ def keep_erasures(connection: Connection, created: Sequence[Participant]) -> Non
 
 
 def remove(connection: Connection, created: Sequence[Participant]) -> None:
-    """Remove some that this transaction has created."""
+    """Delete participants that this transaction has created."""
     if created:
         ctids = array(one.ctid for one in created)
         statement = "DELETE FROM participants WHERE ctid = ANY(CAST(%(ctids)s AS tid[]))"
@@ -171,8 +171,8 @@ _TOUCH_RICHER = f"""
 
 
 def touch(connection: Connection, participants: dict[ExternalKey, Participant]) -> None:
-    """Write back what a batch counted: events, facts, when first and last seen, and what somebody
-    has: points, tier, rewards."""
+    """Write back the counts of a batch: events, facts, first and last seen, and the participant's
+    points, tier and rewards."""
     changed = [participant for participant in participants.values() if participant.is_changed]
     rows = [one for one in changed if not one.is_richer]
     if rows:
@@ -208,7 +208,7 @@ def _text(instant_us: int | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class KnownParticipant:
-    """A participant as found by a read."""
+    """A participant as a read finds it."""
 
     id: int
     timezone: str | None

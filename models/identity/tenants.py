@@ -1,6 +1,6 @@
 """Tenants and their API keys.
 
-A tenant's live and test sides are two rows: no query can mix what no key joins.
+A tenant's live and test sides are two rows: no query can mix them, because no key joins them.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ class Tenant:
     participant_writes_per_minute: int  # 0: no cap
     tick_secret: bytes
     writes_per_minute: int = 0  # of all its keys together; 0: no cap
-    allows_unknown_fields: bool = False  # ignored as before, or refused
+    allows_unknown_fields: bool = False  # True: ignored as before; False: refused
 
     def secret_of_ids(self, salt: bytes) -> bytes:
-        """What marks the ids of one kind of write that this tenant is given."""
+        """The secret that marks the tenant's ids of one kind of write."""
         return self.tick_secret + salt
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as stored: its hash is all that is kept of it."""
+    """A key as stored: only its hash is kept."""
 
     tenant_id: int
     id: UUID
@@ -93,7 +93,7 @@ class ApiKey:
 
     @property
     def is_admin(self) -> bool:
-        """Carries `admin` or `gamify:admin` (seed 001)."""
+        """Whether it carries `admin` or `gamify:admin` (seed 001)."""
         return bool(self.scopes & ADMIN_SCOPES)
 
 
@@ -161,7 +161,7 @@ def _insert(connection: Connection, slug: str, mode: Mode, writes_per_minute: in
 
 
 def by_slug(connection: Connection, slug: str) -> dict[Mode, Tenant]:
-    """Both sides of a tenant; raise NotFound when there is none."""
+    """Both sides of a tenant; raise NotFound without them."""
     rows = connection.execute(sa.select(tenants).where(tenants.c.slug == slug)).all()
     if not rows:
         raise NotFound(f"Tenant '{slug}' not found")
@@ -182,7 +182,7 @@ def find(connection: Connection, tenant_id: int) -> Tenant | None:
 
 
 def versions(connection: Connection, tenant_ids: list[int]) -> dict[int, int]:
-    """The version of each tenant's configuration; those that do not exist are missing."""
+    """The version of each tenant's configuration; unknown tenants are missing."""
     rows = run(
         connection,
         "SELECT id, config_version FROM tenants WHERE id = ANY(%(ids)s)",
@@ -192,7 +192,7 @@ def versions(connection: Connection, tenant_ids: list[int]) -> dict[int, int]:
 
 
 def all_ids(connection: Connection) -> list[int]:
-    """The id of every tenant's every side."""
+    """The ids of both sides of every tenant."""
     return list(connection.execute(sa.select(tenants.c.id).order_by(tenants.c.id)).scalars())
 
 
@@ -209,7 +209,7 @@ def create_key(
     scopes: Sequence[str],
     expires_at: datetime | None = None,
 ) -> tuple[UUID, str]:
-    """Create a key and return its id and, this once, the key itself."""
+    """Create a key and return its id and, this once only, the key itself."""
     key, key_id = new_key(tenant.mode), ids.uuid7(clock.now_us())
     connection.execute(
         sa.insert(api_keys).values(
@@ -226,7 +226,7 @@ def create_key(
 
 
 def find_key(connection: Connection, key: str) -> ApiKey | None:
-    """The stored key of a presented one, valid or not."""
+    """The stored key for a presented one, valid or not."""
     row = connection.execute(
         sa.select(api_keys).where(api_keys.c.sha256 == hash_key(key))
     ).one_or_none()
@@ -257,7 +257,7 @@ def list_keys(connection: Connection, tenant_ids: Sequence[int]) -> list[ApiKey]
 
 
 def key_by_id(connection: Connection, key_id: UUID) -> ApiKey:
-    """A key by its id, for the operator's command line, which stands above tenants."""
+    """A key by its id, of any tenant: for the operator's command line."""
     row = connection.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
     if row is None:
         raise NotFound(f"Key '{key_id}' not found")
@@ -274,7 +274,7 @@ def cap_key(connection: Connection, tenant_id: int, key_id: UUID, writes_per_min
 
 
 def revoke_key(connection: Connection, tenant_id: int, key_id: UUID) -> None:
-    """Revoke a key; one that is revoked stays so since the first time."""
+    """Revoke a key; a revoked key keeps its first instant."""
     connection.execute(
         sa.update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
