@@ -1,6 +1,7 @@
-"""Leaderboards: the definitions, and reading who stands where.
+"""Leaderboards: the definitions, and reading ranks and scores.
 
-A read costs the same however many there are: the top comes from an index, a rank from the counts.
+A read costs the same with any number of participants: the top comes from an index, a rank from
+counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from models.rules.leaderboards import LEVELS, above
 from models.rules.periods import DAY_US
 
 Metric = Literal["streak", "points"]
-ACTIVE_MAX = 20  # of one tenant: each follows every fact
+ACTIVE_MAX = 20  # of one tenant: each reads every fact
 
 leaderboards = sa.Table(
     "leaderboards",
@@ -51,7 +52,7 @@ class Leaderboard:
     name: str
     description: str | None
     metric: Metric
-    streak_code: str | None  # of a streak's
+    streak_code: str | None  # of a leaderboard of a streak
     window_days: int
     is_active: bool
     created_at: datetime
@@ -63,7 +64,7 @@ def _leaderboard(row: Any) -> Leaderboard:
 
 
 class LeaderboardDefinitions(Definitions[Leaderboard]):
-    """Leaderboards: one that becomes active is built."""
+    """Leaderboards: an activated one is built."""
 
     def create(
         self, connection: Connection, tenant_id: int, values: Mapping[str, Any]
@@ -77,7 +78,7 @@ class LeaderboardDefinitions(Definitions[Leaderboard]):
     def revise(
         self, connection: Connection, before: Leaderboard, values: Mapping[str, Any]
     ) -> Leaderboard:
-        """Change a definition; raise TooMany. One that is made active again is built anew."""
+        """Change a definition; raise TooMany. One that is activated again is rebuilt."""
         resumes = bool(values.get("is_active")) and not before.is_active
         _check_room(connection, before.tenant_id, resumes)
         revised = super().revise(connection, before, values)
@@ -90,7 +91,7 @@ definitions = LeaderboardDefinitions(leaderboards, _leaderboard, (leaderboards.c
 
 
 def _check_room(connection: Connection, tenant_id: int, is_one_more: bool) -> None:
-    """One after the other: the tenant's row is the lock."""
+    """One at a time: the tenant's row is the lock."""
     if not is_one_more:
         return
     values = {"tenant_id": tenant_id}
@@ -103,7 +104,7 @@ def _check_room(connection: Connection, tenant_id: int, is_one_more: bool) -> No
 
 
 def start_over(connection: Connection, board: Leaderboard, revision: int = 0) -> None:
-    """Have a leaderboard built from what there is, and follow the facts from now on."""
+    """Have a leaderboard built from the current data, and updated by facts from now on."""
     cursor = facts.latest(connection, board.tenant_id)
     connection.execute(
         sa.text("""
@@ -138,15 +139,15 @@ def active(connection: Connection, tenant_id: int, code: str) -> Leaderboard:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How far a leaderboard is."""
+    """The progress of a leaderboard."""
 
-    at: datetime  # up to when it knows everything
+    at: datetime  # the instant up to which it is complete
     is_ready: bool  # whether it is built
     total: int  # participants with a score
 
 
 def followed(connection: Connection, board: Leaderboard) -> Followed:
-    """How far a leaderboard is, and how many stand on it."""
+    """A leaderboard's progress, and its number of participants."""
     (row,) = run(
         connection,
         """
@@ -163,7 +164,7 @@ def followed(connection: Connection, board: Leaderboard) -> Followed:
 
 @dataclass(frozen=True, slots=True)
 class RankedEntry:
-    """Somebody on a leaderboard."""
+    """A participant's entry on a leaderboard."""
 
     external_id: str
     display_name: str | None
@@ -172,7 +173,7 @@ class RankedEntry:
 
 
 def top(connection: Connection, board: Leaderboard, limit: int) -> list[RankedEntry]:
-    """The best, who came there first before those of equal score."""
+    """The top entries; of equal scores the earliest first."""
     rows = run(
         connection,
         """
@@ -188,7 +189,7 @@ def top(connection: Connection, board: Leaderboard, limit: int) -> list[RankedEn
 
 
 def score_of(connection: Connection, board: Leaderboard, external_id: str) -> int:
-    """A participant's score; 0 of who is not on it."""
+    """A participant's score; 0 without an entry."""
     rows = run(
         connection,
         """
@@ -203,7 +204,7 @@ def score_of(connection: Connection, board: Leaderboard, external_id: str) -> in
 
 
 def rank(connection: Connection, board: Leaderboard, score: int) -> int:
-    """One more than those who are better: who are equal share a rank."""
+    """One more than the number of better entries: equal scores share a rank."""
     ranges = above(score)
     if not ranges:
         return 1

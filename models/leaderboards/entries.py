@@ -1,8 +1,8 @@
-"""Standings: the entries of a leaderboard, and how many have each score, written by one follower at
-a time (workers/maintenance/leaderboards.py).
+"""The entries of a leaderboard, and the counts of each score, written by one process at a time
+(workers/maintenance/leaderboards.py).
 
-The counts change by differences under the entries' own locks, so that an erasure, which takes one
-entry out, and a follower never count anybody twice.
+The counts change by differences under the entries' own locks, so that an erasure, which deletes an
+entry, and an update never count a participant twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.rules.periods import DAY_US
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardProgress:
-    """How far a leaderboard has followed, under the lock of its row."""
+    """A leaderboard's progress, under the lock of its row."""
 
     board: Leaderboard
     cursor: FeedCursor
@@ -35,8 +35,8 @@ class LeaderboardProgress:
 
 
 def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> LeaderboardProgress | None:
-    """Lock an active leaderboard that nobody else follows at this moment, the longest left alone
-    first; None when there is none but those passed over."""
+    """Lock an active leaderboard that no other process holds, the one updated longest ago first;
+    None when only those passed over are left."""
     row = connection.execute(
         sa.text("""
             SELECT g.*, b.code, b.name, b.description, b.metric, b.streak_code, b.window_days,
@@ -61,7 +61,7 @@ def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Leaderboar
 
 
 def write_progress(connection: Connection, progress: LeaderboardProgress) -> None:
-    """Write how far a leaderboard is now."""
+    """Write a leaderboard's progress."""
     connection.execute(
         sa.text("""
             UPDATE leaderboard_progress SET followed_xid = :xid, followed_id = :fact_id,
@@ -80,11 +80,11 @@ def write_progress(connection: Connection, progress: LeaderboardProgress) -> Non
     )
 
 
-# -- whom to look at -------------------------------------------------------------------------
+# -- participants to read --------------------------------------------------------------------
 
 
 def after(connection: Connection, tenant_id: int, participant_id: int, limit: int) -> list[int]:
-    """The next participants behind one, by their numbers."""
+    """The next participants after one, by their numbers."""
     rows = run(
         connection,
         "SELECT id FROM participants WHERE tenant_id = %(tenant_id)s AND id > %(after)s"
@@ -95,7 +95,7 @@ def after(connection: Connection, tenant_id: int, participant_id: int, limit: in
 
 
 def due(connection: Connection, board: Leaderboard, today: int, limit: int) -> list[int]:
-    """Those whose scores time alone has changed."""
+    """The participants whose scores time alone has changed."""
     rows = run(
         connection,
         "SELECT participant_id FROM leaderboard_entries WHERE tenant_id = %(tenant_id)s"
@@ -107,9 +107,9 @@ def due(connection: Connection, board: Leaderboard, today: int, limit: int) -> l
 
 
 def take_changes(connection: Connection, board: Leaderboard, limit: int) -> list[int]:
-    """Those noted by `mark_changed`, who need not be noted any more.
+    """The participants marked by `mark_changed`, with their marks removed.
 
-    A note that somebody is writing again just now stays: their change is not to be seen yet.
+    A mark that another transaction is writing now stays: its change is not visible yet.
     """
     rows = run(
         connection,
@@ -127,10 +127,10 @@ def take_changes(connection: Connection, board: Leaderboard, limit: int) -> list
 
 
 def mark_changed(connection: Connection, tenant_id: int, participant_ids: Iterable[int]) -> None:
-    """Have every leaderboard of a tenant look at some participants, although no fact says so.
+    """Have every leaderboard of a tenant read some participants, although no fact says so.
 
-    Whoever changed them has not committed yet: a follower meets the note together with the change.
-    One that is there already is written again, so that no follower takes it before the change.
+    The change is not committed yet: the mark becomes visible together with it. An existing mark is
+    written again, so that no process takes it before the change.
     """
     run(
         connection,
@@ -146,11 +146,11 @@ def mark_changed(connection: Connection, tenant_id: int, participant_ids: Iterab
     )
 
 
-# -- what they have --------------------------------------------------------------------------
+# -- scores ----------------------------------------------------------------------------------
 
 
 def active(connection: Connection, tenant_id: int, participant_ids: Sequence[int]) -> set[int]:
-    """Those of some participants who are there and neither suspended nor closed."""
+    """The participants, among some, that exist and are neither suspended nor closed."""
     rows = run(
         connection,
         "SELECT id FROM participants WHERE tenant_id = %(tenant_id)s"
@@ -163,11 +163,11 @@ def active(connection: Connection, tenant_id: int, participant_ids: Sequence[int
 def points_by_day(
     connection: Connection, tenant_id: int, participant_ids: Sequence[int], first_day: int
 ) -> dict[int, dict[int, int]]:
-    """The points that some participants earned from a day on, by day; opening balances were earned
-    elsewhere, on no day that is known.
+    """The points that some participants earned from a day on, by day. Opening balances do not
+    count: they were earned elsewhere, on unknown days.
 
-    Ids are UUIDv7, so the time is a range of the ledger's index, and the day stands in their
-    first 48 bits.
+    Ids are UUIDv7, so the time is a range of the ledger's index, and the first 48 bits hold the
+    day.
     """
     rows = run(
         connection,
@@ -196,7 +196,7 @@ def points_by_day(
 
 
 def write(connection: Connection, board: Leaderboard, scores: Mapping[int, Score | None]) -> None:
-    """Write what some participants have now; None: nothing, so they leave the leaderboard."""
+    """Write the scores of some participants; None removes the entry."""
     held = _lock(connection, board, sorted(scores))
     fresh = {who: score for who, score in scores.items() if score and who not in held}
     kept = {who: score for who, score in scores.items() if score and who in held}
@@ -262,7 +262,7 @@ def _count(
     held: Mapping[int, int],
     scores: Mapping[int, Score | None],
 ) -> None:
-    """Bring the counts along, in key order."""
+    """Change the counts, in key order."""
     changes: Counter[tuple[int, int]] = Counter()
     for score in held.values():
         changes.subtract(prefixes(score))
@@ -309,7 +309,7 @@ _ADD_COUNTS = f"""
 
 
 def forget(connection: Connection, tenant_id: int, participant_id: int) -> None:
-    """Take an erased participant off every leaderboard; the caller holds its row."""
+    """Remove an erased participant from every leaderboard; the caller holds its row."""
     rows = connection.execute(
         sa.text(
             "DELETE FROM leaderboard_entries WHERE tenant_id = :tenant_id"

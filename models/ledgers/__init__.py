@@ -1,1 +1,1 @@
-"""Append-only ledgers: what was done, and what was refused."""
+"""Append-only ledgers of applied and of refused writes."""

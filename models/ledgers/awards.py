@@ -1,4 +1,4 @@
-"""Awards: who has earned which badge, and the ledger of what was asked for."""
+"""Awards: each participant's badges, and the ledger of awards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Award:
     id: str
     participant_id: int
     badge_id: str
-    earned_us: int  # of the first award, whichever this is
+    earned_us: int  # of the first award, whether or not this is it
     already_earned: bool
 
 
@@ -45,9 +45,9 @@ _SELECT_EARNED = """
 
 
 def earned(connection: Connection, keys: Sequence[AwardKey]) -> dict[AwardKey, Earned]:
-    """Those of some badges that their participants have.
+    """The badges, among some, that their participants have.
 
-    The caller holds the participants' row locks: nobody else awards them anything meanwhile.
+    The caller holds the participants' row locks, so that no other transaction awards them any.
     """
     tenants, participants, badges = zip(*keys, strict=True)
     rows = run(
@@ -96,7 +96,7 @@ def _ledger_line(award: Award) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AwardRow:
-    """An award of the ledger with the names that its numbers stand for."""
+    """An award of the ledger with names in place of its numbers."""
 
     award: Award
     external_id: str
@@ -106,7 +106,7 @@ class AwardRow:
     rarity: str
 
     def answer(self) -> dict[str, Any]:
-        """What an award answers: the seven documented fields (seed 001), then its id."""
+        """The answer to an award: the seven documented fields (seed 001), then its id."""
         return {
             "participant_id": self.external_id,
             "badge_code": self.badge_code,
@@ -120,7 +120,7 @@ class AwardRow:
 
 
 def named(award: Award, external_id: str, badge: Badge) -> AwardRow:
-    """An award with the names that whoever applies it knows."""
+    """An award with the names that its caller knows."""
     return AwardRow(award, external_id, badge.code, badge.name, badge.icon_url, badge.rarity)
 
 

@@ -1,4 +1,4 @@
-"""Ledgers: what became of each accepted write of one kind, found by its id."""
+"""Ledgers: the results of accepted writes of one kind, found by their ids."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _SOME = (
 
 @dataclass(frozen=True, slots=True)
 class Ledger(Generic[F]):
-    """A ledger: how its rows are read, with the names that their numbers stand for.
+    """A ledger, with the statement that reads its rows with names in place of numbers.
 
     In `select` the ledger is `w`, and its columns `tenant_id` and `id` have these names.
     """
 
     select: str
     make: Callable[[Any], F]  # of a row
-    condition: str = "true"  # which of its rows are answers to writes
+    condition: str = "true"  # the rows that are answers to writes
 
     def find(self, connection: Connection, tenant_id: int, write_id: UUID) -> F | None:
-        """What became of a write, or None."""
+        """The result of a write, or None."""
         statement = sa.text(
             f"{self.select} WHERE w.tenant_id = :tenant_id AND w.id = :id AND {self.condition}"
         )
@@ -45,7 +45,7 @@ class Ledger(Generic[F]):
     def some(
         self, connection: Connection, keys: Sequence[tuple[int, str]]
     ) -> dict[tuple[int, str], F]:
-        """Those of some (tenant, id) that the ledger holds."""
+        """The results of some (tenant, id) that the ledger holds."""
         statement = sa.text(f"{self.select} {_SOME} WHERE {self.condition}")
         rows = connection.execute(statement, pairs(keys))
         return {(row.tenant_id, str(row.id)): self.make(row) for row in rows}

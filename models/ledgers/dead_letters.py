@@ -1,4 +1,4 @@
-"""Dead letters: accepted writes that could not be applied, kept to be looked at and replayed."""
+"""Dead letters: accepted writes that could not be applied, kept for inspection and replay."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DeadLetter:
     participant_id: str | None  # the external id, where the message names one
     message: str
     error: str
-    tries: int  # of all rounds: it may have been replayed and have failed again
+    tries: int  # of all rounds: it may have failed again after a replay
     status: DeadLetterStatus = "dead"
     dead_since: datetime = field(default_factory=clock.now)  # its last try
     settled_at: datetime | None = None  # when it was replayed or discarded
@@ -38,11 +38,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterQuery:
-    """Which dead letters, and how many of them at most; None: any."""
+    """A filter for dead letters, and their maximum number; None: any."""
 
     limit: int
-    tenant_ids: Sequence[int] | None  # None only for the operator, who stands above tenants
-    after: UUID | None = None  # where the page before ended
+    tenant_ids: Sequence[int] | None  # None only for the operator
+    after: UUID | None = None  # the end of the previous page
     status: DeadLetterStatus | None = None
     kind: str | None = None
     participant_id: str | None = None
@@ -50,8 +50,9 @@ class DeadLetterQuery:
 
 # -- keeping ---------------------------------------------------------------------------------
 
-# What was replayed and failed again is dead again, and its tries count on. The same entry buried
-# twice (a crash before its acknowledgement) is one letter. What was given up stays so.
+# A replayed write that fails again is a dead letter again, and its count of tries continues. The
+# same entry stored twice (a crash before its acknowledgement) is one dead letter. A discarded one
+# stays so.
 _APPEND = sa.text("""
 INSERT INTO dead_letters AS l
   (tenant_id, id, kind, participant_id, message, error, tries, created_at)
@@ -66,7 +67,7 @@ WHERE l.status <> 'discarded'
 
 
 def append(connection: Connection, dead_letter: DeadLetter) -> None:
-    """Keep a dead letter; one that is there already is dead again, unless it was given up."""
+    """Keep a dead letter; an existing one is dead again, unless it was discarded."""
     connection.execute(
         _APPEND,
         {
@@ -109,7 +110,7 @@ def _one(
 
 
 def owner(connection: Connection, dead_letter_id: UUID) -> int:
-    """Whose dead letter an id is, for the operator's command line, which stands above tenants.
+    """The tenant of a dead letter's id, for the operator's command line.
 
     Raises NotFound.
     """
@@ -151,7 +152,7 @@ def lock_some(connection: Connection, wanted: DeadLetterQuery) -> list[DeadLette
 
 
 def count(connection: Connection, wanted: DeadLetterQuery) -> int:
-    """How many there are, whatever the limit."""
+    """How many there are, without the limit."""
     return int(connection.execute(_COUNT, _values(wanted)).scalar_one())
 
 
@@ -181,13 +182,13 @@ def _dead_letter(row: Any) -> DeadLetter:
     )
 
 
-# -- settling --------------------------------------------------------------------------------
+# -- closing ---------------------------------------------------------------------------------
 
 
 def close(
     connection: Connection, dead_letter: DeadLetter, status: DeadLetterStatus, now: datetime
 ) -> DeadLetter:
-    """Mark a letter that is locked as replayed or discarded; return it as it is now."""
+    """Mark a locked dead letter as replayed or discarded; return its new state."""
     row = connection.execute(
         sa.text(
             "UPDATE dead_letters SET status = :status, settled_at = :now"

@@ -1,7 +1,7 @@
-"""Milestones: which counts of a streak each participant has reached.
+"""Milestones: the counts of a streak that each participant has reached.
 
 The count and the tick's period are kept, so that a milestone is given once, or once in each run,
-whatever becomes of the rules.
+even if the rules change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from models.db import Connection, array, copy, run
 
 MilestoneKey = tuple[int, int, int, int]  # tenant, participant, streak, count
 
-UNKNOWN_PERIOD = 0  # of what was taken over from the ledger of points by migration 0008
+UNKNOWN_PERIOD = 0  # of rows that migration 0008 took over from the ledger of points
 
 _SELECT = """
     SELECT m.tenant_id, m.participant_id, m.streak_id, m.count, m.period
@@ -24,7 +24,7 @@ _SELECT = """
 
 
 def reached(connection: Connection, keys: Iterable[MilestoneKey]) -> dict[MilestoneKey, set[int]]:
-    """The periods by which some counts were reached; a count never reached is missing.
+    """The periods that reached some counts; a count never reached is missing.
 
     The caller holds the participants' row locks.
     """
@@ -49,7 +49,7 @@ _COLUMNS = ("tenant_id", "participant_id", "streak_id", "count", "period", "tick
 
 
 def write(connection: Connection, fresh: dict[MilestoneKey, dict[int, str]]) -> None:
-    """Write counts that were reached: by which period, and by which tick."""
+    """Write reached counts, each with its period and its tick."""
     lines = [
         f"{key[0]}\t{key[1]}\t{key[2]}\t{key[3]}\t{period}\t{tick_id}\n"
         for key, periods in sorted(fresh.items())

@@ -1,9 +1,9 @@
-"""Points: the ledger of their movements, and what each participant has.
+"""Points: the ledger of their movements, and each participant's balance.
 
-Double entry, one row a movement: what the debited account loses, the credited one gains. A
-participant's account is `available`; its balance is the sum of its rows. The sums stand beside the
-participant too, written under its lock in the same transaction, where the database keeps the
-balance from going below zero.
+Double entry, one row per movement: what the debited account loses, the credited one gains. A
+participant's account is `available`; its balance is the sum of its rows. The participant's row also
+holds the sums, written under its lock in the same transaction; a constraint there keeps the balance
+from going below zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACCOUNTS: dict[MovementKind, tuple[Account, Account]] = {  # debited, credited
     "challenge": ("issued", "available"),
     "deduct": ("available", "deducted"),
     "claim": ("available", "redeemed"),
-    "opening": ("issued", "available"),  # what was earned elsewhere, and what was spent there
+    "opening": ("issued", "available"),  # points earned elsewhere, and those spent there
     "opening_spent": ("available", "deducted"),
 }
 
@@ -46,19 +46,19 @@ class Transaction:
     kind: MovementKind
     amount: int  # above zero
     balance_after: int
-    source: str | None = None  # what caused it: a streak, challenge or reward; None: a caller
+    source: str | None = None  # its cause: a streak, challenge or reward; None: a caller
     reason: str | None = None
     metadata: str | None = None  # JSON as sent
     upgrade: Upgrade | None = None  # the tier that it led to
 
     @property
     def created_us(self) -> int:
-        """When, in microseconds, to the millisecond."""
+        """Its instant, in microseconds, to the millisecond."""
         return ids.issued_at_us(UUID(self.id))
 
     @property
     def is_credit(self) -> bool:
-        """Whether the participant has more afterwards."""
+        """Whether it adds to the participant's balance."""
         return ACCOUNTS[self.kind][1] == "available"
 
 
@@ -90,7 +90,7 @@ def _tiers(upgrade: Upgrade | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MovementRow:
-    """A movement of the ledger with the name that its participant goes by."""
+    """A movement of the ledger with its participant's external id."""
 
     transaction: Transaction
     external_id: str
@@ -101,7 +101,7 @@ class MovementRow:
 
 
 def answer(transaction: Transaction, external_id: str) -> dict[str, Any]:
-    """What an award or a deduction answers (contract §6)."""
+    """The answer to an award or a deduction (contract §6)."""
     return {
         "transaction_id": transaction.id,
         "participant_id": external_id,
@@ -141,7 +141,7 @@ class MovementPage:
 
 @dataclass(frozen=True, slots=True)
 class MovementQuery:
-    """Which movements of a participant are listed."""
+    """A filter for a participant's movements."""
 
     kind: MovementKind | None  # None: any
     limit: int
@@ -152,7 +152,7 @@ class MovementQuery:
 def page(connection: Connection, key: tuple[int, str], wanted: MovementQuery) -> MovementPage:
     """A page of the movements of a participant (tenant, external id), and how many there are.
 
-    The sequence is given out under the participant's lock, so the newest row has the balance.
+    The sequence is assigned under the participant's lock, so the newest row has the balance.
     """
     values = {
         "tenant_id": key[0], "external_id": key[1], "kind": wanted.kind,
@@ -201,19 +201,19 @@ find, some = ledger.find, ledger.some
 
 @dataclass(frozen=True, slots=True)
 class PointsBalance:
-    """What a participant has, ever had, and has spent."""
+    """A participant's points: left, ever earned, and spent."""
 
     earned: int = 0
     spent: int = 0
 
     @property
     def balance(self) -> int:
-        """What is left."""
+        """The points left."""
         return self.earned - self.spent
 
 
 def balance(connection: Connection, tenant_id: int, external_id: str) -> PointsBalance:
-    """The points of a participant; nothing of one never seen."""
+    """The points of a participant; zero for an unknown one."""
     rows = run(
         connection,
         "SELECT points_earned, points_spent FROM participants"

@@ -1,4 +1,4 @@
-"""Claims: who has claimed which reward, and what it cost."""
+"""Redemptions: which participant redeemed which reward, and the cost."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RedemptionKey = tuple[int, int, str]  # tenant, participant, reward
 
 @dataclass(frozen=True, slots=True)
 class Redemption:
-    """One applied claim, as a row of the ledger."""
+    """One applied redemption, as a row of the ledger."""
 
     tenant_id: int
-    id: str  # UUIDv7: when it was accepted; of what it cost, too
+    id: str  # UUIDv7: when it was accepted; also the id of its cost
     participant_id: int
     reward_id: str
     points_deducted: int
@@ -31,12 +31,12 @@ class Redemption:
 
     @property
     def claimed_us(self) -> int:
-        """When, in microseconds, to the millisecond."""
+        """Its instant, in microseconds, to the millisecond."""
         return ids.issued_at_us(UUID(self.id))
 
 
 def counts(connection: Connection, keys: Iterable[RedemptionKey]) -> dict[RedemptionKey, int]:
-    """How often some participants have claimed some rewards; those who never did are missing.
+    """How often some participants redeemed some rewards; missing where never.
 
     The caller holds the participants' row locks.
     """
@@ -65,7 +65,7 @@ _COLUMNS = (
 
 
 def append(connection: Connection, claims: Iterable[Redemption]) -> None:
-    """Write claims to the ledger; raise UniqueViolation when one of them is already there."""
+    """Write redemptions to the ledger; raise UniqueViolation when it holds one already."""
     copy(connection, "reward_claims", _COLUMNS, map(_line, claims))
 
 
@@ -78,7 +78,7 @@ def _line(redemption: Redemption) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RedemptionRow:
-    """A claim of the ledger with the names that its numbers stand for."""
+    """A redemption of the ledger with names in place of its numbers."""
 
     redemption: Redemption
     external_id: str
@@ -87,7 +87,7 @@ class RedemptionRow:
     type: str
 
     def answer(self) -> dict[str, Any]:
-        """What a claim answers (contract §6)."""
+        """The answer to a redemption (contract §6)."""
         one = self.redemption
         return {
             "claim_id": one.id,
@@ -104,7 +104,7 @@ class RedemptionRow:
 
 
 def named(redemption: Redemption, external_id: str, reward: Reward) -> RedemptionRow:
-    """A claim with the names that whoever applies it knows."""
+    """A redemption with the names that its caller knows."""
     return RedemptionRow(redemption, external_id, reward.code, reward.name, reward.type)
 
 
@@ -120,7 +120,7 @@ _SELECT = """
 def of_participant(
     connection: Connection, key: tuple[int, str], window: tuple[int, int]
 ) -> tuple[list[RedemptionRow], int]:
-    """A page (limit, offset) of the claims of a participant (tenant, external id), the latest
+    """A page (limit, offset) of the redemptions of a participant (tenant, external id), the latest
     applied first, and how many there are."""
     limit, offset = window
     values = {"tenant_id": key[0], "external_id": key[1], "limit": limit, "offset": offset}

@@ -1,4 +1,4 @@
-"""Rejections: accepted writes that were not applied because of whom they are for."""
+"""Rejections: accepted writes that were not applied because of their participant's state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from models.db import Connection, copy, copy_text, pairs, run
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One rejected write; without a participant when that person was erased."""
+    """One rejected write; without a participant when it was erased."""
 
     tenant_id: int
     id: str
     participant_id: int | None
     code: str  # one of api/http/problems.py: participant_inactive, insufficient_points, …
-    detail: str | None = None  # what the caller is told beyond the code
+    detail: str | None = None  # an explanation for the caller, beside the code
 
 
 _COLUMNS = ("tenant_id", "id", "participant_id", "code", "detail")
@@ -43,19 +43,19 @@ def _line(rejection: Rejection) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RejectedWrite:
-    """Why a write was rejected."""
+    """The reason why a write was rejected."""
 
     code: str
     detail: str | None = None
 
     def answer(self) -> dict[str, Any]:
-        """What a waiting request is told instead of a result."""
+        """The answer to a waiting request in place of a result."""
         more = {"detail": self.detail} if self.detail else {}
         return {"rejected": self.code} | more
 
 
 def find(connection: Connection, tenant_id: int, write_id: UUID) -> RejectedWrite | None:
-    """Why a write was rejected, or None when it was not."""
+    """The rejection of a write, or None."""
     row = connection.execute(
         sa.text("SELECT code, detail FROM rejections WHERE tenant_id = :tenant_id AND id = :id"),
         {"tenant_id": tenant_id, "id": str(write_id)},
@@ -66,9 +66,9 @@ def find(connection: Connection, tenant_id: int, write_id: UUID) -> RejectedWrit
 def some(
     connection: Connection, keys: Sequence[tuple[int, str]]
 ) -> dict[tuple[int, str], RejectedWrite]:
-    """Those of some (tenant, write id) that were rejected, and why.
+    """The rejections of some (tenant, write id).
 
-    The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+    The bounds are sent as literals, so that the planner prunes the other days' partitions.
     """
     ids = sorted(one for _, one in keys)
     rows = run(

@@ -1,4 +1,4 @@
-"""The tick ledger: what each tick did, kept by the day; it explains, the states decide."""
+"""The tick ledger: the effect of each tick, kept by the day; it explains, the states decide."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _SELECT = """
 
 @dataclass(frozen=True, slots=True)
 class TickRow:
-    """A tick of the ledger with the names that its numbers stand for."""
+    """A tick of the ledger with names in place of its numbers."""
 
     tick: Tick
     external_id: str
@@ -81,7 +81,7 @@ class TickRow:
 
 
 def answer(tick: Tick, external_id: str, streak_code: str, kind: PeriodKind) -> dict[str, Any]:
-    """What `record` answers: the five documented fields, then the others (contract §3.3)."""
+    """The answer to `record`: the five documented fields, then the others (contract §3.3)."""
     return {
         "streak_code": streak_code,
         "new_count": tick.new_count,

@@ -1,4 +1,4 @@
-"""Tiers: the definitions, and how each participant came into which."""
+"""Tiers: the definitions, and the history of each participant's tier."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ definitions = Definitions(
 )  # lowest level first
 
 
-# -- who came into which ---------------------------------------------------------------------
+# -- changes ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """A change of somebody's tier, up or down."""
+    """A change of a participant's tier, up or down."""
 
     tier_id: str
     code: str
@@ -84,7 +84,7 @@ class Upgrade:
 
     @staticmethod
     def between(previous: Tier | None, tier: Tier) -> Upgrade:
-        """From one definition (None: from no tier at all) to another."""
+        """From one definition (None: no tier) to another."""
         found = Upgrade(str(tier.id), tier.code, tier.name, tier.level)
         if previous is None:
             return found
@@ -96,7 +96,7 @@ class Upgrade:
         )
 
     def answer(self) -> dict[str, Any]:
-        """As an award of points shows it (contract §6)."""
+        """In the form of an award of points (contract §6)."""
         return {
             "code": self.code,
             "name": self.name,
@@ -108,10 +108,10 @@ class Upgrade:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How somebody came into a tier, as a row of the ledger."""
+    """The change of a participant's tier, as a row of the ledger."""
 
     tenant_id: int
-    id: str  # UUIDv7: when; that of the points that led to it, or of the assignment
+    id: str  # UUIDv7: the instant; the id of the points or of the assignment that caused it
     participant_id: int
     upgrade: Upgrade
     source: Source
@@ -120,12 +120,12 @@ class Change:
 
     @property
     def is_change(self) -> bool:
-        """False for an assignment of the tier that they were in."""
+        """False for an assignment of the tier that the participant already had."""
         return self.upgrade.tier_id != self.upgrade.previous_id
 
     @property
     def achieved_us(self) -> int:
-        """When, in microseconds, to the millisecond."""
+        """Its instant, in microseconds, to the millisecond."""
         return ids.issued_at_us(UUID(self.id))
 
 
@@ -153,18 +153,18 @@ def _line(change: Change) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TierChangeRow:
-    """A change of the ledger with the name that its participant goes by."""
+    """A change of the ledger with its participant's external id."""
 
     change: Change
     external_id: str
 
     def answer(self) -> dict[str, Any]:
-        """What an assignment answers."""
+        """The answer to an assignment."""
         return answer(self.change, self.external_id)
 
 
 def answer(change: Change, external_id: str) -> dict[str, Any]:
-    """What an assignment answers."""
+    """The answer to an assignment."""
     upgrade = change.upgrade
     return {
         "assignment_id": change.id,
@@ -194,8 +194,8 @@ HISTORY_MAX = 100  # of one participant: the latest
 
 
 def history(connection: Connection, tenant_id: int, participant_id: int) -> list[Change]:
-    """How a participant came into its tiers, the latest ones, in the order in which they
-    were applied: each goes on from the one before."""
+    """A participant's latest tier changes, in the order in which they were applied: each continues
+    from the one before."""
     rows = connection.execute(
         sa.text(
             f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
@@ -218,6 +218,6 @@ def _found(row: Any) -> TierChangeRow:
     return TierChangeRow(change, row.external_id)
 
 
-# An assignment is a write of its own; what points led to is theirs.
+# An assignment is a write of its own; a change by points belongs to the points' write.
 ledger = Ledger(_SELECT, _found, "w.source = 'assigned'")
 find, some = ledger.find, ledger.some

@@ -1,4 +1,4 @@
-"""How alembic reaches the database: over the connection that `models.db.schema` hands it."""
+"""Alembic's environment: it uses the connection that `models.db.schema` passes."""
 
 from __future__ import annotations
 

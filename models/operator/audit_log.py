@@ -1,4 +1,4 @@
-"""The audit log: who changed what, written in the transaction of the change (contract §1)."""
+"""The audit log: changes and their actors, written in the change's transaction (contract §1)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.db import Connection, run
 from models.delivery import delivery_log
 from models.delivery.delivery_log import TimeSpan
 
-NO_TENANT = 0  # of an act that concerns no single tenant
-SCANNED_MAX = 10_000  # lines looked at for one page, whether or not they are wanted: some 20 ms
+NO_TENANT = 0  # of a change that concerns no single tenant
+SCANNED_MAX = 10_000  # entries scanned for one page, wanted or not: some 20 ms
 
 _ANY_TIME = TimeSpan()
 
@@ -26,18 +26,18 @@ class NewAuditEntry:
     """One change. `detail` never holds a secret, and nothing here names a participant."""
 
     tenant_id: int
-    action: str  # what was done to what: streak.created
-    target: str | None = None  # the code or id of what was changed
+    action: str  # the noun and the change: streak.created
+    target: str | None = None  # the code or id of the changed object
     detail: Mapping[str, Any] = field(default_factory=dict)
     actor: Actor = "operator"
-    key_id: UUID | None = None  # of the key that asked; None unless the actor is one
+    key_id: UUID | None = None  # of the requesting key; None unless the actor is a key
     request_id: str | None = None
-    address: str | None = None  # of the client, as far as the proxies told
+    address: str | None = None  # of the client, as far as the proxies report it
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An act as it stands in the log."""
+    """A change as stored in the log."""
 
     id: UUID  # UUIDv7 of the instant it was written
     entry: NewAuditEntry
@@ -45,7 +45,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditQuery:
-    """Which lines, and how many of them at most; None: any."""
+    """A filter for audit entries, and their maximum number; None: any."""
 
     limit: int
     tenant_ids: Sequence[int] | None = None  # None: of every tenant, for the operator
@@ -56,7 +56,7 @@ class AuditQuery:
 
 
 def record(connection: Connection, entry: NewAuditEntry) -> None:
-    """Write an act down; it stands if and only if the transaction does."""
+    """Write an audit entry; it is committed only together with its change."""
     run(
         connection,
         "INSERT INTO audit_log"
@@ -78,16 +78,16 @@ def record(connection: Connection, entry: NewAuditEntry) -> None:
 
 
 def detail_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a detail says of the fields that were given: their names, and the values of switches
-    and numbers. Texts stay out: a URL may hold a password, a description anything."""
+    """The detail of the given fields: their names, and the values of switches and numbers. Texts
+    are left out: a URL may hold a password, a description anything."""
     harmless = {name: value for name, value in values.items() if isinstance(value, bool | int)}
     return {"fields": sorted(values)} | ({"values": harmless} if harmless else {})
 
 
 def page(connection: Connection, wanted: AuditQuery) -> tuple[list[AuditEntry], UUID | None]:
-    """The lines that are wanted, newest first, and the one to go on after, if any.
+    """The wanted entries, newest first, and the next cursor, if any.
 
-    A bounded number is looked through: a page may be short although more follow.
+    The scan is bounded: a page may be short although more follow.
     """
     rows = run(connection, _PAGE, _values(wanted))
     found = [_entry(row) for row in rows if row[-2]]
@@ -98,7 +98,7 @@ def page(connection: Connection, wanted: AuditQuery) -> tuple[list[AuditEntry], 
     return found, UUID(rows[-1][0]) if is_cut else None
 
 
-# The last line looked at is returned in any case: it says where to go on.
+# The last entry scanned is always returned: it is the cursor.
 _PAGE = """
 SELECT id::text, tenant_id, action, target, detail::text, actor, key_id::text, request_id, address,
   is_wanted, is_cut

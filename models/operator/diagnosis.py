@@ -1,4 +1,4 @@
-"""What a database says of itself when it is asked whether it is well: values, no verdicts."""
+"""A database's figures about its own health: values, no verdicts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import sqlalchemy as sa
 from models.db import Connection, take_longer
 from models.db.tenant_isolation import ROLE
 
-COUNTED_MAX = 100_000  # of deliveries that are due: more are not counted one by one
+COUNTED_MAX = 100_000  # of due deliveries: a larger number is not counted exactly
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A database server and our place in it, whatever the schema is."""
+    """A database server and our limits in it, whatever the schema."""
 
     version: int  # 180000 is 18.0
     encoding: str
     settings: dict[str, str]  # fsync, synchronous_commit, full_page_writes
     now: datetime
-    connections_max: int  # that we may have: less those kept for superusers
+    connections_max: int  # available to us: less those reserved for superusers
     connections_used: int
-    locks: int  # that all transactions together may hold
-    prepared: int  # prepared transactions: they hold the feed back until somebody ends them
+    locks: int  # available to all transactions together
+    prepared: int  # prepared transactions: they hold the feed back until they are ended by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Long:
     pid: int
     seconds: int
     application: str
-    is_writing: bool  # one that writes holds the feed of facts back
+    is_writing: bool  # a writing one holds the feed of facts back
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Row-level security: the role of requests, and whether we stand above it."""
+    """Row-level security: the role of requests, and our own rights over it."""
 
     is_there: bool
     is_ours: bool  # we may become it
@@ -51,17 +51,17 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in the database."""
+    """The work that waits in the database."""
 
-    due: int  # deliveries that might be sent now; at most COUNTED_MAX are counted
+    due: int  # deliveries that could be sent now; at most COUNTED_MAX are counted
     oldest_due: datetime | None
-    disabled: int  # destinations that are switched off, by whom ever
+    disabled: int  # destinations that are disabled, for any reason
     failing: int  # destinations that are parked for failing
     dead_letters: int
 
 
 def server(connection: Connection) -> Server:
-    """Version, durability, room, clock."""
+    """Version, durability, limits, clock."""
     row: Any = connection.execute(_SERVER).one()
     names = ("fsync", "synchronous_commit", "full_page_writes")
     return Server(
@@ -111,7 +111,7 @@ ORDER BY xact_start
 
 
 def guard(connection: Connection) -> Guard:
-    """The role that requests take, and what it may reach."""
+    """The role of requests, and its rights."""
     row: Any = connection.execute(_ROLE, {"role": ROLE}).one()
     ungranted = connection.execute(_UNGRANTED, {"role": ROLE}).scalars() if row.is_there else ()
     return Guard(row.is_there, row.is_ours, list(ungranted), list(connection.scalars(_HIDDEN)))
@@ -123,7 +123,7 @@ SELECT count(*) > 0 AS is_there,
 FROM pg_roles WHERE rolname = :role
 """)
 _TABLES = "relrowsecurity AND relnamespace = 'public'::regnamespace"
-# As models/db/tenant_isolation.py lets it: what the audit log holds stays as it was written.
+# As granted by models/db/tenant_isolation.py: audit entries are never changed.
 _UNGRANTED = sa.text(f"""
 SELECT relname FROM pg_class
 WHERE {_TABLES} AND relname <> 'api_keys' AND NOT (
@@ -150,19 +150,19 @@ WHERE i.inhparent = to_regclass(:table) AND c.relname ~ '_[0-9]{8}$' ORDER BY 1
 
 
 def strays(connection: Connection, tables: Sequence[str]) -> list[str]:
-    """Those of some tables whose rows did not all find the partition of their day."""
+    """The tables, among some, with rows outside the partition of their day."""
     questions = [f"EXISTS (SELECT FROM {table}_default) AS {table}" for table in tables]
     row: Any = connection.execute(sa.text(f"SELECT {', '.join(questions)}")).one()
     return [table for table in tables if getattr(row, table)]
 
 
 def backlog(connection: Connection, now: datetime) -> Backlog:
-    """What waits: deliveries, failing destinations, dead letters."""
+    """The waiting work: deliveries, failing destinations, dead letters."""
     row: Any = connection.execute(_BACKLOG, {"now": now, "most": COUNTED_MAX}).one()
     return Backlog(row.due, row.oldest_due, row.disabled, row.failing, row.dead_letters)
 
 
-# Those of a destination that is disabled or parked are not due: they wait for it.
+# Deliveries of a disabled or parked destination are not due: they wait for it.
 _BACKLOG = sa.text("""
 WITH due AS (
   SELECT d.next_attempt_at FROM deliveries_pending d
@@ -180,7 +180,7 @@ SELECT (SELECT count(*) FROM due) AS due,
 
 # -- after a restore -------------------------------------------------------------------------
 
-# Of each tenant only the last fact in the order of the feed, by its index.
+# Only each tenant's last fact in the order of the feed, by its index.
 _AHEAD = sa.text("""
 SELECT count(*) FROM tenants t CROSS JOIN LATERAL (
   SELECT xid FROM facts f WHERE f.tenant_id = t.id ORDER BY f.xid DESC LIMIT 1) newest
@@ -189,9 +189,9 @@ WHERE newest.xid >= pg_snapshot_xmax(pg_current_snapshot())
 
 
 def tenants_ahead(connection: Connection) -> int:
-    """How many tenants have facts of transactions that this server has not come to.
+    """How many tenants have facts of transactions that this server has not reached.
 
-    They were written by another one: a backup was restored. The feed does not show them.
+    Another server wrote them: a backup was restored. The feed does not show them.
     """
     return int(connection.execute(_AHEAD).scalar_one())
 
@@ -199,8 +199,8 @@ def tenants_ahead(connection: Connection) -> int:
 def renumber_facts(connection: Connection) -> int:
     """Give every fact the number of a transaction long past; return how many there were.
 
-    Their order in the feed is that of their ids from then on. Cursors of before lose their
-    meaning: readers begin again.
+    From then on their order in the feed is that of their ids. Earlier cursors become invalid:
+    readers begin again.
     """
     take_longer(connection, 0)
     return connection.execute(sa.text("UPDATE facts SET xid = '3' WHERE xid <> '3'")).rowcount

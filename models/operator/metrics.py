@@ -1,4 +1,4 @@
-"""What a monitor asks of the database at each scrape: few rows, by indexes, with a time-out."""
+"""The database's metrics for each scrape: few rows, by indexes, with a time-out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from models.operator.diagnosis import Backlog
 
 @dataclass(frozen=True, slots=True)
 class DatabaseMetrics:
-    """One look at the database."""
+    """One reading of the database."""
 
     backlog: Backlog
-    destinations: int  # switched on and not parked
+    destinations: int  # enabled and not parked
     parked: int
     disabled: int
     dead_letters: dict[str, int]  # by kind
@@ -26,7 +26,7 @@ class DatabaseMetrics:
 
 
 def read(connection: Connection, now: datetime) -> DatabaseMetrics:
-    """Look once. Raises what the database does when it does not answer."""
+    """Read once. Raises the database's error when it does not answer."""
     row: Any = connection.execute(_DESTINATIONS).one()
     dead_letters = connection.execute(_DEAD)
     return DatabaseMetrics(

@@ -1,4 +1,4 @@
-"""What a tenant's side is doing just now, in a bounded number of rows."""
+"""The current activity of a tenant's side, from a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection
 
-SECONDS = 120  # looked back
-STEP = 5  # seconds of one point of the curve
-ROWS_MAX = 50_000  # looked at; a busier tenant's curve is shorter, and its rate as right
-PENDING_MAX = 10_000  # counted; more is shown as that many and more
+SECONDS = 120  # the period covered
+STEP = 5  # seconds per point of the curve
+ROWS_MAX = 50_000  # scanned; a busier tenant's curve is shorter, and its rate as accurate
+PENDING_MAX = 10_000  # counted; more is shown as this number and more
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Figures of the last two minutes, and what waits."""
+    """Figures of the last two minutes, and the waiting work."""
 
     curve: Sequence[float]  # ticks a second, oldest first
-    ticks_per_second: float  # over the whole of it
-    facts: int  # of the same time
+    ticks_per_second: float  # over the whole curve
+    facts: int  # in the same time
     delivered: int
     failed: int
     pending: int
@@ -32,7 +32,7 @@ class Overview:
 
 
 def read(connection: Connection, tenant_id: int, now: datetime) -> Overview:
-    """Look once. Ids are UUIDv7: a time is a range of a primary key."""
+    """Read once. Ids are UUIDv7: a time is a range of a primary key."""
     since = now - timedelta(seconds=SECONDS)
     seen = Counter(
         int((clock.to_us(now) // 1_000 - row.ms) / 1_000 / STEP)

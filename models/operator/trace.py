@@ -1,4 +1,4 @@
-"""What followed from one write: its facts, their deliveries, and the attempts at them."""
+"""The effects of one write: its facts, their deliveries, and the attempts at them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models import clock, ids
 from models.db import Connection
 from models.delivery.delivery_log import SKEW, floor
 
-FACTS_MAX = 100  # of one write: a tick, its milestones, and what these gave
+FACTS_MAX = 100  # of one write: a tick, its milestones, and their prizes
 ROWS_MAX = 1_000  # deliveries, and attempts at them
 
 
@@ -28,7 +28,7 @@ class TracedFact:
 
 @dataclass(frozen=True, slots=True)
 class TracedDelivery:
-    """Where a fact goes, and how far that is."""
+    """The delivery of a fact to a destination, and its state."""
 
     fact_id: UUID
     webhook_id: UUID
@@ -39,7 +39,7 @@ class TracedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class TracedAttempt:
-    """One try."""
+    """One attempt."""
 
     id: UUID
     fact_id: UUID
@@ -75,7 +75,7 @@ ORDER BY sequence LIMIT :limit
 def deliveries(
     connection: Connection, tenant_id: int, fact_ids: Sequence[UUID]
 ) -> list[TracedDelivery]:
-    """Where some facts go, and how far that is."""
+    """The deliveries of some facts, with their states."""
     if not fact_ids:
         return []
     rows = connection.execute(_DELIVERIES, _of(tenant_id, fact_ids))
@@ -125,5 +125,5 @@ def _of(tenant_id: int, fact_ids: Sequence[UUID]) -> dict[str, object]:
 
 
 def _first(of: UUID) -> UUID:
-    """Nothing that follows from a row lies in a partition before this."""
+    """The bound of the partitions: no effect of a row is in an earlier one."""
     return floor(clock.to_us(clock.from_us(ids.issued_at_us(of)) - SKEW))

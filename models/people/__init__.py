@@ -1,1 +1,1 @@
-"""What is read, exported and erased of participants."""
+"""Reading, exporting and erasing participants' data."""

@@ -1,4 +1,4 @@
-"""Streaks at risk: who loses a streak unless the current period is recorded (contract §3.5)."""
+"""Streaks at risk: they break unless the current period is recorded (contract §3.5)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from models.rules.periods import period_at
 from models.rules.streaks import live
 from models.streaks.states import Streak, StreakState, state_of_row
 
-# A page ends when it is full, or when it has cost this much: tens of milliseconds when nobody is
-# at risk, about a second when every state has to be looked at and few are.
+# A page ends when it is full, or at this cost: tens of milliseconds when no participant is at risk,
+# about a second when every state must be checked and few are at risk.
 _CANDIDATES = 200  # rows of one statement: twice the longest page
-_SCANNED = 20_000  # states that one statement looks at, whether or not they are candidates
+_SCANNED = 20_000  # states that one statement scans, candidates or not
 _STATEMENTS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class AtRiskQuery:
-    """What a page is to hold."""
+    """The content of a page."""
 
     now_us: int
     min_count: int
     limit: int
-    after: int = 0  # the place of a participant; 0 is before the first
+    after: int = 0  # the cursor: a participant; 0 is before the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AtRisk:
     cursor: int
     participant_id: str
     participant_zone: str | None
-    zone: str | None  # the one whose calendar counts
+    zone: str | None  # the zone whose calendar counts
     state: StreakState
     breaks_at: int  # the period at whose start it breaks
 
@@ -45,10 +45,10 @@ class AtRisk:
 def page(
     connection: Connection, streak: Streak, wanted: AtRiskQuery
 ) -> tuple[Sequence[AtRisk], int | None]:
-    """The next participants at risk, and the place to go on after; None after the last.
+    """The next participants at risk, and the next cursor; None after the last.
 
-    Those who are not active are left out: their writes are rejected, so nothing can save them.
-    The page may hold fewer than the limit although more follow.
+    Inactive participants are left out: their writes are rejected, so they cannot save a streak. The
+    page may hold fewer than the limit although more follow.
     """
     found: list[AtRisk] = []
     after = wanted.after
@@ -63,9 +63,9 @@ def page(
     return found, after
 
 
-# A superset of those at risk, who are decided on by the rules: in any zone the current period is at
-# most one away from that in UTC. A state that was walked under older rules has a grace of its own.
-# The last state looked at is returned in any case: it says where to go on.
+# A superset of those at risk; the rules decide on them. In any zone the current period is at most
+# one away from that in UTC. A state walked under older rules has different grace. The last state
+# scanned is always returned: it is the cursor.
 _SELECT = """
     SELECT s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded,
       s.current_count, s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at,
@@ -108,7 +108,7 @@ def _candidates(
 
 
 def _decided(row: Any, streak: Streak, wanted: AtRiskQuery) -> AtRisk | None:
-    """The candidate in a row, if the rules say that it is at risk now."""
+    """The candidate in a row, if by the rules it is at risk now."""
     if row.status != "ACTIVE":
         return None
     state = state_of_row(row, streak)

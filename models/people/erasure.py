@@ -1,18 +1,18 @@
-"""Erasing a person: everything about them goes; a tombstone keeps out what arrives late.
+"""Erasing a participant: all its data is deleted; a tombstone rejects writes that arrive late.
 
-Accepted writes may still be in the queue when their person is erased. The tombstone is a keyed
-digest of the external id and an instant: whoever creates a participant of that id later stores the
-instant in `participants.erased_at`, and writes accepted until then are rejected.
+Accepted writes may still be in the queue when their participant is erased. The tombstone is a keyed
+digest of the external id and an instant. When a participant of that id is created later, the
+instant is stored in `participants.erased_at`, and writes accepted until then are rejected.
 
-The race between an erasure and whoever creates the participant has a referee, the unique key:
+The unique key decides the race between an erasure and the creation of the participant:
 
-1. The erasure always holds the participant's row: where there is none, it inserts one (and deletes
-   it again). Two who insert the same key wait for one another.
-2. Whoever creates a participant reads the tombstone in a *later statement* than its insert, in the
-   same transaction. If the erasure was first, the insert waited for its commit and the later
-   statement sees the tombstone. If the insert was first, the erasure waits for that commit and
-   deletes what it brought. A read before the insert, or in the same statement, would miss an
-   erasure that commits while the insert waits.
+1. The erasure always holds the participant's row: if it is missing, the erasure inserts it (and
+   deletes it again). Two inserts of the same key wait for each other.
+2. A creation reads the tombstone in a *later statement* than its insert, in the same transaction.
+   If the erasure was first, the insert waited for its commit and the later statement sees the
+   tombstone. If the insert was first, the erasure waits for its commit and deletes its rows. A
+   read before the insert, or in the same statement, would miss an erasure that commits while the
+   insert waits.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ from models.leaderboards import entries
 DigestKey = tuple[int, bytes]  # tenant, digest
 
 DIGEST_BYTES = 16
-STATEMENT_SECONDS = 30  # a person of years takes longer than the API's usual limit
+STATEMENT_SECONDS = 30  # a participant of many years takes longer than the API's usual limit
 FACTS_MAX = 1_000  # ids in one statement
-_ERASURE_LOCK = 7_301_118  # any number, the same in every release: one erases at a time
-_HOLD_ROUNDS_MAX = 5  # a row that comes and goes between two statements: look again
+_ERASURE_LOCK = 7_301_118  # any number, the same in every release: one erasure at a time
+_HOLD_ROUNDS_MAX = 5  # a row that comes and goes between two statements: try again
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """An erasure: writes accepted until its instant are the erased person's."""
+    """An erasure: writes accepted before its instant belong to the erased participant."""
 
     erased_at: datetime
-    was_known: bool  # False: there was nothing but perhaps writes on their way
+    was_known: bool  # False: at most writes in the queue existed
 
 
 def digest(secret: bytes, external_id: str) -> bytes:
-    """What is kept of an erased external id: 16 bytes, meaningless without the tenant's secret."""
+    """The stored form of an erased external id: 16 bytes, meaningless without the tenant's
+    secret."""
     return blake2b(
         external_id.encode(), key=secret, digest_size=DIGEST_BYTES, person=b"erasure"
     ).digest()
@@ -64,10 +65,10 @@ _SINCE = """
 
 
 def since(connection: Connection, keys: Sequence[DigestKey]) -> dict[DigestKey, int]:
-    """When those of some (tenant, digest) were last erased, in microseconds; others are missing.
+    """The instants, in microseconds, at which some (tenant, digest) were last erased; else missing.
 
-    To be read after the participants were created, in a statement of its own (see above). A write
-    is the erased person's when `ids.issued_at_us(write.id) < erased_us`.
+    Read it after the participants were created, in its own statement (see above). A write belongs
+    to the erased participant when `ids.issued_at_us(write.id) < erased_us`.
     """
     rows = run(
         connection,
@@ -81,9 +82,9 @@ def since(connection: Connection, keys: Sequence[DigestKey]) -> dict[DigestKey, 
 
 
 def last(connection: Connection, tenant: Tenant, external_id: str) -> datetime | None:
-    """When an external id was last erased; None when never, or longer ago than tombstones are kept.
+    """When an external id was last erased; None when never, or before the tombstones' retention.
 
-    To be read after the participant was created, in a statement of its own (see above).
+    Read it after the participant was created, in its own statement (see above).
     """
     key = (tenant.id, digest(tenant.tick_secret, external_id))
     erased_us = since(connection, [key]).get(key)
@@ -91,7 +92,7 @@ def last(connection: Connection, tenant: Tenant, external_id: str) -> datetime |
 
 
 def purge(connection: Connection, before: datetime) -> int:
-    """Forget every tenant's tombstones of erasures before an instant; return how many."""
+    """Delete every tenant's tombstones of erasures before an instant; return how many."""
     return connection.execute(
         sa.text("DELETE FROM erasures WHERE erased_at < :before"), {"before": before}
     ).rowcount
@@ -101,15 +102,15 @@ def purge(connection: Connection, before: datetime) -> int:
 
 
 def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
-    """Delete a person and everything about them, and write the tombstone; the caller commits.
+    """Delete a participant's data, and write the tombstone; the caller commits.
 
-    1. Wait for other erasures: each locks every day of every ledger, and of several at once the
-       server's table of locks would overflow.
-    2. Hold the person's row: a batch that has it ends first and what it wrote is deleted here, one
-       that comes later waits for our commit, finds nobody and meets the tombstone.
-    3. Only now read the clock: what was accepted until the request came is before that instant.
+    1. Wait for other erasures: each locks every day of every ledger, and several at once would
+       overflow the server's table of locks.
+    2. Hold the participant's row. A batch that holds it ends first, and its rows are deleted here.
+       A later batch waits for our commit, finds no participant and reads the tombstone.
+    3. Only now read the clock: every write accepted before the request is before that instant.
     4. Delete. Deliveries go before attempts: a deliverer logs an attempt under the lock of its
-       delivery, so that it is either seen here or not written.
+       delivery, so that the attempt is either deleted here or not written.
 
     Raises Contended when a deliverer was in the way: then try again.
     """
@@ -128,7 +129,7 @@ def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
     return Erased(erased_at, was_there or dead_letters > 0)
 
 
-# By index whatever the statistics say: those of a queue and of a day just begun are always wrong.
+# By index whatever the statistics: those of a queue and of a new day are always wrong.
 _BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
 _INSERT = sa.text("""
 INSERT INTO participants (tenant_id, external_id) VALUES (:tenant_id, :external_id)
@@ -140,7 +141,7 @@ SELECT id FROM participants WHERE tenant_id = :tenant_id AND external_id = :exte
 
 
 def _hold(connection: Connection, tenant_id: int, external_id: str) -> tuple[int, bool]:
-    """Lock the person's row, and say whether it was there before."""
+    """Lock the participant's row; return whether it existed."""
     values = {"tenant_id": tenant_id, "external_id": external_id}
     for _ in range(_HOLD_ROUNDS_MAX):
         for statement, was_there in ((_LOCK, True), (_INSERT, False)):
@@ -151,7 +152,7 @@ def _hold(connection: Connection, tenant_id: int, external_id: str) -> tuple[int
 
 
 def _next_millisecond(now_us: int) -> datetime:
-    """The instant from which on the id is free again: ids of writes count in milliseconds."""
+    """The instant from which the id is free again: ids of writes count in milliseconds."""
     return clock.from_us((now_us // 1_000 + 1) * 1_000)
 
 
@@ -175,7 +176,7 @@ def _write_tombstone(
 _FACTS = sa.text("""
 DELETE FROM facts WHERE tenant_id = :tenant_id AND participant_id = :participant_id RETURNING id
 """)
-# The bounds are sent as literals, so that the planner leaves out the other days' partitions.
+# The bounds are sent as literals, so that the planner prunes the other days' partitions.
 _DELIVERIES = sa.text("""
 DELETE FROM deliveries WHERE tenant_id = :tenant_id AND fact_id = ANY(CAST(:fact_ids AS uuid[]))
   AND fact_id BETWEEN :first AND :last
@@ -212,7 +213,7 @@ def _delete_ledgers(connection: Connection, tenant_id: int, participant_id: int)
 
 
 def _delete_participant(connection: Connection, tenant_id: int, participant_id: int) -> None:
-    """The row itself; streak states, badges, progress and enrolments refer to it and go with it."""
+    """Delete the row; streak states, badges, progress and enrolments refer to it and go with it."""
     connection.execute(
         sa.text("DELETE FROM participants WHERE tenant_id = :tenant_id AND id = :participant_id"),
         {"tenant_id": tenant_id, "participant_id": participant_id},

@@ -1,4 +1,4 @@
-"""What a tenant holds, row after row, for whoever takes it elsewhere: one snapshot, streamed."""
+"""A tenant's data, row after row, for export: one snapshot, streamed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _TICKS = """
 
 
 def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """Everybody, in the order in which they came."""
+    """All participants, in the order in which they were created."""
     for row in _stream(connection, _PARTICIPANTS, tenant_id):
         yield {
             "participant_id": row.external_id,
@@ -98,28 +98,28 @@ def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, A
 
 
 def balances(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """Who has or ever had points, or is in a tier."""
+    """The participants that ever had points, or are in a tier."""
     return map(plain, _stream(connection, _BALANCES, tenant_id))
 
 
 def awards(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """Who has which badge, since when."""
+    """The earned badges, with their instants."""
     return map(plain, _stream(connection, _AWARDS, tenant_id))
 
 
 def redemptions(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """Who claimed which reward, in the order of acceptance."""
+    """All redemptions, in the order of acceptance."""
     return map(plain, _stream(connection, _REDEMPTIONS, tenant_id))
 
 
 def challenges(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """How far everybody is in what they have begun."""
+    """Each participant's progress in the challenges begun."""
     return map(plain, _stream(connection, _CHALLENGES, tenant_id))
 
 
 def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """Every state, with the set of recorded periods of which it is a function: `recorded` holds
-    the first and the last key of each run."""
+    """Every state, with the recorded periods that determine it: `recorded` holds the first and the
+    last key of each run."""
     definitions = {one.id: one for one in streaks.definitions.all_of(connection, tenant_id)}
     for row in _stream(connection, _STATES, tenant_id):
         streak = definitions[row.streak_id]
@@ -140,7 +140,7 @@ def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
 
 
 def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """The ledger, as far as it is kept, in the order of acceptance; `unbroken import` reads it."""
+    """The ledger, within its retention, in the order of acceptance; `unbroken import` reads it."""
     for row in _stream(connection, _TICKS, tenant_id):
         yield {
             "participant_id": row.external_id,
@@ -156,13 +156,13 @@ def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-# Where no zone that is known put a day there, its participant has moved since. Of all zones these
-# have the latest and the earliest calendar: one of them has the day.
+# Where no known zone puts that day, the participant has moved since. Of all zones these have the
+# latest and the earliest calendar: one of them has the day.
 _FURTHEST = ("Etc/GMT-14", "Etc/GMT+12")
 
 
 def _counted_timezone(row: Any) -> str:
-    """A zone by whose calendar the tick counts for the period that it did count for."""
+    """A zone by whose calendar the tick falls into the period that it counted for."""
     local = (row.participant_timezone, "UTC")
     known = local if row.boundary == "participant" else reversed(local)
     instant_us = clock.to_us(row.occurred_at)
@@ -173,7 +173,7 @@ def _counted_timezone(row: Any) -> str:
 
 
 def _stream(connection: Connection, statement: str, tenant_id: int) -> Iterator[Any]:
-    """Rows by a cursor of the server, in the transaction of the caller."""
+    """Rows by a server-side cursor, in the caller's transaction."""
     found = connection.execute(
         sa.text(statement),
         {"tenant_id": tenant_id},

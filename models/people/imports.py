@@ -1,12 +1,12 @@
-"""What participants bring along from elsewhere: profiles, opening balances, claims, progress.
+"""Participants' data from elsewhere: profiles, opening balances, redemptions, progress.
 
-Each function writes the rows of one request in the caller's transaction and says of each row
-whether it changed anything. Read again, the same rows change nothing: a profile is what it says, a
-balance is opened once, a claim has an id of its own, and progress only rises.
+Each function writes the rows of one request in the caller's transaction, and returns for each row
+whether it changed anything. The same rows change nothing a second time: a profile has the row's
+values, a balance is opened once, a redemption has its own id, and progress only rises.
 
-No fact tells of any of it, no prize is given and no stock is taken. Participants are locked in key
-order, as batches of the drain lock them, so that no live write comes in between. A participant who
-was erased and is imported afterwards is a new one; writes accepted before the erasure stay out.
+None of it publishes a fact, gives a prize or takes stock. Participants are locked in key order, as
+the drain's batches lock them, so that no live write comes in between. A participant imported after
+its erasure is a new one; writes accepted before the erasure stay rejected.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ImportOutcome = Literal["imported", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class RowRefusal:
-    """Why a row was not imported: a code of the API's, and what it says."""
+    """Why a row was not imported: one of the API's codes, and its detail."""
 
     code: str
     detail: str
@@ -47,7 +47,7 @@ ImportResult = ImportOutcome | RowRefusal
 
 
 def _held(connection: Connection, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
-    """The participants of some external ids, locked, created where they are missing."""
+    """The participants of some external ids, locked, created if missing."""
     found = participants.lock(connection, {(tenant.id, name) for name in names})
     created = {key[1]: one for key, one in found.items() if one.is_created}
     if created:
@@ -58,7 +58,7 @@ def _held(connection: Connection, tenant: Tenant, names: Iterable[str]) -> dict[
 def _remember_erasures(
     connection: Connection, tenant: Tenant, created: Mapping[str, Participant]
 ) -> None:
-    """A statement after the insert, which may have waited for an erasure.
+    """Read in a statement after the insert, which may have waited for an erasure.
 
     See models/people/erasure.py.
     """
@@ -76,7 +76,7 @@ def _remember_erasures(
 
 @dataclass(frozen=True, slots=True)
 class OpeningBalance:
-    """The points that a participant had elsewhere, and the tier."""
+    """A participant's points and tier from elsewhere."""
 
     participant_id: str
     total_earned: int
@@ -88,7 +88,7 @@ class OpeningBalance:
 def open_balances(
     connection: Connection, tenant: Tenant, items: Sequence[OpeningBalance]
 ) -> list[ImportResult]:
-    """Add each balance to what its participant has, once: two movements, and the tier."""
+    """Add each balance to its participant's, once: two movements, and the tier."""
     opening = _Opening(tenant, tier_changes.definitions.all_of(connection, tenant.id))
     good = [item for item in items if opening.knows(item)]
     held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
@@ -100,7 +100,7 @@ def open_balances(
 
 
 class _Opening:
-    """The opening balances of one request, decided in values."""
+    """The opening balances of one request, decided in memory."""
 
     def __init__(self, tenant: Tenant, known: Sequence[Tier]) -> None:
         self._tenant = tenant
@@ -114,7 +114,7 @@ class _Opening:
         self._ids = ids.uuid7s(clock.now_us())
 
     def read(self, connection: Connection, held: Iterable[Participant]) -> None:
-        """Whose balance was opened before."""
+        """Read which balances were opened before."""
         rows = run(
             connection,
             "SELECT id, opening_earned, opening_spent FROM participants"
@@ -125,7 +125,7 @@ class _Opening:
         self._opened = {row[0]: (row[1], row[2]) for row in rows}
 
     def knows(self, item: OpeningBalance) -> bool:
-        """Whether there is a tier of the code that a row names."""
+        """Whether the tier that a row names exists."""
         return item.tier_code is None or item.tier_code in self._by_code
 
     def open(self, held: Mapping[str, Participant], item: OpeningBalance) -> ImportResult:
@@ -165,7 +165,7 @@ class _Opening:
         )  # fmt: skip
 
     def _lift(self, participant: Participant, item: OpeningBalance) -> None:
-        """The tier that the file names, else that to which the points lead; never a lower one."""
+        """The tier that the file names, else the one that the points lead to; never a lower one."""
         current = self._by_id.get(participant.tier_id or "")
         level = current.level if current else None
         named = self._by_code.get(item.tier_code or "")
@@ -184,7 +184,7 @@ class _Opening:
         participant.is_richer = participant.is_changed = True
 
     def write(self, connection: Connection) -> None:
-        """The ledgers, and whose balance is opened now."""
+        """Write the ledgers, and mark the opened balances."""
         _insert(connection, self._tenant.id, "point_transactions", self._movements)
         _insert(connection, self._tenant.id, "tier_changes", self._changes)
         fresh = [
@@ -200,7 +200,7 @@ FROM json_to_recordset(CAST(:rows AS json)) AS k (id bigint, earned bigint, spen
 WHERE p.tenant_id = :tenant_id AND p.id = k.id
 """)
 
-# COPY, by which batches write, is not for roles that row-level security holds.
+# COPY, which batches use, is not allowed for roles under row-level security.
 _INSERT = {
     "point_transactions": sa.text("""
 INSERT INTO point_transactions
@@ -231,19 +231,19 @@ ON CONFLICT DO NOTHING RETURNING id::text
 def _insert(
     connection: Connection, tenant_id: int, table: str, rows: Sequence[Mapping[str, Any]]
 ) -> set[str]:
-    """Insert rows of a ledger; return the ids of those that were not there."""
+    """Insert rows of a ledger; return the ids of the new ones."""
     if not rows:
         return set()
     values = {"tenant_id": tenant_id, "rows": json.dumps(rows)}
     return set(connection.execute(_INSERT[table], values).scalars())
 
 
-# -- claims ----------------------------------------------------------------------------------
+# -- redemptions -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedRedemption:
-    """A reward that a participant claimed elsewhere."""
+    """A reward that a participant redeemed elsewhere."""
 
     participant_id: str
     reward_code: str
@@ -251,14 +251,14 @@ class ImportedRedemption:
     points_deducted: int
     balance_after: int
     metadata: str | None = None  # JSON as sent
-    claim_id: str | None = None  # of where it comes from: two of one instant are two
+    claim_id: str | None = None  # from its origin: two of one instant stay distinct
 
 
 def add_redemptions(
     connection: Connection, tenant: Tenant, items: Sequence[ImportedRedemption]
 ) -> list[ImportResult]:
-    """Add claims to the history. They count for the limit of each participant; no points are
-    taken (an opening balance has spent them already), and no stock is."""
+    """Add redemptions to the history. They count for each participant's limit, but take neither
+    points (an opening balance has spent them already) nor stock."""
     known = {one.code: str(one.id) for one in rewards.definitions.all_of(connection, tenant.id)}
     good = [item for item in items if item.reward_code in known]
     held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
@@ -298,8 +298,8 @@ def _redeemed(
 
 
 def _redemption_id(tenant: Tenant, redemption: ImportedRedemption) -> UUID:
-    """An id that says when, and is the same whenever the row is read: that of an export, or one
-    made of what the row says."""
+    """An id with the row's instant, the same each time the row is read: that of an export, or one
+    derived from the row's values."""
     text = f"{redemption.participant_id}\n{redemption.reward_code}\n{redemption.claimed_us}"
     if redemption.claim_id is not None:
         given = _uuid(redemption.claim_id)
@@ -322,7 +322,7 @@ def _uuid(text: str) -> UUID | None:
 
 @dataclass(frozen=True, slots=True)
 class ImportedChallenge:
-    """How far a participant came in a challenge elsewhere."""
+    """A participant's progress in a challenge elsewhere."""
 
     participant_id: str
     challenge_code: str
@@ -333,7 +333,7 @@ class ImportedChallenge:
 def raise_progress(
     connection: Connection, tenant: Tenant, items: Sequence[ImportedChallenge]
 ) -> list[ImportResult]:
-    """Raise progress to what it was, and note completions; no prize is given for them."""
+    """Raise progress to the imported value, and store completions; without prizes."""
     known = {one.code: str(one.id) for one in challenges.definitions.all_of(connection, tenant.id)}
     good = [item for item in items if item.challenge_code in known]
     if not good:

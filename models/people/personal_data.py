@@ -1,4 +1,4 @@
-"""One person's data: everything that an erasure of that person deletes, section by section.
+"""One participant's data: everything that its erasure deletes, section by section.
 
 `SECTIONS` names the tables of each section; a test compares them with the schema and with what
 `models.people.erasure` deletes. Names replace internal numbers, and an instant is RFC 3339 with
@@ -24,7 +24,7 @@ from models.ledgers.milestones import UNKNOWN_PERIOD
 from models.rules.periods import key_of
 from models.streaks import states
 
-ROWS_AT_ONCE = 1_000  # held in memory, whatever the person's history
+ROWS_AT_ONCE = 1_000  # held in memory, however long the history
 _JSON = frozenset({"attributes", "metadata", "body"})  # columns of JSON text
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose data is read: a participant whose row the reader's transaction holds."""
+    """A participant whose data is read; the reader's transaction holds its row."""
 
     tenant_id: int
     id: int
@@ -44,7 +44,7 @@ class Section:
     """One list of the export."""
 
     name: str
-    tables: tuple[str, ...]  # whose rows it shows
+    tables: tuple[str, ...]  # the tables whose rows it shows
     rows: Callable[[Connection, Subject], Iterator[Row]]
 
 
@@ -65,7 +65,7 @@ def hold(connection: Connection, tenant_id: int, external_id: str) -> Subject | 
     return None if found is None else Subject(tenant_id, found, external_id)
 
 
-# As for an erasure: the statistics of a day that has just begun are always wrong.
+# As for an erasure: the statistics of a new day are always wrong.
 _BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
 
 _PROFILE = sa.text("""
@@ -89,7 +89,7 @@ def profile(connection: Connection, subject: Subject) -> Row:
 
 
 def _list(name: str, tables: tuple[str, ...], statement: str) -> Section:
-    """A section that one statement reads, with the names of its columns."""
+    """A section read by one statement, with the names of its columns."""
 
     def rows(connection: Connection, subject: Subject) -> Iterator[Row]:
         return map(plain, _stream(connection, statement, subject))
@@ -204,7 +204,7 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
 
 
 def _milestones(connection: Connection, subject: Subject) -> Iterator[Row]:
-    """The counts that were reached, and by which period; null where that was not recorded."""
+    """The counts reached, each with its period; null where that was not recorded."""
     for row in map(plain, _stream(connection, _MILESTONES, subject)):
         kind, period = row.pop("kind"), row.pop("period")
         row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
@@ -218,14 +218,14 @@ def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
 
 
 def _facts(connection: Connection, subject: Subject) -> Iterator[Row]:
-    """The facts as they are sent."""
+    """The facts as sent."""
     return (json.loads(row.body) for row in _stream(connection, _FACTS, subject))
 
 
-# -- where facts were sent -------------------------------------------------------------------
+# -- deliveries of the facts -----------------------------------------------------------------
 
 _FACT_IDS = f"SELECT w.id FROM facts w {_MINE} ORDER BY w.id"  # noqa: S608 - as above
-# The bounds let the planner leave out the other days' partitions.
+# The bounds let the planner prune the other days' partitions.
 _DELIVERIES = sa.text("""
 SELECT w.fact_id, w.webhook_id::text AS webhook_id, d.url, w.status, w.attempts, w.next_attempt_at
 FROM deliveries w LEFT JOIN webhooks d ON d.tenant_id = w.tenant_id AND d.id = w.webhook_id
@@ -254,7 +254,7 @@ def _of_facts(statement: sa.TextClause) -> Callable[[Connection, Subject], Itera
 
 
 def _sent(row: Any) -> Row:
-    """A URL may hold a password: the destination is its scheme and host."""
+    """The destination as scheme and host only: a URL may hold a password."""
     made = plain(row)
     made["fact_id"] = f"evt_{row.fact_id.hex}"
     url = made.pop("url")
@@ -290,7 +290,7 @@ def _values(subject: Subject) -> dict[str, Any]:
 
 
 def _stream(connection: Connection, statement: str, subject: Subject) -> Iterator[Any]:
-    """Rows by a cursor of the server."""
+    """Rows by a server-side cursor."""
     yield from connection.execute(
         sa.text(statement),
         _values(subject),
@@ -299,13 +299,13 @@ def _stream(connection: Connection, statement: str, subject: Subject) -> Iterato
 
 
 def plain(row: Any) -> Row:
-    """A row as JSON has it, by the names of its columns."""
+    """A row in JSON's types, by the names of its columns."""
     values: Mapping[str, Any] = row._asdict()
     return {name: _value(name, value) for name, value in values.items()}
 
 
 def _value(name: str, value: Any) -> Any:
-    """A value as JSON has it. A UUIDv7 in a column of an instant is the instant that it holds."""
+    """A value in JSON's types. A UUIDv7 in a column of an instant becomes that instant."""
     if isinstance(value, datetime):
         return clock.isoformat(value)
     if isinstance(value, UUID):

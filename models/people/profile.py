@@ -1,4 +1,4 @@
-"""Profiles: what the API reads and writes of one participant, each in one statement."""
+"""Profiles: the API's reads and writes of one participant, each in one statement."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ParticipantStatus = Literal["ACTIVE", "SUSPENDED", "CLOSED"]  # seed 003
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A participant with everything that the profile shows of it."""
+    """A participant with everything that its profile shows."""
 
     id: int
     external_id: str
     display_name: str | None
     avatar_url: str | None
-    attributes: str | None  # JSON as it was sent
+    attributes: str | None  # JSON as sent
     timezone: str | None
     status: ParticipantStatus
     tags: list[str]
@@ -58,7 +58,7 @@ _READ = Prepared(
 
 
 def read(engine: Engine, tenant_id: int, external_id: str) -> Profile | None:
-    """A participant's whole profile in one statement; None when there is none."""
+    """A participant's whole profile in one statement; None without the participant."""
     found = tenant_isolation.read(engine, tenant_id, _READ, (tenant_id, external_id))
     return _profile(found[0]) if found else None
 
@@ -71,7 +71,7 @@ _READS = {
 
 
 def _state_read(wanted: tuple[str, ...]) -> Prepared:
-    """A statement that also finds nobody: then the badges are those that anybody may earn."""
+    """A statement that also serves an unknown participant, whose badges are those it may earn."""
     reads = ", ".join(one if name in wanted else "NULL" for name, one in _READS.items())
     return Prepared(
         f"state_{'_'.join(wanted)}", "int, text",
@@ -81,7 +81,7 @@ def _state_read(wanted: tuple[str, ...]) -> Prepared:
     )  # fmt: skip
 
 
-# By which of the sections are wanted that cost a look into another table.
+# By the wanted sections that read another table.
 _STATE_READS = {
     wanted: _state_read(wanted)
     for count in range(len(_READS) + 1)
@@ -90,8 +90,8 @@ _STATE_READS = {
 
 
 def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str]) -> Sections:
-    """The sections wanted, also of somebody never seen, in one statement. Badges are all that can
-    be seen: earned, or active and not hidden."""
+    """The wanted sections, even of an unknown participant, in one statement. Badges are all visible
+    ones: earned, or active and not hidden."""
     statement = _STATE_READS[tuple(one for one in _READS if one in wanted)]
     ((earned, spent, claimed, tier_id, achieved_at, *texts),) = tenant_isolation.read(
         engine, tenant_id, statement, (tenant_id, external_id)
@@ -108,7 +108,7 @@ def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str
 
 
 def status(connection: Connection, tenant_id: int, external_id: str) -> str | None:
-    """ACTIVE, SUSPENDED or CLOSED; None when there is no such participant."""
+    """ACTIVE, SUSPENDED or CLOSED; None without the participant."""
     rows = run(
         connection,
         "SELECT status FROM participants"
@@ -119,7 +119,7 @@ def status(connection: Connection, tenant_id: int, external_id: str) -> str | No
 
 
 def status_held(connection: Connection, tenant_id: int, external_id: str) -> str | None:
-    """As `status`; nobody else changes it before this transaction ends."""
+    """As `status`; no other transaction changes it before this one ends."""
     rows = run(
         connection,
         "SELECT status FROM participants"
@@ -130,7 +130,7 @@ def status_held(connection: Connection, tenant_id: int, external_id: str) -> str
 
 
 def suspended(connection: Connection, tenant_id: int, external_ids: Iterable[str]) -> set[str]:
-    """Those of some external ids whose participants are suspended or closed."""
+    """The external ids, among some, whose participants are suspended or closed."""
     rows = run(
         connection,
         "SELECT external_id FROM participants WHERE tenant_id = %(tenant_id)s"
@@ -152,7 +152,7 @@ def _profile(row: Any) -> Profile:
 _FIELDS = ("display_name", "avatar_url", "attributes", "timezone", "tags", "status")
 _MOVES_DEADLINES = {"timezone", "status"}
 
-# Kept at the first instant while a participant goes from one inactive status to another.
+# The first instant stays when a participant goes from one inactive status to another.
 _SINCE = """inactive_since = CASE WHEN %(status)s = 'ACTIVE' THEN NULL
     ELSE COALESCE(p.inactive_since, now()) END"""
 
@@ -160,11 +160,11 @@ _SINCE = """inactive_since = CASE WHEN %(status)s = 'ACTIVE' THEN NULL
 def upsert(
     connection: Connection, tenant: Tenant, external_id: str, values: Mapping[str, Any]
 ) -> tuple[Profile, bool] | None:
-    """Create a participant or change what is given of it, and read it back in the same statement;
-    whether it was created. None when it is not active, unless a status is given.
+    """Create a participant or change the given values, and read it back in the same statement; also
+    return whether it was created. None when it is inactive, unless a status is given.
 
-    Of several who create one participant at once the unique key lets one insert; the others wait
-    for it and change its row.
+    When several requests create one participant at once, the unique key lets one insert; the others
+    wait for it and change its row.
     """
     statement = _upsert_statement(_given(values))
     rows = run(connection, statement, _arguments(tenant.id, external_id, values))
@@ -181,7 +181,7 @@ def upsert(
 
 
 def _upsert_statement(names: list[str]) -> str:
-    """`xmax` is 0 in a row that nobody has locked or replaced: one inserted by this statement."""
+    """`xmax` is 0 in a row never locked or replaced: this statement inserted it."""
     columns, places = ["tenant_id", "external_id", *names], [f"%({name})s" for name in names]
     if "status" in names:
         columns.append("inactive_since")
@@ -195,9 +195,9 @@ def _upsert_statement(names: list[str]) -> str:
 
 
 def _mark_erased(connection: Connection, tenant: Tenant, created: Profile) -> None:
-    """Note on a new row when whoever had its external id before was erased, if anybody had it.
+    """Store on a new row when the earlier holder of its external id was erased, if there was one.
 
-    A statement after the insert: the insert may have waited for an erasure to commit, whose
+    In a statement after the insert: the insert may have waited for an erasure to commit, whose
     tombstone it cannot see itself (models/people/erasure.py).
     """
     erased_at = erasure.last(connection, tenant, created.external_id)
@@ -214,8 +214,8 @@ def _mark_erased(connection: Connection, tenant: Tenant, created: Profile) -> No
 def change(
     connection: Connection, tenant_id: int, external_id: str, values: Mapping[str, Any]
 ) -> Profile | None:
-    """Change what is given of an active participant and read it back in the same statement; None
-    when there is no such participant or it is not active."""
+    """Change the given values of an active participant and read it back in the same statement; None
+    without the participant or when it is inactive."""
     statement = f"""WITH p AS (
         UPDATE participants AS p SET {_sets(_given(values))}
         WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s
@@ -229,12 +229,12 @@ def change(
 
 
 def _given(values: Mapping[str, Any]) -> list[str]:
-    """The columns that values name, from the closed list: statements are made of them."""
+    """The columns of the given values, from the closed list: statements are built from them."""
     return [name for name in _FIELDS if name in values]
 
 
 def _sets(names: list[str]) -> str:
-    """What an update sets; without names a row is locked and returned as it is."""
+    """The assignments of an update; without columns the row is locked and returned unchanged."""
     sets = [f"{name} = %({name})s" for name in names]
     if "status" in names:
         sets.append(_SINCE)

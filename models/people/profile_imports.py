@@ -1,4 +1,4 @@
-"""Profiles brought along from elsewhere; see models/people/imports.py."""
+"""Profiles from elsewhere; see models/people/imports.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A program that a participant is in, by its name, and since when."""
+    """A participant's enrolment in a program, by its name, with its instant."""
 
     name: str
     enrolled_us: int | None = None
@@ -36,10 +36,10 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class ImportedProfile:
-    """A participant as it was elsewhere."""
+    """A participant's profile from elsewhere."""
 
     participant_id: str
-    values: Mapping[str, Any] = field(default_factory=dict)  # columns that are given
+    values: Mapping[str, Any] = field(default_factory=dict)  # the given columns
     programs: Sequence[Enrolment] = ()
     created_us: int | None = None
     first_us: int | None = None
@@ -49,9 +49,10 @@ class ImportedProfile:
 def write(
     connection: Connection, tenant: Tenant, items: Sequence[ImportedProfile]
 ) -> list[ImportResult]:
-    """Write profiles in the order of their ids, as batches lock them; results in that of the rows.
+    """Write profiles in the order of their ids, as batches lock them; results are in the rows'
+    order.
 
-    What is not given stays. One who is not active is changed only where a status is given.
+    Columns not given stay. An inactive participant is changed only where a status is given.
     """
     known = _programs(connection, tenant.id)
     results: dict[int, ImportResult] = {}
@@ -87,7 +88,7 @@ def _write_one(
 
 
 def _programs(connection: Connection, tenant_id: int) -> dict[str, list[str]]:
-    """The active programs by name: ids differ from one service to another, names travel."""
+    """The active programs by name: ids differ between services, names do not."""
     rows = connection.execute(
         sa.text("SELECT name, id::text FROM programs WHERE tenant_id = :tenant_id AND is_active"),
         {"tenant_id": tenant_id},
@@ -129,7 +130,7 @@ WHERE p.tenant_id = :tenant_id AND p.id = k.id
 
 
 def _widen(connection: Connection, tenant_id: int, seen: Sequence[Seen]) -> None:
-    """Let participants have been there earlier, or later, than this service saw them."""
+    """Extend the participants' first and last instants beyond those that this service saw."""
     rows = [
         {
             "id": one.id, "created_at": _text(one.created_us),

@@ -1,7 +1,7 @@
-"""The sections of a participant's profile and state: how each is read, and what it holds.
+"""The sections of a participant's profile and state: how each is read, and its content.
 
-A section is one JSON text in the participant's row rather than rows of its own: one row comes
-back, and one round trip does.
+A section is one JSON text in the participant's row rather than rows of its own: a read returns one
+row in one round trip.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Summary:
 
 
 class Placed(NamedTuple):
-    """The tier that a participant is in."""
+    """A participant's tier."""
 
     tier_id: str
     achieved_us: int
 
 
 class ChallengeCounts(NamedTuple):
-    """How many challenges are under way, and how many were completed."""
+    """How many challenges are in progress, and how many were completed."""
 
     active: int
     completed: int
@@ -64,7 +64,7 @@ class Sections:
     challenges: ChallengeCounts
 
 
-# -- how they are read: p is the participant ---------------------------------------------------
+# -- reads: p is the participant -------------------------------------------------------------
 
 _BADGE = """json_agg(json_build_array(b.code, b.name, b.icon_url, b.rarity,
       CAST(extract(epoch FROM e.earned_at) * 1000000 AS bigint))
@@ -80,7 +80,7 @@ VISIBLE = f"""(SELECT {_BADGE} FROM badges b
     WHERE b.tenant_id = $1
       AND (e.badge_id IS NOT NULL OR (b.is_active AND NOT b.is_hidden)))"""  # noqa: S608 - as above
 
-# The recorded periods themselves only where the rules have changed since the state was written.
+# The recorded periods are read only where the rules have changed since the state was written.
 STREAKS = """(SELECT json_agg(json_build_array(d.period, d.grace_periods, d.reset_on_miss,
       COALESCE(s.last_timezone, CASE d.boundary WHEN 'participant' THEN p.timezone END),
       CAST(extract(epoch FROM s.last_recorded_at) * 1000000 AS bigint), upper(s.recorded) - 1,
@@ -99,7 +99,7 @@ CHALLENGES = """(SELECT json_build_array(
     JOIN challenges c ON c.tenant_id = g.tenant_id AND c.id = g.challenge_id
     WHERE g.tenant_id = p.tenant_id AND g.participant_id = p.id)"""
 
-# -- what they hold ----------------------------------------------------------------------------
+# -- contents --------------------------------------------------------------------------------
 
 
 def badges(text: str | None) -> list[ProfileBadge]:
@@ -126,18 +126,18 @@ def _current(
 
 
 def _totals(rules: Rules, walked: list[Any]) -> StreakTotals:
-    """As stored, or walked afresh where the row tells the recorded periods."""
+    """As stored, or walked again where the row has the recorded periods."""
     *counts, recorded = walked
     return walk(parse_ranges(recorded), rules) if recorded else StreakTotals(*counts)
 
 
 def placed(tier_id: str | None, achieved_at: datetime | None) -> Placed | None:
-    """The tier that somebody is in, or None."""
+    """The participant's tier, or None."""
     if tier_id is None or achieved_at is None:
         return None
     return Placed(tier_id, clock.to_us(achieved_at))
 
 
 def challenges(text: str | None) -> ChallengeCounts:
-    """How many are under way and completed."""
+    """The numbers in progress and completed."""
     return ChallengeCounts(*json.loads(text)) if text else ChallengeCounts(0, 0)

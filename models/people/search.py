@@ -1,4 +1,4 @@
-"""People: a tenant's participants as an admin searches, filters and sorts them (contract §5)."""
+"""Search: a tenant's participants as an admin searches, filters and sorts them (contract §5)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ParticipantSummary:
 
 @dataclass(frozen=True, slots=True)
 class TimeFilter:
-    """From an instant (included) to another (excluded); None where it is open."""
+    """From an instant (inclusive) to another (exclusive); None: unbounded."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -53,7 +53,7 @@ class TimeFilter:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantFilter:
-    """Who is wanted: all that is given must hold."""
+    """A filter for participants: all given conditions must hold."""
 
     search: str = ""  # part of the id or of the display name, in any case
     status: ParticipantStatus | None = None
@@ -66,7 +66,7 @@ class ParticipantFilter:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantOrder:
-    """By what a list is sorted; whoever has no such value comes last either way."""
+    """The column that sorts a list; participants without a value come last either way."""
 
     key: SortKey
     is_descending: bool
@@ -79,7 +79,7 @@ def page(
     order: ParticipantOrder,
     window: tuple[int, int],
 ) -> tuple[list[ParticipantSummary], int]:
-    """A page (limit, offset) of those wanted, and how many there are."""
+    """A page (limit, offset) of the wanted participants, and how many there are."""
     conditions = sa.and_(_p.tenant_id == tenant_id, *_conditions(wanted))
     limit, offset = window
     rows = connection.execute(
@@ -99,7 +99,7 @@ def page(
 
 
 def _order_by(order: ParticipantOrder) -> list[sa.ColumnElement[Any]]:
-    """A total order: those of equal value by their number, so that no page repeats anybody."""
+    """A total order: equal values by participant number, so that no page repeats a participant."""
     column = _p.external_id if order.key == "participant_id" else _p[order.key]
     if order.is_descending:
         return [column.desc().nulls_last(), _p.id.desc()]
@@ -145,8 +145,8 @@ def _is_enrolled(program_id: UUID) -> sa.ColumnElement[bool]:
 def _in_any_case(text: str) -> str:
     """A regular expression for a text in any case.
 
-    What ILIKE takes for one letter depends on the server's locale: under C, which many run with, Ä
-    is not ä. Here the letters' cases are Python's, and no character is special.
+    ILIKE's letter cases depend on the server's locale: under C, which is common, Ä is not ä. Here
+    the letters' cases are Python's, and no character is special.
     """
     return "".join(map(_character, text))
 

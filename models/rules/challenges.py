@@ -1,4 +1,4 @@
-"""Challenges: what brings a participant nearer to a target, and how far (contract §6). Pure."""
+"""Challenges: the events that count for a target, and the progress (contract §6). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ ObjectiveType = Literal["ticks", "count", "badges", "points"]
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What counts: ticks of a streak, a count that it reaches, badges earned, points earned."""
+    """The events that count: ticks of a streak, a count that it reaches, badges or points
+    earned."""
 
     type: ObjectiveType
     streak_code: str | None = None  # of ticks and count
@@ -19,14 +20,14 @@ class Objective:
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Objective:
-        """As it is stored and shown."""
+        """From its stored and shown form."""
         codes = values.get("badge_codes")
         return Objective(
             values["type"], values.get("streak_code"), None if codes is None else tuple(codes)
         )
 
     def as_json(self) -> dict[str, Any]:
-        """As it is stored and shown: without what does not apply."""
+        """Its stored and shown form: without inapplicable fields."""
         found = {"type": self.type, "streak_code": self.streak_code}
         if self.badge_codes is not None:
             return {"type": self.type, "badge_codes": list(self.badge_codes)}
@@ -35,7 +36,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Something that may count: a tick with the count that it led to, a badge, some points."""
+    """An event that may count: a tick with its count, a badge, some points."""
 
     type: Literal["tick", "badge", "points"]
     code: str | None  # of the streak or badge
@@ -43,7 +44,7 @@ class Happened:
 
 
 def advance(objective: Objective, progress: int, happened: Happened) -> int:
-    """The progress after something happened; the same when it does not count."""
+    """The progress after an event; unchanged when the event does not count."""
     match objective.type, happened.type:
         case "ticks", "tick" if objective.streak_code == happened.code:
             return progress + 1

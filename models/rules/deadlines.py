@@ -1,4 +1,4 @@
-"""Deadlines: when a streak becomes at risk and when it breaks unless somebody comes. Pure."""
+"""Deadlines: when a streak becomes at risk, and when it breaks without a tick. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """What says when the periods of a streak begin, and how early it is told to be at risk."""
+    """When the periods of a streak begin, and how early it counts as at risk."""
 
     kind: PeriodKind
     zone: str | None  # None: UTC
@@ -25,16 +25,16 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """What becomes of a streak for which nothing more is recorded; instants in microseconds."""
+    """The deadlines of a streak without further ticks; instants in microseconds."""
 
-    breaks_at: int  # the period at whose start it breaks: the name of this breaking
+    breaks_at: int  # the period at whose start it breaks: identifies the break
     at_risk_us: int
     breaks_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """For which breaking each was told last; None: never."""
+    """The break for which each fact was last published; None: never."""
 
     at_risk: int | None = None
     broken: int | None = None
@@ -42,17 +42,17 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What somebody who looks at a streak has to tell, and when to look again."""
+    """The facts to publish for a streak, and when to look again."""
 
     publish: Literal["at_risk", "broken"] | None
-    again_us: int | None  # None: it is broken, only a tick or new rules can change that
+    again_us: int | None  # None: it is broken; only a tick or new rules can change that
 
 
 def deadlines(totals: StreakTotals, calendar: Calendar) -> Deadlines:
-    """The deadlines of a standing with at least one recorded period.
+    """The deadlines of a streak with at least one recorded period.
 
-    At risk is told when the last period begins that can save the streak, or so many hours before
-    it breaks, but never before that period begins (contract §3.4).
+    It is at risk when the last period begins that can save it, or `lead_hours` before it breaks,
+    but never before that period begins (contract §3.4).
     """
     breaks_at = (totals.last or 0) + totals.grace_remaining + 2
     at_risk_us = _starts_us(calendar.kind, breaks_at - 1, calendar.zone)
@@ -63,10 +63,10 @@ def deadlines(totals: StreakTotals, calendar: Calendar) -> Deadlines:
 
 
 def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: bool) -> Look:
-    """What to tell at an instant: each at most once for each breaking.
+    """The facts to publish at an instant: each at most once for each break.
 
-    Who looks late tells only what still holds: of a streak that broke meanwhile not that it was at
-    risk. Nor is that told where nobody can save it, since the participant is not active.
+    A late look publishes only what still holds: a streak that has broken meanwhile is not published
+    as at risk. Nor is a streak of an inactive participant, which cannot save it.
     """
     if now_us >= found.breaks_us:
         return Look("broken" if notified.broken != found.breaks_at else None, None)

@@ -1,8 +1,8 @@
-"""Leaderboards: what counts within a rolling window, when time alone changes it, and ranks. Pure.
+"""Leaderboards: what counts in a rolling window, when time alone changes it, and ranks. Pure.
 
 A window of N days ends today (UTC) and holds the periods that begin in it. A streak's score is the
-highest count that its walk reaches within the window alone: a run of years counts as N days at
-most, so that who began last month can stand above it (seed 004).
+highest count of its walk within the window alone: a run of years counts as N days at most, so that
+a participant who began last month can rank above it (seed 004).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DAY_ONE = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A score, and the day on which it changes unless something is recorded."""
+    """A score, and the day on which it changes without further events."""
 
     score: int
     due_day: int  # days since 1970
@@ -33,7 +33,7 @@ def of_streak(
     ranges: Ranges, rules: Rules, kind: PeriodKind, window: tuple[int, int]
 ) -> Score | None:
     """The score of a set of recorded periods in a window (days, today as days since 1970); None
-    when nothing in it is recorded.
+    without a recorded period in it.
 
     Time alone mostly lowers it, and may raise it: without an early period the walk spends its grace
     on a later gap.
@@ -48,10 +48,11 @@ def of_streak(
 
 
 def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:
-    """The period whose leaving changes the score, when they leave in their order.
+    """The first period whose leaving the window changes the score.
 
-    Within a run the score can but fall: whatever is left of it, the walk comes to its end with all
-    its grace. So one look at the end of each run is enough, and halving in the run that matters.
+    Within a run the score can only fall: whatever is left of the run, the walk reaches its end with
+    all its grace. So one check at the end of each run is enough, then bisection in the run that
+    changes the score.
     """
     for nth, (start, end) in enumerate(kept):
         rest = kept[nth + 1 :]
@@ -67,7 +68,7 @@ def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:
 
 
 def _first_period(kind: PeriodKind, day: int) -> int:
-    """The first period that begins on a day or later."""
+    """The first period that begins on or after a day."""
     period = period_of_day(kind, day)
     return period if _begins(kind, period) >= day else period + 1
 
@@ -92,7 +93,7 @@ def of_points(by_day: Mapping[int, int], window: tuple[int, int]) -> Score | Non
 
 
 def prefixes(score: int) -> list[tuple[int, int]]:
-    """Under which (level, prefix) a score is counted."""
+    """The (level, prefix) pairs that count a score."""
     return [(level, score >> (_BITS * level)) for level in range(LEVELS)]
 
 
@@ -100,7 +101,7 @@ def above(score: int) -> list[tuple[int, int, int]]:
     """The ranges of prefixes (level, first, last) whose counts add up to those above a score."""
     found = []
     for level, prefix in prefixes(score):
-        last = prefix | ((1 << _BITS) - 1)  # the last one under the same prefix a level higher
+        last = prefix | ((1 << _BITS) - 1)  # the last one under the same prefix of the next level
         if prefix < last:
             found.append((level, prefix + 1, last))
     return found

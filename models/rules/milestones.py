@@ -1,8 +1,8 @@
-"""Milestones: which counts a set of recorded periods has reached (contract §4, ADR 18). Pure.
+"""Milestones: the counts that a set of recorded periods has reached (contract §4, ADR 18). Pure.
 
-A late tick may lower the counts of the walk (ADR 2), so they cannot say what was ever reached.
-The best run can: the most recorded periods in a row with no more missed among them than there are
-grace periods. It only grows with the set, and it is never below the longest count.
+A late tick may lower the counts of the walk (ADR 2), so they do not show what was ever reached. The
+best run does: the most recorded periods in a row with no more missed among them than there are
+grace periods. It only grows with the set, and is never below the longest count.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Run(NamedTuple):
 
     first: int
     last: int
-    length: int  # without what was missed
+    length: int  # without missed periods
 
     def overlaps(self, other: Run) -> bool:
-        """Whether the two have a span of time in common."""
+        """Whether the two share a span of time."""
         return self.first <= other.last and other.first <= self.last
 
 
@@ -47,8 +47,8 @@ def best_run(ranges: Ranges, rules: Rules) -> int:
 def run_through(ranges: Ranges, rules: Rules, period: int) -> int:
     """The best of the runs that a recorded period belongs to: only these change when it is added.
 
-    1. Take the range of the period, and what lies before it as far as grace reaches.
-    2. Take one later range after the other, and give up earliest ones for it.
+    1. Take the range of the period, and the ranges before it within reach of grace.
+    2. Add one later range after the other, dropping the earliest ones to make room.
     """
     if not rules.reset_on_miss:
         return walk(ranges, rules).longest
@@ -90,7 +90,7 @@ def runs(ranges: Ranges, rules: Rules) -> list[Run]:
 
 
 def newly_reached(before: Ranges, after: Ranges, rules: Rules, count: int) -> Iterator[Run]:
-    """The runs that have reached a count now, of which no part had reached it before."""
+    """The runs that reach a count now and of which no part reached it before."""
     had = [run for run in runs(before, rules) if run.length >= count]
     for run in runs(after, rules):
         if run.length >= count and not any(run.overlaps(one) for one in had):

@@ -1,7 +1,7 @@
 """Periods: which local day, ISO week or month an instant falls in (contract §3.1).
 
-A period is an integer that counts up by one from period to period, so that a gap is a
-subtraction: days since 1970-01-01, ISO weeks since that of 1969-12-29, months since 1970-01.
+A period is an integer that grows by one per period, so that a gap is a subtraction: days since
+1970-01-01, ISO weeks since that of 1969-12-29, months since 1970-01.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def period_of_day(kind: PeriodKind, day: int) -> int:
 
 @lru_cache(maxsize=4096)
 def key_of(kind: PeriodKind, period: int) -> str:
-    """How a period is written: `2026-05-23`, `2026-W53`, `2026-05`."""
+    """The text form of a period: `2026-05-23`, `2026-W53`, `2026-05`."""
     first = first_day(kind, period)
     if kind == "daily":
         return first.isoformat()
@@ -70,9 +70,9 @@ def first_day(kind: PeriodKind, period: int) -> date:
 def starts_at(kind: PeriodKind, period: int, zone: str | None) -> datetime:
     """The instant (UTC) at which a period begins in `zone`.
 
-    Where clocks skip midnight the day begins at the first instant that exists, where midnight
-    comes twice at the first of them. A day that a zone left out (Samoa: 2011-12-30) begins when
-    the next one does.
+    Where clocks skip midnight, the day begins at the first instant that exists; where midnight
+    comes twice, at the first of them. A day that a zone left out (Samoa: 2011-12-30) begins with
+    the next one.
     """
     day, info = first_day(kind, period), zone_info(zone or "UTC")
     midnight = datetime(day.year, day.month, day.day, tzinfo=info)
@@ -82,7 +82,7 @@ def starts_at(kind: PeriodKind, period: int, zone: str | None) -> datetime:
 
 
 def _first_on(day: date, info: ZoneInfo, early: datetime, late: datetime) -> datetime:
-    """Halve the time in which clocks skip midnight down to the second at which they do."""
+    """Bisect the skipped midnight to the second at which the clocks skip it."""
     while late - early > _SECOND:
         middle = early + (late - early) // _SECOND // 2 * _SECOND
         early, late = (early, middle) if middle.astimezone(info).date() >= day else (middle, late)
@@ -91,11 +91,11 @@ def _first_on(day: date, info: ZoneInfo, early: datetime, late: datetime) -> dat
 
 @lru_cache(maxsize=1024)
 def zone_info(zone: str) -> ZoneInfo:
-    """The rules of an IANA zone; ZoneInfoNotFoundError or ValueError when there is none."""
+    """The rules of an IANA zone; raises ZoneInfoNotFoundError or ValueError for an unknown name."""
     return ZoneInfo(zone)
 
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """Every IANA name that may be given as a time zone."""
+    """Every IANA name that is accepted as a time zone."""
     return frozenset(available_timezones() - {"localtime", "posixrules", "Factory"})

@@ -1,7 +1,7 @@
 """The streak engine: one fold over the set of recorded periods (contract §3.2–§3.4).
 
-The set is the only state. It is held as ranges, so that two years of unbroken days are one pair
-of integers; everything else (`Standing`) follows from the set and the definition's rules.
+The set is the only state. It is held as ranges, so that two years of unbroken days are one pair of
+integers; `StreakTotals` follows from the set and the definition's rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ StreakStatus = Literal["active", "at_risk", "broken", "paused"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a definition says about gaps."""
+    """A definition's rules about gaps."""
 
     grace_periods: int
     reset_on_miss: bool
@@ -27,7 +27,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class StreakTotals:
-    """Where a streak stands after its last recorded period."""
+    """A streak's totals after its last recorded period."""
 
     last: int | None  # the last recorded period; None before the first tick
     count: int
@@ -37,7 +37,7 @@ class StreakTotals:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What recording one period did."""
+    """The effect of recording one period."""
 
     outcome: RecordOutcome
     ranges: Ranges
@@ -52,7 +52,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """How a standing reads at a given current period (contract §3.4)."""
+    """A streak's totals as of a current period (contract §3.4)."""
 
     status: StreakStatus
     count: int
@@ -62,9 +62,9 @@ class Live:
 def walk(ranges: Ranges, rules: Rules) -> StreakTotals:
     """Walk the recorded periods in order (contract §3.2).
 
-    A gap of m missed periods costs m credits and the count goes up by one; with fewer than m left
-    none is spent, credits start afresh and the count goes to 1, or stays what it was when
-    `reset_on_miss` is false.
+    A gap of m missed periods costs m credits, and the count goes up by one. With fewer than m left
+    none is spent, the credits are reset, and the count goes to 1, or stays when `reset_on_miss` is
+    false.
     """
     totals = StreakTotals(None, 0, 0, rules.grace_periods)
     for start, end in ranges:
@@ -73,7 +73,7 @@ def walk(ranges: Ranges, rules: Rules) -> StreakTotals:
 
 
 def step(totals: StreakTotals, period: int, rules: Rules) -> StreakTotals:
-    """Walk on to one later period."""
+    """Continue the walk to one later period."""
     if totals.last is None:
         return StreakTotals(period, 1, 1, rules.grace_periods)
     missed = period - totals.last - 1
@@ -85,7 +85,7 @@ def step(totals: StreakTotals, period: int, rules: Rules) -> StreakTotals:
 
 
 def run_on(totals: StreakTotals, periods: int) -> StreakTotals:
-    """Walk on through periods without a gap."""
+    """Continue the walk through periods without a gap."""
     if not periods or totals.last is None:
         return totals
     count = totals.count + periods
@@ -95,9 +95,9 @@ def run_on(totals: StreakTotals, periods: int) -> StreakTotals:
 
 
 def record(ranges: Ranges, totals: StreakTotals, rules: Rules, period: int) -> Recorded:
-    """Record one period, given the standing that `walk` yields for the ranges.
+    """Record one period, given the totals that `walk` yields for the ranges.
 
-    An on-time tick costs one step however long the history is; only a late one walks it again.
+    An on-time tick costs one step, however long the history; only a late one repeats the walk.
     """
     if totals.last is None:
         return Recorded("started", ((period, period + 1),), totals, step(totals, period, rules))
@@ -124,7 +124,7 @@ def contains(ranges: Ranges, period: int) -> bool:
 
 
 def add(ranges: Ranges, period: int) -> Ranges:
-    """The set with one period more; ranges that come to touch are joined."""
+    """The set with one more period; touching ranges are joined."""
     if contains(ranges, period):
         return ranges
     at = bisect_right(ranges, (period, _INFINITY))
@@ -141,9 +141,9 @@ _INFINITY = 1 << 40
 
 
 def live(totals: StreakTotals, rules: Rules, current: int) -> Live:
-    """How a standing reads in the current period (contract §3.4).
+    """A streak's totals as of the current period (contract §3.4).
 
-    `current` may lie before the last recorded period (a tick from a zone that is ahead).
+    `current` may be before the last recorded period (a tick from a zone that is ahead).
     """
     if totals.last is None:
         return Live("broken" if rules.reset_on_miss else "paused", 0, None)
@@ -159,7 +159,7 @@ def live(totals: StreakTotals, rules: Rules, current: int) -> Live:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One period of a streak's history: what it was and the count after it."""
+    """One period of a streak's history: its kind and the count after it."""
 
     period: int
     what: Literal["recorded", "grace", "missed", "pending"]
@@ -171,8 +171,8 @@ def explain(ranges: Ranges, rules: Rules, current: int) -> Iterator[Explained]:
     """Every period from the first recorded one to the current one, in order (contract §3.5).
 
     A gap is `grace` when credits covered it and `missed` when it broke the chain. After the last
-    recorded period the credits that are left cover what is past; the current period, not yet
-    recorded, is `pending`.
+    recorded period the remaining credits cover past periods; the current period, not yet recorded,
+    is `pending`.
     """
     totals = StreakTotals(None, 0, 0, rules.grace_periods)
     for start, end in ranges:

@@ -1,7 +1,7 @@
-"""Tiers: which one points lead to, and which one comes next (contract §6). Pure.
+"""Tiers: the one that points lead to, and the next one (contract §6). Pure.
 
-A tier is kept until a higher one is reached or another one is assigned: points that are spent, and
-thresholds that are raised, take nobody down.
+A tier is kept until a higher one is reached or another one is assigned: spent points and raised
+thresholds lower no participant's tier.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Rung)
 
 
 def reached(ladder: Sequence[R], level: int | None, earned: int) -> R | None:
-    """The highest rung above a level (None: below all) that so many points ever earned lead to."""
+    """The highest rung above a level (None: below all) that the points ever earned lead to."""
     above = [
         one
         for one in ladder

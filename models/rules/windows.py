@@ -1,4 +1,4 @@
-"""Windows: from an instant to another, open where it has none. Pure."""
+"""Windows: from one instant to another, either may be open. Pure."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import datetime
 
 
 def is_open(starts_at: datetime | None, ends_at: datetime | None, instant: datetime) -> bool:
-    """Whether an instant lies in a window: its start does, its end does not."""
+    """Whether an instant is in a window, which includes its start and excludes its end."""
     return (starts_at is None or starts_at <= instant) and (ends_at is None or instant < ends_at)

@@ -1,7 +1,7 @@
-"""Reviews: definitions whose every state has to be looked at again, since its deadlines moved.
+"""Reviews: definitions whose states must all be checked again, since their deadlines moved.
 
-A change of a definition may move millions of deadlines. It only asks for a review; upkeep walks the
-states in portions, and a process that takes over goes on behind the last one.
+A change of a definition may move millions of deadlines, so it only requests a review. Upkeep walks
+the states in portions, and the next process continues after the last one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from models.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """How far the states of one definition have been walked."""
+    """The progress of the walk through one definition's states."""
 
     tenant_id: int
     streak_id: int
-    version: int  # counts up with each time it is asked for: then it begins anew
-    position: int  # the last participant looked at; 0 is before the first
+    version: int  # grows with each request: then it begins again
+    position: int  # the last participant checked; 0 is before the first
 
 
 _ASK = sa.text("""
@@ -30,12 +30,12 @@ ON CONFLICT (tenant_id, streak_id) DO UPDATE SET version = r.version + 1, positi
 
 
 def ask(connection: Connection, tenant_id: int, streak_id: int) -> None:
-    """Have every state of a definition looked at, from the first one on."""
+    """Have every state of a definition checked, from the first one on."""
     connection.execute(_ASK, {"tenant_id": tenant_id, "streak_id": streak_id})
 
 
 def some(connection: Connection) -> Review | None:
-    """One of the reviews that are under way, of any tenant."""
+    """One of the running reviews, of any tenant."""
     row = connection.execute(
         sa.text(
             "SELECT tenant_id, streak_id, version, position FROM streak_reviews"
@@ -46,10 +46,10 @@ def some(connection: Connection) -> Review | None:
 
 
 def go_on(connection: Connection, review: Review, position: int | None) -> None:
-    """Note how far a review has come; None: it has come to the end.
+    """Store a review's progress; None: it is complete.
 
-    Nothing happens when it was asked for again meanwhile, or somebody else was faster: a state
-    that is looked at twice is told of once.
+    Does nothing when it was requested again meanwhile, or another process was faster: a state that
+    is checked twice publishes its fact once.
     """
     change = "DELETE FROM streak_reviews"
     if position is not None:

@@ -1,8 +1,8 @@
-"""Streak deadlines: when to look at which state again, kept lazily.
+"""Streak deadlines: when to check which state again, kept lazily.
 
-A state that is alive has one row, never later than it can become at risk or break. A tick leaves it
-where it is: whoever looks at it when it is due finds what was recorded meanwhile and moves it on.
-The rows are the participant's, like the states: whoever changes one holds the participant's lock.
+A live state has one row, never later than it can become at risk or break. A tick does not change
+the row: the check that finds it due reads what was recorded meanwhile and moves it. The rows belong
+to the participant, like the states: a process that changes one holds the participant's lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ParticipantKey = tuple[int, int]  # tenant, participant
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """States to look at, whose participants are locked by this transaction."""
+    """States to check, whose participants this transaction has locked."""
 
     keys: Sequence[StateKey]
     participants: Mapping[ParticipantKey, Participant]
@@ -33,7 +33,7 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class WatchedState:
-    """A state, and what has been told of it."""
+    """A state, and the facts published about it."""
 
     state: StreakState
     notified: Notified
@@ -41,12 +41,12 @@ class WatchedState:
 
 @dataclass(frozen=True, slots=True)
 class DeadlineOutcome:
-    """What became of one look."""
+    """The result of one check."""
 
-    ctid: str | None  # where the state's row stands
+    ctid: str | None  # the address of the state's row
     notified: Notified
     is_watched: bool
-    again_us: int | None = None  # None, while it is watched: not before somebody asks for it
+    again_us: int | None = None  # None, while it is watched: not before a review
 
 
 def of(streak: Streak, state: StreakState, participant_zone: str | None) -> Deadlines:
@@ -55,9 +55,9 @@ def of(streak: Streak, state: StreakState, participant_zone: str | None) -> Dead
     return deadlines(state.totals, Calendar(streak.period, zone, streak.at_risk_lead_hours))
 
 
-# -- finding what is to be looked at -----------------------------------------------------------
+# -- finding states to check ------------------------------------------------------------------
 
-# The statistics of a table whose rows move on all day are always wrong: only the index is right.
+# The statistics of a table whose rows change all day are always wrong: only the index is right.
 _BY_INDEX = """
     SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;
     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
@@ -66,8 +66,8 @@ _BY_INDEX = """
 _PARTICIPANT = """p.tenant_id, p.id, p.external_id, p.timezone, p.fact_sequence, p.ctid,
       p.inactive_since"""
 
-# Whoever is being written to is passed over and met again by the next sweep. Waiting for one while
-# holding others would need an order, and the order here is that of the deadlines.
+# Locked participants are skipped and found again by the next sweep. Waiting for one while holding
+# others would need an order, and the order here is that of the deadlines.
 _DUE = f"""
     SELECT {_PARTICIPANT}, d.streak_id
     FROM streak_deadlines d
@@ -79,18 +79,17 @@ _DUE = f"""
 
 
 def lock_due(connection: Connection, horizons_us: Sequence[int], limit: int) -> Locked:
-    """The states whose deadline has come, of every tenant, earliest first.
+    """The due states of every tenant, earliest first.
 
-    `horizons_us` says until when, for the tenants of each remainder: the number of horizons divides
-    the tenants. What is found may have been looked at by another sweep a moment ago: the states
-    are to be read under the lock.
+    A tenant's limit is `horizons_us[tenant_id % len(horizons_us)]`.
+    Another sweep may have checked the states a moment ago: read them under the lock.
     """
     run(connection, _BY_INDEX, {})
     return _locked(run(connection, _DUE, _until(horizons_us) | {"limit": limit}))
 
 
 def is_due(connection: Connection, horizons_us: Sequence[int]) -> bool:
-    """Whether a sweep would find something to look at."""
+    """Whether a sweep would find a state to check."""
     rows = run(
         connection,
         "SELECT EXISTS (SELECT FROM streak_deadlines d"
@@ -110,7 +109,7 @@ def _until(horizons_us: Sequence[int]) -> dict[str, Any]:
     }
 
 
-# Those that were broken long ago, by any rules and in any zone, are passed over.
+# States broken long ago, by any rules and in any zone, are skipped.
 _CANDIDATES = """
     SELECT s.participant_id, s.is_watched OR upper(s.recorded) + %(grace)s + 1 >= %(current)s
     FROM streak_states s
@@ -130,8 +129,8 @@ _LOCK = f"""
 def lock_next(
     connection: Connection, streak: Streak, current: int, after: int, limit: int
 ) -> tuple[Locked, int | None]:
-    """Of the next `limit` states under a definition behind a participant those that may be alive,
-    and the participant to go on behind; None after the last.
+    """The states that may be alive among a definition's next `limit` after a participant, and the
+    participant to continue after; None after the last.
 
     `current` is the period in UTC. Locks are waited for, in the order in which a batch takes them.
     """
@@ -170,7 +169,7 @@ _STATES = f"""
 def watched(
     connection: Connection, keys: Sequence[StateKey], definitions: Mapping[ParticipantKey, Streak]
 ) -> dict[StateKey, WatchedState]:
-    """The states of some keys with what has been told of them, under their participants' locks.
+    """The states of some keys with the facts published about them, under the participants' locks.
 
     `definitions` are those of the keys, by tenant and number.
     """
@@ -198,7 +197,7 @@ _SET = """
 
 
 def watch(connection: Connection, due_us: Mapping[StateKey, int]) -> None:
-    """Have some states looked at, not later than at these instants."""
+    """Have some states checked, not later than at these instants."""
     if due_us:
         values = _columns(list(due_us)) | {"instants": array(map(clock.to_text, due_us.values()))}
         run(connection, f"{_SET} WHERE d.due_at > EXCLUDED.due_at", values)
@@ -209,7 +208,7 @@ def write_outcomes(
     outcomes: Mapping[StateKey, DeadlineOutcome],
     before: Mapping[StateKey, WatchedState],
 ) -> None:
-    """Write what has been told and when to look again; `before` is what was read."""
+    """Write what was published and when to check again; `before` is the state as read."""
     changed = [outcome for key, outcome in outcomes.items() if _is_changed(outcome, before[key])]
     if changed:
         change(connection, _MARK_NOTIFIED, _notified(changed), len(changed))
@@ -272,7 +271,7 @@ WHERE tenant_id = :tenant_id AND participant_id = :participant_id AND due_at > n
 
 
 def look_again(connection: Connection, tenant_id: int, participant_id: int) -> None:
-    """Have a participant's streaks looked at now, since their calendar or status has changed.
+    """Have a participant's streaks checked now, since its calendar or status has changed.
 
     The caller has changed the participant's row, and so holds its lock.
     """

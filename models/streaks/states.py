@@ -1,4 +1,4 @@
-"""Streaks: the definitions, and each participant's state under them."""
+"""Streaks: the definitions, and each participant's states."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Streak:
     is_active: bool
     boundary: Boundary
     milestones: list[dict[str, Any]]
-    at_risk_lead_hours: int | None  # None: told when its last period begins
-    revision: int  # counts up when the rules change: states walked under an older one are stale
+    at_risk_lead_hours: int | None  # None: at risk when its last period begins
+    revision: int  # grows when the rules change: states walked under an older one are stale
     created_at: datetime
     updated_at: datetime
 
@@ -74,8 +74,8 @@ class StreakState:
     ranges: Ranges
     totals: StreakTotals
     last_recorded_us: int  # the latest instant of any tick, in microseconds
-    last_zone: str | None  # the zone that tick named itself
-    ctid: str | None = None  # where the row stands (ctid), under the participant's lock
+    last_zone: str | None  # the tick's own zone
+    ctid: str | None = None  # the row's address, under the participant's lock
     is_watched: bool = False  # whether it has a deadline (models/streaks/deadlines.py)
 
 
@@ -107,7 +107,7 @@ class StreakDefinitions(Definitions[Streak]):
     def revise(self, connection: Connection, before: Streak, values: Mapping[str, Any]) -> Streak:
         """Change a definition; raise NotFound. New rules make a new revision.
 
-        Where it may have moved deadlines, every state under it will be looked at again.
+        Where deadlines may have moved, every state under it is checked again.
         """
         changed: dict[str, Any] = dict(values)
         if values.keys() & _RULES:
@@ -125,7 +125,8 @@ definitions = StreakDefinitions(streaks, _streak, (streaks.c.code,))
 
 
 def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
-    """Whether a code is that of an active streak, which stays so until this transaction ends."""
+    """Whether a code is that of an active streak, which stays active until this transaction
+    ends."""
     statement = (
         sa.select(streaks.c.is_active)
         .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)
@@ -154,9 +155,9 @@ _SELECT_STATES = f"""
 def states(
     connection: Connection, keys: Sequence[StateKey], definitions: dict[tuple[int, int], Streak]
 ) -> dict[StateKey, StreakState]:
-    """The states of some keys; those without a tick yet are missing.
+    """The states of some keys; missing before the first tick.
 
-    The caller holds the participants' row locks: they guard the states, which need none.
+    The caller holds the participants' row locks, which guard the states.
     """
     if not keys:
         return {}
@@ -191,10 +192,10 @@ def states_of(
 
 
 def state_of_row(row: Any, streak: Streak) -> StreakState:
-    """The state in a row; walked afresh when the definition's rules changed since it was written.
+    """The state in a row; walked again when the definition's rules changed since it was written.
 
     `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
-    instant, last zone, place, is watched, …).
+    instant, last zone, ctid, is watched, …).
     """
     ranges = parse_ranges(row[3])
     if row[7] == streak.revision:
@@ -234,7 +235,7 @@ _UPDATE_STATES = f"""
 def write_states(
     connection: Connection, states: dict[StateKey, StreakState], revisions: dict[StateKey, int]
 ) -> None:
-    """Write states whole: those that were read where they stand, the others as new rows."""
+    """Write whole states: those that were read at their ctid, the others as new rows."""
     for statement, is_known in ((_UPDATE_STATES, True), (_INSERT_STATES, False)):
         some = {key: state for key, state in states.items() if (state.ctid is not None) is is_known}
         if some:
