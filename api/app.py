@@ -70,8 +70,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)  # safe to log and
 
 DIRECTORY_CONNECTIONS = 4  # a key is looked up once in seconds, not per request
 # A look-up takes 1 ms. Readiness uses these connections too and must report within 5 s that
-# Postgres does not answer: after this time-out, 1 s for the round trip and 3 s for a new
-# connection.
+# Postgres does not answer: after this time-out, 1 s for the round trip and 3 s to connect.
 DIRECTORY_TIMEOUT_MS_MAX = 1_000
 # No key is needed; the dashboard checks its session.
 _OPEN = frozenset({health.blueprint.name, views.blueprint.name, dashboard.blueprint.name})

@@ -95,8 +95,8 @@ def create_app() -> Api:
 
     A process that is asked to stop while loading ends at once. It is forked with its parent's
     signal handlers, which only set a flag in the parent. Until granian sets its own handlers, after
-    this, it would ignore the signal and the parent would wait in vain. The API is imported here
-    because it takes most of the loading time.
+    this, it would ignore the signal. The API is imported here because it takes most of the loading
+    time.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     settings = Settings.from_env()

@@ -18,7 +18,7 @@ SIGNED_OUT = 401
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """What the API answered."""
+    """An answer of the API."""
 
     status: int
     body: dict[str, Any]
@@ -61,8 +61,7 @@ def send(
 
 
 def file(filename: str, *steps: str) -> Response:
-    """A response to save as a file, streamed as the browser reads it; an error page if it is
-    refused."""
+    """A response to save as a file, streamed while it is read; an error page if it is refused."""
     found = _dispatched(path=path_of(*steps))
     if found.status_code >= 400:
         refused = _answered(found)

@@ -30,8 +30,7 @@ STATUSES = {nth: f"{nth}xx" for nth in range(1, 6)}
 
 
 def begin(redis_url: str, log_format: str, log_requests: str) -> None:
-    """Set up a serving process (not a test): log to stderr, collect metrics, report that it
-    runs."""
+    """Set up a serving process (not a test): logging, metrics, heartbeat."""
     logs.configure(log_format)
     logs.show_requests(log_requests)
     client = connect(redis_url, TIMEOUT_SECONDS)

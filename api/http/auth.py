@@ -30,8 +30,7 @@ _NOT_ASKED: tuple[None, None] = None, None
 
 
 def authenticate(here: Request) -> None:
-    """Authenticate the caller; 401 or 403 otherwise. A read may use a cache entry some seconds
-    old."""
+    """Authenticate the caller; 401 or 403 otherwise. A read may use a key cached seconds ago."""
     key = g.key = presented_key(here)
     asked, principal = here.environ.get(KNOWN, _NOT_ASKED)
     if asked != key:
@@ -90,8 +89,7 @@ def _presented(environ: WSGIEnvironment) -> set[str]:
 
 
 def knows(app: Flask) -> Callable[[WSGIEnvironment], Hashable | None]:
-    """The identity of a caller by environ: of a key that was valid when this process last read
-    it."""
+    """Make a function from an environ to the caller, if its key was valid when last read here."""
     context: AppContext = app.extensions[EXTENSION]
 
     def name(environ: WSGIEnvironment) -> Hashable | None:
@@ -144,8 +142,7 @@ def require_admin(view: Callable[P, T]) -> Callable[P, T]:
 
 
 def under_current_configuration(action: Callable[[Principal], T]) -> T:
-    """Run a write; run it again on the current configuration if it was checked under an older
-    one."""
+    """Run a write; run it again if the configuration it was checked under is outdated."""
     for _ in range(STALE_TRIES_MAX):
         try:
             return action(principal())

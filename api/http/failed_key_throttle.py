@@ -82,8 +82,7 @@ class Throttle:
 
 
 def client_address(here: Request) -> str | None:
-    """The client's address as the operator's proxies report it; None if what they report is no
-    address."""
+    """The client's address as the operator's proxies report it; None if it is malformed."""
     found = _parsed(here.remote_addr)
     return None if found is None else str(found)
 

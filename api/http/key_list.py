@@ -14,7 +14,7 @@ from models.db import DatabaseUnavailable, Engine, reading
 from models.identity import tenants
 
 LIST_SECONDS = 1.0  # minimum time between two readings of the list
-SHARE_OF_TIME = 20  # that time is at least so many readings long: 100,000 keys take about 0.1 s
+SHARE_OF_TIME = 20  # times the duration of a reading; 100,000 keys take about 0.1 s
 LOOKUPS_PER_SECOND = 10  # of keys missing from the list: a key may be new
 
 

@@ -57,8 +57,7 @@ def too_many_requests() -> Problem:
 
 @dataclass
 class Memory:
-    """Recent answers of Redis and the intake. Threads may race: the last write wins, for a
-    moment."""
+    """Recent answers of Redis and the intake. Threads may race: the last write wins."""
 
     probe_seconds: float  # how long a probe of Redis may take
     now: Callable[[], float] = time.monotonic
@@ -81,8 +80,7 @@ class Memory:
             raise Full
 
     def ask(self) -> None:
-        """Raise Unavailable unless Redis may be asked; after a failure, one request probes
-        first."""
+        """Raise Unavailable unless Redis may be asked; after a failure, one request probes it."""
         if not self._away_until:
             return
         if self.now() < self._away_until:
@@ -101,8 +99,7 @@ class Memory:
         self._remember()
 
     def full(self, tenant_id: int, body_bytes: int) -> None:
-        """The intake was full: a body of that size or more from the same tenant will not fit
-        either."""
+        """The intake was full: another body of this size or more from this tenant will not fit."""
         if len(self._full) >= TENANTS_MAX:
             self._full.clear()
         until, shortest = self._full.get(tenant_id, (0.0, body_bytes))

@@ -216,8 +216,7 @@ def has_no_body() -> bool:
 
 
 def check_no_body() -> None:
-    """422 for a body where none is accepted: the sender of `{"dry_run": true}` expects an
-    effect."""
+    """422 for an unexpected body: the sender of `{"dry_run": true}` expects an effect."""
     text = b"" if has_no_body() else read_body().strip()
     if text in (b"", b"{}", b"null") or tolerates_unknown():
         return

@@ -66,8 +66,7 @@ _BASE: dict[str, Any] = {
 
 
 class NotRead(BaseException):
-    """The application reads a body that was not awaited. Not an Exception: no handler may catch
-    it."""
+    """The application reads a body not yet awaited. Not an Exception: no handler may catch it."""
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(bytes_max)

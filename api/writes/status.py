@@ -65,8 +65,7 @@ class WriteOutcome(TypedDict):
 
 
 def get_status(ledger: WriteLedger, text: str) -> Response:
-    """Answer with the status of the write in a path; 404 for an id that the tenant was not
-    given."""
+    """Answer with the status of the write in a path; 404 for an id of no write."""
     number = _uuid(ledger, text)
     with reading() as connection:
         outcome = _outcome(connection, ledger, number)

@@ -189,8 +189,7 @@ def _is_one_write(app: Flask, rule: Rule) -> bool:
 def outcome(
     ledger: WriteLedger, message: Message, accepted: Accepted, wish: Preference
 ) -> Response:
-    """200 with the worker's answer if it came within the wait; otherwise 202 with the status
-    path."""
+    """200 with the worker's answer if it came in time; otherwise 202 with the status path."""
     write_id, result = accepted.known_id or message.id, None
     if wish.wait_seconds and accepted.known_id:
         result = status.wait(ledger, UUID(accepted.known_id), wish.wait_seconds)
@@ -234,8 +233,7 @@ _REJECTED = {
 
 
 def rejected(code: str, participant_id: str, detail: str | None = None) -> Problem:
-    """The problem for a write that a worker rejected, with its detail or the participant's
-    status."""
+    """The problem of a rejected write, with the worker's detail or the participant's status."""
     if detail is not None:
         return Problem(CODES[code][0] if code in CODES else 409, code, detail)
     why = _REJECTED.get(code, "may not be written for")  # a newer worker may send other codes

@@ -152,8 +152,7 @@ def _total(found: Service) -> int:
 
 
 def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Sealed]]:
-    """All destinations as read; with `writes`, a batch is yielded after it was encrypted again and
-    committed."""
+    """All destinations as read; with `writes`, a batch is first encrypted again and committed."""
     cursor = destination_keys.FIRST
     while True:
         with found.reading() as connection:
@@ -167,8 +166,7 @@ def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Seale
 
 
 def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
-    """Encrypt a batch again; the transaction adds an audit entry with the number of changes, if
-    any."""
+    """Encrypt a batch again, with an audit entry of the number of changes, if any."""
     renewed = [(one, key_rotation.resealed(ring, one)) for one in batch]
     changed = [new for one, new in renewed if new != one]
     for new in changed:

@@ -215,8 +215,7 @@ def schema(revision: str | None, head: str) -> Finding:
 
 
 def guard(seen: Guard) -> Finding:
-    """Row-level security: whether requests can take their role, and whether workers see all
-    rows."""
+    """Row-level security: whether requests can take their role and workers see all rows."""
     what = "row-level security"
     migrate = "run `unbroken migrate` as the owner of the tables"
     if not seen.is_there:

@@ -38,8 +38,7 @@ def zone(value: Any) -> str:
 
 
 def json_object(value: Any) -> Mapping[str, Any]:
-    """An object, or its JSON text. Invalid JSON (NaN, unbounded nesting) would make the whole
-    request invalid."""
+    """An object, or its JSON text. Invalid JSON (NaN, deep nesting) would fail a whole request."""
     found: dict[str, Any] = _json_of(dict, "object", value)
     return found
 

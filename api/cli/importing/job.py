@@ -48,8 +48,7 @@ class Job:
 
     @property
     def is_file(self) -> bool:
-        """Whether it can be read twice. A pipe may have names other than `-`, such as
-        /dev/fd/63."""
+        """Whether it can be read twice. A pipe may also have a name such as /dev/fd/63."""
         return self.source != source.STDIN and Path(self.source).is_file()
 
     def windows(self, found: Table) -> Iterator[list[MappedRow]]:

@@ -1,5 +1,4 @@
-"""`unbroken loadtest`: send ticks at a rate, then check every state and fact against the accepted
-ticks."""
+"""`unbroken loadtest`: send ticks at a rate, then check every state and fact against them."""
 
 from __future__ import annotations
 

@@ -70,8 +70,7 @@ def _enter_namespace(launch: Launch) -> None:
 
 
 def _copy_readable(source: str, target: str) -> None:
-    """Copy a tree that a strict umask made unreadable; all users in the namespace may read the
-    copy."""
+    """Copy a tree that a strict umask made unreadable; every user may read the copy."""
     shutil.copytree(source, target, symlinks=True)
     for folder, _, files in os.walk(target):
         os.chmod(folder, 0o755)  # noqa: PTH101, S103

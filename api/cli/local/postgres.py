@@ -160,8 +160,7 @@ def _check_version(data: Data) -> None:
 
 
 def _make_cluster(data: Data, install: Path, user: User | None) -> None:
-    """Run initdb in a temporary folder and rename it: a kill in between leaves no partial
-    cluster."""
+    """Run initdb in a temporary folder and rename it: a kill leaves no partial cluster."""
     fresh = data.root / "postgres.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)

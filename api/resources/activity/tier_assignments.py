@@ -1,5 +1,4 @@
-"""Tiers of a participant: assign one, read an assignment's status, read the current tier (contract
-§6)."""
+"""Tiers of a participant: assign, read an assignment's status, read the tier (contract §6)."""
 
 from __future__ import annotations
 

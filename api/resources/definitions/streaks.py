@@ -216,8 +216,7 @@ def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) 
 
 
 def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> None:
-    """Mark milestones whose reaching is always recorded: all except those that an earlier release
-    defined."""
+    """Mark milestones with a complete record: all but those defined by an earlier release."""
     unrecorded = {one["count"] for one in before if not one.get("is_recorded")}
     for one in given:
         one["is_recorded"] = one["count"] not in unrecorded
