@@ -117,7 +117,7 @@ def _text(one: Input, value: Any) -> str:
 def messages(
     inputs: Sequence[Input], errors: Mapping[str, str], form: Mapping[str, str]
 ) -> dict[str, str]:
-    """The error of each form field in plain words; empty if there is none."""
+    """The error of each form field in plain words; empty without errors."""
     return {one.name: _message(one, errors, form.get(one.name, "")) for one in inputs}
 
 

@@ -54,7 +54,7 @@ def overview() -> AnyResponse:
 
 
 def _newest_streak() -> dict[str, Any]:
-    """The newest streak, for the example; empty if there is none."""
+    """The newest streak, for the example, if any."""
     found = api_client.get("streaks", page_size=100, is_active="true")["items"]
     newest = max(found, key=lambda one: str(one["created_at"]), default={"code": "daily_login"})
     return {"code": newest["code"], "has_streak": bool(found)}

@@ -29,7 +29,7 @@ class Room:
 
     @asynccontextmanager
     async def of(self, caller: Hashable, size: int, until: float) -> AsyncIterator[None]:
-        """Reserve room for a body, waiting for it; 503 if there is none by `until` (loop time)."""
+        """Reserve room for a body, waiting for it; 503 if it is not free by `until` (loop time)."""
         try:
             async with asyncio.timeout_at(until):
                 while not self._fits(caller, size):

@@ -75,7 +75,7 @@ def get_status(ledger: WriteLedger, text: str) -> Response:
 
 
 def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | None:
-    """The answer to a write that another request posted, or None if there is none in time.
+    """The answer to a write that another request posted, or None if it does not come in time.
 
     `{"rejected": code}` when the worker rejected it.
     """

@@ -61,7 +61,7 @@ def trigger(kind: str, webhook_id: object, path: Path, as_json: bool, **where: s
 
 
 def _destinations(api: Remote, kind: str, webhook_id: object) -> list[dict[str, Any]]:
-    """The named destination, or all that would receive the fact; ApiRefusal if there is none."""
+    """The named destination, or all that would receive the fact; ApiRefusal without any."""
     if webhook_id is not None:
         return [api.call("GET", f"/admin/webhooks/{webhook_id}")]
     found = [

@@ -45,7 +45,7 @@ class OfAnother(CannotRun):
 
 
 def load(path: Path, digest: str) -> Checkpoint | None:
-    """The saved checkpoint. None if there is none, or if that import ended with nothing accepted:
+    """The saved checkpoint. None without a file, or if that import ended with nothing accepted:
     then nothing can be doubled. Raises CannotRun for a file that is no checkpoint of this
     import."""
     try:

@@ -67,7 +67,7 @@ def url(data: Data, database: str = NAME) -> str:
 
 
 def prepare(data: Data) -> Role:
-    """Create the cluster if there is none, give it to the user who runs it, return its role."""
+    """Create the cluster if it is missing, give it to the user who runs it, return its role."""
     install, user = _install(), user_for(data)
     _check_version(data)
     _check_owner(data, user)
