@@ -277,8 +277,7 @@ class _Run:
 
 
 def _says_something(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> bool:
-    """Whether outcomes may change a destination's health: not when all succeeded on healthy
-    ones."""
+    """Whether outcomes may change health: not if all succeeded on healthy destinations."""
     destination_ids = set()
     for one in outcomes:
         if one.status != "delivered" or one.disables is not None:

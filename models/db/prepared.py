@@ -1,5 +1,4 @@
-"""Reads that a connection plans once: planning the widest takes four times as long as running
-it."""
+"""Reads that a connection plans once: planning the widest takes four times its run."""
 
 from __future__ import annotations
 

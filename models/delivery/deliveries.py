@@ -138,8 +138,7 @@ FROM due WHERE d.ctid = due.ctid {RETURNING}
 def lease_due(
     connection: Connection, slots: Sequence[LeaseShare], lease: Lease
 ) -> list[LeasedDelivery]:
-    """Lease the due deliveries of some queues, earliest first in each; return them with their
-    facts.
+    """Lease the due deliveries of some queues, earliest first in each, with their facts.
 
     Rows that another deliverer is leasing are skipped, not waited for. The same statement reads the
     destination: one now disabled, deleted or parked yields nothing. Ordered deliveries are leased
@@ -312,8 +311,7 @@ _EXHAUST_EACH = (
 
 
 def exhaust_orphans(connection: Connection, destination_id: DestinationId, limit: int) -> int:
-    """Mark exhausted what a deleted destination has left, at most `limit` of each kind; return how
-    many."""
+    """Mark a deleted destination's deliveries exhausted, `limit` of each kind; return how many."""
     values = {"tenant_id": destination_id[0], "webhook_id": destination_id[1], "limit": limit}
     return sum(connection.execute(statement, values).rowcount for statement in _EXHAUST_EACH)
 

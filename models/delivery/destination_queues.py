@@ -118,8 +118,7 @@ def queues(
 
 
 def any_due(connection: Connection, now: datetime) -> bool:
-    """Whether a deliverer would find work: deliveries to lease, or left by a deleted
-    destination."""
+    """Whether a deliverer would find work: due deliveries, or those of a deleted destination."""
     return bool(queues(connection, FIRST_DESTINATION, _ALL_QUEUES, now)[0])
 
 

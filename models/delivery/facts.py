@@ -5,8 +5,7 @@ is still to come. The feed's order is (transaction, id), and it shows only facts
 older than every one in progress: any later commit comes after them.
 
 A cursor is always that of a fact that was read. Its commit is on disk, so no later transaction, not
-even after a crash of the server, can get a lower number. The horizon itself does not guarantee
-that.
+even after a crash of the server, can get a lower number. The horizon alone does not ensure that.
 """
 
 from __future__ import annotations

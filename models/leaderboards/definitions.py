@@ -1,7 +1,6 @@
 """Leaderboards: the definitions, and reading ranks and scores.
 
-A read costs the same with any number of participants: the top comes from an index, a rank from
-counts.
+A read costs the same with any number of entries: the top comes from an index, a rank from counts.
 """
 
 from __future__ import annotations

@@ -166,8 +166,7 @@ def points_by_day(
     """The points that some participants earned from a day on, by day. Opening balances do not
     count: they were earned elsewhere, on unknown days.
 
-    Ids are UUIDv7, so the time is a range of the ledger's index, and the first 48 bits hold the
-    day.
+    Ids are UUIDv7, so a time is a range of the ledger's index, and the first 48 bits hold the day.
     """
     rows = run(
         connection,

@@ -24,7 +24,7 @@ _SOME = (
 
 @dataclass(frozen=True, slots=True)
 class Ledger(Generic[F]):
-    """A ledger, with the statement that reads its rows with names in place of numbers.
+    """A ledger, and the statement that reads its rows with names instead of numbers.
 
     In `select` the ledger is `w`, and its columns `tenant_id` and `id` have these names.
     """

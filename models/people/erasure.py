@@ -48,8 +48,7 @@ class Erased:
 
 
 def digest(secret: bytes, external_id: str) -> bytes:
-    """The stored form of an erased external id: 16 bytes, meaningless without the tenant's
-    secret."""
+    """The stored form of an erased external id: 16 bytes, useless without the tenant's secret."""
     return blake2b(
         external_id.encode(), key=secret, digest_size=DIGEST_BYTES, person=b"erasure"
     ).digest()

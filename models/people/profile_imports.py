@@ -49,8 +49,7 @@ class ImportedProfile:
 def write(
     connection: Connection, tenant: Tenant, items: Sequence[ImportedProfile]
 ) -> list[ImportResult]:
-    """Write profiles in the order of their ids, as batches lock them; results are in the rows'
-    order.
+    """Write profiles in the order of their ids, as batches lock them; results in that of the rows.
 
     Columns not given stay. An inactive participant is changed only where a status is given.
     """

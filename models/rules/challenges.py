@@ -11,8 +11,7 @@ ObjectiveType = Literal["ticks", "count", "badges", "points"]
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The events that count: ticks of a streak, a count that it reaches, badges or points
-    earned."""
+    """The events that count: ticks of a streak, a count reached, badges or points earned."""
 
     type: ObjectiveType
     streak_code: str | None = None  # of ticks and count

@@ -125,8 +125,7 @@ definitions = StreakDefinitions(streaks, _streak, (streaks.c.code,))
 
 
 def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
-    """Whether a code is that of an active streak, which stays active until this transaction
-    ends."""
+    """Whether an active streak has the code; it stays active until this transaction ends."""
     statement = (
         sa.select(streaks.c.is_active)
         .where(streaks.c.tenant_id == tenant_id, streaks.c.code == code)

@@ -223,8 +223,7 @@ def read_doubting(result: Sequence[Any]) -> Accepted:
     """As `read`, where an earlier try of the same call may have run too.
 
     The earlier try may have appended writes that this one refused. So only two answers are trusted:
-    one that takes all writes, and one that knows their Idempotency-Key. Otherwise raises
-    OutcomeUnknown.
+    all writes taken, or their Idempotency-Key known. Otherwise raises OutcomeUnknown.
     """
     try:
         accepted = read(result)

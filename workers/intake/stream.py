@@ -113,8 +113,7 @@ class Streams:
                     raise
 
     def take_over(self, count: int) -> list[StreamEntry]:
-        """Entries that a dead drain read and did not acknowledge, now ours; checked at
-        intervals."""
+        """Take over entries that a dead drain has not acknowledged; checked at intervals."""
         if time.monotonic() - self._took_over < TAKEOVER_SECONDS:
             return []
         self._took_over = time.monotonic()

@@ -1,5 +1,4 @@
-"""The Celery application: queues carry signals only; the data is in the streams and the
-database."""
+"""The Celery application: queues carry only signals; streams and database hold the data."""
 
 from __future__ import annotations
 
