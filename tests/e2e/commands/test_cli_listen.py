@@ -164,7 +164,7 @@ def test_answering_500_it_sees_the_fact_come_again_under_its_id(service: Service
     assert code == 0
     assert name in first
     assert "→ 500" in first
-    assert "comes again, time 2" in again
+    assert "repeated, time 2" in again
 
 
 def test_as_json_it_prints_each_body_as_it_was_sent() -> None:
@@ -183,7 +183,7 @@ def test_a_forged_fact_is_answered_401_and_counts_for_nothing() -> None:
     secrets = f"{SECRET} {newest}"
     with listening("--count", "2", UNBROKEN_WEBHOOK_SECRET=secrets) as found:
         assert post(found.url, BODY, other) == 401
-        assert "✗ not signed with a known secret" in found.line()
+        assert "✗ signed with no known secret" in found.line()
         unsigned = requests.post(found.url, data=BODY, timeout=30)
         assert unsigned.status_code == 401
         assert [post(found.url, BODY, SECRET), post(found.url, BODY, newest)] == [200, 200]
@@ -306,7 +306,7 @@ def test_what_cannot_be_done_is_said_in_one_line(service: Service, tmp_path: Pat
     assert all(one in refused("trigger", "badge.stolen", **service.env) for one in facts.TYPES)
     assert "no API key" in refused("trigger", kind, UNBROKEN_URL=service.up.url)
     assert "nothing runs on" in refused("trigger", kind, "--data", str(tmp_path), "--key", "k")
-    assert "subscribes to badge.awarded" in refused("trigger", kind, **service.env)
+    assert "receives badge.awarded" in refused("trigger", kind, **service.env)
     nobody = str(uuid.uuid4())
     assert "(webhook_not_found)" in refused("trigger", kind, "--webhook", nobody, **service.env)
     gone = {"UNBROKEN_URL": "http://127.0.0.1:1", "UNBROKEN_KEY": service.key}

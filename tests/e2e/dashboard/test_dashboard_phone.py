@@ -82,7 +82,7 @@ def test_on_a_wide_screen_the_menu_is_always_there(
     expect(page.get_by_role("button", name="Menu")).to_be_hidden()
     expect(page.get_by_role("button", name="Close")).to_be_hidden()
     page.goto("/dashboard/audit-log")
-    (head,) = page.locator("th", has_text="From").all()
+    (head,) = page.locator("th", has_text="Address").all()
     assert right_of(head) <= 1_280
     heights = page.evaluate(ROWS)
     assert heights

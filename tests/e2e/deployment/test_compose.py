@@ -333,7 +333,8 @@ def environment_of(service: dict[str, Any], urls: Urls, folder: Path) -> dict[st
 
 def command_of(service: dict[str, Any], folder: Path, port: int) -> list[str]:
     """A service's command, its address and its folder being ours."""
-    places = {"0.0.0.0": "127.0.0.1", "8000": str(port)}  # noqa: S104 - replaced
+    metrics = str(free_port("127.0.0.1", 0))
+    places = {"0.0.0.0": "127.0.0.1", "8000": str(port), "9464": metrics}  # noqa: S104 - replaced
     command = [places.get(word, word) for word in service["command"]]
     return [word.replace("/tmp/", f"{folder}/") for word in command]  # noqa: S108 - replaced
 

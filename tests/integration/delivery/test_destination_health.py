@@ -52,7 +52,7 @@ def test_it_leaves_a_failing_destination_alone_with_one_row_for_all_its_facts(
     assert receiver.count == 5
     assert Counter(row.attempts for row in world.rows()) == {0: 45, 1: 5}
     health = world.health(webhook_id)
-    assert (health.failures, health.is_published) == (5, True)
+    assert (health.failures, health.is_told) == (5, True)
     assert clock.now() < health.parked_until <= clock.now() + timedelta(seconds=30)
     world.deliver()
     assert receiver.count == 5, "nothing is sent while it is parked"
@@ -103,7 +103,7 @@ def test_it_sends_everything_at_once_when_the_probe_arrives(
     world.deliver()
     assert set(world.statuses()) == {"delivered"}
     health = world.health(webhook_id)
-    assert (health.failures, health.parked_until, health.is_published) == (0, None, False)
+    assert (health.failures, health.parked_until, health.is_told) == (0, None, False)
     assert world.destination(webhook_id).status == "ok"
 
 

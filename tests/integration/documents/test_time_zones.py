@@ -113,7 +113,7 @@ def test_it_says_how_far_ahead_a_tick_may_be(client: FlaskClient) -> None:
         datetime.fromisoformat(recipe(now, zone)) - now for zone in ("Etc/GMT+12", "Pacific/Niue")
     )
     assert round(ahead / timedelta(hours=1)) == 12
-    assert "the recipe reaches 12 (`Etc/GMT+12`)" in DOCUMENT.read_text()
+    assert "the\nrecipe reaches 12 h (`Etc/GMT+12`)" in DOCUMENT.read_text()
     late = (now + timedelta(hours=14, minutes=5)).isoformat()
     problem(post_tick(client, timestamp=late), 422, "timestamp_out_of_range", "timestamp")
 

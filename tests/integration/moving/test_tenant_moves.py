@@ -102,6 +102,7 @@ def act(client: FlaskClient, chance: random.Random, who: str, rewards: list[str]
     chance.choice(deeds)()
 
 
+READERS = {"claims": "redemptions"}
 ORDER = ("ticks", "awards", "balances", "claims", "challenges", "participants")
 QUEUED = {"ticks": "streaks/record", "awards": "badges/award"}
 FOR_PEOPLE = {
@@ -120,7 +121,7 @@ def move(engine: Engine, account: Account, client: FlaskClient) -> None:
             rows = [
                 {name: one for name, one in row.items() if one is not None
                  and name not in FOR_PEOPLE.get(kind, ())}
-                for row in getattr(export, kind)(session, account.live.id)
+                for row in getattr(export, READERS.get(kind, kind))(session, account.live.id)
             ]  # fmt: skip
             if kind in QUEUED:
                 url = f"{BASE}/{QUEUED[kind]}/batch?facts=false&effects=false"

@@ -370,6 +370,11 @@ def actions() -> Iterator[str]:
                     func=ast.Name("NewAuditEntry" | "record") | ast.Attribute(attr="record")
                 ):
                     yield from (text for text in texts(node.args) if "." in text)
+                case ast.Call(func=ast.Name("Managed"), args=[noun, *_]):
+                    for text in texts([noun]):
+                        yield from (
+                            f"{text}.{verb}" for verb in ("created", "updated", "deactivated")
+                        )
                 case ast.Call(func=ast.Attribute(attr="changed"), args=[noun, _]):
                     for text in texts([noun]):
                         yield from (f"{text}.deactivated", f"{text}.updated")
