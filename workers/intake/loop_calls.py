@@ -21,7 +21,7 @@ class NeedsThread(BaseException):
     """The call would block. Not an Exception, so that no handler inside the call catches it."""
 
 
-class LoopCall(greenlet):  # type: ignore[misc]  # type: ignore[misc]  # it has no types
+class LoopCall(greenlet):  # type: ignore[misc]
     """The greenlet of one call."""
 
     is_committed = False
