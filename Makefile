@@ -115,7 +115,7 @@ check: setup browser promtool servers ## Format, lint, types, layers, tests: exa
 	.venv/bin/lint-imports
 	$(BOTH)
 
-soak: setup ## Run the long chaos runs and the controls of their checker, about 8 minutes
+soak: setup ## Run the long chaos runs and the controls of their checker, about 4 minutes
 	@$(PYTEST) -m soak tests/e2e
 
 counts: setup ## Count the code: folders, files, functions, cycles, the path of a tick (ARGS="--json")
