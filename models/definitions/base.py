@@ -14,8 +14,29 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Connection, UniqueViolation, paged
+from models.db import Connection, UniqueViolation, metadata, paged
 from models.errors import CodeTaken, NotFound
+
+
+def definition_table(name: str, *columns: sa.Column[Any], has_code: bool = True) -> sa.Table:
+    """A table of definitions: the columns that kinds share, around those of the kind.
+
+    Rows become definitions by position, so the order is that of the fields.
+    """
+    code = (sa.Column("code", sa.Text, nullable=False),) if has_code else ()
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("tenant_id", sa.Integer, primary_key=True),
+        sa.Column("id", sa.Uuid, primary_key=True),
+        *code,
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("description", sa.Text),
+        *columns,
+        sa.Column("is_active", sa.Boolean, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    )
 
 
 class Definition(Protocol):

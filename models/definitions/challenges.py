@@ -11,28 +11,19 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Connection, array, metadata, run
-from models.definitions.base import Definitions
+from models.db import Connection, array, run
+from models.definitions.base import Definitions, definition_table
 from models.rules.challenges import Objective
 from models.rules.windows import is_open
 
-challenges = sa.Table(
+challenges = definition_table(
     "challenges",
-    metadata,
-    sa.Column("tenant_id", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
     sa.Column("objective", sa.JSON, nullable=False),
     sa.Column("target", sa.BigInteger, nullable=False),
     sa.Column("points", sa.Integer),
     sa.Column("badge_code", sa.Text),
     sa.Column("starts_at", sa.DateTime(timezone=True)),
     sa.Column("ends_at", sa.DateTime(timezone=True)),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 

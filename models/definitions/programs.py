@@ -8,20 +8,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Connection, metadata
-from models.definitions.base import Definitions
+from models.db import Connection
+from models.definitions.base import Definitions, definition_table
 
-programs = sa.Table(
-    "programs",
-    metadata,
-    sa.Column("tenant_id", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-)
+programs = definition_table("programs", has_code=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,28 +11,19 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Connection, RefusedData, array, change, metadata, paged, pairs, run
-from models.definitions.base import Definitions
+from models.db import Connection, RefusedData, array, change, paged, pairs, run
+from models.definitions.base import Definitions, definition_table
 from models.errors import OutOfStock
 from models.rules.windows import is_open
 
-rewards = sa.Table(
+rewards = definition_table(
     "rewards",
-    metadata,
-    sa.Column("tenant_id", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
     sa.Column("image_url", sa.Text),
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("points_cost", sa.BigInteger, nullable=False),
     sa.Column("max_claims_per_user", sa.Integer),
     sa.Column("starts_at", sa.DateTime(timezone=True)),
     sa.Column("ends_at", sa.DateTime(timezone=True)),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 

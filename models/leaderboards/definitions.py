@@ -14,8 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Connection, array, metadata, run
-from models.definitions.base import Definitions
+from models.db import Connection, array, run
+from models.definitions.base import Definitions, definition_table
 from models.delivery import facts
 from models.errors import NotFound, TooMany
 from models.rules.leaderboards import LEVELS, above
@@ -24,20 +24,11 @@ from models.rules.periods import DAY_US
 Metric = Literal["streak", "points"]
 ACTIVE_MAX = 20  # of one tenant: each reads every fact
 
-leaderboards = sa.Table(
+leaderboards = definition_table(
     "leaderboards",
-    metadata,
-    sa.Column("tenant_id", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
     sa.Column("metric", sa.Text, nullable=False),
     sa.Column("streak_code", sa.Text),
     sa.Column("window_days", sa.Integer, nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 

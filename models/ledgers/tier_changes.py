@@ -11,29 +11,20 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Connection, copy, copy_text, metadata
-from models.definitions.base import Definitions
+from models.db import Connection, copy, copy_text
+from models.definitions.base import Definitions, definition_table
 from models.errors import LevelTaken
 from models.ledgers.base import Ledger
 
 AwardType = Literal["automatic", "manual"]
 Source = Literal["points", "assigned"]
 
-tiers = sa.Table(
+tiers = definition_table(
     "tiers",
-    metadata,
-    sa.Column("tenant_id", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
     sa.Column("level", sa.Integer, nullable=False),
     sa.Column("color", sa.Text),
     sa.Column("min_points", sa.BigInteger),
     sa.Column("award_type", sa.Text, nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 

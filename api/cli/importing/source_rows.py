@@ -14,7 +14,6 @@ from api.cli.importing.errors import BadFile, BadRow
 from api.cli.importing.source import BOM
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
-CELL_CHARS_MAX = 131_072  # the limit of Python's reader; no field is as long
 
 
 @dataclass(frozen=True, slots=True)

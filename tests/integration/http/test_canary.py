@@ -1,5 +1,4 @@
-"""Secrets that would be known again: after a run with every kind of error they stand in no log, no
-error, no dump and nowhere in Redis, but where they must be."""
+"""Secrets are in no log, error, dump or Redis key but where they must be, after every error."""
 
 from __future__ import annotations
 
@@ -42,7 +41,6 @@ from tests.receiver import Answer, Receiver
 from workers.intake import redis_keys
 
 pytestmark = pytest.mark.promise("P7")
-
 PATIENCE_SECONDS = 60.0  # ends a test that hangs; nothing is measured by it
 DATABASE_PASSWORD = "canary-of-the-database-Zq7"
 REDIS_PASSWORD = "canary-of-redis-Zq7"
