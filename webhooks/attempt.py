@@ -126,7 +126,8 @@ def decide(
     if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
         return postponed(delivery, now)
     made = _logged(delivery, result, began)
-    disables = _disables(result)
+    asked: DisableReason | None = "asked" if http_client.DISABLE in result.wishes else None
+    disables: DisableReason | None = "gone" if result.status == HTTPStatus.GONE else asked
     if result.is_success:
         return AttemptOutcome(delivery, "delivered", None, made, disables=disables)
     again = _again(delivery, result, now, random)
@@ -149,12 +150,6 @@ def _again(
     failed = Failed(delivery.attempts + 1, wish, delivery.retry_seconds)
     plan = retry_policy.after_probe if delivery.is_probe else retry_policy.after_answer
     return plan(failed, now, random)
-
-
-def _disables(result: HttpResult) -> DisableReason | None:
-    if result.status == HTTPStatus.GONE:
-        return "gone"
-    return "asked" if http_client.DISABLE in result.wishes else None
 
 
 def _logged(delivery: LeasedDelivery, result: HttpResult, began: datetime) -> Attempt:

@@ -98,11 +98,6 @@ class Exchange:
         """Whether a body follows the head."""
         return "HTTP_TRANSFER_ENCODING" in self.environ or self.length > 0
 
-    @property
-    def is_too_long(self) -> bool:
-        """Whether the body is too long whatever the key."""
-        return self.length > BODY_BYTES_MAX
-
 
 class Api:
     """An ASGI application around a WSGI application. It belongs to the loop of its first request.
@@ -165,7 +160,8 @@ class Api:
         elif not exchange.has_body:
             await self._answered(exchange, BytesIO())
         else:
-            caller = None if exchange.is_too_long else self._knows(exchange.environ)
+            is_too_long = exchange.length > BODY_BYTES_MAX  # whatever the key
+            caller = None if is_too_long else self._knows(exchange.environ)
             if caller is not None:
                 await self._with_body(exchange, caller, BODY_BYTES_MAX + 1)
                 return

@@ -9,7 +9,7 @@ from models.db import Engine
 from tests.house.tick_path import measure, path_settings
 
 MODULES_MAX = 50
-FUNCTIONS_MAX = 285  # 280 on a quiet machine: timers that fire on a busy one add some
+FUNCTIONS_MAX = 280
 
 
 def test_a_tick_passes_no_more_modules_and_functions_than_a_reader_follows(
