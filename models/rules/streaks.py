@@ -15,6 +15,30 @@ from typing import Literal
 Ranges = tuple[tuple[int, int], ...]
 RecordOutcome = Literal["started", "extended", "reset", "held", "repeated", "backfilled"]
 StreakStatus = Literal["active", "at_risk", "broken", "paused"]
+PeriodOutcome = Literal["recorded", "grace", "freeze", "protected", "missed", "pending"]
+Protection = Literal["rest_day", "holiday", "pause", "outage", "repair", "earn_back"]
+Refill = Literal["weekly", "monthly", "yearly"]
+
+
+@dataclass(frozen=True, slots=True)
+class Freezes:
+    """How freezes are given: each protects one missed period once grace is spent."""
+
+    initial: int = 0
+    earn_every: int | None = None  # one at each multiple of this count; None: never
+    max: int = 0  # how many may be held before one more is earned
+
+
+@dataclass(frozen=True, slots=True)
+class Forgiveness:
+    """A definition's rules about forgiveness (contract §7.2)."""
+
+    refill: Refill | None = None  # when grace is full again
+    freezes: Freezes = Freezes()
+    grace_by_count: tuple[tuple[int, int], ...] = ()  # (from count, grace periods), ascending
+    rest_days: frozenset[int] = frozenset()  # weekdays, 0 for Monday
+    holidays: Ranges = ()  # periods
+    earn_back_within: int | None = None  # periods: how far back a boosted one protects
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +47,16 @@ class Rules:
 
     grace_periods: int
     reset_on_miss: bool
+    forgiveness: Forgiveness | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a walk with forgiveness has used, and what it has left."""
+
+    spent: int  # grace periods since the last refill or break
+    freezes: int  # left
+    is_perfect: bool  # nothing was forgiven, protected or repaired in the current run
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +67,7 @@ class StreakTotals:
     count: int
     longest: int
     grace_remaining: int
+    balance: Balance | None = None  # None: of a walk without forgiveness
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +91,13 @@ class Live:
 
     status: StreakStatus
     count: int
-    breaks_at: int | None  # the period at whose start the streak breaks; None when not alive
+    # The period at whose start the streak breaks. None when it is not alive, and where protection
+    # reaches beyond the next two years.
+    breaks_at: int | None
+    grace_remaining: int = 0  # this and the following: with forgiveness only
+    freezes_remaining: int = 0
+    is_perfect: bool = False
+    protected_by: Protection | None = None  # the current period
 
 
 def walk(ranges: Ranges, rules: Rules) -> StreakTotals:
@@ -162,9 +203,11 @@ class Explained:
     """One period of a streak's history: its kind and the count after it."""
 
     period: int
-    what: Literal["recorded", "grace", "missed", "pending"]
+    what: PeriodOutcome
     count: int
     grace_remaining: int
+    freezes_remaining: int = 0
+    by: Protection | None = None  # of a protected period
 
 
 def explain(ranges: Ranges, rules: Rules, current: int) -> Iterator[Explained]:
