@@ -12,6 +12,29 @@ Json = dict[str, Any]
 
 VERSION = "1"  # of the API, as in its base path; the software has its own version
 SCHEMAS = "#/components/schemas/{model}"
+# Schemas whose classes were renamed; generated clients have types of these names.
+RELEASED_NAMES = {
+    "AssetBalance": "Balance",
+    "AuditItem": "AuditLine",
+    "ExportedRedemption": "ExportedClaim",
+    "MessageAnswer": "Message",
+    "MilestoneBody": "Milestone",
+    "MovementAccepted": "MoveAccepted",
+    "MovementItem": "MoveItem",
+    "MovementOutcome": "MoveOutcome",
+    "MovementResult": "Moved",
+    "MovementsAccepted": "MovesAccepted",
+    "ParticipantRedemptions": "ParticipantClaims",
+    "ProgramItem": "Program",
+    "RedemptionAccepted": "ClaimAccepted",
+    "RedemptionBody": "ClaimBody",
+    "RedemptionEntry": "ClaimEntry",
+    "RedemptionImport": "ClaimImport",
+    "RedemptionImports": "ClaimImports",
+    "RedemptionOutcome": "ClaimOutcome",
+    "RedemptionResult": "Claimed",
+    "TickResult": "Recorded",
+}
 EXAMPLE_ID = "01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f"
 
 ABOUT = """\

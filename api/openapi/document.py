@@ -26,6 +26,7 @@ from api.openapi.common import (
     HEADERS,
     PATH_PARAMETERS,
     PROBLEM,
+    RELEASED_NAMES,
     SCHEMAS,
     VERSION,
     Json,
@@ -85,8 +86,12 @@ def document(app: Flask) -> Json:
 # -- schemas ---------------------------------------------------------------------------------
 
 
-class _WithoutTitles(GenerateJsonSchema):
-    """A property's title would only repeat its name."""
+class _Generator(GenerateJsonSchema):
+    """Schemas have their released names; a property's title would only repeat its name."""
+
+    def normalize_name(self, name: str) -> str:
+        name = super().normalize_name(name)
+        return RELEASED_NAMES.get(name, name)
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -101,9 +106,16 @@ def _schemas(operations: Sequence[Operation]) -> tuple[dict[Any, Json], dict[str
     kinds = dict.fromkeys([*bodies, *answers])
     inputs: list[Any] = [(kind, mode, TypeAdapter(kind)) for kind, mode in kinds]
     found, rest = TypeAdapter.json_schemas(
-        inputs, ref_template=SCHEMAS, schema_generator=_WithoutTitles
+        inputs, ref_template=SCHEMAS, schema_generator=_Generator
     )
-    return {kind: schema for (kind, _), schema in found.items()}, rest.get("$defs", {})
+    definitions: dict[str, Json] = rest.get("$defs", {})
+    for name, schema in definitions.items():
+        schema["title"] = name  # pydantic's is the class's
+    return {kind: schema for (kind, _), schema in found.items()}, definitions
+
+
+def _name(body: type) -> str:
+    return RELEASED_NAMES.get(body.__name__, body.__name__)
 
 
 def _loosen_changes(
@@ -112,7 +124,7 @@ def _loosen_changes(
     """A change keeps the fields it omits: no field has a default, and at least one is required."""
     for route, operation in described:
         if route.method == "PATCH" and operation.body:
-            schema = definitions[operation.body.__name__]
+            schema = definitions[_name(operation.body)]
             schema["minProperties"] = 1
             for one in schema["properties"].values():
                 one.pop("default", None)
@@ -125,7 +137,7 @@ def _loosen_batches(
     anything = {"description": "Any other value is refused at its index in `results`."}
     for _, operation in described:
         if operation.body and NDJSON in operation.content_types:
-            for one in definitions[operation.body.__name__]["properties"].values():
+            for one in definitions[_name(operation.body)]["properties"].values():
                 one["items"] = {"anyOf": [one["items"], anything]}
 
 

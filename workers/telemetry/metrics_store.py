@@ -20,7 +20,7 @@ import redis
 
 from workers.telemetry.metrics import LOG_LINES_DROPPED, MetricDefinition
 
-log = logging.getLogger("unbroken.metrics")
+log = logging.getLogger("unbroken.tally")  # the released name: log filters may have it
 
 FLUSH_SECONDS = 1.0
 TIMEOUT_SECONDS = 1.0  # of a flush: a failed one is repeated, and a stop may have to wait for it

@@ -16,7 +16,7 @@ export type ErrorCode =
 
 export type Problem = Schemas["Problem"];
 export type Tick = Schemas["TickBody"];
-export type Recorded = Schemas["TickResult"];
+export type Recorded = Schemas["Recorded"];
 export type TickAccepted = Schemas["TickAccepted"];
 export type Award = Schemas["AwardBody"];
 export type Awarded = Schemas["Awarded"];
