@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from models import clock
 from models.db import Connection, array, change, metadata, run
@@ -16,6 +17,7 @@ from models.rules import streaks as rules
 from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from models.streaks import deadline_reviews
+from models.streaks.forgiveness import forgiveness_of, ranges_in
 
 Boundary = Literal["utc", "participant"]
 StateKey = tuple[int, int, int]  # tenant, participant, streak: the order in which states are locked
@@ -36,6 +38,9 @@ streaks = sa.Table(
     sa.Column("milestones", sa.JSON, nullable=False),
     sa.Column("at_risk_lead_hours", sa.Integer),
     sa.Column("revision", sa.Integer, nullable=False, default=1),
+    sa.Column("forgiveness", JSONB(none_as_null=True)),
+    sa.Column("holidays", JSONB(none_as_null=True)),
+    sa.Column("outages", JSONB(none_as_null=True)),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
@@ -59,6 +64,9 @@ class Streak:
     revision: int  # grows when the rules change: states walked under an older one are stale
     created_at: datetime
     updated_at: datetime
+    forgiveness: dict[str, Any] | None = None  # the optional fields that were given
+    holidays: Ranges = ()  # days since 1970
+    outages: Ranges = ()  # microseconds since 1970
 
     def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
         """The zone whose calendar counts (contract §3.1); None is UTC."""
@@ -83,6 +91,9 @@ class StreakState:
 
 
 def _streak(row: Any) -> Streak:
+    forgiveness, holidays = None, ranges_in(row.holidays)
+    if row.forgiveness is not None:
+        forgiveness = forgiveness_of(row.period, row.forgiveness, holidays)
     return Streak(
         tenant_id=row.tenant_id,
         id=row.id,
@@ -90,7 +101,7 @@ def _streak(row: Any) -> Streak:
         name=row.name,
         description=row.description,
         period=row.period,
-        rules=Rules(row.grace_periods, row.reset_on_miss),
+        rules=Rules(row.grace_periods, row.reset_on_miss, forgiveness),
         is_active=row.is_active,
         boundary=row.boundary,
         milestones=row.milestones,
@@ -98,6 +109,9 @@ def _streak(row: Any) -> Streak:
         revision=row.revision,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        forgiveness=row.forgiveness,
+        holidays=holidays,
+        outages=ranges_in(row.outages),
     )
 
 
@@ -118,7 +132,7 @@ class StreakDefinitions(Definitions[Streak]):
         return revised
 
 
-_RULES = {"grace_periods", "reset_on_miss"}
+_RULES = {"grace_periods", "reset_on_miss", "forgiveness", "holidays", "outages"}
 _MOVES_DEADLINES = _RULES | {"boundary", "at_risk_lead_hours"}
 
 definitions = StreakDefinitions(streaks, _streak, (streaks.c.code,))
