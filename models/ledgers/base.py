@@ -13,7 +13,7 @@ from models.db import Connection, pairs
 
 F = TypeVar("F")
 
-WriteKind = Literal["tick", "award", "points", "assignment", "claim"]
+WriteKind = Literal["tick", "award", "points", "assignment", "claim", "streak_change"]
 WRITE_KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
 
 _SOME = (

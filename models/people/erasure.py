@@ -196,7 +196,8 @@ def _delete_facts(connection: Connection, tenant_id: int, participant_id: int) -
 
 
 _LEDGERS = (
-    "ticks", "awards", "point_transactions", "tier_changes", "reward_claims", "rejections",
+    "ticks", "awards", "point_transactions", "tier_changes", "reward_claims", "streak_changes",
+    "rejections",
 )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def _delete_ledgers(connection: Connection, tenant_id: int, participant_id: int)
 
 
 def _delete_participant(connection: Connection, tenant_id: int, participant_id: int) -> None:
-    """Delete the row; streak states, badges, progress and enrolments refer to it and go with it."""
+    """Delete the row; states, pauses, badges and all else that refers to it go with it."""
     connection.execute(
         sa.text("DELETE FROM participants WHERE tenant_id = :tenant_id AND id = :participant_id"),
         {"tenant_id": tenant_id, "participant_id": participant_id},

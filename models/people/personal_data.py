@@ -172,6 +172,19 @@ LEFT JOIN leaderboard_changes c ON c.tenant_id = d.tenant_id AND c.leaderboard_i
 WHERE d.tenant_id = :tenant_id AND COALESCE(e.participant_id, c.participant_id) IS NOT NULL
 ORDER BY d.code
 """
+_STREAK_CHANGES = f"""
+SELECT w.id AS accepted_at, w.id::text AS change_id, w.kind, d.code AS streak_code, w.reason,
+  w.details
+FROM streak_changes w LEFT JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
+{_MINE} ORDER BY w.sequence
+"""  # noqa: S608 - a fragment of this file
+_PAUSES = f"""
+SELECT w.id::text AS pause_id, w.created_at, (DATE '1970-01-01' + w.first_day)::text AS "from",
+  (DATE '1970-01-01' + w.last_day)::text AS "to", w.reason,
+  (SELECT json_agg(d.code ORDER BY d.code) FROM streaks d
+   WHERE d.tenant_id = w.tenant_id AND d.id = ANY(w.streak_ids)) AS streak_codes
+FROM pauses w {_MINE} ORDER BY w.first_day, w.id
+"""  # noqa: S608 - a fragment of this file
 _REJECTIONS = f"""
 SELECT w.id AS accepted_at, w.id::text AS write_id, w.code, w.detail FROM rejections w
 {_MINE} ORDER BY w.id
@@ -273,6 +286,8 @@ SECTIONS = (
     _list("points_transactions", ("point_transactions",), _POINTS),
     _list("tier_changes", ("tier_changes",), _TIER_CHANGES),
     _list("claims", ("reward_claims",), _REDEMPTIONS),
+    _list("streak_changes", ("streak_changes",), _STREAK_CHANGES),
+    _list("pauses", ("pauses",), _PAUSES),
     _list("challenges", ("challenge_progress",), _CHALLENGES),
     _list("leaderboards", ("leaderboard_entries", "leaderboard_changes"), _LEADERBOARDS),
     Section("facts", ("facts",), _facts),

@@ -11,9 +11,12 @@ from flask.testing import FlaskClient
 from models import clock, ids
 from models.db import Engine, reading, transaction
 from models.identity.tenants import Tenant
-from models.ledgers import dead_letters, rejections
+from models.ledgers import dead_letters, rejections, streak_changes
 from models.ledgers.dead_letters import DeadLetter
 from models.ledgers.rejections import Rejection
+from models.ledgers.streak_changes import StreakChange
+from models.streaks import pauses
+from models.streaks.pauses import Pause
 from tests.calls import make_badge, make_streak, noon, post_award, post_json, post_tick
 from tests.conftest import BASE
 from tests.integration.earning import award_points, claim, make_challenge, make_reward, make_tier
@@ -82,12 +85,17 @@ def live(client: FlaskClient, place: Place, world: World, who: str, made: dict[s
 
 
 def keep_leftovers(engine: Engine, tenant: Tenant, pipeline: Pipeline, who: str) -> None:
-    """A refused write, one that could not be applied, and a leaderboard that is to look again."""
+    """A refused write, one that could not be applied, a pause and its place in the ledger, and a
+    leaderboard that is to look again."""
     with transaction(engine) as session:
         statement = "SELECT id FROM participants WHERE tenant_id = :t AND external_id = :who"
         person_id = session.execute(sa.text(statement), {"t": tenant.id, "who": who}).scalar_one()
         write_id = str(ids.uuid7(clock.now_us()))
         rejections.append(session, [Rejection(tenant.id, write_id, person_id, "x", "why")])
+        paused = Pause(tenant.id, write_id, person_id, 20_000, 20_001, None, "ill", 0)
+        pauses.append(session, [paused])
+        change = StreakChange(tenant.id, write_id, person_id, None, "pause", "ill")
+        streak_changes.append(session, [change])
         lost = TickV1(tenant.id, str(uuid4()), who, 2**31 - 1, clock.now_us())
         letter = DeadLetter(tenant.id, uuid4(), "tick", who, encode(lost).decode(), "boom", 5)
         dead_letters.append(session, letter)

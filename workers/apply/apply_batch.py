@@ -30,12 +30,13 @@ from workers.intake.messages import (
     Message,
     PointsV1,
     RedemptionV1,
+    StreakChangeMessage,
     TickV1,
     is_published,
     noun,
 )
 
-Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1  # every kind but a tick
+Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1 | StreakChangeMessage  # all but a tick
 
 
 @dataclass(frozen=True, slots=True)

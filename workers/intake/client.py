@@ -41,9 +41,15 @@ from workers.intake.accept import Writer as Writer
 from workers.intake.find_entry import Queued as Queued
 from workers.intake.messages import AssignmentV1 as AssignmentV1
 from workers.intake.messages import AwardV1 as AwardV1
+from workers.intake.messages import ByV1 as ByV1
+from workers.intake.messages import FreezeV1 as FreezeV1
 from workers.intake.messages import Message as Message
+from workers.intake.messages import PauseRemovalV1 as PauseRemovalV1
+from workers.intake.messages import PauseV1 as PauseV1
 from workers.intake.messages import PointsV1 as PointsV1
 from workers.intake.messages import RedemptionV1 as RedemptionV1
+from workers.intake.messages import RepairV1 as RepairV1
+from workers.intake.messages import RetractionV1 as RetractionV1
 from workers.intake.messages import TickV1 as TickV1
 from workers.intake.messages import Unreadable as Unreadable
 from workers.intake.messages import decode as decode

@@ -77,7 +77,92 @@ class RedemptionV1(msgspec.Struct, frozen=True, array_like=True, tag="claim.1"):
     is_awaited: bool = False  # a request waits for the answer
 
 
-Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1
+class ByV1(msgspec.Struct, frozen=True, array_like=True):
+    """The key behind a change of a participant's streaks, for the audit log."""
+
+    key_id: str
+    request_id: str | None = None
+    address: str | None = None
+
+
+class PauseV1(msgspec.Struct, frozen=True, array_like=True, tag="pause.1"):
+    """One accepted pause."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the pause's id
+    participant_id: str  # the caller's id of the participant
+    first_day: int  # local days since 1970
+    last_day: int  # included
+    streak_ids: list[int] | None = None  # None: every streak
+    reason: str | None = None
+    is_awaited: bool = False  # a request waits for the answer
+    by: ByV1 | None = None
+
+
+class PauseRemovalV1(msgspec.Struct, frozen=True, array_like=True, tag="pause_removal.1"):
+    """One accepted removal of a pause."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # the caller's id of the participant
+    pause_id: str
+    reason: str | None = None
+    is_awaited: bool = False  # a request waits for the answer
+    by: ByV1 | None = None
+
+
+class FreezeV1(msgspec.Struct, frozen=True, array_like=True, tag="freeze.1"):
+    """One accepted grant or purchase of freezes."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # the caller's id of the participant
+    streak_id: int
+    amount: int
+    price_points: int | None = None  # of one; None: granted
+    reason: str | None = None
+    is_awaited: bool = False  # a request waits for the answer
+    by: ByV1 | None = None
+
+
+class RepairV1(msgspec.Struct, frozen=True, array_like=True, tag="repair.1"):
+    """One accepted repair of periods of a streak."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # the caller's id of the participant
+    streak_id: int
+    periods: list[list[int]]  # [first, after the last], ascending; none: those of the last break
+    is_recorded: bool = False  # recorded instead of protected
+    reason: str | None = None
+    is_awaited: bool = False  # a request waits for the answer
+    by: ByV1 | None = None
+
+    @property
+    def is_restore(self) -> bool:
+        """Whether the missed periods of the last break are to be protected."""
+        return not self.periods
+
+
+class RetractionV1(msgspec.Struct, frozen=True, array_like=True, tag="retraction.1"):
+    """One accepted retraction of a tick, or of a period with all its ticks."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # the caller's id of the participant
+    streak_id: int
+    period: int
+    tick_id: str | None = None  # None: the whole period
+    reason: str | None = None
+    is_awaited: bool = False  # a request waits for the answer
+    by: ByV1 | None = None
+
+
+# What is done to streaks beside ticks: applied in turns of its own (workers/apply/apply_batch.py).
+StreakChangeMessage = PauseV1 | PauseRemovalV1 | FreezeV1 | RepairV1 | RetractionV1
+STREAK_CHANGES = frozenset({PauseV1, PauseRemovalV1, FreezeV1, RepairV1, RetractionV1})
+
+Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1 | StreakChangeMessage
 
 NOUN_OF: dict[type, WriteKind] = {
     TickV1: "tick",
@@ -85,6 +170,7 @@ NOUN_OF: dict[type, WriteKind] = {
     PointsV1: "points",
     AssignmentV1: "assignment",
     RedemptionV1: "claim",
+    **dict.fromkeys(STREAK_CHANGES, "streak_change"),
 }
 
 

@@ -11,6 +11,7 @@ from api.resources.shared.dead_letter_view import DeadLetterDetail
 from models.delivery.deliveries import DeliveryStatus
 from models.ledgers.points import Account
 from models.ledgers.points import MovementKind as PointsKind
+from models.ledgers.streak_changes import ChangeKind
 from models.ledgers.tier_changes import Source
 from models.people.profile import ParticipantStatus
 from models.rules.periods import PeriodKind as Period
@@ -150,6 +151,31 @@ class ExportedRedemption(TypedDict):
     metadata: dict[str, Any] | None
 
 
+class ExportedStreakChange(TypedDict):
+    """What was done to a streak: a pause, freezes, a repair or a retraction."""
+
+    accepted_at: Moment
+    change_id: Id
+    kind: ChangeKind
+    streak_code: str | None  # null: several
+    reason: str | None
+    details: dict[str, Any]
+
+
+ExportedPause = TypedDict(
+    "ExportedPause",
+    {
+        "pause_id": Id,
+        "created_at": Moment,
+        "from": str,
+        "to": str,
+        "reason": str | None,
+        "streak_codes": list[str] | None,
+    },
+)
+ExportedPause.__doc__ = "A pause: the first and the last day, and its streaks (null: all)."
+
+
 class ExportedChallenge(TypedDict):
     """Progress in a challenge."""
 
@@ -223,6 +249,8 @@ class PersonalData(TypedDict):
     points_transactions: list[ExportedTransaction]
     tier_changes: list[ExportedTierChange]
     claims: list[ExportedRedemption]
+    streak_changes: list[ExportedStreakChange]
+    pauses: list[ExportedPause]
     challenges: list[ExportedChallenge]
     leaderboards: list[ExportedScore]
     facts: list[dict[str, Any]]

@@ -20,9 +20,14 @@ from models.ledgers.dead_letters import DeadLetter, DeadLetterQuery, DeadLetterS
 from workers.intake.client import (
     AssignmentV1,
     AwardV1,
+    FreezeV1,
     Message,
+    PauseRemovalV1,
+    PauseV1,
     PointsV1,
     RedemptionV1,
+    RepairV1,
+    RetractionV1,
     TickV1,
     Unreadable,
     decode,
@@ -116,7 +121,7 @@ def _write(dead_letter: DeadLetter) -> DeadWrite | None:
         return None
     fields = _fields(message)
     fields["participant_id"] = message.participant_id
-    fields["metadata"] = _object(message.metadata)
+    fields["metadata"] = _object(getattr(message, "metadata", None))
     return fields
 
 
@@ -137,6 +142,11 @@ def _fields(message: Message) -> DeadWrite:
             fields["reason"] = message.reason
         case RedemptionV1():
             fields["reward_code"] = _code(caller.rewards, message.reward_id)
+        case FreezeV1() | RepairV1() | RetractionV1():
+            fields["streak_code"] = _code(caller.streaks, message.streak_id)
+            fields["reason"] = message.reason
+        case PauseV1() | PauseRemovalV1():
+            fields["reason"] = message.reason
     return fields
 
 

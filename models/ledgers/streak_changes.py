@@ -1,0 +1,119 @@
+"""Streak changes: the ledger of what was done to a participant's streaks (contract §7.3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models import ids
+from models.db import Connection, array, copy, copy_text, run
+from models.ledgers.base import Ledger
+
+ChangeKind = Literal[
+    "pause", "pause_removed", "freeze_granted", "freeze_bought", "repair", "restore",
+    "tick_retracted", "period_retracted", "merge",
+]  # fmt: skip
+KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
+PersonKey = tuple[int, int]  # tenant, participant
+
+
+@dataclass(frozen=True, slots=True)
+class StreakChange:
+    """One applied change, as a row of the ledger."""
+
+    tenant_id: int
+    id: str  # UUIDv7: when it was accepted
+    participant_id: int
+    streak_id: int | None  # None: it concerns several streaks
+    kind: ChangeKind
+    reason: str | None
+    details: Mapping[str, Any] = field(default_factory=dict)  # what it changed
+    result: Mapping[str, Any] = field(default_factory=dict)  # the answer to the write
+
+    @property
+    def accepted_us(self) -> int:
+        """Its instant, in microseconds, to the millisecond."""
+        return ids.issued_at_us(UUID(self.id))
+
+    def answer(self) -> dict[str, Any]:
+        """The answer to the write."""
+        return dict(self.result)
+
+
+_COLUMNS = (
+    "tenant_id", "id", "participant_id", "streak_id", "kind", "reason", "details", "answer",
+)  # fmt: skip
+
+
+def append(connection: Connection, changes: Iterable[StreakChange]) -> None:
+    """Write changes to the ledger; raise UniqueViolation when one of them is already there."""
+    lines = list(map(_line, changes))
+    if lines:
+        copy(connection, "streak_changes", _COLUMNS, lines)
+
+
+def _line(change: StreakChange) -> str:
+    streak_id = "\\N" if change.streak_id is None else str(change.streak_id)
+    return (
+        f"{change.tenant_id}\t{change.id}\t{change.participant_id}\t{streak_id}\t{change.kind}\t"
+        f"{copy_text(change.reason)}\t{copy_text(json.dumps(change.details))}\t"
+        f"{copy_text(json.dumps(change.result))}\n"
+    )
+
+
+_COLUMNS_READ = (
+    "w.tenant_id, w.id::text AS id, w.participant_id, w.streak_id, w.kind, w.reason, w.details,"
+    " w.answer"
+)
+_SELECT = f"SELECT {_COLUMNS_READ} FROM streak_changes w"  # noqa: S608 - a constant of this file
+
+
+def _found(row: Any) -> StreakChange:
+    return StreakChange(*row)
+
+
+ledger = Ledger(_SELECT, _found)
+find, some = ledger.find, ledger.some
+
+_OF_PEOPLE = f"""
+    SELECT {_COLUMNS_READ}
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
+      AS k (tenant_id, participant_id)
+    JOIN streak_changes w USING (tenant_id, participant_id)
+    WHERE w.kind = ANY(CAST(%(kinds)s AS text[]))
+    ORDER BY w.tenant_id, w.participant_id, w.sequence
+    """  # noqa: S608 - a constant of this file
+
+
+def of_people(
+    connection: Connection, keys: Sequence[PersonKey], kinds: Sequence[ChangeKind] = KINDS
+) -> dict[PersonKey, list[StreakChange]]:
+    """The changes of some kinds of some participants, in the order in which they were applied."""
+    found: dict[PersonKey, list[StreakChange]] = {}
+    if keys:
+        tenants, participants = zip(*keys, strict=True)
+        values = {
+            "tenants": array(tenants), "participants": array(participants), "kinds": array(kinds)
+        }  # fmt: skip
+        for row in run(connection, _OF_PEOPLE, values):
+            found.setdefault((row[0], row[2]), []).append(_found(row))
+    return found
+
+
+def history(
+    connection: Connection, tenant_id: int, participant_id: int, streak_id: int
+) -> list[StreakChange]:
+    """The changes of one streak of a participant, in the order in which they were applied."""
+    rows = connection.execute(
+        sa.text(
+            f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
+            " AND (w.streak_id = :streak_id OR w.streak_id IS NULL) ORDER BY w.sequence"
+        ),
+        {"tenant_id": tenant_id, "participant_id": participant_id, "streak_id": streak_id},
+    )
+    return list(map(_found, rows))
