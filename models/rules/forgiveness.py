@@ -108,7 +108,7 @@ def walk(ranges: Ranges, terms: Terms) -> StreakTotals:
 def nothing(terms: Terms) -> StreakTotals:
     """The totals before the first recorded period."""
     first = terms.versions[0][1]
-    balance = Balance(0, _freezes(first).initial, is_perfect=True)
+    balance = Balance(0, _freezes(first).initial, 0, is_perfect=True)
     return StreakTotals(None, 0, 0, grace_at(first, 0), balance)
 
 
@@ -265,9 +265,9 @@ def _unrecorded(step: _Step, terms: Terms) -> _Step:
         return step
     rules, balance = terms.rules(step.period), step.balance
     if grace_left(balance, rules, step.count):
-        spent = Balance(balance.spent + 1, balance.freezes, is_perfect=False)
+        spent = replace(balance, spent=balance.spent + 1, is_perfect=False)
     elif balance.freezes:
-        spent = Balance(balance.spent, balance.freezes - 1, is_perfect=False)
+        spent = replace(balance, freezes=balance.freezes - 1, is_perfect=False)
     elif terms.is_earned_back(step.period):
         spent = replace(balance, is_perfect=False)
     else:
@@ -286,7 +286,7 @@ def _recorded(before: _Step | None, start: int, end: int, terms: Terms) -> _Step
 def _first(period: int, terms: Terms) -> _Step:
     rules = terms.rules(period)
     freezes = _freezes(rules).initial + terms.granted(BEGINNING, period)
-    balance = _earn(Balance(0, freezes, is_perfect=True), rules, 0, 1)
+    balance = _earn(Balance(0, freezes, 0, is_perfect=True), rules, 0, 1)
     return _Step(period, 1, 1, balance)
 
 
@@ -295,7 +295,7 @@ def _next(before: _Step, period: int, terms: Terms) -> _Step:
     step, rules = _arrive(before, period, terms), terms.rules(period)
     if not step.is_broken:
         return _count_up(step, 1, rules)
-    balance = Balance(0, step.balance.freezes, is_perfect=True)
+    balance = replace(step.balance, spent=0, is_perfect=True)
     if not rules.reset_on_miss:
         return _Step(period, step.count, step.longest, balance)
     return _Step(period, 1, max(1, step.longest), _earn(balance, rules, 0, 1))
@@ -328,8 +328,9 @@ def _earn(balance: Balance, rules: Rules, before: int, count: int) -> Balance:
     freezes = _freezes(rules)
     if freezes.earn_every is None or balance.freezes >= freezes.max:
         return balance
-    earned = count // freezes.earn_every - before // freezes.earn_every
-    return replace(balance, freezes=min(freezes.max, balance.freezes + earned))
+    passed = count // freezes.earn_every - before // freezes.earn_every
+    earned = min(passed, freezes.max - balance.freezes)
+    return replace(balance, freezes=balance.freezes + earned, earned=balance.earned + earned)
 
 
 # -- figures -----------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Balance:
 
     spent: int  # grace periods since the last refill or break
     freezes: int  # left
+    earned: int  # freezes earned ever
     is_perfect: bool  # nothing was forgiven, protected or repaired in the current run
 
 
@@ -94,9 +95,9 @@ class Live:
     # The period at whose start the streak breaks. None when it is not alive, and where protection
     # reaches beyond the next two years.
     breaks_at: int | None
-    grace_remaining: int = 0  # this and the following: with forgiveness only
+    grace_remaining: int = 0  # with forgiveness: as of the current period
     freezes_remaining: int = 0
-    is_perfect: bool = False
+    is_perfect: bool = False  # nothing was forgiven, protected or repaired in the current run
     protected_by: Protection | None = None  # the current period
 
 
@@ -178,6 +179,23 @@ def add(ranges: Ranges, period: int) -> Ranges:
     return (*before, (start, end), *after)
 
 
+def add_range(ranges: Ranges, start: int, end: int) -> Ranges:
+    """The set with the periods from `start` to before `end`; touching ranges are joined."""
+    apart = [span for span in ranges if span[1] < start or end < span[0]]
+    joined = [span for span in ranges if start <= span[1] and span[0] <= end]
+    first = min([start, *(span[0] for span in joined)])
+    last = max([end, *(span[1] for span in joined)])
+    return tuple(sorted([*apart, (first, last)]))
+
+
+def remove(ranges: Ranges, period: int) -> Ranges:
+    """The set without a period."""
+    kept: list[tuple[int, int]] = []
+    for start, end in ranges:
+        kept += [(start, min(end, period)), (max(start, period + 1), end)]
+    return tuple((start, end) for start, end in kept if start < end)
+
+
 _INFINITY = 1 << 40
 
 
@@ -191,11 +209,13 @@ def live(totals: StreakTotals, rules: Rules, current: int) -> Live:
     missed = current - totals.last - 1
     if missed > totals.grace_remaining:
         if rules.reset_on_miss:
-            return Live("broken", 0, None)
-        return Live("paused", totals.count, None)
+            return Live("broken", 0, None, totals.grace_remaining)
+        return Live("paused", totals.count, None, totals.grace_remaining)
     breaks_at = totals.last + totals.grace_remaining + 2
     at_risk = missed == totals.grace_remaining  # so the current period is not recorded yet
-    return Live("at_risk" if at_risk else "active", totals.count, breaks_at)
+    is_perfect = missed <= 0 and totals.grace_remaining == rules.grace_periods
+    status: StreakStatus = "at_risk" if at_risk else "active"
+    return Live(status, totals.count, breaks_at, totals.grace_remaining, is_perfect=is_perfect)
 
 
 @dataclass(frozen=True, slots=True)

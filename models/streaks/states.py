@@ -13,11 +13,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from models import clock
 from models.db import Connection, array, change, metadata, run
 from models.definitions.base import Definitions
-from models.rules import streaks as rules
+from models.identity.participants import KnownParticipant
 from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from models.streaks import deadline_reviews
+from models.streaks.extras import Extras, decode, encode
 from models.streaks.forgiveness import forgiveness_of, ranges_in
+from models.streaks.terms import rewalk
 
 Boundary = Literal["utc", "participant"]
 StateKey = tuple[int, int, int]  # tenant, participant, streak: the order in which states are locked
@@ -85,6 +87,8 @@ class StreakState:
     last_zone: str | None  # the tick's own zone
     ctid: str | None = None  # the row's address, under the participant's lock
     is_watched: bool = False  # whether it has a deadline (models/streaks/deadlines.py)
+    extras: Extras | None = None  # None: walked without forgiveness
+    broken_at: int | None = None  # the break that was published last
 
 
 # -- definitions -----------------------------------------------------------------------------
@@ -153,7 +157,7 @@ def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
 STATE_COLUMNS = (
     "s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded, s.current_count,"
     " s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at, s.last_timezone, s.ctid,"
-    " s.is_watched"
+    " s.is_watched, s.forgiveness::text, s.told_broken"
 )
 
 _SELECT_STATES = f"""
@@ -166,11 +170,15 @@ _SELECT_STATES = f"""
 
 
 def states(
-    connection: Connection, keys: Sequence[StateKey], definitions: dict[tuple[int, int], Streak]
+    connection: Connection,
+    keys: Sequence[StateKey],
+    definitions: Mapping[tuple[int, int], Streak],
+    zones: Mapping[tuple[int, int], str | None],
 ) -> dict[StateKey, StreakState]:
     """The states of some keys; missing before the first tick.
 
-    The caller holds the participants' row locks, which guard the states.
+    `zones` are the participants' own, by tenant and participant. The caller holds the participants'
+    row locks, which guard the states.
     """
     if not keys:
         return {}
@@ -181,12 +189,15 @@ def states(
         {"tenants": array(tenants), "participants": array(participants), "streaks": array(ids)},
     )
     return {
-        (row[0], row[1], row[2]): state_of_row(row, definitions[row[0], row[2]]) for row in rows
+        (row[0], row[1], row[2]): state_of_row(
+            row, definitions[row[0], row[2]], zones.get((row[0], row[1]))
+        )
+        for row in rows
     }
 
 
 def states_of(
-    connection: Connection, tenant_id: int, participant_id: int, definitions: Sequence[Streak]
+    connection: Connection, tenant_id: int, participant: KnownParticipant, definitions: Sequence[Streak]
 ) -> list[tuple[Streak, StreakState]]:
     """A participant's states under some of the tenant's definitions, in their order."""
     rows = connection.execute(
@@ -194,44 +205,48 @@ def states_of(
             f"SELECT {STATE_COLUMNS} FROM streak_states s"  # noqa: S608 - as above
             " WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id"
         ),
-        {"tenant_id": tenant_id, "participant_id": participant_id},
+        {"tenant_id": tenant_id, "participant_id": participant.id},
     )
     by_streak = {row.streak_id: row for row in rows}
     return [
-        (streak, state_of_row(by_streak[streak.id], streak))
+        (streak, state_of_row(by_streak[streak.id], streak, participant.timezone))
         for streak in definitions
         if streak.id in by_streak
     ]
 
 
-def state_of_row(row: Any, streak: Streak) -> StreakState:
+def state_of_row(row: Any, streak: Streak, participant_zone: str | None) -> StreakState:
     """The state in a row; walked again when the definition's rules changed since it was written.
 
     `row` is (tenant, participant, streak, recorded, current, longest, grace, revision, last
-    instant, last zone, ctid, is watched, …).
+    instant, last zone, ctid, is watched, forgiveness, broken at, …).
     """
-    ranges = parse_ranges(row[3])
-    if row[7] == streak.revision:
-        totals = StreakTotals(ranges[-1][1] - 1, row[4], row[5], row[6])
-    else:
-        totals = rules.walk(ranges, streak.rules)
-    return StreakState(ranges, totals, clock.to_us(row[8]), row[9], row[10], row[11])
+    ranges, extras = parse_ranges(row[3]), None if row[12] is None else decode(row[12])
+    balance = None if extras is None else extras.balance
+    totals = StreakTotals(ranges[-1][1] - 1, row[4], row[5], row[6], balance)
+    state = StreakState(
+        ranges, totals, clock.to_us(row[8]), row[9], row[10], row[11], extras, row[13]
+    )
+    if row[7] != streak.revision:
+        rewalk(streak, state, streak.zone(state.last_zone, participant_zone))
+    return state
 
 
 _VALUES = """unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
       CAST(%(streaks)s AS int[]), CAST(%(ctids)s AS tid[]), CAST(%(recorded)s AS text[]),
       CAST(%(counts)s AS int[]), CAST(%(longest)s AS int[]), CAST(%(grace)s AS int[]),
       CAST(%(revisions)s AS int[]), CAST(%(instants)s AS text[]), CAST(%(zones)s AS text[]),
-      CAST(%(watched)s AS boolean[]))
+      CAST(%(watched)s AS boolean[]), CAST(%(forgiveness)s AS text[]))
       AS k (tenant_id, participant_id, streak_id, ctid, recorded, current_count, longest_count,
-        grace_remaining, revision, last_recorded_at, last_timezone, is_watched)"""
+        grace_remaining, revision, last_recorded_at, last_timezone, is_watched, forgiveness)"""
 
 _INSERT_STATES = f"""
     INSERT INTO streak_states (tenant_id, participant_id, streak_id, recorded, current_count,
-      longest_count, grace_remaining, revision, last_recorded_at, last_timezone, is_watched)
+      longest_count, grace_remaining, revision, last_recorded_at, last_timezone, is_watched,
+      forgiveness)
     SELECT tenant_id, participant_id, streak_id, CAST(recorded AS int4multirange), current_count,
       longest_count, grace_remaining, revision, CAST(last_recorded_at AS timestamptz),
-      last_timezone, is_watched
+      last_timezone, is_watched, CAST(forgiveness AS jsonb)
     FROM {_VALUES} ORDER BY tenant_id, participant_id, streak_id
     """  # noqa: S608 - a fragment of this file
 
@@ -240,7 +255,8 @@ _UPDATE_STATES = f"""
       recorded = CAST(k.recorded AS int4multirange), current_count = k.current_count,
       longest_count = k.longest_count, grace_remaining = k.grace_remaining,
       revision = k.revision, last_recorded_at = CAST(k.last_recorded_at AS timestamptz),
-      last_timezone = k.last_timezone, is_watched = k.is_watched
+      last_timezone = k.last_timezone, is_watched = k.is_watched,
+      forgiveness = CAST(k.forgiveness AS jsonb)
     FROM {_VALUES} WHERE s.ctid = k.ctid
     """  # noqa: S608 - a fragment of this file
 
@@ -271,6 +287,7 @@ def _columns(states: dict[StateKey, StreakState], revisions: dict[StateKey, int]
         "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
         "zones": array(state.last_zone for state in states.values()),
         "watched": array(state.is_watched for state in states.values()),
+        "forgiveness": array(encode(state.extras) for state in states.values()),
     }
 
 

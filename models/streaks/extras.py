@@ -1,0 +1,74 @@
+"""What the walk of one state needs beside its recorded periods: kept in the state's own row.
+
+A plain state has none, so that its reads and writes cost nothing more (contract §7.1).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from models.rules.streaks import Balance, Protection, Ranges
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The sets beside the recorded periods, and what was published of the walk."""
+
+    pauses: Ranges = ()  # periods
+    repairs: Ranges = ()  # periods
+    grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending by period
+    partial: tuple[tuple[int, int], ...] = ()  # (period, progress) below the target, ascending
+    boosted: Ranges = ()  # periods that reached what `earn_back` asks for
+    # The balance after the last recorded period.
+    spent: int = 0
+    freezes: int = 0
+    earned: int = 0
+    is_perfect: bool = True
+    # The period at whose start it breaks: null where that is beyond the next two years.
+    breaks_at: int | None = None
+    published_until: int | None = None  # the last period whose forgiveness was published
+    published_earned: int = 0  # the freezes earned that were published
+
+    @property
+    def balance(self) -> Balance:
+        """The balance after the last recorded period."""
+        return Balance(self.spent, self.freezes, self.earned, self.is_perfect)
+
+    def walked(self, balance: Balance, breaks_at: int | None) -> Extras:
+        """The same sets after another walk."""
+        return msgspec.structs.replace(
+            self,
+            spent=balance.spent,
+            freezes=balance.freezes,
+            earned=balance.earned,
+            is_perfect=balance.is_perfect,
+            breaks_at=breaks_at,
+        )
+
+    @property
+    def protections(self) -> tuple[tuple[Protection, Ranges], ...]:
+        """The protected periods of this state alone, by cause."""
+        causes: tuple[tuple[Protection, Ranges], ...] = (
+            ("pause", self.pauses),
+            ("repair", self.repairs),
+        )
+        return tuple(cause for cause in causes if cause[1])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no set is left: a plain definition then walks without forgiveness."""
+        return not (self.pauses or self.repairs or self.grants or self.partial or self.boosted)
+
+
+_DECODER = msgspec.json.Decoder(Extras)
+
+
+def encode(extras: Extras | None) -> str | None:
+    """As stored in `streak_states.forgiveness`."""
+    return None if extras is None else _ENCODER.encode(extras).decode()
+
+
+def decode(text: str | None) -> Extras | None:
+    """Read it from its stored form."""
+    return None if text is None else _DECODER.decode(text)

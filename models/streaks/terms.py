@@ -1,0 +1,106 @@
+"""The walk of one state: plain where nothing is forgiven, else under its terms (contract §7.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from models.rules import forgiveness, streaks
+from models.rules.forgiveness import BEGINNING, Terms
+from models.rules.periods import PeriodKind, period_at
+from models.rules.streaks import Explained, Live, Protection, Ranges, Rules, StreakTotals, add_range
+from models.streaks.extras import Extras
+
+
+class Definition(Protocol):
+    """The fields of a definition that decide on a state."""
+
+    @property
+    def period(self) -> PeriodKind:
+        """The kind of its periods."""
+
+    @property
+    def rules(self) -> Rules:
+        """Its rules about gaps."""
+
+    @property
+    def outages(self) -> Sequence[tuple[int, int]]:
+        """Spans (microseconds) whose periods are protected for every participant."""
+
+
+class State(Protocol):
+    """The fields of a state that a walk reads and sets."""
+
+    ranges: Ranges
+    totals: StreakTotals
+    extras: Extras | None
+
+
+def terms_of(definition: Definition, extras: Extras | None, zone: str | None) -> Terms | None:
+    """The terms of a state on the calendar of `zone`; None for a plain one."""
+    is_plain = definition.rules.forgiveness is None and not definition.outages
+    if is_plain and (extras is None or extras.is_empty):
+        return None
+    own = extras or Extras()
+    protections = own.protections
+    if definition.outages:
+        cause: Protection = "outage"
+        protections += ((cause, _outages(definition, zone)),)
+    versions = ((BEGINNING, definition.rules),)
+    return Terms(definition.period, versions, protections, own.grants, own.boosted)
+
+
+def _outages(definition: Definition, zone: str | None) -> Ranges:
+    """The periods that overlap an outage."""
+    ranges: Ranges = ()
+    for starts_us, ends_us in definition.outages:
+        first = period_at(definition.period, starts_us, zone)
+        last = period_at(definition.period, ends_us - 1, zone)
+        ranges = add_range(ranges, first, last + 1)
+    return ranges
+
+
+def rewalk(definition: Definition, state: State, zone: str | None) -> None:
+    """Walk a state's sets again."""
+    terms = terms_of(definition, state.extras, zone)
+    if terms is None:
+        state.totals, state.extras = streaks.walk(state.ranges, definition.rules), None
+    else:
+        settle(state, forgiveness.walk(state.ranges, terms), terms)
+
+
+def settle(state: State, totals: StreakTotals, terms: Terms) -> None:
+    """Give a state the totals of a walk under terms."""
+    state.totals = totals
+    if totals.balance is not None:
+        ahead = forgiveness.breaks_at(totals, terms, totals.last or 0)
+        state.extras = (state.extras or Extras()).walked(totals.balance, ahead)
+
+
+def live(definition: Definition, state: State, zone: str | None, current: int) -> Live:
+    """A state as of the current period."""
+    terms = terms_of(definition, state.extras, zone)
+    if terms is None:
+        return streaks.live(state.totals, definition.rules, current)
+    return forgiveness.live(state.totals, terms, current)
+
+
+def explain(
+    definition: Definition, state: State, zone: str | None, current: int
+) -> Iterator[Explained]:
+    """Every period from the first recorded one to the current one, in order."""
+    terms = terms_of(definition, state.extras, zone)
+    if terms is None:
+        return streaks.explain(state.ranges, definition.rules, current)
+    return forgiveness.explain(state.ranges, terms, current)
+
+
+def is_broken_at(definition: Definition, state: State, zone: str | None, period: int) -> bool:
+    """Whether the walk breaks at the start of a period: the one before it is missed."""
+    if not state.ranges or period <= state.ranges[0][0]:
+        return False
+    last = max(period, state.ranges[-1][1] - 1)
+    return any(
+        explained.period == period - 1 and explained.what == "missed"
+        for explained in explain(definition, state, zone, last)
+    )
