@@ -20,10 +20,18 @@ from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change, Upgrade
 from models.rules.challenges import Objective
 from models.rules.periods import DAY_US, HOUR_US, period_at
-from models.rules.streaks import Rules
+from models.rules.streaks import Explained, Rules
 from models.streaks.states import Streak
 from webhooks import facts
-from webhooks.facts import DestinationChange, Fact, FactStamp, Reached, StreakDeadline
+from webhooks.facts import (
+    DestinationChange,
+    Fact,
+    FactStamp,
+    FreezesEarned,
+    Reached,
+    StreakDeadline,
+    StreakRepair,
+)
 
 PARTICIPANT = "user_42"  # the documentation's
 METADATA = '{"sample":true}'  # who stores facts can tell this one from the others
@@ -58,6 +66,21 @@ def _streak_at_risk(stamp: FactStamp) -> Fact:
 def _streak_broken(stamp: FactStamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % DAY_US
     return facts.streak_broken(stamp, _streak(stamp), _deadline(midnight_us))
+
+
+def _streak_forgiven(stamp: FactStamp) -> Fact:
+    yesterday = period_at("daily", stamp.now_us, None) - 1
+    forgiven = Explained(yesterday, "freeze", 7, 0, freezes_remaining=1)
+    return facts.streak_forgiven(stamp, _streak(stamp), forgiven)
+
+
+def _streak_freeze_earned(stamp: FactStamp) -> Fact:
+    return facts.streak_freeze_earned(stamp, _streak(stamp), _tick(stamp), FreezesEarned(1, 2))
+
+
+def _streak_repaired(stamp: FactStamp) -> Fact:
+    repair = StreakRepair(7, 0, 7, "repair", "A sample reason", _id(stamp))
+    return facts.streak_repaired(stamp, _streak(stamp), repair)
 
 
 def _badge_awarded(stamp: FactStamp) -> Fact:
@@ -163,6 +186,9 @@ _MAKERS: dict[str, Callable[[FactStamp], Fact]] = {
     facts.STREAK_MILESTONE: _streak_milestone,
     facts.STREAK_AT_RISK: _streak_at_risk,
     facts.STREAK_BROKEN: _streak_broken,
+    facts.STREAK_FORGIVEN: _streak_forgiven,
+    facts.STREAK_FREEZE_EARNED: _streak_freeze_earned,
+    facts.STREAK_REPAIRED: _streak_repaired,
     facts.BADGE_AWARDED: _badge_awarded,
     facts.POINTS_AWARDED: _points_awarded,
     facts.POINTS_DEDUCTED: _points_deducted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -20,12 +20,16 @@ from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change
 from models.rules.periods import key_of
+from models.rules.streaks import Explained
 from models.streaks.states import Streak
 
 STREAK_RECORDED = "behavior.streak_recorded"
 STREAK_MILESTONE = "behavior.streak_milestone"
 STREAK_AT_RISK = "behavior.streak_at_risk"
 STREAK_BROKEN = "behavior.streak_broken"
+STREAK_FORGIVEN = "behavior.streak_forgiven"
+STREAK_FREEZE_EARNED = "behavior.streak_freeze_earned"
+STREAK_REPAIRED = "behavior.streak_repaired"
 BADGE_AWARDED = "badge.awarded"
 POINTS_AWARDED = "points.awarded"
 POINTS_DEDUCTED = "points.deducted"
@@ -42,6 +46,9 @@ TYPES = (
     STREAK_MILESTONE,
     STREAK_AT_RISK,
     STREAK_BROKEN,
+    STREAK_FORGIVEN,
+    STREAK_FREEZE_EARNED,
+    STREAK_REPAIRED,
     BADGE_AWARDED,
     POINTS_AWARDED,
     POINTS_DEDUCTED,
@@ -99,6 +106,31 @@ class StreakDeadline:
     grace_remaining: int
     last_recorded_us: int
     expires_us: int  # the instant at which it breaks, or broke
+
+
+@dataclass(frozen=True, slots=True)
+class FreezesEarned:
+    """Freezes that a tick has earned."""
+
+    amount: int
+    remaining: int  # with them
+
+
+RepairCause = Literal[
+    "late_tick", "pause", "repair", "restore", "retraction", "outage", "rules", "timezone", "merge"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StreakRepair:
+    """A count that changed without a new tick, or a break that did not happen."""
+
+    count: int
+    previous_count: int
+    longest_count: int
+    cause: RepairCause
+    reason: str | None = None
+    corrects: UUID | None = None  # the fact that is no longer true
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +211,52 @@ def streak_broken(stamp: FactStamp, streak: Streak, deadline: StreakDeadline) ->
         "broken_at": clock.to_text(deadline.expires_us),
     }
     return _fact(stamp, STREAK_BROKEN, payload, streak.code)
+
+
+def streak_forgiven(stamp: FactStamp, streak: Streak, forgiven: Explained) -> Fact:
+    """The fact that a period passed without a tick and grace or a freeze saved the streak."""
+    payload = {
+        "streak_code": streak.code,
+        "by": forgiven.what,
+        "count": forgiven.count,
+        "period": streak.period,
+        "period_key": key_of(streak.period, forgiven.period),
+        "grace_remaining": forgiven.grace_remaining,
+        "freezes_remaining": forgiven.freezes_remaining,
+    }
+    return _fact(stamp, STREAK_FORGIVEN, payload, streak.code)
+
+
+def streak_freeze_earned(
+    stamp: FactStamp, streak: Streak, tick: Tick, earned: FreezesEarned
+) -> Fact:
+    """The fact that a count earned a freeze."""
+    payload = {
+        "streak_code": streak.code,
+        "count": tick.new_count,
+        "freezes_earned": earned.amount,
+        "freezes_remaining": earned.remaining,
+        "period": streak.period,
+        "period_key": key_of(streak.period, tick.period),
+        "recorded_at": clock.to_text(tick.occurred_us),
+        "tick_id": tick.id,
+    }
+    return _fact(stamp, STREAK_FREEZE_EARNED, payload, streak.code)
+
+
+def streak_repaired(stamp: FactStamp, streak: Streak, repair: StreakRepair) -> Fact:
+    """The fact that a count was mended, or that an earlier fact is no longer true."""
+    payload = {
+        "streak_code": streak.code,
+        "count": repair.count,
+        "previous_count": repair.previous_count,
+        "longest_count": repair.longest_count,
+        "period": streak.period,
+        "cause": repair.cause,
+        "reason": repair.reason,
+        "corrects": None if repair.corrects is None else public_id(repair.corrects),
+    }
+    return _fact(stamp, STREAK_REPAIRED, payload, streak.code)
 
 
 def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:

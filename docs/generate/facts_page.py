@@ -12,7 +12,8 @@ from uuid import UUID
 
 from models.identity.tenants import Tenant
 from webhooks import fact_samples
-from webhooks.fact_catalogue import ENTRIES, FactField, FactType, Schema, envelope, schema
+from webhooks.fact_catalogue import ENTRIES
+from webhooks.fact_schemas import FactField, FactType, Schema, envelope, schema
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

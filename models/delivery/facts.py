@@ -104,6 +104,22 @@ def latest(connection: Connection, tenant_id: int) -> FeedCursor:
     return START if row is None else FeedCursor(row.xid, row.id)
 
 
+_LATEST_OF_STREAK = sa.text("""
+SELECT id FROM facts WHERE tenant_id = :tenant_id AND participant_id = :participant_id
+  AND type = :type AND streak_code = :streak_code ORDER BY sequence DESC LIMIT 1
+""")
+
+
+def latest_id(
+    connection: Connection, participant: tuple[int, int], fact_type: str, streak_code: str
+) -> UUID | None:
+    """The id of a participant's latest fact of a type about a streak, as far as facts are kept."""
+    values = {"type": fact_type, "streak_code": streak_code}
+    key = {"tenant_id": participant[0], "participant_id": participant[1]}
+    found: UUID | None = connection.execute(_LATEST_OF_STREAK, values | key).scalar_one_or_none()
+    return found
+
+
 def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: FactQuery) -> FactPage:
     """The tenant's next facts after a cursor.
 

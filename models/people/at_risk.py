@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from models.db import Connection
 from models.rules.periods import period_at
-from models.rules.streaks import live
 from models.streaks.states import Streak, StreakState, state_of_row
+from models.streaks.terms import live
 
 # A page ends when it is full, or at this cost: tens of milliseconds when no participant is at risk,
 # about a second when every state must be checked and few are at risk.
@@ -69,7 +69,8 @@ def page(
 _SELECT = """
     SELECT s.tenant_id, s.participant_id, s.streak_id, s.recorded::text AS recorded,
       s.current_count, s.longest_count, s.grace_remaining, s.revision, s.last_recorded_at,
-      s.last_timezone, NULL AS place, s.is_watched, s.nth, p.external_id, p.timezone, p.status
+      s.last_timezone, NULL AS place, s.is_watched, s.forgiveness::text, s.told_broken, s.nth,
+      p.external_id, p.timezone, p.status
     FROM (
       SELECT *, row_number() OVER (ORDER BY participant_id) AS nth FROM streak_states
       WHERE tenant_id = :tenant_id AND streak_id = :streak_id AND participant_id > :after
@@ -78,8 +79,11 @@ _SELECT = """
     JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
     WHERE s.nth = :scanned OR CASE
       WHEN s.revision <> :revision
-        THEN upper(s.recorded) BETWEEN :current - 1 - :grace_periods AND :current + 1
+        THEN s.forgiveness IS NOT NULL OR :is_forgiving
+          OR upper(s.recorded) BETWEEN :current - 1 - :grace_periods AND :current + 1
       WHEN s.current_count < :min_count THEN false
+      WHEN s.forgiveness IS NOT NULL
+        THEN CAST(s.forgiveness ->> 'breaks_at' AS int) BETWEEN :current AND :current + 2
       WHEN s.last_timezone IS NULL AND NOT :is_local
         THEN upper(s.recorded) + s.grace_remaining = :current
       ELSE upper(s.recorded) + s.grace_remaining BETWEEN :current - 1 AND :current + 1 END
@@ -98,6 +102,7 @@ def _candidates(
             "after": after,
             "revision": streak.revision,
             "grace_periods": streak.rules.grace_periods,
+            "is_forgiving": streak.rules.forgiveness is not None or bool(streak.outages),
             "min_count": wanted.min_count,
             "is_local": streak.boundary == "participant",
             "current": period_at(streak.period, wanted.now_us, None),
@@ -111,9 +116,9 @@ def _decided(row: Any, streak: Streak, wanted: AtRiskQuery) -> AtRisk | None:
     """The candidate in a row, if by the rules it is at risk now."""
     if row.status != "ACTIVE":
         return None
-    state = state_of_row(row, streak)
+    state = state_of_row(row, streak, row.timezone)
     zone = streak.zone(state.last_zone, row.timezone)
-    now = live(state.totals, streak.rules, period_at(streak.period, wanted.now_us, zone))
+    now = live(streak, state, zone, period_at(streak.period, wanted.now_us, zone))
     if now.status != "at_risk" or now.count < wanted.min_count or now.breaks_at is None:
         return None
     return AtRisk(row.participant_id, row.external_id, row.timezone, zone, state, now.breaks_at)

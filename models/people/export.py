@@ -61,7 +61,7 @@ _CHALLENGES = """
     WHERE g.tenant_id = :tenant_id ORDER BY g.participant_id, g.challenge_id
 """
 _STATES = f"""
-    SELECT {streaks.STATE_COLUMNS}, p.external_id
+    SELECT {streaks.STATE_COLUMNS}, p.external_id, p.timezone AS participant_timezone
     FROM streak_states s
     JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
     WHERE s.tenant_id = :tenant_id ORDER BY s.participant_id, s.streak_id
@@ -123,7 +123,7 @@ def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     definitions = {one.id: one for one in streaks.definitions.all_of(connection, tenant_id)}
     for row in _stream(connection, _STATES, tenant_id):
         streak = definitions[row.streak_id]
-        state = streaks.state_of_row(row, streak)
+        state = streaks.state_of_row(row, streak, row.participant_timezone)
         kind = streak.period
         yield {
             "participant_id": row.external_id,

@@ -105,7 +105,9 @@ JOIN programs d ON d.tenant_id = w.tenant_id AND d.id = w.program_id
 {_MINE} ORDER BY w.enrolled_at, d.id
 """  # noqa: S608 - a fragment of this file
 _STATES = f"""
-SELECT {states.STATE_COLUMNS}, l.due_at AS review_at FROM streak_states s
+SELECT {states.STATE_COLUMNS}, l.due_at AS review_at, p.timezone AS participant_timezone
+FROM streak_states s
+JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
 LEFT JOIN streak_deadlines l ON l.tenant_id = s.tenant_id
   AND l.participant_id = s.participant_id AND l.streak_id = s.streak_id
 WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id ORDER BY s.streak_id
@@ -199,7 +201,7 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
     }
     for row in _stream(connection, _STATES, subject):
         streak = definitions[row.streak_id]
-        state, kind = states.state_of_row(row, streak), streak.period
+        state, kind = states.state_of_row(row, streak, row.participant_timezone), streak.period
         yield {
             "streak_code": streak.code,
             "streak_name": streak.name,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
+from models.rules import forgiveness
 from models.rules.periods import HOUR_US, PeriodKind, starts_at
 from models.rules.streaks import StreakTotals
+from models.rules.terms import Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -27,9 +29,18 @@ class Calendar:
 class Deadlines:
     """The deadlines of a streak without further ticks; instants in microseconds."""
 
-    breaks_at: int  # the period at whose start it breaks: identifies the break
+    # The period at whose start it breaks: identifies the break. None: not in the next two years.
+    breaks_at: int | None
     at_risk_us: int
     breaks_us: int
+    forgiven_us: int | None = None  # when a period ends that grace or a freeze may have to save
+
+    @property
+    def check_us(self) -> int:
+        """When the streak is to be looked at: the earliest of its deadlines."""
+        return (
+            self.at_risk_us if self.forgiven_us is None else min(self.at_risk_us, self.forgiven_us)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +60,38 @@ class Look:
 
 
 def deadlines(totals: StreakTotals, calendar: Calendar) -> Deadlines:
-    """The deadlines of a streak with at least one recorded period.
+    """The deadlines of a plain streak with at least one recorded period."""
+    return of_break((totals.last or 0) + totals.grace_remaining + 2, calendar)
+
+
+def of_break(breaks_at: int, calendar: Calendar) -> Deadlines:
+    """The deadlines of a streak that breaks at the start of a period.
 
     It is at risk when the last period begins that can save it, or `lead_hours` before it breaks,
     but never before that period begins (contract §3.4).
     """
-    breaks_at = (totals.last or 0) + totals.grace_remaining + 2
-    at_risk_us = _starts_us(calendar.kind, breaks_at - 1, calendar.zone)
-    breaks_us = _starts_us(calendar.kind, breaks_at, calendar.zone)
+    at_risk_us = starts_us(calendar.kind, breaks_at - 1, calendar.zone)
+    breaks_us = starts_us(calendar.kind, breaks_at, calendar.zone)
     if calendar.lead_hours is not None:
         at_risk_us = max(at_risk_us, breaks_us - calendar.lead_hours * HOUR_US)
     return Deadlines(breaks_at, at_risk_us, breaks_us)
+
+
+def of_walk(totals: StreakTotals, terms: Terms, calendar: Calendar, since: int) -> Deadlines:
+    """The deadlines of a streak with forgiveness, seen from a period not before its last tick.
+
+    Beyond two years it is only looked at again.
+    """
+    breaks_at = forgiveness.breaks_at(totals, terms, since)
+    if breaks_at is None:
+        far = forgiveness.horizon(terms, since)
+        return Deadlines(None, *[starts_us(calendar.kind, far, calendar.zone)] * 2)
+    found = of_break(breaks_at, calendar)
+    for period in range(since, breaks_at - 1):
+        if period > (totals.last or 0) and terms.protection(period) is None:
+            ends_us = starts_us(calendar.kind, period + 1, calendar.zone)
+            return replace(found, forgiven_us=ends_us)
+    return found
 
 
 def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: bool) -> Look:
@@ -68,6 +100,8 @@ def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: boo
     A late look publishes only what still holds: a streak that has broken meanwhile is not published
     as at risk. Nor is a streak of an inactive participant, which cannot save it.
     """
+    if found.breaks_at is None:
+        return Look(None, found.at_risk_us)
     if now_us >= found.breaks_us:
         return Look("broken" if notified.broken != found.breaks_at else None, None)
     if now_us < found.at_risk_us:
@@ -77,5 +111,6 @@ def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: boo
 
 
 @lru_cache(maxsize=8_192)  # a few periods in each of 400 zones
-def _starts_us(kind: PeriodKind, period: int, zone: str | None) -> int:
+def starts_us(kind: PeriodKind, period: int, zone: str | None) -> int:
+    """The instant (microseconds) at which a period begins in `zone`."""
     return (starts_at(kind, period, zone) - _EPOCH) // _MICROSECOND

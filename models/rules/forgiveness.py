@@ -9,7 +9,6 @@ A streak without any of this follows `models/rules/streaks.py`, which gives the 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -32,58 +31,11 @@ from models.rules.streaks import (
     add,
     contains,
 )
+from models.rules.terms import BEGINNING, Terms
 
-BEGINNING = -(1 << 31)  # before every period: where the first version of the rules begins
 _YEARS_AHEAD = 2  # how far `breaks_at` looks
 _PER_YEAR: dict[PeriodKind, int] = {"daily": 366, "weekly": 53, "monthly": 12}
 _PLANNED = frozenset({"rest_day", "holiday"})  # a run stays perfect over these
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Everything beside the recorded periods that decides on one state."""
-
-    kind: PeriodKind
-    versions: tuple[tuple[int, Rules], ...]  # by first period, ascending; the first: BEGINNING
-    # Protected periods by cause. A period in several is explained by the first of them.
-    protections: tuple[tuple[Protection, Ranges], ...] = ()
-    grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending
-    boosted: Ranges = ()  # periods that reached what `earn_back` asks for
-
-    def rules(self, period: int) -> Rules:
-        """The rules in force for a period."""
-        if len(self.versions) == 1:
-            return self.versions[0][1]
-        at = bisect_right(self.versions, period, key=lambda version: version[0]) - 1
-        return self.versions[at][1]
-
-    def granted(self, after: int, until: int) -> int:
-        """The freezes granted for the periods in (after, until]."""
-        return sum(amount for period, amount in self.grants if after < period <= until)
-
-    def protection(self, period: int) -> Protection | None:
-        """Why a period is protected; None when it is not."""
-        forgiveness = self.rules(period).forgiveness
-        if forgiveness is not None:
-            if forgiveness.rest_days and _weekday(self.kind, period) in forgiveness.rest_days:
-                return "rest_day"
-            if contains(forgiveness.holidays, period):
-                return "holiday"
-        for cause, ranges in self.protections:
-            if contains(ranges, period):
-                return cause
-        return None
-
-    def is_earned_back(self, period: int) -> bool:
-        """Whether a later period did enough to protect this one."""
-        forgiveness = self.rules(period).forgiveness
-        if forgiveness is None or forgiveness.earn_back_within is None:
-            return False
-        at = bisect_right(self.boosted, period, key=lambda boosted: boosted[1] - 1)
-        return (
-            at < len(self.boosted)
-            and max(self.boosted[at][0], period + 1) - period <= forgiveness.earn_back_within
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +120,42 @@ def breaks_at(totals: StreakTotals, terms: Terms, current: int) -> int | None:
     step = _step_of(totals)
     if step is None:
         return None
-    end = max(current, step.period) + _YEARS_AHEAD * _PER_YEAR[terms.kind]
-    after = _walk_on(step, end, terms)
+    after = _walk_on(step, horizon(terms, max(current, step.period)), terms)
     return after.period + 1 if after.is_broken else None
 
 
-def explain(ranges: Ranges, terms: Terms, current: int) -> Iterator[Explained]:
-    """Every period from the first recorded one to the current one, in order."""
+def horizon(terms: Terms, period: int) -> int:
+    """How far the walk looks ahead of a period."""
+    return period + _YEARS_AHEAD * _PER_YEAR[terms.kind]
+
+
+def runs(ranges: Ranges, terms: Terms) -> Iterator[tuple[int, int, int]]:
+    """The runs of the walk, from one break to the next: first and last period, and the count."""
+    step, first = None, 0
+    for start, end in ranges:
+        before = _until(step, start, terms)
+        is_new = before is None or (before.is_broken and terms.rules(start).reset_on_miss)
+        if step is not None and is_new:
+            yield first, step.period, step.count
+        first = start if is_new else first
+        step = _recorded(before, start, end, terms)
+    if step is not None:
+        yield first, step.period, step.count
+
+
+def explain(
+    ranges: Ranges, terms: Terms, current: int, since: int = BEGINNING
+) -> Iterator[Explained]:
+    """Every period from the first recorded one to the current one, in order; those before `since`
+    may be left out."""
     step = None
     for start, end in ranges:
+        if end <= since:
+            step = _recorded(_until(step, start, terms), start, end, terms)
+            continue
         yield from _explain_gap(step, start, terms)
+        if start < since:
+            step, start = _recorded(_until(step, start, terms), start, since, terms), since
         for period in range(start, end):
             before = _until(step, period, terms)
             step = _recorded(before, period, period + 1, terms)
@@ -369,12 +347,6 @@ def _step_of(totals: StreakTotals) -> _Step | None:
     if totals.balance is None:
         raise ValueError("totals of a walk without forgiveness: walk the recorded periods again")
     return _Step(totals.last, totals.count, totals.longest, totals.balance)
-
-
-@lru_cache(maxsize=8_192)
-def _weekday(kind: PeriodKind, period: int) -> int:
-    """The weekday of a period's first day, 0 for Monday."""
-    return first_day(kind, period).weekday()
 
 
 @lru_cache(maxsize=8_192)

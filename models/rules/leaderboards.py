@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from models.rules import forgiveness
 from models.rules.periods import PeriodKind, first_day, period_of_day
 from models.rules.streaks import Ranges, Rules, walk
+from models.rules.terms import Terms
 
 SCORE_MAX = (1 << 40) - 1
 LEVELS = 5  # of the counts: 8 bits each
@@ -45,6 +47,17 @@ def of_streak(
         return None
     leaves = _last_before_a_change(now, kept, rules)
     return Score(min(now, SCORE_MAX), _begins(kind, leaves) + days)
+
+
+def of_forgiving_streak(ranges: Ranges, terms: Terms, window: tuple[int, int]) -> Score | None:
+    """As `of_streak`, of a streak with forgiveness: looked at again whenever a recorded period
+    leaves the window, since a freeze earned in it may leave too."""
+    days, today = window
+    kept = _clip(ranges, _first_period(terms.kind, today - days + 1))
+    now = forgiveness.walk(kept, terms).longest
+    if not now:
+        return None
+    return Score(min(now, SCORE_MAX), _begins(terms.kind, kept[0][0]) + days)
 
 
 def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:

@@ -8,10 +8,12 @@ grace periods. It only grows with the set, and is never below the longest count.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from models.rules import forgiveness
 from models.rules.streaks import Ranges, Rules, run_on, step, walk
+from models.rules.terms import Terms
 
 _INFINITY = 1 << 40
 
@@ -89,9 +91,14 @@ def runs(ranges: Ranges, rules: Rules) -> list[Run]:
     return found
 
 
-def newly_reached(before: Ranges, after: Ranges, rules: Rules, count: int) -> Iterator[Run]:
+def runs_under(ranges: Ranges, terms: Terms) -> list[Run]:
+    """The runs of a walk with forgiveness, in order."""
+    return [Run(*run) for run in forgiveness.runs(ranges, terms)]
+
+
+def newly_reached(before: Sequence[Run], after: Sequence[Run], count: int) -> Iterator[Run]:
     """The runs that reach a count now and of which no part reached it before."""
-    had = [run for run in runs(before, rules) if run.length >= count]
-    for run in runs(after, rules):
+    had = [run for run in before if run.length >= count]
+    for run in after:
         if run.length >= count and not any(run.overlaps(one) for one in had):
             yield run

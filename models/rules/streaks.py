@@ -230,8 +230,11 @@ class Explained:
     by: Protection | None = None  # of a protected period
 
 
-def explain(ranges: Ranges, rules: Rules, current: int) -> Iterator[Explained]:
-    """Every period from the first recorded one to the current one, in order (contract §3.5).
+def explain(
+    ranges: Ranges, rules: Rules, current: int, since: int = -_INFINITY
+) -> Iterator[Explained]:
+    """Every period from the first recorded one to the current one, in order (contract §3.5); those
+    before `since` may be left out.
 
     A gap is `grace` when credits covered it and `missed` when it broke the chain. After the last
     recorded period the remaining credits cover past periods; the current period, not yet recorded,
@@ -239,8 +242,12 @@ def explain(ranges: Ranges, rules: Rules, current: int) -> Iterator[Explained]:
     """
     totals = StreakTotals(None, 0, 0, rules.grace_periods)
     for start, end in ranges:
-        yield from _explain_gap(totals, rules, start)
-        for period in range(start, end):
+        if start > since:
+            yield from _explain_gap(totals, rules, start)
+        skipped = min(max(start, since), end)
+        if start < skipped:
+            totals = run_on(step(totals, start, rules), skipped - 1 - start)
+        for period in range(skipped, end):
             totals = step(totals, period, rules)
             yield Explained(period, "recorded", totals.count, totals.grace_remaining)
     if totals.last is not None:

@@ -16,8 +16,11 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, array, change, run
 from models.identity.participants import Participant
-from models.rules.deadlines import Calendar, Deadlines, Notified, deadlines
+from models.rules.deadlines import Calendar, Deadlines, Notified, deadlines, of_walk
+from models.rules.periods import period_at
+from models.streaks.extras import Extras, encode
 from models.streaks.states import STATE_COLUMNS, StateKey, Streak, StreakState, state_of_row
+from models.streaks.terms import terms_of
 
 ParticipantKey = tuple[int, int]  # tenant, participant
 
@@ -37,6 +40,7 @@ class WatchedState:
 
     state: StreakState
     notified: Notified
+    extras: Extras | None  # as read
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,21 @@ class DeadlineOutcome:
     notified: Notified
     is_watched: bool
     again_us: int | None = None  # None, while it is watched: not before a review
+    extras: Extras | None = None  # of a state with forgiveness
 
 
-def of(streak: Streak, state: StreakState, participant_zone: str | None) -> Deadlines:
-    """The deadlines of a state, on the calendar that counts for it."""
+def of(
+    streak: Streak, state: StreakState, participant_zone: str | None, now_us: int = 0
+) -> Deadlines:
+    """The deadlines of a state, on the calendar that counts for it; with forgiveness, those that
+    follow an instant."""
     zone = streak.zone(state.last_zone, participant_zone)
-    return deadlines(state.totals, Calendar(streak.period, zone, streak.at_risk_lead_hours))
+    calendar = Calendar(streak.period, zone, streak.at_risk_lead_hours)
+    terms = terms_of(streak, state.extras, zone)
+    if terms is None:
+        return deadlines(state.totals, calendar)
+    since = max(period_at(streak.period, now_us, zone), state.ranges[-1][1])
+    return of_walk(state.totals, terms, calendar, since)
 
 
 # -- finding states to check ------------------------------------------------------------------
@@ -159,7 +172,7 @@ def _locked(rows: Sequence[Any]) -> Locked:
 
 
 _STATES = f"""
-    SELECT {STATE_COLUMNS}, s.told_at_risk, s.told_broken
+    SELECT {STATE_COLUMNS}, s.told_at_risk
     FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
       CAST(%(streaks)s AS int[])) AS k (tenant_id, participant_id, streak_id)
     JOIN streak_states s USING (tenant_id, participant_id, streak_id)
@@ -167,21 +180,22 @@ _STATES = f"""
 
 
 def watched(
-    connection: Connection, keys: Sequence[StateKey], definitions: Mapping[ParticipantKey, Streak]
+    connection: Connection, found: Locked, definitions: Mapping[ParticipantKey, Streak]
 ) -> dict[StateKey, WatchedState]:
-    """The states of some keys with the facts published about them, under the participants' locks.
+    """The locked states with the facts published about them.
 
     `definitions` are those of the keys, by tenant and number.
     """
+    keys = found.keys
     if not keys:
         return {}
-    rows = run(connection, _STATES, _columns(keys))
-    return {
-        (row[0], row[1], row[2]): WatchedState(
-            state_of_row(row, definitions[row[0], row[2]]), Notified(row[12], row[13])
-        )
-        for row in rows
-    }
+    found_states = {}
+    for row in run(connection, _STATES, _columns(keys)):
+        key, zone = (row[0], row[1], row[2]), found.participants[row[0], row[1]].timezone
+        state = state_of_row(row, definitions[row[0], row[2]], zone)
+        notified = Notified(at_risk=row[14], broken=row[13])
+        found_states[key] = WatchedState(state, notified, state.extras)
+    return found_states
 
 
 # -- writing -----------------------------------------------------------------------------------
@@ -223,7 +237,11 @@ def write_outcomes(
 
 
 def _is_changed(outcome: DeadlineOutcome, before: WatchedState) -> bool:
-    return (outcome.notified, outcome.is_watched) != (before.notified, before.state.is_watched)
+    return (outcome.notified, outcome.is_watched, outcome.extras) != (
+        before.notified,
+        before.state.is_watched,
+        before.extras,
+    )
 
 
 def _instant(again_us: int | None) -> str:
@@ -232,10 +250,11 @@ def _instant(again_us: int | None) -> str:
 
 _MARK_NOTIFIED = """
     UPDATE streak_states s
-    SET is_watched = k.is_watched, told_at_risk = k.at_risk, told_broken = k.broken
+    SET is_watched = k.is_watched, told_at_risk = k.at_risk, told_broken = k.broken,
+      forgiveness = COALESCE(CAST(k.forgiveness AS jsonb), s.forgiveness)
     FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(watched)s AS boolean[]),
-      CAST(%(at_risk)s AS int[]), CAST(%(broken)s AS int[]))
-      AS k (ctid, is_watched, at_risk, broken)
+      CAST(%(at_risk)s AS int[]), CAST(%(broken)s AS int[]), CAST(%(forgiveness)s AS text[]))
+      AS k (ctid, is_watched, at_risk, broken, forgiveness)
     WHERE s.ctid = k.ctid
     """
 
@@ -254,6 +273,7 @@ def _notified(outcomes: Sequence[DeadlineOutcome]) -> dict[str, str]:
         "watched": array(outcome.is_watched for outcome in outcomes),
         "at_risk": array(outcome.notified.at_risk for outcome in outcomes),
         "broken": array(outcome.notified.broken for outcome in outcomes),
+        "forgiveness": array(encode(outcome.extras) for outcome in outcomes),
     }
 
 

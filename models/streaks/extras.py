@@ -25,6 +25,7 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
     freezes: int = 0
     earned: int = 0
     is_perfect: bool = True
+    zone: str | None = None  # the calendar that it was walked on; None: UTC
     # The period at whose start it breaks: null where that is beyond the next two years.
     breaks_at: int | None = None
     published_until: int | None = None  # the last period whose forgiveness was published
@@ -35,7 +36,7 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
         """The balance after the last recorded period."""
         return Balance(self.spent, self.freezes, self.earned, self.is_perfect)
 
-    def walked(self, balance: Balance, breaks_at: int | None) -> Extras:
+    def walked(self, balance: Balance, zone: str | None, breaks_at: int | None) -> Extras:
         """The same sets after another walk."""
         return msgspec.structs.replace(
             self,
@@ -43,8 +44,17 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
             freezes=balance.freezes,
             earned=balance.earned,
             is_perfect=balance.is_perfect,
+            zone=zone,
             breaks_at=breaks_at,
         )
+
+    def publishing_after(self, period: int) -> Extras:
+        """The same; what was forgiven until a period counts as published."""
+        return msgspec.structs.replace(self, published_until=period)
+
+    def earnings_published(self) -> Extras:
+        """The same; all freezes earned are published."""
+        return msgspec.structs.replace(self, published_earned=self.earned)
 
     @property
     def protections(self) -> tuple[tuple[Protection, Ranges], ...]:

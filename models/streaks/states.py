@@ -128,7 +128,8 @@ class StreakDefinitions(Definitions[Streak]):
         Where deadlines may have moved, every state under it is checked again.
         """
         changed: dict[str, Any] = dict(values)
-        if values.keys() & _RULES:
+        is_moved = "boundary" in values and before.outages  # their periods depend on the zone
+        if values.keys() & _RULES or is_moved:
             changed["revision"] = streaks.c.revision + 1
         revised = super().revise(connection, before, changed)
         if values.keys() & _MOVES_DEADLINES or values.get("is_active"):
@@ -197,7 +198,10 @@ def states(
 
 
 def states_of(
-    connection: Connection, tenant_id: int, participant: KnownParticipant, definitions: Sequence[Streak]
+    connection: Connection,
+    tenant_id: int,
+    participant: KnownParticipant,
+    definitions: Sequence[Streak],
 ) -> list[tuple[Streak, StreakState]]:
     """A participant's states under some of the tenant's definitions, in their order."""
     rows = connection.execute(
@@ -227,8 +231,10 @@ def state_of_row(row: Any, streak: Streak, participant_zone: str | None) -> Stre
     state = StreakState(
         ranges, totals, clock.to_us(row[8]), row[9], row[10], row[11], extras, row[13]
     )
-    if row[7] != streak.revision:
-        rewalk(streak, state, streak.zone(state.last_zone, participant_zone))
+    zone = streak.zone(state.last_zone, participant_zone)
+    has_moved = streak.outages and (extras is None or extras.zone != zone)
+    if row[7] != streak.revision or has_moved:
+        rewalk(streak, state, zone)
     return state
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from models.rules import forgiveness, streaks
-from models.rules.forgiveness import BEGINNING, Terms
 from models.rules.periods import PeriodKind, period_at
 from models.rules.streaks import Explained, Live, Protection, Ranges, Rules, StreakTotals, add_range
+from models.rules.terms import BEGINNING, Terms
 from models.streaks.extras import Extras
 
 
@@ -66,15 +66,15 @@ def rewalk(definition: Definition, state: State, zone: str | None) -> None:
     if terms is None:
         state.totals, state.extras = streaks.walk(state.ranges, definition.rules), None
     else:
-        settle(state, forgiveness.walk(state.ranges, terms), terms)
+        settle(state, forgiveness.walk(state.ranges, terms), terms, zone)
 
 
-def settle(state: State, totals: StreakTotals, terms: Terms) -> None:
-    """Give a state the totals of a walk under terms."""
+def settle(state: State, totals: StreakTotals, terms: Terms, zone: str | None) -> None:
+    """Give a state the totals of a walk under terms, on the calendar of `zone`."""
     state.totals = totals
     if totals.balance is not None:
         ahead = forgiveness.breaks_at(totals, terms, totals.last or 0)
-        state.extras = (state.extras or Extras()).walked(totals.balance, ahead)
+        state.extras = (state.extras or Extras()).walked(totals.balance, zone, ahead)
 
 
 def live(definition: Definition, state: State, zone: str | None, current: int) -> Live:
@@ -86,21 +86,24 @@ def live(definition: Definition, state: State, zone: str | None, current: int) -
 
 
 def explain(
-    definition: Definition, state: State, zone: str | None, current: int
+    definition: Definition,
+    state: State,
+    zone: str | None,
+    current: int,
+    since: int = BEGINNING,
 ) -> Iterator[Explained]:
-    """Every period from the first recorded one to the current one, in order."""
+    """Every period from the first recorded one to the current one, in order; those before `since`
+    may be left out."""
     terms = terms_of(definition, state.extras, zone)
     if terms is None:
-        return streaks.explain(state.ranges, definition.rules, current)
-    return forgiveness.explain(state.ranges, terms, current)
+        return streaks.explain(state.ranges, definition.rules, current, since)
+    return forgiveness.explain(state.ranges, terms, current, since)
 
 
-def is_broken_at(definition: Definition, state: State, zone: str | None, period: int) -> bool:
-    """Whether the walk breaks at the start of a period: the one before it is missed."""
-    if not state.ranges or period <= state.ranges[0][0]:
-        return False
-    last = max(period, state.ranges[-1][1] - 1)
-    return any(
-        explained.period == period - 1 and explained.what == "missed"
-        for explained in explain(definition, state, zone, last)
-    )
+def explained(
+    definition: Definition, state: State, zone: str | None, period: int
+) -> Explained | None:
+    """One period of a state, once it is over; None before the first recorded one."""
+    last = max(period + 1, state.ranges[-1][1] - 1) if state.ranges else period
+    every = explain(definition, state, zone, last, since=period)
+    return next((found for found in every if found.period == period), None)

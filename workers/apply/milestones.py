@@ -10,8 +10,16 @@ from models.db import Connection
 from models.ledgers import milestones
 from models.ledgers.milestones import MilestoneKey
 from models.ledgers.ticks import Tick
-from models.rules.milestones import Run, best_run, newly_reached, run_through
+from models.rules.milestones import (
+    Run,
+    best_run,
+    newly_reached,
+    run_through,
+    runs,
+    runs_under,
+)
 from models.rules.streaks import Ranges, Recorded, Rules
+from models.rules.terms import Terms
 from models.streaks.states import Streak
 
 Repeat = Literal["once", "each_run"]
@@ -61,20 +69,42 @@ class PeriodsChange(NamedTuple):
     recorded: Recorded
     rules: Rules
     run: int  # the best run that its period belongs to
+    terms: Terms | None = None  # of a state with forgiveness
 
     def is_first(self, count: int) -> bool:
         """Whether a run reaches a count that no run had before. The longest count, never above the
-        best run, mostly saves the look at all runs."""
+        best run, mostly saves the look at all runs. With forgiveness it alone decides."""
         if count > self.run or count <= self.recorded.before.longest:
             return False
+        if self.terms is not None:
+            return True
         return best_run(self.before, self.rules) < count
 
+    def runs_of(self, ranges: Ranges) -> list[Run]:
+        """The runs of some recorded periods."""
+        if self.terms is None:
+            return runs(ranges, self.rules)
+        return runs_under(ranges, self.terms)
 
-def change_of(before: Ranges, recorded: Recorded, rules: Rules, period: int) -> PeriodsChange:
-    """How recording a period changes a state's recorded periods."""
+
+def change_of(
+    before: Ranges, recorded: Recorded, rules: Rules, period: int, terms: Terms | None
+) -> PeriodsChange:
+    """How recording a period changes a state's recorded periods; `terms` with forgiveness."""
+    if terms is not None:
+        return _forgiving_change(before, recorded, rules, period, terms)
     if rules.reset_on_miss:
         return PeriodsChange(before, recorded, rules, run_through(recorded.ranges, rules, period))
     return PeriodsChange(before, recorded, rules, recorded.after.longest)
+
+
+def _forgiving_change(
+    before: Ranges, recorded: Recorded, rules: Rules, period: int, terms: Terms
+) -> PeriodsChange:
+    of_period = (
+        run.length for run in runs_under(recorded.ranges, terms) if run.first <= period <= run.last
+    )
+    return PeriodsChange(before, recorded, rules, next(of_period, 0), terms)
 
 
 @dataclass
@@ -125,7 +155,7 @@ def _runs(milestone: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[R
     """
     if milestone.repeat == "each_run" and change.rules.reset_on_miss:
         yield from newly_reached(
-            change.before, change.recorded.ranges, change.rules, milestone.count
+            change.runs_of(change.before), change.runs_of(change.recorded.ranges), milestone.count
         )
         return
     is_again = milestone.is_recorded and tick.previous_count < milestone.count <= tick.new_count

@@ -17,9 +17,12 @@ from models.ledgers.ticks import Tick
 from models.rules.challenges import Happened
 from models.rules.periods import KINDS, PeriodKind, period_at
 from models.rules.streaks import Recorded, record, walk
+from models.rules.terms import Terms
 from models.streaks import deadlines, states
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
+from webhooks.facts import FreezesEarned
+from workers.apply import forgiving
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
 from workers.apply.milestones import Crossing, Milestone, change_of, crossings
@@ -35,6 +38,7 @@ class Decided(NamedTuple):
     crossed: Sequence[Crossing]
     participant: Participant
     run: int  # the best run that its period belongs to; 0 where nothing depends on it
+    earned: FreezesEarned | None = None
 
     def badges(self, batch: Batch) -> Iterator[Badge]:
         """The badges of the milestones that it may have reached."""
@@ -72,7 +76,8 @@ class Ticks:
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
-        self.states = states.states(connection, keys, definitions)
+        zones = {(key[0], one.id): one.timezone for key, one in batch.participants.items()}
+        self.states = states.states(connection, keys, definitions, zones)
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
@@ -83,7 +88,7 @@ class Ticks:
         period = period_at(streak.period, message.occurred_us, zone)
         key = (message.tenant_id, participant.id, streak.id)
         before = self.states[key].ranges if key in self.states else ()
-        recorded, is_deadline_sure = self._step(key, streak, message, period)
+        recorded, terms, is_deadline_sure = self._step(key, streak, message, participant, period)
         if not is_deadline_sure and not self._is_long_dead(key, streak.period):
             self.suspects.setdefault(key, Suspect(message.id, streak, participant.timezone))
         tick = _tick(message, participant, period, recorded)
@@ -92,31 +97,44 @@ class Ticks:
             batch.answers[message.id] = ticks.answer(
                 tick, message.participant_id, streak.code, streak.period
             )
+        earned = None if terms is None else forgiving.freezes_earned(self.states[key])
         is_run_asked = streak.milestones or batch.configuration(message).challenges
         if recorded.outcome == "repeated" or not is_run_asked:
-            return Decided(message, streak, tick, (), participant, 0)
-        change = change_of(before, recorded, streak.rules, period)
+            return Decided(message, streak, tick, (), participant, 0, earned)
+        change = change_of(before, recorded, streak.rules, period, terms)
         crossed = crossings(streak, tick, change) if streak.milestones else ()
-        return Decided(message, streak, tick, crossed, participant, change.run)
+        return Decided(message, streak, tick, crossed, participant, change.run, earned)
 
     def _step(
-        self, key: StateKey, streak: Streak, message: TickV1, period: int
-    ) -> tuple[Recorded, bool]:
-        """Record one period in the batch's copy of the state. Return whether its deadline is still
-        early enough: it is unless a late tick spent credits or another calendar counts."""
+        self,
+        key: StateKey,
+        streak: Streak,
+        message: TickV1,
+        participant: Participant,
+        period: int,
+    ) -> tuple[Recorded, Terms | None, bool]:
+        """Record one period in the batch's copy of the state. Return the effect, the terms of a
+        state with forgiveness, and whether the deadline is still early enough: it is unless a late
+        tick spent credits or another calendar counts."""
         state = self.states.get(key)
         if state is None:
             state = StreakState((), walk((), streak.rules), message.occurred_us, message.timezone)
             self.states[key] = state
-        recorded = record(state.ranges, state.totals, streak.rules, period)
-        state.ranges, state.totals = recorded.ranges, recorded.after
-        latest, zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
+        terms = None
+        latest, last_zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:
             # The greatest of all ticks, so that their order of arrival does not matter.
             state.last_recorded_us, state.last_zone = message.occurred_us, message.timezone
+        if state.extras is None and streak.rules.forgiveness is None and not streak.outages:
+            recorded = record(state.ranges, state.totals, streak.rules, period)
+            state.ranges, state.totals = recorded.ranges, recorded.after
+        else:
+            zone = streak.zone(state.last_zone, participant.timezone)
+            accepted_us = _accepted_us(message.id)
+            recorded, terms = forgiving.record(streak, state, zone, period, accepted_us)
         self.changed[key] = streak.revision
-        is_in_time = recorded.outcome != "backfilled" and state.last_zone == zone
-        return recorded, state.is_watched and is_in_time
+        is_in_time = recorded.outcome != "backfilled" and state.last_zone == last_zone
+        return recorded, terms, state.is_watched and is_in_time
 
     def write(self, connection: Connection) -> None:
         """Write the changed states, and the ledger; raises UniqueViolation when it holds a tick."""
@@ -133,6 +151,9 @@ class Ticks:
         none is more than a period away from UTC's. Most of an import ends here."""
         state, current = self.states[key], self.current.get(kind, 0)
         totals = state.totals
+        if state.extras is not None:
+            breaks_at = state.extras.breaks_at
+            return not state.is_watched and breaks_at is not None and current > breaks_at + 2
         gap = current - (totals.last or 0)
         return not state.is_watched and gap > totals.grace_remaining + 3
 
@@ -146,7 +167,7 @@ class Ticks:
             state = self.states[key]
             due = deadlines.of(suspect.streak, state, suspect.participant_zone)
             if state.is_watched or due.breaks_us > _accepted_us(suspect.tick_id):
-                found[key], state.is_watched = due.at_risk_us, True
+                found[key], state.is_watched = due.check_us, True
         return found
 
 
@@ -161,11 +182,14 @@ def publish(batch: Batch, decided: Decided) -> None:
         tenant = batch.configurations[message.tenant_id].tenant
         stamp = batch.stamp(message, tenant, decided.participant)
         batch.publish(message, facts.streak_recorded(stamp, streak, tick))
+        if decided.earned is not None:
+            stamp = batch.stamp(message, tenant, decided.participant)
+            batch.publish(message, facts.streak_freeze_earned(stamp, streak, tick, decided.earned))
 
 
 def reach(batch: Batch, decided: Decided, effects: Effects) -> None:
     """Count a tick for challenges; reach its milestones, each with a fact and a prize."""
-    message, streak, tick, crossed, _, run = decided
+    message, streak, tick, crossed, _, run, _ = decided
     if not run:
         return
     effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)

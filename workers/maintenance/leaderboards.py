@@ -26,10 +26,11 @@ from models.failpoints import failpoint
 from models.leaderboards import definitions, entries
 from models.leaderboards.definitions import Leaderboard
 from models.leaderboards.entries import LeaderboardProgress
-from models.rules.leaderboards import Score, of_points, of_streak
+from models.rules.leaderboards import Score, of_forgiving_streak, of_points, of_streak
 from models.rules.periods import DAY_US
 from models.streaks import states as streaks
-from models.streaks.states import Streak
+from models.streaks.states import Streak, StreakState
+from models.streaks.terms import terms_of
 from webhooks.facts import POINTS_AWARDED, STREAK_RECORDED
 from workers.runtime.context import Context
 
@@ -169,8 +170,12 @@ def _scores(
         earned = entries.points_by_day(connection, board.tenant_id, active, first)
         return scores | {who: of_points(days, window) for who, days in earned.items()}
     keys = [(board.tenant_id, who, streak.id) for who in active]
-    states = streaks.states(connection, keys, {(board.tenant_id, streak.id): streak})
-    return scores | {
-        key[1]: of_streak(state.ranges, streak.rules, streak.period, window)
-        for key, state in states.items()
-    }
+    states = streaks.states(connection, keys, {(board.tenant_id, streak.id): streak}, {})
+    return scores | {key[1]: _of_streak(streak, state, window) for key, state in states.items()}
+
+
+def _of_streak(streak: Streak, state: StreakState, window: tuple[int, int]) -> Score | None:
+    terms = terms_of(streak, state.extras, streak.zone(state.last_zone, None))
+    if terms is None:
+        return of_streak(state.ranges, streak.rules, streak.period, window)
+    return of_forgiving_streak(state.ranges, terms, window)

@@ -26,9 +26,10 @@ import redis
 
 from models import clock, ids
 from models.db import Connection, Contended, DatabaseUnavailable, Engine, reading, transaction
+from models.delivery.facts import latest_id
 from models.failpoints import failpoint
 from models.identity import participants
-from models.rules.deadlines import Deadlines, look
+from models.rules.deadlines import Deadlines, Notified, look
 from models.rules.periods import HOUR_US, period_at
 from models.streaks import deadline_reviews, deadlines
 from models.streaks.deadlines import DeadlineOutcome, Locked, WatchedState
@@ -39,6 +40,7 @@ from workers.apply.batch import Configuration, Configurations
 from workers.intake import redis_keys
 from workers.intake.stream import NUMBERS, STREAMS
 from workers.maintenance import dispatch
+from workers.maintenance.streak_corrections import correction, forgiven
 from workers.runtime.context import Context
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import DEADLINES, DELIVERIES, FACTS
@@ -167,8 +169,8 @@ def publish_due(
         return Published(0, {})
     known = configurations.load(connection, {key[0] for key in found.keys})
     definitions = {(key[0], key[2]): known[key[0]].streaks[key[2]] for key in found.keys}
-    states = deadlines.watched(connection, found.keys, definitions)
-    work = DeadlineDecisions(found, known, clock.now_us())
+    states = deadlines.watched(connection, found, definitions)
+    work = DeadlineDecisions(connection, found, known, clock.now_us())
     for key, watched in states.items():
         case = Case(key, definitions[key[0], key[2]], watched)
         work.decide(case, horizons_us[key[0] % len(horizons_us)])
@@ -207,6 +209,7 @@ class Case:
 class DeadlineDecisions:
     """One transaction's decisions, made in memory between one read and one write."""
 
+    connection: Connection
     found: Locked
     configurations: dict[int, Configuration]
     now_us: int
@@ -219,17 +222,34 @@ class DeadlineDecisions:
         outcome = DeadlineOutcome(state.ctid, case.watched.notified, state.is_watched)
         if case.streak.is_active:  # else nothing until the review that resuming it starts
             try:
-                due = deadlines.of(case.streak, state, participant.timezone)
+                due = deadlines.of(case.streak, state, participant.timezone, horizon_us)
             except (LookupError, ValueError):  # a zone that this release no longer knows
                 log.exception("tenant %d, participant %d, streak %d: no deadlines", *case.key)
                 outcome = replace(outcome, again_us=horizon_us + UNDECIDABLE_US)
             else:
-                outcome = self._look(case, due, horizon_us)
+                notified = self._look_back(case, participant.timezone, horizon_us)
+                outcome = self._look(case, due, notified, horizon_us)
         self.outcomes[case.key] = outcome
 
-    def _look(self, case: Case, due: Deadlines, horizon_us: int) -> DeadlineOutcome:
+    def _look_back(self, case: Case, zone: str | None, horizon_us: int) -> Notified:
+        """Publish the forgiven periods, and correct a break that did not happen."""
+        state, notified, key = case.watched.state, case.watched.notified, case.key
+        zone = case.streak.zone(state.last_zone, zone)
+        for period in forgiven(case.streak, state, zone, horizon_us):
+            self.facts.append(facts.streak_forgiven(self._stamp(key), case.streak, period))
+        repair = correction(case.streak, state, zone, notified.broken, horizon_us)
+        if repair is None:
+            return notified
+        corrects = latest_id(self.connection, key[:2], facts.STREAK_BROKEN, case.streak.code)
+        repair = replace(repair, corrects=corrects)
+        self.facts.append(facts.streak_repaired(self._stamp(key), case.streak, repair))
+        return replace(notified, broken=None)
+
+    def _look(
+        self, case: Case, due: Deadlines, notified: Notified, horizon_us: int
+    ) -> DeadlineOutcome:
         """Publish what is due, unless the streak broke before it was watched."""
-        state, notified = case.watched.state, case.watched.notified
+        state = case.watched.state
         is_active = self.found.participants[case.key[:2]].inactive_us is None
         found = look(due, notified, horizon_us, can_be_saved=is_active)
         if found.publish == "at_risk":
@@ -242,7 +262,10 @@ class DeadlineDecisions:
             self.facts.append(
                 facts.streak_broken(self._stamp(case.key), case.streak, _deadline(state, due))
             )
-        return DeadlineOutcome(state.ctid, notified, found.again_us is not None, found.again_us)
+        again_us = found.again_us
+        if again_us is not None and due.forgiven_us is not None:
+            again_us = min(again_us, due.forgiven_us)
+        return DeadlineOutcome(state.ctid, notified, again_us is not None, again_us, state.extras)
 
     def _stamp(self, key: StateKey) -> FactStamp:
         participant = self.found.participants[key[:2]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
@@ -18,9 +16,10 @@ from models import clock
 from models.identity import participants
 from models.ledgers import ticks
 from models.rules.periods import PeriodKind, key_of, period_at, period_of_day, starts_at
-from models.rules.streaks import Explained, StreakStatus, explain, live
+from models.rules.streaks import Explained, PeriodOutcome, Protection, StreakStatus
 from models.streaks import states
 from models.streaks.states import Streak, StreakState
+from models.streaks.terms import explain, live
 
 blueprint = Blueprint("participant_streaks", __name__)
 
@@ -40,6 +39,10 @@ class ParticipantStreak(TypedDict):
     status: StreakStatus
     expires_at: Moment | None
     grace_remaining: int
+    freezes_remaining: int
+    is_perfect: bool  # nothing was forgiven, protected or repaired in the current run
+    is_protected: bool  # the current period
+    protected_by: Protection | None
 
 
 class ParticipantStreaks(TypedDict):
@@ -60,7 +63,7 @@ def participant_streaks(participant_id: str) -> Response:
         if participant:
             every = states.definitions.all_of(connection, tenant().id)
             active = [one for one in every if one.is_active]
-            found = states.states_of(connection, tenant().id, participant.id, active)
+            found = states.states_of(connection, tenant().id, participant, active)
     zone = participant.timezone if participant else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
     return answer({"participant_id": participant_id, "streaks": entries})
@@ -71,7 +74,7 @@ def _entry(
 ) -> ParticipantStreak:
     """The seven documented fields, then the current state (contract §3.4)."""
     zone = streak.zone(state.last_zone, participant_zone)
-    now = live(state.totals, streak.rules, period_at(streak.period, now_us, zone))
+    now = live(streak, state, zone, period_at(streak.period, now_us, zone))
     expires = None
     if now.breaks_at is not None:
         expires = clock.isoformat(starts_at(streak.period, now.breaks_at, zone))
@@ -85,7 +88,11 @@ def _entry(
         "period": streak.period,
         "status": now.status,
         "expires_at": expires,
-        "grace_remaining": state.totals.grace_remaining,
+        "grace_remaining": now.grace_remaining,
+        "freezes_remaining": now.freezes_remaining,
+        "is_perfect": now.is_perfect,
+        "is_protected": now.protected_by is not None,
+        "protected_by": now.protected_by,
     }
 
 
@@ -93,9 +100,11 @@ class HistoryPeriod(TypedDict):
     """The result of one period."""
 
     period_key: str
-    status: Literal["recorded", "grace", "missed", "pending"]
+    status: PeriodOutcome
+    by: Protection | None  # the cause of a protected period
     count: int
     grace_remaining: int
+    freezes_remaining: int
     tick_id: Id | None
     recorded_at: Moment | None
 
@@ -130,9 +139,7 @@ def streak_history(participant_id: str, code: str) -> Response:
     with reading() as connection:
         participant = participants.find(connection, tenant().id, participant_id)
         found = (
-            states.states_of(connection, tenant().id, participant.id, [streak])
-            if participant
-            else []
+            states.states_of(connection, tenant().id, participant, [streak]) if participant else []
         )
         state = found[0][1] if found else None
         zone = streak.zone(
@@ -144,7 +151,7 @@ def streak_history(participant_id: str, code: str) -> Response:
         if participant and state:
             key = (tenant().id, participant.id, streak.id)
             recorded = ticks.recorded_by(connection, key, (first, last))
-    explained = explain(state.ranges, streak.rules, current) if state else ()
+    explained = explain(streak, state, zone, current) if state else ()
     return answer(
         {
             "participant_id": participant_id,
@@ -181,8 +188,10 @@ def _explained(streak: Streak, explained: Explained, tick: ticks.Tick | None) ->
     return {
         "period_key": key_of(streak.period, explained.period),
         "status": explained.what,
+        "by": explained.by,
         "count": explained.count,
         "grace_remaining": explained.grace_remaining,
+        "freezes_remaining": explained.freezes_remaining,
         "tick_id": tick.id if tick else None,
         "recorded_at": clock.to_text(tick.occurred_us) if tick else None,
     }

@@ -58,7 +58,8 @@ def prepare(engine: Engine, crowd: Crowd, count: int) -> list[Prepared]:
         keys = [
             (crowd.tenant.id, participant.id, crowd.streak.id) for participant in people.values()
         ]
-        states = streaks.states(session, keys, {(crowd.tenant.id, crowd.streak.id): crowd.streak})
+        definitions = {(crowd.tenant.id, crowd.streak.id): crowd.streak}
+        states = streaks.states(session, keys, definitions, {})
     return [
         _decide(crowd, people, states, min(BATCH_TICKS, count - start))
         for start in range(0, count, BATCH_TICKS)
@@ -119,7 +120,7 @@ def _write(
     tenants.versions(session, [tenant_id])
     people = participants.lock(session, set(batch.people))
     keys = sorted((tenant_id, participant.id, streak_id) for participant in people.values())
-    found = streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak})
+    found = streaks.states(session, keys, {(tenant_id, streak_id): crowd.streak}, {})
     for person_key, participant in batch.people.items():
         participant.ctid = people[person_key].ctid
     for state_key, state in batch.states.items():

@@ -27,7 +27,8 @@ from webhooks import dispatcher, egress, fact_samples, facts, outbox, secrets
 from webhooks.attempt import SendOptions
 from webhooks.circuit_breaker import FAILURES_MAX
 from webhooks.destination_queues import Limits
-from webhooks.fact_catalogue import ENTRIES, Schema
+from webhooks.fact_catalogue import ENTRIES
+from webhooks.fact_schemas import Schema
 from workers.maintenance.streak_deadlines import Sweep
 
 PAGE = (DOCS / "facts.md").read_text()

@@ -74,7 +74,10 @@ def test_the_runs_of_a_walk_end_where_its_count_starts_again(
 
 
 def test_a_run_that_two_grew_into_has_not_newly_reached_what_one_of_them_had() -> None:
-    before, after = set_of([1, 2, 3, 5, 6]), set_of([1, 2, 3, 4, 5, 6])
-    assert list(newly_reached(before, after, RESETS, 3)) == []
-    assert list(newly_reached(before, after, RESETS, 5)) == [Run(1, 6, 6)]
-    assert list(newly_reached(set_of([1, 2]), set_of([1, 2, 9]), RESETS, 1)) == [Run(9, 9, 1)]
+    def reached(before: list[int], after: list[int], count: int) -> list[Run]:
+        had, now = runs(set_of(before), RESETS), runs(set_of(after), RESETS)
+        return list(newly_reached(had, now, count))
+
+    assert reached([1, 2, 3, 5, 6], [1, 2, 3, 4, 5, 6], 3) == []
+    assert reached([1, 2, 3, 5, 6], [1, 2, 3, 4, 5, 6], 5) == [Run(1, 6, 6)]
+    assert reached([1, 2], [1, 2, 9], 1) == [Run(9, 9, 1)]

@@ -1,0 +1,65 @@
+"""Everything beside the recorded periods that decides on a state with forgiveness. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+
+from models.rules.periods import PeriodKind, first_day
+from models.rules.streaks import Protection, Ranges, Rules, contains
+
+BEGINNING = -(1 << 31)  # before every period: where the first version of the rules begins
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Everything beside the recorded periods that decides on one state."""
+
+    kind: PeriodKind
+    versions: tuple[tuple[int, Rules], ...]  # by first period, ascending; the first: BEGINNING
+    # Protected periods by cause. A period in several is explained by the first of them.
+    protections: tuple[tuple[Protection, Ranges], ...] = ()
+    grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending
+    boosted: Ranges = ()  # periods that reached what `earn_back` asks for
+
+    def rules(self, period: int) -> Rules:
+        """The rules in force for a period."""
+        if len(self.versions) == 1:
+            return self.versions[0][1]
+        at = bisect_right(self.versions, period, key=lambda version: version[0]) - 1
+        return self.versions[at][1]
+
+    def granted(self, after: int, until: int) -> int:
+        """The freezes granted for the periods in (after, until]."""
+        return sum(amount for period, amount in self.grants if after < period <= until)
+
+    def protection(self, period: int) -> Protection | None:
+        """Why a period is protected; None when it is not."""
+        forgiveness = self.rules(period).forgiveness
+        if forgiveness is not None:
+            if forgiveness.rest_days and _weekday(self.kind, period) in forgiveness.rest_days:
+                return "rest_day"
+            if contains(forgiveness.holidays, period):
+                return "holiday"
+        for cause, ranges in self.protections:
+            if contains(ranges, period):
+                return cause
+        return None
+
+    def is_earned_back(self, period: int) -> bool:
+        """Whether a later period did enough to protect this one."""
+        forgiveness = self.rules(period).forgiveness
+        if forgiveness is None or forgiveness.earn_back_within is None:
+            return False
+        at = bisect_right(self.boosted, period, key=lambda boosted: boosted[1] - 1)
+        return (
+            at < len(self.boosted)
+            and max(self.boosted[at][0], period + 1) - period <= forgiveness.earn_back_within
+        )
+
+
+@lru_cache(maxsize=8_192)
+def _weekday(kind: PeriodKind, period: int) -> int:
+    """The weekday of a period's first day, 0 for Monday."""
+    return first_day(kind, period).weekday()

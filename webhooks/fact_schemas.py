@@ -1,0 +1,101 @@
+"""The JSON Schema of a fact: its envelope and the fields of its type. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from models.rules.periods import KINDS
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Schema = dict[str, Any]
+
+# -- kinds of values ---------------------------------------------------------------------------
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+AT_LEAST_ONE: Schema = {"type": "integer", "minimum": 1}
+OBJECT: Schema = {"type": "object"}
+NOTHING: Schema = {"type": "null"}
+INSTANT: Schema = {"type": "string", "format": "date-time", "pattern": "Z$"}
+UUID: Schema = {"type": "string", "format": "uuid"}
+CODE: Schema = {"type": "string", "minLength": 1, "maxLength": 50}
+PERIOD: Schema = {"type": "string", "enum": list(KINDS)}
+PERIOD_KEY: Schema = {
+    "type": "string",
+    "pattern": r"^\d{4}-(\d{2}-\d{2}|W\d{2}|\d{2})$",
+}
+
+
+def or_null(schema: Schema) -> Schema:
+    """The schema of a value that may be null."""
+    more = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return schema | {"type": [schema["type"], "null"]} | more
+
+
+@dataclass(frozen=True, slots=True)
+class FactField:
+    """One field of an object."""
+
+    name: str
+    schema: Schema
+    meaning: str
+    is_always: bool = True  # or only when there is something to say
+
+
+@dataclass(frozen=True, slots=True)
+class FactType:
+    """One type of fact."""
+
+    kind: str
+    when: str
+    payload: tuple[FactField, ...]
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it is about a participant; otherwise it is about a destination."""
+        return not self.kind.startswith("webhook.")
+
+
+def envelope(entry: FactType) -> tuple[FactField, ...]:
+    """The fields around a payload."""
+    who, number = (TEXT, AT_LEAST_ONE) if entry.is_personal else (NOTHING, NOTHING)
+    return (
+        FactField(
+            "id",
+            {"type": "string", "pattern": "^evt_[0-9a-f]{32}$"},
+            "The fact's id, and the `webhook-id` of every attempt to deliver it.",
+        ),
+        FactField("type", {"const": entry.kind}, "The type of the fact."),
+        FactField("occurred_at", INSTANT, "When the change was made, in UTC."),
+        FactField("tenant", TEXT, "The tenant."),
+        FactField(
+            "mode",
+            {"type": "string", "enum": ["live", "test"]},
+            "Production (`live`) or sandbox (`test`) data.",
+        ),
+        FactField("participant_id", who, "The participant; null for facts about a destination."),
+        FactField(
+            "sequence",
+            number,
+            "Increases by one per participant, without gaps; null without a participant.",
+        ),
+        FactField("payload", _object(entry.payload), "The fields of the type, below."),
+    )
+
+
+def schema(entry: FactType) -> Schema:
+    """The JSON Schema (2020-12) of a type's body. Open: fields may be added, none is removed."""
+    about = {"$schema": DIALECT, "title": entry.kind, "description": entry.when}
+    return about | _object(envelope(entry))
+
+
+def _object(fields: tuple[FactField, ...]) -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            field.name: field.schema | {"description": field.meaning} for field in fields
+        },
+        "required": [field.name for field in fields if field.is_always],
+    }

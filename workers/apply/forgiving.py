@@ -1,0 +1,51 @@
+"""Apply the ticks of states with forgiveness: recorded under their terms (contract §7.1)."""
+
+from __future__ import annotations
+
+from models.rules import forgiveness, streaks
+from models.rules.periods import period_at
+from models.rules.streaks import Recorded
+from models.rules.terms import Terms
+from models.streaks.states import Streak, StreakState
+from models.streaks.terms import rewalk, settle, terms_of
+from webhooks.facts import FreezesEarned
+
+
+def record(
+    streak: Streak, state: StreakState, zone: str | None, period: int, accepted_us: int
+) -> tuple[Recorded, Terms | None]:
+    """Record one period in a state, on the calendar of `zone`; return the terms, None if plain."""
+    if state.ranges and _is_stale(streak, state, zone):
+        rewalk(streak, state, zone)
+    terms = terms_of(streak, state.extras, zone)
+    if terms is None:
+        recorded = streaks.record(state.ranges, state.totals, streak.rules, period)
+        state.ranges, state.totals = recorded.ranges, recorded.after
+        return recorded, None
+    recorded = forgiveness.record(state.ranges, state.totals, terms, period)
+    state.ranges = recorded.ranges
+    settle(state, recorded.after, terms, zone)
+    _begin_publishing(state, period_at(streak.period, accepted_us, zone) - 1)
+    return recorded, terms
+
+
+def _is_stale(streak: Streak, state: StreakState, zone: str | None) -> bool:
+    """Whether the totals are of another kind of walk, or of outages on another calendar."""
+    if state.extras is None or state.totals.balance is None:
+        return True
+    return bool(streak.outages) and state.extras.zone != zone
+
+
+def _begin_publishing(state: StreakState, ended: int) -> None:
+    """What was forgiven until a period is never published: it ended before its first tick came."""
+    if state.extras is not None and state.extras.published_until is None:
+        state.extras = state.extras.publishing_after(ended)
+
+
+def freezes_earned(state: StreakState) -> FreezesEarned | None:
+    """The freezes earned that no fact has published yet; marked as published."""
+    extras = state.extras
+    if extras is None or extras.earned <= extras.published_earned:
+        return None
+    state.extras = extras.earnings_published()
+    return FreezesEarned(extras.earned - extras.published_earned, extras.freezes)
