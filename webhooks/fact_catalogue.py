@@ -22,6 +22,7 @@ from webhooks.fact_schemas import (
     UUID,
     FactField,
     FactType,
+    Schema,
     or_null,
 )
 from webhooks.facts import RepairCause
