@@ -61,6 +61,8 @@ def of(
     follow an instant."""
     zone = streak.zone(state.last_zone, participant_zone)
     calendar = Calendar(streak.period, zone, streak.at_risk_lead_hours)
+    if streak.is_plain and state.extras is None:
+        return deadlines(state.totals, calendar)
     terms = terms_of(streak, state.extras, zone)
     if terms is None:
         return deadlines(state.totals, calendar)
@@ -273,7 +275,9 @@ def _notified(outcomes: Sequence[DeadlineOutcome]) -> dict[str, str]:
         "watched": array(outcome.is_watched for outcome in outcomes),
         "at_risk": array(outcome.notified.at_risk for outcome in outcomes),
         "broken": array(outcome.notified.broken for outcome in outcomes),
-        "forgiveness": array(encode(outcome.extras) for outcome in outcomes),
+        "forgiveness": array(
+            None if outcome.extras is None else encode(outcome.extras) for outcome in outcomes
+        ),
     }
 
 
@@ -285,8 +289,12 @@ def _columns(keys: Sequence[StateKey]) -> dict[str, str]:
 
 
 _LOOK_AGAIN = sa.text("""
-UPDATE streak_deadlines SET due_at = now()
-WHERE tenant_id = :tenant_id AND participant_id = :participant_id AND due_at > now()
+INSERT INTO streak_deadlines AS d (tenant_id, participant_id, streak_id, due_at)
+SELECT tenant_id, participant_id, streak_id, now() FROM streak_states
+WHERE tenant_id = :tenant_id AND participant_id = :participant_id
+  AND (is_watched OR told_broken IS NOT NULL)
+ON CONFLICT (tenant_id, participant_id, streak_id) DO UPDATE SET due_at = EXCLUDED.due_at
+WHERE d.due_at > EXCLUDED.due_at
 """)
 
 

@@ -74,11 +74,11 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
 _DECODER = msgspec.json.Decoder(Extras)
 
 
-def encode(extras: Extras | None) -> str | None:
+def encode(extras: Extras) -> str:
     """As stored in `streak_states.forgiveness`."""
-    return None if extras is None else _ENCODER.encode(extras).decode()
+    return _ENCODER.encode(extras).decode()
 
 
-def decode(text: str | None) -> Extras | None:
+def decode(text: str) -> Extras:
     """Read it from its stored form."""
-    return None if text is None else _DECODER.decode(text)
+    return _DECODER.decode(text)

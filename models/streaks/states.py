@@ -69,6 +69,7 @@ class Streak:
     forgiveness: dict[str, Any] | None = None  # the optional fields that were given
     holidays: Ranges = ()  # days since 1970
     outages: Ranges = ()  # microseconds since 1970
+    is_plain: bool = True  # its walk needs no terms, where a state has no extras either
 
     def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
         """The zone whose calendar counts (contract §3.1); None is UTC."""
@@ -116,6 +117,7 @@ def _streak(row: Any) -> Streak:
         forgiveness=row.forgiveness,
         holidays=holidays,
         outages=ranges_in(row.outages),
+        is_plain=forgiveness is None and not row.outages,
     )
 
 
@@ -293,7 +295,9 @@ def _columns(states: dict[StateKey, StreakState], revisions: dict[StateKey, int]
         "instants": array(clock.to_text(state.last_recorded_us) for state in states.values()),
         "zones": array(state.last_zone for state in states.values()),
         "watched": array(state.is_watched for state in states.values()),
-        "forgiveness": array(encode(state.extras) for state in states.values()),
+        "forgiveness": array(
+            None if state.extras is None else encode(state.extras) for state in states.values()
+        ),
     }
 
 

@@ -12,7 +12,7 @@ from models.rules.terms import BEGINNING, Terms
 from models.streaks.extras import Extras
 
 
-class Definition(Protocol):
+class WalkedDefinition(Protocol):
     """The fields of a definition that decide on a state."""
 
     @property
@@ -28,7 +28,7 @@ class Definition(Protocol):
         """Spans (microseconds) whose periods are protected for every participant."""
 
 
-class State(Protocol):
+class WalkedState(Protocol):
     """The fields of a state that a walk reads and sets."""
 
     ranges: Ranges
@@ -36,7 +36,7 @@ class State(Protocol):
     extras: Extras | None
 
 
-def terms_of(definition: Definition, extras: Extras | None, zone: str | None) -> Terms | None:
+def terms_of(definition: WalkedDefinition, extras: Extras | None, zone: str | None) -> Terms | None:
     """The terms of a state on the calendar of `zone`; None for a plain one."""
     is_plain = definition.rules.forgiveness is None and not definition.outages
     if is_plain and (extras is None or extras.is_empty):
@@ -50,7 +50,7 @@ def terms_of(definition: Definition, extras: Extras | None, zone: str | None) ->
     return Terms(definition.period, versions, protections, own.grants, own.boosted)
 
 
-def _outages(definition: Definition, zone: str | None) -> Ranges:
+def _outages(definition: WalkedDefinition, zone: str | None) -> Ranges:
     """The periods that overlap an outage."""
     ranges: Ranges = ()
     for starts_us, ends_us in definition.outages:
@@ -60,7 +60,7 @@ def _outages(definition: Definition, zone: str | None) -> Ranges:
     return ranges
 
 
-def rewalk(definition: Definition, state: State, zone: str | None) -> None:
+def rewalk(definition: WalkedDefinition, state: WalkedState, zone: str | None) -> None:
     """Walk a state's sets again."""
     terms = terms_of(definition, state.extras, zone)
     if terms is None:
@@ -69,7 +69,7 @@ def rewalk(definition: Definition, state: State, zone: str | None) -> None:
         settle(state, forgiveness.walk(state.ranges, terms), terms, zone)
 
 
-def settle(state: State, totals: StreakTotals, terms: Terms, zone: str | None) -> None:
+def settle(state: WalkedState, totals: StreakTotals, terms: Terms, zone: str | None) -> None:
     """Give a state the totals of a walk under terms, on the calendar of `zone`."""
     state.totals = totals
     if totals.balance is not None:
@@ -77,7 +77,7 @@ def settle(state: State, totals: StreakTotals, terms: Terms, zone: str | None) -
         state.extras = (state.extras or Extras()).walked(totals.balance, zone, ahead)
 
 
-def live(definition: Definition, state: State, zone: str | None, current: int) -> Live:
+def live(definition: WalkedDefinition, state: WalkedState, zone: str | None, current: int) -> Live:
     """A state as of the current period."""
     terms = terms_of(definition, state.extras, zone)
     if terms is None:
@@ -86,8 +86,8 @@ def live(definition: Definition, state: State, zone: str | None, current: int) -
 
 
 def explain(
-    definition: Definition,
-    state: State,
+    definition: WalkedDefinition,
+    state: WalkedState,
     zone: str | None,
     current: int,
     since: int = BEGINNING,
@@ -101,9 +101,8 @@ def explain(
 
 
 def explained(
-    definition: Definition, state: State, zone: str | None, period: int
+    definition: WalkedDefinition, state: WalkedState, zone: str | None, period: int, current: int
 ) -> Explained | None:
-    """One period of a state, once it is over; None before the first recorded one."""
-    last = max(period + 1, state.ranges[-1][1] - 1) if state.ranges else period
-    every = explain(definition, state, zone, last, since=period)
+    """One period of a state as of the current one; None where the walk does not reach it."""
+    every = explain(definition, state, zone, current, since=period)
     return next((found for found in every if found.period == period), None)

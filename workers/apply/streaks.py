@@ -54,6 +54,7 @@ class Suspect(NamedTuple):
     tick_id: str
     streak: Streak
     participant_zone: str | None
+    is_late: bool  # a late tick: a break that was published may not have happened
 
 
 @dataclass
@@ -90,7 +91,9 @@ class Ticks:
         before = self.states[key].ranges if key in self.states else ()
         recorded, terms, is_deadline_sure = self._step(key, streak, message, participant, period)
         if not is_deadline_sure and not self._is_long_dead(key, streak.period):
-            self.suspects.setdefault(key, Suspect(message.id, streak, participant.timezone))
+            is_late = recorded.outcome == "backfilled"
+            suspect = Suspect(message.id, streak, participant.timezone, is_late)
+            self.suspects[key] = suspect if is_late else self.suspects.get(key, suspect)
         tick = _tick(message, participant, period, recorded)
         self.ledger.append(tick)
         if message.is_awaited:
@@ -125,7 +128,7 @@ class Ticks:
         if (message.occurred_us, message.timezone or "") > latest:
             # The greatest of all ticks, so that their order of arrival does not matter.
             state.last_recorded_us, state.last_zone = message.occurred_us, message.timezone
-        if state.extras is None and streak.rules.forgiveness is None and not streak.outages:
+        if streak.is_plain and state.extras is None:
             recorded = record(state.ranges, state.totals, streak.rules, period)
             state.ranges, state.totals = recorded.ranges, recorded.after
         else:
@@ -166,7 +169,9 @@ class Ticks:
         for key, suspect in self.suspects.items():
             state = self.states[key]
             due = deadlines.of(suspect.streak, state, suspect.participant_zone)
-            if state.is_watched or due.breaks_us > _accepted_us(suspect.tick_id):
+            if suspect.is_late and state.broken_at is not None:
+                found[key], state.is_watched = _accepted_us(suspect.tick_id), True
+            elif state.is_watched or due.breaks_us > _accepted_us(suspect.tick_id):
                 found[key], state.is_watched = due.check_us, True
         return found
 

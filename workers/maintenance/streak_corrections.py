@@ -44,10 +44,11 @@ def correction(
     """What to publish about a break that was published and did not happen."""
     if broken_at is None:
         return None
-    found = terms.explained(streak, state, zone, broken_at - 1)
+    current = period_at(streak.period, horizon_us, zone)
+    found = terms.explained(streak, state, zone, broken_at - 1, current)
     if found is not None and found.what == "missed":
         return None
-    now = terms.live(streak, state, zone, period_at(streak.period, horizon_us, zone))
+    now = terms.live(streak, state, zone, current)
     previous = 0 if streak.rules.reset_on_miss else state.totals.count
     return StreakRepair(now.count, previous, state.totals.longest, _cause(found))
 

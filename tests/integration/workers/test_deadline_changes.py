@@ -72,10 +72,9 @@ def test_new_rules_are_told_of_what_they_break_and_what_they_revive(
     change(client, grace_periods=0)
     told.sweep("2027-03-13T23:00")
     assert told.rows("SELECT FROM streak_reviews") == []
-    assert [fact["participant_id"] for fact in told.facts()[10:]] == [
-        f"late_{nth}" for nth in range(5)
-    ]
-    assert told.sweep("2027-03-14T00:00")[15:] == [(BROKEN, "daily")] * 5
+    again = sorted(fact["participant_id"] for fact in told.facts()[10:])
+    assert again == [f"{when}_{nth}" for when in ("early", "late") for nth in range(5)]
+    assert told.sweep("2027-03-14T00:00")[20:] == [(BROKEN, "daily")] * 5
 
 
 def test_a_lead_may_be_set_and_taken_back(told: Notified, client: FlaskClient) -> None:
