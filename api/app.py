@@ -36,6 +36,7 @@ from api.openapi import views
 from api.resources.activity import awards, points, redemptions, ticks, tier_assignments
 from api.resources.definitions import (
     badges,
+    calendars,
     challenges,
     leaderboards,
     programs,
@@ -99,7 +100,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for open_to_all in (health, views):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
-        ticks, streaks, participant_streaks, at_risk, awards, badges, points, tiers,
+        ticks, streaks, calendars, participant_streaks, at_risk, awards, badges, points, tiers,
         tier_assignments, rewards, redemptions, challenges, participant_challenges, leaderboards,
         participants, personal_data, erasures, search, programs, destinations, secrets,
         test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,

@@ -41,6 +41,7 @@ NAVIGATION: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     "": [("dashboard.overview", "Overview", {})],
     "Progression": [
         ("dashboard.listed", "Streaks", {"kind": "streaks"}),
+        ("dashboard.listed", "Calendars", {"kind": "calendars"}),
         ("dashboard.listed", "Badges", {"kind": "badges"}),
         ("dashboard.listed", "Tiers", {"kind": "tiers"}),
         ("dashboard.listed", "Rewards", {"kind": "rewards"}),

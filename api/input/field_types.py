@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -82,6 +82,30 @@ Bound = Annotated[
     datetime,
     PlainValidator(lambda value: _bound(parse_instant(value))),
     WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+_EPOCH = date(1970, 1, 1)
+
+
+def _day(value: Any) -> date:
+    """A calendar date; strict, as `fromisoformat` also reads week dates."""
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        try:
+            found = date.fromisoformat(value)
+        except ValueError:
+            pass  # February 30th
+        else:
+            if _EPOCH <= found < _LATEST.date():
+                return found
+            raise PydanticCustomError("date", "must be from 1970 to 2199")
+    raise PydanticCustomError("date", "must be a date such as 2026-12-25")
+
+
+Day = Annotated[
+    date,
+    PlainValidator(_day),
+    WithJsonSchema({"type": "string", "format": "date"}),
 ]
 
 

@@ -73,6 +73,11 @@ PATH_PARAMETERS: dict[str, tuple[Json, str, str]] = {  # name → schema, exampl
         "best_month",
         "The code of an active leaderboard.",
     ),
+    "calendar_code": (
+        TypeAdapter(Code).json_schema(),
+        "bank_holidays",
+        "The code of the calendar.",
+    ),
     "code": (TypeAdapter(Code).json_schema(), "daily_login", "The code of the definition."),
 }
 ANY_ID = ({"type": "string", "format": "uuid"}, EXAMPLE_ID, "An id from an earlier answer.")

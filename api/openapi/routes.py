@@ -18,6 +18,7 @@ from api.http.request_context import BASE_PATH, DASHBOARD_PATH, SCRIP_PATH
 CHAPTERS = {
     "ticks": "Ticks",
     "streaks": "Streaks",
+    "calendars": "Streaks",
     "participant_streaks": "Streaks",
     "at_risk": "Streaks",
     "awards": "Badges",

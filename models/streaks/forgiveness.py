@@ -8,6 +8,8 @@ from typing import Any
 from models.rules.periods import PeriodKind, first_day, period_of_day
 from models.rules.streaks import Forgiveness, Freezes, Ranges, add
 
+# The optional fields that a definition may have, by their public names.
+FIELDS = ("grace_refill", "freezes", "grace_by_count", "rest_days", "calendar_codes")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -31,6 +33,11 @@ def forgiveness_of(
 
 def _freezes(given: Mapping[str, Any]) -> Freezes:
     return Freezes(given.get("initial", 0), given.get("earn_every"), given.get("max", 0))
+
+
+def stored(before: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A definition's optional fields after a change: those that have a value; None without any."""
+    return {name: value for name, value in {**(before or {}), **given}.items() if value} or None
 
 
 def periods_of_days(kind: PeriodKind, days: Ranges) -> Ranges:

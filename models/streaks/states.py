@@ -155,6 +155,28 @@ def hold_active(connection: Connection, tenant_id: int, code: str) -> bool:
     return bool(connection.execute(statement).scalar_one_or_none())
 
 
+def hold(connection: Connection, before: Streak) -> Streak:
+    """A definition as it is now; it changes only by this transaction until it ends."""
+    statement = (
+        sa.select(streaks)
+        .where(streaks.c.tenant_id == before.tenant_id, streaks.c.id == before.id)
+        .with_for_update(key_share=True)
+    )
+    return _streak(connection.execute(statement).one())
+
+
+def hold_naming(connection: Connection, tenant_id: int, calendar_code: str) -> list[Streak]:
+    """The streaks that name a calendar, each as `hold` gives it."""
+    names = streaks.c.forgiveness["calendar_codes"].contains([calendar_code])
+    statement = (
+        sa.select(streaks)
+        .where(streaks.c.tenant_id == tenant_id, names)
+        .order_by(streaks.c.id)
+        .with_for_update(key_share=True)
+    )
+    return [_streak(row) for row in connection.execute(statement)]
+
+
 # -- states ----------------------------------------------------------------------------------
 
 STATE_COLUMNS = (

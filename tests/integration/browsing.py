@@ -15,7 +15,16 @@ from tests.integration.earning import award_points
 from tests.pipeline import Pipeline
 
 PATH = "/dashboard"
-KINDS = ("streaks", "badges", "tiers", "rewards", "challenges", "leaderboards", "webhooks")
+KINDS = (
+    "streaks",
+    "calendars",
+    "badges",
+    "tiers",
+    "rewards",
+    "challenges",
+    "leaderboards",
+    "webhooks",
+)
 
 
 class Person:

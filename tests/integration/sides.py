@@ -113,6 +113,8 @@ def make_sides(app: Flask, make_account: Callable[..., Account], url: str) -> li
 
 def define(side: Side, url: str) -> None:
     make_streak(side.client, name=side.name)
+    calendar = {"code": "holidays", "name": side.name, "dates": ["2026-12-25"]}
+    assert side.client.post(f"{BASE}/admin/calendars", json=calendar).status_code == 201
     for noun, path, body in (
         ("badge", "badges", {"code": "power_user", "name": side.name}),
         ("program", "programs", {"name": side.name}),
@@ -207,7 +209,8 @@ def routes(app: Flask) -> Iterator[tuple[str, str]]:
 
 
 def path_of(rule: str, known: dict[str, str]) -> str:
-    names = {"code": "daily_login", "leaderboard_code": "best", **_PERSON} | known
+    names = {"code": "daily_login", "leaderboard_code": "best", "calendar_code": "holidays"}
+    names |= _PERSON | known
     return re.sub(r"<([^>]+)>", lambda found: names[found[1]], rule)
 
 

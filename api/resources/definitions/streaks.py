@@ -14,7 +14,20 @@ from api.http.auth import require_admin
 from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
 from api.http.responses import answer
 from api.input.validation import Body, Code, Fixed, Name, Text, body
+from api.resources.definitions import streak_forgiveness
 from api.resources.definitions.crud import Managed, active_badges
+from api.resources.definitions.streak_forgiveness import (
+    CalendarCodes,
+    FreezesBody,
+    FreezesSet,
+    Grace,
+    GraceRefill,
+    GraceSteps,
+    GraceStepSet,
+    Refill,
+    RestDays,
+    Weekday,
+)
 from models import clock
 from models.db import Connection
 from models.rules.periods import PeriodKind
@@ -23,14 +36,12 @@ from models.streaks.states import Boundary, Streak
 
 blueprint = Blueprint("streaks", __name__)
 
-GRACE_PERIODS_MAX = 366  # a year of days: more would forgive everything
 MILESTONES_MAX = 100
 COUNT_MAX = 1_000_000
 POINTS_MAX = 1_000_000  # as for an award
 LEAD_HOURS_MAX = 8_784  # a leap year
 
 MilestoneRepeat = Literal["once", "each_run"]
-Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
 LeadHours = Annotated[int, Field(ge=1, le=LEAD_HOURS_MAX)]
 
 
@@ -60,6 +71,11 @@ class NewStreak(Body):
     boundary: Literal["utc", "participant"] = "utc"
     milestones: MilestoneBodies = Field(default_factory=list)
     at_risk_lead_hours: LeadHours | None = None  # null: published when its last period begins
+    grace_refill: Refill = None
+    freezes: FreezesBody | None = None
+    grace_by_count: GraceSteps = Field(default_factory=list)
+    rest_days: RestDays = Field(default_factory=list)
+    calendar_codes: CalendarCodes = Field(default_factory=list)
 
 
 class StreakDefinition(TypedDict):
@@ -75,6 +91,11 @@ class StreakDefinition(TypedDict):
     boundary: Boundary
     milestones: list[MilestoneSet]
     at_risk_lead_hours: int | None
+    grace_refill: GraceRefill | None
+    freezes: FreezesSet | None
+    grace_by_count: list[GraceStepSet]
+    rest_days: list[Weekday]
+    calendar_codes: list[str]
     created_at: Moment
     updated_at: Moment
 
@@ -110,6 +131,11 @@ class StreakChange(Body):
     boundary: Literal["utc", "participant"] = "utc"
     milestones: MilestoneBodies = Field(default_factory=list)
     at_risk_lead_hours: LeadHours | None = None  # null: published when its last period begins
+    grace_refill: Refill = None
+    freezes: FreezesBody | None = None
+    grace_by_count: GraceSteps = Field(default_factory=list)
+    rest_days: RestDays = Field(default_factory=list)
+    calendar_codes: CalendarCodes = Field(default_factory=list)
 
 
 STREAKS = Managed("streak", states.definitions, path_by="code")
@@ -159,9 +185,11 @@ def create_streak() -> Response:
     """Create a definition."""
     new = body(NewStreak)
     values = new.model_dump()
+    streak_forgiveness.check(new.period, values)
     _mark_recorded(values["milestones"], ())
     with STREAKS.creating(new.code) as connection:
         _check_badges(connection, values["milestones"])
+        values = streak_forgiveness.columns(connection, None, values)
         streak = STREAKS.create(connection, values, new)
     return answer(_definition(streak), 201)
 
@@ -189,9 +217,11 @@ def change_streak(code: str) -> Response:
     new = body(StreakChange)
     given = new.model_dump(include=new.model_fields_set)  # milestones with all their fields
     values = copy.deepcopy(given)
+    streak_forgiveness.check(before.period, values)
     _mark_recorded(values.get("milestones", ()), before.milestones)
     with STREAKS.revising(before, given) as connection:
         _check_badges(connection, values.get("milestones", ()))
+        values = streak_forgiveness.columns(connection, before, values)
         return answer(_definition(states.definitions.revise(connection, before, values)))
 
 
@@ -234,6 +264,7 @@ def _definition(streak: Streak) -> StreakDefinition:
         "boundary": streak.boundary,
         "milestones": [_milestone(milestone) for milestone in streak.milestones],
         "at_risk_lead_hours": streak.at_risk_lead_hours,
+        **streak_forgiveness.shown(streak.forgiveness),
         "created_at": clock.isoformat(streak.created_at),
         "updated_at": clock.isoformat(streak.updated_at),
     }

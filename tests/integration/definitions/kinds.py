@@ -1,8 +1,9 @@
-"""The seven kinds of definitions, as the conformance test asks about them."""
+"""The eight kinds of definitions, as the conformance test asks about them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -42,6 +43,13 @@ class Kind:
         ids = ["id"] * self.has_id + ["tenant_id"] * self.has_tenant + ["code"] * self.has_code
         return [*ids, "name", *self.shown, "created_at", "updated_at"]
 
+    @property
+    def in_path(self) -> str:
+        """What the document calls the identifier in a path."""
+        if self.has_id:
+            return f"{self.noun}_id"
+        return f"{self.noun}_code" if self.prefix else "code"
+
     def body(self, code: str = "gold", **values: Any) -> Values:
         """What creates one."""
         given: Values = {"name": code.title()} | self.new | values
@@ -74,6 +82,14 @@ NOT_AN_INSTANT = [
     "tomorrow", 7, "2026-02-30T00:00:00Z", "9999-12-31T23:59:59-14:00", "1969-12-31T23:59:59Z",
 ]  # fmt: skip
 
+WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+def _steps(*steps: tuple[Any, Any]) -> list[Values]:
+    """Grace by count."""
+    return [{"from_count": count, "grace_periods": periods} for count, periods in steps]
+
+
 EVERY_TIME: Values = {"badge_code": None, "repeat": "each_run"}
 
 STREAK = Kind(
@@ -81,6 +97,8 @@ STREAK = Kind(
     {
         "description": None, "period": "daily", "grace_periods": 0, "reset_on_miss": True,
         "is_active": True, "boundary": "utc", "milestones": [], "at_risk_lead_hours": None,
+        "grace_refill": None, "freezes": None, "grace_by_count": [], "rest_days": [],
+        "calendar_codes": [],
     },
     change={"grace_periods": 2, "milestones": [{"count": 7, "badge_code": None, "repeat": "once"}]},
     kept=(
@@ -90,14 +108,51 @@ STREAK = Kind(
         {"milestones": [EVERY_TIME | {"count": count} for count in range(1, 101)]},
         {"at_risk_lead_hours": 1},
         {"at_risk_lead_hours": 8_784},
+        {"grace_refill": "weekly", "grace_periods": 1, "rest_days": ["sunday", "monday"]},
+        {"period": "weekly", "grace_refill": "monthly", "calendar_codes": ["bank_holidays"]},
+        {"period": "monthly", "grace_refill": "yearly"},
+        {"freezes": {"initial": 0, "earn_every": None, "max": 0, "price_points": None}},
+        {"freezes": {"initial": 100, "earn_every": 366, "max": 100, "price_points": 1_000_000}},
+        {"freezes": {"initial": 1, "earn_every": 1, "max": 1, "price_points": 1}},
+        {"grace_by_count": _steps((0, 366), (1, 0), (1_000_000, 1)), "rest_days": WEEKDAYS[:6]},
+        {"grace_by_count": _steps(*((nth, 1) for nth in range(50)))},
     ),
-    cleared=("description", "at_risk_lead_hours"),
+    cleared=("description", "at_risk_lead_hours", "grace_refill", "freezes"),
     fixed={"period": ["daily", "weekly", None]},
     bad={
         "grace_periods": [-1, 367, 1.0, "1", True, None, 10**400],
         "at_risk_lead_hours": [0, 8_785, "6"],
         "reset_on_miss": [1, "true"],
         "boundary": ["local"],
+        "grace_refill": ["daily", "", 7, [], True],
+        "freezes": [[], 3, "many"],
+        "freezes.initial": [
+            {"initial": -1, "max": 5}, {"initial": 101, "max": 100}, {"initial": 1},
+            {"initial": 2, "max": 1}, {"initial": 1.0, "max": 1}, {"initial": None},
+        ],
+        "freezes.max": [{"max": 101}, {"max": -1}, {"max": None}, {"earn_every": 7, "max": 0}],
+        "freezes.earn_every": [{"earn_every": value, "max": 1} for value in (0, 367, -1, "7")],
+        "freezes.price_points": [{"price_points": value} for value in (0, -1, 1_000_001, 10**400)],
+        "grace_by_count": [None, {}, _steps(*((nth, 1) for nth in range(51)))],
+        "grace_by_count.0": [[7], [None]],
+        "grace_by_count.0.from_count": [
+            _steps((1, 2)), [{"grace_periods": 1}], _steps((-1, 0)), _steps((True, 0)),
+        ],
+        "grace_by_count.0.grace_periods": [
+            [{"from_count": 0}], _steps((0, 367)), _steps((0, -1)), _steps((0, None)),
+        ],
+        "grace_by_count.1.from_count": [
+            _steps((0, 1), (0, 2)), _steps((0, 1), (1_000_001, 2)), _steps((0, 1), (1.5, 2)),
+        ],
+        "grace_by_count.2.from_count": [
+            _steps((0, 1), (9, 2), (8, 3)), _steps((0, 0), (9, 0), (9, 1)),
+        ],
+        "rest_days": [None, "sunday", WEEKDAYS],
+        "rest_days.0": [["Sunday"], [6], [""], [None]],
+        "rest_days.1": [["sunday", "sunday"], ["sunday", "funday"]],
+        "calendar_codes": [None, "bank_holidays", [f"c{nth}" for nth in range(11)]],
+        "calendar_codes.0": [["unknown"], ["a b"], [""], [7], ["gone"]],
+        "calendar_codes.1": [["bank_holidays", "bank_holidays"]],
         "milestones": [None, {}, [{"count": 1}] * 101],
         "milestones.0.count": [[{"count": 0}], [{}]],
         "milestones.0": [["7"]],
@@ -209,8 +264,27 @@ LEADERBOARD = Kind(
     kept=({"window_days": 1}, {"window_days": 366, "is_active": False}),
     fixed={"metric": ["points", "streak"], "window_days": [7, 30], "streak_code": ["x", None]},
 )  # fmt: skip
+CALENDAR = Kind(
+    "calendar",
+    {"description": None, "dates": [], "is_active": True},
+    change={"dates": ["2026-12-25", "2027-01-01"]},
+    kept=(
+        {"dates": ["1970-01-01", "2024-02-29", "2199-12-31"]},
+        {"dates": [str(date(2026, 1, 1) + timedelta(days=nth)) for nth in range(2_000)]},
+    ),
+    bad={
+        "dates": [None, {}, "2026-12-25", ["2026-12-25"] * 2_001],
+        "dates.0": [
+            ["2026-02-30"], ["1969-12-31"], ["2200-01-01"], ["2026-W01-1"], ["20261225"], [""],
+            ["2026-12-25T00:00:00Z"], [20_000], [None], ["٢٠٢٦-12-25"], ["2026-12-25\n"],
+        ],
+        "dates.1": [["2026-12-25", "tomorrow"]],
+    },
+    has_id=False,
+    has_tenant=False,
+)  # fmt: skip
 
-KINDS = (STREAK, BADGE, PROGRAM, TIER, REWARD, CHALLENGE, LEADERBOARD)
+KINDS = (STREAK, BADGE, PROGRAM, TIER, REWARD, CHALLENGE, LEADERBOARD, CALENDAR)
 OF_ALL: dict[str, list[Any]] = {
     "name": ["", "n" * 101, None, 7, "two\nlines", "half \ud83d", "a\x00b"],
     "description": ["x" * 5_001, "a\x00b", ["x"], 1],
@@ -229,3 +303,5 @@ BAD_CODES: list[Any] = [
 def prepare(client: FlaskClient) -> None:
     """What some kinds refer to."""
     make_badge(client, "week_warrior")
+    CALENDAR.make(client, "bank_holidays", dates=["2026-12-25"])
+    CALENDAR.make(client, "gone", is_active=False)

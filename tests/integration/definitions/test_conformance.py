@@ -1,4 +1,4 @@
-"""One conformance test for the definitions that admins manage: all seven kinds behave alike."""
+"""One conformance test for the definitions that admins manage: all eight kinds behave alike."""
 
 from __future__ import annotations
 
@@ -305,8 +305,7 @@ def test_the_openapi_document_says_what_is_taken_and_answered(
     client: FlaskClient, kind: Kind
 ) -> None:
     document = _read(client, "/openapi.json")
-    name = "code" if not kind.has_id else f"{kind.noun}_id"
-    one, several = f"{kind.path}/{{{name}}}", kind.path
+    one, several = f"{kind.path}/{{{kind.in_path}}}", kind.path
     made = kind.make(client)
     refusals = {"401", "403", "429"}
     for method, path, status, answered in (
@@ -341,8 +340,8 @@ def test_all_kinds_that_the_api_has_are_here(client: FlaskClient) -> None:
         for path, operations in paths.items()
         if operations.get("delete", {}).get("summary", "").startswith("Deactivate ")
     }
-    known = {f"{kind.path}/{{{kind.noun}_id}}" for kind in KINDS if kind.has_id}
-    known |= {f"{BASE}{prefix}/streaks/{{code}}" for prefix in ("", "/admin")}
+    known = {f"{kind.path}/{{{kind.in_path}}}" for kind in KINDS}
+    known.add(f"{BASE}/admin/streaks/{{code}}")
     assert found == known
 
 

@@ -199,7 +199,7 @@ SHAPES = {"fact_id": lambda: f"evt_{uuid4().hex}"}  # every other id is a UUID
 
 def fresh(name: str, value: str) -> str:
     """An id that nobody has, of the same shape and length."""
-    if name in ("participant_id", "code", "leaderboard_code"):
+    if name in ("participant_id", "code", "leaderboard_code", "calendar_code"):
         return name[0] * len(value)
     return SHAPES.get(name, lambda: str(uuid4()))()
 

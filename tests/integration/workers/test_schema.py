@@ -26,7 +26,7 @@ from models.delivery import destinations
 from models.identity import tenants
 from models.leaderboards import definitions
 from models.ledgers import ticks, tier_changes
-from models.streaks import states
+from models.streaks import calendars, states
 from models.streaks.states import Streak
 from tests.conftest import Account
 from tests.integration.batches import make_streak
@@ -43,6 +43,7 @@ TABLES = {
     "api_keys": tenants.api_keys,
     "streaks": states.streaks,
     "webhooks": destinations.webhooks,
+    "calendars": calendars.calendars,
     "badges": badges.badges,
     "programs": programs.programs,
     "tiers": tier_changes.tiers,
