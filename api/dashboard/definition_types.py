@@ -35,6 +35,28 @@ class DefinitionType:
     can_be_deleted: bool = False  # otherwise it can only be paused
 
 
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+FORGIVENESS = (
+    Input("grace_refill", "Grace refills", "choice", "When grace is full again, besides after a"
+          " break. It must be longer than the period.",
+          choices=("", "weekly", "monthly", "yearly"), section="Forgiveness"),
+    Input("grace_by_count", "Grace by count", "rows", "In place of Grace: how many missed periods"
+          " are forgiven from which count on. The first row begins at 0.", empty=[],
+          row=(("from_count", "From count"), ("grace_periods", "Grace"))),
+    Input("freezes.initial", "Freezes at the start", "number", "A freeze protects one missed"
+          " period once grace is spent. At most as many as may be held."),
+    Input("freezes.earn_every", "Freeze earned every", "number", "One freeze at each multiple of"
+          " this count. Empty: none is earned."),
+    Input("freezes.max", "Freezes held at most", "number", "No further one is earned while this"
+          " many are held. Bought and granted ones may go beyond."),
+    Input("freezes.price_points", "Price of a freeze", "number", "In points. Empty: not for"
+          " sale."),
+    Input("rest_days", "Rest days", "checks", "Of daily streaks: weekdays that cost nothing when"
+          " they are missed. A tick on one counts.", choices=_WEEKDAYS, empty=[]),
+    Input("calendar_codes", "Calendars", "list", "Codes, separated by spaces. Their dates cost"
+          " nothing when they are missed.", empty=[]),
+)  # fmt: skip
+
 STREAKS = DefinitionType(
     "streak",
     "Streaks",
@@ -62,8 +84,24 @@ STREAKS = DefinitionType(
         Input("at_risk_lead_hours", "At-risk lead", "number",
               "Send the at-risk fact this many hours before the streak breaks. Empty: when its last"
               " period begins."),
+        *FORGIVENESS,
     ),
     (("name", "Name"), ("period", "Period"), ("grace_periods", "Grace"), ("boundary", "Time zone")),
+)  # fmt: skip
+CALENDARS = DefinitionType(
+    "calendar",
+    "Calendars",
+    ("admin", "calendars"),
+    "code",
+    "Dates that cost a streak nothing when they are missed, such as bank holidays.",
+    (
+        _code("bank_holidays"),
+        _NAME,
+        _DESCRIPTION,
+        Input("dates", "Dates", "lines", "One date a line, such as 2026-12-25. Streaks that name"
+              " the calendar are counted anew, past periods included.", empty=[]),
+    ),
+    (("name", "Name"), ("dates", "Dates")),
 )  # fmt: skip
 BADGES = DefinitionType(
     "badge",
@@ -190,5 +228,5 @@ WEBHOOKS = DefinitionType(
 
 KINDS: dict[str, DefinitionType] = {
     one.path[-1]: one
-    for one in (STREAKS, BADGES, TIERS, REWARDS, CHALLENGES, LEADERBOARDS, WEBHOOKS)
+    for one in (STREAKS, CALENDARS, BADGES, TIERS, REWARDS, CHALLENGES, LEADERBOARDS, WEBHOOKS)
 }

@@ -17,6 +17,7 @@ from api.dashboard.layout import blueprint, page
 from api.http.request_context import DASHBOARD_PATH as PATH
 
 PAGE_SIZE = 50
+LISTED_MAX = 6  # entries of a list in a table's cell; of a longer one their number
 
 
 def _kind(name: str) -> DefinitionType:
@@ -116,6 +117,7 @@ def _form(
         item=item,
         values=values,
         code=values.get("code", ""),
+        row_count=form_fields.row_count,
         errors=form_fields.messages(of.inputs, answered.errors, values),
         problem="" if answered.is_ok else _problem(of, answered),
     )
@@ -129,4 +131,6 @@ def _get(item: Mapping[str, Any], path: str) -> Any:
     found: Any = item
     for step in path.split("."):
         found = found.get(step) if isinstance(found, Mapping) else None
-    return ", ".join(found) if isinstance(found, list) else found
+    if not isinstance(found, list):
+        return found
+    return ", ".join(found) if len(found) <= LISTED_MAX else len(found)

@@ -9,7 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-InputKind = Literal["text", "long", "number", "choice", "switch", "moment", "list", "json"]
+InputKind = Literal[
+    "text",
+    "long",
+    "number",
+    "choice",
+    "switch",
+    "moment",
+    "list",
+    "lines",
+    "json",
+    "checks",
+    "rows",
+]
+ROWS_MAX = 50
+SPARE_ROWS = 2  # empty ones below those in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,41 +40,74 @@ class Input:
     default: Any = None
     placeholder: str = ""
     empty: Any = None  # sent when a change leaves it empty
+    row: Sequence[tuple[str, str]] = ()  # of rows: the number fields of each, with their labels
+    section: str = ""  # the heading above it
 
 
 def body_of(inputs: Sequence[Input], form: Mapping[str, str], *, is_new: bool) -> dict[str, Any]:
-    """The body for a form. An empty field is null if it may be, else it is omitted."""
+    """The body for a form. An empty field is null if it may be, else it is omitted.
+
+    Nested fields (`freezes.max`) are one object; null when all of them are empty.
+    """
     body: dict[str, Any] = {}
     for one in inputs:
         if one.is_fixed and not is_new:
             continue
-        value = _value(one, form.get(one.name, "").strip())
+        value = _value(one, form)
         if value is None and (one.is_required or is_new):
             continue  # the API reports it missing, or has a default
-        _put(body, one.name.split("."), one.empty if value is None else value)
+        _put(body, one.name, one.empty if value is None else value)
     return body
 
 
-def _put(body: dict[str, Any], steps: Sequence[str], value: Any) -> None:
-    for step in steps[:-1]:
-        body = body.setdefault(step, {})
-    body[steps[-1]] = value
+def _put(body: dict[str, Any], name: str, value: Any) -> None:
+    outer, _, inner = name.partition(".")
+    if not inner:
+        body[outer] = value
+    elif value is None:
+        body.setdefault(outer, None)
+    else:
+        body[outer] = (body.get(outer) or {}) | {inner: value}
 
 
-def _value(one: Input, text: str) -> Any:
+def _value(one: Input, form: Mapping[str, str]) -> Any:
+    text = form.get(one.name, "").strip()
     match one.kind:
+        case "checks":
+            return [name for name in one.choices if form.get(f"{one.name}.{name}") == "on"] or None
+        case "rows":
+            return _rows(one, form) or None
         case "switch":
             return text == "on"
         case "number":
             return _number(text)
         case "moment":
             return f"{text}:00Z" if text and text.count(":") == 1 else (text and f"{text}Z") or None
-        case "list":
+        case "list" | "lines":
             return [word for word in text.replace(",", " ").split() if word] or None
         case "json":
             return _json(text)
         case _:
             return text or None
+
+
+def _rows(one: Input, form: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows that are not empty; a missing field is left out, and the API names it."""
+    rows = []
+    for index in range(ROWS_MAX):
+        texts = {name: form.get(f"{one.name}.{index}.{name}", "").strip() for name, _ in one.row}
+        rows.append({name: _number(text) for name, text in texts.items() if text})
+    return [row for row in rows if row]
+
+
+def row_count(one: Input, form: Mapping[str, str]) -> int:
+    """How many rows to show: those up to the last one in use, and some to fill in."""
+    used = [
+        index + 1
+        for index in range(ROWS_MAX)
+        if any(form.get(f"{one.name}.{index}.{name}") for name, _ in one.row)
+    ]
+    return min(max(used, default=0) + SPARE_ROWS, ROWS_MAX)
 
 
 def _number(text: str) -> int | str | None:
@@ -86,7 +133,24 @@ def _is_json(text: str) -> bool:
 
 def shown(inputs: Sequence[Input], item: Mapping[str, Any]) -> dict[str, str]:
     """The form values of an existing definition."""
-    return {one.name: _text(one, _get(item, one.name.split("."))) for one in inputs}
+    values: dict[str, str] = {}
+    for one in inputs:
+        value = _get(item, one.name.split("."))
+        if one.kind == "checks":
+            values |= {f"{one.name}.{name}": "on" for name in value}
+        elif one.kind == "rows":
+            values |= _shown_rows(one, value)
+        else:
+            values[one.name] = _text(one, value)
+    return values
+
+
+def _shown_rows(one: Input, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        f"{one.name}.{index}.{name}": str(row[name])
+        for index, row in enumerate(rows)
+        for name, _ in one.row
+    }
 
 
 def _get(item: Any, steps: Sequence[str]) -> Any:
@@ -105,6 +169,8 @@ def _text(one: Input, value: Any) -> str:
             return datetime.fromisoformat(value).strftime("%Y-%m-%dT%H:%M")
         case "list":
             return " ".join(value)
+        case "lines":
+            return "\n".join(value)
         case "json":
             return json.dumps(value, ensure_ascii=False)
         case _:

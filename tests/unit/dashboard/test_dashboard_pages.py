@@ -165,13 +165,13 @@ def test_every_kind_has_what_its_list_and_form_need() -> None:
         assert name == kind.path[-1]
         assert len({one.name for one in kind.inputs}) == len(kind.inputs)
         for one in kind.inputs:
-            assert bool(one.choices) is (one.kind == "choice")
+            assert bool(one.choices) is (one.kind in ("choice", "checks"))
 
 
 def test_examples_of_codes_fit_their_kind() -> None:
     examples = [one.placeholder for kind in KINDS.values() for one in kind.inputs
                 if one.name == "code"]  # fmt: skip
-    assert len(set(examples)) == len(examples) == 6
+    assert len(set(examples)) == len(examples) == 7
 
 
 WHOLE = "must be a whole number, without quotes"

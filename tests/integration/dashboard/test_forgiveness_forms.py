@@ -1,0 +1,95 @@
+"""Forms for forgiveness and calendars: every field is filled in without JSON."""
+
+from __future__ import annotations
+
+from html import unescape
+
+from flask.testing import FlaskClient
+
+from tests.conftest import BASE
+from tests.integration.browsing import Person
+
+STREAK = {
+    "code": "daily_login",
+    "name": "Daily",
+    "period": "daily",
+    "boundary": "utc",
+    "grace_periods": "0",
+}
+FIELDS = {
+    "grace_refill": "monthly", "grace_by_count.0.from_count": "0",
+    "grace_by_count.0.grace_periods": "2", "grace_by_count.1.from_count": "30",
+    "grace_by_count.1.grace_periods": "1", "freezes.initial": "1", "freezes.earn_every": "7",
+    "freezes.max": "3", "freezes.price_points": "50", "rest_days.sunday": "on",
+    "calendar_codes": "bank_holidays",
+}  # fmt: skip
+EMPTY = dict.fromkeys(FIELDS, "") | {"rest_days.sunday": ""}
+
+
+def test_a_streak_is_created_changed_and_cleared_by_its_form(
+    admin: Person, client: FlaskClient
+) -> None:
+    admin.post(
+        "/d/calendars/new", code="bank_holidays", name="Bank", dates="2026-12-25\n2027-01-01"
+    )
+    admin.follow(admin.post("/d/streaks/new", **STREAK | FIELDS))
+    made = client.get(f"{BASE}/streaks/daily_login").get_json()
+    expected = {
+        "grace_refill": "monthly",
+        "grace_by_count": [
+            {"from_count": 0, "grace_periods": 2},
+            {"from_count": 30, "grace_periods": 1},
+        ],
+        "freezes": {"initial": 1, "earn_every": 7, "max": 3, "price_points": 50},
+        "rest_days": ["sunday"],
+        "calendar_codes": ["bank_holidays"],
+    }
+    assert made == made | expected
+    page = admin.get("/d/streaks/daily_login").text
+    for name, value in FIELDS.items():
+        shown = f'name="{name}" type="checkbox" checked' if value == "on" else f'value="{value}"'
+        assert shown in page, name
+    admin.follow(
+        admin.post("/d/streaks/daily_login", **STREAK | FIELDS | {"freezes.earn_every": ""})
+    )
+    changed = client.get(f"{BASE}/streaks/daily_login").get_json()
+    assert changed["freezes"] == expected["freezes"] | {"earn_every": None}  # type: ignore[operator]
+    admin.follow(admin.post("/d/streaks/daily_login", **STREAK | EMPTY))
+    cleared = client.get(f"{BASE}/streaks/daily_login").get_json()
+    assert cleared == cleared | {
+        "grace_refill": None, "grace_by_count": [], "freezes": None, "rest_days": [],
+        "calendar_codes": [],
+    }  # fmt: skip
+
+
+def test_each_error_stands_beside_its_field_and_what_was_typed_is_kept(
+    admin: Person, client: FlaskClient
+) -> None:
+    wrong = {
+        "grace_by_count.0.from_count": "5", "freezes.initial": "9", "freezes.max": "3",
+        "calendar_codes": "nope", "rest_days.monday": "on",
+    }  # fmt: skip
+    response = admin.post("/d/streaks/new", **STREAK | wrong)
+    assert response.status_code == 422
+    page = unescape(response.text)
+    assert "entry 1, grace_periods: must be given" in page
+    wrong["grace_by_count.0.grace_periods"] = "1"
+    page = unescape(admin.post("/d/streaks/new", **STREAK | wrong).text)
+    assert "entry 1, from_count: must be 0" in page
+    assert "Must be at most max, which is 3" in page
+    assert 'name="rest_days.monday" type="checkbox" checked' in page
+    assert 'name="grace_by_count.0.from_count" value="5"' in page
+    assert client.get(f"{BASE}/streaks").get_json()["total"] == 0
+
+
+def test_a_calendar_is_changed_by_its_form_and_listed_with_the_number_of_its_dates(
+    admin: Person, client: FlaskClient
+) -> None:
+    days = [f"2026-12-{day:02d}" for day in range(1, 10)]
+    admin.follow(admin.post("/d/calendars/new", code="bank", name="Bank", dates="\n".join(days)))
+    assert client.get(f"{BASE}/admin/calendars/bank").get_json()["dates"] == days
+    assert '<span class="num">9</span>' in admin.get("/d/calendars").text
+    bad = unescape(admin.post("/d/calendars/bank", name="Bank", dates="2026-12-01 soon").text)
+    assert "entry 2: must be a date such as 2026-12-25" in bad
+    admin.follow(admin.post("/d/calendars/bank", name="Bank", dates=""))
+    assert client.get(f"{BASE}/admin/calendars/bank").get_json()["dates"] == []
