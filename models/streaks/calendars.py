@@ -29,7 +29,7 @@ calendars = definition_table("calendars", sa.Column("dates", ARRAY(sa.Date), nul
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class HolidayCalendar:
     """A calendar definition."""
 
     tenant_id: int
@@ -43,12 +43,12 @@ class Calendar:
     updated_at: datetime
 
 
-class CalendarDefinitions(Definitions[Calendar]):
+class CalendarDefinitions(Definitions[HolidayCalendar]):
     """Calendars: other dates are rewritten into the streaks that name one."""
 
     def revise(
-        self, connection: Connection, before: Calendar, values: Mapping[str, Any]
-    ) -> Calendar:
+        self, connection: Connection, before: HolidayCalendar, values: Mapping[str, Any]
+    ) -> HolidayCalendar:
         """Change a definition; raise NotFound."""
         revised = super().revise(connection, before, values)
         if "dates" in values:
@@ -56,41 +56,43 @@ class CalendarDefinitions(Definitions[Calendar]):
         return revised
 
 
-definitions = CalendarDefinitions(calendars, lambda row: Calendar(*row), (calendars.c.code,))
+definitions = CalendarDefinitions(calendars, lambda row: HolidayCalendar(*row), (calendars.c.code,))
 
 
-def hold(connection: Connection, tenant_id: int, codes: Iterable[str]) -> dict[str, Calendar]:
+def hold(
+    connection: Connection, tenant_id: int, codes: Iterable[str]
+) -> dict[str, HolidayCalendar]:
     """Some calendars by code, active or not; they stay as they are until this transaction ends."""
     wanted = sorted(set(codes))
     return _of_codes(connection, tenant_id, wanted, is_held=True) if wanted else {}
 
 
-def hold_one(connection: Connection, before: Calendar) -> Calendar:
+def hold_one(connection: Connection, before: HolidayCalendar) -> HolidayCalendar:
     """A calendar as it is now, locked for a change of its dates."""
     statement = (
         sa.select(calendars)
         .where(calendars.c.tenant_id == before.tenant_id, calendars.c.id == before.id)
         .with_for_update(key_share=True)
     )
-    return Calendar(*connection.execute(statement).one())
+    return HolidayCalendar(*connection.execute(statement).one())
 
 
-def days_of(found: Iterable[Calendar]) -> Ranges:
+def days_of(found: Iterable[HolidayCalendar]) -> Ranges:
     """The days of some calendars together, since 1970."""
     return ranges_of_days((day - _EPOCH).days for one in found for day in one.dates)
 
 
 def _of_codes(
     connection: Connection, tenant_id: int, codes: Iterable[str], *, is_held: bool
-) -> dict[str, Calendar]:
+) -> dict[str, HolidayCalendar]:
     c = calendars.c
     statement = sa.select(calendars).where(c.tenant_id == tenant_id, c.code.in_(codes))
     if is_held:
         statement = statement.order_by(c.id).with_for_update(read=True)
-    return {row.code: Calendar(*row) for row in connection.execute(statement)}
+    return {row.code: HolidayCalendar(*row) for row in connection.execute(statement)}
 
 
-def _rewrite_streaks(connection: Connection, changed: Calendar) -> None:
+def _rewrite_streaks(connection: Connection, changed: HolidayCalendar) -> None:
     """Write the days anew into every streak that names the calendar.
 
     Each streak is locked before its calendars are read: a change of another one is then either

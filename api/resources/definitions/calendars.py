@@ -16,7 +16,7 @@ from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions.crud import Managed
 from models import clock
 from models.streaks import calendars
-from models.streaks.calendars import DATES_MAX, Calendar
+from models.streaks.calendars import DATES_MAX, HolidayCalendar
 
 blueprint = Blueprint("calendars", __name__)
 
@@ -139,7 +139,7 @@ def deactivate_calendar(calendar_code: str) -> Response:
     return answer({"message": "Calendar deactivated"})
 
 
-def _definition(calendar: Calendar) -> CalendarDefinition:
+def _definition(calendar: HolidayCalendar) -> CalendarDefinition:
     return {
         "code": calendar.code,
         "name": calendar.name,

@@ -49,7 +49,12 @@ class FreezesBody(Body):
         Field(ge=1, le=EARN_EVERY_MAX, description="One is earned at each multiple of this count."),
     ] = None
     max: Annotated[
-        int, Field(ge=0, le=FREEZES_MAX, description="None is earned while so many are held.")
+        int,
+        Field(
+            ge=0,
+            le=FREEZES_MAX,
+            description="How many may be held before no further one is earned.",
+        ),
     ] = 0
     price_points: Annotated[
         int | None, Field(ge=1, le=PRICE_MAX, description="What one costs; null: not for sale.")
