@@ -53,7 +53,7 @@ class FreezesBody(Body):
         Field(
             ge=0,
             le=FREEZES_MAX,
-            description="How many may be held before no further one is earned.",
+            description="None is earned while this many are held.",
         ),
     ] = 0
     price_points: Annotated[
