@@ -184,7 +184,8 @@ def _check_names(here: Request) -> None:
     operation = getattr(view, "operation", _NOT_DESCRIBED)
     if here.query_string:
         query.check(here, operation)
-    if operation.body is None and here.method not in ("GET", "HEAD", "OPTIONS"):
+    has_body = operation.body is not None or operation.text_body is not None
+    if not has_body and here.method not in ("GET", "HEAD", "OPTIONS"):
         validation.check_no_body()
 
 

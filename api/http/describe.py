@@ -46,6 +46,7 @@ class Operation:
     answers: Mapping[int, Any]  # status → the TypedDict of its body
     body: type[BaseModel] | None = None
     example: Mapping[str, Any] | None = None  # body; a test sends it
+    text_body: tuple[str, str] | None = None  # of a body that is no JSON: its type, an example
     problems: Sequence[str] = ()  # codes besides those that every route may answer
     parameters: Sequence[Parameter] = ()
     content_types: Sequence[str] = field(default=("application/json",))

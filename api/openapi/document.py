@@ -167,6 +167,8 @@ class _Maker:
             made["parameters"] = parameters
         if operation.body:
             made["requestBody"] = self._body(operation)
+        elif operation.text_body:
+            made["requestBody"] = _text_body(*operation.text_body)
         made["responses"] = self._answers(operation) | self._refusals(route, operation)
         return made
 
@@ -286,3 +288,9 @@ def _common(route: Route, operation: Operation) -> set[str]:
     if operation.body and "timestamp" in operation.body.model_fields:
         codes.add("timestamp_out_of_range")
     return codes
+
+
+def _text_body(kind: str, example: str) -> Json:
+    """A body that is no JSON, so that its schema has no type."""
+    schema = {"description": "An iCalendar file (RFC 5545)."}
+    return {"required": True, "content": {kind: {"schema": schema, "example": example}}}

@@ -229,6 +229,9 @@ def command(method: str, path: str, operation: Json) -> str:
         parts.append('-H "Content-Type: application/json"')
         example = json.dumps(content["application/json"].get("example", {}), indent=2)
         parts.append("-d '" + example.replace("'", "'\\''") + "'")
+    elif content:
+        parts += [f'-H "Content-Type: {kind}"' for kind in content]
+        parts.append("--data-binary @FILE")
     first = " ".join(parts[:2])
     return " \\\n  ".join([first, *parts[2:]])
 

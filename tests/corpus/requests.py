@@ -141,9 +141,9 @@ class Corpus:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """What its body may be."""
+        """What its body may be; nothing where it is no JSON (test_calendar_files.py)."""
         found: Mapping[str, Any] = self.operation.get("requestBody", {}).get("content", {})
-        return found
+        return found if JSON in found else {}
 
     @property
     def schema(self) -> Mapping[str, Any]:

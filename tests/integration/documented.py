@@ -58,8 +58,10 @@ class Documented:
             elif one["in"] == "query" and one["required"]:
                 query[one["name"]] = value
         content = self.operation.get("requestBody", {}).get("content", {})
-        body = json.dumps(content["application/json"]["example"]) if content else None
-        kind = "application/json" if content else None
+        kind = next(iter(content), None)
+        body = content[kind]["example"] if kind else None
+        if kind == "application/json":
+            body = json.dumps(body)
         return client.open(
             path, method=self.method, query_string=query, data=body, content_type=kind
         )

@@ -10,9 +10,11 @@ from typing_extensions import TypedDict
 
 from api.http.auth import require_admin
 from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
+from api.http.problems import invalid_field
 from api.http.responses import answer
+from api.input import calendar_file
 from api.input.field_types import Day
-from api.input.validation import Body, Code, Fixed, Name, Text, body
+from api.input.validation import Body, Code, Fixed, Name, Text, body, read_body, require_type
 from api.resources.definitions.crud import Managed
 from models import clock
 from models.streaks import calendars
@@ -20,6 +22,19 @@ from models.streaks.calendars import DATES_MAX, HolidayCalendar
 
 blueprint = Blueprint("calendars", __name__)
 
+EXAMPLE_FILE = """\
+BEGIN:VCALENDAR\r
+VERSION:2.0\r
+PRODID:-//Example//Holidays//EN\r
+BEGIN:VEVENT\r
+UID:christmas@example.com\r
+DTSTAMP:20260101T000000Z\r
+DTSTART;VALUE=DATE:20261225\r
+RRULE:FREQ=YEARLY\r
+SUMMARY:Christmas Day\r
+END:VEVENT\r
+END:VCALENDAR\r
+"""
 # Each date once, ascending, whatever the order in which they were given.
 Dates = Annotated[
     list[Day],
@@ -137,6 +152,45 @@ def deactivate_calendar(calendar_code: str) -> Response:
     changes."""
     _CALENDARS.change(calendar_code, {"is_active": False})
     return answer({"message": "Calendar deactivated"})
+
+
+class CalendarImport(TypedDict):
+    """The result of an import."""
+
+    added: int
+    known: int
+    ignored_events: int
+
+
+@blueprint.post("/admin/calendars/<calendar_code>/import")
+@describe(
+    "Import dates into a calendar",
+    answers={200: CalendarImport},
+    text_body=("text/calendar", EXAMPLE_FILE),
+    problems=("calendar_not_found",),
+)
+@require_admin
+def import_calendar(calendar_code: str) -> Response:
+    """Add the dates of an iCalendar file's all-day events, from five years back to five years
+    ahead, repeats included. Events with a time of day and cancelled ones are ignored. `added` are
+    the dates that the calendar lacked. An unreadable file adds nothing: the error names the line.
+    """
+    before = _CALENDARS.find(calendar_code)
+    require_type("text/calendar")
+    found = calendar_file.read(read_body())
+    with _CALENDARS.revising(before, {"dates": found.dates}) as connection:
+        now = calendars.hold_one(connection, before)
+        dates = sorted(found.dates.union(now.dates))
+        if len(dates) > DATES_MAX:
+            text = f"would give the calendar {len(dates):,} dates; it may have {DATES_MAX:,}"
+            raise invalid_field("body", "too_long", text)
+        added = len(dates) - len(now.dates)
+        if added:
+            calendars.definitions.revise(connection, now, {"dates": dates})
+    result = CalendarImport(
+        added=added, known=len(found.dates) - added, ignored_events=found.ignored_events
+    )
+    return answer(result)
 
 
 def _definition(calendar: HolidayCalendar) -> CalendarDefinition:

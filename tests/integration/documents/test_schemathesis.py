@@ -82,6 +82,12 @@ def ndjson(context: object, value: Any) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
+@schemathesis.serializer("text/calendar")
+def calendar(context: object, value: Any) -> bytes:
+    """Whatever was made, as the file."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
+
+
 @dataclass(frozen=True)
 class Target:
     """One operation, in a tenant where its documented example works."""
