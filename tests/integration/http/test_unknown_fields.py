@@ -136,7 +136,7 @@ def test_every_body_refuses_a_field_that_it_does_not_know(
 NESTED: list[tuple[str, dict[str, Any], str, str]] = [
     ("/streaks/record", tick(time_zone="Australia/Sydney"), "time_zone", "timezone"),
     ("/streaks/record", tick(timestmp="2026-05-23T08:15:00Z"), "timestmp", "timestamp"),
-    ("/streaks", {"code": "a", "name": "A", "grace": 3}, "grace", "grace_periods"),
+    ("/streaks", {"code": "a", "name": "A", "grace_period": 3}, "grace_period", "grace_periods"),
     (
         "/streaks",
         {"code": "a", "name": "A", "milestones": [{"count": 7}, {"count": 9, "badgeCode": "x"}]},
