@@ -46,7 +46,7 @@ class CalendarFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _FileLine:
     """An unfolded line, by the number of its first physical line."""
 
     number: int
@@ -55,11 +55,11 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class _FileEvent:
     """An event and its lines."""
 
     component: Any
-    lines: Sequence[_Line]
+    lines: Sequence[_FileLine]
 
     def line(self, name: str) -> int:
         """The number of the line with a property; of the event's first line without it."""
@@ -117,18 +117,18 @@ def _contents(line: str) -> tuple[str, Any, str]:
     return parts
 
 
-def _lines(text: str) -> Iterator[_Line]:
+def _lines(text: str) -> Iterator[_FileLine]:
     for number, line in _unfolded(text):
         try:
             name, _, value = _contents(line)
         except ValueError:
             raise _wrong(number, "is not a line of iCalendar: NAME:value is expected") from None
-        yield _Line(number, name.upper(), value)
+        yield _FileLine(number, name.upper(), value)
 
 
-def _events(text: str) -> list[_Event]:
+def _events(text: str) -> list[_FileEvent]:
     """The events in the order of the file; the nesting of its parts is checked."""
-    events: list[list[_Line]] = []
+    events: list[list[_FileLine]] = []
     open_parts: list[str] = []
     last = 1
     for line in _lines(text):
@@ -147,7 +147,7 @@ def _events(text: str) -> list[_Event]:
     return _parsed(text, events)
 
 
-def _check_nesting(line: _Line, open_parts: Sequence[str]) -> None:
+def _check_nesting(line: _FileLine, open_parts: Sequence[str]) -> None:
     if not open_parts or open_parts[0] != "VCALENDAR":
         raise _wrong(line.number, "a calendar begins with BEGIN:VCALENDAR")
     if line.name == "END" and line.value.upper() != open_parts[-1]:
@@ -156,7 +156,7 @@ def _check_nesting(line: _Line, open_parts: Sequence[str]) -> None:
         raise _wrong(line.number, "an event cannot be within another")
 
 
-def _parsed(text: str, lines: Sequence[Sequence[_Line]]) -> list[_Event]:
+def _parsed(text: str, lines: Sequence[Sequence[_FileLine]]) -> list[_FileEvent]:
     if not text.strip():
         raise _wrong(1, "the file is empty")
     if len(lines) > EVENTS_MAX:
@@ -166,7 +166,7 @@ def _parsed(text: str, lines: Sequence[Sequence[_Line]]) -> list[_Event]:
     except _UNREADABLE as error:
         raise _wrong(1, f"the file cannot be read: {error}") from None
     components = [event for one in calendars for event in one.walk("VEVENT")]
-    events = [_Event(*pair) for pair in zip(components, lines, strict=True)]
+    events = [_FileEvent(*pair) for pair in zip(components, lines, strict=True)]
     for event in events:
         _check(event)
     return events
@@ -175,7 +175,7 @@ def _parsed(text: str, lines: Sequence[Sequence[_Line]]) -> list[_Event]:
 # -- events ----------------------------------------------------------------------------------
 
 
-def _check(event: _Event) -> None:
+def _check(event: _FileEvent) -> None:
     """422 for an event whose dates cannot be read."""
     for name, _ in event.component.errors:
         if name in _NAMES:
@@ -199,7 +199,7 @@ def _is_day(value: Any) -> bool:
     return isinstance(value, date) and not isinstance(value, datetime)
 
 
-def _check_rule(event: _Event, start: date, rule: Mapping[str, Any]) -> None:
+def _check_rule(event: _FileEvent, start: date, rule: Mapping[str, Any]) -> None:
     """422 for a rule that would take long: one that never fits is tried until the year 9999."""
     line, step = event.line("RRULE"), str(rule.get("FREQ", [""])[0])
     if step not in _PARTS:
@@ -216,9 +216,9 @@ def _check_rule(event: _Event, start: date, rule: Mapping[str, Any]) -> None:
         raise _wrong(event.line("DTSTART"), text)
 
 
-def _series(events: Sequence[_Event], found: CalendarFile) -> Iterator[list[_Event]]:
+def _series(events: Sequence[_FileEvent], found: CalendarFile) -> Iterator[list[_FileEvent]]:
     """The all-day events with their exceptions, which have the same UID."""
-    by_uid: dict[str, list[_Event]] = {}
+    by_uid: dict[str, list[_FileEvent]] = {}
     for index, event in enumerate(events):
         is_day = _is_day(event.component["DTSTART"].dt)
         found.ignored_events += not is_day or _is_cancelled(event.component)
@@ -231,7 +231,7 @@ def _is_cancelled(component: Any) -> bool:
     return str(component.get("STATUS", "")).upper() == "CANCELLED"
 
 
-def _days(series: Sequence[_Event]) -> Iterator[date]:
+def _days(series: Sequence[_FileEvent]) -> Iterator[date]:
     """The days of a series within the window around today."""
     today = clock.now().date()
     first = today - timedelta(days=366 * YEARS_BACK)
@@ -246,7 +246,7 @@ def _days(series: Sequence[_Event]) -> Iterator[date]:
         raise _wrong(series[0].line("DTSTART"), f"the event cannot be read: {error}") from None
 
 
-def _repeats(series: Sequence[_Event], first: date, last: date) -> list[Any]:
+def _repeats(series: Sequence[_FileEvent], first: date, last: date) -> list[Any]:
     """The repeats of a series that are not cancelled."""
     calendar = Calendar()
     for event in series:
