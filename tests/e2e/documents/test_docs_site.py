@@ -68,6 +68,7 @@ RUN_BY = {  # who runs, or compares with the code, the blocks of each page
     "docs/cli.md": "e2e/commands/test_cli_use.py",
     "docs/errors.md": "e2e/documents/test_docs_site.py",
     "docs/facts.md": "integration/documents/test_fact_catalogue.py",
+    "docs/forgiveness.md": "unit/documents/test_forgiveness_page.py",
     "docs/import.md": "e2e/commands/test_cli_import.py",
     "docs/moving.md": "e2e/deployment/test_moving.py",
     "docs/operations.md": "e2e/deployment/test_backup.py",

@@ -85,3 +85,11 @@ def test_every_field_has_a_worked_example() -> None:
     assert {name for example in EXAMPLES for name in FIELDS if name in example.definition} == set(
         FIELDS
     )
+
+
+def test_the_import_is_sent_as_the_reference_says() -> None:
+    document = json.loads((PAGE.parent / "openapi.json").read_text())
+    (path,) = re.findall(r"\$UNBROKEN(/\S+)\"", PAGE.read_text())
+    operation = document["paths"][path.replace("bank_holidays", "{calendar_code}")]["post"]
+    (kind,) = operation["requestBody"]["content"]
+    assert f"Content-Type: {kind}" in PAGE.read_text()
