@@ -33,6 +33,7 @@ class DefinitionType:
     inputs: Sequence[Input]
     columns: Sequence[tuple[str, str]]  # field, heading
     can_be_deleted: bool = False  # otherwise it can only be paused
+    paused: str = "Existing data stays. New writes to it are refused until it is resumed."
 
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -102,6 +103,7 @@ CALENDARS = DefinitionType(
               " the calendar are counted anew, past periods included.", empty=[]),
     ),
     (("name", "Name"), ("dates", "Dates")),
+    paused="Streaks that name it keep its dates. No further streak can name it until it is resumed.",
 )  # fmt: skip
 BADGES = DefinitionType(
     "badge",

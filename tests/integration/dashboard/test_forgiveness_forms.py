@@ -89,6 +89,7 @@ def test_a_calendar_is_changed_by_its_form_and_listed_with_the_number_of_its_dat
     admin.follow(admin.post("/d/calendars/new", code="bank", name="Bank", dates="\n".join(days)))
     assert client.get(f"{BASE}/admin/calendars/bank").get_json()["dates"] == days
     assert '<span class="num">9</span>' in admin.get("/d/calendars").text
+    assert "Streaks that name it keep its dates." in admin.get("/d/calendars/bank").text
     bad = unescape(admin.post("/d/calendars/bank", name="Bank", dates="2026-12-01 soon").text)
     assert "entry 2: must be a date such as 2026-12-25" in bad
     admin.follow(admin.post("/d/calendars/bank", name="Bank", dates=""))
