@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.app import create_app
+from api.app import create_app, open_context
 from models import clock
 from models.db import Engine, reading, transaction
 from models.identity import tenants
@@ -158,12 +159,23 @@ def _wake(client: redis.Redis) -> None:
 @contextmanager
 def another_app(settings: Settings, **changes: Any) -> Iterator[Flask]:
     """A further API process on the same servers, or on others."""
-    app = create_app(replace(settings, **{"wait_seconds": 0.0} | changes))
+    changed = replace(settings, **{"wait_seconds": 0.0} | changes)
+    spare = _SPARE[changed.dashboard, changed.proxies]
+    if spare:
+        app = spare.pop()
+        app.extensions["unbroken"] = open_context(changed.require_urls())
+    else:
+        app = create_app(changed)
     try:
         yield app
     finally:
         context = app.extensions["unbroken"]
         context.close()
+        spare.append(app)
+
+
+# To make the routes takes as long as most tests do: they are made once for each set of them.
+_SPARE: defaultdict[tuple[bool, int], list[Flask]] = defaultdict(list)
 
 
 def client_of(app: Flask, key: str) -> FlaskClient:

@@ -16,9 +16,16 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from sqlalchemy.pool import QueuePool
 
 from api.app import create_app, open_context
 from api.cli.local.embedded import Urls, embedded
+from api.http.failed_key_throttle import Throttle
+from api.http.key_cache import Directory
+from api.http.key_list import KeyList
+from api.http.load_shedding import Memory
+from api.http.prefer import Waiters
+from api.http.request_context import AppContext, Slots
 from models import clock
 from models.db import Engine, schema, transaction
 from models.db import engine as make_engine
@@ -26,6 +33,7 @@ from models.identity import tenants
 from models.identity.tenants import Mode, Tenant
 from settings import Settings
 from tests.pipeline import Pipeline
+from workers.intake.client import IntakeSettings, open_intake
 
 # Tests start about a thousand processes: each would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -126,16 +134,43 @@ def shared_app(settings: Settings) -> Flask:
     return app
 
 
+@pytest.fixture(scope="session")
+def api_context(settings: Settings, engine: Engine) -> Iterator[AppContext]:
+    """The connections of the API: what an engine has compiled and a connection prepared is kept.
+    Its waits are short, since drains run when a test says so."""
+    context = open_context(replace(settings, wait_seconds=0.0))
+    yield context
+    context.close()
+
+
 @pytest.fixture
 def app(
-    shared_app: Flask, settings: Settings, engine: Engine, redis_client: redis.Redis
+    shared_app: Flask, api_context: AppContext, settings: Settings, redis_client: redis.Redis
 ) -> Iterator[Flask]:
-    """The API on the test servers, its connections and memories a test's own; its waits are short,
-    since drains run when a test says so."""
-    context = open_context(replace(settings, wait_seconds=0.0))
+    """The API on the test servers, its memories a test's own."""
+    context = restarted(api_context, settings)
     shared_app.extensions["unbroken"] = context
     yield shared_app
-    context.close()
+    context.intake.close()
+    for engine in (context.engine, context.rows):
+        assert isinstance(engine.pool, QueuePool)
+        if engine.pool.checkedout():
+            engine.dispose()  # a thread of this test still has a connection
+
+
+def restarted(context: AppContext, settings: Settings) -> AppContext:
+    """The API as after a start, on the same connections to Postgres."""
+    intake = open_intake(settings.of(IntakeSettings))
+    return replace(
+        context,
+        intake=intake,
+        directory=Directory(context.engine, intake),
+        waiters=Waiters(settings.api_waiters_max),
+        memory=Memory(probe_seconds=settings.redis_timeout_ms / 1_000),
+        throttle=Throttle(settings.failed_keys_per_minute),
+        key_list=KeyList(context.engine),
+        slots=Slots(),
+    )
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -13,9 +13,11 @@ from flask.testing import FlaskClient
 from models.db import Engine, transaction
 from models.streaks.states import Streak
 from settings import Settings
+from tests.calls import client_of
 from tests.conftest import Account
 from tests.integration.batches import make_streak, sequences
 from tests.integration.browsing import Person
+from tests.integration.documented import Scene, make_world
 from tests.integration.ranking import Place
 from tests.integration.serving import Served, serving
 from tests.integration.telling import Notified
@@ -96,6 +98,24 @@ def place(client: FlaskClient, pipeline: Pipeline, account: Account, engine: Eng
     with transaction(engine) as session:
         session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
     return Place(client, pipeline, account.live.id, engine)
+
+
+@pytest.fixture(scope="module")
+def kept() -> list[Scene]:
+    """The scene of a file's requests that store nothing, once it is made."""
+    return []
+
+
+@pytest.fixture
+def settled(
+    kept: list[Scene], app: Flask, make_account: Callable[..., Account], pipeline: Pipeline
+) -> Scene:
+    """A tenant with one of everything, for requests that store nothing: a file shares it."""
+    if not kept:
+        account = make_account()
+        client = client_of(app, account.keys["live"])
+        kept.append(Scene(client, account, make_world(client, pipeline)))
+    return kept[0]
 
 
 @pytest.fixture(scope="module")

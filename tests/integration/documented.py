@@ -17,6 +17,7 @@ from models.db import transaction
 from models.identity import tenants
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import DeadLetter
+from tests.conftest import Account
 from tests.integration.batches import award
 from tests.pipeline import Pipeline
 from workers.intake.messages import encode
@@ -73,6 +74,25 @@ OPERATIONS = [
     for method, operation in methods.items()
 ]
 BY_NAME = {one.name: one for one in OPERATIONS}
+
+
+def stores_nothing(one: Documented) -> bool:
+    """Whether it leaves no trace when it succeeds; an export writes an audit entry."""
+    return one.method == "GET" and not one.path.endswith("/export")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A tenant in which every documented example works."""
+
+    client: FlaskClient
+    account: Account
+    values: dict[str, str]  # of paths
+
+    @property
+    def key(self) -> str:
+        """Its live admin key."""
+        return self.account.keys["live"]
 
 
 def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:

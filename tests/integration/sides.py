@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -216,26 +216,28 @@ def path_of(rule: str, known: dict[str, str]) -> str:
 
 def rows(engine: Engine, side: Side) -> dict[str, int]:
     """How many rows of each table are a side's."""
+    return {table: number for (table, _), number in rows_of(engine, [side.tenant.id]).items()}
+
+
+def rows_of(engine: Engine, tenant_ids: Sequence[int]) -> dict[tuple[str, int], int]:
+    """How many rows each table has of each of these tenants, where it has any."""
+    counts = " UNION ALL ".join(
+        f"SELECT CAST('{name}' AS text), tenant_id, count(*) FROM {name}"
+        " WHERE tenant_id = ANY(:ids) GROUP BY tenant_id"
+        for name, column in tables(engine).items()
+        if column == "tenant_id"
+    )
     with reading(engine) as session:
-        tables = session.execute(
-            sa.text(
-                "SELECT table_name FROM information_schema.columns"
-                " WHERE table_schema = 'public' AND column_name = 'tenant_id'"
-            )
-        ).scalars()
-        counted = {
-            table: session.execute(
-                sa.text(f"SELECT count(*) FROM {table} WHERE tenant_id = :id"),
-                {"id": side.tenant.id},
-            ).scalar_one()
-            for table in tables
-        }
-    return {table: int(number) for table, number in counted.items() if number}
+        found = session.execute(sa.text(counts), {"ids": list(tenant_ids)})
+        return {(name, tenant_id): int(number) for name, tenant_id, number in found}
 
 
 def whole_world(client: FlaskClient, pipeline: Pipeline, tenant_id: int) -> dict[str, str]:
     """One of everything that a path or an example names, in a tenant that had nothing."""
     values = make_world(client, pipeline)
+    with transaction(pipeline.engine) as session:  # those of other tests would be updated as well
+        others = sa.text("UPDATE leaderboards SET is_active = false WHERE tenant_id <> :id")
+        session.execute(others, {"id": tenant_id})
     LeaderboardUpdater(pipeline.engine, facts_days=90).run(10)
     with transaction(pipeline.engine) as session:
         participant = participants.find(session, tenant_id, values["participant_id"])
@@ -287,12 +289,12 @@ def reachable(engine: Engine) -> dict[str, str]:
 
 def row_counts(engine: Engine) -> dict[str, Any]:
     """How many rows every table has."""
-    tables = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    names = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     with reading(engine) as session:
-        names = session.execute(
-            sa.text(f"{tables} AND relkind IN ('r', 'p') AND NOT relispartition")
+        found = session.execute(
+            sa.text(f"{names} AND relkind IN ('r', 'p') AND NOT relispartition")
         ).scalars()
-        return {
-            name: session.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one()
-            for name in names.all()
-        }
+        counts = " UNION ALL ".join(
+            f"SELECT CAST('{name}' AS text), count(*) FROM {name}" for name in found.all()
+        )
+        return {name: int(number) for name, number in session.execute(sa.text(counts))}

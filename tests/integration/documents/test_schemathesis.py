@@ -6,7 +6,7 @@ Derandomized: the same requests every time, so that a red run is a change of our
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,15 @@ from schemathesis.specs.openapi.checks import unsupported_method
 from models.db import Engine
 from tests.calls import client_of, count, draining
 from tests.conftest import Account
-from tests.integration.documented import APP, DOCUMENT, OPERATIONS, Documented, make_world
+from tests.integration.documented import (
+    APP,
+    DOCUMENT,
+    OPERATIONS,
+    Documented,
+    Scene,
+    make_world,
+    stores_nothing,
+)
 from tests.pipeline import Pipeline
 
 pytestmark = pytest.mark.promise("P5", "P19")
@@ -126,43 +134,45 @@ class Target:
 
 @pytest.fixture
 def aim(
-    app: Flask, account: Account, pipeline: Pipeline, engine: Engine
-) -> Iterator[Callable[[Documented], Target]]:
-    """Make targets, beside a worker; afterwards, whatever was accepted must have been applied."""
-    key = account.keys["live"]
-
-    values = make_world(client_of(app, key), pipeline)
+    one: Documented,
+    app: Flask,
+    account: Account,
+    pipeline: Pipeline,
+    engine: Engine,
+    request: pytest.FixtureRequest,
+) -> Iterator[Target]:
+    """The target, beside a worker; afterwards, whatever was accepted must have been applied."""
+    if stores_nothing(one):
+        scene: Scene = request.getfixturevalue("settled")
+    else:
+        client = client_of(app, account.keys["live"])
+        scene = Scene(client, account, make_world(client, pipeline))
     with draining(pipeline):
-        yield lambda one: Target(one, app, key, values)
+        yield Target(one, app, scene.key, scene.values)
     pipeline.drain()
-    assert count(engine, "dead_letters", account.live) <= 1  # that of the world: no new one
+    # That of the world: no new one.
+    assert count(engine, "dead_letters", scene.account.live) <= 1
 
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.label)
-def test_it_keeps_to_its_description_at_every_boundary(
-    aim: Callable[[Documented], Target], one: Documented
-) -> None:
-    target = aim(one)
+def test_it_keeps_to_its_description_at_every_boundary(aim: Target, one: Documented) -> None:
     cases = SCHEMA.iter_coverage_cases(
-        target.operation,
+        aim.operation,
         generation_modes=list(GenerationMode),
         generation_config=GenerationConfig(deterministic=True),
     )
     for case in cases:
-        target.check(case)
+        aim.check(case)
 
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.label)
-def test_it_keeps_to_its_description_whatever_is_sent(
-    aim: Callable[[Documented], Target], one: Documented
-) -> None:
-    target = aim(one)
+def test_it_keeps_to_its_description_whatever_is_sent(aim: Target, one: Documented) -> None:
     can_be_wrong = "parameters" in one.operation or "requestBody" in one.operation
     for mode in GenerationMode:
         if mode.is_negative and not can_be_wrong:
             continue
-        for fixed in [target.known, {}] if target.known else [{}]:
-            try_many(target, mode, fixed)
+        for fixed in [aim.known, {}] if aim.known else [{}]:
+            try_many(aim, mode, fixed)
 
 
 def try_many(target: Target, mode: GenerationMode, fixed: dict[str, str]) -> None:

@@ -92,3 +92,13 @@ def test_a_key_first_read_without_redis_writes_once_redis_is_back(
 ) -> None:
     read_without_redis(linked, redis_link)
     assert post_tick(linked, "after", streak_code=streak.code).status_code == 202
+
+
+def test_a_change_is_checked_without_postgres_while_nothing_has_changed(
+    linked: FlaskClient, postgres_link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is known under the version that Redis has: nothing is to be read again."""
+    monkeypatch.setattr("api.http.key_cache.READ_SECONDS", 60.0)
+    assert linked.get(STREAKS).status_code == 200
+    postgres_link.cut()
+    problem(linked.post(STREAKS, json={"code": "daily"}), 422, "validation_error", "name")

@@ -9,18 +9,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
 from api.input.unknown_fields import NAMED_MAX
 from api.openapi.routes import Route, routes
-from models.db import Engine, reading
+from models.db import Engine
 from models.identity import tenants
 from tests.calls import client_of, operator_changes, problem
 from tests.conftest import Account
 from tests.integration.documented import APP, MAKERS, OPERATIONS
-from tests.integration.sides import row_counts, whole_world
+from tests.integration.sides import rows_of, whole_world
 from tests.pipeline import Pipeline
 
 EXAMPLES = {(one.method, one.path): one for one in OPERATIONS}
@@ -98,19 +97,15 @@ def test_it_ignores_or_refuses_fields_that_are_not_the_callers_to_set(
 
 
 def counts(engine: Engine, account: Account) -> dict[str, int]:
-    """How many rows of each table are of an account's live and test side."""
-    found = {}
-    with reading(engine) as session:
-        for table in row_counts(engine).keys() - {"tenants", "alembic_version"}:
-            for mode, side in account.sides.items():
-                statement = sa.text(f"SELECT count(*) FROM {table} WHERE tenant_id = :id")
-                number = session.execute(statement, {"id": side.id}).scalar_one()
-                found[f"{table} {mode}"] = int(number)
-    return found
+    """How many rows of each table are of an account's live and test side, where there are any."""
+    modes = {side.id: mode for mode, side in account.sides.items()}
+    found = rows_of(engine, list(modes))
+    return {f"{table} {modes[side_id]}": number for (table, side_id), number in found.items()}
 
 
 def difference(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    found = {name: after.get(name, 0) - before.get(name, 0) for name in before | after}
+    return {name: found[name] for name in sorted(found) if found[name]}
 
 
 def without_ids(answered: TestResponse) -> str:
