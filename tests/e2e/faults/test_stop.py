@@ -27,8 +27,6 @@ from tests.receiver import Answer, Receiver
 from workers.intake.stream import depth
 from workers.runtime.celery_config import make_celery
 
-pytestmark = pytest.mark.alone
-
 PEOPLE, DAYS = 400, 60  # more than a drain applies, and a deliverer sends, before it is stopped
 
 
