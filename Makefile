@@ -93,7 +93,11 @@ pictures: setup browser ## Take pictures of the dashboard into build/pictures
 # off what they started and say when it must be back are marked `alone`: they run after the others.
 PYTEST := .venv/bin/python -m pytest
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
-BESIDE := $(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not soak" tests/unit tests/integration tests/e2e
+# All of them: one process more than cores, since many tests wait for what they have started; files
+# that take long first, so that none is left over in the end.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+BESIDE := $(PYTEST) -n $(if $(filter 1 2,$(CORES)),3,4) --dist loadfile --no-loadscope-reorder \
+  -m "not alone and not soak" tests/e2e tests/integration tests/unit
 ALONE := $(PYTEST) -m "alone and not soak" tests/e2e
 BOTH := $(BESIDE); beside=$$?; $(ALONE) && exit $$beside
 # Rules, schema, the examples of the documents, one tick through every process to a verified webhook.
