@@ -103,7 +103,7 @@ CALENDARS = DefinitionType(
               " the calendar are counted anew, past periods included.", empty=[]),
     ),
     (("name", "Name"), ("dates", "Dates")),
-    paused="Streaks that name it keep its dates. No further streak can name it until it is resumed.",
+    paused="Streaks that name it keep its dates. No further one can name it until it is resumed.",
 )  # fmt: skip
 BADGES = DefinitionType(
     "badge",
