@@ -39,6 +39,7 @@ from api.resources.definitions import (
     calendars,
     challenges,
     leaderboards,
+    outages,
     programs,
     rewards,
     streaks,
@@ -100,7 +101,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for open_to_all in (health, views):
         app.register_blueprint(open_to_all.blueprint)
     for module in (
-        ticks, streaks, calendars, participant_streaks, at_risk, awards, badges, points, tiers,
+        ticks, streaks, calendars, outages, participant_streaks, at_risk, awards, badges, points, tiers,
         tier_assignments, rewards, redemptions, challenges, participant_challenges, leaderboards,
         participants, personal_data, erasures, search, programs, destinations, secrets,
         test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,

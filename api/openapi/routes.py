@@ -21,6 +21,7 @@ CHAPTERS = {
     "calendars": "Streaks",
     "participant_streaks": "Streaks",
     "at_risk": "Streaks",
+    "outages": "Streaks",
     "awards": "Badges",
     "badges": "Badges",
     "points": "Points",

@@ -7,7 +7,7 @@ row in one round trip.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +15,10 @@ from models import clock
 from models.definitions.badges import Rarity
 from models.ledgers.points import PointsBalance
 from models.rules.periods import PeriodKind, period_at
-from models.rules.streaks import Rules, StreakTotals, live, walk
+from models.rules.streaks import Live, Ranges, Rules, StreakTotals, live, walk
+from models.streaks import terms
+from models.streaks.extras import Extras, decode
+from models.streaks.forgiveness import forgiveness_of, ranges_in
 from models.streaks.states import parse_ranges
 
 
@@ -80,12 +83,17 @@ VISIBLE = f"""(SELECT {_BADGE} FROM badges b
     WHERE b.tenant_id = $1
       AND (e.badge_id IS NOT NULL OR (b.is_active AND NOT b.is_hidden)))"""  # noqa: S608 - as above
 
-# The recorded periods are read only where the rules have changed since the state was written.
+# The recorded periods are read only where the rules have changed since the state was written, and
+# with forgiveness.
 STREAKS = """(SELECT json_agg(json_build_array(d.period, d.grace_periods, d.reset_on_miss,
       COALESCE(s.last_timezone, CASE d.boundary WHEN 'participant' THEN p.timezone END),
       CAST(extract(epoch FROM s.last_recorded_at) * 1000000 AS bigint), upper(s.recorded) - 1,
       s.current_count, s.longest_count, s.grace_remaining,
-      CASE WHEN s.revision <> d.revision THEN s.recorded::text END))::text
+      CASE WHEN s.revision <> d.revision THEN s.recorded::text END,
+      CASE WHEN COALESCE(s.forgiveness, d.forgiveness, d.outages) IS NOT NULL THEN
+        json_build_array(s.recorded::text, s.forgiveness::text, d.forgiveness, d.holidays,
+          d.outages)
+      END))::text
     FROM streak_states s
     JOIN streaks d ON d.tenant_id = s.tenant_id AND d.id = s.streak_id AND d.is_active
     WHERE s.tenant_id = p.tenant_id AND s.participant_id = p.id)"""
@@ -111,18 +119,47 @@ def summary(text: str | None) -> Summary | None:
     if not text:
         return None
     now_us, current, longest, latest_us = clock.now_us(), 0, 0, 0
-    for kind, grace, resets, zone, last_us, *walked in json.loads(text):
-        rules = Rules(grace, resets)
-        totals = _totals(rules, walked)
-        current = max(current, _current(kind, zone, rules, totals, now_us))
+    for kind, grace, resets, zone, last_us, *walked, forgiving in json.loads(text):
+        rules, period = Rules(grace, resets), period_at(kind, now_us, zone)
+        if forgiving is None:
+            totals = _totals(rules, walked)
+            now = live(totals, rules, period)
+        else:
+            totals, now = _forgiven(kind, rules, zone, forgiving, period)
+        current = max(current, now.count)
         longest, latest_us = max(longest, totals.longest), max(latest_us, last_us)
     return Summary(current, longest, latest_us)
 
 
-def _current(
-    kind: PeriodKind, zone: str | None, rules: Rules, totals: StreakTotals, now_us: int
-) -> int:
-    return live(totals, rules, period_at(kind, now_us, zone)).count
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """What decides on a state, of a definition."""
+
+    period: PeriodKind
+    rules: Rules
+    outages: Ranges
+
+
+@dataclass(slots=True)
+class _State:
+    """What a walk reads and sets."""
+
+    ranges: Ranges
+    totals: StreakTotals
+    extras: Extras | None
+
+
+def _forgiven(
+    kind: PeriodKind, plain: Rules, zone: str | None, stored: list[Any], period: int
+) -> tuple[StreakTotals, Live]:
+    """A state with forgiveness, walked again: seldom, and a walk takes some microseconds."""
+    recorded, extras, fields, holidays, outages = stored
+    rules = replace(plain, forgiveness=forgiveness_of(kind, fields, ranges_in(holidays)))
+    definition = _Definition(kind, rules, ranges_in(outages))
+    own = None if extras is None else decode(extras)
+    state = _State(parse_ranges(recorded), StreakTotals(None, 0, 0, 0), own)
+    terms.rewalk(definition, state, zone)
+    return state.totals, terms.live(definition, state, zone, period)
 
 
 def _totals(rules: Rules, walked: list[Any]) -> StreakTotals:

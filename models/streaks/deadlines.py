@@ -127,6 +127,7 @@ def _until(horizons_us: Sequence[int]) -> dict[str, Any]:
 # States broken long ago, by any rules and in any zone, are skipped.
 _CANDIDATES = """
     SELECT s.participant_id, s.is_watched OR upper(s.recorded) + %(grace)s + 1 >= %(current)s
+      OR s.told_broken >= %(broken_since)s
     FROM streak_states s
     WHERE s.tenant_id = %(tenant_id)s AND s.streak_id = %(streak_id)s
       AND s.participant_id > %(after)s
@@ -154,6 +155,7 @@ def lock_next(
         "streak_id": streak.id,
         "grace": streak.rules.grace_periods,
         "current": current,
+        "broken_since": _broken_since(streak),
         "after": after,
         "limit": limit,
     }
@@ -161,6 +163,15 @@ def lock_next(
     participants = array(participant_id for participant_id, may_be_alive in rows if may_be_alive)
     found = _locked(run(connection, _LOCK, values | {"ids": participants}))
     return found, rows[-1][0] if len(rows) == limit else None
+
+
+def _broken_since(streak: Streak) -> int:
+    """The first break, in periods, that a change of a definition may undo beside recent ones."""
+    if streak.rules.forgiveness is not None:
+        return -(1 << 31)
+    if not streak.outages:
+        return (1 << 31) - 1
+    return period_at(streak.period, streak.outages[0][0], None) - streak.rules.grace_periods - 1
 
 
 def _locked(rows: Sequence[Any]) -> Locked:

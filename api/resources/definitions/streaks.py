@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.http.auth import require_admin
+from api.http.auth import require_admin, tenant
 from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
 from api.http.responses import answer
 from api.input.validation import Body, Code, Fixed, Name, Text, body
@@ -31,7 +31,7 @@ from api.resources.definitions.streak_forgiveness import (
 from models import clock
 from models.db import Connection
 from models.rules.periods import PeriodKind
-from models.streaks import states
+from models.streaks import outages, states
 from models.streaks.states import Boundary, Streak
 
 blueprint = Blueprint("streaks", __name__)
@@ -190,6 +190,7 @@ def create_streak() -> Response:
     with STREAKS.creating(new.code) as connection:
         _check_badges(connection, values["milestones"])
         values = streak_forgiveness.columns(connection, None, values)
+        values["outages"] = outages.of_every_streak(connection, tenant().id)
         streak = STREAKS.create(connection, values, new)
     return answer(_definition(streak), 201)
 
