@@ -101,12 +101,12 @@ class HistoryPeriod(TypedDict):
 
     period_key: str
     status: PeriodOutcome
-    by: Protection | None  # the cause of a protected period
     count: int
     grace_remaining: int
-    freezes_remaining: int
     tick_id: Id | None
     recorded_at: Moment | None
+    freezes_remaining: int
+    by: Protection | None  # the cause of a protected period
 
 
 class StreakHistory(TypedDict):
@@ -188,10 +188,10 @@ def _explained(streak: Streak, explained: Explained, tick: ticks.Tick | None) ->
     return {
         "period_key": key_of(streak.period, explained.period),
         "status": explained.what,
-        "by": explained.by,
         "count": explained.count,
         "grace_remaining": explained.grace_remaining,
-        "freezes_remaining": explained.freezes_remaining,
         "tick_id": tick.id if tick else None,
         "recorded_at": clock.to_text(tick.occurred_us) if tick else None,
+        "freezes_remaining": explained.freezes_remaining,
+        "by": explained.by,
     }

@@ -29,6 +29,8 @@ def test_it_explains_every_period_from_the_first_tick_to_now(
         "grace_remaining": 1,
         "tick_id": ids[0],
         "recorded_at": noon(9),
+        "freezes_remaining": 0,
+        "by": None,
     }
     told = [
         (one["period_key"], one["status"], one["count"], one["grace_remaining"], one["tick_id"])

@@ -27,6 +27,10 @@ ENTRY = [
     "status",
     "expires_at",
     "grace_remaining",
+    "freezes_remaining",
+    "is_perfect",
+    "is_protected",
+    "protected_by",
 ]
 
 
