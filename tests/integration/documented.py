@@ -27,7 +27,7 @@ DOCUMENT: dict[str, Any] = document(APP)
 # What the other examples speak of, in the order in which it is made.
 MAKERS = (
     "create_program", "create_badge", "create_calendar", "create_streak", "create_participant",
-    "create_webhook", "create_tier", "create_reward", "create_challenge", "create_leaderboard",
+    "create_outage", "create_webhook", "create_tier", "create_reward", "create_challenge", "create_leaderboard",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
         "participant_id": made["create_participant"]["participant_id"],
         "code": made["create_streak"]["code"],
         "calendar_code": made["create_calendar"]["code"],
+        "outage_id": made["create_outage"]["id"],
         "badge_id": made["create_badge"]["id"],
         "program_id": made["create_program"]["id"],
         "webhook_id": webhook_id,

@@ -83,7 +83,7 @@ def list_outages() -> Response:
 
 @blueprint.post("/admin/outages")
 @describe(
-    "Protect everybody for the span of an outage",
+    "Protect every participant for the span of an outage",
     answers={201: OutageItem},
     body=NewOutage,
     example={
