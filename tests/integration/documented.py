@@ -27,7 +27,8 @@ DOCUMENT: dict[str, Any] = document(APP)
 # What the other examples speak of, in the order in which it is made.
 MAKERS = (
     "create_program", "create_badge", "create_calendar", "create_streak", "create_participant",
-    "create_outage", "create_webhook", "create_tier", "create_reward", "create_challenge", "create_leaderboard",
+    "create_outage", "create_webhook", "create_tier", "create_reward", "create_challenge",
+    "create_leaderboard",
 )  # fmt: skip
 
 

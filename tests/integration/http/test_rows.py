@@ -59,6 +59,8 @@ INSERT INTO webhook_health (tenant_id, webhook_id)
   SELECT tenant_id, id FROM webhooks WHERE tenant_id = :id ON CONFLICT DO NOTHING;
 INSERT INTO streak_reviews (tenant_id, streak_id)
   SELECT tenant_id, id FROM streaks WHERE tenant_id = :id ON CONFLICT DO NOTHING;
+INSERT INTO outages (tenant_id, id, starts_at, ends_at, reason, created_at)
+  VALUES (:id, gen_random_uuid(), now(), now() + interval '1 hour', 'down', now());
 INSERT INTO streak_milestones (tenant_id, participant_id, streak_id, count, period)
   SELECT tenant_id, participant_id, streak_id, 1, 0 FROM streak_states WHERE tenant_id = :id;
 INSERT INTO streak_deadlines (tenant_id, participant_id, streak_id, due_at)

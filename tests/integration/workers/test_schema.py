@@ -26,7 +26,7 @@ from models.delivery import destinations
 from models.identity import tenants
 from models.leaderboards import definitions
 from models.ledgers import ticks, tier_changes
-from models.streaks import calendars, states
+from models.streaks import calendars, outages, states
 from models.streaks.states import Streak
 from tests.conftest import Account
 from tests.integration.batches import make_streak
@@ -42,6 +42,7 @@ TABLES = {
     "tenants": tenants.tenants,
     "api_keys": tenants.api_keys,
     "streaks": states.streaks,
+    "outages": outages.table,
     "webhooks": destinations.webhooks,
     "calendars": calendars.calendars,
     "badges": badges.badges,
