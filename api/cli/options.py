@@ -19,9 +19,25 @@ data_option = click.option(
     show_default=True,
     help="Data folder of `unbroken up` (data, logs, sockets).",
 )
+host_option = click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
+def number_option(name: str, span: tuple[int, int], default: int, text: str) -> Callable[[F], F]:
+    """An option for a whole number within a span, with its default in the help."""
+    span_type = click.IntRange(*span)
+    return click.option(name, type=span_type, default=default, show_default=True, help=text)
+
+
+def port_option(default: int) -> Callable[[F], F]:
+    """The port of a server that may take any free one."""
+    text = "Port to listen on; 0 takes any free one."
+    return number_option("--port", (0, PORT_MAX), default, text)
+
+
+PORT_MAX = 65_535
 WRITES_PER_MINUTE_MAX = 1_000_000  # more than a process can accept; 0 means "no cap"
 
 

@@ -16,6 +16,7 @@ from granian.server.mp import MPServer
 from api.cli.errors import CannotRun
 from api.cli.local.process_specs import API_KILL_SECONDS
 from api.cli.local.up import read_settings
+from api.cli.options import PORT_MAX, host_option, number_option
 from settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -31,21 +32,9 @@ BUFFER_BYTES_MAX = 131_072  # per connection: the longest head, 64 KB, and its b
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65_535),
-    default=8000,
-    show_default=True,
-    help="Port to listen on.",
-)
-@click.option(
-    "--processes",
-    type=click.IntRange(1, 64),
-    default=API_PROCESSES,
-    show_default=True,
-    help="API processes: two for each pair of cores.",
-)
+@host_option
+@number_option("--port", (1, PORT_MAX), 8000, "Port to listen on.")
+@number_option("--processes", (1, 64), API_PROCESSES, "API processes: two for each pair of cores.")
 def serve(host: str, port: int, processes: int) -> None:
     """Serve the API only: one role, as containers run it.
 

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, TypeVar, cast
+from uuid import UUID
 
 from pydantic import BaseModel, WithJsonSchema
 from typing_extensions import TypedDict
+
+from models import clock
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -18,6 +22,27 @@ View = TypeVar("View", bound=Callable[..., Any])
 # Text types of answers, with their JSON Schema.
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]  # UTC, `Z`
 Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+Shown = TypeVar("Shown")
+
+
+def shown(answer: type[Shown], row: object, **given: Any) -> Shown:
+    """An answer with the fields that its type names: as given, otherwise the row's attributes of
+    those names, ids and instants as text."""
+    names = answer.__annotations__
+    return cast(
+        Shown, {name: given[name] if name in given else _text(getattr(row, name)) for name in names}
+    )
+
+
+def _text(value: Any) -> Any:
+    match value:
+        case UUID():
+            return str(value)
+        case datetime():
+            return clock.isoformat(value)
+    return value
 
 
 class MessageAnswer(TypedDict):

@@ -163,7 +163,7 @@ def _unchangeable(value: Any) -> None:
 
 # A field that cannot be changed. No value satisfies its schema.
 Fixed = Annotated[
-    None,
+    Any,
     PlainValidator(_unchangeable),
     WithJsonSchema({"not": {}, "description": "Cannot be changed."}),
 ]
@@ -337,11 +337,12 @@ class PageWindow:
         """Limit and offset."""
         return self.page_size, (self.page - 1) * self.page_size
 
-    def answer(self, items: Sequence[Any], total: int) -> Response:
+    def answer(
+        self, items: Sequence[Any], total: int, name: str = "items", **more: Any
+    ) -> Response:
         """The page with its items; `total` is the number of items on all pages."""
-        return answer(
-            {"items": items, "total": total, "page": self.page, "page_size": self.page_size}
-        )
+        page = {name: items, "total": total, "page": self.page, "page_size": self.page_size}
+        return answer(page | more)
 
 
 def page_window() -> PageWindow:

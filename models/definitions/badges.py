@@ -6,59 +6,41 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Connection, array, metadata, run
-from models.definitions.base import Definitions
+from models.db import Connection, array, run
+from models.definitions.base import CodedDefinition, Definitions, definition_table, of_columns
 
 Rarity = Literal["common", "uncommon", "rare", "epic", "legendary"]
 
-badges = sa.Table(
+badges = definition_table(
     "badges",
-    metadata,
-    sa.Column("tenant_id", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
     sa.Column("icon_url", sa.Text),
     sa.Column("badge_color", sa.Text),
     sa.Column("rarity", sa.Text, nullable=False),
     sa.Column("category", sa.Text),
-    sa.Column("is_active", sa.Boolean, nullable=False),
     sa.Column("is_hidden", sa.Boolean, nullable=False),
     sa.Column("display_order", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Badge:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge(CodedDefinition):
     """A badge definition (seed 001)."""
 
-    tenant_id: int
-    id: UUID
-    code: str
-    name: str
-    description: str | None
     icon_url: str | None
     badge_color: str | None
     rarity: Rarity
     category: str | None
-    is_active: bool
     is_hidden: bool
     display_order: int
-    created_at: datetime
-    updated_at: datetime
 
 
 # -- definitions -----------------------------------------------------------------------------
 
 
-definitions = Definitions(badges, lambda row: Badge(*row), (badges.c.display_order, badges.c.code))
+definitions = Definitions(badges, of_columns(Badge), (badges.c.display_order, badges.c.code))
 
 
 def hold_active(connection: Connection, tenant_id: int, codes: Iterable[str]) -> set[str]:

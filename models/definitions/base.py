@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -17,12 +18,11 @@ from models import clock, ids
 from models.db import Connection, UniqueViolation, metadata, paged
 from models.errors import CodeTaken, NotFound
 
+D = TypeVar("D")
+
 
 def definition_table(name: str, *columns: sa.Column[Any], has_code: bool = True) -> sa.Table:
-    """A table of definitions: the columns that kinds share, around those of the kind.
-
-    Rows become definitions by position, so the order is that of the fields.
-    """
+    """A table of definitions: the columns that kinds share, and those of the kind."""
     code = (sa.Column("code", sa.Text, nullable=False),) if has_code else ()
     return sa.Table(
         name,
@@ -37,6 +37,25 @@ def definition_table(name: str, *columns: sa.Column[Any], has_code: bool = True)
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodedDefinition:
+    """The fields that definitions with a code share; a kind adds its own."""
+
+    tenant_id: int
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+def of_columns(kind: Callable[..., D]) -> Callable[[Any], D]:
+    """A function that makes a definition of a row with the columns that its fields name."""
+    return lambda row: kind(**row._mapping)
 
 
 class Definition(Protocol):

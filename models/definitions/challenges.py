@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, run
-from models.definitions.base import Definitions, definition_table
+from models.definitions.base import CodedDefinition, Definitions, definition_table
 from models.rules.challenges import Objective
 from models.rules.windows import is_open
 
@@ -27,24 +26,16 @@ challenges = definition_table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge(CodedDefinition):
     """A challenge definition (contract §6)."""
 
-    tenant_id: int
-    id: UUID
-    code: str
-    name: str
-    description: str | None
     objective: Objective
     target: int
     points: int | None  # the points for completing it, beside the badge
     badge_code: str | None
     starts_at: datetime | None
     ends_at: datetime | None
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime
 
     def is_open_at(self, instant: datetime) -> bool:
         """Whether an event at an instant counts."""

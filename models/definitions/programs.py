@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.db import Connection
-from models.definitions.base import Definitions, definition_table
+from models.definitions.base import Definitions, definition_table, of_columns
 
 programs = definition_table("programs", has_code=False)
 
@@ -27,7 +27,7 @@ class Program:
     updated_at: datetime
 
 
-definitions = Definitions(programs, lambda row: Program(*row), (programs.c.id,))
+definitions = Definitions(programs, of_columns(Program), (programs.c.id,))
 
 
 # -- enrolments ------------------------------------------------------------------------------

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, RefusedData, array, change, paged, pairs, run
-from models.definitions.base import Definitions, definition_table
+from models.definitions.base import CodedDefinition, Definitions, definition_table, of_columns
 from models.errors import OutOfStock
 from models.rules.windows import is_open
 
@@ -27,24 +26,16 @@ rewards = definition_table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reward:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward(CodedDefinition):
     """A reward definition (contract §6); its stock is a separate row."""
 
-    tenant_id: int
-    id: UUID
-    code: str
-    name: str
-    description: str | None
     image_url: str | None
     type: str
     points_cost: int
     max_claims_per_user: int | None  # None: no limit
     starts_at: datetime | None
     ends_at: datetime | None
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime
 
     def is_open_at(self, instant: datetime) -> bool:
         """Whether an instant is in the window for redemptions."""
@@ -54,11 +45,7 @@ class Reward:
 # -- definitions -----------------------------------------------------------------------------
 
 
-def _reward(row: Any) -> Reward:
-    return Reward(*row)
-
-
-definitions = Definitions(rewards, _reward, (rewards.c.code,))
+definitions = Definitions(rewards, of_columns(Reward), (rewards.c.code,))
 
 
 # -- stock -----------------------------------------------------------------------------------
@@ -126,7 +113,7 @@ def open_now(
     if kind is not None:
         mine = mine.where(c.type == kind)
     rows, total = paged(connection, mine, (c.code,), window)
-    return [_reward(row) for row in rows], total
+    return [definitions.make(row) for row in rows], total
 
 
 def lock_stocks(connection: Connection, keys: Iterable[StockKey]) -> dict[StockKey, Stock]:

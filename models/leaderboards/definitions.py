@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, run
-from models.definitions.base import Definitions, definition_table
+from models.definitions.base import CodedDefinition, Definitions, definition_table, of_columns
 from models.delivery import facts
 from models.errors import NotFound, TooMany
 from models.rules.leaderboards import LEVELS, above
@@ -32,25 +31,13 @@ leaderboards = definition_table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Leaderboard:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaderboard(CodedDefinition):
     """A leaderboard definition."""
 
-    tenant_id: int
-    id: UUID
-    code: str
-    name: str
-    description: str | None
     metric: Metric
     streak_code: str | None  # of a leaderboard of a streak
     window_days: int
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime
-
-
-def _leaderboard(row: Any) -> Leaderboard:
-    return Leaderboard(*row)
 
 
 class LeaderboardDefinitions(Definitions[Leaderboard]):
@@ -77,7 +64,7 @@ class LeaderboardDefinitions(Definitions[Leaderboard]):
         return revised
 
 
-definitions = LeaderboardDefinitions(leaderboards, _leaderboard, (leaderboards.c.code,))
+definitions = LeaderboardDefinitions(leaderboards, of_columns(Leaderboard), (leaderboards.c.code,))
 
 
 def _check_room(connection: Connection, tenant_id: int, is_one_more: bool) -> None:

@@ -18,7 +18,7 @@ from models import clock
 from models.db import Connection, array, run
 from models.delivery.facts import FeedCursor
 from models.ids import floor
-from models.leaderboards.definitions import Leaderboard
+from models.leaderboards.definitions import Leaderboard, leaderboards
 from models.rules.leaderboards import Score, prefixes
 from models.rules.periods import DAY_US
 
@@ -39,8 +39,7 @@ def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Leaderboar
     None when only those passed over are left."""
     row = connection.execute(
         sa.text("""
-            SELECT g.*, b.code, b.name, b.description, b.metric, b.streak_code, b.window_days,
-              b.is_active, b.created_at, b.updated_at
+            SELECT b.*, g.followed_xid, g.followed_id, g.followed_at, g.built_to, g.revision
             FROM leaderboard_progress g
             JOIN leaderboards b ON b.tenant_id = g.tenant_id AND b.id = g.leaderboard_id
             WHERE b.is_active AND g.leaderboard_id <> ALL(CAST(:passed AS uuid[]))
@@ -50,10 +49,7 @@ def lock_next(connection: Connection, passed_over: Sequence[UUID]) -> Leaderboar
     ).one_or_none()
     if row is None:
         return None
-    board = Leaderboard(
-        row.tenant_id, row.leaderboard_id, row.code, row.name, row.description, row.metric,
-        row.streak_code, row.window_days, row.is_active, row.created_at, row.updated_at,
-    )  # fmt: skip
+    board = Leaderboard(**{column.name: row._mapping[column.name] for column in leaderboards.c})
     cursor = FeedCursor(row.followed_xid, row.followed_id)
     return LeaderboardProgress(
         board, cursor, clock.to_us(row.followed_at), row.built_to, row.revision

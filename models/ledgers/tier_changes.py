@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 
 from models import clock, ids
 from models.db import Connection, copy, copy_text
-from models.definitions.base import Definitions, definition_table
+from models.definitions.base import CodedDefinition, Definitions, definition_table, of_columns
 from models.errors import LevelTaken
 from models.ledgers.base import Ledger
 
@@ -28,33 +27,21 @@ tiers = definition_table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier(CodedDefinition):
     """A tier definition (contract §6)."""
 
-    tenant_id: int
-    id: UUID
-    code: str
-    name: str
-    description: str | None
     level: int
     color: str | None
     min_points: int | None  # ever earned; None: never reached by points
     award_type: AwardType
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime
 
 
 # -- definitions -----------------------------------------------------------------------------
 
 
-def _tier(row: Any) -> Tier:
-    return Tier(*row)
-
-
 definitions = Definitions(
-    tiers, _tier, (tiers.c.level, tiers.c.code), {"tiers_level": LevelTaken}
+    tiers, of_columns(Tier), (tiers.c.level, tiers.c.code), {"tiers_level": LevelTaken}
 )  # lowest level first
 
 

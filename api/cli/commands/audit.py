@@ -15,7 +15,7 @@ from api.cli import output
 from api.cli.commands.keys import lifetime
 from api.cli.connect.service import service
 from api.cli.errors import CannotRun
-from api.cli.options import data_option, json_option
+from api.cli.options import data_option, json_option, number_option
 from api.input.validation import Instant
 from models import clock, ids
 from models.db import Connection
@@ -47,13 +47,7 @@ _COLUMNS = ("at", "tenant", "mode", "actor", "action", "target", "detail", "addr
 @click.option(
     "--since", metavar="WHEN", help="Only entries since then: 90m, 12h or 30d ago, or a timestamp."
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1, LIMIT_MAX),
-    default=LIMIT,
-    show_default=True,
-    help="Print at most this many entries, the newest.",
-)
+@number_option("--limit", (1, LIMIT_MAX), LIMIT, "Print at most this many entries, the newest.")
 @data_option
 @json_option
 def audit(

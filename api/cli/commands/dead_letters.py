@@ -15,7 +15,7 @@ from api.cli import output
 from api.cli.connect.service import Service, service
 from api.cli.errors import CannotRun, NotThere
 from api.cli.fact_line import printable
-from api.cli.options import data_option, json_option
+from api.cli.options import data_option, json_option, number_option
 from api.resources.operator import dead_letter_actions
 from api.resources.operator.dead_letter_actions import REPLAYED_MAX, DeadLetterClosed
 from models import clock
@@ -96,13 +96,7 @@ def group() -> None:
     show_default=True,
     help="Only dead letters with this status.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1, LISTED_MAX),
-    default=LISTED,
-    show_default=True,
-    help="How many to list.",
-)
+@number_option("--limit", (1, LISTED_MAX), LISTED, "How many to list.")
 @data_option
 @json_option
 def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | None) -> None:

@@ -19,7 +19,7 @@ from rich.text import Text
 from api.cli.connect.api_session import BASE, ApiRefusal, Remote, key_option, remote, url_option
 from api.cli.errors import CannotRun
 from api.cli.fact_line import fact_line, printable
-from api.cli.options import data_option
+from api.cli.options import data_option, host_option, number_option, port_option
 from api.cli.ports import reachable, taken
 from api.cli.receiver import Arrival, ReceiverReply, Subscriber
 from webhooks import signing
@@ -30,14 +30,8 @@ MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": (
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=9000,
-    show_default=True,
-    help="Port to listen on; 0 takes any free one.",
-)
+@host_option
+@port_option(9000)
 @click.option(
     "--secret",
     "secrets",
@@ -47,13 +41,7 @@ MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": (
     show_envvar=True,
     help="Verify with this secret. Repeatable (in the environment: separated by spaces).",
 )
-@click.option(
-    "--status",
-    type=click.IntRange(200, 599),
-    default=200,
-    show_default=True,
-    help="Answer with this status.",
-)
+@number_option("--status", (200, 599), 200, "Answer with this status.")
 @click.option(
     "--delay",
     type=click.FloatRange(0, DELAY_SECONDS_MAX),

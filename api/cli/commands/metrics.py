@@ -19,7 +19,7 @@ from api.cli.connect import service
 from api.cli.errors import CannotRun
 from api.cli.local.database import speaking_of_database
 from api.cli.local.process_specs import METRICS_PORT
-from api.cli.options import data_option
+from api.cli.options import data_option, host_option, port_option
 from api.cli.ports import base_url
 from api.prometheus import Exposition
 from models.db import engine as make_engine
@@ -39,14 +39,8 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=METRICS_PORT,
-    show_default=True,
-    help="Port to listen on; 0 takes any free one.",
-)
+@host_option
+@port_option(METRICS_PORT)
 @click.option("--once", is_flag=True, help="Print the metrics once and exit.")
 @data_option
 def metrics(host: str, port: int, once: bool, path: Path) -> None:

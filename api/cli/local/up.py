@@ -24,7 +24,7 @@ from api.cli.local.data_dir import Data
 from api.cli.local.database import bring_up_to_date, speaking_of_database
 from api.cli.local.process_specs import METRICS_PORT, ProcessPlan
 from api.cli.local.supervisor import TICK_SECONDS, Supervisor, say
-from api.cli.options import data_option
+from api.cli.options import PORT_MAX, data_option, host_option, number_option, port_option
 from api.cli.ports import base_url, free_port, reachable
 from api.cli.program_name import program
 from settings import Settings, SettingsError, variable, without_secrets
@@ -49,35 +49,16 @@ class _Stopping(BaseException):
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=8000,
-    show_default=True,
-    help="Port to listen on; 0 takes any free one.",
-)
+@host_option
+@port_option(8000)
 @data_option
-@click.option(
-    "--drain-workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Drain processes, which apply accepted writes.",
-)
-@click.option(
-    "--webhook-workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Processes that deliver facts.",
-)
-@click.option(
+@number_option("--drain-workers", (1, 64), 1, "Drain processes, which apply accepted writes.")
+@number_option("--webhook-workers", (1, 64), 1, "Processes that deliver facts.")
+@number_option(
     "--metrics-port",
-    type=click.IntRange(0, 65_535),
-    default=METRICS_PORT,
-    show_default=True,
-    help="Port of /metrics for Prometheus, on 127.0.0.1; 0: none. If it is taken, a free port.",
+    (0, PORT_MAX),
+    METRICS_PORT,
+    "Port of /metrics for Prometheus, on 127.0.0.1; 0: none. If it is taken, a free port.",
 )
 def up(
     host: str,

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from api.http.auth import principal, tenant
-from api.http.describe import PAGE, Id, Moment, Parameter, describe
+from api.http.describe import PAGE, Id, Moment, Parameter, describe, shown
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
 from api.http.problems import invalid_field
@@ -282,14 +282,8 @@ def participant_transactions(participant_id: str) -> Response:
     wanted = points.MovementQuery(kind, *window.slice, after)
     with reading() as connection:
         found = points.page(connection, (tenant().id, participant_id), wanted)
-    shown: TransactionPage = {
-        "items": [_entry(item) for item in found.items],
-        "total": found.total,
-        "page": window.page,
-        "page_size": window.page_size,
-        "next_cursor": _cursor(found.last),
-    }
-    return answer(shown)
+    entries = [_entry(transaction) for transaction in found.items]
+    return window.answer(entries, found.total, next_cursor=_cursor(found.last))
 
 
 def _decoded_cursor() -> points.PointsCursor | None:
@@ -311,15 +305,12 @@ def _cursor(position: points.PointsCursor | None) -> str | None:
 
 def _entry(transaction: Transaction) -> TransactionEntry:
     debit, credit = ACCOUNTS[transaction.kind]
-    return {
-        "id": transaction.id,
-        "kind": transaction.kind,
-        "amount": transaction.amount if transaction.is_credit else -transaction.amount,
-        "balance_after": transaction.balance_after,
-        "debit": debit,
-        "credit": credit,
-        "source": transaction.source,
-        "reason": transaction.reason,
-        "metadata": from_json(transaction.metadata) if transaction.metadata else None,
-        "created_at": clock.to_text(transaction.created_us),
-    }
+    return shown(
+        TransactionEntry,
+        transaction,
+        amount=transaction.amount if transaction.is_credit else -transaction.amount,
+        debit=debit,
+        credit=credit,
+        metadata=from_json(transaction.metadata) if transaction.metadata else None,
+        created_at=clock.to_text(transaction.created_us),
+    )

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import principal, tenant
-from api.http.describe import PAGE, Id, Moment, describe
+from api.http.describe import PAGE, Id, Moment, describe, shown
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
 from api.http.problems import Problem
@@ -177,13 +177,13 @@ LEDGER = WriteLedger("claim", "claims", redemptions.find, salt=b"claim")
 
 
 def _entry(found: RedemptionRow) -> RedemptionEntry:
-    one = found.redemption
-    return {
-        "claim_id": one.id,
-        "reward_id": one.reward_id,
-        "reward_code": found.code,
-        "reward_name": found.name,
-        "reward_type": found.type,
-        "points_deducted": one.points_deducted,
-        "claimed_at": clock.to_text(one.claimed_us),
-    }
+    redemption = found.redemption
+    return shown(
+        RedemptionEntry,
+        redemption,
+        claim_id=redemption.id,
+        reward_code=found.code,
+        reward_name=found.name,
+        reward_type=found.type,
+        claimed_at=clock.to_text(redemption.claimed_us),
+    )

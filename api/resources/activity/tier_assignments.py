@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import principal, tenant
-from api.http.describe import Moment, describe
+from api.http.describe import Moment, describe, shown
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
@@ -178,29 +178,28 @@ def participant_tier(participant_id: str) -> Response:
         history = (
             tier_changes.history(connection, tenant().id, participant.id) if participant else []
         )
-    shown: ParticipantTier = {
+    state: ParticipantTier = {
         "participant_id": participant_id,
         "current_tier": as_tier(mine, found.points),
         "next_tier": _next(mine.above if mine else first(), found.points),
         "tier_history": [_entry(one) for one in history],
     }
-    return answer(shown)
+    return answer(state)
 
 
 def _next(above: Tier | None, points: PointsBalance) -> NextTierProgress | None:
-    shown = as_next_tier(above, points)
-    if above is None or shown is None:
+    state = as_next_tier(above, points)
+    if above is None or state is None:
         return None
-    return {**shown, "earned_remaining": max(0, shown["points_required"] - points.earned)}
+    return {**state, "earned_remaining": max(0, state["points_required"] - points.earned)}
 
 
 def _entry(change: Change) -> TierHistoryEntry:
-    return {
-        "code": change.upgrade.code,
-        "name": change.upgrade.name,
-        "level": change.upgrade.level,
-        "previous_code": change.upgrade.previous_code,
-        "source": change.source,
-        "reason": change.reason,
-        "achieved_at": clock.to_text(change.achieved_us),
-    }
+    achieved_at = clock.to_text(change.achieved_us)
+    return shown(
+        TierHistoryEntry,
+        change.upgrade,
+        source=change.source,
+        reason=change.reason,
+        achieved_at=achieved_at,
+    )

@@ -10,7 +10,16 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
+from api.http.describe import (
+    IS_ACTIVE,
+    PAGE,
+    Id,
+    MessageAnswer,
+    Moment,
+    Parameter,
+    describe,
+    shown,
+)
 from api.http.problems import invalid_field
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -27,7 +36,6 @@ from api.input.validation import (
     query_bool,
 )
 from api.resources.definitions.crud import Managed, tenant_shown
-from models import clock
 from models.definitions import badges
 from models.definitions.badges import Badge, EarnedBadge, Rarity
 
@@ -68,19 +76,11 @@ class NewBadge(Body):
     display_order: BadgeOrder = 0
 
 
-class BadgeChange(Body):
+class BadgeChange(NewBadge):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None  # awards refer to it
     name: Name = ""
-    description: Text | None = None
-    icon_url: IconUrl | None = None
-    badge_color: Color | None = None
-    rarity: Rarity = "common"
-    category: Category | None = None
-    is_hidden: bool = False
-    is_active: bool = True
-    display_order: BadgeOrder = 0
 
 
 class BadgeDefinition(TypedDict):
@@ -201,22 +201,7 @@ def _category() -> str | None:
 
 
 def _definition(badge: Badge) -> BadgeDefinition:
-    return {
-        "id": str(badge.id),
-        "tenant_id": tenant_shown(),
-        "code": badge.code,
-        "name": badge.name,
-        "description": badge.description,
-        "icon_url": badge.icon_url,
-        "badge_color": badge.badge_color,
-        "rarity": badge.rarity,
-        "category": badge.category,
-        "is_active": badge.is_active,
-        "is_hidden": badge.is_hidden,
-        "display_order": badge.display_order,
-        "created_at": clock.isoformat(badge.created_at),
-        "updated_at": clock.isoformat(badge.updated_at),
-    }
+    return shown(BadgeDefinition, badge, tenant_id=tenant_shown())
 
 
 # -- badges of a participant -----------------------------------------------------------------
@@ -285,13 +270,5 @@ def _codes() -> list[str] | None:
 
 
 def _entry(badge: EarnedBadge) -> ParticipantBadge:
-    return {
-        "code": badge.code,
-        "name": badge.name,
-        "description": badge.description,
-        "icon": badge.icon_url,
-        "rarity": badge.rarity,
-        "category": badge.category,
-        "earned": badge.earned_at is not None,
-        "earned_at": None if badge.earned_at is None else clock.isoformat(badge.earned_at),
-    }
+    earned = badge.earned_at is not None
+    return shown(ParticipantBadge, badge, icon=badge.icon_url, earned=earned)

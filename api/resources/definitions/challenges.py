@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe, shown
 from api.http.responses import answer
 from api.input.field_types import Bound
 from api.input.validation import Body, Code, Fixed, Name, Text, body
@@ -21,7 +21,6 @@ from api.resources.definitions.crud import (
     check_window_change,
     tenant_shown,
 )
-from models import clock
 from models.db import Connection
 from models.definitions import challenges
 from models.definitions.challenges import Challenge
@@ -73,19 +72,13 @@ class NewChallenge(Body):
     is_active: bool = True
 
 
-class ChallengeChange(Body):
+class ChallengeChange(NewChallenge):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
-    objective: Fixed = None  # progress refers to it
     name: Name = ""
-    description: Text | None = None
+    objective: Fixed = None  # progress refers to it
     target: TargetCount = 1
-    points: ChallengePoints | None = None
-    badge_code: Code | None = None
-    starts_at: Bound | None = None
-    ends_at: Bound | None = None
-    is_active: bool = True
 
 
 class ChallengeDefinition(TypedDict):
@@ -206,19 +199,5 @@ def _check_codes(connection: Connection, values: dict[str, Any]) -> None:
 
 
 def _definition(challenge: Challenge) -> ChallengeDefinition:
-    return {
-        "id": str(challenge.id),
-        "tenant_id": tenant_shown(),
-        "code": challenge.code,
-        "name": challenge.name,
-        "description": challenge.description,
-        "objective": challenge.objective.as_json(),
-        "target": challenge.target,
-        "points": challenge.points,
-        "badge_code": challenge.badge_code,
-        "starts_at": clock.isoformat(challenge.starts_at) if challenge.starts_at else None,
-        "ends_at": clock.isoformat(challenge.ends_at) if challenge.ends_at else None,
-        "is_active": challenge.is_active,
-        "created_at": clock.isoformat(challenge.created_at),
-        "updated_at": clock.isoformat(challenge.updated_at),
-    }
+    objective = challenge.objective.as_json()
+    return shown(ChallengeDefinition, challenge, tenant_id=tenant_shown(), objective=objective)

@@ -10,7 +10,16 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
+from api.http.describe import (
+    IS_ACTIVE,
+    PAGE,
+    Id,
+    MessageAnswer,
+    Moment,
+    Parameter,
+    describe,
+    shown,
+)
 from api.http.problems import FieldError, Problem, invalid, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading
@@ -194,19 +203,7 @@ def _limit_reached() -> Problem:
 
 
 def _definition(board: Leaderboard) -> LeaderboardDefinition:
-    return {
-        "id": str(board.id),
-        "tenant_id": tenant_shown(),
-        "code": board.code,
-        "name": board.name,
-        "description": board.description,
-        "metric": board.metric,
-        "streak_code": board.streak_code,
-        "window_days": board.window_days,
-        "is_active": board.is_active,
-        "created_at": clock.isoformat(board.created_at),
-        "updated_at": clock.isoformat(board.updated_at),
-    }
+    return shown(LeaderboardDefinition, board, tenant_id=tenant_shown())
 
 
 # -- reading ---------------------------------------------------------------------------------
@@ -266,17 +263,16 @@ def leaderboard_top(leaderboard_code: str) -> Response:
     with reading() as connection:
         found = definitions.top(connection, board, limit)
         followed = definitions.followed(connection, board)
-    shown: LeaderboardTop = {
-        "leaderboard_code": board.code,
-        "name": board.name,
-        "metric": board.metric,
-        "window_days": board.window_days,
-        "as_of": clock.isoformat(followed.at),
-        "is_ready": followed.is_ready,
-        "entries": _ranked(found),
-        "total_participants": followed.total,
-    }
-    return answer(shown)
+    top = shown(
+        LeaderboardTop,
+        board,
+        leaderboard_code=board.code,
+        as_of=clock.isoformat(followed.at),
+        is_ready=followed.is_ready,
+        entries=_ranked(found),
+        total_participants=followed.total,
+    )
+    return answer(top)
 
 
 @blueprint.get("/leaderboards/<leaderboard_code>/rank/<participant:participant_id>")
@@ -293,15 +289,16 @@ def leaderboard_rank(leaderboard_code: str, participant_id: str) -> Response:
         score = definitions.score_of(connection, board, participant_id)
         rank = definitions.rank(connection, board, score) if score else None
         total = definitions.followed(connection, board).total
-    shown: LeaderboardRank = {
-        "leaderboard_code": board.code,
-        "participant_id": participant_id,
-        "rank": rank,
-        "score": score,
-        "total_participants": total,
-        "percentile": None if rank is None else round(100 * (total - rank) / max(total, 1), 1),
-    }
-    return answer(shown)
+    return answer(
+        LeaderboardRank(
+            leaderboard_code=board.code,
+            participant_id=participant_id,
+            rank=rank,
+            score=score,
+            total_participants=total,
+            percentile=None if rank is None else round(100 * (total - rank) / max(total, 1), 1),
+        )
+    )
 
 
 def _board(code: str) -> Leaderboard:
@@ -313,16 +310,9 @@ def _board(code: str) -> Leaderboard:
 
 
 def _ranked(found: Sequence[RankedEntry]) -> list[LeaderboardEntry]:
-    shown: list[LeaderboardEntry] = []
-    for index, one in enumerate(found, start=1):
-        is_equal = bool(shown) and shown[-1]["score"] == one.score
-        shown.append(
-            {
-                "rank": shown[-1]["rank"] if is_equal else index,
-                "participant_id": one.external_id,
-                "display_name": one.display_name,
-                "avatar_url": one.avatar_url,
-                "score": one.score,
-            }
-        )
-    return shown
+    ranked: list[LeaderboardEntry] = []
+    for index, entry in enumerate(found, start=1):
+        is_equal = bool(ranked) and ranked[-1]["score"] == entry.score
+        rank = ranked[-1]["rank"] if is_equal else index
+        ranked.append(shown(LeaderboardEntry, entry, rank=rank, participant_id=entry.external_id))
+    return ranked

@@ -6,12 +6,11 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe, shown
 from api.http.responses import answer
 from api.http.tenant_session import transaction
 from api.input.validation import Body, Name, Text, body
 from api.resources.definitions.crud import Managed
-from models import clock
 from models.definitions import programs
 
 blueprint = Blueprint("programs", __name__)
@@ -25,12 +24,10 @@ class NewProgram(Body):
     is_active: bool = True
 
 
-class ProgramChange(Body):
+class ProgramChange(NewProgram):
     """The changeable fields of a program; fields that are not given keep their values."""
 
     name: Name = ""
-    description: Text | None = None
-    is_active: bool = True
 
 
 class ProgramItem(TypedDict):
@@ -66,7 +63,7 @@ _PROGRAMS = Managed("program", programs.definitions, audit_by="id", open=transac
 def list_programs() -> Response:
     """A page of the tenant's programs, oldest first."""
     page = _PROGRAMS.page()
-    return page.answer([_as_json(one) for one in page.found])
+    return page.answer([shown(ProgramItem, one) for one in page.found])
 
 
 @blueprint.post("/admin/programs")
@@ -82,7 +79,7 @@ def create_program() -> Response:
     new = body(NewProgram)
     with transaction() as connection:
         program = _PROGRAMS.create(connection, new.model_dump(), new)
-    return answer(_as_json(program), 201)
+    return answer(shown(ProgramItem, program), 201)
 
 
 @blueprint.get("/admin/programs/<program_id>")
@@ -90,7 +87,7 @@ def create_program() -> Response:
 @require_admin
 def get_program(program_id: str) -> Response:
     """One program."""
-    return answer(_as_json(_PROGRAMS.find(program_id)))
+    return answer(shown(ProgramItem, _PROGRAMS.find(program_id)))
 
 
 @blueprint.patch("/admin/programs/<program_id>")
@@ -107,7 +104,7 @@ def change_program(program_id: str) -> Response:
     before = _PROGRAMS.find(program_id)
     values = body(ProgramChange).model_dump(exclude_unset=True)
     with _PROGRAMS.revising(before, values) as connection:
-        return answer(_as_json(programs.definitions.revise(connection, before, values)))
+        return answer(shown(ProgramItem, programs.definitions.revise(connection, before, values)))
 
 
 @blueprint.delete("/admin/programs/<program_id>")
@@ -117,14 +114,3 @@ def deactivate_program(program_id: str) -> Response:
     """Stop new enrolments; enrolled participants stay."""
     _PROGRAMS.change(program_id, {"is_active": False})
     return answer(MessageAnswer(message="Program deactivated"))
-
-
-def _as_json(program: programs.Program) -> ProgramItem:
-    return {
-        "id": str(program.id),
-        "name": program.name,
-        "description": program.description,
-        "is_active": program.is_active,
-        "created_at": clock.isoformat(program.created_at),
-        "updated_at": clock.isoformat(program.updated_at),
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,15 +11,28 @@ from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, Parameter, describe
+from api.http.describe import (
+    IS_ACTIVE,
+    PAGE,
+    Id,
+    MessageAnswer,
+    Moment,
+    Parameter,
+    describe,
+    shown,
+)
 from api.http.problems import Problem, invalid_field
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.field_types import Bound
 from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window
 from api.resources.definitions.badges import IconUrl
-from api.resources.definitions.crud import Managed, check_window, check_window_change, tenant_shown
-from models import clock
+from api.resources.definitions.crud import (
+    Managed,
+    check_window,
+    check_window_change,
+    tenant_shown,
+)
 from models.definitions import rewards
 from models.definitions.rewards import Reward, Stock
 from models.errors import OutOfStock
@@ -53,20 +66,11 @@ class NewReward(Body):
     is_active: bool = True
 
 
-class RewardChange(Body):
+class RewardChange(NewReward):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None  # the ledger refers to it
     name: Name = ""
-    description: Text | None = None
-    image_url: IconUrl | None = None
-    type: RewardType = ""
-    points_cost: Cost = 0
-    stock: Count | None = None
-    max_claims_per_user: Limit | None = None
-    starts_at: Bound | None = None
-    ends_at: Bound | None = None
-    is_active: bool = True
 
 
 class RewardDefinition(TypedDict):
@@ -198,25 +202,14 @@ def _stock(reward_id: UUID) -> Stock:
 
 
 def _definition(reward: Reward, stock: Stock) -> RewardDefinition:
-    return {
-        "id": str(reward.id),
-        "tenant_id": tenant_shown(),
-        "code": reward.code,
-        "name": reward.name,
-        "description": reward.description,
-        "image_url": reward.image_url,
-        "type": reward.type,
-        "points_cost": reward.points_cost,
-        "stock": stock.stock,
-        "claimed": stock.claimed,
-        "available": stock.left,
-        "max_claims_per_user": reward.max_claims_per_user,
-        "starts_at": clock.isoformat(reward.starts_at) if reward.starts_at else None,
-        "ends_at": clock.isoformat(reward.ends_at) if reward.ends_at else None,
-        "is_active": reward.is_active,
-        "created_at": clock.isoformat(reward.created_at),
-        "updated_at": clock.isoformat(reward.updated_at),
-    }
+    return shown(
+        RewardDefinition,
+        reward,
+        tenant_id=tenant_shown(),
+        stock=stock.stock,
+        claimed=stock.claimed,
+        available=stock.left,
+    )
 
 
 # -- redeemable rewards ----------------------------------------------------------------------
@@ -267,10 +260,11 @@ def available_rewards() -> Response:
     with reading() as connection:
         found, total = rewards.open_now(connection, tenant().id, kind, window.slice)
         stocks = rewards.stocks(connection, tenant().id, [one.id for one in found])
-    shown = _available(found, stocks)
-    return answer(
-        AvailableRewards(rewards=shown, total=total, page=window.page, page_size=window.page_size)
-    )
+    available = [
+        shown(AvailableReward, reward, available=stocks.get(reward.id, _NO_STOCK).left)
+        for reward in found
+    ]
+    return window.answer(available, total, "rewards")
 
 
 def _type_in_query() -> str | None:
@@ -282,25 +276,3 @@ def _type_in_query() -> str | None:
 
 def _bad_type() -> Problem:
     return invalid_field("reward_type", "text", f"must be 1 to {TYPE_CHARS_MAX} characters")
-
-
-def _available(found: Sequence[Reward], stocks: Mapping[UUID, Stock]) -> list[AvailableReward]:
-    shown: list[AvailableReward] = []
-    for one in found:
-        whole = _definition(one, stocks.get(one.id, _NO_STOCK))
-        shown.append(
-            {
-                "id": whole["id"],
-                "code": whole["code"],
-                "name": whole["name"],
-                "type": whole["type"],
-                "description": whole["description"],
-                "image_url": whole["image_url"],
-                "points_cost": whole["points_cost"],
-                "available": whole["available"],
-                "max_claims_per_user": whole["max_claims_per_user"],
-                "starts_at": whole["starts_at"],
-                "ends_at": whole["ends_at"],
-            }
-        )
-    return shown

@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe, shown
 from api.http.responses import answer
 from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions import streak_forgiveness
@@ -28,7 +28,6 @@ from api.resources.definitions.streak_forgiveness import (
     RestDays,
     Weekday,
 )
-from models import clock
 from models.db import Connection
 from models.rules.periods import PeriodKind
 from models.streaks import outages, states
@@ -118,24 +117,12 @@ class StreakPage(TypedDict):
     page_size: int
 
 
-class StreakChange(Body):
+class StreakChange(NewStreak):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
     period: Fixed = None  # the recorded periods are numbered in units of the period
     name: Name = ""
-    description: Text | None = None
-    grace_periods: Grace = 0
-    reset_on_miss: bool = True
-    is_active: bool = True
-    boundary: Literal["utc", "participant"] = "utc"
-    milestones: MilestoneBodies = Field(default_factory=list)
-    at_risk_lead_hours: LeadHours | None = None  # null: published when its last period begins
-    grace_refill: Refill = None
-    freezes: FreezesBody | None = None
-    grace_by_count: GraceSteps = Field(default_factory=list)
-    rest_days: RestDays = Field(default_factory=list)
-    calendar_codes: CalendarCodes = Field(default_factory=list)
 
 
 STREAKS = Managed("streak", states.definitions, path_by="code")
@@ -254,21 +241,14 @@ def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, A
 
 
 def _definition(streak: Streak) -> StreakDefinition:
-    return {
-        "code": streak.code,
-        "name": streak.name,
-        "description": streak.description,
-        "period": streak.period,
-        "grace_periods": streak.rules.grace_periods,
-        "reset_on_miss": streak.rules.reset_on_miss,
-        "is_active": streak.is_active,
-        "boundary": streak.boundary,
-        "milestones": [_milestone(milestone) for milestone in streak.milestones],
-        "at_risk_lead_hours": streak.at_risk_lead_hours,
+    return shown(
+        StreakDefinition,
+        streak,
+        grace_periods=streak.rules.grace_periods,
+        reset_on_miss=streak.rules.reset_on_miss,
+        milestones=[_milestone(milestone) for milestone in streak.milestones],
         **streak_forgiveness.shown(streak.forgiveness),
-        "created_at": clock.isoformat(streak.created_at),
-        "updated_at": clock.isoformat(streak.updated_at),
-    }
+    )
 
 
 def _milestone(stored: dict[str, Any]) -> MilestoneSet:

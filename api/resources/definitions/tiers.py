@@ -9,13 +9,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe
+from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe, shown
 from api.http.problems import FieldError, Problem, invalid
 from api.http.responses import answer
 from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions.badges import Color
 from api.resources.definitions.crud import Managed, tenant_shown
-from models import clock
 from models.errors import LevelTaken
 from models.ledgers import tier_changes
 from models.ledgers.tier_changes import AwardType, Tier
@@ -46,17 +45,12 @@ class NewTier(Body):
     is_active: bool = True
 
 
-class TierChange(Body):
+class TierChange(NewTier):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None  # assignments refer to it
     name: Name = ""
-    description: Text | None = None
     level: Level = 0
-    color: Color | None = None
-    criteria_config: Criteria | None = None
-    award_type: AwardType = "automatic"
-    is_active: bool = True
 
 
 class CriteriaConfig(TypedDict):
@@ -196,20 +190,5 @@ def _level_taken(level: int) -> Problem:
 
 
 def _definition(tier: Tier) -> TierDefinition:
-    criteria: CriteriaConfig = {}
-    if tier.min_points is not None:
-        criteria["min_points"] = tier.min_points
-    return {
-        "id": str(tier.id),
-        "tenant_id": tenant_shown(),
-        "code": tier.code,
-        "name": tier.name,
-        "description": tier.description,
-        "level": tier.level,
-        "color": tier.color,
-        "criteria_config": criteria,
-        "award_type": tier.award_type,
-        "is_active": tier.is_active,
-        "created_at": clock.isoformat(tier.created_at),
-        "updated_at": clock.isoformat(tier.updated_at),
-    }
+    criteria = CriteriaConfig() if tier.min_points is None else {"min_points": tier.min_points}
+    return shown(TierDefinition, tier, tenant_id=tenant_shown(), criteria_config=criteria)

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import tenant
-from api.http.describe import Id, Moment, describe
+from api.http.describe import Id, Moment, describe, shown
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.validation import participant_id_in_path
@@ -65,22 +65,15 @@ def participant_challenges(participant_id: str) -> Response:
 
 
 def _entry(state: ChallengeState) -> ParticipantChallenge:
-    of = state.challenge
-    return {
-        "id": str(of.id),
-        "code": of.code,
-        "name": of.name,
-        "description": of.description,
-        "objective": of.objective.as_json(),
-        "target": of.target,
-        "progress": min(state.progress, of.target),
-        "status": _status(state),
-        "completed_at": clock.isoformat(state.completed_at) if state.completed_at else None,
-        "points": of.points,
-        "badge_code": of.badge_code,
-        "starts_at": clock.isoformat(of.starts_at) if of.starts_at else None,
-        "ends_at": clock.isoformat(of.ends_at) if of.ends_at else None,
-    }
+    challenge = state.challenge
+    return shown(
+        ParticipantChallenge,
+        challenge,
+        objective=challenge.objective.as_json(),
+        progress=min(state.progress, challenge.target),
+        status=_status(state),
+        completed_at=clock.isoformat(state.completed_at) if state.completed_at else None,
+    )
 
 
 def _status(state: ChallengeState) -> Literal["open", "active", "completed", "ended"]:

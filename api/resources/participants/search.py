@@ -14,7 +14,7 @@ from pydantic import ValidationError as ModelError
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import IS_ACTIVE, PAGE, Moment, Parameter, describe
+from api.http.describe import IS_ACTIVE, PAGE, Moment, Parameter, describe, shown
 from api.http.problems import Problem, invalid_field
 from api.http.tenant_session import reading
 from api.input.validation import Instant, page_window, query_bool, query_day
@@ -112,24 +112,8 @@ def list_participants() -> Response:
 
 
 def _listed(summary: ParticipantSummary) -> Listed:
-    return {
-        "participant_id": summary.external_id,
-        "display_name": summary.display_name,
-        "avatar_url": summary.avatar_url,
-        "timezone": summary.timezone,
-        "status": summary.status,
-        "is_active": summary.status == "ACTIVE",
-        "tags": summary.tags,
-        "total_events": summary.total_events,
-        "first_seen_at": _moment(summary.first_seen_at),
-        "last_seen_at": _moment(summary.last_seen_at),
-        "created_at": clock.isoformat(summary.created_at),
-        "updated_at": clock.isoformat(summary.updated_at),
-    }
-
-
-def _moment(instant: datetime | None) -> str | None:
-    return None if instant is None else clock.isoformat(instant)
+    is_active = summary.status == "ACTIVE"
+    return shown(Listed, summary, participant_id=summary.external_id, is_active=is_active)
 
 
 def _filter() -> ParticipantFilter:

@@ -7,7 +7,7 @@ from typing import Any, NotRequired, cast
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from api.http.describe import Moment
+from api.http.describe import Moment, shown
 from api.resources.shared.tier_progress import (
     PointsState,
     TierState,
@@ -89,24 +89,17 @@ class ParticipantState(TypedDict):
 
 def as_profile(found: profile.Profile) -> ParticipantProfile:
     """The profile in the documented order."""
-    first, last = found.first_seen_at, found.last_seen_at
-    return {
-        "participant_id": found.external_id,
-        "display_name": found.display_name,
-        "avatar_url": found.avatar_url,
-        "attributes": from_json(found.attributes) if found.attributes else None,
-        "points": as_points(found.points),
-        "tier": as_tier(placement(found.placed), found.points),
-        "badges": [_badge(one) for one in found.badges],
-        "streaks": _streaks(found.streaks),
-        "rewards_claimed": found.rewards_claimed,
-        "first_seen_at": clock.isoformat(first) if first else None,
-        "last_seen_at": clock.isoformat(last) if last else None,
-        "total_events": found.total_events,
-        "is_active": found.status == "ACTIVE",
-        "created_at": clock.isoformat(found.created_at),
-        "timezone": found.timezone,
-    }
+    return shown(
+        ParticipantProfile,
+        found,
+        participant_id=found.external_id,
+        attributes=from_json(found.attributes) if found.attributes else None,
+        points=as_points(found.points),
+        tier=as_tier(placement(found.placed), found.points),
+        badges=[_badge(badge) for badge in found.badges],
+        streaks=_streaks(found.streaks),
+        is_active=found.status == "ACTIVE",
+    )
 
 
 def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> ParticipantState:
@@ -117,32 +110,20 @@ def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> P
         "tier": as_tier(placement(found.placed), found.points),
         "badges": [_badge(one) for one in found.badges],
         "streaks": _streaks(found.streaks),
-        "challenges": {
-            "active": found.challenges.active,
-            "completed": found.challenges.completed,
-        },
+        "challenges": shown(ChallengesState, found.challenges),
         "rewards": {"total_claimed": found.rewards_claimed},
     }
     kept = {name: one for name, one in sections.items() if name in ("participant_id", *wanted)}
     return cast(ParticipantState, kept)
 
 
-def _badge(one: ProfileBadge) -> BadgeSummary:
-    return {
-        "code": one.code,
-        "name": one.name,
-        "icon": one.icon_url,
-        "rarity": one.rarity,
-        "earned": one.earned_us is not None,
-        "earned_at": None if one.earned_us is None else clock.to_text(one.earned_us),
-    }
+def _badge(badge: ProfileBadge) -> BadgeSummary:
+    earned_at = None if badge.earned_us is None else clock.to_text(badge.earned_us)
+    earned = earned_at is not None
+    return shown(BadgeSummary, badge, icon=badge.icon_url, earned=earned, earned_at=earned_at)
 
 
 def _streaks(summary: Summary | None) -> StreakSummary | None:
     if summary is None:
         return None
-    return {
-        "current": summary.current,
-        "longest": summary.longest,
-        "last_activity_at": clock.to_text(summary.last_us),
-    }
+    return shown(StreakSummary, summary, last_activity_at=clock.to_text(summary.last_us))

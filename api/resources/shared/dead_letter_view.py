@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from typing_extensions import TypedDict
 
 from api.http.auth import principal, tenant
-from api.http.describe import Id, Moment
-from api.input import cursors
+from api.http.describe import Id, Moment, shown
 from api.input.validation import PAGE_SIZE_MAX
 from models import clock, ids
 from models.db import Connection
@@ -83,17 +82,9 @@ def of_participant(connection: Connection, participant_id: str) -> Iterator[Dead
 
 def as_entry(dead_letter: DeadLetter) -> DeadLetterEntry:
     """A dead letter in a list."""
-    return {
-        "id": str(dead_letter.id),
-        "kind": cast(WriteKind, dead_letter.kind),
-        "participant_id": dead_letter.participant_id,
-        "status": dead_letter.status,
-        "error": dead_letter.error,
-        "tries": dead_letter.tries,
-        "accepted_at": _moment(ids.issued_at_us(dead_letter.id)),
-        "dead_since": clock.isoformat(dead_letter.dead_since),
-        "settled_at": cursors.instant(dead_letter.settled_at),
-    }
+    return shown(
+        DeadLetterEntry, dead_letter, accepted_at=_moment(ids.issued_at_us(dead_letter.id))
+    )
 
 
 def as_detail(dead_letter: DeadLetter) -> DeadLetterDetail:

@@ -9,7 +9,7 @@ from typing import NamedTuple, NotRequired
 from typing_extensions import TypedDict
 
 from api.http.auth import principal, tenant
-from api.http.describe import Moment
+from api.http.describe import Moment, shown
 from api.http.tenant_session import reading
 from models import clock
 from models.ledgers import tier_changes
@@ -101,15 +101,9 @@ def as_tier(found: Placement | None, points: PointsBalance) -> TierState | None:
     """A participant's tier, with the next one."""
     if found is None:
         return None
-    tier = found.tier
-    return {
-        "code": tier.code,
-        "name": tier.name,
-        "level": tier.level,
-        "color": tier.color,
-        "achieved_at": clock.to_text(found.achieved_us),
-        "next_tier": as_next_tier(found.above, points),
-    }
+    achieved_at = clock.to_text(found.achieved_us)
+    next_tier = as_next_tier(found.above, points)
+    return shown(TierState, found.tier, achieved_at=achieved_at, next_tier=next_tier)
 
 
 def as_next_tier(above: Tier | None, points: PointsBalance) -> NextTierState | None:
@@ -117,9 +111,5 @@ def as_next_tier(above: Tier | None, points: PointsBalance) -> NextTierState | N
     (10,000 required, 1,500 left of 5,000 earned: 8,500 remain); see docs/decisions/0014."""
     if above is None or above.min_points is None:
         return None
-    return {
-        "code": above.code,
-        "name": above.name,
-        "points_required": above.min_points,
-        "points_remaining": max(0, above.min_points - points.balance),
-    }
+    remaining = max(0, above.min_points - points.balance)
+    return shown(NextTierState, above, points_required=above.min_points, points_remaining=remaining)

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import Id, Moment, Parameter, describe
+from api.http.describe import Id, Moment, Parameter, describe, shown
 from api.http.problems import Problem, not_found, unavailable
 from api.http.responses import answer
 from api.http.tenant_session import transaction
@@ -294,38 +294,27 @@ def _target(webhook: Webhook) -> Target:
 
 def _entry(delivery: Delivery) -> DeliveryEntry:
     is_pending = delivery.status == "pending"
-    return {
-        "fact_id": facts.public_id(delivery.fact_id),
-        "type": delivery.type,
-        "participant_id": delivery.participant_id,
-        "status": delivery.status,
-        "attempts": delivery.attempts,
-        "next_attempt_at": clock.isoformat(delivery.next_attempt_at) if is_pending else None,
-        "created_at": clock.isoformat(delivery.occurred_at),
-        "last": None if delivery.last is None else _last(delivery.last),
-    }
+    return shown(
+        DeliveryEntry,
+        delivery,
+        fact_id=facts.public_id(delivery.fact_id),
+        next_attempt_at=clock.isoformat(delivery.next_attempt_at) if is_pending else None,
+        created_at=clock.isoformat(delivery.occurred_at),
+        last=None
+        if delivery.last is None
+        else shown(LastAttempt, delivery.last, at=_at(delivery.last)),
+    )
 
 
-def _last(logged: Logged) -> LastAttempt:
-    return {
-        "status_code": logged.status_code,
-        "error": logged.error,
-        "duration_ms": logged.duration_ms,
-        "at": clock.to_text(ids.issued_at_us(logged.id)),
-    }
+def _at(logged: Logged) -> str:
+    return clock.to_text(ids.issued_at_us(logged.id))
 
 
 def _attempt(logged: Logged) -> AttemptEntry:
-    return {
-        "id": str(logged.id),
-        "fact_id": facts.public_id(logged.fact_id),
-        "number": logged.number,
-        "outcome": logged.outcome,
-        "status_code": logged.status_code,
-        "error": logged.error,
-        "error_detail": http_client.DETAILS.get(logged.error or ""),
-        "duration_ms": logged.duration_ms,
-        "remote_address": logged.remote_address,
-        "response": logged.response,
-        "at": clock.to_text(ids.issued_at_us(logged.id)),
-    }
+    return shown(
+        AttemptEntry,
+        logged,
+        fact_id=facts.public_id(logged.fact_id),
+        error_detail=http_client.DETAILS.get(logged.error or ""),
+        at=_at(logged),
+    )

@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import PAGE, Id, Moment, describe
+from api.http.describe import PAGE, Id, Moment, describe, shown
 from api.http.problems import Problem, invalid_field, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
@@ -165,17 +165,4 @@ def _known(replay_id: str) -> Iterator[UUID]:
 def _entry(replay: Replay) -> ReplayEntry:
     """`position_at` is the instant of the last fact read, to the millisecond."""
     position = None if replay.position is None else clock.from_us(ids.issued_at_us(replay.position))
-    return {
-        "id": str(replay.id),
-        "webhook_id": str(replay.webhook_id),
-        "status": replay.status,
-        "since": clock.isoformat(replay.since),
-        "until": clock.isoformat(replay.until),
-        "event_types": replay.event_types,
-        "only_missing": replay.only_missing,
-        "seen": replay.seen,
-        "queued": replay.queued,
-        "position_at": cursors.instant(position),
-        "created_at": clock.isoformat(replay.created_at),
-        "finished_at": cursors.instant(replay.finished_at),
-    }
+    return shown(ReplayEntry, replay, position_at=cursors.instant(position))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from api.http.describe import Id, Moment
+from api.http.describe import Id, Moment, shown
 from api.http.problems import Problem, invalid_field
 from api.http.request_context import app_context
 from api.input.validation import Body, Code, Text
@@ -192,36 +192,20 @@ class DestinationDetail(Destination):
 
 def as_json(webhook: Webhook) -> Destination:
     """The JSON of a destination, without its secrets. 503 if its v1a key cannot be decrypted."""
-    return {
-        "id": str(webhook.id),
-        "url": webhook.url,
-        "description": webhook.description,
-        "event_types": webhook.event_types,
-        "streak_codes": webhook.streak_codes,
-        "is_enabled": webhook.is_enabled,
-        "disabled_reason": webhook.disabled_reason,
-        "is_ordered": webhook.is_ordered,
-        "rate_per_second": webhook.rate_per_second,
-        "in_flight_max": webhook.in_flight_max,
-        "retry_seconds": webhook.retry_seconds,
-        "signatures": ["v1"] if webhook.signing_key is None else ["v1", "v1a"],
-        "public_key": public_key(webhook),
-        "previous_secret_until": previous_secret_until(webhook),
-        "health": _health(webhook),
-        "created_at": clock.isoformat(webhook.created_at),
-        "updated_at": clock.isoformat(webhook.updated_at),
-    }
+    return shown(
+        Destination,
+        webhook,
+        signatures=["v1"] if webhook.signing_key is None else ["v1", "v1a"],
+        public_key=public_key(webhook),
+        previous_secret_until=previous_secret_until(webhook),
+        health=_health(webhook),
+    )
 
 
 def _health(webhook: Webhook) -> Health:
-    return {
-        "status": webhook.status,
-        "failing_since": _moment(webhook.failing_since),
-        "parked_until": _moment(webhook.parked_until),
-        "failures": webhook.failures or 0,
-        "last_failure": webhook.last_failure,
-        "next_probe_at": _moment(webhook.parked_until) if webhook.is_enabled else None,
-    }
+    until = webhook.parked_until if webhook.is_enabled else None
+    failures = webhook.failures or 0
+    return shown(Health, webhook, failures=failures, next_probe_at=_moment(until))
 
 
 def _moment(instant: datetime | None) -> str | None:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import describe
+from api.http.describe import describe, shown
 from api.http.problems import Problem, not_found
 from api.http.request_context import app_context
 from api.http.responses import answer
@@ -114,12 +114,7 @@ def _send(webhook: Webhook, kind: str) -> TrialOutcome:
 
 
 def _outcome(fact_id: str, kind: str, result: HttpResult) -> TrialOutcome:
-    return {
-        "fact_id": fact_id,
-        "type": kind,
-        "delivered": result.is_success,
-        "status_code": result.status,
-        "error": result.error,
-        "duration_ms": result.duration_ms,
-        "response": result.response,
-    }
+    delivered, status = result.is_success, result.status
+    return shown(
+        TrialOutcome, result, fact_id=fact_id, type=kind, delivered=delivered, status_code=status
+    )
