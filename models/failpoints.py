@@ -25,6 +25,7 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Of the process, not of a context: what dies is the process, from a function at any depth.
 _armed: frozenset[str] = frozenset()
 
 

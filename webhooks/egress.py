@@ -258,6 +258,7 @@ def vetted(host: str, answers: Sequence[str], policy: Policy, port: int) -> list
     return list(answers)
 
 
+# Of the process: one bound on threads for all that ask its name service, each event loop included.
 _lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")  # threads start with the first use
 
 

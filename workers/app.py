@@ -36,7 +36,7 @@ policy = egress.policy_of(
     settings.of(EgressSettings)
 )  # an unreadable policy ends the process now, not at its first delivery
 app = make_celery(settings.redis_url)
-stopping = threading.Event()
+stopping = threading.Event()  # of the process, which a signal stops
 aside = connect(settings.redis_url, TIMEOUT_SECONDS)  # for calls that no task waits for
 flusher = Flusher(aside)
 heartbeat = Heartbeat(aside, process_name())

@@ -199,5 +199,7 @@ class _Watchman:
                 watch.look()
 
 
+# Of the process: one thread watches all engines, and what one engine learns of a server holds for
+# the others. Both hold weak references, so an engine that is closed leaves them.
 _watchman = _Watchman()
 _servers: WeakValueDictionary[str, ServerState] = WeakValueDictionary()  # by URL

@@ -28,7 +28,7 @@ class _Shown:
     sink: LineSink | None = None  # as JSON, past `logging`; None: as other records are
 
 
-_shown = _Shown()
+_shown = _Shown()  # of the process, as the loggers and the stream that it describes are
 
 
 class JsonLines(logging.Formatter):

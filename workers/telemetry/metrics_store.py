@@ -93,7 +93,7 @@ class MetricsBuffer:
         return found
 
 
-BUFFER = MetricsBuffer()  # of this process, as its loggers are
+BUFFER = MetricsBuffer()  # of the process, as its loggers are: its lines count drops here
 add, add_each, observe = BUFFER.add, BUFFER.add_each, BUFFER.observe
 
 
