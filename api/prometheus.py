@@ -116,7 +116,7 @@ def of_redis(seen: IntakeStatus | None) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "unbroken_intake_oldest_age_seconds", "Age of the oldest entry; 0: none.", labels=labels
     )
-    found = {(one.kind, one.number): one for one in seen.streams} if seen else {}
+    found = {(stream.kind, stream.number): stream for stream in seen.streams} if seen else {}
     for place in [
         (kind, nth) for kind in ("fresh", "backlog") for nth in range(redis_keys.STREAM_COUNT)
     ]:
@@ -216,7 +216,7 @@ def _histogram(metric: MetricDefinition, series: Series) -> HistogramMetricFamil
     none: set[tuple[str, ...]] = set() if metric.labels else {()}
     for labels in sorted({key[:-1] for key in series} | none):
         total, buckets = 0, []
-        for bound in [*(f"{one:g}" for one in metric.bounds), INF]:
+        for bound in [*(f"{limit:g}" for limit in metric.bounds), INF]:
             total += series.get((*labels, bound), 0)
             buckets.append((bound, total))
         found.add_metric(labels, buckets, series.get((*labels, SUM), 0) * metric.unit)

@@ -105,7 +105,7 @@ def keys_at(ring: Ring, destination: Keyed, now: datetime) -> list[signing.Signi
         stored.append(previous)
     if destination.signing_key is not None:
         stored.append(destination.signing_key)
-    return [secrets.signer(ring, one) for one in stored]
+    return [secrets.signer(ring, secret) for secret in stored]
 
 
 def headers_of(

@@ -35,7 +35,7 @@ def record_attempts(
     Failures by our own fault do not count.
     """
     signs = _signs(outcomes)
-    unwell = {key for key, mine in signs.items() if not all(map(_is_plain_success, mine))}
+    unwell = {key for key, seen in signs.items() if not all(map(_is_plain_success, seen))}
     if others := sorted(signs.keys() - unwell):
         unwell |= destination_queues.failing(connection, others)
     if not unwell:
@@ -118,4 +118,8 @@ def _publish(
         for change in changes
     ]
     wanted = destinations.destination_filters(connection, [tenant_id])
-    outbox.publish(connection, published, [one for one in wanted if one.webhook_id != webhook_id])
+    outbox.publish(
+        connection,
+        published,
+        [destination for destination in wanted if destination.webhook_id != webhook_id],
+    )

@@ -141,7 +141,11 @@ class _Run:
     def _slow(self) -> set[DestinationId]:
         """The queues whose oldest send in flight is slow."""
         long_ago = time.monotonic() - SLOW_SECONDS
-        return {one.destination_id for one, started in self.sending.values() if started <= long_ago}
+        return {
+            delivery.destination_id
+            for delivery, started in self.sending.values()
+            if started <= long_ago
+        }
 
     # -- with the database ---------------------------------------------------------------------
 
@@ -279,10 +283,10 @@ class _Run:
 def _says_something(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> bool:
     """Whether outcomes may change health: not if all succeeded on healthy destinations."""
     destination_ids = set()
-    for one in outcomes:
-        if one.status != "delivered" or one.disables is not None:
+    for outcome in outcomes:
+        if outcome.status != "delivered" or outcome.disables is not None:
             return True
-        destination_ids.add(one.delivery.destination_id)
+        destination_ids.add(outcome.delivery.destination_id)
     return bool(destination_queues.failing(connection, sorted(destination_ids)))
 
 

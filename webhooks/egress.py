@@ -123,7 +123,7 @@ def _network(text: str) -> Network:
 def _ports(text: str, variable: str) -> frozenset[int] | None:
     if text.strip() == "*":
         return None
-    return frozenset(_port(one, variable) for one in text.split(","))
+    return frozenset(_port(port_text, variable) for port_text in text.split(","))
 
 
 def _port(text: str, variable: str) -> int:
@@ -171,7 +171,9 @@ def parse(text: str, policy: Policy) -> URL:
 def _check_spelling(text: str, url: URL, policy: Policy) -> str:
     """Return the host as spelled."""
     if url.scheme not in policy.schemes:
-        raise EgressRefused(f"must begin with {' or '.join(f'{one}://' for one in policy.schemes)}")
+        raise EgressRefused(
+            f"must begin with {' or '.join(f'{scheme}://' for scheme in policy.schemes)}"
+        )
     if re.match(r"[^/]*//[^/?#]*@", text):  # an empty user too: the parser drops it silently
         raise EgressRefused("must not contain credentials")
     found = _AUTHORITY.match(text)

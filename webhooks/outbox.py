@@ -64,11 +64,11 @@ def _delivery_lines(
                 for destination_filter in destination_filters
                 if wants(destination_filter, fact)
             ]
-        for one in wanted[key]:
+        for destination in wanted[key]:
             # An unordered destination's rows are in no index of orders.
-            order = (fact.participant_id, fact.sequence) if one.is_ordered else (None, None)
+            order = (fact.participant_id, fact.sequence) if destination.is_ordered else (None, None)
             yield (
-                f"{fact.tenant_id}\t{fact.id}\t{one.webhook_id}\t{clock.to_text(fact.occurred_us)}\t"
+                f"{fact.tenant_id}\t{fact.id}\t{destination.webhook_id}\t{clock.to_text(fact.occurred_us)}\t"
                 f"{_number(order[0])}\t{_number(order[1])}\n"
             )
 

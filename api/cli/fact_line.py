@@ -19,7 +19,10 @@ _FIELDS = (
 
 def printable(value: object, chars_max: int = VALUE_CHARS_MAX) -> str:
     """A value as text without control characters, cut if it is too long."""
-    text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(value))
+    text = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in str(value)
+    )
     return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
 
 

@@ -45,7 +45,11 @@ def listener(port: int) -> str:
     """The name and pid of the process that listens on a port, for a message."""
     try:
         found = psutil.net_connections("tcp")
-        pids = {one.pid for one in found if one.status == psutil.CONN_LISTEN and _is_at(one, port)}
+        pids = {
+            socket_entry.pid
+            for socket_entry in found
+            if socket_entry.status == psutil.CONN_LISTEN and _is_at(socket_entry, port)
+        }
         named = [f"{psutil.Process(pid).name()} (pid {pid})" for pid in sorted(filter(None, pids))]
     except psutil.Error:
         named = []

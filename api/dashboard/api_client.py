@@ -36,7 +36,10 @@ class ApiAnswer:
     @property
     def errors(self) -> dict[str, str]:
         """The error of each field."""
-        return {one["field"]: one["message"] for one in self.body.get("errors", [])}
+        return {
+            field_error["field"]: field_error["message"]
+            for field_error in self.body.get("errors", [])
+        }
 
 
 def path_of(*steps: str) -> str:

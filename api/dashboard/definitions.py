@@ -39,7 +39,7 @@ def listed(kind: str) -> AnyResponse:
 def new(kind: str) -> AnyResponse:
     """An empty form."""
     of = _kind(kind)
-    values = {one.name: str(one.default or "") for one in of.inputs}
+    values = {field.name: str(field.default or "") for field in of.inputs}
     return _form(kind, None, values, ApiAnswer(200, {}))
 
 

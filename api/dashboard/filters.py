@@ -78,5 +78,5 @@ def merged(args: MultiDict[str, str], **values: Any) -> str:
 
 def register(blueprint: Blueprint) -> None:
     """Register these as template filters."""
-    for one in (moment, ago, due, delivery_status, health_tag, number, pretty, plural, merged):
-        blueprint.add_app_template_filter(one)
+    for function in (moment, ago, due, delivery_status, health_tag, number, pretty, plural, merged):
+        blueprint.add_app_template_filter(function)

@@ -56,7 +56,9 @@ def overview() -> AnyResponse:
 def _newest_streak() -> dict[str, Any]:
     """The newest streak, for the example, if any."""
     found = api_client.get("streaks", page_size=100, is_active="true")["items"]
-    newest = max(found, key=lambda one: str(one["created_at"]), default={"code": "daily_login"})
+    newest = max(
+        found, key=lambda streak: str(streak["created_at"]), default={"code": "daily_login"}
+    )
     return {"code": newest["code"], "has_streak": bool(found)}
 
 
@@ -84,6 +86,6 @@ def _line(curve: Sequence[float], peak: float) -> str:
     """The points of a polyline, with `peak` at its top."""
     step = WIDTH / max(len(curve) - 1, 1)
     return " ".join(
-        f"{nth * step:.1f},{HEIGHT - 4 - (HEIGHT - 8) * one / peak:.1f}"
-        for nth, one in enumerate(curve)
+        f"{nth * step:.1f},{HEIGHT - 4 - (HEIGHT - 8) * count / peak:.1f}"
+        for nth, count in enumerate(curve)
     )

@@ -49,7 +49,7 @@ def participant(participant_id: str) -> AnyResponse:
         "person.html",
         title=participant_id,
         profile=api_client.get("participants", participant_id),
-        streaks=[_streak(participant_id, one) for one in found[:STREAKS_SHOWN]],
+        streaks=[_streak(participant_id, streak) for streak in found[:STREAKS_SHOWN]],
         more=max(len(found) - STREAKS_SHOWN, 0),
         tier=_of(participant_id, "tier"),
         challenges=_of(participant_id, "challenges")["challenges"],
@@ -120,11 +120,11 @@ def _csv(code: str, least: int) -> Iterator[str]:
     after, names = None, list[str]()
     for _ in range(CSV_PAGES_MAX):
         found = api_client.get("streaks", code, "at-risk", min_count=least, limit=ROWS, after=after)
-        for one in found["items"]:
+        for item in found["items"]:
             if not names:
-                names = list(one)
+                names = list(item)
                 yield _line(names)
-            yield _line([one[name] for name in names])
+            yield _line([item[name] for name in names])
         after = found["next_cursor"]
         if after is None:
             return

@@ -113,10 +113,10 @@ def why(kind: str, periods: Sequence[Period]) -> list[str]:
     """The reasons for the count, the newest last."""
     noun = _NAMES[kind]
     chain = _chain(periods)
-    recorded = [one for one in chain if one["status"] == "recorded"]
+    recorded = [day for day in chain if day["status"] == "recorded"]
     if not recorded:
         return [f"No tick was recorded in these {noun}s."]
-    forgiven = sum(one["status"] == "grace" for one in chain)
+    forgiven = sum(day["status"] == "grace" for day in chain)
     sentences = [_began(noun, periods, chain, recorded[0])]
     sentences.append(f"{_some(len(recorded), noun)} recorded since then, so the count is"
                 f" {recorded[-1]['count']:,}.")  # fmt: skip

@@ -81,8 +81,8 @@ def _presented(environ: WSGIEnvironment) -> set[str]:
     ):
         return {key.strip()} - {""}  # nearly every request
     keys = environ.get("HTTP_X_API_KEY", "").split(",")
-    for one in environ.get("HTTP_AUTHORIZATION", "").split(","):
-        scheme, _, bearer = one.strip().partition(" ")
+    for part in environ.get("HTTP_AUTHORIZATION", "").split(","):
+        scheme, _, bearer = part.strip().partition(" ")
         if scheme.lower() == "bearer":
             keys.append(bearer)
     return {key.strip() for key in keys} - {""}

@@ -85,9 +85,9 @@ def _with_plain_numbers(value: Any) -> Any:
         case float() if value.is_integer():
             return int(value)
         case list():
-            return [_with_plain_numbers(one) for one in value]
+            return [_with_plain_numbers(item) for item in value]
         case dict():
-            return {name: _with_plain_numbers(one) for name, one in value.items()}
+            return {name: _with_plain_numbers(item) for name, item in value.items()}
         case _:
             return value
 

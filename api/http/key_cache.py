@@ -95,13 +95,20 @@ class Directory:
             principal = Principal(
                 key=stored,
                 tenant=tenant,
-                streaks={one.code: one for one in states.definitions.all_of(connection, tenant_id)},
-                badges={one.code: one for one in badges.definitions.all_of(connection, tenant_id)},
+                streaks={
+                    streak.code: streak
+                    for streak in states.definitions.all_of(connection, tenant_id)
+                },
+                badges={
+                    badge.code: badge for badge in badges.definitions.all_of(connection, tenant_id)
+                },
                 tiers={
-                    one.code: one for one in tier_changes.definitions.all_of(connection, tenant_id)
+                    tier.code: tier
+                    for tier in tier_changes.definitions.all_of(connection, tenant_id)
                 },
                 rewards={
-                    str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)
+                    str(reward.id): reward
+                    for reward in rewards.definitions.all_of(connection, tenant_id)
                 },
                 caps=_caps(stored, tenant),
                 version=version,

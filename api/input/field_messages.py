@@ -123,7 +123,7 @@ def shown(step: int | str) -> str:
     text = str(step)[:FIELD_CHARS_MAX]
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else "\ufffd" for one in text)
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def checked(name: str, kind: TypeAdapter[Any], value: object) -> Any:

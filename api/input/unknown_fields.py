@@ -28,14 +28,14 @@ _CLOSE = 0.6  # difflib's default: `timestmp` is close to `timestamp`, `offset` 
 
 def has_unknown(found: Sequence[ErrorDetails]) -> bool:
     """Whether a model found an unknown field."""
-    return any(one["type"] == EXTRA for one in found)
+    return any(error["type"] == EXTRA for error in found)
 
 
 def refusal(model: type[BaseModel], found: Sequence[ErrorDetails]) -> Problem:
     """422: the invalid fields and the unknown ones."""
-    others = [field_error(one) for one in found if one["type"] != EXTRA]
-    extra = [one for one in found if one["type"] == EXTRA]
-    named = [_unknown(model, one) for one in extra[:NAMED_MAX]]
+    others = [field_error(error) for error in found if error["type"] != EXTRA]
+    extra = [error for error in found if error["type"] == EXTRA]
+    named = [_unknown(model, error) for error in extra[:NAMED_MAX]]
     return invalid(*others, *named) if others else unknown(named, len(extra))
 
 
@@ -46,7 +46,7 @@ def unknown_in(known: Iterable[str], value: Iterable[str]) -> list[FieldError]:
 
 def unknown(named: Sequence[FieldError], count: int) -> Problem:
     """422 `unknown_field`: the first of `count` unknown names."""
-    names = ", ".join(one.field for one in named)
+    names = ", ".join(refused_field.field for refused_field in named)
     more = f" and {count - len(named):,} more" if count > len(named) else ""
     return Problem(422, UNKNOWN_FIELD, f"Unknown: {names}{more}", named)
 
@@ -74,7 +74,7 @@ def _message(noun: str, name: str, known: tuple[str, ...]) -> str:
     close = _meant(name[:FIELD_CHARS_MAX], known)
     if close is not None:
         return f"is not a {noun} of this request: did you mean `{close}`?"
-    listed = ", ".join(f"`{one}`" for one in known[:LISTED_MAX])
+    listed = ", ".join(f"`{field_name}`" for field_name in known[:LISTED_MAX])
     return f"is not a {noun} of this request: it takes {listed or 'none'}"
 
 
@@ -90,11 +90,13 @@ def _meant(name: str, known: tuple[str, ...]) -> str | None:
 
 def closest(name: str, known: tuple[str, ...]) -> str | None:
     """The closest known name to an unknown one; None if none is close. Pure."""
-    words, plain = {_plain(one): one for one in known}, _plain(name)
+    words, plain = {_plain(field_name): field_name for field_name in known}, _plain(name)
     close = difflib.get_close_matches(plain, words, n=1, cutoff=_CLOSE)
     if close:
         return words[close[0]]
-    parts = (one for one in known if plain in one.split("_"))  # `grace` of `grace_periods`
+    parts = (
+        field_name for field_name in known if plain in field_name.split("_")
+    )  # `grace` of `grace_periods`
     return next(parts, None)
 
 
@@ -107,8 +109,10 @@ def _known(model: type[BaseModel], steps: Sequence[int | str]) -> tuple[str, ...
     here = [model]
     for step in steps[:-1]:
         if isinstance(step, str):  # a field, or the tag of a union's model
-            here = _below(here, step) or [one for one in here if _has_tag(one, step)]
-    return tuple(name for one in here for name in one.model_fields)
+            here = _below(here, step) or [
+                model_type for model_type in here if _has_tag(model_type, step)
+            ]
+    return tuple(name for model_type in here for name in model_type.model_fields)
 
 
 def _below(models: Iterable[type[BaseModel]], name: str) -> list[type[BaseModel]]:

@@ -43,7 +43,7 @@ def text_of(app: Flask) -> str:
 
 def document(app: Flask) -> Json:
     """The whole document, without routes that have no description."""
-    described = [(one, one.operation) for one in routes(app) if one.operation]
+    described = [(route, route.operation) for route in routes(app) if route.operation]
     schemas, definitions = _schemas([operation for _, operation in described])
     definitions |= {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
     _loosen_changes(described, definitions)
@@ -126,8 +126,8 @@ def _loosen_changes(
         if route.method == "PATCH" and operation.body:
             schema = definitions[_name(operation.body)]
             schema["minProperties"] = 1
-            for one in schema["properties"].values():
-                one.pop("default", None)
+            for property_schema in schema["properties"].values():
+                property_schema.pop("default", None)
 
 
 def _loosen_batches(
@@ -137,8 +137,8 @@ def _loosen_batches(
     anything = {"description": "Any other value is refused at its index in `results`."}
     for _, operation in described:
         if operation.body and NDJSON in operation.content_types:
-            for one in definitions[_name(operation.body)]["properties"].values():
-                one["items"] = {"anyOf": [one["items"], anything]}
+            for property_schema in definitions[_name(operation.body)]["properties"].values():
+                property_schema["items"] = {"anyOf": [property_schema["items"], anything]}
 
 
 # -- operations ------------------------------------------------------------------------------

@@ -82,7 +82,8 @@ class _Reader:
         content = operation.get("requestBody", {}).get("content", {})
         body = content.get("application/json", {})
         responses = {
-            int(status): self._resolved(one) for status, one in operation["responses"].items()
+            int(status): self._resolved(response)
+            for status, response in operation["responses"].items()
         }
         return {
             "name": operation["operationId"],
@@ -92,9 +93,13 @@ class _Reader:
             "text": prose(operation["description"]),
             "is_public": operation.get("security") == [],
             "parameters": [
-                self._field(one["name"], one["schema"] | _described(one), one["required"])
-                | {"where": one["in"]}
-                for one in operation.get("parameters", [])
+                self._field(
+                    parameter["name"],
+                    parameter["schema"] | _described(parameter),
+                    parameter["required"],
+                )
+                | {"where": parameter["in"]}
+                for parameter in operation.get("parameters", [])
             ],
             "fields": list(self._fields(self._resolved(body.get("schema", {})))),
             "other_types": [kind for kind in content if kind != "application/json"],
@@ -121,11 +126,11 @@ class _Reader:
     def _fields(self, schema: Json, inside: str = "") -> Iterator[Json]:
         """The fields of a body and of the objects in its lists."""
         required = schema.get("required", [])
-        for name, one in schema.get("properties", {}).items():
-            if "not" in one:
+        for name, property_schema in schema.get("properties", {}).items():
+            if "not" in property_schema:
                 continue  # always refused: not a field to send
-            yield self._field(inside + name, one, name in required)
-            yield from self._fields(self._item(one), f"{inside}{name}[].")
+            yield self._field(inside + name, property_schema, name in required)
+            yield from self._fields(self._item(property_schema), f"{inside}{name}[].")
 
     def _item(self, schema: Json) -> Json:
         """The first object type that a list accepts."""
@@ -153,7 +158,7 @@ class _Reader:
         match schema:
             case {"anyOf": choices}:
                 said = dict.fromkeys(self.type_of(choice) for choice in choices)
-                return " or ".join(one for one in said if one != ANYTHING)
+                return " or ".join(text for text in said if text != ANYTHING)
             case {"enum": values}:
                 return " | ".join(map(str, values))
             case {"const": value}:
@@ -185,7 +190,8 @@ class _Reader:
                 return f"{self.shape(first, indent)} or null"
             case {"type": "object", "properties": properties}:
                 lines = [
-                    f'{inner}"{name}": {self.shape(one, inner)}' for name, one in properties.items()
+                    f'{inner}"{name}": {self.shape(property_schema, inner)}'
+                    for name, property_schema in properties.items()
                 ]
                 return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
             case {"type": "array", "items": items} if self._has_members(items):
@@ -239,10 +245,10 @@ def command(method: str, path: str, operation: Json) -> str:
 def _sent(path: str, operation: Json) -> str:
     """The path with example values and the required query parameters."""
     query = []
-    for one in operation.get("parameters", []):
-        value = str(one.get("example", "…"))
-        if one["in"] == "path":
-            path = path.replace("{" + one["name"] + "}", value)
-        elif one["in"] == "query" and one["required"]:
-            query.append(f"{one['name']}={value}")
+    for parameter in operation.get("parameters", []):
+        value = str(parameter.get("example", "…"))
+        if parameter["in"] == "path":
+            path = path.replace("{" + parameter["name"] + "}", value)
+        elif parameter["in"] == "query" and parameter["required"]:
+            query.append(f"{parameter['name']}={value}")
     return path + ("?" + "&".join(query) if query else "")

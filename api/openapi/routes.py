@@ -135,7 +135,7 @@ def routes(app: Flask) -> list[Route]:
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
     order = list(dict.fromkeys(CHAPTERS.values()))
-    order += sorted({one.chapter for one in found} - set(order))
+    order += sorted({route.chapter for route in found} - set(order))
 
     def sort_key(route: Route) -> tuple[Any, ...]:
         here = (route.is_second_spelling, route.path, METHODS.index(route.method))

@@ -214,9 +214,9 @@ class Api:
         """Cancel the wait for each late body. Nothing refers to the body then, so the server closes
         its connection with the answer."""
         now = self._running.time()
-        for one, (until, task) in self._awaited.items():
-            if until <= now and not one.is_late:
-                one.is_late = True
+        for request, (until, task) in self._awaited.items():
+            if until <= now and not request.is_late:
+                request.is_late = True
                 task.cancel()
         self._running.call_later(LATE_SECONDS_MAX, self._end_late_bodies)
 

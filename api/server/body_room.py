@@ -61,6 +61,6 @@ class Room:
         if not self._taken[caller]:
             del self._taken[caller]
         if size < 0:
-            for one in self._waiting:
-                if not one.done():
-                    one.set_result(None)
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)

@@ -29,8 +29,8 @@ def notice_the_dead() -> None:
                 _keep_asking(copy)
 
 
-def _keep_asking(one: socket.socket) -> None:
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+def _keep_asking(opened: socket.socket) -> None:
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", QUIET_SECONDS),
         ("TCP_KEEPALIVE", QUIET_SECONDS),  # macOS's name for it
@@ -39,4 +39,4 @@ def _keep_asking(one: socket.socket) -> None:
         ("TCP_USER_TIMEOUT", UNREAD_SECONDS_MAX * 1_000),
     ):
         if hasattr(socket, name):
-            one.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

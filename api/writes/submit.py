@@ -267,8 +267,10 @@ def hand_over(
         return replace(accepted, refused={**accepted.refused, **unknown})
     except IntakeError:
         return accepted  # the accepted ones must not be appended twice
-    refused = {index: one for index, one in accepted.refused.items() if index not in wrongly}
-    refused |= {wrongly[index]: one for index, one in again.refused.items()}
+    refused = {
+        index: refusal for index, refusal in accepted.refused.items() if index not in wrongly
+    }
+    refused |= {wrongly[index]: refusal for index, refusal in again.refused.items()}
     return replace(again, ahead=accepted.ahead, refused=refused)
 
 
@@ -311,8 +313,10 @@ def _count(messages: Sequence[Message], accepted: Accepted) -> None:
         return
     taken = messages
     if accepted.refused:
-        metrics_store.add_each(REFUSED, Counter(one.reason for one in accepted.refused.values()))
-        taken = [one for index, one in enumerate(messages) if index not in accepted.refused]
+        metrics_store.add_each(
+            REFUSED, Counter(refusal.reason for refusal in accepted.refused.values())
+        )
+        taken = [message for index, message in enumerate(messages) if index not in accepted.refused]
     if taken:
         metrics_store.add(
             ACCEPTED, len(taken), noun(taken[0])
@@ -333,7 +337,7 @@ def _wrongly_refused(
     caller: Principal, messages: Sequence[Message], accepted: Accepted
 ) -> list[int]:
     """Indexes of the messages for participants who are active after all; Redis is updated."""
-    indexes = [index for index, one in accepted.refused.items() if one.reason == "inactive"]
+    indexes = [index for index, refusal in accepted.refused.items() if refusal.reason == "inactive"]
     names = {messages[index].participant_id for index in indexes}
     if not names:
         return []

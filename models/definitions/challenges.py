@@ -124,10 +124,10 @@ def write(
             "tenants": array(tenants),
             "participants": array(participants),
             "challenges": array(ids),
-            "progress": array(one.progress for _, one in found),
+            "progress": array(state.progress for _, state in found),
             "completed": array(
-                None if one.completed_us is None else clock.to_text(one.completed_us)
-                for _, one in found
+                None if state.completed_us is None else clock.to_text(state.completed_us)
+                for _, state in found
             ),
             "now": clock.to_text(now_us),
         },
@@ -160,10 +160,10 @@ def of_participant(
         )
     }
     now, found = clock.now(), []
-    for one in definitions.all_of(connection, tenant_id):
-        mine = progress_of.get(one.id)
+    for challenge in definitions.all_of(connection, tenant_id):
+        mine = progress_of.get(challenge.id)
         if mine is not None:
-            found.append(ChallengeState(one, mine.progress, mine.completed_at))
-        elif one.is_active and one.is_open_at(now):
-            found.append(ChallengeState(one, 0, None))
+            found.append(ChallengeState(challenge, mine.progress, mine.completed_at))
+        elif challenge.is_active and challenge.is_open_at(now):
+            found.append(ChallengeState(challenge, 0, None))
     return found

@@ -55,4 +55,4 @@ def of_participant(connection: Connection, tenant_id: int, participant_id: int) 
         ),
         {"tenant_id": tenant_id, "participant_id": participant_id},
     )
-    return [UUID(str(one)) for one in rows.scalars()]
+    return [UUID(str(program_id)) for program_id in rows.scalars()]

@@ -273,20 +273,20 @@ def _columns(outcomes: Sequence[AttemptOutcome]) -> dict[str, list[Any]]:
     deliveries = [outcome.delivery for outcome in outcomes]
     attempts = [outcome.attempt for outcome in outcomes]
     return {
-        "tenant_ids": [one.tenant_id for one in deliveries],
-        "fact_ids": [one.fact_id for one in deliveries],
-        "webhook_ids": [one.webhook_id for one in deliveries],
-        "claim_ids": [one.claim_id for one in deliveries],
-        "ctids": [one.ctid for one in deliveries],
+        "tenant_ids": [delivery.tenant_id for delivery in deliveries],
+        "fact_ids": [delivery.fact_id for delivery in deliveries],
+        "webhook_ids": [delivery.webhook_id for delivery in deliveries],
+        "claim_ids": [delivery.claim_id for delivery in deliveries],
+        "ctids": [delivery.ctid for delivery in deliveries],
         "statuses": [outcome.status for outcome in outcomes],
         "nexts": [outcome.next_attempt_at for outcome in outcomes],
-        "attempt_ids": [one and one.id for one in attempts],
-        "numbers": [one and one.number for one in attempts],
-        "status_codes": [one and one.status_code for one in attempts],
-        "errors": [one and one.error for one in attempts],
-        "durations": [one and one.duration_ms for one in attempts],
-        "remotes": [one and one.remote_address for one in attempts],
-        "responses": [one and one.response for one in attempts],
+        "attempt_ids": [attempt and attempt.id for attempt in attempts],
+        "numbers": [attempt and attempt.number for attempt in attempts],
+        "status_codes": [attempt and attempt.status_code for attempt in attempts],
+        "errors": [attempt and attempt.error for attempt in attempts],
+        "durations": [attempt and attempt.duration_ms for attempt in attempts],
+        "remotes": [attempt and attempt.remote_address for attempt in attempts],
+        "responses": [attempt and attempt.response for attempt in attempts],
         "counted": [_counted(outcome) for outcome in outcomes],
     }
 

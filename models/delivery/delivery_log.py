@@ -207,7 +207,7 @@ def delivery(
     found = connection.execute(
         _ATTEMPTS_OF_ONE, _of_facts(destination, [fact_id]) | {"limit": LOG_MAX}
     )
-    made = [_logged(one) for one in found][::-1]
+    made = [_logged(row) for row in found][::-1]
     return _delivery(row, made[-1] if made else None), row.body, made
 
 

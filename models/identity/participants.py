@@ -124,19 +124,19 @@ def keep_erasures(connection: Connection, created: Sequence[Participant]) -> Non
         WHERE p.ctid = k.ctid RETURNING p.id, p.ctid
         """,
         {
-            "ctids": array(one.ctid for one in created),
-            "instants": array(_text(one.erased_us) for one in created),
+            "ctids": array(row.ctid for row in created),
+            "instants": array(_text(row.erased_us) for row in created),
         },
     )
     ctids = dict(rows)
-    for one in created:
-        one.ctid = ctids[one.id]
+    for row in created:
+        row.ctid = ctids[row.id]
 
 
 def remove(connection: Connection, created: Sequence[Participant]) -> None:
     """Delete participants that this transaction has created."""
     if created:
-        ctids = array(one.ctid for one in created)
+        ctids = array(row.ctid for row in created)
         statement = "DELETE FROM participants WHERE ctid = ANY(CAST(%(ctids)s AS tid[]))"
         change(connection, statement, {"ctids": ctids}, len(created))
 
@@ -174,10 +174,10 @@ def touch(connection: Connection, participants: dict[ExternalKey, Participant]) 
     """Write back the counts of a batch: events, facts, first and last seen, and the participant's
     points, tier and rewards."""
     changed = [participant for participant in participants.values() if participant.is_changed]
-    rows = [one for one in changed if not one.is_richer]
+    rows = [row for row in changed if not row.is_richer]
     if rows:
         change(connection, _TOUCH, _counted(rows), len(rows))
-    rows = [one for one in changed if one.is_richer]
+    rows = [row for row in changed if row.is_richer]
     if rows:
         change(connection, _TOUCH_RICHER, _counted(rows) | _had(rows), len(rows))
 

@@ -245,8 +245,8 @@ _DELETE = """
 def _columns(scores: Mapping[int, Score]) -> dict[str, str]:
     return {
         "ids": array(scores),
-        "scores": array(one.score for one in scores.values()),
-        "due": array(one.due_day for one in scores.values()),
+        "scores": array(score.score for score in scores.values()),
+        "due": array(score.due_day for score in scores.values()),
         "now": clock.to_text(clock.now_us()),
     }
 
@@ -261,9 +261,9 @@ def _count(
     changes: Counter[tuple[int, int]] = Counter()
     for score in held.values():
         changes.subtract(prefixes(score))
-    for one in scores.values():
-        if one:
-            changes.update(prefixes(one.score))
+    for new_score in scores.values():
+        if new_score:
+            changes.update(prefixes(new_score.score))
     left = {key: count for key, count in sorted(changes.items()) if count}
     if left:
         run(connection, _LOCK_COUNTS, _of(board) | _counted(left))

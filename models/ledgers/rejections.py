@@ -70,7 +70,7 @@ def some(
 
     The bounds are sent as literals, so that the planner prunes the other days' partitions.
     """
-    ids = sorted(one for _, one in keys)
+    ids = sorted(write_id for _, write_id in keys)
     rows = run(
         connection,
         "SELECT r.tenant_id, r.id::text, r.code, r.detail FROM rejections r"

@@ -74,10 +74,12 @@ def since(connection: Connection, keys: Sequence[DigestKey]) -> dict[DigestKey, 
         _SINCE,
         {
             "tenants": array(tenant_id for tenant_id, _ in keys),
-            "digests": array(one.hex() for _, one in keys),
+            "digests": array(digest_bytes.hex() for _, digest_bytes in keys),
         },
     )
-    return {(tenant_id, bytes(one)): clock.to_us(at) for tenant_id, one, at in rows}
+    return {
+        (tenant_id, bytes(digest_bytes)): clock.to_us(at) for tenant_id, digest_bytes, at in rows
+    }
 
 
 def last(connection: Connection, tenant: Tenant, external_id: str) -> datetime | None:

@@ -120,7 +120,9 @@ def challenges(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any
 def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Every state, with the recorded periods that determine it: `recorded` holds the first and the
     last key of each run."""
-    definitions = {one.id: one for one in streaks.definitions.all_of(connection, tenant_id)}
+    definitions = {
+        streak.id: streak for streak in streaks.definitions.all_of(connection, tenant_id)
+    }
     for row in _stream(connection, _STATES, tenant_id):
         streak = definitions[row.streak_id]
         state = streaks.state_of_row(row, streak, row.participant_timezone)

@@ -49,10 +49,10 @@ ImportResult = ImportOutcome | RowRefusal
 def _held(connection: Connection, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
     """The participants of some external ids, locked, created if missing."""
     found = participants.lock(connection, {(tenant.id, name) for name in names})
-    created = {key[1]: one for key, one in found.items() if one.is_created}
+    created = {key[1]: participant for key, participant in found.items() if participant.is_created}
     if created:
         _remember_erasures(connection, tenant, created)
-    return {key[1]: one for key, one in found.items()}
+    return {key[1]: participant for key, participant in found.items()}
 
 
 def _remember_erasures(
@@ -63,7 +63,8 @@ def _remember_erasures(
     See models/people/erasure.py.
     """
     digests = {
-        (tenant.id, erasure.digest(tenant.tick_secret, name)): one for name, one in created.items()
+        (tenant.id, erasure.digest(tenant.tick_secret, name)): participant
+        for name, participant in created.items()
     }
     found = erasure.since(connection, list(digests))
     for key, erased_us in found.items():
@@ -91,10 +92,12 @@ def open_balances(
     """Add each balance to its participant's, once: two movements, and the tier."""
     opening = _Opening(tenant, tier_changes.definitions.all_of(connection, tenant.id))
     good = [item for item in items if opening.knows(item)]
-    held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
+    held = _held(connection, tenant, (item.participant_id for item in good)) if good else {}
     opening.read(connection, held.values())
     results = [opening.open(held, item) for item in items]
-    participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
+    participants.touch(
+        connection, {(tenant.id, name): participant for name, participant in held.items()}
+    )
     opening.write(connection)
     return results
 
@@ -104,9 +107,9 @@ class _Opening:
 
     def __init__(self, tenant: Tenant, known: Sequence[Tier]) -> None:
         self._tenant = tenant
-        self._by_code = {one.code: one for one in known}
-        self._by_id = {str(one.id): one for one in known}
-        self._ladder = [one for one in known if one.is_active and one.award_type == "automatic"]
+        self._by_code = {tier.code: tier for tier in known}
+        self._by_id = {str(tier.id): tier for tier in known}
+        self._ladder = [tier for tier in known if tier.is_active and tier.award_type == "automatic"]
         self._opened: dict[int, tuple[int, int]] = {}  # by participant
         self._fresh: dict[int, tuple[int, int]] = {}
         self._movements: list[dict[str, Any]] = []
@@ -120,7 +123,7 @@ class _Opening:
             "SELECT id, opening_earned, opening_spent FROM participants"
             " WHERE tenant_id = %(tenant_id)s AND id = ANY(CAST(%(ids)s AS bigint[]))"
             " AND opening_earned IS NOT NULL",
-            {"tenant_id": self._tenant.id, "ids": array(one.id for one in held)},
+            {"tenant_id": self._tenant.id, "ids": array(participant.id for participant in held)},
         )
         self._opened = {row[0]: (row[1], row[2]) for row in rows}
 
@@ -259,23 +262,27 @@ def add_redemptions(
 ) -> list[ImportResult]:
     """Add redemptions to the history. They count for each participant's limit, but take neither
     points (an opening balance has spent them already) nor stock."""
-    known = {one.code: str(one.id) for one in rewards.definitions.all_of(connection, tenant.id)}
+    known = {
+        reward.code: str(reward.id) for reward in rewards.definitions.all_of(connection, tenant.id)
+    }
     good = [item for item in items if item.reward_code in known]
-    held = _held(connection, tenant, (one.participant_id for one in good)) if good else {}
+    held = _held(connection, tenant, (item.participant_id for item in good)) if good else {}
     rows = {
-        one: {
-            "id": str(_redemption_id(tenant, one)),
-            "participant_id": held[one.participant_id].id,
-            "reward_id": known[one.reward_code],
-            "points_deducted": one.points_deducted,
-            "balance_after": one.balance_after,
-            "metadata": one.metadata,
+        item: {
+            "id": str(_redemption_id(tenant, item)),
+            "participant_id": held[item.participant_id].id,
+            "reward_id": known[item.reward_code],
+            "points_deducted": item.points_deducted,
+            "balance_after": item.balance_after,
+            "metadata": item.metadata,
         }
-        for one in good
+        for item in good
     }
     fresh = _insert(connection, tenant.id, "reward_claims", list(rows.values()))
     results = [_redeemed(item, rows, fresh, held) for item in items]
-    participants.touch(connection, {(tenant.id, name): one for name, one in held.items()})
+    participants.touch(
+        connection, {(tenant.id, name): participant for name, participant in held.items()}
+    )
     return results
 
 
@@ -334,14 +341,17 @@ def raise_progress(
     connection: Connection, tenant: Tenant, items: Sequence[ImportedChallenge]
 ) -> list[ImportResult]:
     """Raise progress to the imported value, and store completions; without prizes."""
-    known = {one.code: str(one.id) for one in challenges.definitions.all_of(connection, tenant.id)}
+    known = {
+        challenge.code: str(challenge.id)
+        for challenge in challenges.definitions.all_of(connection, tenant.id)
+    }
     good = [item for item in items if item.challenge_code in known]
     if not good:
         return [_no_challenge(item) for item in items]
-    held = _held(connection, tenant, (one.participant_id for one in good))
-    participant_keys = {(tenant.id, one.id) for one in held.values()}
+    held = _held(connection, tenant, (item.participant_id for item in good))
+    participant_keys = {(tenant.id, participant.id) for participant in held.values()}
     now = challenges.progress(
-        connection, participant_keys, sorted({known[one.challenge_code] for one in good})
+        connection, participant_keys, sorted({known[item.challenge_code] for item in good})
     )
     changed: dict[challenges.ProgressKey, ChallengeProgress] = {}
     results: list[ImportResult] = []

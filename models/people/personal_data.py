@@ -197,7 +197,7 @@ _FACTS = f"SELECT w.body FROM facts w {_MINE} ORDER BY w.sequence"  # noqa: S608
 def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
     """Each streak with the set of recorded periods: the first and last key of each run."""
     definitions = {
-        each.id: each for each in states.definitions.all_of(connection, subject.tenant_id)
+        streak.id: streak for streak in states.definitions.all_of(connection, subject.tenant_id)
     }
     for row in _stream(connection, _STATES, subject):
         streak = definitions[row.streak_id]

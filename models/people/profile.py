@@ -72,7 +72,9 @@ _READS = {
 
 def _state_read(wanted: tuple[str, ...]) -> Prepared:
     """A statement that also serves an unknown participant, whose badges are those it may earn."""
-    reads = ", ".join(one if name in wanted else "NULL" for name, one in _READS.items())
+    reads = ", ".join(
+        expression if name in wanted else "NULL" for name, expression in _READS.items()
+    )
     return Prepared(
         f"state_{'_'.join(wanted)}", "int, text",
         f"""SELECT {_HAS}, {reads}
@@ -92,7 +94,7 @@ _STATE_READS = {
 def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str]) -> Sections:
     """The wanted sections, even of an unknown participant, in one statement. Badges are all visible
     ones: earned, or active and not hidden."""
-    statement = _STATE_READS[tuple(one for one in _READS if one in wanted)]
+    statement = _STATE_READS[tuple(section for section in _READS if section in wanted)]
     ((earned, spent, claimed, tier_id, achieved_at, *texts),) = tenant_isolation.read(
         engine, tenant_id, statement, (tenant_id, external_id)
     )

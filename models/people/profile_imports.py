@@ -132,10 +132,10 @@ def _widen(connection: Connection, tenant_id: int, seen: Sequence[Seen]) -> None
     """Extend the participants' first and last instants beyond those that this service saw."""
     rows = [
         {
-            "id": one.id, "created_at": _text(one.created_us),
-            "first_at": _text(one.first_us), "last_at": _text(one.last_us),
+            "id": row.id, "created_at": _text(row.created_us),
+            "first_at": _text(row.first_us), "last_at": _text(row.last_us),
         }
-        for one in seen
+        for row in seen
     ]  # fmt: skip
     connection.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
 

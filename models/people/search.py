@@ -152,7 +152,14 @@ def _in_any_case(text: str) -> str:
 
 
 def _character(character: str) -> str:
-    cases = {character, *(one for one in (character.lower(), character.upper()) if len(one) == 1)}
+    cases = {
+        character,
+        *(
+            other_case
+            for other_case in (character.lower(), character.upper())
+            if len(other_case) == 1
+        ),
+    }
     if len(cases) > 1:
         return f"[{''.join(sorted(cases))}]"
     return character if character.isalnum() or ord(character) > 0x7F else f"\\{character}"

@@ -28,17 +28,17 @@ R = TypeVar("R", bound=Rung)
 def reached(ladder: Sequence[R], level: int | None, earned: int) -> R | None:
     """The highest rung above a level (None: below all) that the points ever earned lead to."""
     above = [
-        one
-        for one in ladder
-        if one.min_points is not None and one.min_points <= earned and _is_above(one, level)
+        tier
+        for tier in ladder
+        if tier.min_points is not None and tier.min_points <= earned and _is_above(tier, level)
     ]
-    return max(above, key=lambda one: one.level, default=None)
+    return max(above, key=lambda tier: tier.level, default=None)
 
 
 def following(ladder: Sequence[R], level: int | None) -> R | None:
     """The lowest rung above a level that points lead to."""
-    above = [one for one in ladder if one.min_points is not None and _is_above(one, level)]
-    return min(above, key=lambda one: one.level, default=None)
+    above = [tier for tier in ladder if tier.min_points is not None and _is_above(tier, level)]
+    return min(above, key=lambda tier: tier.level, default=None)
 
 
 def _is_above(rung: Rung, level: int | None) -> bool:

@@ -241,7 +241,7 @@ def write_outcomes(
         change(connection, _MARK_NOTIFIED, _notified(changed), len(changed))
     again = {key: outcome for key, outcome in outcomes.items() if outcome.is_watched}
     if again:
-        instants = array(_instant(one.again_us) for one in again.values())
+        instants = array(_instant(deadline.again_us) for deadline in again.values())
         statement = f"{_SET} WHERE d.due_at <> EXCLUDED.due_at"
         run(connection, statement, _columns(list(again)) | {"instants": instants})
     gone = [key for key, outcome in outcomes.items() if not outcome.is_watched]

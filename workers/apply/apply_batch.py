@@ -71,22 +71,29 @@ def apply(
     unsettled = _leave_out_applied(connection, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
     ticks_done = Ticks()
-    ticks_done.read(connection, batch, [one for one in accepted if isinstance(one, TickV1)])
+    ticks_done.read(
+        connection, batch, [message for message in accepted if isinstance(message, TickV1)]
+    )
     decided = [
-        ticks_done.decide(batch, one) if isinstance(one, TickV1) else one for one in accepted
+        ticks_done.decide(batch, message) if isinstance(message, TickV1) else message
+        for message in accepted
     ]
     effects = _read_effects(connection, batch, decided)
-    for each in decided:
-        if isinstance(each, Decided):
-            streaks.publish(batch, each)
+    for decision in decided:
+        if isinstance(decision, Decided):
+            streaks.publish(batch, decision)
         if effects is not None:
-            _apply_effects(batch, each, effects)
+            _apply_effects(batch, decision, effects)
     ticks_done.write(connection)
     if effects is not None:
         effects.write(connection, batch)
     if batch.rejections:
         rejections.append(connection, batch.rejections)
-    wanted = [one for each in batch.configurations.values() for one in each.destination_filters]
+    wanted = [
+        destination_filter
+        for configuration in batch.configurations.values()
+        for destination_filter in configuration.destination_filters
+    ]
     deliveries = outbox.publish(connection, batch.facts, wanted)
     participants.touch(connection, batch.participants)
     _mark_unpublished(connection, batch, accepted)
@@ -98,12 +105,16 @@ def _read_effects(
 ) -> Effects | None:
     """Read what the effects of a batch depend on; None where a batch has no effects, as most ticks:
     of a streak without milestones, in a tenant without challenges."""
-    leading = [one for one in decided if not isinstance(one, Decided) or one.run]
+    leading = [
+        decision for decision in decided if not isinstance(decision, Decided) or decision.run
+    ]
     if not leading:
         return None
     effects = Effects()
     effects.milestones.read(connection, _crossings(leading))
-    messages = [one.message if isinstance(one, Decided) else one for one in leading]
+    messages = [
+        decision.message if isinstance(decision, Decided) else decision for decision in leading
+    ]
     effects.read(connection, batch, messages, _badges_in_question(batch, leading))
     return effects
 
@@ -111,8 +122,8 @@ def _read_effects(
 def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
     applied = messages
     if batch.rejections:
-        refused = {one.id for one in batch.rejections}
-        applied = [one for one in messages if one.id not in refused]
+        refused = {rejection.id for rejection in batch.rejections}
+        applied = [message for message in messages if message.id not in refused]
     return Done(
         applied=Counter(map(noun, applied)),
         rejected=Counter(map(_CODE, batch.rejections)),
@@ -132,7 +143,7 @@ def _mark_unpublished(connection: Connection, batch: Batch, accepted: Sequence[M
         return
     for tenant_id in sorted({message.tenant_id for message in silent}):
         participant_ids = {
-            batch.participant(one).id for one in silent if one.tenant_id == tenant_id
+            batch.participant(message).id for message in silent if message.tenant_id == tenant_id
         }
         entries.mark_changed(connection, tenant_id, participant_ids)
 
@@ -155,20 +166,20 @@ def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> 
 
 def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[AwardKey]:
     """The badges that are asked for, or come with a milestone, with their participants."""
-    for each in decided:
-        if isinstance(each, AwardV1):
-            yield badges.key_of(batch, each)
-        elif isinstance(each, Decided):
-            participant = batch.participant(each.message)
-            for badge in each.badges(batch):
-                yield each.message.tenant_id, participant.id, str(badge.id)
+    for decision in decided:
+        if isinstance(decision, AwardV1):
+            yield badges.key_of(batch, decision)
+        elif isinstance(decision, Decided):
+            participant = batch.participant(decision.message)
+            for badge in decision.badges(batch):
+                yield decision.message.tenant_id, participant.id, str(badge.id)
 
 
 def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
     """The milestones that ticks may have reached."""
-    for each in decided:
-        if isinstance(each, Decided):
-            yield from each.crossed
+    for decision in decided:
+        if isinstance(decision, Decided):
+            yield from decision.crossed
 
 
 def _open(
@@ -229,11 +240,11 @@ def _remember_erasures(
     waits for its end and this statement sees its tombstone.
     """
     digests = {
-        (key[0], erasure.digest(configurations[key[0]].tenant.tick_secret, key[1])): one
-        for key, one in created.items()
+        (key[0], erasure.digest(configurations[key[0]].tenant.tick_secret, key[1])): participant
+        for key, participant in created.items()
     }
-    for found, erased_us in erasure.since(connection, list(digests)).items():
-        digests[found].erased_us = erased_us
+    for digest_key, erased_us in erasure.since(connection, list(digests)).items():
+        digests[digest_key].erased_us = erased_us
 
 
 def _leave_out_the_erased(
@@ -271,7 +282,7 @@ def known(connection: Connection, messages: Sequence[Message]) -> dict[str, dict
     keys = [(message.tenant_id, message.id) for message in messages]
     answers: dict[str, dict[str, Any]] = {}
     for ledger in (*_LEDGERS, rejections):
-        answers |= {key[1]: one.answer() for key, one in ledger.some(connection, keys).items()}
+        answers |= {key[1]: row.answer() for key, row in ledger.some(connection, keys).items()}
     return answers
 
 

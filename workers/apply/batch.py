@@ -50,7 +50,7 @@ class Configuration:
 
     def badge_to_award(self, code: str | None) -> Badge | None:
         """The active badge of a code; None without a code, or without such a badge."""
-        found = (one for one in self.badges.values() if one.code == code and one.is_active)
+        found = (badge for badge in self.badges.values() if badge.code == code and badge.is_active)
         return next(found, None)
 
 
@@ -142,11 +142,15 @@ def _read(connection: Connection, tenant_id: int, version: int) -> Configuration
     return Configuration(
         version,
         tenants.by_id(connection, tenant_id),
-        {one.id: one for one in states.definitions.all_of(connection, tenant_id)},
-        {str(one.id): one for one in badges.definitions.all_of(connection, tenant_id)},
+        {streak.id: streak for streak in states.definitions.all_of(connection, tenant_id)},
+        {str(badge.id): badge for badge in badges.definitions.all_of(connection, tenant_id)},
         destinations.destination_filters(connection, [tenant_id]),
-        {str(one.id): one for one in known_tiers},
-        {str(one.id): one for one in rewards.definitions.all_of(connection, tenant_id)},
-        [one for one in known_tiers if one.is_active and one.award_type == "automatic"],
-        [one for one in challenges.definitions.all_of(connection, tenant_id) if one.is_active],
+        {str(tier.id): tier for tier in known_tiers},
+        {str(reward.id): reward for reward in rewards.definitions.all_of(connection, tenant_id)},
+        [tier for tier in known_tiers if tier.is_active and tier.award_type == "automatic"],
+        [
+            challenge
+            for challenge in challenges.definitions.all_of(connection, tenant_id)
+            if challenge.is_active
+        ],
     )

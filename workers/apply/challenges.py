@@ -29,7 +29,7 @@ class BatchChallenges:
             open_to = batch.configuration(message).challenges
             if open_to:
                 participant_keys.add((message.tenant_id, batch.participant(message).id))
-                ids.update(str(one.id) for one in open_to)
+                ids.update(str(challenge.id) for challenge in open_to)
         if participant_keys:
             self.progress = challenges.progress(connection, participant_keys, sorted(ids))
 
@@ -45,19 +45,19 @@ class BatchChallenges:
     ) -> list[Challenge]:
         """Count an event; return the challenges that it completes."""
         completed = []
-        for one in self.left(batch, message):
-            if not one.is_open_at(clock.from_us(at_us)):
+        for challenge in self.left(batch, message):
+            if not challenge.is_open_at(clock.from_us(at_us)):
                 continue
-            key = _key(batch, message, one)
+            key = _key(batch, message, challenge)
             mine = self.progress.get(key) or ChallengeProgress()
-            reached = advance(one.objective, mine.progress, happened)
+            reached = advance(challenge.objective, mine.progress, happened)
             if reached == mine.progress:
                 continue
             mine.progress = reached
             self.progress[key] = self.changed[key] = mine
-            if reached >= one.target:
+            if reached >= challenge.target:
                 mine.completed_us = batch.now_us
-                completed.append(one)
+                completed.append(challenge)
         return completed
 
     def write(self, connection: Connection, now_us: int) -> None:

@@ -77,8 +77,8 @@ class Effects:
     def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[AwardKey]:
         found = set()
         for message in messages:
-            for one in self.challenges.left(batch, message):
-                badge = _badge(batch, message, one.badge_code)
+            for challenge in self.challenges.left(batch, message):
+                badge = _badge(batch, message, challenge.badge_code)
                 if badge:
                     found.add((message.tenant_id, batch.participant(message).id, str(badge.id)))
         return found
@@ -155,8 +155,10 @@ class Effects:
             event = self._events.popleft()
             if not batch.configuration(event.message).challenges:
                 continue
-            for one in self.challenges.advance(batch, event.message, event.happened, event.at_us):
-                self._complete(batch, event.message, one)
+            for completion in self.challenges.advance(
+                batch, event.message, event.happened, event.at_us
+            ):
+                self._complete(batch, event.message, completion)
 
     def _complete(self, batch: Batch, message: Message, challenge: Challenge) -> None:
         prize = Prize(challenge.code, challenge.badge_code, challenge.points)

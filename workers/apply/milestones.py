@@ -140,11 +140,11 @@ def crossings(streak: Streak, tick: Tick, change: PeriodsChange) -> Sequence[Cro
     """The thresholds that a tick may have reached, lowest first: 6 → 8 reaches 7. Pure."""
     key = (tick.tenant_id, tick.participant_id, tick.streak_id)
     found = [
-        Crossing(one, (*key, one.count), _period(tick, run), run)
-        for one in map(Milestone.of, streak.milestones)
-        for run in _runs(one, tick, change)
+        Crossing(milestone, (*key, milestone.count), _period(tick, run), run)
+        for milestone in map(Milestone.of, streak.milestones)
+        for run in _runs(milestone, tick, change)
     ]
-    return sorted(found, key=lambda one: one.milestone.count)
+    return sorted(found, key=lambda crossing: crossing.milestone.count)
 
 
 def _runs(milestone: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[Run | None]:

@@ -90,7 +90,7 @@ class Redemptions:
     def write(self, connection: Connection) -> None:
         """Write stocks and ledger; raises UniqueViolation when it already holds a redemption."""
         if self.ledger:
-            given = {(one.tenant_id, one.reward_id) for one in self.ledger}
+            given = {(redemption.tenant_id, redemption.reward_id) for redemption in self.ledger}
             rewards.write_stocks(connection, {key: self.stocks[key] for key in sorted(given)})
             redemptions.append(connection, self.ledger)
 

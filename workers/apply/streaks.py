@@ -42,8 +42,8 @@ class Decided(NamedTuple):
 
     def badges(self, batch: Batch) -> Iterator[Badge]:
         """The badges of the milestones that it may have reached."""
-        for one in self.crossed:
-            badge = batch.configuration(self.message).badge_to_award(one.milestone.badge_code)
+        for crossing in self.crossed:
+            badge = batch.configuration(self.message).badge_to_award(crossing.milestone.badge_code)
             if badge:
                 yield badge
 
@@ -198,9 +198,11 @@ def reach(batch: Batch, decided: Decided, effects: Effects) -> None:
     if not run:
         return
     effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
-    for one in (each.milestone for each in crossed if effects.milestones.reach(each, tick.id)):
-        is_new = effects.prize(batch, message, "milestone", _prize(one, streak, tick))
-        reached = facts.Reached(one.count, one.badge_code, is_new, one.points)
+    for milestone in (
+        crossing.milestone for crossing in crossed if effects.milestones.reach(crossing, tick.id)
+    ):
+        is_new = effects.prize(batch, message, "milestone", _prize(milestone, streak, tick))
+        reached = facts.Reached(milestone.count, milestone.badge_code, is_new, milestone.points)
         stamp = batch.stamp_of(message)
         batch.publish(message, facts.streak_milestone(stamp, streak, tick, reached))
 

@@ -173,7 +173,7 @@ class Intake:
             Rate(cap, max(0, cap - int(count or 0)), reset_ms if count else redis_keys.MINUTE_MS)
             for (cap, _), count, reset_ms in zip(wanted, found[::2], found[1::2], strict=True)
         ]
-        return min(rates, key=lambda one: one.remaining, default=None)
+        return min(rates, key=lambda rate: rate.remaining, default=None)
 
     def mark(self, tenant_id: int, participant_id: str, is_active: bool) -> None:
         """Refuse a participant's writes in the API, or accept them again.

@@ -80,7 +80,7 @@ def _mend_redis(context: Context, now_us: int, step_us: int) -> bool:
             if redis_errors.is_away(error):
                 raise
             continue  # no stream or group yet
-        found = [one["message_id"] for one in held]
+        found = [entry["message_id"] for entry in held]
         if found:
             context.client.xclaim(
                 stream, redis_keys.GROUP, "clocks", 0, found, idle=LONG_IDLE_MS, justid=True

@@ -78,12 +78,12 @@ def run(context: Context) -> bool:
 
 def count(outcomes: Sequence[AttemptOutcome]) -> None:
     """Count the outcomes of attempts."""
-    for one in outcomes:
-        if one.attempt is None:
+    for outcome in outcomes:
+        if outcome.attempt is None:
             metrics_store.add(ATTEMPTS, 1, "postponed")
             continue
-        metrics_store.add(ATTEMPTS, 1, "failed" if one.status == "pending" else one.status)
-        metrics_store.observe(ATTEMPT_SECONDS, one.attempt.duration_ms / 1_000)
+        metrics_store.add(ATTEMPTS, 1, "failed" if outcome.status == "pending" else outcome.status)
+        metrics_store.observe(ATTEMPT_SECONDS, outcome.attempt.duration_ms / 1_000)
 
 
 class Beacon:

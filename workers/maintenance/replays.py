@@ -103,10 +103,10 @@ def _wanted(replay: Replay, webhook: Webhook, found: Sequence[PastFacts]) -> lis
         webhook.tenant_id, webhook.id, webhook.event_types, webhook.streak_codes
     )
     return [
-        one.id
-        for one in found
-        if (replay.event_types is None or matches(replay.event_types, one.type))
-        and outbox.wants(destination_filter, _fact(replay.tenant_id, one))
+        fact.id
+        for fact in found
+        if (replay.event_types is None or matches(replay.event_types, fact.type))
+        and outbox.wants(destination_filter, _fact(replay.tenant_id, fact))
     ]
 
 

@@ -177,8 +177,8 @@ def publish_due(
     deadlines.write_outcomes(connection, work.outcomes, states)
     wanted = [
         destination_filter
-        for each in known.values()
-        for destination_filter in each.destination_filters
+        for configuration in known.values()
+        for destination_filter in configuration.destination_filters
     ]
     count = outbox.publish(connection, work.facts, wanted)
     held = {

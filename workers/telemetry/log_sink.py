@@ -75,10 +75,10 @@ class LineSink:
                     held.append(self._lines.get_nowait())
                 except Empty:
                     break
-            self._write([one for one in held if isinstance(one, str)])
-            for one in held:
-                if isinstance(one, threading.Event):
-                    one.set()
+            self._write([item for item in held if isinstance(item, str)])
+            for item in held:
+                if isinstance(item, threading.Event):
+                    item.set()
 
     def _write(self, lines: list[str]) -> None:
         try:

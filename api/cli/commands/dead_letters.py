@@ -110,7 +110,7 @@ def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | No
         wanted = _wanted(connection, Chosen(**chosen), limit)
         wanted = replace(wanted, status=None if status == "any" else cast(DeadLetterStatus, status))
         names = _names(connection)
-        rows = [_row(one, names) for one in dead_letters.page(connection, wanted)]
+        rows = [_row(dead_letter, names) for dead_letter in dead_letters.page(connection, wanted)]
         count = dead_letters.count(connection, wanted)
     if not as_json:
         rows = [row | {"error": _short(row["error"])} for row in rows]

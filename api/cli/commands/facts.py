@@ -101,9 +101,9 @@ def _whole() -> Iterator[None]:
 
 
 def _query(given: dict[str, Any]) -> dict[str, Any]:
-    for one in given["types"]:
-        if not any(matches([one], kind) for kind in TYPES):
-            raise CannotRun(f"{one!r} is no type of fact. There are:\n  " + "\n  ".join(TYPES))
+    for pattern in given["types"]:
+        if not any(matches([pattern], kind) for kind in TYPES):
+            raise CannotRun(f"{pattern!r} is no type of fact. There are:\n  " + "\n  ".join(TYPES))
     query = {
         "types": ",".join(given["types"]) or None,
         "participant_id": given["participant"],

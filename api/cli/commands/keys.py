@@ -101,7 +101,7 @@ def list_(slug: str, path: Path, as_json: bool) -> None:
     with service(path) as found, found.reading() as connection:
         sides = {side.id: side.mode for side in tenants.by_slug(connection, slug).values()}
         keys = tenants.list_keys(connection, list(sides))
-    rows = [_row(each, sides[each.tenant_id]) for each in keys]
+    rows = [_row(key_row, sides[key_row.tenant_id]) for key_row in keys]
     output.show_rows(rows, _COLUMNS, as_json=as_json)
 
 

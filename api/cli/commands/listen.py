@@ -127,18 +127,18 @@ def _stopped_kindly() -> Iterator[None]:
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in wanted:
-            signal.signal(each, signal.SIG_DFL)
+        for signal_number in wanted:
+            signal.signal(signal_number, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, stop) for each in wanted}
+    before = {signal_number: signal.signal(signal_number, stop) for signal_number in wanted}
     try:
         yield
     except KeyboardInterrupt:
         return
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
 
 
 def _say(text: str) -> None:

@@ -54,7 +54,7 @@ def profile(
             for streak in api.streaks(participant_id)
         ]
     if as_json:
-        told = [asdict(one) | {"history": asdict(past)["periods"]} for one, past in streaks]
+        told = [asdict(streak) | {"history": asdict(past)["periods"]} for streak, past in streaks]
         output.show({"profile": asdict(found), "streaks": told}, "", as_json=True)
         return
     for line in _lines(found, streaks):
@@ -74,9 +74,9 @@ def _lines(found: Profile, streaks: Shown) -> Iterator[Text]:
     yield _row("tier", printable(tier["name"]) if tier else "-")
     yield _row("badges", ", ".join(printable(badge["name"]) for badge in found.badges) or "-")
     yield _row("events", f"{found.total_events}, the last {found.last_seen_at or 'never'}")
-    for one, past in streaks:
+    for streak, past in streaks:
         yield Text("")
-        yield from _streak(one, past)
+        yield from _streak(streak, past)
 
 
 def _streak(streak: StreakOf, past: History) -> Iterator[Text]:
@@ -101,8 +101,8 @@ def strip(periods: Sequence[Period]) -> Text:
     if not last:
         return Text("-")
     made = Text(f"{last[0].period_key} ")
-    for one in last:
-        made.append(*_MARKS.get(one.status, ("?", "default")))
+    for period in last:
+        made.append(*_MARKS.get(period.status, ("?", "default")))
     return made.append(f" {last[-1].period_key}", "default")
 
 

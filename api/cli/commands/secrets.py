@@ -167,8 +167,8 @@ def _batches(found: Service, ring: Ring, *, writes: bool) -> Iterator[list[Seale
 
 def _store(connection: Connection, ring: Ring, batch: list[Sealed]) -> None:
     """Encrypt a batch again, with an audit entry of the number of changes, if any."""
-    renewed = [(one, key_rotation.resealed(ring, one)) for one in batch]
-    changed = [new for one, new in renewed if new != one]
+    renewed = [(secret, key_rotation.resealed(ring, secret)) for secret in batch]
+    changed = [new for secret, new in renewed if new != secret]
     for new in changed:
         destination_keys.replace(connection, new)
     if changed:

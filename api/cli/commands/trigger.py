@@ -65,7 +65,9 @@ def _destinations(api: Remote, kind: str, webhook_id: object) -> list[dict[str, 
     if webhook_id is not None:
         return [api.call("GET", f"/admin/webhooks/{webhook_id}")]
     found = [
-        one for one in _all(api) if one["is_enabled"] and facts.matches(one["event_types"], kind)
+        destination
+        for destination in _all(api)
+        if destination["is_enabled"] and facts.matches(destination["event_types"], kind)
     ]
     if not found:
         raise ApiRefusal(f"no enabled destination receives {kind}: name one with --webhook")

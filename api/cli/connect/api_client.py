@@ -49,5 +49,5 @@ def client(where: Where, retries: Retries | None = None) -> Iterator[Unbroken]:
 def refusal(error: ApiError) -> ApiRefusal:
     """A problem in one line, plus one line per field."""
     said = [f"{error.detail} ({error.code})"]
-    said += [f"{one.field} {one.message}" for one in error.fields]
+    said += [f"{field_error.field} {field_error.message}" for field_error in error.fields]
     return ApiRefusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), error.code)

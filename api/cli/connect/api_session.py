@@ -138,5 +138,8 @@ def _refusal(answer: requests.Response) -> ApiRefusal:
         return ApiRefusal(f"the API at {answer.url} answered {answer.status_code}")
     code = str(problem.get("code"))
     said = [f"{problem['detail']} ({code})"]
-    said += [f"{one.get('field')} {one.get('message')}" for one in problem.get("errors", [])]
+    said += [
+        f"{field_error.get('field')} {field_error.get('message')}"
+        for field_error in problem.get("errors", [])
+    ]
     return ApiRefusal("\n  ".join(printable(line, LINE_CHARS_MAX) for line in said), code)

@@ -97,14 +97,14 @@ def _stopped_in_order() -> Iterator[None]:
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in wanted:  # the cleanup itself is not interrupted
-            signal.signal(each, signal.SIG_IGN)
+        for signal_number in wanted:  # the cleanup itself is not interrupted
+            signal.signal(signal_number, signal.SIG_IGN)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    for each in wanted:
-        signal.signal(each, stop)
+    for signal_number in wanted:
+        signal.signal(signal_number, stop)
     yield
 
 
@@ -266,8 +266,8 @@ class Play:
             facts_expected() - self._facts_seen(),
             (self._facts_seen() - facts_expected()),
         )
-        self.wrong += [f"no fact for {one}" for one in sorted(missing)]
-        self.wrong += [f"an unexpected fact: {one}" for one in sorted(extra)]
+        self.wrong += [f"no fact for {kind}" for kind in sorted(missing)]
+        self.wrong += [f"an unexpected fact: {kind}" for kind in sorted(extra)]
         if self.forged:
             self.wrong.append(f"{self.forged} facts without a valid signature")
 

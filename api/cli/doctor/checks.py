@@ -276,8 +276,9 @@ def long_transactions(found: Sequence[Long]) -> Finding:
     if not found:
         return well("postgres", what, f"none over {LONG_SECONDS} s")
     said = ", ".join(
-        f"{one.application} (pid {one.pid}, {one.seconds} s{', writing' if one.is_writing else ''})"
-        for one in found[:5]
+        f"{session.application} (pid {session.pid}, {session.seconds} s"
+        f"{', writing' if session.is_writing else ''})"
+        for session in found[:5]
     )
     advice = (
         "end them (pg_terminate_backend) unless they are backups: what writes holds the feed of"

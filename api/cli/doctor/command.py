@@ -246,14 +246,16 @@ def _print(findings: list[Finding]) -> None:
     """Print the findings by area, with advice below each problem."""
     order = {area: nth for nth, area in enumerate(checks.AREAS)}
     for area, some in groupby(
-        sorted(findings, key=lambda one: order[one.area]), key=lambda one: one.area
+        sorted(findings, key=lambda finding: order[finding.area]), key=lambda finding: finding.area
     ):
         click.secho(area, bold=True)
-        for one in some:
-            mark, colour = _MARKS[one.state]
-            click.echo(f"  {click.style(mark, fg=colour)} {one.check:{_CHECK_CHARS}} {one.found}")
-            if one.advice:
-                click.echo(f"    {'':{_CHECK_CHARS}} → {one.advice}")
+        for result in some:
+            mark, colour = _MARKS[result.state]
+            click.echo(
+                f"  {click.style(mark, fg=colour)} {result.check:{_CHECK_CHARS}} {result.found}"
+            )
+            if result.advice:
+                click.echo(f"    {'':{_CHECK_CHARS}} → {result.advice}")
     counts = [
         sum(finding.state == state for finding in findings) for state in ("failed", "warning")
     ]

@@ -70,7 +70,7 @@ def _is_too_deep(value: Any, levels: int) -> bool:
     if not isinstance(value, (dict, list)):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_too_deep(one, levels - 1) for one in inner)
+    return levels == 0 or any(_is_too_deep(value, levels - 1) for value in inner)
 
 
 def json_list(value: Any) -> list[Any]:

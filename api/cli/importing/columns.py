@@ -64,7 +64,7 @@ class Naming:
 
     def _missing(self, name: str, names: Sequence[str]) -> str:
         used = {self.column_of(field) for field in self.kind.fields}
-        free = [one for one in names if plain(one) not in used]
+        free = [column for column in names if plain(column) not in used]
         near = closest(name, self.kind.fields[name], free)
         column = near.strip() if near is not None else "COLUMN"
         is_it = f": is it {near!r}? Then" if near is not None else ":"
@@ -84,7 +84,7 @@ class Naming:
     def _is_known(self, name: str) -> bool:
         return (
             name in {self.column_of(field) for field in self.kind.fields}
-            or name in {plain(one) for one in self.ignored}
+            or name in {plain(column) for column in self.ignored}
             or name in self.kind.ignored
             or name in REJECT_COLUMNS
         )

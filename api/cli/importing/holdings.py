@@ -26,15 +26,15 @@ def _to(name: str) -> SendRows:
         transport: Transport, batch: Sequence[Mapping[str, Any]], keyed: tuple[str, Sending]
     ) -> list[ItemResult]:
         call = Call("POST", f"/admin/import/{name}", {name: list(batch)})
-        return [_result(one) for one in transport.call(call)["results"]]
+        return [_result(result) for result in transport.call(call)["results"]]
 
     return send
 
 
-def _result(one: Mapping[str, Any]) -> ItemResult:
-    if "error" in one:
-        return ItemResult(one["index"], error=problem_error(one["error"]))
-    return ItemResult(one["index"], id=one["participant_id"])
+def _result(answer: Mapping[str, Any]) -> ItemResult:
+    if "error" in answer:
+        return ItemResult(answer["index"], error=problem_error(answer["error"]))
+    return ItemResult(answer["index"], id=answer["participant_id"])
 
 
 def instants(*names: str) -> Callable[[Item, str | None], None]:

@@ -38,11 +38,11 @@ class Mapper:
 
     def rows(self, raw: Iterator[Raw]) -> Iterator[MappedRow]:
         """All rows of a file, including refused ones."""
-        for one in raw:
+        for text in raw:
             try:
-                yield MappedRow(one, self.item(one))
+                yield MappedRow(text, self.item(text))
             except BadRow as error:
-                yield MappedRow(one, None, str(error))
+                yield MappedRow(text, None, str(error))
 
     def item(self, raw: Raw) -> Item:
         """The item of a row; raises BadRow."""
@@ -83,8 +83,8 @@ class Mapper:
     def _refuse_empty(self, made: Item) -> None:
         empty = [
             name
-            for name, one in self.naming.kind.fields.items()
-            if one.is_needed and name not in made
+            for name, column in self.naming.kind.fields.items()
+            if column.is_needed and name not in made
         ]
         if empty:
             raise BadRow(f"{', '.join(empty)}: empty")

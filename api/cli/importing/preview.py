@@ -44,7 +44,7 @@ class KnownDefinitions:
                     Call("GET", self.kind.definitions, None,
                          {"page": str(page), "page_size": str(PAGE_SIZE)})
                 )  # fmt: skip
-                found |= {one["code"]: one for one in answer["items"]}
+                found |= {definition["code"]: definition for definition in answer["items"]}
                 if page * PAGE_SIZE >= answer["total"]:
                     break
         except Forbidden:
@@ -137,7 +137,7 @@ def run(api: Unbroken | None, job: Job) -> dict[str, Any]:
             progress.rows(summary["rows"])
     return summary | {
         "codes_checked": known.definitions is not None or not known.kind.definitions,
-        "codes": {code: one.answer() for code, one in sorted(days.items())},
+        "codes": {code: totals.answer() for code, totals in sorted(days.items())},
     }
 
 
@@ -170,8 +170,8 @@ def summary_text(summary: Mapping[str, Any], kind: RowKind) -> str:
             f"{kind.noun} codes were not checked, and days are those of UTC where a row names no"
             " zone: for both give an admin key with --key."
         )
-    for code, one in summary["codes"].items():
-        lines += _days_in_words(code, one, has_days=kind.day is not None)
+    for code, totals in summary["codes"].items():
+        lines += _days_in_words(code, totals, has_days=kind.day is not None)
     return "\n".join(
         lines + [f"  {json.dumps(item, ensure_ascii=False)}" for item in summary["first"]]
     )

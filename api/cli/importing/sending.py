@@ -109,11 +109,13 @@ def _send(
             if result.error
         ]
         index += len(batch)
-    refused.sort(key=lambda one: one[0].raw.line)
+    refused.sort(key=lambda refusal: refusal[0].raw.line)
     for row, why in refused:
         job.report_row(row.raw.line, why)
     return refused
 
 
 def _reason(error: ApiError) -> str:
-    return ", ".join(f"{one.field} {one.message}" for one in error.fields) or str(error)
+    return ", ".join(
+        f"{field_error.field} {field_error.message}" for field_error in error.fields
+    ) or str(error)

@@ -62,14 +62,14 @@ def table(lines: Iterable[str], file_format: str, delimiter: str | None, naming:
 def _guessed(head: str, naming: Naming) -> str:
     """The delimiter with which most columns of the header are known; raises BadFile on a tie."""
     counts = {
-        one: naming.count(next(csv.reader([head], delimiter=one), []))
-        for one in DELIMITERS.values()
+        delimiter: naming.count(next(csv.reader([head], delimiter=delimiter), []))
+        for delimiter in DELIMITERS.values()
     }
     best = max(counts.values())
-    found = [one for one, count in counts.items() if count == best]
+    found = [delimiter for delimiter, count in counts.items() if count == best]
     if best == 0:  # no column is known: report missing columns for the most likely delimiter
         return max(DELIMITERS.values(), key=head.count)
-    if len(found) > 1 and any(one in head for one in found):
+    if len(found) > 1 and any(delimiter in head for delimiter in found):
         raise BadFile("the head does not say what separates its columns: give --delimiter")
     return found[0]
 

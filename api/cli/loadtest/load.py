@@ -151,7 +151,7 @@ def _request(api: Unbroken, plan: LoadPlan, nth: int, result: LoadResult) -> Non
 
 def _post(api: Unbroken, ticks: list[TickInput], key: str) -> list[ApiError | None]:
     if len(ticks) > 1:
-        return [one.error for one in many.send(api.transport, TICKS, ticks, (key, Sending()))]
+        return [result.error for result in many.send(api.transport, TICKS, ticks, (key, Sending()))]
     (tick,) = ticks
     wish = Wish(respond_async=True, idempotency_key=key)
     api.record(tick["participant_id"], tick["streak_code"], wish, timestamp=tick["timestamp"])

@@ -70,14 +70,14 @@ def _wrong_states(api: Unbroken, plan: LoadPlan, days: set[Pair]) -> int:
     for participant, day in days:
         wanted[participant].add(day)
     return sum(
-        not _is_right(api, plan, participant, found) for participant, found in wanted.items()
+        not _is_right(api, plan, participant, posted) for participant, posted in wanted.items()
     )
 
 
 def _is_right(api: Unbroken, plan: LoadPlan, participant: str, days: set[str]) -> bool:
     past = api.history(participant, plan.mark)
     recorded = {period.period_key for period in past.periods if period.status == "recorded"}
-    (streak,) = [one for one in api.streaks(participant) if one.code == plan.mark]
+    (streak,) = [streak for streak in api.streaks(participant) if streak.code == plan.mark]
     numbers = sorted(date.fromisoformat(day).toordinal() for day in days)
     expected = walk(tuple((number, number + 1) for number in numbers), Rules(0, True))
     return recorded == days and streak.longest_count == expected.longest
@@ -85,6 +85,6 @@ def _is_right(api: Unbroken, plan: LoadPlan, participant: str, days: set[str]) -
 
 def clean_up(api: Unbroken, plan: LoadPlan) -> None:
     """Erase the participants and deactivate the streak: definitions are never deleted."""
-    for participant in [one["participant_id"] for one in api.participants(search=plan.mark)]:
+    for participant in [entry["participant_id"] for entry in api.participants(search=plan.mark)]:
         api.transport.call(Call("DELETE", f"/participants/{participant}"))
     api.transport.call(Call("DELETE", f"/streaks/{plan.mark}"))

@@ -51,9 +51,9 @@ def _session(pid: int) -> int:
 def named(name: str, mark: str) -> list[int]:
     """The processes of a name whose command line contains `mark`; needs no privileges."""
     return [
-        one.pid
-        for one in psutil.process_iter(["name", "cmdline"])
-        if one.info["name"] == name and mark in " ".join(one.info["cmdline"] or ())
+        process.pid
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == name and mark in " ".join(process.info["cmdline"] or ())
     ]
 
 

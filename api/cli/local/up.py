@@ -117,12 +117,12 @@ def _stoppable() -> Iterator[None]:
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in wanted:
-            signal.signal(each, signal.SIG_IGN)
+        for signal_number in wanted:
+            signal.signal(signal_number, signal.SIG_IGN)
         raise _Stopping
 
-    for each in wanted:
-        signal.signal(each, stop)
+    for signal_number in wanted:
+        signal.signal(signal_number, stop)
     try:
         yield
     except _Stopping:

@@ -152,7 +152,7 @@ def participant_rewards(participant_id: str) -> Response:
     with reading() as connection:
         key = (tenant().id, participant_id)
         found, total = redemptions.of_participant(connection, key, window.slice)
-    return window.answer([_entry(one) for one in found], total)
+    return window.answer([_entry(row) for row in found], total)
 
 
 def _message(caller: Principal, wanted: _Wanted, stamp: WriteStamp) -> RedemptionV1:

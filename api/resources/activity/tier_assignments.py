@@ -182,7 +182,7 @@ def participant_tier(participant_id: str) -> Response:
         "participant_id": participant_id,
         "current_tier": as_tier(mine, found.points),
         "next_tier": _next(mine.above if mine else first(), found.points),
-        "tier_history": [_entry(one) for one in history],
+        "tier_history": [_entry(change) for change in history],
     }
     return answer(state)
 

@@ -128,7 +128,7 @@ _BADGES = Managed("badge", badges.definitions)
 def list_badges() -> Response:
     """A page of the tenant's definitions in display order."""
     page = _BADGES.page(category=_category())
-    return page.answer([_definition(one) for one in page.found])
+    return page.answer([_definition(badge) for badge in page.found])
 
 
 @blueprint.post("/admin/badges")
@@ -249,7 +249,7 @@ def participant_badges(participant_id: str) -> Response:
     with reading() as connection:
         key = (tenant().id, participant_id)
         found = badges.of_participant(connection, key, codes, earned_only=earned_only)
-    entries = [_entry(one) for one in found]
+    entries = [_entry(badge) for badge in found]
     return answer(
         ParticipantBadges(
             participant_id=participant_id,

@@ -118,7 +118,7 @@ _CHALLENGES = Managed("challenge", challenges.definitions)
 def list_challenges() -> Response:
     """A page of the tenant's challenges by code."""
     page = _CHALLENGES.page()
-    return page.answer([_definition(one) for one in page.found])
+    return page.answer([_definition(challenge) for challenge in page.found])
 
 
 @blueprint.post("/admin/challenges")

@@ -107,7 +107,7 @@ _LEADERBOARDS = Managed("leaderboard", definitions.definitions)
 def list_leaderboards() -> Response:
     """A page of the tenant's leaderboards by code."""
     page = _LEADERBOARDS.page()
-    return page.answer([_definition(one) for one in page.found])
+    return page.answer([_definition(board) for board in page.found])
 
 
 @blueprint.post("/admin/leaderboards")

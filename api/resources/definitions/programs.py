@@ -63,7 +63,7 @@ _PROGRAMS = Managed("program", programs.definitions, audit_by="id", open=transac
 def list_programs() -> Response:
     """A page of the tenant's programs, oldest first."""
     page = _PROGRAMS.page()
-    return page.answer([shown(ProgramItem, one) for one in page.found])
+    return page.answer([shown(ProgramItem, program) for program in page.found])
 
 
 @blueprint.post("/admin/programs")

@@ -115,8 +115,10 @@ def list_rewards() -> Response:
     """A page of the tenant's rewards by code."""
     page = _REWARDS.page()
     with reading() as connection:
-        stocks = rewards.stocks(connection, tenant().id, [one.id for one in page.found])
-    return page.answer([_definition(one, stocks.get(one.id, _NO_STOCK)) for one in page.found])
+        stocks = rewards.stocks(connection, tenant().id, [reward.id for reward in page.found])
+    return page.answer(
+        [_definition(reward, stocks.get(reward.id, _NO_STOCK)) for reward in page.found]
+    )
 
 
 @blueprint.post("/admin/rewards")
@@ -259,7 +261,7 @@ def available_rewards() -> Response:
     kind = _type_in_query()
     with reading() as connection:
         found, total = rewards.open_now(connection, tenant().id, kind, window.slice)
-        stocks = rewards.stocks(connection, tenant().id, [one.id for one in found])
+        stocks = rewards.stocks(connection, tenant().id, [reward.id for reward in found])
     available = [
         shown(AvailableReward, reward, available=stocks.get(reward.id, _NO_STOCK).left)
         for reward in found

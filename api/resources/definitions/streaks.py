@@ -151,7 +151,7 @@ def _both(
 def list_streaks() -> Response:
     """A page of the tenant's definitions."""
     page = STREAKS.page()
-    return page.answer([_definition(one) for one in page.found])
+    return page.answer([_definition(streak) for streak in page.found])
 
 
 @_both("", methods=["POST"])
@@ -235,9 +235,9 @@ def _check_badges(connection: Connection, milestones: Iterable[dict[str, Any]]) 
 
 def _mark_recorded(given: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> None:
     """Mark milestones with a complete record: all but those defined by an earlier release."""
-    unrecorded = {one["count"] for one in before if not one.get("is_recorded")}
-    for one in given:
-        one["is_recorded"] = one["count"] not in unrecorded
+    unrecorded = {milestone["count"] for milestone in before if not milestone.get("is_recorded")}
+    for milestone in given:
+        milestone["is_recorded"] = milestone["count"] not in unrecorded
 
 
 def _definition(streak: Streak) -> StreakDefinition:

@@ -94,7 +94,7 @@ _TIERS = Managed("tier", tier_changes.definitions)
 def list_tiers() -> Response:
     """A page of the tenant's tiers, lowest level first."""
     page = _TIERS.page()
-    return page.answer([_definition(one) for one in page.found])
+    return page.answer([_definition(tier) for tier in page.found])
 
 
 @blueprint.post("/admin/tiers")

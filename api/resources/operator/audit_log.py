@@ -99,7 +99,7 @@ def _query(name: str, kind: TypeAdapter[str]) -> str | None:
 
 def _page(found: list[AuditEntry], position: UUID | None) -> AuditPage:
     cursor = None if position is None else cursors.encode(position.bytes)
-    return {"items": [as_json(one) for one in found], "next_cursor": cursor}
+    return {"items": [as_json(entry) for entry in found], "next_cursor": cursor}
 
 
 def as_json(entry: AuditEntry) -> AuditItem:

@@ -100,7 +100,9 @@ def list_dead_letters() -> Response:
         found = dead_letters.page(connection, wanted)
     shown = found[:limit]
     cursor = cursors.encode(shown[-1].id.bytes) if len(found) > limit else None
-    return answer({"items": [as_entry(one) for one in shown], "next_cursor": cursor})
+    return answer(
+        {"items": [as_entry(dead_letter) for dead_letter in shown], "next_cursor": cursor}
+    )
 
 
 @blueprint.get("/admin/dead-letters/<dead_letter_id>")

@@ -89,7 +89,7 @@ def streaks_at_risk(code: str) -> Response:
         found, position = (
             at_risk.page(connection, streak, wanted) if streak.is_active else ([], None)
         )
-    items = [_item(streak, one) for one in found]
+    items = [_item(streak, risk) for risk in found]
     return answer({"items": items, "next_cursor": None if position is None else _cursor(position)})
 
 

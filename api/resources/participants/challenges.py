@@ -53,7 +53,7 @@ def participant_challenges(participant_id: str) -> Response:
     participant_id = participant_id_in_path(participant_id)
     with reading() as connection:
         found = challenges.of_participant(connection, tenant().id, participant_id)
-    entries = [_entry(one) for one in found]
+    entries = [_entry(state) for state in found]
     statuses = [entry["status"] for entry in entries]
     shown: ParticipantChallenges = {
         "participant_id": participant_id,

@@ -175,9 +175,11 @@ def import_challenges() -> Response:
 def _post(kind: Import) -> tuple[list[Body | Problem], list[ImportResult | Problem]]:
     """The rows of a request and the outcome of each, in their order."""
     posted = [_validated(kind, value) for value in batch.items(kind.name)]
-    good = [one for one in posted if not isinstance(one, Problem)]
-    written = iter(_written(kind, [one.row() for one in good]) if good else ())
-    return posted, [one if isinstance(one, Problem) else _result(next(written)) for one in posted]
+    good = [item for item in posted if not isinstance(item, Problem)]
+    written = iter(_written(kind, [item.row() for item in good]) if good else ())
+    return posted, [
+        item if isinstance(item, Problem) else _result(next(written)) for item in posted
+    ]
 
 
 def _validated(kind: Import, value: Any) -> Any:

@@ -200,7 +200,7 @@ def _change() -> dict[str, Any]:
 
 def _sections() -> tuple[str, ...]:
     """The sections in `include`, in the documented order; all of them if it is empty."""
-    given = {one.strip() for text in request.args.getlist("include") for one in text.split(",")}
+    given = {name.strip() for text in request.args.getlist("include") for name in text.split(",")}
     given.discard("")
     if given - set(SECTIONS):
         detail = f"include must name sections of: {', '.join(SECTIONS)}"

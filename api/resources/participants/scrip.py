@@ -189,7 +189,7 @@ def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParti
         "created_at": clock.isoformat(profile.created_at),
         "external_id": profile.external_id,
         "id": str(ids.opaque(mine.tick_secret, "participant", profile.id)),
-        "program_ids": [str(one) for one in enrolled],
+        "program_ids": [str(program_id) for program_id in enrolled],
         "status": profile.status,
         "tags": profile.tags,
         "tiers": _tiers(profile),

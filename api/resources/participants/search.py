@@ -108,7 +108,7 @@ def list_participants() -> Response:
     window = page_window()
     with reading() as connection:
         found, total = search.page(connection, tenant().id, wanted, order, window.slice)
-    return window.answer([_listed(one) for one in found], total)
+    return window.answer([_listed(summary) for summary in found], total)
 
 
 def _listed(summary: ParticipantSummary) -> Listed:

@@ -62,7 +62,7 @@ def participant_streaks(participant_id: str) -> Response:
         found: list[tuple[Streak, StreakState]] = []
         if participant:
             every = states.definitions.all_of(connection, tenant().id)
-            active = [one for one in every if one.is_active]
+            active = [streak for streak in every if streak.is_active]
             found = states.states_of(connection, tenant().id, participant, active)
     zone = participant.timezone if participant else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]

@@ -108,12 +108,14 @@ def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> P
         "participant_id": participant_id,
         "points": as_points(found.points),
         "tier": as_tier(placement(found.placed), found.points),
-        "badges": [_badge(one) for one in found.badges],
+        "badges": [_badge(badge) for badge in found.badges],
         "streaks": _streaks(found.streaks),
         "challenges": shown(ChallengesState, found.challenges),
         "rewards": {"total_claimed": found.rewards_claimed},
     }
-    kept = {name: one for name, one in sections.items() if name in ("participant_id", *wanted)}
+    kept = {
+        name: section for name, section in sections.items() if name in ("participant_id", *wanted)
+    }
     return cast(ParticipantState, kept)
 
 

@@ -143,7 +143,9 @@ def _fields(message: Message) -> DeadWrite:
 
 def _code(definitions: Mapping[str, Any], number: int | str) -> str | None:
     """The code of a definition; None if it does not exist."""
-    found = (one.code for one in definitions.values() if str(one.id) == str(number))
+    found = (
+        definition.code for definition in definitions.values() if str(definition.id) == str(number)
+    )
     return next(found, None)
 
 

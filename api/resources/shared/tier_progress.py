@@ -75,12 +75,12 @@ def first() -> Tier | None:
 
 
 def _above(known: Iterable[Tier], level: int | None) -> Tier | None:
-    ladder = [one for one in known if one.is_active and one.award_type == "automatic"]
+    ladder = [tier for tier in known if tier.is_active and tier.award_type == "automatic"]
     return following(ladder, level)
 
 
 def _by_id(known: Iterable[Tier], tier_id: str) -> Tier | None:
-    return next((one for one in known if str(one.id) == tier_id), None)
+    return next((tier for tier in known if str(tier.id) == tier_id), None)
 
 
 def _read() -> Iterable[Tier]:

@@ -146,7 +146,7 @@ def list_deliveries(webhook_id: str) -> Response:
     cursor = (
         None if position is None else cursors.encode(position.id.bytes + position.webhook_id.bytes)
     )
-    return answer({"items": [_entry(one) for one in found], "next_cursor": cursor})
+    return answer({"items": [_entry(delivery) for delivery in found], "next_cursor": cursor})
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>/attempts")
@@ -179,7 +179,7 @@ def list_attempts(webhook_id: str) -> Response:
         destination_ref = _destination(destination(connection, webhook_id))
         found, position = delivery_log.attempts(connection, destination_ref, wanted)
     cursor = None if position is None else cursors.encode(position.id.bytes)
-    return answer({"items": [_attempt(one) for one in found], "next_cursor": cursor})
+    return answer({"items": [_attempt(attempt) for attempt in found], "next_cursor": cursor})
 
 
 def _span() -> TimeSpan:
@@ -225,7 +225,7 @@ def get_delivery(webhook_id: str, fact_id: str) -> Response:
     detail: DeliveryDetail = {
         **_entry(found),
         "body": body,
-        "log": [_attempt(one) for one in log],
+        "log": [_attempt(attempt) for attempt in log],
     }
     return answer(detail)
 

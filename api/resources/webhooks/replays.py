@@ -117,7 +117,7 @@ def list_replays(webhook_id: str) -> Response:
     with reading() as connection:
         webhook = destination(connection, webhook_id)
         found, total = replays.page(connection, tenant().id, webhook.id, window.slice)
-    return window.answer([_entry(one) for one in found], total)
+    return window.answer([_entry(replay) for replay in found], total)
 
 
 @blueprint.get("/admin/webhooks/<webhook_id>/replays/<replay_id>")

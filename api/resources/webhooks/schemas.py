@@ -33,7 +33,9 @@ Version = Literal["v1", "v1a"]
 
 def _event_type(pattern: str) -> str:
     """A known type, or a glob that matches at least one."""
-    if pattern not in facts.TYPES and not any(facts.matches([pattern], one) for one in facts.TYPES):
+    if pattern not in facts.TYPES and not any(
+        facts.matches([pattern], kind) for kind in facts.TYPES
+    ):
         known = ", ".join((*facts.TYPES, "behavior.*", "*"))
         raise PydanticCustomError("event_type", "must be one of {known}", {"known": known})
     return pattern
