@@ -85,3 +85,28 @@ def names() -> Iterator[tuple[str, str]]:
 
 def words(name: str) -> list[str]:
     return [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+def test_loop_variables_and_parameters_of_lambdas_are_nouns() -> None:
+    assert [where for where in bound_names() if where.rpartition(" ")[2] in NOT_NOUNS] == []
+
+
+NOT_NOUNS = {"one", "each", "found", "mine"}
+
+
+def bound_names() -> Iterator[str]:
+    """The names that loops, comprehensions and lambdas bind."""
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.For(target=target) | ast.comprehension(target=target):
+                    bound = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
+                case ast.Lambda(args=ast.arguments(args=parameters)):
+                    bound = [parameter.arg for parameter in parameters]
+                case _:
+                    continue
+            yield from (f"{path.relative_to(ROOT)}:{node_line(node)} {name}" for name in bound)
+
+
+def node_line(node: ast.AST) -> int:
+    return node.target.lineno if isinstance(node, ast.comprehension) else node.lineno  # type: ignore[attr-defined]
