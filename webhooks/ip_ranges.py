@@ -14,7 +14,7 @@ Network = IPv4Network | IPv6Network
 CLOSED_V4 = {
     IPv4Network(text): reason
     for text, reason in {
-        "0.0.0.0/8": "this network (RFC 791); 0.0.0.0 reaches this very machine",
+        "0.0.0.0/8": "this network (RFC 791); 0.0.0.0 reaches this machine",
         "10.0.0.0/8": "private (RFC 1918)",
         "100.64.0.0/10": "shared by carriers (RFC 6598); Alibaba's metadata",
         "127.0.0.0/8": "loopback (RFC 1122)",
@@ -23,7 +23,7 @@ CLOSED_V4 = {
         "172.16.0.0/12": "private (RFC 1918)",
         "192.0.0.0/24": "protocol assignments (RFC 6890); Oracle's metadata",
         "192.0.2.0/24": "documentation (RFC 5737)",
-        "192.31.196.0/24": "AS112 (RFC 7535): anycast, perhaps answered next door",
+        "192.31.196.0/24": "AS112 (RFC 7535): anycast, may be answered by a local network",
         "192.52.193.0/24": "AMT (RFC 7450): anycast, likewise",
         "192.88.99.0/24": "6to4 relays (RFC 7526)",
         "192.168.0.0/16": "private (RFC 1918)",
@@ -32,7 +32,7 @@ CLOSED_V4 = {
         "198.51.100.0/24": "documentation (RFC 5737)",
         "203.0.113.0/24": "documentation (RFC 5737)",
         "224.0.0.0/4": "multicast (RFC 5771)",
-        "240.0.0.0/4": "reserved (RFC 1112), the limited broadcast (RFC 919) among it",
+        "240.0.0.0/4": "reserved (RFC 1112), including the limited broadcast (RFC 919)",
     }.items()
 }
 
@@ -44,9 +44,9 @@ CLOSED_V6 = {
     for text, reason in {
         "2001::/23": "protocol assignments (RFC 2928): Teredo, ORCHID, benchmarking, anycasts",
         "2001:db8::/32": "documentation (RFC 3849)",
-        "2002::/16": "6to4 (RFC 3056): an IPv4 address in disguise",
-        "2620:4f:8000::/48": "AS112 (RFC 7534): anycast, perhaps answered next door",
-        "3ffe::/16": "6bone, given back (RFC 3701)",
+        "2002::/16": "6to4 (RFC 3056): embeds an IPv4 address",
+        "2620:4f:8000::/48": "AS112 (RFC 7534): anycast, may be answered by a local network",
+        "3ffe::/16": "6bone, returned (RFC 3701)",
         "3fff::/20": "documentation (RFC 9637)",
     }.items()
 }

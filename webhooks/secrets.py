@@ -77,7 +77,7 @@ def _opened(ring: Ring, stored: str) -> tuple[int, str]:
         except InvalidToken:
             continue
     raise SecretsError(
-        "A webhook secret cannot be decrypted: is a key missing in UNBROKEN_SECRET_KEYS?"
+        "A webhook secret cannot be decrypted: a key may be missing in UNBROKEN_SECRET_KEYS."
     )
 
 

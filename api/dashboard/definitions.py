@@ -82,7 +82,7 @@ def pause(kind: str, item: str) -> AnyResponse:
     of = _kind(kind)
     _done(api_client.send("DELETE", api_client.path_of(*of.path, item)))
     messages = f"{of.noun.capitalize()} {'deleted' if of.can_be_deleted else 'paused'}"
-    return redirect(f"{PATH}/d/{kind}?told={quote(messages)}", 303)
+    return redirect(f"{PATH}/d/{kind}?notice={quote(messages)}", 303)
 
 
 @blueprint.post("/d/<kind>/<item>/resume")
@@ -101,7 +101,7 @@ def _done(answered: ApiAnswer) -> None:
 
 def _to(kind: str, item: Mapping[str, Any], messages: str) -> AnyResponse:
     key = quote(str(item[KINDS[kind].key]), safe="")
-    return redirect(f"{PATH}/d/{kind}/{key}?told={quote(messages)}", 303)
+    return redirect(f"{PATH}/d/{kind}/{key}?notice={quote(messages)}", 303)
 
 
 def _form(

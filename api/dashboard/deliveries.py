@@ -46,7 +46,7 @@ def resend(webhook_id: str, fact_id: str) -> AnyResponse:
     """Send one fact again."""
     path = api_client.path_of("admin", "webhooks", webhook_id, "deliveries", fact_id, "resend")
     notice = _notice(api_client.send("POST", path), "The fact is queued and will be sent again now")
-    return redirect(f"{PATH}/webhooks/{webhook_id}/{fact_id}?told={notice}", 303)
+    return redirect(f"{PATH}/webhooks/{webhook_id}/{fact_id}?notice={notice}", 303)
 
 
 @blueprint.post("/webhooks/<webhook_id>/test")
@@ -67,7 +67,7 @@ def probe(webhook_id: str) -> AnyResponse:
     notice = _notice(
         api_client.send("POST", path), "One fact is sent now. If it is delivered, the others follow"
     )
-    return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
+    return redirect(f"{PATH}/webhooks/{webhook_id}?notice={notice}", 303)
 
 
 @blueprint.post("/webhooks/<webhook_id>/rotate")
@@ -78,7 +78,7 @@ def rotate(webhook_id: str) -> AnyResponse:
     answered = api_client.send("POST", path, {"overlap_hours": 24})
     if not answered.is_ok:
         notice = _notice(answered, "")
-        return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
+        return redirect(f"{PATH}/webhooks/{webhook_id}?notice={notice}", 303)
     return one_time_secret.lead_to(webhook["id"], answered.body["secret"], "New secret")
 
 
@@ -90,7 +90,7 @@ def replay(webhook_id: str) -> AnyResponse:
     body |= {name: f"{given[name]}:00Z" for name in ("since", "until") if given.get(name)}
     path = api_client.path_of("admin", "webhooks", webhook_id, "replays")
     notice = _notice(api_client.send("POST", path, body), "The replay has started")
-    return redirect(f"{PATH}/webhooks/{webhook_id}?told={notice}", 303)
+    return redirect(f"{PATH}/webhooks/{webhook_id}?notice={notice}", 303)
 
 
 # -- dead letters ----------------------------------------------------------------------------
@@ -105,20 +105,21 @@ def dead_letters() -> AnyResponse:
     return page("dead_letters.html", title="Dead letters", found=found, wanted=wanted)
 
 
-@blueprint.get("/dead-letters/<letter_id>")
-def dead_letter(letter_id: str) -> AnyResponse:
+@blueprint.get("/dead-letters/<dead_letter_id>")
+def dead_letter(dead_letter_id: str) -> AnyResponse:
     """One dead letter with all its fields."""
-    found = api_client.get("admin", "dead-letters", letter_id)
+    found = api_client.get("admin", "dead-letters", dead_letter_id)
     return page("dead_letter.html", title="Dead letter", found=found)
 
 
-@blueprint.post("/dead-letters/<letter_id>/<any(replay, discard):action>")
-def settle(letter_id: str, action: str) -> AnyResponse:
+@blueprint.post("/dead-letters/<dead_letter_id>/<any(replay, discard):action>")
+def settle(dead_letter_id: str, action: str) -> AnyResponse:
     """Replay or discard a dead letter."""
-    path = api_client.path_of("admin", "dead-letters", letter_id, action)
+    path = api_client.path_of("admin", "dead-letters", dead_letter_id, action)
     done = "The dead letter is replayed" if action == "replay" else "The dead letter was discarded"
     return redirect(
-        f"{PATH}/dead-letters/{letter_id}?told={_notice(api_client.send('POST', path), done)}", 303
+        f"{PATH}/dead-letters/{dead_letter_id}?notice={_notice(api_client.send('POST', path), done)}",
+        303,
     )
 
 

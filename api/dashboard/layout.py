@@ -110,7 +110,7 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         navigation=NAVIGATION if caller else {},
         tenant=caller.tenant if caller else None,
         token=g.signed.token if "signed" in g else "",
-        told=_notice(),
+        notice=_notice(),
         url=own_url(),
         **values,
     )
@@ -119,7 +119,7 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
 
 def _notice() -> str:
     with suppress(Problem):  # an undecodable query still gets an error page
-        return request.args.get("told", "")[:200]
+        return request.args.get("notice", "")[:200]
     return ""
 
 

@@ -63,7 +63,7 @@ def secret(webhook_id: str) -> AnyResponse:
     made = _made(webhook_id)
     webhook = api_client.get("admin", "webhooks", webhook_id)
     if made is None:
-        return redirect(f"{PATH}/webhooks/{webhook['id']}?{urlencode({'told': GONE})}", 303)
+        return redirect(f"{PATH}/webhooks/{webhook['id']}?{urlencode({'notice': GONE})}", 303)
     response = page("secret.html", title=made.title, webhook=webhook, secret=made.secret)
     response.delete_cookie(COOKIE, path=_path(webhook_id), httponly=True, samesite="Strict")
     return response

@@ -26,8 +26,8 @@ def render(problem: Problem) -> Response:
     """The response with a problem's document."""
     g.code = problem.code
     metrics_store.add(ERRORS, 1, problem.code)
-    told = document(problem, g.get("request_id"))
-    return answer(told, problem.status, problem.headers, "application/problem+json")
+    body = document(problem, g.get("request_id"))
+    return answer(body, problem.status, problem.headers, "application/problem+json")
 
 
 def translate(error: Exception) -> Problem:

@@ -132,10 +132,10 @@ def _stored(connection: Connection, ledger: WriteLedger, number: UUID) -> WriteO
     refused = rejections.find(connection, tenant().id, number)
     if refused:
         return _refused(refused)
-    letter = dead_letters.find(connection, tenant().id, number)
-    if letter is None:
+    dead_letter = dead_letters.find(connection, tenant().id, number)
+    if dead_letter is None:
         return None
-    return {"status": "accepted" if letter.status == "replayed" else "dead", "result": None}
+    return {"status": "accepted" if dead_letter.status == "replayed" else "dead", "result": None}
 
 
 def _refused(refused: RejectedWrite) -> WriteOutcome:

@@ -33,7 +33,7 @@ ACCEPTED = MetricDefinition(
 )
 REFUSED = MetricDefinition(
     "unbroken_writes_refused",
-    "Writes that the intake did not take: over a cap, inactive, full, unavailable.",
+    "Writes that the intake refused: over a cap, inactive, full, unavailable.",
     ("reason",),
     ("tenant", "key", "participant", "inactive", "full", "unavailable", "idempotency_conflict"),
 )
@@ -42,7 +42,7 @@ ERRORS = MetricDefinition(
 )
 REQUESTS = MetricDefinition(
     "unbroken_api_request_seconds",
-    "Time of a request inside the API, waiting for the worker included.",
+    "Time of a request inside the API, including the wait for the worker.",
     ("method", "route", "status"),
     bounds=_SECONDS,
     unit=MICROSECOND,
@@ -52,13 +52,13 @@ BATCH_ENTRIES = MetricDefinition(
 )
 BATCH_SECONDS = MetricDefinition(
     "unbroken_batch_seconds",
-    "Time of a batch, from decoding it to its commit, other tries included.",
+    "Time of a batch, from decoding it to its commit, including retries.",
     bounds=_SECONDS,
     unit=MICROSECOND,
 )
 APPLIED = MetricDefinition(
     "unbroken_writes_applied",
-    "Writes that a ledger holds, repeats included.",
+    "Writes that a ledger holds, including repeats.",
     ("kind",),
     WRITE_KINDS,
 )
@@ -74,7 +74,7 @@ FACTS = MetricDefinition("unbroken_facts", "Facts written with their change.", (
 DELIVERIES = MetricDefinition("unbroken_deliveries_created", "Deliveries written with their facts.")
 ATTEMPTS = MetricDefinition(
     "unbroken_delivery_attempts",
-    "What came of attempts at deliveries; postponed ones failed by our own fault.",
+    "Attempts at deliveries by outcome; postponed ones failed through a fault of this service.",
     ("outcome",),
     ("delivered", "failed", "dead", "postponed"),
 )
@@ -85,11 +85,11 @@ ATTEMPT_SECONDS = MetricDefinition(
     unit=MICROSECOND,
 )
 DEADLINES = MetricDefinition(
-    "unbroken_deadlines_told", "Facts told because their time had come.", ("type",)
+    "unbroken_deadlines_told", "Facts published because a deadline was reached.", ("type",)
 )
 LOG_LINES_DROPPED = MetricDefinition(
     "unbroken_log_lines_dropped",
-    "Log lines that could not be written, or whose reader did not read.",
+    "Log lines that were dropped: not writable, or not read in time.",
     ("reason",),
     ("unwritable", "slow"),
 )

@@ -54,8 +54,8 @@ def profile(
             for streak in api.streaks(participant_id)
         ]
     if as_json:
-        told = [asdict(streak) | {"history": asdict(past)["periods"]} for streak, past in streaks]
-        output.show({"profile": asdict(found), "streaks": told}, "", as_json=True)
+        shown = [asdict(streak) | {"history": asdict(past)["periods"]} for streak, past in streaks]
+        output.show({"profile": asdict(found), "streaks": shown}, "", as_json=True)
         return
     for line in _lines(found, streaks):
         output.show_line(line)

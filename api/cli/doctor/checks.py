@@ -53,7 +53,7 @@ def variables(names: Iterable[str], known: Sequence[str]) -> Finding:
     """Environment variables with our prefix that set nothing."""
     unknown = sorted(name for name in names if name.startswith("UNBROKEN_") and name not in known)
     if not unknown:
-        return well("settings", "names", "every UNBROKEN_ variable is one that is read")
+        return well("settings", "names", "every UNBROKEN_ variable is known")
     said = []
     for name in unknown:
         near = get_close_matches(name, known, n=1)
@@ -62,8 +62,8 @@ def variables(names: Iterable[str], known: Sequence[str]) -> Finding:
         "settings",
         "names",
         "warning",
-        f"nobody reads {', '.join(said)}",
-        "correct the name or unset it: what it says has no effect",
+        f"unknown variables: {', '.join(said)}",
+        "correct the name or unset it: it has no effect",
     )
 
 
@@ -101,7 +101,7 @@ def environment(name: str, failpoints: str) -> Finding:
             "settings",
             "environment",
             "failed",
-            f"processes die on purpose at: {failpoints}",
+            f"processes are killed on purpose at: {failpoints}",
             "unset UNBROKEN_FAILPOINTS and restart every process",
         )
     if name != "production":
@@ -110,7 +110,7 @@ def environment(name: str, failpoints: str) -> Finding:
             "environment",
             "warning",
             f"UNBROKEN_ENVIRONMENT is {name}: failpoints may be named",
-            "unset it where something is worth keeping",
+            "unset it where data must be kept",
         )
     return well("settings", "environment", "production, no failpoints")
 
@@ -148,7 +148,7 @@ def _version(version: int) -> Finding:
 def _encoding(encoding: str) -> Finding:
     if encoding == "UTF8":
         return well("postgres", "encoding", encoding)
-    advice = "make a database with ENCODING 'UTF8' and carry the data over: names may be any text"
+    advice = "create a database with ENCODING 'UTF8' and move the data: names may be any text"
     return Finding("postgres", "encoding", "failed", encoding, advice)
 
 
@@ -183,14 +183,14 @@ def _connections(seen: Server, api_pool: int) -> Finding:
 def _locks(locks: int) -> Finding:
     if locks >= LOCKS_MIN:
         return well("postgres", "locks", f"room for {locks}")
-    advice = "raise max_locks_per_transaction: erasing a person takes some 4,500 locks"
+    advice = "raise max_locks_per_transaction: erasing a participant takes about 4,500 locks"
     return Finding("postgres", "locks", "warning", f"room for {locks}", advice)
 
 
 def _prepared(count: int) -> Finding:
     if not count:
         return well("postgres", "prepared transactions", "none")
-    advice = "commit or roll them back (pg_prepared_xacts): they hold the feed of facts back"
+    advice = "commit or roll them back (pg_prepared_xacts): they delay the feed of facts"
     return Finding("postgres", "prepared transactions", "warning", f"{count}", advice)
 
 
@@ -228,7 +228,7 @@ def guard(seen: Guard) -> Finding:
         return Finding("postgres", what, "failed", found, migrate)
     if seen.hidden:
         found = f"this user does not see all rows of {', '.join(seen.hidden)}"
-        advice = "let DATABASE_URL name the owner of the tables: workers work for every tenant"
+        advice = "set DATABASE_URL to the owner of the tables: workers serve every tenant"
         return Finding("postgres", what, "failed", found, advice)
     return well("postgres", what, "requests see one tenant, workers all")
 
@@ -240,7 +240,7 @@ def role_of_requests(*, is_taken: bool) -> Finding:
         return well("postgres", what, "taken by each connection")
     found = "not taken: a pooler drops the options of connections, so the API refuses to serve"
     advice = (
-        "let the API's DATABASE_URL lead to Postgres itself: with ignore_startup_parameters=options"
+        "point the API's DATABASE_URL at Postgres itself: with ignore_startup_parameters=options"
         " PgBouncer lets requests see every tenant"
     )
     return Finding("postgres", what, "failed", found, advice)
@@ -253,8 +253,8 @@ def partitions(days: Mapping[str, Sequence[date]], today: date) -> Finding:
     if not short:
         ahead = min((max(there) - today).days for there in days.values())
         return well("postgres", "partitions", f"{ahead} days ahead")
-    found = f"the next {DAYS_AHEAD_MIN} days are not all there for {', '.join(short)}"
-    advice = "run `unbroken migrate`, then see that beat and upkeep run: they do it hourly"
+    found = f"partitions of the next {DAYS_AHEAD_MIN} days are missing for {', '.join(short)}"
+    advice = "run `unbroken migrate`, then check that beat and upkeep run hourly"
     return Finding("postgres", "partitions", "failed", found, advice)
 
 
@@ -264,8 +264,8 @@ def strays(tables: Sequence[str]) -> Finding:
         return well("postgres", "stray rows", "none")
     found = f"rows of days without a partition in {', '.join(tables)}"
     advice = (
-        "`unbroken migrate` moves those of the days ahead; the ids of others say when: was a clock"
-        " wrong, or upkeep down?"
+        "`unbroken migrate` moves rows of the days ahead; the ids of others show when they were"
+        " written: check the clocks, and whether upkeep was down"
     )
     return Finding("postgres", "stray rows", "warning", found, advice)
 
@@ -281,8 +281,8 @@ def long_transactions(found: Sequence[Long]) -> Finding:
         for session in found[:5]
     )
     advice = (
-        "end them (pg_terminate_backend) unless they are backups: what writes holds the feed of"
-        " facts back, whatever is open holds up the cleaning"
+        "end them (pg_terminate_backend) unless they are backups: writing ones delay the feed of"
+        " facts, all of them delay the vacuum"
     )
     return Finding("postgres", what, "warning", said, advice)
 
@@ -327,8 +327,8 @@ def _destinations(seen: Backlog) -> Finding:
         return well("backlog", "destinations", "none disabled, none failing")
     found = f"{seen.disabled} disabled, {seen.failing} failing"
     advice = (
-        "GET /admin/webhooks says which and why; once mended, enable a disabled one again, and"
-        " POST /admin/webhooks/{id}/probe tries a failing one now"
+        "GET /admin/webhooks shows which and why; after the repair enable a disabled one again;"
+        " POST /admin/webhooks/{id}/probe probes a failing one now"
     )
     return Finding("backlog", "destinations", "warning", found, advice)
 
@@ -336,7 +336,7 @@ def _destinations(seen: Backlog) -> Finding:
 def _dead_letters(count: int) -> Finding:
     if not count:
         return well("backlog", "dead letters", "none")
-    advice = "see `unbroken dead-letters list`; mend the cause, then replay or discard them"
+    advice = "see `unbroken dead-letters list`; fix the cause, then replay or discard them"
     return Finding("backlog", "dead letters", "warning", f"{count}", advice)
 
 

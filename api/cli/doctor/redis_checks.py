@@ -36,8 +36,8 @@ def _version(version: str) -> Finding:
 
 
 def _unknown(check: str, wanted: str) -> Finding:
-    found = "the server does not tell"
-    return Finding("redis", check, "warning", found, f"see in its settings that it is {wanted}")
+    found = "the server does not report it"
+    return Finding("redis", check, "warning", found, f"check in its settings that it is {wanted}")
 
 
 def _append_only(value: str | None) -> Finding:
@@ -69,7 +69,7 @@ def _fsync(append_only: str | None, value: str | None) -> Finding:
 def _written(is_well: bool) -> Finding:
     if is_well:
         return well("redis", "last write", "ok")
-    advice = "look at its log: is the disk full, or not its own?"
+    advice = "check its log: the disk may be full or not writable"
     return Finding("redis", "last write", "failed", "the append-only file failed", advice)
 
 
@@ -78,7 +78,7 @@ def _eviction(policy: str | None) -> Finding:
         return _unknown("eviction", "noeviction")
     if policy == "noeviction":
         return well("redis", "eviction", policy)
-    found = f"{policy}: when memory runs out, accepted ticks may be thrown away"
+    found = f"{policy}: when memory runs out, accepted ticks may be evicted"
     advice = "CONFIG SET maxmemory-policy noeviction, and in redis.conf"
     return Finding("redis", "eviction", "failed", found, advice)
 
@@ -123,7 +123,7 @@ def _processes(kind: str, wanted: int, seen: IntakeStatus) -> Finding:
             f"{name} has been silent for {duration(age)}" for name, age in there.silent.items()
         )
         found = f"{there.alive} of {wanted} run" + (f": {silent}" if silent else "")
-        advice = "start what is missing; one that is silent was killed, is stopped or hangs"
+        advice = "start the missing processes; a silent one was killed, is stopped or hangs"
         return Finding("workers", check, "warning" if there.alive else "failed", found, advice)
     if setting and there.alive > wanted:
         found = f"{there.alive} run, {setting} says {wanted}: the others stay idle"
@@ -135,7 +135,7 @@ def _logs(dropped: int) -> Finding:
     if not dropped:
         return well("workers", "logs", "no line was dropped in the last hour")
     found = f"lines were dropped in the last hour, {dropped} in all"
-    advice = "make room on the disk of the logs, or see who should read them: requests went on"
+    advice = "free space on the disk of the logs, or check what reads them; requests went on"
     return Finding("workers", "logs", "warning", found, advice)
 
 

@@ -39,8 +39,8 @@ class OfAnother(CannotRun):
 
     def __init__(self, path: Path | None) -> None:
         super().__init__(
-            f"{path} is of another import (file, URL, key or options differ): go on as it began,"
-            " name another --checkpoint, or begin again with --afresh"
+            f"{path} is of another import (file, URL, key or options differ): use the same ones,"
+            " name another --checkpoint, or start again with --afresh"
         )
 
 

@@ -115,7 +115,7 @@ def _refuse_doubles(names: Sequence[str], found: Mapping[str, int]) -> None:
 
 
 def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _shell(name: str) -> str:

@@ -136,7 +136,7 @@ def _job(file: str, given: Mapping[str, Any]) -> Job:
     naming = Naming(kind, _mapped(kind, given["columns"]), _constants(kind, given),
                     frozenset(plain(name) for name in given["ignored"]))  # fmt: skip
     if not kind.is_queued and (given["facts"] or not given["effects"]):
-        raise CannotRun(f"no fact tells of imported {kind.name}, and nothing follows from them")
+        raise CannotRun(f"imported {kind.name} have no facts and no effects: omit these options")
     if given["facts"] and not given["effects"]:
         raise CannotRun("--no-effects goes only with --no-facts")
     kept = given["kept"] or (Path(f"{file}.import.json") if Path(file).is_file() else None)
@@ -153,7 +153,7 @@ def _constants(kind: RowKind, given: Mapping[str, Any]) -> dict[str, str]:
         if given[option] is None:
             continue
         if name not in kind.fields:
-            raise CannotRun(f"--{option} is nothing that {kind.name} have")
+            raise CannotRun(f"--{option} does not apply to {kind.name}")
         found[name] = given[option]
     return found
 
@@ -190,14 +190,14 @@ def _delimiter(text: str | None) -> str | None:
 def _summary(job: Job, done: Mapping[str, Any]) -> str:
     if "first" in done:
         return preview.summary_text(done, job.mapper.naming.kind)
-    told = "facts tell of them" if job.facts else "no facts"
+    facts = "with facts" if job.facts else "without facts"
     again = f" (from row {done['resumed_at'] + 1} on, this time)" if done["resumed_at"] else ""
     is_queued = job.mapper.naming.kind.is_queued
     now = _NOW if done["accepted"] and is_queued else ""
     kept = f" Refused rows: {job.rejects}." if done["refused"] and job.rejects else ""
     return (
         f"{done['rows']} rows{again}: {done['accepted']} accepted, {done['refused']} refused;"
-        f" {told}.{now}{kept}"
+        f" {facts}.{now}{kept}"
     )
 
 

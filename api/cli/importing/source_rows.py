@@ -111,12 +111,12 @@ def _last_quote(held: Sequence[str], delimiter: str) -> int | None:
     """The line, from 0, in which the last quoted cell opens."""
     opened, is_inside, before = None, False, delimiter
     for number, line in enumerate(held):
-        for letter in line:
-            if letter == '"' and not is_inside and before in (delimiter, "\n", "\r"):
+        for character in line:
+            if character == '"' and not is_inside and before in (delimiter, "\n", "\r"):
                 opened, is_inside = number, True
-            elif letter == '"':
+            elif character == '"':
                 is_inside = not is_inside  # a doubled quote toggles twice
-            before = letter
+            before = character
     return opened
 
 

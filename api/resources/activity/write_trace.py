@@ -132,11 +132,11 @@ def _followed(
     )
     yield TraceStep("applied", _said(answer), _at(published[0].id) if published else None)
     for fact in published:
-        said = f"{fact.type} {public_id(fact.id)}, the participant's number {fact.sequence}"
+        said = f"{fact.type} {public_id(fact.id)}, sequence {fact.sequence} of the participant"
         yield TraceStep("fact", said, _at(fact.id))
     if not published:
         yield TraceStep(
-            "unknown", "no fact names it: it told nothing new, or its facts are past theirs"
+            "unknown", "no fact names it: it changed nothing, or its facts are past their retention"
         )
     fact_ids = [fact.id for fact in published]
     yield from sorted(_sent(connection, tenant.id, fact_ids), key=_order)
@@ -152,7 +152,7 @@ def _sent(connection: Connection, tenant_id: int, fact_ids: list[UUID]) -> Itera
     for delivery in trace.deliveries(connection, tenant_id, fact_ids):
         said = f"{delivery.status} after {delivery.attempts} attempts, to {delivery.webhook_id}"
         if delivery.status == "pending":
-            said += f"; next at {clock.isoformat(delivery.next_attempt_at)}, or once it is well"
+            said += f"; next at {clock.isoformat(delivery.next_attempt_at)}, or once the destination recovers"
         yield TraceStep("delivery", said)
 
 

@@ -102,8 +102,8 @@ class Managed(Generic[D]):
     def create(self, connection: Connection, values: Mapping[str, Any], given: Body) -> D:
         """Create a definition, with an audit entry of the given fields."""
         created = self.definitions.create(connection, tenant().id, values)
-        told = audit.detail_of(given.model_dump(exclude_unset=True))
-        audit.record(connection, f"{self.noun}.created", self._audited(created), **told)
+        detail = audit.detail_of(given.model_dump(exclude_unset=True))
+        audit.record(connection, f"{self.noun}.created", self._audited(created), **detail)
         return created
 
     @contextmanager

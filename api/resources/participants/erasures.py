@@ -71,7 +71,7 @@ def _forget(mine: Tenant, participant_id: str) -> None:
     try:
         app_context().intake.forget(mine.id, participant_id)
     except Unavailable:
-        log.warning("erased; Redis could not be told and forgets by itself")
+        log.warning("erased; Redis did not answer, its entries expire by themselves")
 
 
 def _wait_until(instant: datetime) -> None:

@@ -87,7 +87,7 @@ BLOCKS = (
     Block("2001:db8::/32", OPEN, OPEN, "Documentation (RFC 3849)"),
     Block("2002::/16", OPEN, OPEN, "6to4 (RFC 3056)"),
     Block("2620:4f:8000::/48", OPEN, OPEN, "Direct Delegation AS112 Service (RFC 7534)"),
-    Block("3ffe::/16", OPEN, CLOSED, "6bone, given back (RFC 3701)"),
+    Block("3ffe::/16", OPEN, CLOSED, "6bone, returned (RFC 3701)"),
     Block("3fff::/20", CLOSED, OPEN, "Documentation (RFC 9637)"),
     Block("4000::/2", OPEN, CLOSED, "Not allocated (RFC 4291)"),
     Block("5f00::/16", CLOSED, CLOSED, "Segment Routing SIDs (RFC 9602)"),
