@@ -117,10 +117,8 @@ def settle(dead_letter_id: str, action: str) -> AnyResponse:
     """Replay or discard a dead letter."""
     path = api_client.path_of("admin", "dead-letters", dead_letter_id, action)
     done = "The dead letter is replayed" if action == "replay" else "The dead letter was discarded"
-    return redirect(
-        f"{PATH}/dead-letters/{dead_letter_id}?notice={_notice(api_client.send('POST', path), done)}",
-        303,
-    )
+    notice = _notice(api_client.send("POST", path), done)
+    return redirect(f"{PATH}/dead-letters/{dead_letter_id}?notice={notice}", 303)
 
 
 def _notice(answered: ApiAnswer, done: str) -> str:

@@ -152,7 +152,8 @@ def _sent(connection: Connection, tenant_id: int, fact_ids: list[UUID]) -> Itera
     for delivery in trace.deliveries(connection, tenant_id, fact_ids):
         said = f"{delivery.status} after {delivery.attempts} attempts, to {delivery.webhook_id}"
         if delivery.status == "pending":
-            said += f"; next at {clock.isoformat(delivery.next_attempt_at)}, or once the destination recovers"
+            next_at = clock.isoformat(delivery.next_attempt_at)
+            said += f"; next at {next_at}, or once the destination recovers"
         yield TraceStep("delivery", said)
 
 

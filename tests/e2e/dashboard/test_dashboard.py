@@ -54,14 +54,14 @@ def test_a_newcomer_gets_from_signing_in_to_a_verified_delivery(
     assert secret.startswith("whsec_")
     receiver.trust(secret)
     page.reload()  # nothing is made by it: the secret is gone, and there is one destination
-    expect(page.locator(".told")).to_contain_text("shown once")
+    expect(page.locator(".notice")).to_contain_text("shown once")
     assert service.call("GET", "/admin/webhooks")["total"] == 1
     page.get_by_role("link", name="Streaks").click()
     page.get_by_role("link", name="New streak").first.click()
     page.get_by_label("Code").fill("daily_login")
     page.get_by_label("Name").fill("Daily Login")
     page.get_by_role("button", name="Create streak").click()
-    expect(page.locator(".told")).to_have_text("Streak created")
+    expect(page.locator(".notice")).to_have_text("Streak created")
     expect(page.locator("pre", has_text='"streak_code": "daily_login"')).to_be_in_viewport()
     recorded = service.call("POST", "/streaks/record", service.tick("user_42", 0))
     assert recorded["new_count"] == 1

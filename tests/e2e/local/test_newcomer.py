@@ -82,7 +82,7 @@ def test_a_newcomer_follows_what_the_demo_prints_to_a_verified_delivery(demo: De
         page.get_by_label("Code").fill(CODE)
         page.get_by_label("Name").fill("Morning run")
         page.get_by_role("button", name="Create streak").click()
-        expect(page.locator(".told")).to_have_text("Streak created")
+        expect(page.locator(".notice")).to_have_text("Streak created")
         done = subprocess.run(
             ["bash", "-c", f"{curl} --silent --fail"],
             capture_output=True, text=True, timeout=60, check=False,

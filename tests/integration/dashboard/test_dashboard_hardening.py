@@ -133,7 +133,7 @@ def test_guesses_lock_nobody_out_who_works(settings: Settings, account: Account)
         assert Person(app).sign_in(key).status_code == 303
 
 
-@pytest.mark.parametrize("path", ["/sign-in?next=%ff", "/sign-in?told=%ff"])
+@pytest.mark.parametrize("path", ["/sign-in?next=%ff", "/sign-in?notice=%ff"])
 def test_a_query_that_is_no_text_has_a_page_of_its_error(nobody: Person, path: str) -> None:
     response = nobody.get(path)
     assert response.status_code in (200, 422)
@@ -214,7 +214,7 @@ def test_one_comes_back_to_the_page_that_asked(
     post_batch(client, tick(name))
     pipeline.drain()
     participant = Person(app)
-    asked = participant.get(f"/participants/{quote(name, safe='')}?told=a+b")
+    asked = participant.get(f"/participants/{quote(name, safe='')}?notice=a+b")
     to = parse_qs(urlsplit(asked.headers["Location"]).query)["next"][0]
     page = participant.follow(participant.sign_in(account.keys["live"], to))
     assert f"<h1>{name}</h1>" in page or name in page.partition("</h1>")[0]
