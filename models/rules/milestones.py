@@ -100,5 +100,5 @@ def newly_reached(before: Sequence[Run], after: Sequence[Run], count: int) -> It
     """The runs that reach a count now and of which no part reached it before."""
     had = [run for run in before if run.length >= count]
     for run in after:
-        if run.length >= count and not any(run.overlaps(one) for one in had):
+        if run.length >= count and not any(run.overlaps(earlier) for earlier in had):
             yield run

@@ -105,4 +105,4 @@ def explained(
 ) -> Explained | None:
     """One period of a state as of the current one; None where the walk does not reach it."""
     every = explain(definition, state, zone, current, since=period)
-    return next((found for found in every if found.period == period), None)
+    return next((entry for entry in every if entry.period == period), None)

@@ -77,7 +77,10 @@ class Ticks:
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
-        zones = {(key[0], one.id): one.timezone for key, one in batch.participants.items()}
+        zones = {
+            (key[0], participant.id): participant.timezone
+            for key, participant in batch.participants.items()
+        }
         self.states = states.states(connection, keys, definitions, zones)
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:

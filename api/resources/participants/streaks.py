@@ -159,9 +159,9 @@ def streak_history(participant_id: str, code: str) -> Response:
             "period": streak.period,
             "timezone": zone or "UTC",
             "periods": [
-                _explained(streak, one, recorded.get(one.period))
-                for one in explained
-                if first <= one.period <= last
+                _explained(streak, period, recorded.get(period.period))
+                for period in explained
+                if first <= period.period <= last
             ],
         }
     )
