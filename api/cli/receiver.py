@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
-from types import TracebackType
 from typing import Any, Literal
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -133,12 +132,7 @@ class Subscriber:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         with self._change:
             self._change.wait_for(lambda: not self._busy, ANSWERING_SECONDS_MAX)

@@ -13,7 +13,6 @@ from api.http.auth import require_admin, tenant
 from api.http.describe import (
     IS_ACTIVE,
     PAGE,
-    Id,
     MessageAnswer,
     Moment,
     Parameter,
@@ -35,7 +34,7 @@ from api.input.validation import (
     participant_id_in_path,
     query_bool,
 )
-from api.resources.definitions.crud import Managed, tenant_shown
+from api.resources.definitions.crud import DefinitionAnswer, Managed, tenant_shown
 from models.definitions import badges
 from models.definitions.badges import Badge, EarnedBadge, Rarity
 
@@ -83,14 +82,9 @@ class BadgeChange(NewBadge):
     name: Name = ""
 
 
-class BadgeDefinition(TypedDict):
+class BadgeDefinition(DefinitionAnswer):
     """A definition as admins see it."""
 
-    id: Id
-    tenant_id: Id
-    code: str
-    name: str
-    description: str | None
     icon_url: str | None
     badge_color: str | None
     rarity: Rarity

@@ -9,11 +9,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe, shown
+from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe, shown
 from api.http.responses import answer
 from api.input.field_types import Bound
 from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions.crud import (
+    DefinitionAnswer,
     Managed,
     active_badges,
     active_streak,
@@ -81,14 +82,9 @@ class ChallengeChange(NewChallenge):
     target: TargetCount = 1
 
 
-class ChallengeDefinition(TypedDict):
+class ChallengeDefinition(DefinitionAnswer):
     """A definition as admins see it."""
 
-    id: Id
-    tenant_id: Id
-    code: str
-    name: str
-    description: str | None
     objective: dict[str, Any]
     target: int
     points: int | None

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from flask import Response, g
+from typing_extensions import TypedDict
 
 from api.http.auth import tenant
+from api.http.describe import Id
 from api.http.problems import FieldError, Problem, invalid, invalid_field, not_found
 from api.http.request_context import app_context
 from api.http.tenant_session import reading, transaction
@@ -46,6 +48,16 @@ def unique_code(noun: str, code: str) -> Iterator[None]:
     except CodeTaken:
         detail = f"{noun.capitalize()} with code '{code}' already exists"
         raise Problem(400, f"{noun}_code_conflict", detail) from None
+
+
+class DefinitionAnswer(TypedDict):
+    """The fields that begin the answer about a definition of most types."""
+
+    id: Id
+    tenant_id: Id
+    code: str
+    name: str
+    description: str | None
 
 
 D = TypeVar("D", bound=Definition)

@@ -13,7 +13,6 @@ from api.http.auth import require_admin, tenant
 from api.http.describe import (
     IS_ACTIVE,
     PAGE,
-    Id,
     MessageAnswer,
     Moment,
     Parameter,
@@ -33,7 +32,7 @@ from api.input.validation import (
     participant_id_in_path,
     query_int,
 )
-from api.resources.definitions.crud import Managed, tenant_shown
+from api.resources.definitions.crud import DefinitionAnswer, Managed, tenant_shown
 from models import clock
 from models.errors import NotFound, TooMany
 from models.leaderboards import definitions
@@ -73,14 +72,9 @@ class LeaderboardChange(Body):
     is_active: bool = True
 
 
-class LeaderboardDefinition(TypedDict):
+class LeaderboardDefinition(DefinitionAnswer):
     """A definition as admins see it."""
 
-    id: Id
-    tenant_id: Id
-    code: str
-    name: str
-    description: str | None
     metric: Metric
     streak_code: str | None
     window_days: int

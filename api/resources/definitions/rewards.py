@@ -28,6 +28,7 @@ from api.input.field_types import Bound
 from api.input.validation import Body, Code, Fixed, Name, Text, body, page_window
 from api.resources.definitions.badges import IconUrl
 from api.resources.definitions.crud import (
+    DefinitionAnswer,
     Managed,
     check_window,
     check_window_change,
@@ -73,14 +74,9 @@ class RewardChange(NewReward):
     name: Name = ""
 
 
-class RewardDefinition(TypedDict):
+class RewardDefinition(DefinitionAnswer):
     """A definition as admins see it, with the stock left."""
 
-    id: Id
-    tenant_id: Id
-    code: str
-    name: str
-    description: str | None
     image_url: str | None
     type: str
     points_cost: int

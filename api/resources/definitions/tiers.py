@@ -9,12 +9,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin
-from api.http.describe import IS_ACTIVE, PAGE, Id, MessageAnswer, Moment, describe, shown
+from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe, shown
 from api.http.problems import FieldError, Problem, invalid
 from api.http.responses import answer
 from api.input.validation import Body, Code, Fixed, Name, Text, body
 from api.resources.definitions.badges import Color
-from api.resources.definitions.crud import Managed, tenant_shown
+from api.resources.definitions.crud import DefinitionAnswer, Managed, tenant_shown
 from models.errors import LevelTaken
 from models.ledgers import tier_changes
 from models.ledgers.tier_changes import AwardType, Tier
@@ -59,14 +59,9 @@ class CriteriaConfig(TypedDict):
     min_points: NotRequired[int]
 
 
-class TierDefinition(TypedDict):
+class TierDefinition(DefinitionAnswer):
     """A definition as admins see it."""
 
-    id: Id
-    tenant_id: Id
-    code: str
-    name: str
-    description: str | None
     level: int
     color: str | None
     criteria_config: CriteriaConfig

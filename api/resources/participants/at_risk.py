@@ -13,6 +13,7 @@ from api.http.describe import Moment, Parameter, describe
 from api.http.problems import invalid_field, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading
+from api.input import cursors
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from models import clock
 from models.errors import NotFound
@@ -66,11 +67,7 @@ class AtRiskPage(TypedDict):
             {"type": "string", "pattern": _CURSOR},
             "The `next_cursor` of the previous page.",
         ),
-        Parameter(
-            "limit",
-            {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": 50},
-            "The maximum number of items per page.",
-        ),
+        cursors.limit_parameter(PAGE_SIZE_MAX, 50),
     ),
 )
 def streaks_at_risk(code: str) -> Response:

@@ -10,14 +10,13 @@ from flask import Blueprint, Response
 
 from api.http.auth import current_tenant
 from api.http.describe import MessageAnswer, describe
-from api.http.problems import not_found, unavailable
+from api.http.problems import not_found
 from api.http.request_context import app_context
 from api.http.responses import answer
-from api.http.tenant_session import transaction
+from api.http.tenant_session import retried, transaction
 from api.input.validation import participant_id_in_path
 from api.resources.shared import audit
 from models import clock
-from models.db import Connection, Contended
 from models.identity.tenants import Tenant
 from models.people import erasure
 from models.people.erasure import Erased
@@ -49,20 +48,15 @@ def erase_participant(participant_id: str) -> Response:
 
 def _erase(mine: Tenant, participant_id: str) -> Erased:
     with app_context().slots.erasures.slot() as is_free:
-        for _ in range(TRIES_MAX if is_free else 0):
-            try:
-                with transaction() as connection:
-                    return _erase_once(connection, mine, participant_id)
-            except Contended:
-                continue
-        raise unavailable()
+        return retried(lambda: _erase_once(mine, participant_id), TRIES_MAX if is_free else 0)
 
 
-def _erase_once(connection: Connection, mine: Tenant, participant_id: str) -> Erased:
-    erased = erasure.erase(connection, mine, participant_id)
-    if erased.was_known:
-        audit.record(connection, "participant.erased")  # without the participant's id
-    return erased
+def _erase_once(mine: Tenant, participant_id: str) -> Erased:
+    with transaction() as connection:
+        erased = erasure.erase(connection, mine, participant_id)
+        if erased.was_known:
+            audit.record(connection, "participant.erased")  # without the participant's id
+        return erased
 
 
 def _forget(mine: Tenant, participant_id: str) -> None:

@@ -15,9 +15,9 @@ from typing_extensions import TypedDict
 
 from api.http.auth import current_tenant, require_admin
 from api.http.describe import describe
-from api.http.problems import CODES, Problem, unavailable
+from api.http.problems import CODES, Problem
 from api.http.responses import answer
-from api.http.tenant_session import transaction
+from api.http.tenant_session import retried, transaction
 from api.input.validation import Body, validated
 from api.resources.participants import scrip
 from api.resources.participants.import_bodies import (
@@ -33,7 +33,7 @@ from api.resources.participants.import_bodies import (
 from api.resources.shared import audit
 from api.writes import batch
 from api.writes.batch import ItemError
-from models.db import Connection, Contended
+from models.db import Connection
 from models.identity.tenants import Tenant
 from models.people import imports, profile_imports
 from models.people.imports import ImportResult, RowRefusal
@@ -176,7 +176,8 @@ def _post(kind: Import) -> tuple[list[Body | Problem], list[ImportResult | Probl
     """The rows of a request and the outcome of each, in their order."""
     posted = [_validated(kind, value) for value in batch.items(kind.name)]
     good = [item for item in posted if not isinstance(item, Problem)]
-    written = iter(_written(kind, [item.row() for item in good]) if good else ())
+    rows = [item.row() for item in good]
+    written = iter(retried(lambda: _written(kind, rows), TRIES_MAX) if rows else ())
     return posted, [
         item if isinstance(item, Problem) else _result(next(written)) for item in posted
     ]
@@ -192,18 +193,11 @@ def _validated(kind: Import, value: Any) -> Any:
 
 
 def _written(kind: Import, rows: Sequence[Any]) -> list[ImportResult]:
-    mine = current_tenant()
-    for _ in range(TRIES_MAX):
-        try:
-            with transaction() as connection:
-                results = kind.write(connection, mine, rows)
-                if imported := results.count("imported"):
-                    audit.record(connection, kind.action, rows=imported)  # without participant ids
-        except Contended:
-            continue
-        else:
-            return results
-    raise unavailable()
+    with transaction() as connection:
+        results = kind.write(connection, current_tenant(), rows)
+        if imported := results.count("imported"):
+            audit.record(connection, kind.action, rows=imported)  # without participant ids
+        return results
 
 
 def _result(result: ImportResult) -> ImportResult | Problem:

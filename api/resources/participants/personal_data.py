@@ -14,12 +14,12 @@ from api.http.auth import require_admin, tenant
 from api.http.describe import describe
 from api.http.problems import not_found, unavailable
 from api.http.request_context import app_context
-from api.http.tenant_session import snapshot
+from api.http.tenant_session import retried, snapshot
 from api.input.validation import participant_id_in_path
 from api.resources.participants.personal_documents import PersonalData
 from api.resources.shared import audit, dead_letter_view
 from models import clock
-from models.db import Connection, Contended
+from models.db import Connection
 from models.people import personal_data
 from models.people.personal_data import Subject
 
@@ -56,14 +56,10 @@ def export_participant(participant_id: str) -> Response:
 def _write(file: IO[bytes], participant_id: str) -> None:
     """Write the whole document before any of it is sent: an error still gets an error status, and a
     slow reader holds no database connection."""
-    for _ in range(TRIES_MAX):
-        try:
-            return _write_once(file, participant_id)
-        except OSError as error:  # the disk for temporary files is full
-            raise unavailable() from error
-        except Contended:
-            continue
-    raise unavailable()
+    try:
+        retried(lambda: _write_once(file, participant_id), TRIES_MAX)
+    except OSError as error:  # the disk for temporary files is full
+        raise unavailable() from error
 
 
 def _write_once(file: IO[bytes], participant_id: str) -> None:

@@ -10,15 +10,15 @@ from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
 from api.http.describe import Id, Moment, Parameter, describe, shown
-from api.http.problems import Problem, not_found, unavailable
+from api.http.problems import Problem, not_found
 from api.http.responses import answer
-from api.http.tenant_session import transaction
+from api.http.tenant_session import retried, transaction
 from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import PAGE_SIZE_MAX, query_int
 from api.resources.shared import audit
 from models import clock, ids
-from models.db import Connection, Contended
+from models.db import Connection
 from models.delivery import delivery_log, destinations, requeue
 from models.delivery.deliveries import DeliveryStatus
 from models.delivery.delivery_log import (
@@ -240,12 +240,7 @@ def get_delivery(webhook_id: str, fact_id: str) -> Response:
 def resend_delivery(webhook_id: str, fact_id: str) -> Response:
     """Send a fact now, on a new schedule, whether it was delivered, exhausted, or never queued for
     this destination. It keeps its id, so a receiver recognizes it."""
-    for _ in range(TRIES_MAX):
-        try:
-            return answer(_entry(_resent(webhook_id, fact_id)), 202)
-        except Contended:
-            continue
-    raise unavailable()
+    return answer(_entry(retried(lambda: _resent(webhook_id, fact_id), TRIES_MAX)), 202)
 
 
 def _resent(webhook_id: str, fact_id: str) -> Delivery:
