@@ -279,16 +279,7 @@ def _of_facts(destination: DestinationRef, fact_ids: Sequence[UUID]) -> dict[str
 
 
 def _logged(row: Any) -> Logged:
-    return Logged(
-        row.id,
-        row.fact_id,
-        row.number,
-        row.status_code,
-        row.error,
-        row.duration_ms,
-        row.remote_address,
-        row.response,
-    )
+    return Logged(*row[:8])  # the columns of _LOGGED come first
 
 
 # -- bounded scans ---------------------------------------------------------------------------

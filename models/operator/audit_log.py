@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -63,16 +63,11 @@ def record(connection: Connection, entry: NewAuditEntry) -> None:
         " (tenant_id, id, actor, key_id, action, target, detail, request_id, address)"
         " VALUES (%(tenant_id)s, %(id)s, %(actor)s, %(key_id)s, %(action)s, %(target)s,"
         " %(detail)s, %(request_id)s, %(address)s)",
-        {
-            "tenant_id": entry.tenant_id,
+        asdict(entry)
+        | {
             "id": str(ids.uuid7(clock.now_us())),
-            "actor": entry.actor,
             "key_id": str(entry.key_id) if entry.key_id else None,
-            "action": entry.action,
-            "target": entry.target,
             "detail": json.dumps(entry.detail),
-            "request_id": entry.request_id,
-            "address": entry.address,
         },
     )
 

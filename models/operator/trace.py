@@ -79,10 +79,7 @@ def deliveries(
     if not fact_ids:
         return []
     rows = connection.execute(_DELIVERIES, _of(tenant_id, fact_ids))
-    return [
-        TracedDelivery(row.fact_id, row.webhook_id, row.status, row.attempts, row.next_attempt_at)
-        for row in rows
-    ]
+    return [TracedDelivery(*row) for row in rows]
 
 
 _DELIVERIES = sa.text("""
@@ -99,18 +96,7 @@ def attempts(
     if not fact_ids:
         return []
     values = _of(tenant_id, fact_ids) | {"first": _first(min(fact_ids))}
-    return [
-        TracedAttempt(
-            row.id,
-            row.fact_id,
-            row.webhook_id,
-            row.number,
-            row.status_code,
-            row.error,
-            row.duration_ms,
-        )
-        for row in connection.execute(_ATTEMPTS, values)
-    ]
+    return [TracedAttempt(*row) for row in connection.execute(_ATTEMPTS, values)]
 
 
 _ATTEMPTS = sa.text("""

@@ -10,7 +10,7 @@ from pydantic import StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import Id, Moment, Parameter, describe
+from api.http.describe import Id, Moment, Parameter, describe, shown
 from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input import cursors
@@ -104,14 +104,5 @@ def _page(found: list[AuditEntry], position: UUID | None) -> AuditPage:
 
 def as_json(entry: AuditEntry) -> AuditItem:
     """The JSON of an audit entry."""
-    return {
-        "id": str(entry.id),
-        "at": clock.to_text(ids.issued_at_us(entry.id)),
-        "actor": entry.entry.actor,
-        "key_id": None if entry.entry.key_id is None else str(entry.entry.key_id),
-        "action": entry.entry.action,
-        "target": entry.entry.target,
-        "detail": dict(entry.entry.detail),
-        "request_id": entry.entry.request_id,
-        "address": entry.entry.address,
-    }
+    at = clock.to_text(ids.issued_at_us(entry.id))
+    return shown(AuditItem, entry.entry, id=str(entry.id), at=at)
