@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from api.cli import output
-from api.cli.connect.api_session import Remote, key_option, remote, url_option
+from api.cli.connect.api_session import Remote, api_options, remote
 from api.cli.errors import CannotRun
 from api.cli.fact_line import fact_line, printable
-from api.cli.options import data_option, json_option
+from api.cli.options import json_option
 from webhooks.facts import TYPES, matches
 
 PAGE = 500  # the API's maximum
@@ -57,9 +57,7 @@ def facts() -> None:
 @click.option(
     "--follow/--no-follow", default=True, help="Keep printing new facts.  [default: follow]"
 )
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def tail(after: str, follow: bool, path: Path, as_json: bool, **given: Any) -> None:
     """Print facts in the order of the feed, one a line, until Ctrl-C.
@@ -154,9 +152,7 @@ def _line(fact: dict[str, Any]) -> str:
     metavar="ID",
     help="The destination to send it to.",
 )
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def resend(fact_id: str, webhook_id: object, path: Path, as_json: bool, **where: Any) -> None:
     """Send a fact to a destination again, or for the first time, on a fresh schedule.

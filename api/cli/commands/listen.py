@@ -16,10 +16,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.connect.api_session import BASE, ApiRefusal, Remote, key_option, remote, url_option
+from api.cli.connect.api_session import BASE, ApiRefusal, Remote, api_options, remote
 from api.cli.errors import CannotRun
 from api.cli.fact_line import fact_line, printable
-from api.cli.options import data_option, host_option, number_option, port_option
+from api.cli.options import host_option, number_option, port_option
 from api.cli.ports import reachable, taken
 from api.cli.receiver import Arrival, ReceiverReply, Subscriber
 from webhooks import signing
@@ -61,9 +61,7 @@ MARKS = {"verified": ("✓", "green"), "unchecked": ("?", "yellow"), "forged": (
     help="Types that the created destination receives. Repeatable.",
 )
 @click.option("--public-url", help="URL of the created destination, if not HOST:PORT.")
-@url_option
-@key_option
-@data_option
+@api_options
 def listen(**given: Any) -> None:
     """Receive facts, verify their signatures and print them, until Ctrl-C.
 

@@ -8,19 +8,16 @@ from urllib.parse import quote
 
 import click
 
-from api.cli.connect.api_session import key_option, remote, url_option
+from api.cli.connect.api_session import api_options, remote
 from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
 from api.cli.local.data_dir import write_private_stream
-from api.cli.options import data_option
 
 
 @click.command(short_help="Export all data of one participant.")
 @click.argument("participant_id", metavar="ID")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
-@url_option
-@key_option
-@data_option
+@api_options
 def person(
     participant_id: str, out: Path | None, url: str | None, key: str | None, path: Path
 ) -> None:

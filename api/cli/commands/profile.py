@@ -12,9 +12,9 @@ from unbroken_client.results import History, Period, Profile, StreakOf
 
 from api.cli import output
 from api.cli.connect.api_client import Where, client
-from api.cli.connect.api_session import key_option, url_option
+from api.cli.connect.api_session import api_options
 from api.cli.fact_line import printable
-from api.cli.options import data_option, json_option
+from api.cli.options import json_option
 
 STRIP_PERIODS = 28  # four weeks of days
 LABEL_COLUMNS = 14
@@ -31,9 +31,7 @@ Shown = Sequence[tuple[StreakOf, History]]
 
 @click.command(short_help="Show a participant, with a calendar of each streak.")
 @click.argument("participant_id", metavar="PARTICIPANT")
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def profile(
     participant_id: str, url: str | None, key: str | None, path: Path, as_json: bool

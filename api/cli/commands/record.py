@@ -14,10 +14,10 @@ from unbroken_client.wish import Wish
 
 from api.cli import output
 from api.cli.connect.api_client import Where, client
-from api.cli.connect.api_session import key_option, url_option
+from api.cli.connect.api_session import api_options
 from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
-from api.cli.options import data_option, json_option
+from api.cli.options import json_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,9 +49,7 @@ def _how(command: F) -> F:
     "--timezone", metavar="ZONE", help="Time zone whose day counts, such as Australia/Sydney."
 )
 @_how
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def tick(participant_id: str, streak_code: str, as_json: bool, **given: Any) -> None:
     """Record a tick of a participant for a streak, and print the new count.
@@ -77,9 +75,7 @@ def tick(participant_id: str, streak_code: str, as_json: bool, **given: Any) -> 
 @click.argument("participant_id", metavar="PARTICIPANT")
 @click.argument("badge_code", metavar="BADGE")
 @_how
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def award(participant_id: str, badge_code: str, as_json: bool, **given: Any) -> None:
     """Award a badge to a participant. A badge that is earned already keeps its first award.

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from api.cli.connect.api_session import ApiRefusal, Remote, key_option, remote, url_option
+from api.cli.connect.api_session import ApiRefusal, Remote, api_options, remote
 from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
-from api.cli.options import data_option, json_option
+from api.cli.options import json_option
 from webhooks import facts
 
 PAGE_SIZE = 100  # the API's maximum
@@ -30,9 +30,7 @@ URL_CHARS_MAX = 2_048  # of a destination
     metavar="ID",
     help="Only this destination, whatever its types.",
 )
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def trigger(kind: str, webhook_id: object, path: Path, as_json: bool, **where: str | None) -> None:
     """Send a signed sample fact of a TYPE now, to every destination that receives this type.

@@ -17,6 +17,7 @@ from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
 from api.cli.local import data_dir
 from api.cli.local.data_dir import Data
+from api.cli.options import data_option
 from api.cli.ports import reachable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +29,8 @@ DOWNLOAD_SECONDS = 300.0  # until the first byte and between two bytes: a long h
 CHUNK_BYTES = 65_536
 LINE_CHARS_MAX = 400  # of an API message on the terminal
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 url_option = click.option(
     "--url",
@@ -41,6 +44,11 @@ key_option = click.option(
     show_envvar=True,
     help="An API key. Prefer the environment: `ps` shows options.",
 )
+
+
+def api_options(command: C) -> C:
+    """The options of a command that uses the API: where it is, and the key."""
+    return url_option(key_option(data_option(command)))
 
 
 class ApiRefusal(click.ClickException):

@@ -11,7 +11,7 @@ import click
 
 from api.cli import output
 from api.cli.connect.api_client import Where, client
-from api.cli.connect.api_session import key_option, url_option
+from api.cli.connect.api_session import api_options
 from api.cli.errors import CannotRun
 from api.cli.importing import preview, sending, source
 from api.cli.importing.columns import Naming, plain
@@ -20,7 +20,7 @@ from api.cli.importing.kinds import RowKind
 from api.cli.importing.mapping import Mapper
 from api.cli.importing.registry import KINDS
 from api.cli.importing.source_rows import DELIMITERS
-from api.cli.options import data_option, json_option
+from api.cli.options import json_option
 from models.rules.periods import zone_names
 
 _FIELDS = "; ".join(f"{kind.name}: {', '.join(kind.fields)}" for kind in KINDS.values())
@@ -83,9 +83,7 @@ _CONSTANTS = {"streak": "streak_code", "badge": "badge_code", "timezone": "timez
 @click.option(
     "--dry-run", is_flag=True, help="Check all rows and print what would count; send nothing."
 )
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def import_(source: str, as_json: bool, **given: Any) -> None:
     """Import ticks, or another --kind of rows, from FILE (- for stdin): CSV with a header, or

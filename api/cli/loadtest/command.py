@@ -11,11 +11,11 @@ import click
 
 from api.cli import output
 from api.cli.connect.api_client import Where, client
-from api.cli.connect.api_session import key_option, url_option
+from api.cli.connect.api_session import api_options
 from api.cli.errors import CannotRun
 from api.cli.loadtest import verify
 from api.cli.loadtest.load import LoadPlan, run
-from api.cli.options import data_option, json_option
+from api.cli.options import json_option
 
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 SECONDS_MAX, RATE_MAX, CLIENTS_MAX, PARTICIPANTS_MAX = 3_600, 100_000, 64, 100_000
@@ -38,9 +38,7 @@ SECONDS_MAX, RATE_MAX, CLIENTS_MAX, PARTICIPANTS_MAX = 3_600, 100_000, 64, 100_0
               help="Ticks in a request.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the participants and the streak afterwards.")
 @click.option("--yes-this-is-mine", "is_mine", is_flag=True, help="Allow a URL that is not local.")
-@url_option
-@key_option
-@data_option
+@api_options
 @json_option
 def loadtest(path: Path, as_json: bool, **given: Any) -> None:
     """Post ticks for its own streak and participants, then check that each accepted tick counted.
