@@ -10,6 +10,8 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_DATA = Path(".unbroken")
+PORT_MAX = 65_535
+WRITES_PER_MINUTE_MAX = 1_000_000  # more than a process can accept; 0 means "no cap"
 
 data_option = click.option(
     "--data",
@@ -25,6 +27,11 @@ host_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
+def operator_options(command: F) -> F:
+    """The options of a command that works on the servers themselves."""
+    return data_option(json_option(command))
+
+
 def number_option(name: str, span: tuple[int, int], default: int, text: str) -> Callable[[F], F]:
     """An option for a whole number within a span, with its default in the help."""
     span_type = click.IntRange(*span)
@@ -35,10 +42,6 @@ def port_option(default: int) -> Callable[[F], F]:
     """The port of a server that may take any free one."""
     text = "Port to listen on; 0 takes any free one."
     return number_option("--port", (0, PORT_MAX), default, text)
-
-
-PORT_MAX = 65_535
-WRITES_PER_MINUTE_MAX = 1_000_000  # more than a process can accept; 0 means "no cap"
 
 
 def cap_option(name: str, whose: str, default: str = "no cap") -> Callable[[F], F]:

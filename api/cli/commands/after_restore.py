@@ -11,7 +11,7 @@ from api.cli import output
 from api.cli.connect.service import find
 from api.cli.local.database import bring_up_to_date, speaking_of_database
 from api.cli.local.up import read_settings
-from api.cli.options import data_option, json_option
+from api.cli.options import operator_options
 from models import db
 from models.operator import audit_log, diagnosis
 from models.operator.audit_log import NO_TENANT, NewAuditEntry
@@ -20,8 +20,7 @@ TIMEOUT_MS = 60_000  # renumbering removes the limit for itself
 
 
 @click.command(short_help="Repair what a restored backup of the database lacks.")
-@data_option
-@json_option
+@operator_options
 def restored(path: Path, as_json: bool) -> None:
     """Repair what a restored backup of the database lacks; run it once after `pg_restore`.
 

@@ -15,7 +15,7 @@ from api.cli import output
 from api.cli.commands.keys import lifetime
 from api.cli.connect.service import service
 from api.cli.errors import CannotRun
-from api.cli.options import data_option, json_option, number_option
+from api.cli.options import number_option, operator_options
 from api.input.validation import Instant
 from models import clock, ids
 from models.db import Connection
@@ -48,8 +48,7 @@ _COLUMNS = ("at", "tenant", "mode", "actor", "action", "target", "detail", "addr
     "--since", metavar="WHEN", help="Only entries since then: 90m, 12h or 30d ago, or a timestamp."
 )
 @number_option("--limit", (1, LIMIT_MAX), LIMIT, "Print at most this many entries, the newest.")
-@data_option
-@json_option
+@operator_options
 def audit(
     slug: str | None, mode: Mode | None, limit: int, path: Path, as_json: bool, **given: Any
 ) -> None:

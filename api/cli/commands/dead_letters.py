@@ -15,7 +15,7 @@ from api.cli import output
 from api.cli.connect.service import Service, service
 from api.cli.errors import CannotRun, NotThere
 from api.cli.fact_line import printable
-from api.cli.options import data_option, json_option, number_option
+from api.cli.options import number_option, operator_options
 from api.resources.operator import dead_letter_actions
 from api.resources.operator.dead_letter_actions import REPLAYED_MAX, DeadLetterClosed
 from models import clock
@@ -97,8 +97,7 @@ def group() -> None:
     help="Only dead letters with this status.",
 )
 @number_option("--limit", (1, LISTED_MAX), LISTED, "How many to list.")
-@data_option
-@json_option
+@operator_options
 def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | None) -> None:
     """List dead letters, the newest writes first. An unreadable one has no tenant.
 
@@ -121,8 +120,7 @@ def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | No
 
 @group.command()
 @click.argument("dead_letter_id", metavar="ID", type=click.UUID)
-@data_option
-@json_option
+@operator_options
 def show(dead_letter_id: UUID, path: Path, as_json: bool) -> None:
     """Show a dead letter: its message as it was accepted, and why it could not be applied.
 
@@ -148,8 +146,7 @@ def show(dead_letter_id: UUID, path: Path, as_json: bool) -> None:
 @click.argument("dead_letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Replay all, the oldest first.")
 @_choosing
-@data_option
-@json_option
+@operator_options
 def replay(
     dead_letter_ids: Sequence[UUID], is_all: bool, path: Path, as_json: bool, **chosen: str | None
 ) -> None:
@@ -173,8 +170,7 @@ def replay(
 @click.option("--all", "is_all", is_flag=True, help="Discard all.")
 @_choosing
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@data_option
-@json_option
+@operator_options
 def discard(
     dead_letter_ids: Sequence[UUID],
     is_all: bool,

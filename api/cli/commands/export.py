@@ -16,7 +16,7 @@ import click
 from api.cli.commands.person import person
 from api.cli.connect.service import service
 from api.cli.errors import CannotRun
-from api.cli.options import data_option, json_option
+from api.cli.options import operator_options
 from api.cli.progress import FileProgress
 from models.db import Connection, snapshot
 from models.identity import tenants
@@ -103,8 +103,7 @@ export.add_command(person)
     show_default=True,
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: stdout]")
-@data_option
-@json_option
+@operator_options
 def of_tenant(tenant: str, what: str, mode: Mode, as_json: bool, **given: Any) -> None:
     """Export one type of a TENANT's data, as of one moment. The word `tenant` may be left out.
 

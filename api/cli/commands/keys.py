@@ -13,13 +13,7 @@ import click
 from api.cli import output
 from api.cli.connect.service import service
 from api.cli.errors import CannotRun
-from api.cli.options import (
-    WRITES_PER_MINUTE_MAX,
-    cap_in_words,
-    cap_option,
-    data_option,
-    json_option,
-)
+from api.cli.options import WRITES_PER_MINUTE_MAX, cap_in_words, cap_option, operator_options
 from models import clock
 from models.identity import tenants
 from models.identity.tenants import ApiKey, Mode
@@ -60,8 +54,7 @@ def key() -> None:
 )
 @click.option("--expires", metavar="30d", help="Lifetime: 90m, 12h, 30d.  [default: never]")
 @cap_option("writes-per-minute", "the key")
-@data_option
-@json_option
+@operator_options
 def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> None:
     """Create a key and print it; it cannot be printed again.
 
@@ -89,8 +82,7 @@ def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> 
 
 @key.command("list")
 @tenant_option
-@data_option
-@json_option
+@operator_options
 def list_(slug: str, path: Path, as_json: bool) -> None:
     """List the keys of a tenant, without the keys themselves: only hashes are stored.
 
@@ -108,8 +100,7 @@ def list_(slug: str, path: Path, as_json: bool) -> None:
 @key.command()
 @click.argument("key_id", metavar="ID", type=click.UUID)
 @click.argument("writes_per_minute", metavar="N", type=click.IntRange(0, WRITES_PER_MINUTE_MAX))
-@data_option
-@json_option
+@operator_options
 def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None:
     """Cap a key at N writes a minute over all processes; 0: no cap.
 
@@ -134,8 +125,7 @@ def cap(key_id: UUID, writes_per_minute: int, path: Path, as_json: bool) -> None
 
 @key.command()
 @click.argument("key_id", metavar="ID", type=click.UUID)
-@data_option
-@json_option
+@operator_options
 def revoke(key_id: UUID, path: Path, as_json: bool) -> None:
     """Revoke a key: writes with it are refused at once, reads within five seconds.
 

@@ -13,7 +13,7 @@ import click
 from api.cli import output
 from api.cli.connect.service import Service, find, service
 from api.cli.errors import CannotRun, NotThere
-from api.cli.options import data_option, json_option
+from api.cli.options import operator_options
 from models.db import Connection
 from models.delivery import destination_keys
 from models.delivery.destination_keys import Sealed
@@ -60,8 +60,7 @@ def new_key() -> None:
 
 
 @secrets.command()
-@data_option
-@json_option
+@operator_options
 def check(path: Path, as_json: bool) -> None:
     """Show how many secrets each key encrypts, and which keys may be dropped.
 
@@ -83,8 +82,7 @@ def check(path: Path, as_json: bool) -> None:
 
 @secrets.command("rotate-key")
 @click.option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
-@data_option
-@json_option
+@operator_options
 def rotate_key(path: Path, as_json: bool, dry_run: bool) -> None:
     """Re-encrypt every stored secret with the newest key of the ring.
 

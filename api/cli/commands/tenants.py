@@ -11,7 +11,7 @@ import click
 from api.cli import output
 from api.cli.connect.service import Service, service
 from api.cli.errors import CannotRun
-from api.cli.options import cap_in_words, cap_option, data_option, json_option
+from api.cli.options import cap_in_words, cap_option, operator_options
 from models.identity import tenants
 from models.identity.tenants import MODES, Tenant
 from models.operator import audit_log
@@ -47,8 +47,7 @@ def tenant() -> None:
 @click.argument("slug")
 @participant_option
 @tenant_option
-@data_option
-@json_option
+@operator_options
 def create(slug: str, path: Path, as_json: bool, **caps: int | None) -> None:
     """Create a tenant and print its two admin keys; they cannot be printed again.
 
@@ -88,8 +87,7 @@ def _create(found: Service, slug: str, caps: dict[str, int]) -> dict[str, str]:
 
 
 @tenant.command("list")
-@data_option
-@json_option
+@operator_options
 def list_(path: Path, as_json: bool) -> None:
     """List the tenants.
 
@@ -113,8 +111,7 @@ def list_(path: Path, as_json: bool) -> None:
     help="Fields and query parameters that are not known: ignore them, or answer 422."
     "  [default: refuse]",
 )
-@data_option
-@json_option
+@operator_options
 def set_(
     slug: str, path: Path, as_json: bool, unknown_fields: str | None, **caps: int | None
 ) -> None:
@@ -152,8 +149,7 @@ def _given(caps: dict[str, int | None]) -> dict[str, int]:
 
 @tenant.command()
 @click.argument("slug")
-@data_option
-@json_option
+@operator_options
 def disable(slug: str, path: Path, as_json: bool) -> None:
     """Refuse every request of a tenant (403). Its data is kept.
 
@@ -167,8 +163,7 @@ def disable(slug: str, path: Path, as_json: bool) -> None:
 
 @tenant.command()
 @click.argument("slug")
-@data_option
-@json_option
+@operator_options
 def enable(slug: str, path: Path, as_json: bool) -> None:
     """Serve a disabled tenant again.
 

@@ -12,7 +12,7 @@ from api.cli import output
 from api.cli.connect.service import service
 from api.cli.errors import NotThere
 from api.cli.fact_line import printable
-from api.cli.options import data_option, json_option
+from api.cli.options import operator_options
 from api.resources.activity import write_trace
 from api.resources.activity.write_trace import Trace, TraceStep
 from models import clock
@@ -23,8 +23,7 @@ _WAITING = "--:--:--.---"
 
 @click.command(short_help="Show the history of one write, from accepted to delivered.")
 @click.argument("write_id", metavar="ID", type=click.UUID)
-@data_option
-@json_option
+@operator_options
 def trace(write_id: UUID, path: Path, as_json: bool) -> None:
     """Show the history of one write: accepted, queued, applied, its facts, every delivery attempt.
 

@@ -19,7 +19,7 @@ from api.cli.doctor import checks, redis_checks
 from api.cli.doctor.checks import CheckState, Finding, well, worst
 from api.cli.errors import CannotRun
 from api.cli.local.up import read_settings
-from api.cli.options import data_option, json_option
+from api.cli.options import operator_options
 from models import clock, db
 from models.db import Connection, DatabaseError, schema, tenant_isolation
 from models.operator import diagnosis
@@ -40,8 +40,7 @@ _CHECK_CHARS = 24
 
 
 @click.command()
-@data_option
-@json_option
+@operator_options
 @click.pass_context
 def doctor(context: click.Context, path: Path, as_json: bool) -> None:
     """Check settings, servers, workers and queues; say what to do.
