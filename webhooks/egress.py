@@ -252,7 +252,7 @@ def system_lookup(host: str, port: int) -> list[str]:
 def vetted(host: str, answers: Sequence[str], policy: Policy, port: int) -> list[str]:
     """The vetted answers of a name service; raise Refused."""
     if len(answers) > ADDRESSES_MAX:
-        raise EgressRefused("must not have so many addresses")
+        raise EgressRefused(f"must not have more than {ADDRESSES_MAX} addresses")
     addresses = [_literal(answer) for answer in answers]
     if not addresses or None in addresses:
         raise EgressRefused(f"'{host}' has no address")

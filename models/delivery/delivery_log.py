@@ -141,7 +141,7 @@ _DELIVERIES = sa.text("""
 SELECT * FROM (
   SELECT d.*, f.type, f.occurred_at, p.external_id,
     d.is_candidate AND (CAST(:types AS text[]) IS NULL OR f.type = ANY(CAST(:types AS text[])))
-      AND (CAST(:person AS text) IS NULL OR p.external_id IS NOT DISTINCT FROM :person)
+      AND (CAST(:participant AS text) IS NULL OR p.external_id IS NOT DISTINCT FROM :participant)
       AS is_wanted
   FROM (
     SELECT fact_id, webhook_id, status, attempts, next_attempt_at,
@@ -168,7 +168,7 @@ def deliveries(
     values = {
         "status": wanted.status,
         "types": None if wanted.types is None else list(wanted.types),
-        "person": wanted.participant_id,
+        "participant": wanted.participant_id,
     }
     rows, cursor = _scan(connection, _DELIVERIES, destination, wanted, values)
     lasts = _lasts(connection, destination, [row.fact_id for row in rows])

@@ -126,7 +126,7 @@ class Intake:
         try:
             self.celery.send_task("drain", queue=DRAIN)
         except Exception:
-            log.warning("kick not sent; the sweep will see the backlog", exc_info=True)
+            log.warning("wake-up not sent; the sweep will see the backlog", exc_info=True)
 
     def wait(self, write_id: str, seconds: float) -> dict[str, Any] | None:
         """The answer to a write, or None when it has not been applied in time.

@@ -45,7 +45,7 @@ def wake(client: redis.Redis, celery: Celery) -> None:
         if not alive and may_wake:
             celery.send_task("deliver", queue=WEBHOOKS)
     except Exception:
-        log.warning("delivery not kicked; the sweep will see what is due", exc_info=True)
+        log.warning("deliverer not woken; the sweep will see what is due", exc_info=True)
 
 
 def is_due(engine: Engine) -> bool:

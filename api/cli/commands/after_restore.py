@@ -49,7 +49,7 @@ def restored(path: Path, as_json: bool) -> None:
                 )
         finally:
             engine.dispose()
-    text = f"database at revision {revision}; {count} facts numbered anew."
+    text = f"database at revision {revision}; {count} facts renumbered."
     if count:
         text += " Readers of GET /facts begin again, without a cursor."
     output.show(detail, text, as_json=as_json)

@@ -82,7 +82,7 @@ def tail(after: str, follow: bool, path: Path, as_json: bool, **given: Any) -> N
         except KeyboardInterrupt:
             click.echo("", err=True)
     if follow and cursor:
-        click.echo(f"to go on from here: --after {cursor}", err=True)
+        click.echo(f"to continue from here: --after {cursor}", err=True)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def rotate_key(path: Path, as_json: bool, dry_run: bool) -> None:
         "unreadable": counts["unreadable"],
         "dry_run": dry_run,
     }
-    said = "would be encrypted anew" if dry_run else "encrypted anew"
+    said = "would be encrypted again" if dry_run else "encrypted again"
     human = f"{counts['stale']} of {counts['secrets']} secrets {said} with the newest key."
     output.show(row, human, as_json=as_json)
     _exit_unless_all_are_readable(counts["unreadable"])

@@ -143,7 +143,7 @@ def _sweep(seconds: float | None) -> Finding:
     if seconds is not None and seconds <= SWEPT_SECONDS_MAX:
         return well("workers", "beat and upkeep", f"swept {max(0, round(seconds))} s ago")
     found = "no sweep has ever run" if seconds is None else f"no sweep for {duration(seconds)}"
-    advice = "start beat and a worker of the queue `upkeep`: they kick, heal, make partitions"
+    advice = "start beat and a worker of the queue `upkeep`: they wake drains and make partitions"
     return Finding("workers", "beat and upkeep", "failed", found, advice)
 
 

@@ -47,7 +47,7 @@ def _once_each(values: list[str]) -> list[str]:
 
 def _with_v1(versions: list[Version]) -> list[Version]:
     if "v1" not in versions:
-        raise PydanticCustomError("signatures", "must hold v1, beside which v1a may stand")
+        raise PydanticCustomError("signatures", "must hold v1; v1a is optional")
     return ["v1", "v1a"] if "v1a" in versions else ["v1"]
 
 

@@ -193,7 +193,7 @@ def test_progress_goes_to_stderr_and_no_secret_or_key_goes_anywhere(
                 f"{BATCH} of {COUNT} destinations",
                 f"{COUNT} of {COUNT} destinations",
             ]
-            expected = f"{len(made)} of {len(made)} secrets encrypted anew with the newest key."
+            expected = f"{len(made)} of {len(made)} secrets encrypted again with the newest key."
             assert done.stdout.strip() == expected
     assert [one for one in (*made, *before, old, new) if one in said] == []
 

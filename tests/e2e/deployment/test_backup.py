@@ -199,8 +199,8 @@ def test_a_backup_taken_while_it_runs_brings_everything_back_and_it_goes_on(fold
         new.run(REDIS_FILE)
         with running_redis(redis_url, folder / "rb") as client:
             said = new.run(DATABASE)
-            assert f"{len(bodies)} facts numbered anew" in said
-            assert "; 0 facts numbered anew" in new.run("unbroken restored")
+            assert f"{len(bodies)} facts renumbered" in said
+            assert "; 0 facts renumbered" in new.run("unbroken restored")
             with opened(new, client) as (engine, pipeline):
                 assert contents(engine) == before
                 check_it_goes_on(new, pipeline, key, (posted, bodies, cursor))

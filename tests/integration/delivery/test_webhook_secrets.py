@@ -271,4 +271,4 @@ def test_a_secret_rotated_while_it_is_being_encrypted_anew_is_not_lost(
         ).one()
     assert secrets.decrypt(ring, stored.secret) == rotated["secret"]
     assert secrets.decrypt(newest, stored.previous_secret) == created["secret"]
-    assert secrets.key_index(ring, stored.previous_secret) is None, "it was encrypted anew"
+    assert secrets.key_index(ring, stored.previous_secret) is None, "it was encrypted again"

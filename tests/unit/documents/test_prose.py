@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -128,3 +129,33 @@ def test_a_decision_has_the_one_form(decision: Path) -> None:
     number = int(decision.stem[:4])
     assert re.match(rf"# {number}\. \S", text)
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == FORM
+
+
+FOLDERS = ("api", "workers", "webhooks", "models", "docs/generate")
+
+
+def messages(path: Path) -> Iterator[str]:
+    """The texts of a module, without its docstrings."""
+    tree = ast.parse(path.read_text())
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    docstrings = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in docstrings and " " in text:
+                yield text
+
+
+def test_no_message_of_the_code_has_a_banned_word() -> None:
+    modules = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    wrong = {
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in modules
+        if "migrations" not in path.parts
+        for text in messages(path)
+        for word in found_in(prose(text))
+    }
+    assert wrong == set()
