@@ -229,6 +229,6 @@ WEBHOOKS = DefinitionType(
 )  # fmt: skip
 
 KINDS: dict[str, DefinitionType] = {
-    one.path[-1]: one
-    for one in (STREAKS, CALENDARS, BADGES, TIERS, REWARDS, CHALLENGES, LEADERBOARDS, WEBHOOKS)
+    kind.path[-1]: kind
+    for kind in (STREAKS, CALENDARS, BADGES, TIERS, REWARDS, CHALLENGES, LEADERBOARDS, WEBHOOKS)
 }

@@ -50,13 +50,13 @@ def body_of(inputs: Sequence[Input], form: Mapping[str, str], *, is_new: bool) -
     Nested fields (`freezes.max`) are one object; null when all of them are empty.
     """
     body: dict[str, Any] = {}
-    for one in inputs:
-        if one.is_fixed and not is_new:
+    for entry in inputs:
+        if entry.is_fixed and not is_new:
             continue
-        value = _value(one, form)
-        if value is None and (one.is_required or is_new):
+        value = _value(entry, form)
+        if value is None and (entry.is_required or is_new):
             continue  # the API reports it missing, or has a default
-        _put(body, one.name, one.empty if value is None else value)
+        _put(body, entry.name, entry.empty if value is None else value)
     return body
 
 
@@ -70,13 +70,15 @@ def _put(body: dict[str, Any], name: str, value: Any) -> None:
         body[outer] = (body.get(outer) or {}) | {inner: value}
 
 
-def _value(one: Input, form: Mapping[str, str]) -> Any:
-    text = form.get(one.name, "").strip()
-    match one.kind:
+def _value(entry: Input, form: Mapping[str, str]) -> Any:
+    text = form.get(entry.name, "").strip()
+    match entry.kind:
         case "checks":
-            return [name for name in one.choices if form.get(f"{one.name}.{name}") == "on"] or None
+            return [
+                name for name in entry.choices if form.get(f"{entry.name}.{name}") == "on"
+            ] or None
         case "rows":
-            return _rows(one, form) or None
+            return _rows(entry, form) or None
         case "switch":
             return text == "on"
         case "number":
@@ -91,21 +93,23 @@ def _value(one: Input, form: Mapping[str, str]) -> Any:
             return text or None
 
 
-def _rows(one: Input, form: Mapping[str, str]) -> list[dict[str, Any]]:
+def _rows(entry: Input, form: Mapping[str, str]) -> list[dict[str, Any]]:
     """The rows that are not empty; a missing field is left out, and the API names it."""
     rows = []
     for index in range(ROWS_MAX):
-        texts = {name: form.get(f"{one.name}.{index}.{name}", "").strip() for name, _ in one.row}
+        texts = {
+            name: form.get(f"{entry.name}.{index}.{name}", "").strip() for name, _ in entry.row
+        }
         rows.append({name: _number(text) for name, text in texts.items() if text})
     return [row for row in rows if row]
 
 
-def row_count(one: Input, form: Mapping[str, str]) -> int:
+def row_count(entry: Input, form: Mapping[str, str]) -> int:
     """How many rows to show: those up to the last one in use, and some to fill in."""
     used = [
         index + 1
         for index in range(ROWS_MAX)
-        if any(form.get(f"{one.name}.{index}.{name}") for name, _ in one.row)
+        if any(form.get(f"{entry.name}.{index}.{name}") for name, _ in entry.row)
     ]
     return min(max(used, default=0) + SPARE_ROWS, ROWS_MAX)
 
@@ -134,22 +138,22 @@ def _is_json(text: str) -> bool:
 def shown(inputs: Sequence[Input], item: Mapping[str, Any]) -> dict[str, str]:
     """The form values of an existing definition."""
     values: dict[str, str] = {}
-    for one in inputs:
-        value = _get(item, one.name.split("."))
-        if one.kind == "checks":
-            values |= {f"{one.name}.{name}": "on" for name in value}
-        elif one.kind == "rows":
-            values |= _shown_rows(one, value)
+    for entry in inputs:
+        value = _get(item, entry.name.split("."))
+        if entry.kind == "checks":
+            values |= {f"{entry.name}.{name}": "on" for name in value}
+        elif entry.kind == "rows":
+            values |= _shown_rows(entry, value)
         else:
-            values[one.name] = _text(one, value)
+            values[entry.name] = _text(entry, value)
     return values
 
 
-def _shown_rows(one: Input, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _shown_rows(entry: Input, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {
-        f"{one.name}.{index}.{name}": str(row[name])
+        f"{entry.name}.{index}.{name}": str(row[name])
         for index, row in enumerate(rows)
-        for name, _ in one.row
+        for name, _ in entry.row
     }
 
 
@@ -159,10 +163,10 @@ def _get(item: Any, steps: Sequence[str]) -> Any:
     return item
 
 
-def _text(one: Input, value: Any) -> str:
+def _text(entry: Input, value: Any) -> str:
     if value is None:
         return ""
-    match one.kind:
+    match entry.kind:
         case "switch":
             return "on" if value else ""
         case "moment":
@@ -184,16 +188,16 @@ def messages(
     inputs: Sequence[Input], errors: Mapping[str, str], form: Mapping[str, str]
 ) -> dict[str, str]:
     """The error of each form field in plain words; empty without errors."""
-    return {one.name: _message(one, errors, form.get(one.name, "")) for one in inputs}
+    return {entry.name: _message(entry, errors, form.get(entry.name, "")) for entry in inputs}
 
 
-def _message(one: Input, errors: Mapping[str, str], text: str) -> str:
-    found = next((field for field in errors if _is_in(field, one.name)), None)
+def _message(entry: Input, errors: Mapping[str, str], text: str) -> str:
+    found = next((field for field in errors if _is_in(field, entry.name)), None)
     if found is None:
         return ""
-    if one.kind == "json" and text.strip() and not _is_json(text):
+    if entry.kind == "json" and text.strip() and not _is_json(text):
         return "This is not valid JSON"
-    inside = found.removeprefix(one.name).strip(".")
+    inside = found.removeprefix(entry.name).strip(".")
     where = ", ".join(_step(step) for step in inside.split(".")) + ": " if inside else ""
     return where + errors[found] if where else _sentence(errors[found])
 
@@ -213,11 +217,11 @@ def _sentence(text: str) -> str:
 
 def summary(inputs: Sequence[Input], errors: Mapping[str, str], detail: str) -> str:
     """The summary above a refused form, with its labels instead of API names."""
-    labels = [one.label for one in inputs if any(_is_in(field, one.name) for field in errors)]
+    labels = [entry.label for entry in inputs if any(_is_in(field, entry.name) for field in errors)]
     others = [
         f"{field}: {text}"
         for field, text in errors.items()
-        if not any(_is_in(field, one.name) for one in inputs)
+        if not any(_is_in(field, entry.name) for entry in inputs)
     ]
     if not labels:
         return "; ".join(others) or detail

@@ -79,7 +79,7 @@ def hold_one(connection: Connection, before: HolidayCalendar) -> HolidayCalendar
 
 def days_of(found: Iterable[HolidayCalendar]) -> Ranges:
     """The days of some calendars together, since 1970."""
-    return ranges_of_days((day - _EPOCH).days for one in found for day in one.dates)
+    return ranges_of_days((day - _EPOCH).days for calendar in found for day in calendar.dates)
 
 
 def _of_codes(

@@ -93,7 +93,7 @@ _CALENDARS = Managed("calendar", calendars.definitions, path_by="code")
 def list_calendars() -> Response:
     """A page of the tenant's calendars."""
     page = _CALENDARS.page()
-    return page.answer([_definition(one) for one in page.found])
+    return page.answer([_definition(calendar) for calendar in page.found])
 
 
 @blueprint.post("/admin/calendars")

@@ -114,7 +114,7 @@ def kill_at(service: Service, arguments: list[str], kept: Path, rows: int) -> No
     ("arguments", "sentence"),
     [
         (["--kind", "balances", "--facts"], "no fact tells of imported balances"),
-        (["--kind", "claims", "--no-effects"], "nothing follows from them"),
+        (["--kind", "claims", "--no-effects"], "no facts and no effects"),
         (["--facts", "--no-effects"], "--no-effects goes only with --no-facts"),
     ],
 )

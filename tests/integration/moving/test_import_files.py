@@ -97,7 +97,7 @@ def test_a_column_that_is_not_used_because_of_a_mapping_is_not_passed_over(
 def test_an_option_that_the_kind_has_no_field_for_is_refused(place: Importing) -> None:
     path = place.write("t.csv", rows("a,power_user", head="participant_id,badge_code"))
     done = place.run(path, "--kind", "awards", "--streak", "daily_login")
-    assert (done.exit_code, "--streak is nothing that awards have" in done.stderr) == (2, True)
+    assert (done.exit_code, "--streak does not apply to awards" in done.stderr) == (2, True)
 
 
 # -- quotes and shapes -------------------------------------------------------------------------
