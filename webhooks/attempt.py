@@ -123,7 +123,8 @@ def decide(
 ) -> AttemptOutcome:
     """The outcome of a delivery after one POST; pure except for the id of the attempt."""
     now = began + timedelta(milliseconds=result.duration_ms)
-    if result.is_ours and _age(delivery, now) < timedelta(days=OUR_FAULT_DAYS_MAX):
+    age = now - clock.from_us(ids.issued_at_us(delivery.fact_id))
+    if result.is_ours and age < timedelta(days=OUR_FAULT_DAYS_MAX):
         return postponed(delivery, now)
     made = _logged(delivery, result, began)
     asked: DisableReason | None = "asked" if http_client.DISABLE in result.wishes else None
@@ -167,7 +168,3 @@ def _logged(delivery: LeasedDelivery, result: HttpResult, began: datetime) -> At
 def postponed(delivery: LeasedDelivery, now: datetime) -> AttemptOutcome:
     """Our own fault: retried soon, and no attempt is counted."""
     return AttemptOutcome(delivery, "pending", now + timedelta(seconds=OUR_FAULT_SECONDS), None)
-
-
-def _age(delivery: LeasedDelivery, now: datetime) -> timedelta:
-    return now - clock.from_us(ids.issued_at_us(delivery.fact_id))

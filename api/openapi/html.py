@@ -95,7 +95,7 @@ class _Reader:
             "parameters": [
                 self._field(
                     parameter["name"],
-                    parameter["schema"] | _described(parameter),
+                    parameter["schema"] | {"description": parameter["description"]},
                     parameter["required"],
                 )
                 | {"where": parameter["in"]}
@@ -216,10 +216,6 @@ def _between(low: int | None, high: int | None) -> str:
     if low is None:
         return f"at most {high:,}"
     return f"at least {low:,}" if high is None else f"{low:,}–{high:,}"
-
-
-def _described(parameter: Json) -> Json:
-    return {"description": parameter["description"]}
 
 
 def command(method: str, path: str, operation: Json) -> str:

@@ -138,7 +138,8 @@ def _participants_due(
         participant_ids.update(some)
         is_all = False
         progress = replace(progress, built_to=some[-1] if len(some) == PORTION else None)
-    wanted = FactQuery(FACTS_MAX, _types(board), streak_code=board.streak_code)
+    types = (STREAK_RECORDED,) if board.metric == "streak" else (POINTS_AWARDED,)
+    wanted = FactQuery(FACTS_MAX, types, streak_code=board.streak_code)
     found = facts.touched(connection, board.tenant_id, progress.cursor, wanted)
     today = definitions.today()
     due = entries.due(connection, board, today, PORTION)
@@ -146,10 +147,6 @@ def _participants_due(
     participant_ids.update(found.participant_ids, due, noted)
     is_all = is_all and found.is_all and len(due) < PORTION and len(noted) < PORTION
     return participant_ids, replace(progress, cursor=found.cursor), is_all
-
-
-def _types(board: Leaderboard) -> Sequence[str]:
-    return (STREAK_RECORDED,) if board.metric == "streak" else (POINTS_AWARDED,)
 
 
 def _scores(

@@ -72,7 +72,8 @@ def audit(
     names = {side.id: side for side in sides}
     rows = [_row(entry, names.get(entry.entry.tenant_id)) for entry in entries]
     if not as_json:
-        rows = [row | {"detail": _brief(row["detail"])} for row in rows]
+        for row in rows:
+            row["detail"] = json.dumps(row["detail"], ensure_ascii=False) if row["detail"] else None
     output.show_rows(rows, _COLUMNS, as_json=as_json)
 
 
@@ -116,7 +117,3 @@ def _row(entry: AuditEntry, side: Tenant | None) -> dict[str, Any]:
         "request_id": entry.entry.request_id,
         "address": entry.entry.address,
     }
-
-
-def _brief(detail: dict[str, Any]) -> str | None:
-    return json.dumps(detail, ensure_ascii=False) if detail else None

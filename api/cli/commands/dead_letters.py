@@ -112,7 +112,8 @@ def list_(status: str, limit: int, path: Path, as_json: bool, **chosen: str | No
         rows = [_row(dead_letter, names) for dead_letter in dead_letters.page(connection, wanted)]
         count = dead_letters.count(connection, wanted)
     if not as_json:
-        rows = [row | {"error": _short(row["error"])} for row in rows]
+        for row in rows:
+            row["error"] = printable(row["error"].partition("\n")[0], ERROR_CHARS)
     output.show_rows(rows, _COLUMNS, as_json=as_json)
     if count > len(rows):
         click.echo(f"{len(rows)} of {count}; --limit shows more", err=True)
@@ -324,10 +325,6 @@ def _row(dead_letter: DeadLetter, names: Names) -> dict[str, Any]:
         else clock.isoformat(dead_letter.settled_at),
         "error": dead_letter.error,
     }
-
-
-def _short(error: str) -> str:
-    return printable(error.partition("\n")[0], ERROR_CHARS)
 
 
 def _said(value: Any) -> str:

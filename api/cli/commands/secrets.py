@@ -75,7 +75,9 @@ def check(path: Path, as_json: bool) -> None:
         for batch in _batches(found, ring, writes=False):
             counts.update(key_rotation.key_indexes(ring, batch))
     rows = [_row(cursor, counts[cursor]) for cursor in range(len(ring.keys))]
-    rows += [_unreadable_row(counts[None])] if counts[None] else []
+    if counts[None]:
+        verdict = "under none of these keys"
+        rows.append({"key": None, "secrets": counts[None], "verdict": verdict})
     output.show_rows(rows, _COLUMNS, as_json=as_json)
     _exit_unless_all_are_readable(counts[None])
 
@@ -193,10 +195,6 @@ def _row(cursor: int, count: int) -> dict[str, Any]:
     else:
         verdict = "still needed: run `unbroken secrets rotate-key`" if count else "may be dropped"
     return {"key": cursor + 1, "secrets": count, "verdict": verdict}
-
-
-def _unreadable_row(count: int) -> dict[str, Any]:
-    return {"key": None, "secrets": count, "verdict": "under none of these keys"}
 
 
 def _exit_unless_all_are_readable(unreadable: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from api.cli.doctor.checks import CheckState, Finding, duration, well
 from workers.intake.client import IntakeStatus, StreamStatus
@@ -150,14 +150,11 @@ def _sweep(seconds: float | None) -> Finding:
 def _drains(seen: IntakeStatus) -> Finding:
     entries = sum(stream.entries for stream in seen.streams)
     found = f"{seen.drains} drains, {seen.deliverers} deliverers at work"
-    if seen.drains or not _is_stuck(seen.streams):
+    is_stuck = any(stream.oldest_age_seconds > WAITING_SECONDS_MAX for stream in seen.streams)
+    if seen.drains or not is_stuck:
         return well("workers", "at work", found if entries or seen.drains else f"{found}: idle")
     advice = "start a worker of the queue `drain` and look at its log"
     return Finding("workers", "at work", "failed", found, advice)
-
-
-def _is_stuck(streams: Sequence[StreamStatus]) -> bool:
-    return any(stream.oldest_age_seconds > WAITING_SECONDS_MAX for stream in streams)
 
 
 def _stream(status: StreamStatus) -> Finding:

@@ -246,7 +246,8 @@ def resend_delivery(webhook_id: str, fact_id: str) -> Response:
 def _resent(webhook_id: str, fact_id: str) -> Delivery:
     with transaction() as connection:
         webhook = enabled_destination(connection, webhook_id)
-        its_id, target = cursors.fact_id_in_path(fact_id), _target(webhook)
+        its_id = cursors.fact_id_in_path(fact_id)
+        target = Target(webhook.tenant_id, webhook.id, webhook.is_ordered)
         try:
             requeue.resend(connection, target, its_id, clock.now())
             found, _, _ = delivery_log.delivery(connection, _destination(webhook), its_id)
@@ -281,10 +282,6 @@ def enabled_destination(connection: Connection, webhook_id: str) -> Webhook:
 
 def _destination(webhook: Webhook) -> DestinationRef:
     return DestinationRef(webhook.tenant_id, webhook.id)
-
-
-def _target(webhook: Webhook) -> Target:
-    return Target(webhook.tenant_id, webhook.id, webhook.is_ordered)
 
 
 def _entry(delivery: Delivery) -> DeliveryEntry:
