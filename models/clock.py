@@ -36,6 +36,16 @@ def to_text(instant_us: int) -> str:
     return isoformat(from_us(instant_us))
 
 
+def to_text_or_none(instant_us: int | None) -> str | None:
+    """As `to_text`; None stays None."""
+    return None if instant_us is None else to_text(instant_us)
+
+
+def isoformat_or_none(instant: datetime | None) -> str | None:
+    """As `isoformat`; None stays None."""
+    return None if instant is None else isoformat(instant)
+
+
 def isoformat(instant: datetime) -> str:
     """RFC 3339 in UTC with `Z` of an aware datetime."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

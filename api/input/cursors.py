@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,7 +14,6 @@ from api.http.describe import Parameter
 from api.http.problems import Problem, invalid_field, not_found
 from api.input.field_messages import checked
 from api.input.validation import Code, Instant, ParticipantId, participant_id_in_path
-from models import clock
 from webhooks import facts
 
 C = TypeVar("C", bound=str)
@@ -114,11 +112,6 @@ def fact_id_in_path(text: str) -> UUID:
     if match is None:
         raise not_found("delivery", text)
     return UUID(match[1])
-
-
-def instant(at: datetime | None) -> str | None:
-    """The text of an instant in an answer."""
-    return None if at is None else clock.isoformat(at)
 
 
 def _text(**limits: Any) -> dict[str, Any]:

@@ -125,10 +125,7 @@ def write(
             "participants": array(participants),
             "challenges": array(ids),
             "progress": array(state.progress for _, state in found),
-            "completed": array(
-                None if state.completed_us is None else clock.to_text(state.completed_us)
-                for _, state in found
-            ),
+            "completed": array(clock.to_text_or_none(state.completed_us) for _, state in found),
             "now": clock.to_text(now_us),
         },
     )

@@ -125,7 +125,7 @@ def keep_erasures(connection: Connection, created: Sequence[Participant]) -> Non
         """,
         {
             "ctids": array(row.ctid for row in created),
-            "instants": array(_text(row.erased_us) for row in created),
+            "instants": array(clock.to_text_or_none(row.erased_us) for row in created),
         },
     )
     ctids = dict(rows)
@@ -187,8 +187,8 @@ def _counted(rows: Sequence[Participant]) -> dict[str, str]:
         "ctids": array(row.ctid for row in rows),
         "events": array(row.events for row in rows),
         "sequences": array(row.fact_sequence for row in rows),
-        "firsts": array(_text(row.first_us) for row in rows),
-        "lasts": array(_text(row.last_us) for row in rows),
+        "firsts": array(clock.to_text_or_none(row.first_us) for row in rows),
+        "lasts": array(clock.to_text_or_none(row.last_us) for row in rows),
     }
 
 
@@ -198,12 +198,8 @@ def _had(rows: Sequence[Participant]) -> dict[str, str]:
         "spent": array(row.spent for row in rows),
         "claimed": array(row.rewards_claimed for row in rows),
         "tiers": array(row.tier_id for row in rows),
-        "tiers_at": array(_text(row.tier_us) for row in rows),
+        "tiers_at": array(clock.to_text_or_none(row.tier_us) for row in rows),
     }
-
-
-def _text(instant_us: int | None) -> str | None:
-    return None if instant_us is None else clock.to_text(instant_us)
 
 
 @dataclass(frozen=True, slots=True)

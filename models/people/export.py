@@ -91,9 +91,9 @@ def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, A
             "total_events": row.total_events,
             "points_earned": row.points_earned,
             "points_spent": row.points_spent,
-            "first_seen_at": _instant(row.first_seen_at),
-            "last_seen_at": _instant(row.last_seen_at),
-            "created_at": _instant(row.created_at),
+            "first_seen_at": clock.isoformat_or_none(row.first_seen_at),
+            "last_seen_at": clock.isoformat_or_none(row.last_seen_at),
+            "created_at": clock.isoformat_or_none(row.created_at),
         }
 
 
@@ -147,7 +147,7 @@ def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
         yield {
             "participant_id": row.external_id,
             "streak_code": row.code,
-            "timestamp": _instant(row.occurred_at),
+            "timestamp": clock.isoformat_or_none(row.occurred_at),
             "timezone": row.timezone,
             "counted_timezone": _counted_timezone(row),
             "metadata": _json(row.metadata),
@@ -182,10 +182,6 @@ def _stream(connection: Connection, statement: str, tenant_id: int) -> Iterator[
         execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
     )
     yield from found
-
-
-def _instant(at: Any) -> str | None:
-    return None if at is None else clock.isoformat(at)
 
 
 def _json(text: str | None) -> Mapping[str, Any] | None:

@@ -132,13 +132,10 @@ def _widen(connection: Connection, tenant_id: int, seen: Sequence[Seen]) -> None
     """Extend the participants' first and last instants beyond those that this service saw."""
     rows = [
         {
-            "id": row.id, "created_at": _text(row.created_us),
-            "first_at": _text(row.first_us), "last_at": _text(row.last_us),
+            "id": row.id, "created_at": clock.to_text_or_none(row.created_us),
+            "first_at": clock.to_text_or_none(row.first_us),
+            "last_at": clock.to_text_or_none(row.last_us),
         }
         for row in seen
     ]  # fmt: skip
     connection.execute(_SEEN, {"tenant_id": tenant_id, "rows": json.dumps(rows)})
-
-
-def _text(instant_us: int | None) -> str | None:
-    return None if instant_us is None else clock.to_text(instant_us)

@@ -320,9 +320,7 @@ def _row(dead_letter: DeadLetter, names: Names) -> dict[str, Any]:
         "status": dead_letter.status,
         "tries": dead_letter.tries,
         "dead_since": clock.isoformat(dead_letter.dead_since),
-        "settled_at": None
-        if dead_letter.settled_at is None
-        else clock.isoformat(dead_letter.settled_at),
+        "settled_at": clock.isoformat_or_none(dead_letter.settled_at),
         "error": dead_letter.error,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -72,7 +72,7 @@ def create(slug: str, mode: Mode, path: Path, as_json: bool, **details: Any) -> 
             tenants.cap_key(connection, side.id, key_id, cap)
         detail = {
             "scopes": sorted(details["scopes"]),
-            "expires_at": _instant(expires_at),
+            "expires_at": clock.isoformat_or_none(expires_at),
             "writes_per_minute": cap or 0,
         }
         audit_log.record(connection, NewAuditEntry(side.id, "key.created", str(key_id), detail))
@@ -160,10 +160,6 @@ def _row(found: ApiKey, mode: Mode) -> dict[str, Any]:
         "hint": found.hint,
         "scopes": sorted(found.scopes),
         "writes_per_minute": found.writes_per_minute,
-        "expires_at": _instant(found.expires_at),
-        "revoked_at": _instant(found.revoked_at),
+        "expires_at": clock.isoformat_or_none(found.expires_at),
+        "revoked_at": clock.isoformat_or_none(found.revoked_at),
     }
-
-
-def _instant(value: datetime | None) -> str | None:
-    return None if value is None else clock.isoformat(value)

@@ -42,7 +42,7 @@ class TraceStep:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON of a step."""
-        at = None if self.at is None else clock.isoformat(self.at)
+        at = clock.isoformat_or_none(self.at)
         return {"at": at, "step": self.what, "detail": self.said}
 
 

@@ -72,7 +72,7 @@ def _entry(state: ChallengeState) -> ParticipantChallenge:
         objective=challenge.objective.as_json(),
         progress=min(state.progress, challenge.target),
         status=_status(state),
-        completed_at=clock.isoformat(state.completed_at) if state.completed_at else None,
+        completed_at=clock.isoformat_or_none(state.completed_at),
     )
 
 

@@ -120,7 +120,7 @@ def as_state(participant_id: str, found: Sections, wanted: tuple[str, ...]) -> P
 
 
 def _badge(badge: ProfileBadge) -> BadgeSummary:
-    earned_at = None if badge.earned_us is None else clock.to_text(badge.earned_us)
+    earned_at = clock.to_text_or_none(badge.earned_us)
     earned = earned_at is not None
     return shown(BadgeSummary, badge, icon=badge.icon_url, earned=earned, earned_at=earned_at)
 

@@ -16,7 +16,6 @@ from api.http.describe import PAGE, Id, Moment, describe, shown
 from api.http.problems import Problem, invalid_field, not_found
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
-from api.input import cursors
 from api.input.field_types import uuid_in_path
 from api.input.validation import Body, Instant, body, page_window
 from api.resources.shared import audit
@@ -164,5 +163,5 @@ def _known(replay_id: str) -> Iterator[UUID]:
 
 def _entry(replay: Replay) -> ReplayEntry:
     """`position_at` is the instant of the last fact read, to the millisecond."""
-    position = None if replay.position is None else clock.from_us(ids.issued_at_us(replay.position))
-    return shown(ReplayEntry, replay, position_at=cursors.instant(position))
+    position_us = None if replay.position is None else ids.issued_at_us(replay.position)
+    return shown(ReplayEntry, replay, position_at=clock.to_text_or_none(position_us))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -207,17 +206,13 @@ def as_json(webhook: Webhook) -> Destination:
 def _health(webhook: Webhook) -> Health:
     until = webhook.parked_until if webhook.is_enabled else None
     failures = webhook.failures or 0
-    return shown(Health, webhook, failures=failures, next_probe_at=_moment(until))
-
-
-def _moment(instant: datetime | None) -> str | None:
-    return None if instant is None else clock.isoformat(instant)
+    return shown(Health, webhook, failures=failures, next_probe_at=clock.isoformat_or_none(until))
 
 
 def previous_secret_until(webhook: Webhook) -> str | None:
     """When the replaced secret stops signing; None once it has stopped."""
     until = webhook.previous_until
-    return None if until is None or until <= clock.now() else _moment(until)
+    return None if until is None or until <= clock.now() else clock.isoformat_or_none(until)
 
 
 def public_key(webhook: Webhook) -> str | None:
