@@ -63,7 +63,7 @@ class _FileEvent:
 
     def line(self, name: str) -> int:
         """The number of the line with a property; of the event's first line without it."""
-        return next((one.number for one in self.lines if one.name == name), self.lines[0].number)
+        return next((line.number for line in self.lines if line.name == name), self.lines[0].number)
 
 
 def read(content: bytes) -> CalendarFile:
@@ -165,7 +165,7 @@ def _parsed(text: str, lines: Sequence[Sequence[_FileLine]]) -> list[_FileEvent]
         calendars = Calendar.from_ical(text, multiple=True)
     except _UNREADABLE as error:
         raise _wrong(1, f"the file cannot be read: {error}") from None
-    components = [event for one in calendars for event in one.walk("VEVENT")]
+    components = [event for calendar in calendars for event in calendar.walk("VEVENT")]
     events = [_FileEvent(*pair) for pair in zip(components, lines, strict=True)]
     for event in events:
         _check(event)
