@@ -84,7 +84,7 @@ def test_a_repeat_says_that_it_told_nothing(
     pipeline.drain()
     found = traced(run, again)
     assert names(found) == ["accepted", "applied", "unknown"]
-    assert "told nothing new" in found["steps"][2]["detail"]
+    assert "changed nothing" in found["steps"][2]["detail"]
 
 
 def test_awards_and_points_are_followed_and_a_refusal_says_why(

@@ -110,3 +110,14 @@ def bound_names() -> Iterator[str]:
 
 def node_line(node: ast.AST) -> int:
     return node.target.lineno if isinstance(node, ast.comprehension) else node.lineno  # type: ignore[attr-defined]
+
+
+def test_loop_variables_of_templates_are_nouns() -> None:
+    templates = sorted((ROOT / "api").rglob("templates/**/*.html"))
+    assert templates
+    loops = [
+        (path.name, loop)
+        for path in templates
+        for loop in re.findall(r"{%-?\s*for ([\w, ]+) in", path.read_text())
+    ]
+    assert [loop for loop in loops if NOT_NOUNS & set(re.findall(r"\w+", loop[1]))] == []
