@@ -102,8 +102,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(open_to_all.blueprint)
     for module in (
         ticks, streaks, calendars, outages, participant_streaks, at_risk, awards, badges, points,
-        tiers, tier_assignments, rewards, redemptions, challenges, participant_challenges, leaderboards,
-        participants, personal_data, erasures, search, programs, destinations, secrets,
+        tiers, tier_assignments, rewards, redemptions, challenges, participant_challenges,
+        leaderboards, participants, personal_data, erasures, search, programs, destinations, secrets,
         test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
