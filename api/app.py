@@ -103,8 +103,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for module in (
         ticks, streaks, calendars, outages, participant_streaks, at_risk, awards, badges, points,
         tiers, tier_assignments, rewards, redemptions, challenges, participant_challenges,
-        leaderboards, participants, personal_data, erasures, search, programs, destinations, secrets,
-        test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,
+        leaderboards, participants, personal_data, erasures, search, programs, destinations,
+        secrets, test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)
