@@ -23,7 +23,7 @@ PersonKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)
-class StreakChange:
+class StreakChangeRow:
     """One applied change, as a row of the ledger."""
 
     tenant_id: int
@@ -50,14 +50,14 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def append(connection: Connection, changes: Iterable[StreakChange]) -> None:
+def append(connection: Connection, changes: Iterable[StreakChangeRow]) -> None:
     """Write changes to the ledger; raise UniqueViolation when one of them is already there."""
     lines = list(map(_line, changes))
     if lines:
         copy(connection, "streak_changes", _COLUMNS, lines)
 
 
-def _line(change: StreakChange) -> str:
+def _line(change: StreakChangeRow) -> str:
     streak_id = "\\N" if change.streak_id is None else str(change.streak_id)
     return (
         f"{change.tenant_id}\t{change.id}\t{change.participant_id}\t{streak_id}\t{change.kind}\t"
@@ -73,8 +73,8 @@ _COLUMNS_READ = (
 _SELECT = f"SELECT {_COLUMNS_READ} FROM streak_changes w"  # noqa: S608 - a constant of this file
 
 
-def _found(row: Any) -> StreakChange:
-    return StreakChange(*row)
+def _found(row: Any) -> StreakChangeRow:
+    return StreakChangeRow(*row)
 
 
 ledger = Ledger(_SELECT, _found)
@@ -90,11 +90,11 @@ _OF_PEOPLE = f"""
     """  # noqa: S608 - a constant of this file
 
 
-def of_people(
+def of_participants(
     connection: Connection, keys: Sequence[PersonKey], kinds: Sequence[ChangeKind] = KINDS
-) -> dict[PersonKey, list[StreakChange]]:
+) -> dict[PersonKey, list[StreakChangeRow]]:
     """The changes of some kinds of some participants, in the order in which they were applied."""
-    found: dict[PersonKey, list[StreakChange]] = {}
+    found: dict[PersonKey, list[StreakChangeRow]] = {}
     if keys:
         tenants, participants = zip(*keys, strict=True)
         values = {
@@ -107,7 +107,7 @@ def of_people(
 
 def history(
     connection: Connection, tenant_id: int, participant_id: int, streak_id: int
-) -> list[StreakChange]:
+) -> list[StreakChangeRow]:
     """The changes of one streak of a participant, in the order in which they were applied."""
     rows = connection.execute(
         sa.text(

@@ -61,7 +61,9 @@ _OF_PEOPLE = f"""
     """  # noqa: S608 - a constant of this file
 
 
-def of_people(connection: Connection, keys: Sequence[PersonKey]) -> dict[PersonKey, list[Pause]]:
+def of_participants(
+    connection: Connection, keys: Sequence[PersonKey]
+) -> dict[PersonKey, list[Pause]]:
     """The pauses of some participants, the first day first."""
     found: dict[PersonKey, list[Pause]] = {}
     if keys:

@@ -14,7 +14,7 @@ from models.identity.tenants import Tenant
 from models.ledgers import dead_letters, rejections, streak_changes
 from models.ledgers.dead_letters import DeadLetter
 from models.ledgers.rejections import Rejection
-from models.ledgers.streak_changes import StreakChange
+from models.ledgers.streak_changes import StreakChangeRow
 from models.streaks import pauses
 from models.streaks.pauses import Pause
 from tests.calls import make_badge, make_streak, noon, post_award, post_json, post_tick
@@ -94,7 +94,7 @@ def keep_leftovers(engine: Engine, tenant: Tenant, pipeline: Pipeline, who: str)
         rejections.append(session, [Rejection(tenant.id, write_id, person_id, "x", "why")])
         paused = Pause(tenant.id, write_id, person_id, 20_000, 20_001, None, "ill", 0)
         pauses.append(session, [paused])
-        change = StreakChange(tenant.id, write_id, person_id, None, "pause", "ill")
+        change = StreakChangeRow(tenant.id, write_id, person_id, None, "pause", "ill")
         streak_changes.append(session, [change])
         lost = TickV1(tenant.id, str(uuid4()), who, 2**31 - 1, clock.now_us())
         letter = DeadLetter(tenant.id, uuid4(), "tick", who, encode(lost).decode(), "boom", 5)
