@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -13,6 +14,7 @@ WEEKS_LEFT, WEEKS = 58, 13  # room for a quarter's label, and its weeks
 MONTH = 22  # pixels between months: the label is above the cell
 _DAYS = ("Mon", "", "Wed", "", "Fri", "", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ALIVE = ("recorded", "grace", "freeze", "protected")
 _NAMES = {"daily": "day", "weekly": "week", "monthly": "month"}
 
 Period = Mapping[str, Any]  # from the API's history
@@ -24,7 +26,7 @@ class Cell:
 
     x: int
     y: int
-    status: str  # recorded | grace | missed | pending
+    status: str  # recorded | grace | freeze | protected | missed | pending
     title: str
 
 
@@ -66,9 +68,25 @@ def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
     return CalendarView(width, height, cells, named)
 
 
+_SENTENCES = {
+    "pending": "not recorded yet",
+    "grace": "missed, forgiven by grace",
+    "freeze": "missed, saved by a freeze",
+}
+_CAUSES = {
+    "rest_day": "a rest day",
+    "holiday": "a holiday",
+    "pause": "a pause",
+    "outage": "an outage",
+    "repair": "a repair",
+    "earn_back": "earning it back",
+}
+
+
 def _title(period: Period) -> str:
-    sentences = {"pending": "not recorded yet", "grace": "missed, forgiven"}
-    sentence = sentences.get(period["status"], period["status"])
+    sentence = _SENTENCES.get(period["status"], period["status"])
+    if period["status"] == "protected":
+        sentence = f"protected by {_CAUSES.get(period['by'], period['by'])}"
     return f"{period['period_key']}: {sentence}, count {period['count']}"
 
 
@@ -116,18 +134,33 @@ def why(kind: str, periods: Sequence[Period]) -> list[str]:
     recorded = [day for day in chain if day["status"] == "recorded"]
     if not recorded:
         return [f"No tick was recorded in these {noun}s."]
-    forgiven = sum(day["status"] == "grace" for day in chain)
+    saved = Counter(_saved_by(period) for period in chain)
     sentences = [_began(noun, periods, chain, recorded[0])]
     sentences.append(f"{_some(len(recorded), noun)} recorded since then, so the count is"
                 f" {recorded[-1]['count']:,}.")  # fmt: skip
-    if forgiven:
-        sentences.append(f"{_some(forgiven, noun)} missed and forgiven by grace.")
+    for cause, count in saved.items():
+        if cause:
+            sentences.append(f"{_some(count, noun)} {cause}.")
     last = periods[-1]
     if last["status"] == "pending" and last["count"]:
-        sentences.append(f"This {noun} is not recorded yet; grace left: {last['grace_remaining']}.")
+        left = f"grace left: {last['grace_remaining']}"
+        if last["freezes_remaining"]:
+            left += f", freezes left: {last['freezes_remaining']}"
+        sentences.append(f"This {noun} is not recorded yet; {left}.")
+    if last["status"] == "protected" and last["count"]:
+        cause = _CAUSES.get(last["by"], last["by"])
+        sentences.append(f"This {noun} is protected by {cause}: nothing is lost without a tick.")
     if last["count"] == 0:
         sentences.append(f"The streak has broken since: too many {noun}s were missed.")
     return sentences
+
+
+def _saved_by(period: Period) -> str | None:
+    """What saved a period that was not recorded."""
+    if period["status"] == "protected":
+        return f"protected by {_CAUSES.get(period['by'], period['by'])}"
+    causes = {"grace": "missed and forgiven by grace", "freeze": "missed and saved by a freeze"}
+    return causes.get(period["status"])
 
 
 def _chain(periods: Sequence[Period]) -> Sequence[Period]:
@@ -136,9 +169,9 @@ def _chain(periods: Sequence[Period]) -> Sequence[Period]:
         (n for n, period in enumerate(periods) if period["status"] == "recorded"), default=-1
     )
     first = last
-    while first > 0 and periods[first - 1]["status"] in ("recorded", "grace"):
+    while first > 0 and periods[first - 1]["status"] in _ALIVE:
         first -= 1
-    while first < last and periods[first]["status"] == "grace":
+    while first < last and periods[first]["status"] != "recorded":
         first += 1
     return periods[first : last + 1]
 

@@ -21,6 +21,8 @@ LABEL_COLUMNS = 14
 _MARKS = {
     "recorded": ("█", "green"),
     "grace": ("▒", "yellow"),
+    "freeze": ("❄", "blue"),
+    "protected": ("-", "blue"),
     "missed": ("·", "red"),
     "pending": ("_", "cyan"),
 }
@@ -39,7 +41,8 @@ def profile(
     """Show a participant: points, tier, badges, and each streak with its last 28 periods.
 
     \b
-    In the calendar:  █ recorded   ▒ forgiven by grace   · missed   _ not recorded yet
+    In the calendar:  █ recorded   ▒ forgiven by grace   ❄ saved by a freeze   - protected
+                      · missed   _ not recorded yet
     \b
     Example:
       unbroken profile user_42
@@ -85,7 +88,12 @@ def _streak(streak: StreakOf, past: History) -> Iterator[Text]:
     yield head.append(streak.status.replace("_", " "), _STYLES.get(streak.status, "default"))
     yield Text(" " * LABEL_COLUMNS) + strip(past.periods)
     if streak.expires_at:
-        yield _row("", f"breaks {streak.expires_at}, grace left {streak.grace_remaining}")
+        left = f"grace left {streak.grace_remaining}"
+        if streak.freezes_remaining:
+            left += f", freezes left {streak.freezes_remaining}"
+        yield _row("", f"breaks {streak.expires_at}, {left}")
+    if streak.is_protected:
+        yield _row("", f"protected now: {printable(streak.protected_by or '')}")
 
 
 def _unit(streak: StreakOf) -> str:

@@ -150,6 +150,10 @@ class StreakOf:
     status: str
     expires_at: str | None
     grace_remaining: int
+    freezes_remaining: int = 0
+    is_perfect: bool = False  # nothing was forgiven, protected or repaired in the current run
+    is_protected: bool = False  # the current period
+    protected_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +161,13 @@ class Period:
     """What became of one period of a streak."""
 
     period_key: str
-    status: str  # recorded, grace, missed, pending
+    status: str  # recorded, grace, freeze, protected, missed, pending
     count: int
     grace_remaining: int
     tick_id: str | None
     recorded_at: str | None
+    freezes_remaining: int = 0
+    by: str | None = None  # the cause of a protected period
 
 
 @dataclass(frozen=True, slots=True)

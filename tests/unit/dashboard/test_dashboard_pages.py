@@ -279,3 +279,44 @@ def test_inputs_have_borders_that_can_be_seen() -> None:
             assert contrast(colours["edge"], colours[ground]) >= 3, colours["edge"]
         for ink in ("ink", "muted", "accent", "bad", "good"):
             assert contrast(colours[ink], colours["card"]) >= 4.5, ink
+
+
+def _period(day: int, status: str, count: int, **more: Any) -> dict[str, Any]:
+    period = {"period_key": f"2026-06-{day:02d}", "status": status, "count": count}
+    return period | {"grace_remaining": 0, "freezes_remaining": 0, "by": None} | more
+
+
+def test_the_calendar_says_what_saved_or_protected_a_day() -> None:
+    periods = [
+        _period(1, "recorded", 1),
+        _period(2, "grace", 1),
+        _period(3, "freeze", 1),
+        _period(4, "protected", 1, by="pause"),
+        _period(5, "missed", 0),
+    ]
+    assert [cell.title for cell in calendar("daily", periods).cells] == [
+        "2026-06-01: recorded, count 1",
+        "2026-06-02: missed, forgiven by grace, count 1",
+        "2026-06-03: missed, saved by a freeze, count 1",
+        "2026-06-04: protected by a pause, count 1",
+        "2026-06-05: missed, count 0",
+    ]
+
+
+def test_the_reasons_for_a_count_name_every_cause() -> None:
+    periods = [
+        _period(1, "missed", 0),
+        _period(2, "recorded", 1),
+        _period(3, "freeze", 1),
+        _period(4, "protected", 1, by="outage"),
+        _period(5, "protected", 1, by="outage"),
+        _period(6, "recorded", 2),
+        _period(7, "protected", 2, by="rest_day"),
+    ]
+    assert why("daily", periods) == [
+        "The day 2026-06-01 was missed with no grace left: a new run began on 2026-06-02.",
+        "2 days are recorded since then, so the count is 2.",
+        "1 day is missed and saved by a freeze.",
+        "2 days are protected by an outage.",
+        "This day is protected by a rest day: nothing is lost without a tick.",
+    ]
