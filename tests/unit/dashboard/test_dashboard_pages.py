@@ -35,6 +35,8 @@ def history(recorded: set[int], rules: Rules, kind: PeriodKind = "daily") -> lis
             "status": one.what,
             "count": one.count,
             "grace_remaining": one.grace_remaining,
+            "freezes_remaining": one.freezes_remaining,
+            "by": one.by,
         }
         for one in explain(ranges, rules, TODAY)
     ]
