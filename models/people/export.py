@@ -17,15 +17,15 @@ from models.streaks import states as streaks
 ROWS_AT_ONCE = 1_000  # held in memory
 
 _PARTICIPANTS = """
-    SELECT p.external_id, p.display_name, p.avatar_url, p.attributes, p.timezone, p.status, p.tags,
-      p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at,
-      p.created_at,
-      (SELECT json_agg(json_build_object('name', d.name, 'enrolled_at',
+    SELECT p.external_id AS participant_id, p.display_name, p.avatar_url, p.attributes, p.timezone,
+      p.status, p.tags,
+      coalesce((SELECT json_agg(json_build_object('name', d.name, 'enrolled_at',
          to_char(e.enrolled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
          ORDER BY e.enrolled_at, d.id)
        FROM participant_programs e
        JOIN programs d ON d.tenant_id = e.tenant_id AND d.id = e.program_id
-       WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id) AS programs
+       WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id), '[]') AS programs,
+      p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at, p.created_at
     FROM participants p WHERE p.tenant_id = :tenant_id ORDER BY p.id
 """
 _BALANCES = """
@@ -78,23 +78,7 @@ _TICKS = """
 
 def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """All participants, in the order in which they were created."""
-    for row in _stream(connection, _PARTICIPANTS, tenant_id):
-        yield {
-            "participant_id": row.external_id,
-            "display_name": row.display_name,
-            "avatar_url": row.avatar_url,
-            "attributes": _json(row.attributes),
-            "timezone": row.timezone,
-            "status": row.status,
-            "tags": list(row.tags),
-            "programs": row.programs or [],
-            "total_events": row.total_events,
-            "points_earned": row.points_earned,
-            "points_spent": row.points_spent,
-            "first_seen_at": clock.isoformat_or_none(row.first_seen_at),
-            "last_seen_at": clock.isoformat_or_none(row.last_seen_at),
-            "created_at": clock.isoformat_or_none(row.created_at),
-        }
+    return map(plain, _stream(connection, _PARTICIPANTS, tenant_id))
 
 
 def balances(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from api.http.auth import current_tenant
-from api.http.describe import Id, Moment, describe
+from api.http.describe import Id, Moment, describe, shown
 from api.http.problems import Problem, not_found, outcome_unknown
 from api.http.request_context import app_context
 from api.http.responses import answer
@@ -21,7 +21,7 @@ from api.input.validation import Body, FreeForm, ParticipantId, body
 from api.resources.shared import audit
 from api.resources.shared.tier_progress import placement
 from api.writes.submit import rejected
-from models import clock, ids
+from models import ids
 from models.db import Connection
 from models.definitions import programs
 from models.errors import NotFound
@@ -182,19 +182,16 @@ def _half_done() -> Problem:
 
 def _as_json(mine: Tenant, profile: Profile, enrolled: list[UUID]) -> ScripParticipant:
     """The documented fields, in alphabetical order."""
-    return {
-        "attributes": from_json(profile.attributes) if profile.attributes else {},
-        "balances": _balances(mine, profile),
-        "counters": _counters(profile),
-        "created_at": clock.isoformat(profile.created_at),
-        "external_id": profile.external_id,
-        "id": str(ids.opaque(mine.tick_secret, "participant", profile.id)),
-        "program_ids": [str(program_id) for program_id in enrolled],
-        "status": profile.status,
-        "tags": profile.tags,
-        "tiers": _tiers(profile),
-        "updated_at": clock.isoformat(profile.updated_at),
-    }
+    return shown(
+        ScripParticipant,
+        profile,
+        attributes=from_json(profile.attributes) if profile.attributes else {},
+        balances=_balances(mine, profile),
+        counters=_counters(profile),
+        id=str(ids.opaque(mine.tick_secret, "participant", profile.id)),
+        program_ids=[str(program_id) for program_id in enrolled],
+        tiers=_tiers(profile),
+    )
 
 
 def _balances(mine: Tenant, profile: Profile) -> list[AssetBalance]:

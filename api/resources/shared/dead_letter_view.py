@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import TypedDict
 
@@ -92,18 +92,7 @@ def as_detail(dead_letter: DeadLetter) -> DeadLetterDetail:
     return {**as_entry(dead_letter), "write": _write(dead_letter)}
 
 
-_NOTHING: DeadWrite = {
-    "participant_id": "",
-    "streak_code": None,
-    "badge_code": None,
-    "tier_code": None,
-    "reward_code": None,
-    "amount": None,
-    "reason": None,
-    "timestamp": None,
-    "timezone": None,
-    "metadata": None,
-}
+_NOTHING = cast(DeadWrite, dict.fromkeys(DeadWrite.__annotations__))
 
 
 def _write(dead_letter: DeadLetter) -> DeadWrite | None:
