@@ -6,6 +6,7 @@ Made by the constructors that make the real ones, so that a sample cannot differ
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from models import clock
@@ -119,22 +120,16 @@ def _tier_changed(stamp: FactStamp) -> Fact:
 
 
 def _reward_redeemed(stamp: FactStamp) -> Fact:
-    now = clock.from_us(stamp.now_us)
     reward = Reward(
-        tenant_id=stamp.tenant.id,
-        id=_id(stamp),
+        **_defined(stamp),
         code="ten_percent_off",
         name="10 % off",
-        description=None,
         image_url=None,
         type="coupon",
         points_cost=500,
         max_claims_per_user=1,
         starts_at=None,
         ends_at=None,
-        is_active=True,
-        created_at=now,
-        updated_at=now,
     )
     redemption = Redemption(
         stamp.tenant.id, str(_id(stamp)), 1, str(reward.id), 500, 1_000, METADATA
@@ -143,22 +138,16 @@ def _reward_redeemed(stamp: FactStamp) -> Fact:
 
 
 def _challenge_completed(stamp: FactStamp) -> Fact:
-    now = clock.from_us(stamp.now_us)
     challenge = Challenge(
-        tenant_id=stamp.tenant.id,
-        id=_id(stamp),
+        **_defined(stamp),
         code="november_streak",
         name="November streak",
-        description=None,
         objective=Objective("ticks", "daily_login"),
         target=20,
         points=500,
         badge_code="november",
         starts_at=None,
         ends_at=None,
-        is_active=True,
-        created_at=now,
-        updated_at=now,
     )
     return facts.challenge_completed(stamp, challenge, True)
 
@@ -204,23 +193,24 @@ _MAKERS: dict[str, Callable[[FactStamp], Fact]] = {
 # -- what the samples are about --------------------------------------------------------------
 
 
-def _streak(stamp: FactStamp) -> Streak:
+def _defined(stamp: FactStamp) -> dict[str, Any]:
+    """The fields of a definition that the samples do not differ in."""
     now = clock.from_us(stamp.now_us)
+    own = {"tenant_id": stamp.tenant.id, "id": _id(stamp), "description": None, "is_active": True}
+    return own | {"created_at": now, "updated_at": now}
+
+
+def _streak(stamp: FactStamp) -> Streak:
     return Streak(
-        tenant_id=stamp.tenant.id,
-        id=1,
+        **_defined(stamp) | {"id": 1},
         code="daily_login",
         name="Daily Login",
-        description=None,
         period="daily",
         rules=Rules(grace_periods=1, reset_on_miss=True),
-        is_active=True,
         boundary="utc",
         milestones=[{"count": 7, "badge_code": "week_warrior"}],
         at_risk_lead_hours=None,
         revision=1,
-        created_at=now,
-        updated_at=now,
     )
 
 
@@ -256,22 +246,16 @@ def _deadline(expires_us: int) -> StreakDeadline:
 
 
 def _badge(stamp: FactStamp) -> Badge:
-    now = clock.from_us(stamp.now_us)
     return Badge(
-        tenant_id=stamp.tenant.id,
-        id=_id(stamp),
+        **_defined(stamp),
         code="week_warrior",
         name="Week Warrior",
-        description=None,
         icon_url="https://cdn.example.com/badges/week_warrior.png",
         badge_color=None,
         rarity="uncommon",
         category="streaks",
-        is_active=True,
         is_hidden=False,
         display_order=0,
-        created_at=now,
-        updated_at=now,
     )
 
 
