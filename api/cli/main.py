@@ -18,6 +18,7 @@ COMMANDS = {  # name → module and attribute of api.cli
     "trigger": "commands.trigger:trigger",
     "facts": "commands.facts:facts",
     "audit": "commands.audit:audit",
+    "outage": "commands.outages:group",
     "openapi": "commands.openapi:openapi",
     "doctor": "doctor.command:doctor",
     "dead-letters": "commands.dead_letters:group",

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from unbroken_client import many
 from unbroken_client.many import AWARDS, TICKS, Sending
+from unbroken_client.outages import Outages
 from unbroken_client.points import Points
 from unbroken_client.results import (
     Accepted,
@@ -44,6 +45,7 @@ class Unbroken:
     def __init__(self, url: str, key: str, retries: Retries | None = None) -> None:
         self.transport = Transport(url, key, retries or Retries())
         self.points = Points(self.transport, self._write)
+        self.outages = Outages(self.transport)
 
     def __enter__(self) -> Unbroken:
         return self

@@ -157,6 +157,18 @@ class StreakOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """A span in which no participant loses a streak."""
+
+    id: str
+    starts_at: str
+    ends_at: str
+    streak_codes: list[str] | None  # None: every streak
+    reason: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Period:
     """What became of one period of a streak."""
 
