@@ -117,8 +117,9 @@ class FreezesEarned:
 
 
 RepairCause = Literal[
-    "late_tick", "pause", "repair", "restore", "retraction", "outage", "rules", "timezone", "merge"
-]
+    "late_tick", "pause", "freeze", "repair", "restore", "retraction", "outage", "rules",
+    "timezone", "merge",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def idempotency(operation: str, posted: object, **named: str) -> Idempotency | N
     """
     if "HTTP_IDEMPOTENCY_KEY" not in this_request().environ:
         return None
-    sent = _canonical([operation, g.sent_json, named])
+    sent = _canonical([operation, g.get("sent_json"), named])
     return _idempotency(sent, operation + _repr_before(posted))
 
 
@@ -94,7 +94,8 @@ def _with_plain_numbers(value: Any) -> Any:
 
 def _repr_before(posted: object) -> str:
     name = type(posted).__name__
-    fields = (f"{field}={getattr(posted, field)!r}" for field in _FIELDS_BEFORE[name])
+    known = _FIELDS_BEFORE.get(name, ())  # the previous release did not have the others
+    fields = (f"{field}={getattr(posted, field)!r}" for field in known)
     return f"{name}({', '.join(fields)})"
 
 

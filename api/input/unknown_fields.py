@@ -112,7 +112,11 @@ def _known(model: type[BaseModel], steps: Sequence[int | str]) -> tuple[str, ...
             here = _below(here, step) or [
                 model_type for model_type in here if _has_tag(model_type, step)
             ]
-    return tuple(name for model_type in here for name in model_type.model_fields)
+    return tuple(
+        field.alias or name
+        for model_type in here
+        for name, field in model_type.model_fields.items()
+    )
 
 
 def _below(models: Iterable[type[BaseModel]], name: str) -> list[type[BaseModel]]:

@@ -74,6 +74,14 @@ def get_status(ledger: WriteLedger, text: str) -> Response:
     return answer({ledger.id_field: text} | outcome)
 
 
+def is_waiting(ledger: WriteLedger, text: str) -> bool:
+    """Whether the write in a path is accepted and not applied yet; 404 for a malformed id."""
+    number = _uuid(ledger, text)
+    with reading() as connection:
+        outcome = _outcome(connection, ledger, number)
+    return outcome is not None and outcome["status"] == "accepted"
+
+
 def wait(ledger: WriteLedger, number: UUID, seconds: float) -> dict[str, Any] | None:
     """The answer to a write that another request posted, or None if it does not come in time.
 

@@ -31,6 +31,7 @@ class Participant:
     spent: int = 0  # points ever spent
     tier_id: str | None = None
     rewards_claimed: int = 0
+    has_pauses: bool = False  # or freezes or repairs: a new state of it begins with them
     tier_us: int | None = None  # since when, if this batch has changed it
     is_richer: bool = False  # or poorer: whether points, tier or rewards have changed
     events: int = 0  # of this batch
@@ -62,7 +63,7 @@ _KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenan
 _LOCK = f"""
     SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid,
       p.inactive_since, p.erased_at, false, p.points_earned, p.points_spent, p.tier_id::text,
-      p.rewards_claimed
+      p.rewards_claimed, p.has_pauses
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
@@ -72,7 +73,8 @@ _CREATE = f"""
     SELECT tenant_id, external_id FROM {_KEYS} ORDER BY tenant_id, external_id COLLATE "C"
     ON CONFLICT (tenant_id, external_id) DO NOTHING
     RETURNING tenant_id, external_id, id, timezone, fact_sequence, ctid,
-      inactive_since, erased_at, true, points_earned, points_spent, tier_id::text, rewards_claimed
+      inactive_since, erased_at, true, points_earned, points_spent, tier_id::text, rewards_claimed,
+      has_pauses
     """  # noqa: S608 - a fragment of this file
 
 
@@ -92,6 +94,12 @@ def lock(connection: Connection, keys: set[ExternalKey]) -> dict[ExternalKey, Pa
     raise RuntimeError(f"{len(keys - found.keys())} participants could not be locked")
 
 
+def hold(connection: Connection, keys: set[ExternalKey]) -> None:
+    """Lock those of the participants that exist, in key order; they are read when they are locked
+    again."""
+    run(connection, _LOCK, pairs(sorted(keys)))
+
+
 def _run(
     connection: Connection, statement: str, keys: Sequence[ExternalKey]
 ) -> dict[ExternalKey, Participant]:
@@ -102,7 +110,7 @@ def _run(
     )
     return {
         (row[0], row[1]): Participant(
-            row[2], row[3], row[4], row[5], _us(row[6]), _us(row[7]), *row[8:13]
+            row[2], row[3], row[4], row[5], _us(row[6]), _us(row[7]), *row[8:14]
         )
         for row in rows
     }
@@ -158,14 +166,14 @@ _TOUCH = f"""
 _TOUCH_RICHER = f"""
     UPDATE participants p SET {_COUNTED},
       points_earned = k.earned, points_spent = k.spent, rewards_claimed = k.rewards_claimed,
-      tier_id = k.tier_id,
+      tier_id = k.tier_id, has_pauses = k.has_pauses,
       tier_achieved_at = COALESCE(CAST(k.tier_at AS timestamptz), p.tier_achieved_at)
     FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(events)s AS int[]),
       CAST(%(sequences)s AS bigint[]), CAST(%(firsts)s AS text[]), CAST(%(lasts)s AS text[]),
       CAST(%(earned)s AS bigint[]), CAST(%(spent)s AS bigint[]), CAST(%(claimed)s AS int[]),
-      CAST(%(tiers)s AS uuid[]), CAST(%(tiers_at)s AS text[]))
+      CAST(%(tiers)s AS uuid[]), CAST(%(tiers_at)s AS text[]), CAST(%(paused)s AS boolean[]))
       AS k (ctid, events, fact_sequence, first_at, last_at, earned, spent, rewards_claimed,
-        tier_id, tier_at)
+        tier_id, tier_at, has_pauses)
     WHERE p.ctid = k.ctid
     """  # noqa: S608 - a fragment of this file
 
@@ -199,6 +207,7 @@ def _had(rows: Sequence[Participant]) -> dict[str, str]:
         "claimed": array(row.rewards_claimed for row in rows),
         "tiers": array(row.tier_id for row in rows),
         "tiers_at": array(clock.to_text_or_none(row.tier_us) for row in rows),
+        "paused": array(row.has_pauses for row in rows),
     }
 
 

@@ -21,7 +21,7 @@ from models.ledgers.base import Ledger
 from models.ledgers.tier_changes import Upgrade
 
 MovementKind = Literal[
-    "award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent"
+    "award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent", "freeze"
 ]
 Account = Literal["issued", "available", "deducted", "redeemed"]
 
@@ -31,6 +31,7 @@ ACCOUNTS: dict[MovementKind, tuple[Account, Account]] = {  # debited, credited
     "challenge": ("issued", "available"),
     "deduct": ("available", "deducted"),
     "claim": ("available", "redeemed"),
+    "freeze": ("available", "redeemed"),
     "opening": ("issued", "available"),  # points earned elsewhere, and those spent there
     "opening_spent": ("available", "deducted"),
 }

@@ -19,7 +19,7 @@ ChangeKind = Literal[
     "tick_retracted", "period_retracted", "merge",
 ]  # fmt: skip
 KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
-PersonKey = tuple[int, int]  # tenant, participant
+ParticipantKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _found(row: Any) -> StreakChangeRow:
 ledger = Ledger(_SELECT, _found)
 find, some = ledger.find, ledger.some
 
-_OF_PEOPLE = f"""
+_OF_PARTICIPANTS = f"""
     SELECT {_COLUMNS_READ}
     FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
       AS k (tenant_id, participant_id)
@@ -91,16 +91,16 @@ _OF_PEOPLE = f"""
 
 
 def of_participants(
-    connection: Connection, keys: Sequence[PersonKey], kinds: Sequence[ChangeKind] = KINDS
-) -> dict[PersonKey, list[StreakChangeRow]]:
+    connection: Connection, keys: Sequence[ParticipantKey], kinds: Sequence[ChangeKind] = KINDS
+) -> dict[ParticipantKey, list[StreakChangeRow]]:
     """The changes of some kinds of some participants, in the order in which they were applied."""
-    found: dict[PersonKey, list[StreakChangeRow]] = {}
+    found: dict[ParticipantKey, list[StreakChangeRow]] = {}
     if keys:
         tenants, participants = zip(*keys, strict=True)
         values = {
             "tenants": array(tenants), "participants": array(participants), "kinds": array(kinds)
         }  # fmt: skip
-        for row in run(connection, _OF_PEOPLE, values):
+        for row in run(connection, _OF_PARTICIPANTS, values):
             found.setdefault((row[0], row[2]), []).append(_found(row))
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models import clock
-from models.db import Connection, copy, copy_text
+from models.db import Connection, array, copy, copy_text, run
 from models.ledgers.base import Ledger
 from models.rules.periods import PeriodKind, key_of
 from models.rules.streaks import RecordOutcome
@@ -116,6 +116,38 @@ def recorded_by(
         },
     )
     return {row.period: _found(row).tick for row in rows}
+
+
+def ids_of(connection: Connection, state_key: tuple[int, int, int], period: int) -> set[str]:
+    """The ids of the ticks of a period, as far as the ledger reaches."""
+    rows = run(
+        connection,
+        "SELECT w.id::text FROM ticks w WHERE w.tenant_id = %(tenant_id)s"
+        " AND w.participant_id = %(participant_id)s AND w.streak_id = %(streak_id)s"
+        " AND w.period = %(period)s",
+        _state(state_key) | {"period": period},
+    )
+    return {row[0] for row in rows}
+
+
+def latest(
+    connection: Connection, state_key: tuple[int, int, int], without: Iterable[str]
+) -> tuple[int, str | None] | None:
+    """The instant and the zone of the greatest tick of a state but for some; None: none is left, as
+    far as the ledger reaches."""
+    rows = run(
+        connection,
+        "SELECT w.occurred_at, w.timezone FROM ticks w WHERE w.tenant_id = %(tenant_id)s"
+        " AND w.participant_id = %(participant_id)s AND w.streak_id = %(streak_id)s"
+        " AND w.id <> ALL(CAST(%(without)s AS uuid[]))"
+        " ORDER BY w.occurred_at DESC, COALESCE(w.timezone, '') DESC LIMIT 1",
+        _state(state_key) | {"without": array(without)},
+    )
+    return (clock.to_us(rows[0][0]), rows[0][1]) if rows else None
+
+
+def _state(state_key: tuple[int, int, int]) -> dict[str, int]:
+    return dict(zip(("tenant_id", "participant_id", "streak_id"), state_key, strict=True))
 
 
 def _found(row: Any) -> TickRow:

@@ -58,6 +58,16 @@ def key_of(kind: PeriodKind, period: int) -> str:
     return f"{first.year}-{first.month:02d}"
 
 
+def period_of_key(kind: PeriodKind, key: str) -> int:
+    """The period of its text form; raise ValueError where it is none of that kind."""
+    first = {"daily": key, "weekly": f"{key}-1", "monthly": f"{key}-01"}[kind]
+    day = date.fromisoformat(first).toordinal() - _EPOCH_ORDINAL
+    period = period_of_day(kind, day)
+    if key_of(kind, period) != key:
+        raise ValueError(f"no key of a {kind} period")
+    return period
+
+
 def first_day(kind: PeriodKind, period: int) -> date:
     """The first calendar day of a period."""
     if kind == "daily":

@@ -299,6 +299,19 @@ def _columns(keys: Sequence[StateKey]) -> dict[str, str]:
     }  # fmt: skip
 
 
+def forget_breaks(connection: Connection, keys: Sequence[StateKey]) -> None:
+    """Note that the published breaks of some states did not happen; under their locks."""
+    if keys:
+        statement = """
+            UPDATE streak_states s SET told_broken = NULL
+            FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+              CAST(%(streaks)s AS int[])) AS k (tenant_id, participant_id, streak_id)
+            WHERE (s.tenant_id, s.participant_id, s.streak_id)
+              = (k.tenant_id, k.participant_id, k.streak_id)
+            """
+        run(connection, statement, _columns(keys))
+
+
 _LOOK_AGAIN = sa.text("""
 INSERT INTO streak_deadlines AS d (tenant_id, participant_id, streak_id, due_at)
 SELECT tenant_id, participant_id, streak_id, now() FROM streak_states

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from models.rules.streaks import Balance, Protection, Ranges
+from models.rules.streaks import Balance, Protection, Ranges, add_range
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -35,6 +35,22 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
     def balance(self) -> Balance:
         """The balance after the last recorded period."""
         return Balance(self.spent, self.freezes, self.earned, self.is_perfect)
+
+    def pausing(self, periods: Ranges) -> Extras:
+        """The same with other paused periods."""
+        return msgspec.structs.replace(self, pauses=periods)
+
+    def repairing(self, periods: Ranges) -> Extras:
+        """The same with more repaired periods."""
+        repairs = self.repairs
+        for start, end in periods:
+            repairs = add_range(repairs, start, end)
+        return msgspec.structs.replace(self, repairs=repairs)
+
+    def granting(self, period: int, amount: int) -> Extras:
+        """The same with more freezes."""
+        grants = tuple(sorted((*self.grants, (period, amount))))
+        return msgspec.structs.replace(self, grants=grants)
 
     def walked(self, balance: Balance, zone: str | None, breaks_at: int | None) -> Extras:
         """The same sets after another walk."""

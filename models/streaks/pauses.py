@@ -10,9 +10,12 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, copy, copy_text, run
+from models.rules.periods import PeriodKind
+from models.rules.streaks import Ranges, add_range
+from models.streaks.forgiveness import periods_of_days
 
 DAYS_MAX = 366  # of one pause
-PersonKey = tuple[int, int]  # tenant, participant
+ParticipantKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,16 @@ class Pause:
         return not set(self.streak_ids).isdisjoint(other.streak_ids)
 
 
+def protected_by(pauses: Iterable[Pause], streak_id: int, kind: PeriodKind) -> Ranges:
+    """The periods of a streak that pauses protect: a week or a month when they cover more than half
+    of its days."""
+    days: Ranges = ()
+    for pause in pauses:
+        if pause.concerns(streak_id):
+            days = add_range(days, pause.first_day, pause.last_day + 1)
+    return periods_of_days(kind, days)
+
+
 _READ = (
     "w.tenant_id, w.id::text, w.participant_id, w.first_day, w.last_day, w.streak_ids, w.reason,"
     " w.created_at"
@@ -52,7 +65,7 @@ def _found(row: Any) -> Pause:
     return Pause(row[0], row[1], row[2], row[3], row[4], streak_ids, row[6], clock.to_us(row[7]))
 
 
-_OF_PEOPLE = f"""
+_OF_PARTICIPANTS = f"""
     SELECT {_READ}
     FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
       AS k (tenant_id, participant_id)
@@ -62,16 +75,23 @@ _OF_PEOPLE = f"""
 
 
 def of_participants(
-    connection: Connection, keys: Sequence[PersonKey]
-) -> dict[PersonKey, list[Pause]]:
+    connection: Connection, keys: Sequence[ParticipantKey]
+) -> dict[ParticipantKey, list[Pause]]:
     """The pauses of some participants, the first day first."""
-    found: dict[PersonKey, list[Pause]] = {}
+    found: dict[ParticipantKey, list[Pause]] = {}
     if keys:
         tenants, participants = zip(*keys, strict=True)
         values = {"tenants": array(tenants), "participants": array(participants)}
-        for row in run(connection, _OF_PEOPLE, values):
+        for row in run(connection, _OF_PARTICIPANTS, values):
             found.setdefault((row[0], row[2]), []).append(_found(row))
     return found
+
+
+def is_known(connection: Connection, tenant_id: int, pause_id: str) -> bool:
+    """Whether a tenant has a pause of that id."""
+    statement = "SELECT 1 FROM pauses WHERE tenant_id = :tenant_id AND id = :id"
+    values = {"tenant_id": tenant_id, "id": pause_id}
+    return connection.execute(sa.text(statement), values).one_or_none() is not None
 
 
 def page(

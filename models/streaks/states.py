@@ -221,6 +221,31 @@ def states(
     }
 
 
+_SELECT_OF_PARTICIPANTS = f"""
+    SELECT {STATE_COLUMNS}
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
+      AS k (tenant_id, participant_id)
+    JOIN streak_states s USING (tenant_id, participant_id)
+    """  # noqa: S608 - column names of this file
+
+
+def of_participants(
+    connection: Connection,
+    people: Sequence[tuple[int, int]],
+    definitions: Mapping[tuple[int, int], Streak],
+    zones: Mapping[tuple[int, int], str | None],
+) -> dict[StateKey, StreakState]:
+    """Every state of some participants, as `states` reads them."""
+    tenants, participants = zip(*people, strict=True)
+    values = {"tenants": array(tenants), "participants": array(participants)}
+    return {
+        (row[0], row[1], row[2]): state_of_row(
+            row, definitions[row[0], row[2]], zones.get((row[0], row[1]))
+        )
+        for row in run(connection, _SELECT_OF_PARTICIPANTS, values)
+    }
+
+
 def states_of(
     connection: Connection,
     tenant_id: int,
@@ -299,6 +324,13 @@ def write_states(
         some = {key: state for key, state in states.items() if (state.ctid is not None) is is_known}
         if some:
             change(connection, statement, _columns(some, revisions), len(some))
+
+
+def remove(connection: Connection, ctids: Sequence[str]) -> None:
+    """Delete states without a recorded period, at the addresses where they were read."""
+    if ctids:
+        statement = "DELETE FROM streak_states WHERE ctid = ANY(CAST(%(ctids)s AS tid[]))"
+        change(connection, statement, {"ctids": array(ctids)}, len(ctids))
 
 
 def _columns(states: dict[StateKey, StreakState], revisions: dict[StateKey, int]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from models.db import transaction
 from models.identity import tenants
 from models.ledgers import dead_letters
 from models.ledgers.dead_letters import DeadLetter
-from tests.conftest import Account
+from tests.calls import noon, post_json
+from tests.conftest import BASE, Account
 from tests.integration.batches import award
 from tests.pipeline import Pipeline
 from workers.intake.messages import encode
@@ -105,7 +106,7 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
     reward_id = made["create_reward"]["id"]
     claim = _created(BY_NAME["claim_reward"].send(client, {"reward_id": reward_id}), 202)
     assigned = _created(BY_NAME["assign_tier"].send(client, {}), 202)
-    pipeline.drain()
+    earlier = _repaired(client, made, pipeline)
     webhook_id = made["create_webhook"]["id"]
     facts = client.get("/api/v1/gamify/facts?types=behavior.*").get_json()["items"]
     replay = _created(BY_NAME["create_replay"].send(client, {"webhook_id": webhook_id}), 202)
@@ -129,8 +130,27 @@ def make_world(client: FlaskClient, pipeline: Pipeline) -> dict[str, str]:
         "assignment_id": assigned["assignment_id"],
         "fact_id": facts[0]["id"],
         "replay_id": replay["id"],
+        **earlier,
         "dead_letter_id": _dead_letter(client, pipeline, made["create_badge"]["id"]),
     }
+
+
+def _repaired(
+    client: FlaskClient, made: dict[str, dict[str, Any]], pipeline: Pipeline
+) -> dict[str, str]:
+    """A streak with a gap whose freezes are sold, a participant who can pay, and a pause."""
+    who, code = made["create_participant"]["participant_id"], made["create_streak"]["code"]
+    sold = client.patch(f"{BASE}/streaks/{code}", json={"freezes": {"max": 5, "price_points": 10}})
+    assert sold.status_code == 200, sold.text
+    tick = {"participant_id": who, "streak_code": code, "timestamp": noon(9)}
+    points = {"participant_id": who, "amount": 50}
+    pause = {"from": "2026-06-01", "to": "2026-06-02"}
+    for path, body in (("streaks/record", tick), ("points/award", points)):
+        _created(post_json(client, f"{BASE}/{path}", body), 202)
+    paused = _created(post_json(client, f"{BASE}/participants/{who}/pauses", pause), 202)
+    pipeline.drain()
+    change_id = paused["streak_change_id"]
+    return {"streak_change_id": change_id, "pause_id": change_id, "period_key": noon(9)[:10]}
 
 
 def _dead_letter(client: FlaskClient, pipeline: Pipeline, badge_id: str) -> str:

@@ -46,6 +46,9 @@ IDS = {
     "transaction_id",
     "assignment_id",
     "claim_id",
+    "streak_change_id",
+    "pause_id",
+    "outage_id",
 }
 QUERIES = (
     f"{BASE}/participants?participant_id={PERSON}",
@@ -53,6 +56,7 @@ QUERIES = (
     f"{BASE}/admin/participants?search=user",
 )
 PROFILE = "/participants/<participant:participant_id>"
+PAUSES = "/participants/<participant:participant_id>/pauses"
 # What a side's own writes must show on: otherwise the others' silence would prove nothing.
 SHOWN = {
     PROFILE,
@@ -71,6 +75,8 @@ SHOWN = {
     "/points/transactions/<transaction_id>",
     "/tiers/assignments/<assignment_id>",
     "/claims/<claim_id>",
+    "/streak-changes/<streak_change_id>",
+    PAUSES,
     "/rewards",
     "/admin/rewards",
     "/admin/rewards/<reward_id>",
@@ -122,6 +128,7 @@ def define(side: Side, url: str) -> None:
         ("reward", "rewards", {"code": "coupon", "name": side.name, "points_cost": 10, "stock": 5}),
         ("challenge", "challenges", {"code": "goal", "name": side.name, **_HUNDRED}),
         ("leaderboard", "leaderboards", {"code": "best", "name": side.name, **_POINTS}),
+        ("outage", "outages", {**_HOUR, "reason": side.name}),
         ("webhook", "webhooks", {"url": f"{url}/{side.tenant.id}", "event_types": ["*"]}),
     ):
         made = side.client.post(f"{BASE}/admin/{path}", json=body)
@@ -130,6 +137,7 @@ def define(side: Side, url: str) -> None:
 
 
 _PERSON = {"participant:participant_id": PERSON}
+_HOUR = {"starts_at": "2026-05-23T08:00:00Z", "ends_at": "2026-05-23T09:00:00Z"}
 _POINTS = {"metric": "points"}
 _BY_HAND = {"award_type": "manual"}
 _HUNDRED = {"objective": {"type": "points"}, "target": 100}
@@ -146,6 +154,7 @@ def act(side: Side, pipeline: Pipeline) -> None:
     assert award.status_code == 202, award.text
     side.ids["award_id"] = award.get_json()["award_id"]
     earn(side)
+    repair(side)
     pipeline.drain()
     side.ids["fact_id"] = side.client.get(f"{BASE}/facts").get_json()["items"][0]["id"]
     replay = side.client.post(
@@ -171,6 +180,14 @@ def earn(side: Side) -> None:
         made = side.client.post(f"{BASE}/{path}", json={"participant_id": PERSON} | body)
         assert made.status_code == 202, made.text
         side.ids[f"{noun}_id"] = made.get_json()[f"{noun}_id"]
+
+
+def repair(side: Side) -> None:
+    """A pause for the person."""
+    days = {"from": "2026-06-01", "to": "2026-06-02", "reason": side.name}
+    paused = side.client.post(f"{BASE}/participants/{PERSON}/pauses", json=days)
+    assert paused.status_code == 202, paused.text
+    side.ids["pause_id"] = side.ids["streak_change_id"] = paused.get_json()["streak_change_id"]
 
 
 def record(side: Side) -> TestResponse:
@@ -210,7 +227,7 @@ def routes(app: Flask) -> Iterator[tuple[str, str]]:
 
 def path_of(rule: str, known: dict[str, str]) -> str:
     names = {"code": "daily_login", "leaderboard_code": "best", "calendar_code": "holidays"}
-    names |= _PERSON | known
+    names |= {"period_key": "2026-05-23"} | _PERSON | known
     return re.sub(r"<([^>]+)>", lambda found: names[found[1]], rule)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import filterfalse
 from operator import attrgetter
 from typing import Any
@@ -15,21 +15,38 @@ from models.db import Connection
 from models.identity import participants
 from models.identity.participants import Participant
 from models.leaderboards import entries
-from models.ledgers import awards, points, redemptions, rejections, ticks, tier_changes
+from models.ledgers import (
+    awards,
+    points,
+    redemptions,
+    rejections,
+    streak_changes,
+    ticks,
+    tier_changes,
+)
 from models.ledgers.awards import AwardKey
 from models.people import erasure
 from webhooks import outbox
-from workers.apply import badges, streaks
+from workers.apply import badges, freezes, pauses, repairs, retractions, streaks, turns
 from workers.apply.batch import Batch, Configuration, Configurations
 from workers.apply.effects import Effects
 from workers.apply.milestones import Crossing
+from workers.apply.streak_changes import StreakChanges
 from workers.apply.streaks import Decided, Ticks
+from workers.apply.turns import Applied as Applied
+from workers.apply.turns import Done
 from workers.intake.messages import (
+    STREAK_CHANGES,
     AssignmentV1,
     AwardV1,
+    FreezeV1,
     Message,
+    PauseRemovalV1,
+    PauseV1,
     PointsV1,
     RedemptionV1,
+    RepairV1,
+    RetractionV1,
     StreakChangeMessage,
     TickV1,
     is_published,
@@ -39,34 +56,20 @@ from workers.intake.messages import (
 Other = AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1 | StreakChangeMessage  # all but a tick
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The counts of a batch, added to the metrics once it is committed."""
-
-    applied: Mapping[str, int] = field(default_factory=dict)  # by kind of write
-    rejected: Mapping[str, int] = field(default_factory=dict)  # by code
-    facts: Mapping[str, int] = field(default_factory=dict)  # by type
-    repeated: int = 0  # ticks that changed nothing
-
-
-@dataclass
-class Applied:
-    """The result of a batch."""
-
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)  # by write id, if awaited
-    deliveries: int = 0
-    done: Done = field(default_factory=Done)
-
-
 def apply(
     connection: Connection, messages: Sequence[Message], configurations: Configurations
 ) -> Applied:
     """Apply writes that are in no ledger yet; raises UniqueViolation when one is.
 
+    Where ticks and changes of streaks are mixed, they are applied in turns.
+
     1. Read definitions, lock participants in key order, read their states under that lock.
     2. Decide in memory: one pure step per write, in the order of the messages, then its effects.
     3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
     """
+    kinds = set(map(type, messages))
+    if not kinds.isdisjoint(STREAK_CHANGES) and not kinds <= STREAK_CHANGES:
+        return turns.apply(connection, messages, partial(apply, configurations=configurations))
     batch = _open(connection, messages, configurations)
     unsettled = _leave_out_applied(connection, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
@@ -161,7 +164,18 @@ def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> 
             effects.tiers.apply(batch, decided)
         case RedemptionV1():
             effects.redemptions.apply(batch, decided)
+        case _:
+            _CHANGES[type(decided)](effects.streak_changes, batch, decided)
     effects.apply_pending(batch)
+
+
+_CHANGES: dict[type, Callable[[StreakChanges, Batch, Any], None]] = {
+    PauseV1: pauses.add,
+    PauseRemovalV1: pauses.remove,
+    FreezeV1: freezes.give,
+    RepairV1: repairs.repair,
+    RetractionV1: retractions.retract,
+}
 
 
 def _badges_in_question(batch: Batch, decided: Sequence[Decided | Other]) -> Iterator[AwardKey]:
@@ -274,7 +288,7 @@ def _leave_out_the_erased(
 # -- writes that were applied, or refused, before ---------------------------------------------
 
 
-_LEDGERS = (ticks, awards, points, tier_changes, redemptions)
+_LEDGERS = (ticks, awards, points, tier_changes, redemptions, streak_changes)
 
 
 def known(connection: Connection, messages: Sequence[Message]) -> dict[str, dict[str, Any]]:
@@ -306,6 +320,6 @@ def _leave_out_applied(
 
 
 def _may_be_refused(message: Message) -> bool:
-    return isinstance(message, RedemptionV1) or (
+    return isinstance(message, RedemptionV1 | StreakChangeMessage) or (
         isinstance(message, PointsV1) and message.amount < 0
     )

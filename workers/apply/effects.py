@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import UUID
 
 from models import ids
@@ -27,8 +28,17 @@ from workers.apply.challenges import BatchChallenges
 from workers.apply.milestones import Milestones
 from workers.apply.points import INSUFFICIENT, BatchPoints, Movement, too_few
 from workers.apply.redemptions import Redemptions
+from workers.apply.streak_changes import StreakChanges
 from workers.apply.tiers import Tiers
-from workers.intake.messages import AwardV1, Message, PointsV1, RedemptionV1, is_alone
+from workers.intake.messages import (
+    STREAK_CHANGES,
+    AwardV1,
+    Message,
+    PointsV1,
+    RedemptionV1,
+    StreakChangeMessage,
+    is_alone,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +58,13 @@ class Effects:
     milestones: Milestones = field(default_factory=Milestones)
     points: BatchPoints = field(init=False)
     redemptions: Redemptions = field(init=False)
+    streak_changes: StreakChanges = field(init=False)
     _events: deque[_Event] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.points = BatchPoints(self.tiers)
         self.redemptions = Redemptions(self.points)
+        self.streak_changes = StreakChanges(self.points)
 
     def read(
         self,
@@ -73,6 +85,9 @@ class Effects:
             batch,
             [message for message in messages if isinstance(message, RedemptionV1)],
         )
+        if not STREAK_CHANGES.isdisjoint(map(type, messages)):
+            changes = cast(list[StreakChangeMessage], messages)
+            self.streak_changes.read(connection, batch, changes)
 
     def _prizes(self, batch: Batch, messages: Iterable[Message]) -> set[AwardKey]:
         found = set()
@@ -174,6 +189,8 @@ class Effects:
         self.redemptions.write(connection)
         self.challenges.write(connection, batch.now_us)
         self.milestones.write(connection)
+        if self.streak_changes.is_read:
+            self.streak_changes.write(batch)
 
 
 @dataclass(frozen=True, slots=True)

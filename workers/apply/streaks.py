@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,11 +15,14 @@ from models.definitions.badges import Badge
 from models.identity.participants import Participant
 from models.ledgers import ticks
 from models.ledgers.ticks import Tick
+from models.people import streak_seeds
+from models.people.streak_seeds import Seed
 from models.rules.challenges import Happened
 from models.rules.periods import KINDS, PeriodKind, period_at
 from models.rules.streaks import Recorded, record, walk
 from models.rules.terms import Terms
 from models.streaks import deadlines, states
+from models.streaks.pauses import ParticipantKey
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
 from webhooks.facts import FreezesEarned
@@ -27,6 +31,8 @@ from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
 from workers.apply.milestones import Crossing, Milestone, change_of, crossings
 from workers.intake.messages import TickV1
+
+_HAS_PAUSES = attrgetter("has_pauses")
 
 
 class Decided(NamedTuple):
@@ -63,6 +69,7 @@ class Ticks:
 
     states: dict[StateKey, StreakState] = field(default_factory=dict)
     changed: dict[StateKey, int] = field(default_factory=dict)  # to the rules' revision
+    seeds: dict[ParticipantKey, Seed] = field(default_factory=dict)  # of those who have any
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
     suspects: dict[StateKey, Suspect] = field(default_factory=dict)  # the first tick of each
     # The current UTC period when the first tick was accepted.
@@ -82,6 +89,13 @@ class Ticks:
             for key, participant in batch.participants.items()
         }
         self.states = states.states(connection, keys, definitions, zones)
+        if any(map(_HAS_PAUSES, batch.participants.values())):
+            paused = {
+                (key[0], participant.id)
+                for key, participant in batch.participants.items()
+                if participant.has_pauses
+            }
+            self.seeds = streak_seeds.read(connection, sorted(paused))
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
@@ -126,6 +140,9 @@ class Ticks:
         if state is None:
             state = StreakState((), walk((), streak.rules), message.occurred_us, message.timezone)
             self.states[key] = state
+            if participant.has_pauses:
+                zone = streak.zone(message.timezone, participant.timezone)
+                state.extras = self.seeds[key[:2]].extras(streak.id, streak.period, zone)
         terms = None
         latest, last_zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:

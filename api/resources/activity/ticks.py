@@ -16,11 +16,11 @@ from api.http.problems import FieldError, Problem
 from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context
 from api.input.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone
+from api.resources.shared.write_ledgers import TICKS
 from api.writes import batch, submit
 from api.writes.batch import BATCH_MAX, ItemError
-from api.writes.status import WriteLedger, WriteStatus, get_status
+from api.writes.status import WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
-from models.ledgers import ticks
 from models.rules.periods import DAY_US, HOUR_US
 from models.rules.streaks import RecordOutcome
 from workers.intake.client import TickV1
@@ -179,6 +179,4 @@ def _out_of_range(days_ago: int, hours_ahead: int) -> Problem:
     return Problem(422, "timestamp_out_of_range", detail, [error])
 
 
-TICK = QueuedWrite(
-    WriteLedger("tick", "ticks", ticks.find, salt=b""), TickBody, _message, may_be_alone=True
-)
+TICK = QueuedWrite(TICKS, TickBody, _message, may_be_alone=True)

@@ -11,6 +11,7 @@ from uuid import UUID
 from api.resources.activity import points, redemptions, tier_assignments
 from api.resources.activity.awards import AWARD
 from api.resources.activity.ticks import TICK
+from api.resources.shared.write_ledgers import STREAK_CHANGES
 from api.writes.status import WriteLedger
 from models import clock, ids
 from models.db import Connection
@@ -28,6 +29,7 @@ LEDGERS = (
     points.AWARD.ledger,
     tier_assignments.LEDGER,
     redemptions.LEDGER,
+    STREAK_CHANGES,
 )
 PREFIX_CHARS = 18  # of an id: its millisecond and 12 random bits; the ids of a batch share them
 

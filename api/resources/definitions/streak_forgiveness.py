@@ -126,10 +126,22 @@ def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
     kept = stored or {}
     return {
         "grace_refill": kept.get("grace_refill"),
-        "freezes": kept.get("freezes"),
+        "freezes": _freezes_shown(kept.get("freezes")),
         "grace_by_count": kept.get("grace_by_count", []),
         "rest_days": kept.get("rest_days", []),
         "calendar_codes": kept.get("calendar_codes", []),
+    }
+
+
+def _freezes_shown(kept: Mapping[str, Any] | None) -> FreezesSet | None:
+    """In the documented order: a column of JSON keeps none."""
+    if kept is None:
+        return None
+    return {
+        "initial": kept["initial"],
+        "earn_every": kept["earn_every"],
+        "max": kept["max"],
+        "price_points": kept["price_points"],
     }
 
 

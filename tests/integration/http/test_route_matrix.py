@@ -55,7 +55,9 @@ def test_whatever_is_under_admin_is_for_admins_and_nothing_else_but_definitions_
         path = one.path.removeprefix(BASE)
         manages = path.startswith("/admin/") or path in ("/streaks", "/streaks/{code}")
         tells_all = path == "/participants/{participant_id}/export"
-        assert one.is_for_admins is (manages or tells_all), (one.method, path)
+        repairs = "Repair" in one.chapter and not path.endswith(("/freezes", "/freezes/buy"))
+        repairs &= not path.startswith("/streak-changes/")
+        assert one.is_for_admins is (manages or tells_all or repairs), (one.method, path)
 
 
 # -- who must not get in ---------------------------------------------------------------------
@@ -204,7 +206,8 @@ def fresh(name: str, value: str) -> str:
     return SHAPES.get(name, lambda: str(uuid4()))()
 
 
-NAMED = [one for one in CLOSED if "{" in one.path]
+# A pause makes a participant of that id, in the caller's own tenant.
+NAMED = [one for one in CLOSED if "{" in one.path and one.name != "create_pause"]
 
 
 @pytest.mark.parametrize("route", NAMED, ids=lambda one: f"{one.method} {one.path}")

@@ -1,0 +1,58 @@
+"""Days and periods in bodies and paths of repairs."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from api.http.problems import Problem, invalid_field
+from models.rules.periods import PeriodKind, period_of_day, period_of_key
+
+_EPOCH = date(1970, 1, 1)
+_FIRST, _LAST = 0, (date(2200, 1, 1) - _EPOCH).days - 1
+PERIOD_KEYS = {"daily": "2026-05-23", "weekly": "2026-W21", "monthly": "2026-05"}
+
+
+def _day(value: Any) -> int:
+    try:
+        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+            raise ValueError  # noqa: TRY301 - fromisoformat also reads week dates
+        day = (date.fromisoformat(value) - _EPOCH).days
+    except ValueError:
+        raise PydanticCustomError("date", "must be a date such as 2026-05-23") from None
+    if not _FIRST <= day <= _LAST:
+        raise PydanticCustomError("date", "must lie between 1970 and 2200")
+    return day
+
+
+# A local day, in days since 1970.
+Day = Annotated[int, PlainValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
+def check_span(first: int, last: int, days_max: int) -> None:
+    """422 for a range that is backwards or too long."""
+    if last < first:
+        raise invalid_field("to", "range", "must not be before from")
+    if last - first >= days_max:
+        raise invalid_field("to", "range", f"must be at most {days_max} days from from")
+
+
+def period_named(field: str, kind: PeriodKind, key: str) -> int:
+    """The period of a key; 422 unless it is one of the streak's calendar."""
+    try:
+        period = period_of_key(kind, key)
+    except ValueError:
+        raise _no_key(field, kind) from None
+    if not period_of_day(kind, _FIRST) <= period <= period_of_day(kind, _LAST):
+        raise invalid_field(field, "period_key", "must lie between 1970 and 2200")
+    return period
+
+
+def _no_key(field: str, kind: PeriodKind) -> Problem:
+    example = PERIOD_KEYS[kind]
+    message = f"must be a period of a {kind} streak such as {example}"
+    return invalid_field(field, "period_key", message)

@@ -1,0 +1,140 @@
+"""Repairs: repair named periods of a streak, or those of its last break (contract §7.3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from flask import Blueprint, Response
+from pydantic import Field, StringConstraints
+
+from api.http.auth import require_admin
+from api.http.describe import describe
+from api.http.key_cache import Principal
+from api.http.problems import invalid_field
+from api.http.rate_limits import render_refusal
+from api.input.validation import Body, ReasonText, participant_id_in_path
+from api.resources.repair.days import Day, check_span, period_named
+from api.resources.repair.streak_changes import (
+    ANSWERS,
+    PARAMETERS,
+    PROBLEMS,
+    by,
+    queue,
+    streak_named,
+)
+from api.writes import submit
+from api.writes.submit import WriteStamp
+from models.rules.periods import period_of_day
+from models.streaks.pauses import DAYS_MAX
+from models.streaks.states import Streak
+from workers.intake.client import RepairV1
+
+blueprint = Blueprint("repairs", __name__)
+blueprint.register_error_handler(Exception, render_refusal)
+
+PERIODS_MAX = 366
+PeriodKey = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=10)]
+PeriodKeys = Annotated[list[PeriodKey], Field(min_length=1, max_length=PERIODS_MAX)]
+
+
+class RepairBody(Body):
+    """Periods to repair: those of the days `from` to `to`, both included, or named ones."""
+
+    first_day: Annotated[Day | None, Field(alias="from")] = None
+    last_day: Annotated[Day | None, Field(alias="to")] = None
+    periods: PeriodKeys | None = None  # such as 2026-05-23, 2026-W21 or 2026-05
+    how: Annotated[Literal["protected", "recorded"], Field(alias="as")] = "protected"
+    reason: ReasonText | None = None
+
+
+class RestoreBody(Body):
+    """Why a streak is restored."""
+
+    reason: ReasonText | None = None
+
+
+_REPAIR = {"from": "2026-05-21", "to": "2026-05-22", "as": "protected", "reason": "Hospital stay"}
+_PATH = "/participants/<participant:participant_id>/streaks/<code>"
+
+
+@blueprint.post(f"{_PATH}/repair")
+@describe(
+    "Repair periods of a streak",
+    answers=ANSWERS,
+    body=RepairBody,
+    example=_REPAIR,
+    problems=("streak_not_found", "streak_not_started", "period_in_future", *PROBLEMS),
+    parameters=PARAMETERS,
+)
+@require_admin
+@submit.on_current_configuration
+def repair_streak(participant_id: str, code: str) -> Response:
+    """Protect up to 366 periods, or record them as if each had a tick. Prizes of milestones are not
+    given for it."""
+    participant_id = participant_id_in_path(participant_id)
+    posted = submit.read(RepairBody)
+
+    def make(caller: Principal, stamp: WriteStamp) -> RepairV1:
+        streak = streak_named(caller, code)
+        return _message(caller, stamp, participant_id, streak, _periods(streak, posted), posted)
+
+    return queue("repair", participant_id, make, code=code)
+
+
+@blueprint.post(f"{_PATH}/restore")
+@describe(
+    "Restore a broken streak",
+    answers=ANSWERS,
+    body=RestoreBody,
+    example={"reason": "Our outage"},
+    problems=("streak_not_found", "streak_not_started", "nothing_to_restore", *PROBLEMS),
+    parameters=PARAMETERS,
+)
+@require_admin
+@submit.on_current_configuration
+def restore_streak(participant_id: str, code: str) -> Response:
+    """Protect exactly the missed periods of the last break, so that the count goes on."""
+    participant_id = participant_id_in_path(participant_id)
+    posted = submit.read(RestoreBody)
+
+    def make(caller: Principal, stamp: WriteStamp) -> RepairV1:
+        streak = streak_named(caller, code)
+        return _message(caller, stamp, participant_id, streak, [], posted)
+
+    return queue("restore", participant_id, make, code=code)
+
+
+def _message(
+    caller: Principal,
+    stamp: WriteStamp,
+    participant_id: str,
+    streak: Streak,
+    periods: list[list[int]],
+    posted: RepairBody | RestoreBody,
+) -> RepairV1:
+    return RepairV1(
+        caller.tenant.id,
+        stamp.id,
+        participant_id,
+        streak.id,
+        periods,
+        isinstance(posted, RepairBody) and posted.how == "recorded",
+        posted.reason,
+        stamp.is_awaited,
+        by(),
+    )
+
+
+def _periods(streak: Streak, posted: RepairBody) -> list[list[int]]:
+    """The periods of a body, as first and last of each range; 422 unless given in one way."""
+    if posted.periods is not None:
+        if posted.first_day is not None or posted.last_day is not None:
+            raise invalid_field("periods", "unexpected", "must not be given with from and to")
+        named = (period_named("periods", streak.period, key) for key in posted.periods)
+        return [[period, period] for period in sorted(set(named))]
+    if posted.first_day is None or posted.last_day is None:
+        field = "from" if posted.first_day is None else "to"
+        raise invalid_field(field, "missing", "must be given, or periods")
+    check_span(posted.first_day, posted.last_day, DAYS_MAX)
+    days = (posted.first_day, posted.last_day)
+    return [[period_of_day(streak.period, day) for day in days]]

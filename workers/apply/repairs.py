@@ -1,0 +1,108 @@
+"""Apply repairs: named periods, or those of the last break, become protected or recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from models.rules import forgiveness
+from models.rules.periods import key_of
+from models.rules.streaks import Explained, Ranges, add_range
+from models.streaks.terms import explain, terms_of
+from workers.apply.batch import Batch
+from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, streak_of
+from workers.intake.messages import RepairV1
+
+NOT_STARTED = "streak_not_started"
+IN_FUTURE = "period_in_future"
+NOTHING = "nothing_to_restore"
+
+
+def repair(work: StreakChanges, batch: Batch, message: RepairV1) -> None:
+    """Repair periods of a streak."""
+    streak = streak_of(batch, message.tenant_id, message.streak_id)
+    subject = work.state_of(batch, message, streak)
+    if subject is None:
+        detail = f"'{message.participant_id}' has no tick of streak '{streak.code}' yet"
+        batch.reject(message, NOT_STARTED, detail)
+        return
+    periods = missed(subject) if message.is_restore else _named(message)
+    if not periods:
+        batch.reject(message, NOTHING, f"No period of streak '{streak.code}' was missed")
+        return
+    last = periods[-1][1] - 1
+    if last > subject.current:
+        batch.reject(message, IN_FUTURE, f"Period {key_of(streak.period, last)} has not begun")
+        return
+    _repair(work, batch, message, subject, periods)
+
+
+def _repair(
+    work: StreakChanges, batch: Batch, message: RepairV1, subject: CurrentState, periods: Ranges
+) -> None:
+    kind: Literal["restore", "repair"] = "restore" if message.is_restore else "repair"
+    effect = work.change(batch, message, subject, _with(message, subject, periods), kind)
+    period_kind, how = subject.streak.period, "recorded" if message.is_recorded else "protected"
+    keys = [key_of(period_kind, period) for start, end in periods for period in range(start, end)]
+    shown = {"periods": keys, "as": how, "streaks": [effect]}
+    details = {"periods": [list(span) for span in periods], "as": how}
+    work.applied(batch, message, kind, subject.streak, details, shown)
+
+
+def _named(message: RepairV1) -> Ranges:
+    ranges: Ranges = ()
+    for first, last in message.periods:
+        ranges = add_range(ranges, first, last + 1)
+    return ranges
+
+
+def _with(message: RepairV1, subject: CurrentState, periods: Ranges) -> Sets:
+    ranges, extras = subject.sets
+    if message.is_recorded:
+        for start, end in periods:
+            ranges = add_range(ranges, start, end)
+        return Sets(ranges, extras)
+    return Sets(ranges, extras.repairing(periods))
+
+
+def missed(subject: CurrentState) -> Ranges:
+    """The missed periods of the last break, as its history shows them.
+
+    Once they are protected the streak goes on with what it had spent before them: what would then
+    be missed after them is protected too.
+    """
+    streak, state = subject.streak, subject.state
+    found = _last_break(explain(streak, state, subject.zone, subject.current))
+    while found:
+        after = _after(subject, found)
+        if not after:
+            break
+        for period in after:
+            found = add_range(found, period, period + 1)
+    return found
+
+
+def _last_break(history: Iterable[Explained]) -> Ranges:
+    found: Ranges = ()
+    is_over = False
+    for explained in history:
+        if explained.what == "recorded":
+            is_over = bool(found)
+        elif explained.what == "missed":
+            found = add_range(() if is_over else found, explained.period, explained.period + 1)
+            is_over = False
+    return found
+
+
+def _after(subject: CurrentState, periods: Ranges) -> list[int]:
+    """The periods missed after some are protected, from the first of these on."""
+    extras = subject.sets.extras.repairing(periods)
+    terms = terms_of(subject.streak, extras, subject.zone)
+    if terms is None:
+        return []
+    history = forgiveness.explain(subject.state.ranges, terms, subject.current)
+    return [
+        explained.period
+        for explained in history
+        if explained.what == "missed" and explained.period >= periods[0][0]
+    ]

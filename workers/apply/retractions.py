@@ -1,0 +1,139 @@
+"""Apply retractions: a tick, or a period with all its ticks, leaves a streak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.ledgers import streak_changes, ticks
+from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
+from models.rules.periods import key_of
+from models.rules.streaks import contains, remove
+from models.streaks.states import StateKey, Streak
+from workers.apply.batch import Batch
+from workers.apply.repairs import NOT_STARTED
+from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
+from workers.intake.messages import RetractionV1
+
+ALREADY = "already_retracted"
+NOT_RECORDED = "period_not_recorded"
+_KINDS: tuple[ChangeKind, ...] = ("repair", "tick_retracted", "period_retracted")
+
+
+def retract(work: StreakChanges, batch: Batch, message: RetractionV1) -> None:
+    """Take a tick, or a period, out of a streak.
+
+    A tick's period stays recorded while another tick, or a repair, holds it.
+    """
+    streak = streak_of(batch, message.tenant_id, message.streak_id)
+    key = (message.tenant_id, batch.participant(message).id, streak.id)
+    subject, past = work.state_of(batch, message, streak), _past(work, key)
+    refusal = _refusal(message, streak, subject, past)
+    if refusal is not None:
+        batch.reject(message, *refusal)
+    else:
+        _apply(work, batch, message, streak, past)
+
+
+def _refusal(
+    message: RetractionV1,
+    streak: Streak,
+    subject: CurrentState | None,
+    past: Sequence[StreakChangeRow],
+) -> tuple[str, str] | None:
+    """The code and detail of a refusal."""
+    if message.tick_id is not None:
+        if message.tick_id in _retracted(past):
+            return ALREADY, f"Tick '{message.tick_id}' is retracted already"
+        return None
+    if subject is None:
+        return NOT_STARTED, f"Streak '{streak.code}' has no recorded period"
+    if not contains(subject.state.ranges, message.period):
+        return NOT_RECORDED, f"Period {key_of(streak.period, message.period)} is not recorded"
+    return None
+
+
+def _apply(
+    work: StreakChanges,
+    batch: Batch,
+    message: RetractionV1,
+    streak: Streak,
+    past: Sequence[StreakChangeRow],
+) -> None:
+    subject = work.state_of(batch, message, streak)
+    key = (message.tenant_id, batch.participant(message).id, streak.id)
+    others = ticks.ids_of(work.connection, key, message.period) - _retracted(past)
+    taken, others = _divide(message, others)
+    is_held = bool(others) or (message.tick_id is not None and _is_repaired(message.period, past))
+    effects: list[dict[str, Any]] = []
+    if subject is not None:
+        effects.append(_without(work, batch, message, subject, _retracted(past) | taken, is_held))
+    kind: ChangeKind = "period_retracted" if message.tick_id is None else "tick_retracted"
+    shown = {
+        "tick_id": message.tick_id,
+        "period_key": key_of(streak.period, message.period),
+        "is_period_removed": not is_held,
+        "streaks": effects,
+    }
+    details = {"tick_ids": sorted(taken), "period": message.period}
+    work.applied(batch, message, kind, streak, details, shown)
+
+
+def _divide(message: RetractionV1, tick_ids: set[str]) -> tuple[set[str], set[str]]:
+    """The ticks of the period that are retracted, and those that are left."""
+    taken = tick_ids if message.tick_id is None else {message.tick_id}
+    return taken, tick_ids - taken
+
+
+def _without(
+    work: StreakChanges,
+    batch: Batch,
+    message: RetractionV1,
+    subject: CurrentState,
+    gone: set[str],
+    is_held: bool,
+) -> dict[str, Any]:
+    """Take the period out of the state, and the instant of its last tick where it was the last."""
+    ranges, extras = subject.sets
+    if not is_held:
+        ranges = remove(ranges, message.period)
+    latest = ticks.latest(work.connection, subject.key, gone)
+    if latest is not None:
+        subject.state.last_recorded_us, subject.state.last_zone = latest
+    if not ranges:
+        remember(batch.participant(message))  # a new state begins with what this one had
+    return work.change(batch, message, subject, Sets(ranges, extras), "retraction")
+
+
+# -- what was done before ----------------------------------------------------------------------
+
+
+def _past(work: StreakChanges, key: StateKey) -> list[StreakChangeRow]:
+    """The repairs and retractions of a streak so far, in the order in which they were applied."""
+    if key not in work.past:
+        stored = streak_changes.of_participants(work.connection, [key[:2]], _KINDS)
+        work.past[key] = [
+            change for change in stored.get(key[:2], []) if change.streak_id == key[2]
+        ]
+    own = [
+        change for change in work.ledger
+        if change.kind in _KINDS
+        and (change.tenant_id, change.participant_id, change.streak_id) == key
+    ]  # fmt: skip
+    return work.past[key] + own
+
+
+def _retracted(past: Sequence[StreakChangeRow]) -> set[str]:
+    """The ids of the ticks that are retracted."""
+    return {tick_id for change in past for tick_id in change.details.get("tick_ids", ())}
+
+
+def _is_repaired(period: int, past: Sequence[StreakChangeRow]) -> bool:
+    """Whether a repair recorded a period that was not retracted since."""
+    found = False
+    for change in past:
+        if change.kind == "period_retracted" and change.details["period"] == period:
+            found = False
+        elif change.kind == "repair" and change.details["as"] == "recorded":
+            found |= any(first <= period < end for first, end in change.details["periods"])
+    return found
