@@ -196,3 +196,21 @@ def test_a_changed_boundary_moves_the_protected_periods(
     assert entry(client)["current_count"] == 3
     client.patch(f"{BASE}/streaks/daily_login", json={"boundary": "participant"})
     assert entry(client)["current_count"] in (0, 1)  # the outage is on the day after it there
+
+
+def test_a_participant_who_moves_takes_the_protected_periods_along(
+    client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client, boundary="participant")
+    for days in (4, 3, 1):
+        post_tick(client, timestamp=noon(days))
+    pipeline.drain()
+    outage(client, starts_at=at(2, 11), ends_at=at(2, 12))
+    post_tick(client)
+    pipeline.drain()  # the state is written with the outage's periods in UTC
+    assert protected(client, "user_42") == [at(2)[:10]]
+    assert entry(client)["current_count"] == 4
+    body = {"timezone": "Pacific/Kiritimati"}
+    assert client.patch(f"{BASE}/participants/user_42", json=body).status_code == 200
+    assert protected(client, "user_42") == []  # it is on the day after there, which is recorded
+    assert entry(client)["current_count"] == 2

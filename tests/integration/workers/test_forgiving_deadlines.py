@@ -173,6 +173,20 @@ def test_a_late_tick_corrects_the_break_that_was_published(
     assert types(told) == [BROKEN, REPAIRED, BROKEN]
 
 
+def test_a_break_is_corrected_at_once_although_nothing_is_due_before_tomorrow(
+    told: Notified,
+) -> None:
+    streak = make_streak(told.engine, told.tenant_id, STRICT)
+    told.tick(streak, "2027-03-10T12:00")
+    told.sweep("2027-03-12T00:00")
+    told.tick(streak, "2027-03-12T09:00")
+    told.sweep("2027-03-12T09:30")
+    told.tick(streak, "2027-03-11T12:00", accepted="2027-03-12T10:00")
+    told.sweep("2027-03-12T10:00")
+    assert types(told) == [BROKEN, REPAIRED]
+    assert facts(told)[1]["payload"]["count"] == 3
+
+
 def test_a_late_tick_before_the_break_corrects_nothing(told: Notified) -> None:
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     told.tick(streak, "2027-03-10T12:00")
@@ -221,6 +235,17 @@ def move(told: Notified, zone: str) -> None:
             sa.text("UPDATE streak_deadlines SET due_at = '2027-01-01' WHERE tenant_id = :t"),
             {"t": told.tenant_id},
         )
+
+
+def test_an_outage_long_past_corrects_the_breaks_of_then(told: Notified) -> None:
+    streak = make_streak(told.engine, told.tenant_id, STRICT)
+    told.tick(streak, "2027-03-10T12:00")
+    told.sweep("2027-03-12T00:00")
+    span = [us("2027-03-11T08:00"), us("2027-03-30T09:00")]
+    with transaction(told.engine) as connection:
+        states.definitions.revise(connection, streak, {"outages": [span]})
+    told.sweep("2027-03-30T12:00")
+    assert types(told) == [BROKEN, REPAIRED]
 
 
 def test_an_outage_protects_every_participant_and_corrects_its_breaks(told: Notified) -> None:
