@@ -83,9 +83,9 @@ def test_a_newcomer_gets_from_signing_in_to_a_verified_delivery(
 def test_a_streak_is_edited_and_paused(page: Page, service: Service) -> None:
     page.get_by_role("link", name="Streaks").click()
     page.get_by_role("link", name="weekly_workout").click()
-    page.get_by_label("Grace").fill("3")
+    page.locator("#f-grace_periods").fill("3")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_label("Grace")).to_have_value("3")
+    expect(page.locator("#f-grace_periods")).to_have_value("3")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("row", name="weekly_workout")).to_contain_text("paused")
     assert service.call("GET", "/streaks/weekly_workout")["is_active"] is False
