@@ -44,13 +44,11 @@ def total(url: str, name: str, **labels: str) -> float:
     )
 
 
-def metrics_url(up: Up) -> str:
-    """Where the exporter says that it listens."""
-    log = up.data.log("metrics")
-    assert wait_until(lambda: "/metrics" in log.read_text(), PATIENCE_SECONDS)
-    found = re.search(r"http://\S+/metrics", log.read_text())
-    assert found
-    return found[0]
+def metrics_url(up: Up, starts: int = 1) -> str:
+    """Where the exporter says that it listens, once it has started so many times."""
+    log, said = up.data.log("metrics"), re.compile(r"http://\S+/metrics")
+    assert wait_until(lambda: len(said.findall(log.read_text())) >= starts, PATIENCE_SECONDS)
+    return str(said.findall(log.read_text())[-1])
 
 
 def post(up: Up, key: str, path: str, body: dict[str, Any]) -> requests.Response:
@@ -97,7 +95,7 @@ def test_the_counters_of_all_processes_are_true_over_a_killed_drain(folder: Path
         assert post(up, key, "streaks/record/batch", {"ticks": ticks}).status_code == 202
     with running_up(folder / "d") as up:  # stopped and started: nothing was lost, nothing is reset
         up.wait_ready()
-        url = metrics_url(up)
+        url = metrics_url(up, starts=2)
         settle(url)
         assert_comes(url, "unbroken_api_request_seconds_count", BATCHES + 1, route=route)
         for name in ("unbroken_writes_accepted_total", "unbroken_writes_applied_total"):
