@@ -113,7 +113,7 @@ def kill_at(service: Service, arguments: list[str], kept: Path, rows: int) -> No
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--kind", "balances", "--facts"], "no fact tells of imported balances"),
+        (["--kind", "balances", "--facts"], "imported balances have no facts"),
         (["--kind", "claims", "--no-effects"], "no facts and no effects"),
         (["--facts", "--no-effects"], "--no-effects goes only with --no-facts"),
     ],
