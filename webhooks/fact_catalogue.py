@@ -275,13 +275,15 @@ ENTRIES = (
     ),
     FactType(
         facts.POINTS_DEDUCTED,
-        "Points were taken from a participant by a deduction or the redemption of a reward.",
+        "Points were taken from a participant by a deduction, the redemption of a reward or the"
+        " purchase of freezes.",
         (
             *_MOVEMENT,
             FactField(
                 "kind",
-                {"type": "string", "enum": ["deduct", "claim"]},
-                "The use: a deduction by an API call (`deduct`), or a redemption (`claim`).",
+                {"type": "string", "enum": ["deduct", "claim", "freeze"]},
+                "The use: a deduction by an API call (`deduct`), a redemption (`claim`), or freezes"
+                " bought (`freeze`).",
             ),
             FactField("total_spent", AT_LEAST_ONE, "All points spent so far, including these."),
             _METADATA,

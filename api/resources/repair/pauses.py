@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NotRequired
+from typing import Annotated
 
 from flask import Blueprint, Response
 from pydantic import Field
@@ -29,6 +29,7 @@ from api.resources.repair.streak_changes import (
     PARAMETERS,
     PROBLEMS,
     REASON,
+    StreakChangesAccepted,
     by,
     queue,
     reason_in_query,
@@ -37,7 +38,7 @@ from api.resources.repair.streak_changes import (
 )
 from api.resources.shared.write_ledgers import STREAK_CHANGES
 from api.writes import batch, status, submit
-from api.writes.batch import BATCH_MAX, ItemError
+from api.writes.batch import BATCH_MAX
 from api.writes.submit import QueuedWrite, WriteStamp
 from models import clock
 from models.rules.periods import key_of
@@ -71,22 +72,6 @@ class PauseBatch(Body):
     """A batch of pauses; each is validated separately."""
 
     pauses: Annotated[list[PauseItem], Field(min_length=1, max_length=BATCH_MAX)]
-
-
-class PauseResult(TypedDict):
-    """The result of one item of a batch."""
-
-    index: int
-    streak_change_id: NotRequired[str]  # also the pause's id
-    error: NotRequired[ItemError]
-
-
-class PausesAccepted(TypedDict):
-    """One entry per item in order, and how many were accepted."""
-
-    results: list[PauseResult]
-    accepted: int
-    rejected: int
 
 
 PauseEntry = TypedDict(
@@ -141,7 +126,7 @@ def create_pause(participant_id: str) -> Response:
 @blueprint.post("/pauses/batch")
 @describe(
     "Pause up to 1,000 participants' streaks",
-    answers={202: PausesAccepted},
+    answers={202: StreakChangesAccepted},
     body=PauseBatch,
     example={"pauses": [{"participant_id": "user_42", **_EXAMPLE}]},
     problems=batch.PROBLEMS,

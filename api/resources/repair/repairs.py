@@ -12,18 +12,21 @@ from api.http.describe import describe
 from api.http.key_cache import Principal
 from api.http.problems import invalid_field
 from api.http.rate_limits import render_refusal
-from api.input.validation import Body, ReasonText, participant_id_in_path
+from api.input.validation import Body, Code, ParticipantId, ReasonText, participant_id_in_path
 from api.resources.repair.days import Day, check_span, period_named
 from api.resources.repair.streak_changes import (
     ANSWERS,
     PARAMETERS,
     PROBLEMS,
+    StreakChangesAccepted,
     by,
     queue,
     streak_named,
 )
-from api.writes import submit
-from api.writes.submit import WriteStamp
+from api.resources.shared.write_ledgers import STREAK_CHANGES
+from api.writes import batch, submit
+from api.writes.batch import BATCH_MAX
+from api.writes.submit import QueuedWrite, WriteStamp
 from models.rules.periods import period_of_day
 from models.streaks.pauses import DAYS_MAX
 from models.streaks.states import Streak
@@ -51,6 +54,19 @@ class RestoreBody(Body):
     """Why a streak is restored."""
 
     reason: ReasonText | None = None
+
+
+class RestoreItem(RestoreBody):
+    """A restore of a batch."""
+
+    participant_id: ParticipantId
+    streak_code: Code
+
+
+class RestoreBatch(Body):
+    """A batch of restores; each is validated separately."""
+
+    restores: Annotated[list[RestoreItem], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 _REPAIR = {"from": "2026-05-21", "to": "2026-05-22", "as": "protected", "reason": "Hospital stay"}
@@ -102,6 +118,30 @@ def restore_streak(participant_id: str, code: str) -> Response:
         return _message(caller, stamp, participant_id, streak, [], posted)
 
     return queue("restore", participant_id, make, code=code)
+
+
+@blueprint.post("/restores/batch")
+@describe(
+    "Restore up to 1,000 broken streaks",
+    answers={202: StreakChangesAccepted},
+    body=RestoreBatch,
+    example={"restores": [{"participant_id": "user_123", "streak_code": "daily_login"}]},
+    problems=batch.PROBLEMS,
+    parameters=batch.PARAMETERS,
+    content_types=(batch.JSON, batch.LINES),
+)
+@require_admin
+def restore_streaks() -> Response:
+    """Accept up to 1,000 restores, each with its own result."""
+    return batch.post(RESTORE, "restores")
+
+
+def _item(caller: Principal, posted: RestoreItem, stamp: WriteStamp) -> RepairV1:
+    streak = streak_named(caller, posted.streak_code)
+    return _message(caller, stamp, posted.participant_id, streak, [], posted)
+
+
+RESTORE = QueuedWrite(STREAK_CHANGES, RestoreItem, _item)
 
 
 def _message(

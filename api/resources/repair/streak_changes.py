@@ -20,6 +20,7 @@ from api.input.field_messages import checked
 from api.input.validation import REASON_CHARS_MAX, ReasonText
 from api.resources.shared.write_ledgers import STREAK_CHANGES
 from api.writes import submit
+from api.writes.batch import ItemError
 from api.writes.status import WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, WriteStamp
 from models.ledgers.streak_changes import ChangeKind
@@ -81,6 +82,22 @@ class StreakChangeAccepted(TypedDict):
     streak_change_id: str
     status: Literal["accepted"]
     status_url: str
+
+
+class StreakChangeItem(TypedDict):
+    """The result of one item of a batch."""
+
+    index: int
+    streak_change_id: NotRequired[str]  # of a pause: also its id
+    error: NotRequired[ItemError]
+
+
+class StreakChangesAccepted(TypedDict):
+    """One entry per item in order, and how many were accepted."""
+
+    results: list[StreakChangeItem]
+    accepted: int
+    rejected: int
 
 
 class StreakChangeOutcome(TypedDict):

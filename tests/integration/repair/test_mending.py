@@ -194,3 +194,22 @@ def test_a_change_leaves_a_line_in_the_audit_log_that_names_its_ledger_entry(
     assert line["target"] == "daily_login"
     assert line["detail"]["streak_change_id"] == result["streak_change_id"]
     assert "Ann" not in str(line)
+
+
+def test_a_batch_of_restores_answers_for_each(client: FlaskClient, pipeline: Pipeline) -> None:
+    make_streak(client)
+    for who in ("ann", "bob"):
+        record_days(client, pipeline, 3, 2, who=who)
+    items = [{"participant_id": who, "streak_code": "daily_login"} for who in ("ann", "bob")]
+    items.append({"participant_id": "cid", "streak_code": "nope"})
+    body = {"restores": items}
+    key = {"Idempotency-Key": "outage"}
+    answer = post_json(client, f"{BASE}/restores/batch", body, key).get_json()
+    assert (answer["accepted"], answer["rejected"]) == (2, 1)
+    assert answer["results"][2]["error"]["code"] == "streak_not_found"
+    assert post_json(client, f"{BASE}/restores/batch", body, key).get_json() == answer
+    pipeline.drain()
+    for who, item in zip(("ann", "bob"), answer["results"], strict=False):
+        url = f"{BASE}/streak-changes/{item['streak_change_id']}"
+        assert client.get(url).get_json()["result"]["periods"] == [day(1)]
+        assert streak_of(client, who)["current_count"] == 2
