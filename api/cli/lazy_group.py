@@ -10,7 +10,7 @@ import click
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Start", ("up", "demo", "tenant", "key")),
-    ("Use", ("tick", "award", "outage", "import", "export", "listen", "trigger")),
+    ("Use", ("tick", "award", "streak", "outage", "import", "export", "listen", "trigger")),
     ("Look", ("profile", "facts", "audit", "metrics", "trace", "openapi")),
 )
 REST = "Operate"

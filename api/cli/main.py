@@ -19,6 +19,7 @@ COMMANDS = {  # name → module and attribute of api.cli
     "facts": "commands.facts:facts",
     "audit": "commands.audit:audit",
     "outage": "commands.outages:group",
+    "streak": "commands.streaks:group",
     "openapi": "commands.openapi:openapi",
     "doctor": "doctor.command:doctor",
     "dead-letters": "commands.dead_letters:group",

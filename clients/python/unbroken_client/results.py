@@ -60,7 +60,7 @@ class PointsInput(PointsDetails):
 class Accepted:
     """A write that will be applied exactly once; `Unbroken.outcome` reads its result."""
 
-    kind: Literal["ticks", "awards", "points/transactions"]
+    kind: Literal["ticks", "awards", "points/transactions", "streak-changes"]
     id: str
     status_url: str
 
@@ -154,6 +154,25 @@ class StreakOf:
     is_perfect: bool = False  # nothing was forgiven, protected or repaired in the current run
     is_protected: bool = False  # the current period
     protected_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreakChanged:
+    """What a pause, a repair, a retraction or freezes did."""
+
+    streak_change_id: str
+    kind: str
+    participant_id: str
+    streak_code: str | None  # None: several
+    reason: str | None
+    streaks: list[Mapping[str, Any]]  # each with its count, before and after
+    pause_id: str | None = None
+    periods: list[str] | None = None  # repaired
+    period_key: str | None = None  # of a retraction
+    is_period_removed: bool | None = None
+    freezes_remaining: int | None = None
+    points_deducted: int | None = None
+    new_balance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,164 @@
+"""`unbroken streak`: pause, repair, restore or retract what is recorded of a participant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from unbroken_client.client import Unbroken
+from unbroken_client.repairs import Done
+from unbroken_client.results import Accepted, StreakChanged
+
+from api.cli import output
+from api.cli.connect.api_client import Where, client
+from api.cli.connect.api_session import api_options
+from api.cli.errors import CannotRun
+from api.cli.fact_line import printable
+from api.cli.options import json_option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group("streak")
+def group() -> None:
+    """Pause, repair, restore or retract a participant's streak. Needs an admin key.
+
+    Each change is applied once, kept with its reason, and published when a count changes.
+
+    \b
+    Example:
+      unbroken streak restore user_42 daily_login --reason "Our outage"
+      unbroken streak pause user_42 2026-07-01 2026-07-14 --reason Vacation
+    """
+
+
+def _options(command: F) -> F:
+    """The options of every change."""
+    reason = click.option("--reason", metavar="TEXT", help="Why, for the ledger of changes.")
+    return reason(api_options(json_option(command)))
+
+
+@group.command()
+@click.argument("participant_id", metavar="PARTICIPANT")
+@click.argument("streak_code", metavar="STREAK")
+@_options
+def restore(participant_id: str, streak_code: str, **given: Any) -> None:
+    """Protect the missed periods of the last break, so that the count goes on.
+
+    \b
+    Example:
+      unbroken streak restore user_42 daily_login --reason "Our outage"
+    """
+    _run(given, lambda api: api.repairs.restore(participant_id, streak_code, given["reason"]))
+
+
+@group.command()
+@click.argument("participant_id", metavar="PARTICIPANT")
+@click.argument("streak_code", metavar="STREAK")
+@click.argument("periods", metavar="PERIOD...", nargs=-1, required=True)
+@click.option("--recorded", "is_recorded", is_flag=True, help="Record them instead of protecting.")
+@_options
+def repair(
+    participant_id: str,
+    streak_code: str,
+    periods: tuple[str, ...],
+    is_recorded: bool,
+    **given: Any,
+) -> None:
+    """Protect periods such as 2026-05-23, 2026-W21 or 2026-05, or record them.
+
+    \b
+    Example:
+      unbroken streak repair user_42 daily_login 2026-05-22 2026-05-23 --reason "Hospital stay"
+      unbroken streak repair user_42 daily_login 2026-05-23 --recorded --reason "A wrong clock"
+    """
+    _run(
+        given,
+        lambda api: api.repairs.repair(
+            participant_id, streak_code, periods, is_recorded, given["reason"]
+        ),
+    )
+
+
+@group.command()
+@click.argument("participant_id", metavar="PARTICIPANT")
+@click.argument("first_day", metavar="FROM")
+@click.argument("last_day", metavar="TO")
+@click.option(
+    "--streak",
+    "streak_codes",
+    metavar="CODE",
+    multiple=True,
+    help="Only this streak; may be given several times.  [default: every streak]",
+)
+@_options
+def pause(
+    participant_id: str,
+    first_day: str,
+    last_day: str,
+    streak_codes: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Protect a participant's days from FROM to TO, both included, past or future.
+
+    \b
+    Example:
+      unbroken streak pause user_42 2026-07-01 2026-07-14 --reason Vacation
+    """
+    codes = streak_codes or None
+    _run(
+        given,
+        lambda api: api.repairs.pause(participant_id, first_day, last_day, codes, given["reason"]),
+    )
+
+
+@group.command()
+@click.option("--tick", "tick_id", metavar="ID", help="Retract this tick.")
+@click.option(
+    "--period",
+    "named",
+    nargs=3,
+    metavar="PARTICIPANT STREAK PERIOD",
+    help="Retract this period with all its ticks.",
+)
+@_options
+def retract(tick_id: str | None, named: tuple[str, str, str] | None, **given: Any) -> None:
+    """Take a tick, or a recorded period with all its ticks, out of a streak.
+
+    A tick's period stays recorded while another tick holds it. Badges and points already given
+    stay.
+
+    \b
+    Example:
+      unbroken streak retract --tick 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f --reason "A mistake"
+      unbroken streak retract --period user_42 daily_login 2026-05-23
+    """
+    if (tick_id is None) == (named is None):
+        raise CannotRun("give either --tick or --period")
+    reason = given["reason"]
+    if named is not None:
+        _run(given, lambda api: api.repairs.retract_period(*named, reason))
+    elif tick_id is not None:
+        _run(given, lambda api: api.repairs.retract_tick(tick_id, reason))
+
+
+def _run(given: dict[str, Any], change: Callable[[Unbroken], Done]) -> None:
+    """Make a change and show what it did."""
+    path: Path = given["path"]
+    with client(Where(given["url"], given["key"], path)) as api:
+        done = change(api)
+    output.show(asdict(done), _line(done), as_json=given["as_json"])
+
+
+def _line(done: StreakChanged | Accepted) -> str:
+    if isinstance(done, Accepted):
+        return f"accepted, to be applied: {done.status_url}"
+    counts = ", ".join(
+        f"{printable(streak['streak_code'])} {streak['previous_count']} -> {streak['count']}"
+        for streak in done.streaks
+    )
+    kind = done.kind.replace("_", " ")
+    return f"{kind}: {printable(done.participant_id)}, {counts or 'no streak yet'}"

@@ -1,0 +1,127 @@
+"""Repairs: what may be done to a participant's streaks beside ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from unbroken_client.results import Accepted, StreakChanged, read
+from unbroken_client.transport import Call, Transport
+from unbroken_client.wish import Wish
+
+Done = StreakChanged | Accepted
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Pauses, freezes, repairs and retractions. All but `buy_freezes` need an admin key."""
+
+    transport: Transport
+
+    def pause(
+        self,
+        participant_id: str,
+        first_day: str,
+        last_day: str,
+        streak_codes: Sequence[str] | None = None,
+        reason: str | None = None,
+        wish: Wish | None = None,
+    ) -> Done:
+        """Protect local days (`2026-07-01`), both included, in every streak or in some."""
+        body: dict[str, Any] = {"from": first_day, "to": last_day, "reason": reason}
+        if streak_codes is not None:
+            body["streak_codes"] = list(streak_codes)
+        return self._post(f"{_person(participant_id)}/pauses", body, wish)
+
+    def remove_pause(self, participant_id: str, pause_id: str, reason: str | None = None) -> Done:
+        """Remove a pause: its days are as if it had never been."""
+        path = f"{_person(participant_id)}/pauses/{quote(pause_id, safe='')}"
+        return self._delete(path, reason)
+
+    def repair(
+        self,
+        participant_id: str,
+        streak_code: str,
+        periods: Sequence[str],
+        is_recorded: bool = False,
+        reason: str | None = None,
+        wish: Wish | None = None,
+    ) -> Done:
+        """Protect periods (`2026-05-23`, `2026-W21`, `2026-05`), or record them."""
+        how = "recorded" if is_recorded else "protected"
+        body = {"periods": list(periods), "as": how, "reason": reason}
+        return self._post(f"{_streak(participant_id, streak_code)}/repair", body, wish)
+
+    def restore(
+        self,
+        participant_id: str,
+        streak_code: str,
+        reason: str | None = None,
+        wish: Wish | None = None,
+    ) -> Done:
+        """Protect the missed periods of the last break, so that the count goes on."""
+        path = f"{_streak(participant_id, streak_code)}/restore"
+        return self._post(path, {"reason": reason}, wish)
+
+    def retract_tick(self, tick_id: str, reason: str | None = None) -> Done:
+        """Take a tick back."""
+        return self._delete(f"/ticks/{quote(tick_id, safe='')}", reason)
+
+    def retract_period(
+        self, participant_id: str, streak_code: str, period_key: str, reason: str | None = None
+    ) -> Done:
+        """Take a recorded period back, with all its ticks."""
+        path = f"{_streak(participant_id, streak_code)}/periods/{quote(period_key, safe='')}"
+        return self._delete(path, reason)
+
+    def grant_freezes(
+        self,
+        participant_id: str,
+        streak_code: str,
+        amount: int,
+        reason: str | None = None,
+        wish: Wish | None = None,
+    ) -> Done:
+        """Give freezes."""
+        path = f"{_streak(participant_id, streak_code)}/freezes/grant"
+        return self._post(path, {"amount": amount, "reason": reason}, wish)
+
+    def buy_freezes(
+        self, participant_id: str, streak_code: str, amount: int = 1, wish: Wish | None = None
+    ) -> Done:
+        """Buy freezes for points; raises InsufficientPoints without taking any."""
+        path = f"{_streak(participant_id, streak_code)}/freezes/buy"
+        return self._post(path, {"amount": amount}, wish)
+
+    def freezes(self, participant_id: str, streak_code: str) -> Mapping[str, Any]:
+        """The freezes held, and where each came from and went."""
+        path = f"{_streak(participant_id, streak_code)}/freezes"
+        found: Mapping[str, Any] = self.transport.call(Call("GET", path))
+        return found
+
+    def _post(self, path: str, body: Mapping[str, Any], wish: Wish | None) -> Done:
+        sent = {name: value for name, value in body.items() if value is not None}
+        headers = (wish or Wish()).headers()
+        return _done(self.transport.call(Call("POST", path, sent, headers=headers)))
+
+    def _delete(self, path: str, reason: str | None) -> Done:
+        params = {} if reason is None else {"reason": reason}
+        call = Call("DELETE", path, params=params, headers=Wish().headers())
+        return _done(self.transport.call(call))
+
+
+def _person(participant_id: str) -> str:
+    return f"/participants/{quote(participant_id, safe='')}"
+
+
+def _streak(participant_id: str, streak_code: str) -> str:
+    return f"{_person(participant_id)}/streaks/{quote(streak_code, safe='')}"
+
+
+def _done(document: Mapping[str, Any]) -> Done:
+    if "status_url" in document:
+        change_id = document["streak_change_id"]
+        return Accepted("streak-changes", change_id, document["status_url"])
+    return read(StreakChanged, document)

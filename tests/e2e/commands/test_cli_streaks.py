@@ -1,0 +1,67 @@
+"""`unbroken streak`: what a participant lost is given back in one command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from settings import Settings
+from tests.calls import another_app, client_of, draining, make_streak, noon
+from tests.conftest import Account
+from tests.e2e.service import Service, listening
+from tests.integration.mending import day
+from tests.pipeline import Pipeline
+
+
+@pytest.fixture
+def service(settings: Settings, account: Account, pipeline: Pipeline) -> Iterator[Service]:
+    """A tenant whose participant missed a day, its API, and a drain."""
+    key = account.keys["live"]
+    with another_app(settings, wait_seconds=10.0) as app, draining(pipeline):
+        make_streak(client_of(app, key))
+        with listening(app, key, pipeline) as made:
+            for ago in (4, 3, 1, 0):
+                tick = {"participant_id": "ann", "streak_code": "daily_login"}
+                made.call("POST", "/streaks/record", json=tick | {"timestamp": noon(ago)})
+            yield made
+
+
+def streak_of(service: Service) -> dict[str, Any]:
+    """The entry of the participant's streak."""
+    shown = json.loads(service.run("profile", "ann", "--json").stdout)
+    return dict(shown["streaks"][0])
+
+
+def test_a_streak_is_restored(service: Service) -> None:
+    done = service.run("streak", "restore", "ann", "daily_login", "--reason", "Our outage")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "restore: ann, daily_login 2 -> 4\n"
+    again = service.run("streak", "restore", "ann", "daily_login")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "nothing_to_restore" in again.stderr
+
+
+def test_a_period_is_repaired_or_recorded(service: Service) -> None:
+    done = service.run("streak", "repair", "ann", "daily_login", day(2), "--recorded", "--json")
+    shown = json.loads(done.stdout)
+    assert (shown["kind"], shown["periods"]) == ("repair", [day(2)])
+    assert streak_of(service)["current_count"] == 5
+
+
+def test_days_are_paused(service: Service) -> None:
+    done = service.run("streak", "pause", "ann", day(2), day(2), "--streak", "daily_login")
+    assert done.stdout == "pause: ann, daily_login 2 -> 4\n"
+    again = service.run("streak", "pause", "ann", day(2), day(1))
+    assert "pause_overlaps" in again.stderr
+
+
+def test_a_period_is_retracted(service: Service) -> None:
+    done = service.run("streak", "retract", "--period", "ann", "daily_login", day(1))
+    assert done.stdout == "period retracted: ann, daily_login 2 -> 1\n"
+    neither = service.run("streak", "retract")
+    assert (neither.returncode, "--tick or --period" in neither.stderr) == (2, True)
+    unknown = service.run("streak", "retract", "--tick", "nope")
+    assert "tick_not_found" in unknown.stderr
