@@ -12,6 +12,13 @@ export const KEYED: readonly string[] = [
   "/points/deduct",
   "/tiers/assign",
   "/rewards/{reward_id}/claim",
+  "/participants/{participant_id}/pauses",
+  "/participants/{participant_id}/streaks/{code}/freezes/buy",
+  "/participants/{participant_id}/streaks/{code}/freezes/grant",
+  "/participants/{participant_id}/streaks/{code}/repair",
+  "/participants/{participant_id}/streaks/{code}/restore",
+  "/pauses/batch",
+  "/restores/batch",
 ];
 
 /** Idempotent POSTs: one tick per period, one badge per participant, upserts. */
