@@ -89,12 +89,12 @@ docs: setup ## Build the documentation as a site into build/site, offline
 pictures: setup browser ## Take pictures of the dashboard into build/pictures
 	@.venv/bin/python -m tests.e2e.pictures build/pictures
 
-# Side by side, a file at a time, each process with servers of its own. Tests that kill, stop or cut
-# off what they started and say when it must be back are marked `alone`: they run after the others.
+# Side by side, a file at a time, each process with servers of its own. Tests that cut off what they
+# started and say when it must be back are marked `alone`: they run after the others.
 PYTEST := .venv/bin/python -m pytest
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
-# All of them: one process more than cores, since many tests wait for what they have started; files
-# that take long first, so that none is left over in the end.
+# All of them: one process more than cores, since many tests wait for what they have started; the
+# files that take longest first, so that none is left over in the end.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 BESIDE := $(PYTEST) -n $(if $(filter 1 2,$(CORES)),3,4) --dist loadfile --no-loadscope-reorder \
   -m "not alone and not soak" tests/e2e tests/integration tests/unit
