@@ -21,6 +21,7 @@ from tests.bench.measures import (
     measure_costs,
     measure_deliver,
     measure_fairness,
+    measure_forgiveness,
     measure_hot,
     measure_latency,
     measure_leaderboards,
@@ -36,6 +37,8 @@ PROJECT_ROOT = Path(__file__).parents[2]
 MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "throughput": measure_apply.throughput,
     "drain": measure_apply.drain,
+    "forgiving": measure_forgiveness.forgiving,
+    "outage": measure_forgiveness.outage,
     "award": measure_award.award,
     "points": measure_points.points,
     "boards": measure_leaderboards.boards,

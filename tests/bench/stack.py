@@ -53,11 +53,12 @@ class Stack:
             yield process
 
     @contextmanager
-    def api(self, factory: str = "") -> Iterator[int]:
+    def api(self, factory: str = "", variables: Mapping[str, str] | None = None) -> Iterator[int]:
         """Serve the API as `unbroken up` does, or a peer's Flask factory in the same way."""
         port = free_port()
         peer = [sys.executable, "-m", "tests.bench.peers.peer_server", factory, str(port)]
-        with self.process("api", peer if factory else self._command("api", port)):
+        argv = peer if factory else self._command("api", port)
+        with self.process("api", argv, variables):
             wait_until(lambda: answers(port), START_SECONDS)
             yield port
 

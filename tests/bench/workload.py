@@ -74,12 +74,21 @@ def _body(name: str, instant: datetime) -> dict[str, Any]:
     }
 
 
-def gather(engine: Engine, slug: str, participants: int, *, url: str = "", ring: str = "") -> Crowd:
+def gather(
+    engine: Engine,
+    slug: str,
+    participants: int,
+    *,
+    url: str = "",
+    ring: str = "",
+    forgiveness: dict[str, Any] | None = None,
+) -> Crowd:
     """Create a tenant with a daily streak and, when a URL is given, a destination for its facts."""
     with transaction(engine) as session:
         tenant = tenants.create(session, slug, 120)["live"]
         _, key = tenants.create_key(session, tenant, ["admin"])
-        streak = states.definitions.create(session, tenant.id, _definition())
+        values = _definition() | {"forgiveness": forgiveness}
+        streak = states.definitions.create(session, tenant.id, values)
         if url:
             destinations.create(session, tenant.id, _destination(url, ring))
     names = [f"user_{number:07d}" for number in range(participants)]

@@ -73,12 +73,12 @@ def drain(stack: Stack) -> list[Row]:
     plain = workload.gather(stack.engine, "plain", 20_000, url=NOWHERE, ring=ring)
     with stack.drain() as process:
         for crowd in (piped, plain):  # everybody is known, every state exists
-            _drained(stack, process, crowd, len(crowd.names))
+            drained(stack, process, crowd, len(crowd.names))
         for _ in stack.rounds(4):
             process.pause()
             theirs.append(bare_sql.rate(stack.engine, plain, stack.some(40_000)))
             process.resume()
-            ours.append(_drained(stack, process, piped, stack.some(40_000)))
+            ours.append(drained(stack, process, piped, stack.some(40_000)))
     return [
         Row(
             "ticks applied by one drain process from a full intake",
@@ -92,7 +92,7 @@ def drain(stack: Stack) -> list[Row]:
     ]
 
 
-def _drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
+def drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
     """Fill the intake while the drain stands still; how fast it empties it."""
     process.pause()
     workload.fill(stack.intake, crowd, count)
@@ -102,8 +102,8 @@ def _drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
 
 
 def _warm_then_drained(stack: Stack, process: Process, crowd: Crowd, count: int) -> float:
-    _drained(stack, process, crowd, count // 20)  # connections, caches
-    return _drained(stack, process, crowd, count)
+    drained(stack, process, crowd, count // 20)  # connections, caches
+    return drained(stack, process, crowd, count)
 
 
 def size(stack: Stack) -> list[Row]:
@@ -180,10 +180,10 @@ def memory(stack: Stack) -> list[Row]:
     """A backlog of a million ticks: how fast it goes, and what a drain process holds meanwhile."""
     crowd = workload.gather(stack.engine, "memory", 100_000)
     with stack.drain() as process:
-        _drained(stack, process, crowd, len(crowd.names))  # everybody is known
+        drained(stack, process, crowd, len(crowd.names))  # everybody is known
         early = process.resident_bytes()
-        short = _drained(stack, process, crowd, stack.some(40_000))
-        long = _drained(stack, process, crowd, stack.some(MEGABYTE))
+        short = drained(stack, process, crowd, stack.some(40_000))
+        long = drained(stack, process, crowd, stack.some(MEGABYTE))
         late = process.resident_bytes()
     return [
         Row(

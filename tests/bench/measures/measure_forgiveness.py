@@ -1,0 +1,104 @@
+"""What forgiveness costs: ticks of a streak with all of it, and an outage of a million people."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import requests
+import sqlalchemy as sa
+
+from models import clock
+from models.db import transaction
+from tests.bench import workload
+from tests.bench.measures.measure_apply import MEGABYTE, NOWHERE, drained, seed
+from tests.bench.results import Row
+from tests.bench.stack import Stack, another_database, migrated
+from workers.intake import redis_keys
+from workers.maintenance.streak_deadlines import Sweep
+
+EVERYTHING = {
+    "grace_refill": "weekly",
+    "grace_by_count": [
+        {"from_count": 0, "grace_periods": 2},
+        {"from_count": 30, "grace_periods": 1},
+    ],
+    "freezes": {"initial": 1, "earn_every": 7, "max": 3},
+    "rest_days": ["sunday"],
+}
+ACCEPTED_MS = 100.0  # an outage, whatever the number of participants
+CORRECTED = 2_000.0  # a second
+
+
+def forgiving(stack: Stack) -> list[Row]:
+    """Ticks of a streak with every kind of forgiveness, against those of a plain one."""
+    ours, theirs = [], []
+    ring = stack.settings.secret_keys
+    plain = workload.gather(stack.engine, "strict", 20_000, url=NOWHERE, ring=ring)
+    kind = workload.gather(
+        stack.engine, "kind", 20_000, url=NOWHERE, ring=ring, forgiveness=EVERYTHING
+    )
+    with stack.drain() as process:
+        for crowd in (plain, kind):  # every participant is known, every state exists
+            drained(stack, process, crowd, len(crowd.names))
+        for _ in stack.rounds(3):
+            theirs.append(drained(stack, process, plain, stack.some(40_000)))
+            ours.append(drained(stack, process, kind, stack.some(40_000)))
+    return [
+        Row(
+            "ticks applied, with refills, freezes and rest days",
+            "of a plain streak",
+            "/s",
+            ours,
+            theirs,
+            at_least=0.8,
+            note="each seventh tick publishes a freeze earned as well",
+        )
+    ]
+
+
+def outage(stack: Stack) -> list[Row]:
+    """An outage over a million participants: accepted, then its corrections published."""
+    settings = another_database(stack, "bench_outage")
+    engine = migrated(settings)
+    crowd = workload.gather(engine, "outage", stack.some(MEGABYTE))
+    seed(engine, crowd)
+    with transaction(engine) as connection:  # all of them were told that it broke
+        statement = (
+            "UPDATE streak_states SET told_broken = upper(recorded) + 2 WHERE tenant_id = :t"
+        )
+        connection.execute(sa.text(statement), {"t": crowd.tenant.id})
+    where = {"DATABASE_URL": settings.database_url}
+    accepted = _accepted_ms(stack, crowd, where)
+    sweep = Sweep(engine, lambda: [clock.now_us()] * redis_keys.STREAM_COUNT, lambda: None)
+    started = time.perf_counter()
+    checked = sweep.run(10 if not stack.is_quick else 1)
+    corrected = checked / (time.perf_counter() - started)
+    engine.dispose()
+    return [
+        Row(
+            "an outage over 1,000,000 participants accepted",
+            "the bound",
+            "ms",
+            [accepted],
+            [ACCEPTED_MS],
+            at_most=1.0,
+        ),
+        Row("its corrections published", "the bound", "/s", [corrected], [CORRECTED], at_least=1.0),
+    ]
+
+
+def _accepted_ms(stack: Stack, crowd: workload.Crowd, where: dict[str, str]) -> float:
+    """How long the call takes, after another one has opened the connections."""
+    body = {
+        "starts_at": clock.isoformat(crowd.first_day),
+        "ends_at": clock.isoformat(crowd.first_day + timedelta(days=30)),
+        "reason": "down",
+    }
+    with stack.api(variables=where) as port:
+        url = f"http://127.0.0.1:{port}/api/v1/gamify/admin/outages"
+        headers = {"X-API-Key": crowd.key}
+        requests.get(url, headers=headers, timeout=10).raise_for_status()
+        started = time.perf_counter()
+        requests.post(url, json=body, headers=headers, timeout=10).raise_for_status()
+        return (time.perf_counter() - started) * 1_000
