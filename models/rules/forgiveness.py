@@ -10,7 +10,7 @@ A streak without any of this follows `models/rules/streaks.py`, which gives the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from models.rules.periods import PeriodKind, first_day
@@ -38,23 +38,132 @@ _PER_YEAR: dict[PeriodKind, int] = {"daily": 366, "weekly": 53, "monthly": 12}
 _PLANNED = frozenset({"rest_day", "holiday"})  # a run stays perfect over these
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The walk after a period."""
+@dataclass(slots=True)
+class _Walk:
+    """The walk after a period. It goes on in place: a tick takes it some microseconds."""
 
+    terms: Terms
     period: int
     count: int
     longest: int
-    balance: Balance
+    spent: int
+    freezes: int
+    earned: int
+    is_perfect: bool
     is_broken: bool = False
+
+    @property
+    def balance(self) -> Balance:
+        """What was used, and what is left."""
+        return Balance(self.spent, self.freezes, self.earned, self.is_perfect)
+
+    @property
+    def totals(self) -> StreakTotals:
+        """The totals after the period."""
+        return StreakTotals(self.period, self.count, self.longest, self.grace_left, self.balance)
+
+    @property
+    def grace_left(self) -> int:
+        """The grace periods left under the rules of the period."""
+        return max(0, grace_at(self.terms.rules(self.period), self.count) - self.spent)
+
+    def until(self, period: int) -> None:
+        """Walk the unrecorded periods before `period`, until the streak is broken."""
+        while self.period < period - 1 and not self.is_broken:
+            self.arrive(self.period + 1)
+            self.unrecorded()
+
+    def arrive(self, period: int) -> None:
+        """A period begins: its rules take over, grace refills, granted freezes are added."""
+        if self.terms.grants:
+            self.freezes += self.terms.granted(self.period, period)
+        if self.spent and not self.is_broken and _refills(self.period, period, self.terms):
+            self.spent = 0
+        self.period = period
+
+    def unrecorded(self) -> tuple[PeriodOutcome, Protection | None]:
+        """The period ends without a tick: protected, forgiven, or missed."""
+        cause = self.terms.protection(self.period)
+        if cause is not None:
+            self.is_perfect = self.is_perfect and cause in _PLANNED
+            return "protected", cause
+        if self.is_broken:
+            return "missed", None
+        if self.grace_left:
+            self.spent, self.is_perfect = self.spent + 1, False
+            return "grace", None
+        if self.freezes:
+            self.freezes, self.is_perfect = self.freezes - 1, False
+            return "freeze", None
+        if self.terms.is_earned_back(self.period):
+            self.is_perfect = False
+            return "protected", "earn_back"
+        self.is_broken = True
+        return "missed", None
+
+    def recorded(self, start: int, end: int) -> None:
+        """Record the periods from `start` to before `end`, after the walk up to `start`."""
+        self.arrive(start)
+        rules = self.terms.rules(start)
+        if not self.is_broken:
+            self._count_up(1, rules)
+        else:
+            self.is_broken, self.is_perfect, self.spent = False, True, 0
+            if rules.reset_on_miss:
+                self.count = 0
+                self._count_up(1, rules)
+        while self.period < end - 1:
+            last = _same_terms_until(self.period, end, self.terms)
+            periods = last - self.period
+            self.arrive(last)
+            self._count_up(periods, self.terms.rules(last))
+
+    def _count_up(self, periods: int, rules: Rules) -> None:
+        before, self.count = self.count, self.count + periods
+        self.longest = max(self.count, self.longest)
+        freezes = _freezes(rules)
+        if freezes.earn_every is not None and self.freezes < freezes.max:
+            passed = self.count // freezes.earn_every - before // freezes.earn_every
+            earned = min(passed, freezes.max - self.freezes)
+            self.freezes, self.earned = self.freezes + earned, self.earned + earned
+
+
+def _begun(terms: Terms, start: int, end: int) -> _Walk:
+    """The walk whose first recorded periods are those from `start` to before `end`."""
+    freezes = _freezes(terms.rules(start)).initial + terms.granted(BEGINNING, start - 1)
+    begun = _Walk(terms, start - 1, 0, 0, 0, freezes, 0, is_perfect=True)
+    begun.recorded(start, end)
+    return begun
+
+
+def _resumed(totals: StreakTotals, terms: Terms) -> _Walk | None:
+    """The walk after the last recorded period; None before the first."""
+    if totals.last is None:
+        return None
+    balance = totals.balance
+    if balance is None:
+        raise ValueError("totals of a walk without forgiveness: walk the recorded periods again")
+    return _Walk(
+        terms,
+        totals.last,
+        totals.count,
+        totals.longest,
+        balance.spent,
+        balance.freezes,
+        balance.earned,
+        balance.is_perfect,
+    )
 
 
 def walk(ranges: Ranges, terms: Terms) -> StreakTotals:
     """Walk the recorded periods in order; each range costs a few steps, each gap one a period."""
-    step = None
-    for start, end in ranges:
-        step = _recorded(_until(step, start, terms), start, end, terms)
-    return nothing(terms) if step is None else _totals(step, terms)
+    if not ranges:
+        return nothing(terms)
+    step = _begun(terms, *ranges[0])
+    for start, end in ranges[1:]:
+        step.until(start)
+        step.recorded(start, end)
+    return step.totals
 
 
 def nothing(terms: Terms) -> StreakTotals:
@@ -66,24 +175,21 @@ def nothing(terms: Terms) -> StreakTotals:
 
 def record(ranges: Ranges, totals: StreakTotals, terms: Terms, period: int) -> Recorded:
     """Record one period, given the totals that `walk` yields for the ranges."""
-    if totals.last is not None and period <= totals.last:
+    step = _resumed(totals, terms)
+    if step is None:
+        after = _begun(terms, period, period + 1).totals
+        return Recorded("started", ((period, period + 1),), totals, after)
+    if period <= step.period:
         if contains(ranges, period):
             return Recorded("repeated", ranges, totals, totals)
-        after = add(ranges, period)
-        return Recorded("backfilled", after, totals, walk(after, terms))
-    before = _until(_step_of(totals), period, terms)
-    step = _recorded(before, period, period + 1, terms)
-    return Recorded(
-        _forward(before, terms, period), add(ranges, period), totals, _totals(step, terms)
-    )
-
-
-def _forward(before: _Step | None, terms: Terms, period: int) -> RecordOutcome:
-    if before is None:
-        return "started"
-    if not before.is_broken:
-        return "extended"
-    return "reset" if terms.rules(period).reset_on_miss else "held"
+        more = add(ranges, period)
+        return Recorded("backfilled", more, totals, walk(more, terms))
+    step.until(period)
+    outcome: RecordOutcome = "extended"
+    if step.is_broken:
+        outcome = "reset" if terms.rules(period).reset_on_miss else "held"
+    step.recorded(period, period + 1)
+    return Recorded(outcome, add(ranges, period), totals, step.totals)
 
 
 def live(totals: StreakTotals, terms: Terms, current: int) -> Live:
@@ -91,24 +197,24 @@ def live(totals: StreakTotals, terms: Terms, current: int) -> Live:
 
     `current` may be before the last recorded period (a tick from a zone that is ahead).
     """
-    last = _step_of(totals)
+    step = _resumed(totals, terms)
     resets = terms.rules(current).reset_on_miss
-    if last is None:
+    if step is None:
         return Live("broken" if resets else "paused", 0, None)
-    step = _walk_on(last, current, terms)
-    is_open = current > last.period
+    is_open = current > step.period
     cause: Protection | None = None
     if is_open:
-        cause, step = terms.protection(current), _arrive(step, current, terms)
-    left = grace_left(step.balance, terms.rules(step.period), step.count)
-    freezes = step.balance.freezes
+        step.until(current)
+        cause = terms.protection(current)
+        step.arrive(current)
+    left, freezes = step.grace_left, step.freezes
     if step.is_broken:
         status: StreakStatus = "broken" if resets else "paused"
         return Live(status, 0 if resets else step.count, None, left, freezes, False, cause)
     is_at_risk = is_open and cause is None and not left and not freezes
     status = "at_risk" if is_at_risk else "active"
     ahead = breaks_at(totals, terms, current)
-    return Live(status, step.count, ahead, left, freezes, step.balance.is_perfect, cause)
+    return Live(status, step.count, ahead, left, freezes, step.is_perfect, cause)
 
 
 def breaks_at(totals: StreakTotals, terms: Terms, current: int) -> int | None:
@@ -117,11 +223,11 @@ def breaks_at(totals: StreakTotals, terms: Terms, current: int) -> int | None:
     It looks ahead over protections, refills, grants and versions. None before the first recorded
     period, and where the streak outlasts the next two years.
     """
-    step = _step_of(totals)
+    step = _resumed(totals, terms)
     if step is None:
         return None
-    after = _walk_on(step, horizon(terms, max(current, step.period)), terms)
-    return after.period + 1 if after.is_broken else None
+    step.until(horizon(terms, max(current, step.period)))
+    return step.period + 1 if step.is_broken else None
 
 
 def horizon(terms: Terms, period: int) -> int:
@@ -131,16 +237,17 @@ def horizon(terms: Terms, period: int) -> int:
 
 def runs(ranges: Ranges, terms: Terms) -> Iterator[tuple[int, int, int]]:
     """The runs of the walk, from one break to the next: first and last period, and the count."""
-    step, first = None, 0
-    for start, end in ranges:
-        before = _until(step, start, terms)
-        is_new = before is None or (before.is_broken and terms.rules(start).reset_on_miss)
-        if step is not None and is_new:
-            yield first, step.period, step.count
-        first = start if is_new else first
-        step = _recorded(before, start, end, terms)
-    if step is not None:
-        yield first, step.period, step.count
+    if not ranges:
+        return
+    step, first = _begun(terms, *ranges[0]), ranges[0][0]
+    for start, end in ranges[1:]:
+        last, count = step.period, step.count
+        step.until(start)
+        if step.is_broken and terms.rules(start).reset_on_miss:
+            yield first, last, count
+            first = start
+        step.recorded(start, end)
+    yield first, step.period, step.count
 
 
 def explain(
@@ -148,141 +255,47 @@ def explain(
 ) -> Iterator[Explained]:
     """Every period from the first recorded one to the current one, in order; those before `since`
     may be left out."""
-    step = None
-    for start, end in ranges:
-        if end <= since:
-            step = _recorded(_until(step, start, terms), start, end, terms)
-            continue
-        yield from _explain_gap(step, start, terms)
-        if start < since:
-            step, start = _recorded(_until(step, start, terms), start, since, terms), since
-        for period in range(start, end):
-            before = _until(step, period, terms)
-            step = _recorded(before, period, period + 1, terms)
-            yield _explained(step, terms, "recorded")
-    if step is None or current <= step.period:
+    if not ranges:
         return
-    yield from _explain_gap(step, current, terms)
-    now = _arrive(_walk_on(step, current, terms), current, terms)
-    cause = terms.protection(current)
-    yield _explained(now, terms, "protected" if cause else "pending", cause)
+    start, end = ranges[0]
+    step = _begun(terms, start, max(start + 1, min(end, since)))
+    if start >= since:
+        yield _explained(step, "recorded")
+    yield from _explain_run(step, end)
+    for start, end in ranges[1:]:
+        yield from _explain_gap(step, start, since)
+        step.recorded(start, max(start + 1, min(end, since)))
+        yield _explained(step, "recorded")
+        yield from _explain_run(step, end)
+    if current > step.period:
+        yield from _explain_gap(step, current, since)
+        step.arrive(current)
+        cause = terms.protection(current)
+        yield _explained(step, "protected" if cause else "pending", cause)
 
 
-def _explain_gap(step: _Step | None, until: int, terms: Terms) -> Iterator[Explained]:
-    if step is None:
-        return
-    for period in range(step.period + 1, until):
-        before = step
-        step = _unrecorded(_arrive(step, period, terms), terms)
-        yield _explain_unrecorded(before, step, terms)
-
-
-def _explain_unrecorded(before: _Step, after: _Step, terms: Terms) -> Explained:
-    cause = terms.protection(after.period)
-    if cause is None and not after.is_broken:
-        arrived = _arrive(before, after.period, terms)
-        if after.balance.spent > arrived.balance.spent:
-            return _explained(after, terms, "grace")
-        if after.balance.freezes < arrived.balance.freezes:
-            return _explained(after, terms, "freeze")
-        cause = "earn_back"
-    return _explained(after, terms, "protected" if cause else "missed", cause)
-
-
-def _explained(
-    step: _Step, terms: Terms, what: PeriodOutcome, cause: Protection | None = None
-) -> Explained:
-    rules = terms.rules(step.period)
-    count = 0 if step.is_broken and rules.reset_on_miss else step.count
-    left = grace_left(step.balance, rules, step.count)
-    return Explained(step.period, what, count, left, step.balance.freezes, cause)
-
-
-# -- steps -------------------------------------------------------------------------------------
-
-
-def _walk_on(step: _Step, period: int, terms: Terms) -> _Step:
-    """Walk the unrecorded periods before `period`, until the streak is broken."""
-    while step.period < period - 1 and not step.is_broken:
-        step = _unrecorded(_arrive(step, step.period + 1, terms), terms)
-    return step
-
-
-def _until(step: _Step | None, period: int, terms: Terms) -> _Step | None:
-    return None if step is None else _walk_on(step, period, terms)
-
-
-def _arrive(step: _Step, period: int, terms: Terms) -> _Step:
-    """A period begins: its rules take over, grace refills, granted freezes are added."""
-    balance = step.balance
-    granted = terms.granted(step.period, period) if terms.grants else 0
-    if granted:
-        balance = replace(balance, freezes=balance.freezes + granted)
-    if balance.spent and not step.is_broken and _refills(step.period, period, terms):
-        balance = replace(balance, spent=0)
-    return replace(step, period=period, balance=balance)
-
-
-def _refills(before: int, period: int, terms: Terms) -> bool:
-    forgiveness = terms.rules(period).forgiveness
-    if forgiveness is None or forgiveness.refill is None:
-        return False
-    return _unit(terms.kind, forgiveness.refill, before) != _unit(
-        terms.kind, forgiveness.refill, period
-    )
-
-
-def _unrecorded(step: _Step, terms: Terms) -> _Step:
-    """A period ends without a tick: protected, forgiven, or missed."""
-    cause = terms.protection(step.period)
-    if cause is not None:
-        if cause in _PLANNED or not step.balance.is_perfect:
-            return step
-        return replace(step, balance=replace(step.balance, is_perfect=False))
-    if step.is_broken:
-        return step
-    rules, balance = terms.rules(step.period), step.balance
-    if grace_left(balance, rules, step.count):
-        spent = replace(balance, spent=balance.spent + 1, is_perfect=False)
-    elif balance.freezes:
-        spent = replace(balance, freezes=balance.freezes - 1, is_perfect=False)
-    elif terms.is_earned_back(step.period):
-        spent = replace(balance, is_perfect=False)
-    else:
-        return replace(step, is_broken=True)
-    return replace(step, balance=spent)
-
-
-def _recorded(before: _Step | None, start: int, end: int, terms: Terms) -> _Step:
-    """Record the periods from `start` to before `end`, after the walk up to `start`."""
-    step = _first(start, terms) if before is None else _next(before, start, terms)
+def _explain_run(step: _Walk, end: int) -> Iterator[Explained]:
     while step.period < end - 1:
-        step = _run_on(step, _same_terms_until(step.period, end, terms), terms)
-    return step
+        step.recorded(step.period + 1, step.period + 2)
+        yield _explained(step, "recorded")
 
 
-def _first(period: int, terms: Terms) -> _Step:
-    rules = terms.rules(period)
-    freezes = _freezes(rules).initial + terms.granted(BEGINNING, period)
-    balance = _earn(Balance(0, freezes, 0, is_perfect=True), rules, 0, 1)
-    return _Step(period, 1, 1, balance)
+def _explain_gap(step: _Walk, until: int, since: int) -> Iterator[Explained]:
+    if until <= since:
+        step.until(until)
+    else:
+        while step.period < until - 1:
+            step.arrive(step.period + 1)
+            yield _explained(step, *step.unrecorded())
 
 
-def _next(before: _Step, period: int, terms: Terms) -> _Step:
-    """Record one period after what came before it."""
-    step, rules = _arrive(before, period, terms), terms.rules(period)
-    if not step.is_broken:
-        return _count_up(step, 1, rules)
-    balance = replace(step.balance, spent=0, is_perfect=True)
-    if not rules.reset_on_miss:
-        return _Step(period, step.count, step.longest, balance)
-    return _Step(period, 1, max(1, step.longest), _earn(balance, rules, 0, 1))
+def _explained(step: _Walk, what: PeriodOutcome, cause: Protection | None = None) -> Explained:
+    rules = step.terms.rules(step.period)
+    count = 0 if step.is_broken and rules.reset_on_miss else step.count
+    return Explained(step.period, what, count, step.grace_left, step.freezes, cause)
 
 
-def _run_on(step: _Step, last: int, terms: Terms) -> _Step:
-    """Record every period after the step's up to `last`, all of them under one version."""
-    arrived = _arrive(step, last, terms)
-    return _count_up(arrived, last - step.period, terms.rules(last))
+# -- figures -----------------------------------------------------------------------------------
 
 
 def _same_terms_until(period: int, end: int, terms: Terms) -> int:
@@ -295,23 +308,13 @@ def _same_terms_until(period: int, end: int, terms: Terms) -> int:
     return nearest - 1
 
 
-def _count_up(step: _Step, periods: int, rules: Rules) -> _Step:
-    count = step.count + periods
-    balance = _earn(step.balance, rules, step.count, count)
-    return replace(step, count=count, longest=max(count, step.longest), balance=balance)
-
-
-def _earn(balance: Balance, rules: Rules, before: int, count: int) -> Balance:
-    """Add a freeze for each multiple of `earn_every` in (before, count], up to `max` held."""
-    freezes = _freezes(rules)
-    if freezes.earn_every is None or balance.freezes >= freezes.max:
-        return balance
-    passed = count // freezes.earn_every - before // freezes.earn_every
-    earned = min(passed, freezes.max - balance.freezes)
-    return replace(balance, freezes=balance.freezes + earned, earned=balance.earned + earned)
-
-
-# -- figures -----------------------------------------------------------------------------------
+def _refills(before: int, period: int, terms: Terms) -> bool:
+    """Whether grace is full again between two periods."""
+    forgiveness = terms.rules(period).forgiveness
+    if forgiveness is None or forgiveness.refill is None:
+        return False
+    kind, refill = terms.kind, forgiveness.refill
+    return _unit(kind, refill, before) != _unit(kind, refill, period)
 
 
 def grace_at(rules: Rules, count: int) -> int:
@@ -324,29 +327,11 @@ def grace_at(rules: Rules, count: int) -> int:
     return grace
 
 
-def grace_left(balance: Balance, rules: Rules, count: int) -> int:
-    """The grace periods left: those spent stay spent when the rules change."""
-    return max(0, grace_at(rules, count) - balance.spent)
-
-
 def _freezes(rules: Rules) -> Freezes:
     return _NO_FREEZES if rules.forgiveness is None else rules.forgiveness.freezes
 
 
 _NO_FREEZES = Freezes()
-
-
-def _totals(step: _Step, terms: Terms) -> StreakTotals:
-    left = grace_left(step.balance, terms.rules(step.period), step.count)
-    return StreakTotals(step.period, step.count, step.longest, left, step.balance)
-
-
-def _step_of(totals: StreakTotals) -> _Step | None:
-    if totals.last is None:
-        return None
-    if totals.balance is None:
-        raise ValueError("totals of a walk without forgiveness: walk the recorded periods again")
-    return _Step(totals.last, totals.count, totals.longest, totals.balance)
 
 
 @lru_cache(maxsize=8_192)
