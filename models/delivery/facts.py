@@ -17,7 +17,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.db import Connection
+from models.db import Connection, array, run
 from models.errors import NotFound
 from models.identity import participants
 
@@ -104,20 +104,35 @@ def latest(connection: Connection, tenant_id: int) -> FeedCursor:
     return START if row is None else FeedCursor(row.xid, row.id)
 
 
-_LATEST_OF_STREAK = sa.text("""
-SELECT id FROM facts WHERE tenant_id = :tenant_id AND participant_id = :participant_id
-  AND type = :type AND streak_code = :streak_code ORDER BY sequence DESC LIMIT 1
-""")
+_LATEST_OF_STREAKS = """
+SELECT k.tenant_id, k.participant_id, k.streak_code, f.id
+FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
+  CAST(%(codes)s AS text[])) AS k (tenant_id, participant_id, streak_code)
+CROSS JOIN LATERAL (
+  SELECT id FROM facts
+  WHERE tenant_id = k.tenant_id AND participant_id = k.participant_id
+    AND type = %(type)s AND streak_code = k.streak_code
+  ORDER BY sequence DESC LIMIT 1
+) f
+"""
+StreakSubject = tuple[int, int, str]  # tenant, participant, code of the streak
 
 
-def latest_id(
-    connection: Connection, participant: tuple[int, int], fact_type: str, streak_code: str
-) -> UUID | None:
-    """The id of a participant's latest fact of a type about a streak, as far as facts are kept."""
-    values = {"type": fact_type, "streak_code": streak_code}
-    key = {"tenant_id": participant[0], "participant_id": participant[1]}
-    found: UUID | None = connection.execute(_LATEST_OF_STREAK, values | key).scalar_one_or_none()
-    return found
+def latest_ids(
+    connection: Connection, fact_type: str, subjects: Sequence[StreakSubject]
+) -> dict[StreakSubject, UUID]:
+    """The ids of the latest facts of a type about some streaks, as far as facts are kept."""
+    if not subjects:
+        return {}
+    tenants, participant_ids, codes = zip(*subjects, strict=True)
+    values = {
+        "type": fact_type,
+        "tenants": array(tenants),
+        "participants": array(participant_ids),
+        "codes": array(codes),
+    }
+    rows = run(connection, _LATEST_OF_STREAKS, values)
+    return {(row[0], row[1], row[2]): UUID(str(row[3])) for row in rows}
 
 
 def page(connection: Connection, tenant_id: int, after: FeedCursor, wanted: FactQuery) -> FactPage:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from models.db import Connection
-from models.delivery.facts import latest_id
+from models.delivery.facts import latest_ids
 from models.identity import participants
 from models.identity.participants import Participant
 from models.ledgers import streak_changes
@@ -156,7 +156,8 @@ class StreakChanges:
             return None
         state.broken_at = None
         self.mended.add(subject.key)
-        return latest_id(self.connection, subject.key[:2], facts.STREAK_BROKEN, streak.code)
+        about = (*subject.key[:2], streak.code)
+        return latest_ids(self.connection, facts.STREAK_BROKEN, [about]).get(about)
 
     def applied(
         self,

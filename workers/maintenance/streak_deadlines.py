@@ -19,6 +19,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +27,7 @@ import redis
 
 from models import clock, ids
 from models.db import Connection, Contended, DatabaseUnavailable, Engine, reading, transaction
-from models.delivery.facts import latest_id
+from models.delivery.facts import latest_ids
 from models.failpoints import failpoint
 from models.identity import participants
 from models.rules.deadlines import Deadlines, Notified, look
@@ -35,7 +36,7 @@ from models.streaks import deadline_reviews, deadlines
 from models.streaks.deadlines import DeadlineOutcome, Locked, WatchedState
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts, outbox
-from webhooks.facts import Fact, FactStamp
+from webhooks.facts import Fact, FactStamp, StreakRepair
 from workers.apply.batch import Configuration, Configurations
 from workers.intake import redis_keys
 from workers.intake.stream import NUMBERS, STREAMS
@@ -170,10 +171,14 @@ def publish_due(
     known = configurations.load(connection, {key[0] for key in found.keys})
     definitions = {(key[0], key[2]): known[key[0]].streaks[key[2]] for key in found.keys}
     states = deadlines.watched(connection, found, definitions)
-    work = DeadlineDecisions(connection, found, known, clock.now_us())
-    for key, watched in states.items():
-        case = Case(key, definitions[key[0], key[2]], watched)
-        work.decide(case, horizons_us[key[0] % len(horizons_us)])
+    cases = [
+        Case(key, definitions[key[0], key[2]], watched, horizons_us[key[0] % len(horizons_us)])
+        for key, watched in states.items()
+    ]
+    work = DeadlineDecisions(found, known, clock.now_us())
+    work.repairs = _repairs(connection, found, cases)
+    for case in cases:
+        work.decide(case)
     deadlines.write_outcomes(connection, work.outcomes, states)
     wanted = [
         destination_filter
@@ -186,6 +191,27 @@ def publish_due(
     }
     participants.touch(connection, held)
     return Published(count, Counter(fact.type for fact in work.facts))
+
+
+def _repairs(
+    connection: Connection, found: Locked, cases: Sequence[Case]
+) -> dict[StateKey, StreakRepair]:
+    """The published breaks that did not happen, each with the fact that it corrects."""
+    repairs: dict[StateKey, StreakRepair] = {}
+    for case in cases:
+        if case.watched.notified.broken is not None and case.streak.is_active:
+            with suppress(LookupError, ValueError):  # a zone that this release no longer knows
+                repair = case.correction(found.participants[case.key[:2]].timezone)
+                if repair is not None:
+                    repairs[case.key] = repair
+    subjects = {
+        (*case.key[:2], case.streak.code): case.key for case in cases if case.key in repairs
+    }
+    ids_of = latest_ids(connection, facts.STREAK_BROKEN, list(subjects))
+    for subject, fact_id in ids_of.items():
+        key = subjects[subject]
+        repairs[key] = replace(repairs[key], corrects=fact_id)
+    return repairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,21 +229,30 @@ class Case:
     key: StateKey
     streak: Streak
     watched: WatchedState
+    horizon_us: int
+
+    def correction(self, participant_zone: str | None) -> StreakRepair | None:
+        """What to publish about a break that was published and did not happen."""
+        state = self.watched.state
+        zone = self.streak.zone(state.last_zone, participant_zone)
+        broken_at = self.watched.notified.broken
+        return correction(self.streak, state, zone, broken_at, self.horizon_us)
 
 
 @dataclass
 class DeadlineDecisions:
     """One transaction's decisions, made in memory between one read and one write."""
 
-    connection: Connection
     found: Locked
     configurations: dict[int, Configuration]
     now_us: int
+    repairs: dict[StateKey, StreakRepair] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     outcomes: dict[StateKey, DeadlineOutcome] = field(default_factory=dict)
 
-    def decide(self, case: Case, horizon_us: int) -> None:
-        """Decide on one state as of a horizon."""
+    def decide(self, case: Case) -> None:
+        """Decide on one state as of its horizon."""
+        horizon_us = case.horizon_us
         state, participant = case.watched.state, self.found.participants[case.key[:2]]
         outcome = DeadlineOutcome(state.ctid, case.watched.notified, state.is_watched)
         if case.streak.is_active:  # else nothing until the review that resuming it starts
@@ -237,11 +272,9 @@ class DeadlineDecisions:
         zone = case.streak.zone(state.last_zone, zone)
         for period in forgiven(case.streak, state, zone, horizon_us):
             self.facts.append(facts.streak_forgiven(self._stamp(key), case.streak, period))
-        repair = correction(case.streak, state, zone, notified.broken, horizon_us)
+        repair = self.repairs.get(key)
         if repair is None:
             return notified
-        corrects = latest_id(self.connection, key[:2], facts.STREAK_BROKEN, case.streak.code)
-        repair = replace(repair, corrects=corrects)
         self.facts.append(facts.streak_repaired(self._stamp(key), case.streak, repair))
         return replace(notified, broken=None)
 
