@@ -18,6 +18,7 @@ from webhooks.fact_schemas import (
     OBJECT,
     PERIOD,
     PERIOD_KEY,
+    PROGRESS,
     TEXT,
     UUID,
     FactField,
@@ -110,6 +111,13 @@ ENTRIES = (
             _LEFT,
             _RECORDED_AT,
             _TICK,
+            FactField(
+                "progress",
+                PROGRESS,
+                "Of a streak with a `target`: what the period's ticks add up to (`value`), and"
+                " what it needs to count (`target`). A tick below the target sends no fact.",
+                is_always=False,
+            ),
             _METADATA,
         ),
     ),

@@ -17,6 +17,11 @@ FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 AT_LEAST_ONE: Schema = {"type": "integer", "minimum": 1}
 OBJECT: Schema = {"type": "object"}
+PROGRESS: Schema = {
+    "type": "object",
+    "properties": {"value": {"type": "number"}, "target": {"type": "integer"}},
+    "required": ["value", "target"],
+}
 NOTHING: Schema = {"type": "null"}
 INSTANT: Schema = {"type": "string", "format": "date-time", "pattern": "Z$"}
 UUID: Schema = {"type": "string", "format": "uuid"}

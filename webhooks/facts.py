@@ -17,7 +17,7 @@ from models.identity.tenants import Tenant
 from models.ledgers.awards import Earned
 from models.ledgers.points import Transaction
 from models.ledgers.redemptions import Redemption
-from models.ledgers.ticks import Tick
+from models.ledgers.ticks import Tick, progress_of
 from models.ledgers.tier_changes import Change
 from models.rules.periods import key_of
 from models.rules.streaks import Explained
@@ -164,6 +164,8 @@ def streak_recorded(stamp: FactStamp, streak: Streak, tick: Tick) -> Fact:
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
+    if tick.progress is not None and streak.target is not None:
+        payload["progress"] = progress_of(tick.progress, streak.target)
     return _fact(stamp, STREAK_RECORDED, payload | _metadata(tick.metadata), streak.code)
 
 

@@ -38,6 +38,11 @@ class DefinitionType:
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 FORGIVENESS = (
+    Input("target.kind", "A period counts by", "choice", "Empty: by one tick. days: distinct local"
+          " days of a week or month. value: the sum of the ticks' values.",
+          choices=("", "ticks", "days", "value"), is_fixed=True, section="Target"),
+    Input("target.amount", "Amount", "number", "How many ticks or days, or what sum, a period"
+          " needs. Empty: one tick.", is_fixed=True),
     Input("grace_refill", "Grace refills", "choice", "When grace is full again, besides after a"
           " break. It must be longer than the period.",
           choices=("", "weekly", "monthly", "yearly"), section="Forgiveness"),

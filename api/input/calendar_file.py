@@ -90,7 +90,7 @@ def _text(content: bytes) -> str:
 
 
 def _wrong(number: int, text: str) -> Problem:
-    return invalid_field("body", "calendar_file", f"line {number:,}: {text}")
+    return invalid_field("body", "calendar_file", f"cannot be read: line {number:,}: {text}")
 
 
 # -- lines -----------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def _parsed(text: str, lines: Sequence[Sequence[_FileLine]]) -> list[_FileEvent]
     try:
         calendars = Calendar.from_ical(text, multiple=True)
     except _UNREADABLE as error:
-        raise _wrong(1, f"the file cannot be read: {error}") from None
+        raise _wrong(1, f"{error}") from None
     components = [event for calendar in calendars for event in calendar.walk("VEVENT")]
     events = [_FileEvent(*pair) for pair in zip(components, lines, strict=True)]
     for event in events:
@@ -243,7 +243,7 @@ def _days(series: Sequence[_FileEvent]) -> Iterator[date]:
             for nth in range((min(max(end, start + _DAY), last + _DAY) - begins).days):
                 yield begins + timedelta(days=nth)
     except _UNREADABLE as error:
-        raise _wrong(series[0].line("DTSTART"), f"the event cannot be read: {error}") from None
+        raise _wrong(series[0].line("DTSTART"), f"the event: {error}") from None
 
 
 def _repeats(series: Sequence[_FileEvent], first: date, last: date) -> list[Any]:

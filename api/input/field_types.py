@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from api.http.problems import Problem, not_found
 from api.input.validation import parse_instant
 from models import clock
+from models.rules.targets import UNIT
 
 # No white space, no control characters, no characters that end an HTML attribute: no URL contains
 # them. The host is not empty and no user name precedes it.
@@ -106,6 +108,27 @@ Day = Annotated[
     date,
     PlainValidator(_day),
     WithJsonSchema({"type": "string", "format": "date"}),
+]
+
+
+VALUE_MAX = 1_000_000_000
+
+
+def _thousandths(value: Any) -> int:
+    """A number in thousandths, exact: a sum of fractions would depend on the order."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= VALUE_MAX:
+        exact = Decimal(str(value)) * UNIT
+        if exact == exact.to_integral_value():
+            return int(exact)
+    raise PydanticCustomError(
+        "value", "must be a number above 0, at most 1,000,000,000, with at most three decimals"
+    )
+
+
+TickValue = Annotated[
+    int,
+    PlainValidator(_thousandths),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": VALUE_MAX}),
 ]
 
 

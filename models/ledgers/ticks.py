@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from models.db import Connection, array, copy, copy_text, run
 from models.ledgers.base import Ledger
 from models.rules.periods import PeriodKind, key_of
 from models.rules.streaks import RecordOutcome
+from models.rules.targets import UNIT, PeriodTarget, shown, target_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,30 @@ class Tick:
     grace_remaining: int
     timezone: str | None
     metadata: str | None  # JSON as sent
+    value: int | None = None  # in thousandths
+    progress: int | None = None  # of its period, in thousandths; None: without a target
+
+
+class TargetedStreak(Protocol):
+    """The fields of a definition that an answer holds."""
+
+    @property
+    def code(self) -> str:
+        """Its code."""
+
+    @property
+    def period(self) -> PeriodKind:
+        """The kind of its periods."""
+
+    @property
+    def target(self) -> PeriodTarget | None:
+        """What a period needs."""
 
 
 COLUMNS = (
     "tenant_id", "id", "participant_id", "streak_id", "period", "occurred_at", "outcome",
     "new_count", "previous_count", "longest_count", "is_new_record", "grace_remaining",
-    "timezone", "metadata",
+    "timezone", "metadata", "value", "progress",
 )  # fmt: skip
 
 
@@ -52,14 +71,20 @@ def _line(tick: Tick) -> str:
         f"{tick.tenant_id}\t{tick.id}\t{tick.participant_id}\t{tick.streak_id}\t{tick.period}\t"
         f"{clock.to_text(tick.occurred_us)}\t{tick.outcome}\t{tick.new_count}\t"
         f"{tick.previous_count}\t{tick.longest_count}\t{tick.is_new_record}\t"
-        f"{tick.grace_remaining}\t{copy_text(tick.timezone)}\t{copy_text(tick.metadata)}\n"
+        f"{tick.grace_remaining}\t{copy_text(tick.timezone)}\t{copy_text(tick.metadata)}\t"
+        f"{_number(tick.value)}\t{_number(tick.progress)}\n"
     )
+
+
+def _number(value: int | None) -> str:
+    return "\\N" if value is None else str(value)
 
 
 _SELECT = """
     SELECT w.tenant_id, w.id, w.participant_id, w.streak_id, w.period, w.occurred_at, w.outcome,
       w.new_count, w.previous_count, w.longest_count, w.is_new_record, w.grace_remaining,
-      w.timezone, w.metadata, p.external_id, s.code AS streak_code, s.period AS kind
+      w.timezone, w.metadata, w.value, w.progress, p.external_id, s.code AS streak_code,
+      s.period AS kind, s.forgiveness
     FROM ticks w
     JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
     JOIN streaks s ON s.tenant_id = w.tenant_id AND s.id = w.streak_id
@@ -72,18 +97,22 @@ class TickRow:
 
     tick: Tick
     external_id: str
-    streak_code: str
-    kind: PeriodKind
+    code: str
+    period: PeriodKind
+    target: PeriodTarget | None
 
     def answer(self) -> dict[str, Any]:
         """The documented answer to this tick (contract §3.3)."""
-        return answer(self.tick, self.external_id, self.streak_code, self.kind)
+        return answer(self.tick, self.external_id, self)
 
 
-def answer(tick: Tick, external_id: str, streak_code: str, kind: PeriodKind) -> dict[str, Any]:
+def answer(tick: Tick, external_id: str, streak: TargetedStreak) -> dict[str, Any]:
     """The answer to `record`: the five documented fields, then the others (contract §3.3)."""
+    progress = {}
+    if tick.progress is not None and streak.target is not None:
+        progress = {"progress": progress_of(tick.progress, streak.target)}
     return {
-        "streak_code": streak_code,
+        "streak_code": streak.code,
         "new_count": tick.new_count,
         "longest_count": tick.longest_count,
         "is_new_record": tick.is_new_record,
@@ -93,8 +122,14 @@ def answer(tick: Tick, external_id: str, streak_code: str, kind: PeriodKind) -> 
         "outcome": tick.outcome,
         "previous_count": tick.previous_count,
         "grace_remaining": tick.grace_remaining,
-        "period_key": key_of(kind, tick.period),
+        "period_key": key_of(streak.period, tick.period),
+        **progress,
     }
+
+
+def progress_of(progress: int, target: PeriodTarget) -> dict[str, int | float]:
+    """Progress towards a target, as answers and facts hold it."""
+    return {"value": shown(progress), "target": target.amount // UNIT}
 
 
 def recorded_by(
@@ -105,7 +140,7 @@ def recorded_by(
         sa.text(
             f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
             " AND w.streak_id = :streak_id AND w.period BETWEEN :first AND :last"
-            " AND w.outcome <> 'repeated'"
+            " AND w.outcome NOT IN ('repeated', 'progressed')"
         ),
         {
             "tenant_id": state_key[0],
@@ -155,8 +190,10 @@ def _found(row: Any) -> TickRow:
         row.tenant_id, str(row.id), row.participant_id, row.streak_id, row.period,
         clock.to_us(row.occurred_at), row.outcome, row.new_count, row.previous_count,
         row.longest_count, row.is_new_record, row.grace_remaining, row.timezone, row.metadata,
+        row.value, row.progress,
     )  # fmt: skip
-    return TickRow(tick, row.external_id, row.streak_code, row.kind)
+    target = target_of(row.forgiveness or {})
+    return TickRow(tick, row.external_id, row.streak_code, row.kind, target)
 
 
 ledger = Ledger(_SELECT, _found)

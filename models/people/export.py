@@ -12,6 +12,7 @@ from models import clock
 from models.db import Connection
 from models.people.personal_data import plain
 from models.rules.periods import key_of, period_at
+from models.rules.targets import shown
 from models.streaks import states as streaks
 
 ROWS_AT_ONCE = 1_000  # held in memory
@@ -68,7 +69,7 @@ _STATES = f"""
 """  # noqa: S608 - a constant of this package
 _TICKS = """
     SELECT t.id, p.external_id, d.code, d.period AS kind, t.period, t.occurred_at, t.timezone,
-      t.metadata, t.outcome, t.new_count, p.timezone AS participant_timezone, d.boundary
+      t.metadata, t.value, t.outcome, t.new_count, p.timezone AS participant_timezone, d.boundary
     FROM ticks t
     JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
     JOIN streaks d ON d.tenant_id = t.tenant_id AND d.id = t.streak_id
@@ -135,6 +136,7 @@ def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
             "timezone": row.timezone,
             "counted_timezone": _counted_timezone(row),
             "metadata": _json(row.metadata),
+            "value": None if row.value is None else shown(row.value),
             "tick_id": str(row.id),
             "period_key": key_of(row.kind, row.period),
             "outcome": row.outcome,

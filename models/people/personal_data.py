@@ -22,6 +22,7 @@ from models import clock, ids
 from models.db import Connection
 from models.ledgers.milestones import UNKNOWN_PERIOD
 from models.rules.periods import key_of
+from models.rules.targets import shown
 from models.streaks import states
 
 ROWS_AT_ONCE = 1_000  # held in memory, however long the history
@@ -117,9 +118,16 @@ SELECT d.code AS streak_code, d.period AS kind, w.count, w.period, w.tick_id::te
 FROM streak_milestones w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
 {_MINE} ORDER BY d.code, w.count, w.period
 """  # noqa: S608 - a fragment of this file
+_PROGRESS = f"""
+SELECT d.code AS streak_code, d.period AS kind, w.period, w.value, w.days, w.last_recorded_at,
+  w.last_timezone
+FROM streak_progress w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
+{_MINE} ORDER BY d.code, w.period
+"""  # noqa: S608 - a fragment of this file
 _TICKS = f"""
 SELECT w.id AS accepted_at, w.id::text AS tick_id, d.code AS streak_code, d.period AS kind,
-  w.period, w.occurred_at AS timestamp, w.timezone, w.metadata, w.outcome, w.new_count,
+  w.period, w.occurred_at AS timestamp, w.timezone, w.metadata, w.value, w.progress, w.outcome,
+  w.new_count,
   w.previous_count, w.longest_count, w.is_new_record, w.grace_remaining
 FROM ticks w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
 {_MINE} ORDER BY w.id
@@ -229,7 +237,15 @@ def _milestones(connection: Connection, subject: Subject) -> Iterator[Row]:
 def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
     for row in map(plain, _stream(connection, _TICKS, subject)):
         row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
+        for name in ("value", "progress"):
+            row[name] = None if row[name] is None else shown(row[name])
         yield row
+
+
+def _progress(connection: Connection, subject: Subject) -> Iterator[Row]:
+    for row in map(plain, _stream(connection, _PROGRESS, subject)):
+        row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
+        yield row | {"value": shown(row["value"])}
 
 
 def _facts(connection: Connection, subject: Subject) -> Iterator[Row]:
@@ -282,6 +298,7 @@ SECTIONS = (
     _list("programs", ("participant_programs",), _PROGRAMS),
     Section("streaks", ("streak_states", "streak_deadlines"), _states),
     Section("milestones", ("streak_milestones",), _milestones),
+    Section("progress", ("streak_progress",), _progress),
     Section("ticks", ("ticks",), _ticks),
     _list("badges", ("participant_badges",), _BADGES),
     _list("awards", ("awards",), _AWARDS),

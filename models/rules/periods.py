@@ -77,6 +77,11 @@ def first_day(kind: PeriodKind, period: int) -> date:
     return date(1970 + period // 12, period % 12 + 1, 1)
 
 
+def days_before(kind: PeriodKind, period: int) -> int:
+    """The days from 1970-01-01 to the first day of a period."""
+    return first_day(kind, period).toordinal() - _EPOCH_ORDINAL
+
+
 def starts_at(kind: PeriodKind, period: int, zone: str | None) -> datetime:
     """The instant (UTC) at which a period begins in `zone`.
 

@@ -13,7 +13,9 @@ from typing import Literal
 
 # Half-open ranges of periods, ascending, never touching: ((1, 3), (5, 6)) is {1, 2, 5}.
 Ranges = tuple[tuple[int, int], ...]
-RecordOutcome = Literal["started", "extended", "reset", "held", "repeated", "backfilled"]
+RecordOutcome = Literal[
+    "started", "extended", "reset", "held", "repeated", "backfilled", "progressed"
+]
 StreakStatus = Literal["active", "at_risk", "broken", "paused"]
 PeriodOutcome = Literal["recorded", "grace", "freeze", "protected", "missed", "pending"]
 Protection = Literal["rest_day", "holiday", "pause", "outage", "repair", "earn_back"]

@@ -9,7 +9,7 @@ from models.rules.periods import PeriodKind, first_day, period_of_day
 from models.rules.streaks import Forgiveness, Freezes, Ranges, add
 
 # The optional fields that a definition may have, by their public names.
-FIELDS = ("grace_refill", "freezes", "grace_by_count", "rest_days", "calendar_codes")
+FIELDS = ("grace_refill", "freezes", "grace_by_count", "rest_days", "calendar_codes", "target")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 

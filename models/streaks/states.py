@@ -16,6 +16,7 @@ from models.definitions.base import Definitions
 from models.identity.participants import KnownParticipant
 from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, Rules, StreakTotals
+from models.rules.targets import PeriodTarget, target_of
 from models.streaks import deadline_reviews
 from models.streaks.extras import Extras, decode, encode
 from models.streaks.forgiveness import forgiveness_of, ranges_in
@@ -69,6 +70,7 @@ class Streak:
     forgiveness: dict[str, Any] | None = None  # the optional fields that were given
     holidays: Ranges = ()  # days since 1970
     outages: Ranges = ()  # microseconds since 1970
+    target: PeriodTarget | None = None  # what a period needs to be recorded; None: one tick
     is_plain: bool = True  # its walk needs no terms, where a state has no extras either
 
     def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
@@ -117,6 +119,7 @@ def _streak(row: Any) -> Streak:
         forgiveness=row.forgiveness,
         holidays=holidays,
         outages=ranges_in(row.outages),
+        target=None if row.forgiveness is None else target_of(row.forgiveness),
         is_plain=forgiveness is None and not row.outages,
     )
 

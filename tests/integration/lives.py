@@ -60,6 +60,7 @@ def define(client: FlaskClient, place: Place, world: World, url: str) -> dict[st
     make_challenge(client, {"type": "points"}, 10)
     place.make()
     world.subscribe(f"{url}/hook?token=secret")
+    make_streak(client, code="steps", target={"kind": "value", "amount": 10})
     program = post_json(client, f"{BASE}/admin/programs", {"name": "Loyalty"}).get_json()
     return {"program_id": program["id"], "reward_id": make_reward(client, points_cost=20)["id"]}
 
@@ -74,6 +75,7 @@ def live(client: FlaskClient, place: Place, world: World, who: str, made: dict[s
     assert post_json(client, "/v1/participants", enrolled).status_code == 200
     post_tick(client, who, timestamp=noon(5), metadata={"note": who})
     post_tick(client, who)
+    post_tick(client, who, streak_code="steps", value=2.5)
     post_award(client, who, metadata={"why": "first"})
     award_points(client, 100, who, reason="order", metadata={"order": 7})
     pipeline.drain()

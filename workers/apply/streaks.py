@@ -19,7 +19,8 @@ from models.people import streak_seeds
 from models.people.streak_seeds import Seed
 from models.rules.challenges import Happened
 from models.rules.periods import KINDS, PeriodKind, period_at
-from models.rules.streaks import Recorded, record, walk
+from models.rules.streaks import Recorded, contains, record, walk
+from models.rules.targets import Progress
 from models.rules.terms import Terms
 from models.streaks import deadlines, states
 from models.streaks.pauses import ParticipantKey
@@ -30,6 +31,7 @@ from workers.apply import forgiving
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
 from workers.apply.milestones import Crossing, Milestone, change_of, crossings
+from workers.apply.progress import ProgressOfBatch, unrecorded
 from workers.intake.messages import TickV1
 
 _HAS_PAUSES = attrgetter("has_pauses")
@@ -72,6 +74,7 @@ class Ticks:
     seeds: dict[ParticipantKey, Seed] = field(default_factory=dict)  # of those who have any
     ledger: list[Tick] = field(default_factory=list)  # in the order of the messages
     suspects: dict[StateKey, Suspect] = field(default_factory=dict)  # the first tick of each
+    progress: ProgressOfBatch = field(default_factory=ProgressOfBatch)
     # The current UTC period when the first tick was accepted.
     current: dict[PeriodKind, int] = field(default_factory=dict)
 
@@ -96,6 +99,9 @@ class Ticks:
                 if participant.has_pauses
             }
             self.seeds = streak_seeds.read(connection, sorted(paused))
+        targeted = [m for m in messages if definitions[m.tenant_id, m.streak_id].target]
+        if targeted:
+            self.progress.read(connection, batch, definitions, targeted)
 
     def decide(self, batch: Batch, message: TickV1) -> Decided:
         """Record one tick."""
@@ -106,17 +112,22 @@ class Ticks:
         period = period_at(streak.period, message.occurred_us, zone)
         key = (message.tenant_id, participant.id, streak.id)
         before = self.states[key].ranges if key in self.states else ()
-        recorded, terms, is_deadline_sure = self._step(key, streak, message, participant, period)
+        counted, progress = message, None
+        if streak.target is not None:
+            progress = self.progress.advance((*key, period), streak.target, message, streak, zone)
+            if progress.value < streak.target.amount and not contains(before, period):
+                return self._progressed(batch, message, streak, period, progress)
+            # With the latest instant of its period: the order of its ticks changes nothing.
+            counted = message.counted_at(progress.last_us, progress.last_zone)
+        recorded, terms, is_deadline_sure = self._step(key, streak, counted, participant, period)
         if not is_deadline_sure and not self._is_long_dead(key, streak.period):
             is_late = recorded.outcome == "backfilled"
             suspect = Suspect(message.id, streak, participant.timezone, is_late)
             self.suspects[key] = suspect if is_late else self.suspects.get(key, suspect)
-        tick = _tick(message, participant, period, recorded)
+        tick = _tick(message, participant, period, recorded, progress)
         self.ledger.append(tick)
         if message.is_awaited:
-            batch.answers[message.id] = ticks.answer(
-                tick, message.participant_id, streak.code, streak.period
-            )
+            batch.answers[message.id] = ticks.answer(tick, message.participant_id, streak)
         earned = None if terms is None else forgiving.freezes_earned(self.states[key])
         is_run_asked = streak.milestones or batch.configuration(message).challenges
         if recorded.outcome == "repeated" or not is_run_asked:
@@ -124,6 +135,18 @@ class Ticks:
         change = change_of(before, recorded, streak.rules, period, terms)
         crossed = crossings(streak, tick, change) if streak.milestones else ()
         return Decided(message, streak, tick, crossed, participant, change.run, earned)
+
+    def _progressed(
+        self, batch: Batch, message: TickV1, streak: Streak, period: int, progress: Progress
+    ) -> Decided:
+        """A tick whose period has not reached its target: it is kept, and records nothing."""
+        participant = batch.participant(message)
+        state = self.states.get((message.tenant_id, participant.id, streak.id))
+        tick = _tick(message, participant, period, unrecorded(streak, state), progress)
+        self.ledger.append(tick)
+        if message.is_awaited:
+            batch.answers[message.id] = ticks.answer(tick, message.participant_id, streak)
+        return Decided(message, streak, tick, (), participant, 0)
 
     def _step(
         self,
@@ -165,6 +188,8 @@ class Ticks:
             due_us = self._deadlines() if self.suspects else {}
             changed = {key: self.states[key] for key in sorted(self.changed)}
             states.write_states(connection, changed, self.changed)
+            if self.progress.changed:
+                self.progress.write(connection)
             if due_us:
                 deadlines.watch(connection, due_us)
             ticks.append(connection, self.ledger)
@@ -203,7 +228,7 @@ def _accepted_us(tick_id: str) -> int:
 def publish(batch: Batch, decided: Decided) -> None:
     """The fact of a tick that changed something."""
     message, streak, tick = decided.message, decided.streak, decided.tick
-    if tick.outcome != "repeated":
+    if tick.outcome not in ("repeated", "progressed"):
         tenant = batch.configurations[message.tenant_id].tenant
         stamp = batch.stamp(message, tenant, decided.participant)
         batch.publish(message, facts.streak_recorded(stamp, streak, tick))
@@ -240,7 +265,13 @@ def _streak(batch: Batch, tenant_id: int, streak_id: int) -> Streak:
     return found
 
 
-def _tick(message: TickV1, participant: Participant, period: int, recorded: Recorded) -> Tick:
+def _tick(
+    message: TickV1,
+    participant: Participant,
+    period: int,
+    recorded: Recorded,
+    progress: Progress | None,
+) -> Tick:
     return Tick(
         tenant_id=message.tenant_id,
         id=message.id,
@@ -256,4 +287,6 @@ def _tick(message: TickV1, participant: Participant, period: int, recorded: Reco
         grace_remaining=recorded.after.grace_remaining,
         timezone=message.timezone,
         metadata=message.metadata,
+        value=message.value,
+        progress=None if progress is None else progress.value,
     )

@@ -25,6 +25,11 @@ class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
     # IANA: the calendar that counts, instead of the tick's and its streak's; from an export
     counted_timezone: str | None = None
     is_alone: bool = False  # no milestone or challenge counts it: from an export
+    value: int | None = None  # in thousandths, for a target of that kind
+
+    def counted_at(self, occurred_us: int, timezone: str | None) -> TickV1:
+        """The same tick at another instant of its period."""
+        return msgspec.structs.replace(self, occurred_us=occurred_us, timezone=timezone)
 
 
 class AwardV1(msgspec.Struct, frozen=True, array_like=True, tag="award.1"):

@@ -44,7 +44,7 @@ COLUMNS = {
     ),
     "ticks": (
         "participant_id", "streak_code", "timestamp", "timezone", "counted_timezone", "metadata",
-        "tick_id", "period_key", "outcome", "new_count",
+        "value", "tick_id", "period_key", "outcome", "new_count",
     ),
     "awards": ("participant_id", "badge_code", "earned_at", "metadata", "award_id"),
     "balances": (

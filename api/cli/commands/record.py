@@ -48,6 +48,7 @@ def _how(command: F) -> F:
 @click.option(
     "--timezone", metavar="ZONE", help="Time zone whose day counts, such as Australia/Sydney."
 )
+@click.option("--value", type=float, help="What it adds, for a target of kind value.")
 @_how
 @api_options
 @json_option
@@ -66,6 +67,8 @@ def tick(participant_id: str, streak_code: str, as_json: bool, **given: Any) -> 
         details["timezone"] = given["timezone"]
     if given["metadata"] is not None:
         details["metadata"] = _object(given["metadata"])
+    if given["value"] is not None:
+        details["value"] = given["value"]
     with client(_where(given)) as api:
         done = api.record(participant_id, streak_code, _wish(given), **details)
     output.show(asdict(done), _tick_line(done), as_json=as_json)

@@ -12,6 +12,7 @@ from api.cli.importing.errors import BadRow
 from models.rules.periods import zone_info, zone_names
 
 LEVELS_MAX = 20  # as in the API
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
@@ -102,6 +103,14 @@ def whole_number(value: Any) -> int:
     if not _WHOLE.fullmatch(text(value).strip()):
         raise BadRow(f"must be a whole number, not {text(value)[:40]!r}")
     return int(text(value))
+
+
+def number(value: Any) -> int | float:
+    """A number in plain digits, with or without decimals."""
+    plain = text(value).strip()
+    if not _NUMBER.fullmatch(plain):
+        raise BadRow(f"must be a number such as 2.5, not {plain[:40]!r}")
+    return float(plain) if "." in plain else int(plain)
 
 
 def as_it_is(value: Any) -> Any:

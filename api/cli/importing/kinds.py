@@ -90,6 +90,7 @@ TICKS = RowKind(
         "timezone": RowField(cells.zone, hints=("time_zone", "tz", "zone")),
         "counted_timezone": RowField(cells.zone),
         "metadata": RowField(cells.json_object, hints=("properties", "payload", "data")),
+        "value": RowField(cells.number),
     },
     send=lambda transport, batch, keyed: many.send(transport, many.TICKS, batch, keyed),
     ignored=frozenset({"tick_id", "period_key", "outcome", "new_count"}),

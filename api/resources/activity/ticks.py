@@ -12,10 +12,12 @@ from api.http.auth import principal
 from api.http.describe import describe
 from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
-from api.http.problems import FieldError, Problem
+from api.http.problems import FieldError, Problem, invalid_field
 from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context
+from api.input.field_types import TickValue
 from api.input.validation import Body, Code, FreeForm, Instant, ParticipantId, Zone
+from api.resources.shared.target_progress import TargetProgress
 from api.resources.shared.write_ledgers import TICKS
 from api.writes import batch, submit
 from api.writes.batch import BATCH_MAX, ItemError
@@ -23,6 +25,7 @@ from api.writes.status import WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, QueuedWrite, WriteStamp
 from models.rules.periods import DAY_US, HOUR_US
 from models.rules.streaks import RecordOutcome
+from models.streaks.states import Streak
 from workers.intake.client import TickV1
 
 blueprint = Blueprint("ticks", __name__)
@@ -37,6 +40,13 @@ class TickBody(Body):
     timestamp: Instant | None = None
     timezone: Zone | None = None
     metadata: FreeForm | None = None
+    value: Annotated[
+        TickValue | None,
+        Field(
+            description="What the tick adds to its period, for a streak with a `target` of kind"
+            " `value`: above 0, up to 1,000,000,000, with at most three decimals."
+        ),
+    ] = None
     counted_timezone: Annotated[
         Zone | None,
         Field(
@@ -68,6 +78,7 @@ class TickResult(TypedDict):
     previous_count: int
     grace_remaining: int
     period_key: str
+    progress: NotRequired[TargetProgress]  # of a streak with a target
 
 
 class TickAccepted(TypedDict):
@@ -152,6 +163,7 @@ def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:
     streak = caller.streaks.get(posted.streak_code)
     if streak is None or not streak.is_active:
         raise NoSuchDefinition("streak", posted.streak_code)
+    _check_value(posted, streak)
     occurred_us = stamp.received_us if posted.timestamp is None else posted.timestamp
     settings = app_context().settings
     newest = stamp.received_us + settings.tick_ahead_hours_max * HOUR_US
@@ -170,7 +182,17 @@ def _message(caller: Principal, posted: TickBody, stamp: WriteStamp) -> TickV1:
         stamp.is_silent,
         posted.counted_timezone,
         stamp.is_alone,
+        posted.value,
     )
+
+
+def _check_value(posted: TickBody, streak: Streak) -> None:
+    is_needed = streak.target is not None and streak.target.kind == "value"
+    if is_needed and posted.value is None:
+        raise invalid_field("value", "missing", "must be given: the streak's target adds up values")
+    if posted.value is not None and not is_needed:
+        text = "must be left out: the streak has no target of kind value"
+        raise invalid_field("value", "unexpected", text)
 
 
 def _out_of_range(days_ago: int, hours_ahead: int) -> Problem:

@@ -13,6 +13,7 @@ from api.http.problems import FieldError, invalid
 from api.input.validation import Body, Code
 from models.db import Connection
 from models.rules.periods import PeriodKind
+from models.rules.targets import TargetKind
 from models.streaks import calendars, states
 from models.streaks.forgiveness import FIELDS, stored
 from models.streaks.states import Streak
@@ -25,6 +26,9 @@ STEPS_MAX = 50
 COUNT_MAX = 1_000_000
 REST_DAYS_MAX = 6  # with seven no day would be left to record
 CALENDARS_MAX = 10
+AMOUNT_MAX = 1_000_000_000
+# Distinct days that every period of the kind has.
+_DAYS_MAX: dict[PeriodKind, int] = {"daily": 1, "weekly": 7, "monthly": 28}
 
 Grace = Annotated[int, Field(ge=0, le=GRACE_PERIODS_MAX)]
 GraceRefill = Literal["weekly", "monthly", "yearly"]
@@ -95,6 +99,20 @@ Refill = Annotated[
 ]
 
 
+class TargetBody(Body):
+    """What a period needs to count: ticks, distinct local days, or a sum of values."""
+
+    kind: TargetKind
+    amount: Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+
+
+class TargetSet(TypedDict):
+    """What a period needs to count."""
+
+    kind: TargetKind
+    amount: int
+
+
 class FreezesSet(TypedDict):
     """How freezes are given."""
 
@@ -119,6 +137,7 @@ class ForgivenessAnswer(TypedDict):
     grace_by_count: list[GraceStepSet]
     rest_days: list[Weekday]
     calendar_codes: list[str]
+    target: TargetSet | None
 
 
 def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
@@ -130,6 +149,7 @@ def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
         "grace_by_count": kept.get("grace_by_count", []),
         "rest_days": kept.get("rest_days", []),
         "calendar_codes": kept.get("calendar_codes", []),
+        "target": kept.get("target"),
     }
 
 
@@ -152,6 +172,7 @@ def check(period: PeriodKind, given: Mapping[str, Any]) -> None:
         *_check_freezes(given.get("freezes")),
         *_check_steps(given.get("grace_by_count", ())),
         *_check_rest_days(period, given.get("rest_days", ())),
+        *_check_target(period, given.get("target")),
         *_check_distinct("calendar_codes", given.get("calendar_codes", ())),
     ]
     if wrong:
@@ -189,6 +210,17 @@ def _check_rest_days(period: PeriodKind, days: Sequence[Weekday]) -> Iterator[Fi
     if days and period != "daily":
         yield FieldError("rest_days", "range", f"must be empty: the streak is {period}, not daily")
     yield from _check_distinct("rest_days", days)
+
+
+def _check_target(period: PeriodKind, target: Mapping[str, Any] | None) -> Iterator[FieldError]:
+    if target is None or target["kind"] != "days":
+        return
+    if period == "daily":
+        text = "must be ticks or value: a daily streak has one day in each period"
+        yield FieldError("target.kind", "range", text)
+    elif target["amount"] > _DAYS_MAX[period]:
+        text = f"must be at most {_DAYS_MAX[period]}, so that every period has as many days"
+        yield FieldError("target.amount", "range", text)
 
 
 def _check_distinct(field: str, values: Sequence[str]) -> Iterator[FieldError]:

@@ -26,6 +26,8 @@ from api.resources.definitions.streak_forgiveness import (
     GraceStepSet,
     Refill,
     RestDays,
+    TargetBody,
+    TargetSet,
     Weekday,
 )
 from models.db import Connection
@@ -75,6 +77,7 @@ class NewStreak(Body):
     grace_by_count: GraceSteps = Field(default_factory=list)
     rest_days: RestDays = Field(default_factory=list)
     calendar_codes: CalendarCodes = Field(default_factory=list)
+    target: TargetBody | None = None  # null: one tick
 
 
 class StreakDefinition(TypedDict):
@@ -95,6 +98,7 @@ class StreakDefinition(TypedDict):
     grace_by_count: list[GraceStepSet]
     rest_days: list[Weekday]
     calendar_codes: list[str]
+    target: TargetSet | None
     created_at: Moment
     updated_at: Moment
 
@@ -121,6 +125,7 @@ class StreakChange(NewStreak):
     """The changeable fields of a definition; fields that are not given keep their values."""
 
     code: Fixed = None
+    target: Fixed = None  # progress is counted in it
     period: Fixed = None  # the recorded periods are numbered in units of the period
     name: Name = ""
 

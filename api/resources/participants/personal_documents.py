@@ -74,6 +74,17 @@ class ExportedMilestone(TypedDict):
     period_key: str | None
 
 
+class ExportedProgress(TypedDict):
+    """What the ticks of a period add up to, of a streak with a target."""
+
+    streak_code: str
+    value: float
+    days: int
+    last_recorded_at: Moment
+    last_timezone: str | None
+    period_key: str
+
+
 class ExportedTick(TypedDict):
     """A tick and its result."""
 
@@ -83,6 +94,8 @@ class ExportedTick(TypedDict):
     timestamp: Moment
     timezone: str | None
     metadata: dict[str, Any] | None
+    value: float | None
+    progress: float | None
     outcome: str
     new_count: int
     previous_count: int
@@ -243,6 +256,7 @@ class PersonalData(TypedDict):
     programs: list[ExportedProgram]
     streaks: list[ExportedStreak]
     milestones: list[ExportedMilestone]
+    progress: list[ExportedProgress]
     ticks: list[ExportedTick]
     badges: list[ExportedBadge]
     awards: list[ExportedAward]

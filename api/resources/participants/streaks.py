@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NotRequired
+
 from flask import Blueprint, Response
 from typing_extensions import TypedDict
 
@@ -12,12 +14,13 @@ from api.http.responses import answer
 from api.http.tenant_session import reading
 from api.input.validation import participant_id_in_path, query_day
 from api.resources.shared.streak_in_path import streak_in_path
+from api.resources.shared.target_progress import TargetProgress, target_progress
 from models import clock
 from models.identity import participants
 from models.ledgers import ticks
 from models.rules.periods import PeriodKind, key_of, period_at, period_of_day, starts_at
 from models.rules.streaks import Explained, PeriodOutcome, Protection, StreakStatus
-from models.streaks import states
+from models.streaks import progress, states
 from models.streaks.states import Streak, StreakState
 from models.streaks.terms import explain, live
 
@@ -107,6 +110,7 @@ class HistoryPeriod(TypedDict):
     recorded_at: Moment | None
     freezes_remaining: int
     by: Protection | None  # the cause of a protected period
+    progress: NotRequired[TargetProgress]  # of a streak with a target, where there are ticks
 
 
 class StreakHistory(TypedDict):
@@ -147,10 +151,13 @@ def streak_history(participant_id: str, code: str) -> Response:
         )
         current = period_at(streak.period, clock.now_us(), zone)
         first, last = _window(streak, current)
-        recorded = {}
+        recorded: dict[int, ticks.Tick] = {}
+        reached: dict[int, int] = {}
         if participant and state:
             key = (tenant().id, participant.id, streak.id)
             recorded = ticks.recorded_by(connection, key, (first, last))
+            if streak.target is not None:
+                reached = progress.of_window(connection, key, (first, last))
     explained = explain(streak, state, zone, current) if state else ()
     return answer(
         {
@@ -159,7 +166,7 @@ def streak_history(participant_id: str, code: str) -> Response:
             "period": streak.period,
             "timezone": zone or "UTC",
             "periods": [
-                _explained(streak, period, recorded.get(period.period))
+                _explained(streak, period, recorded.get(period.period), reached.get(period.period))
                 for period in explained
                 if first <= period.period <= last
             ],
@@ -184,8 +191,10 @@ def _period_of(name: str, streak: Streak, default: int) -> int:
     return default if day is None else period_of_day(streak.period, day)
 
 
-def _explained(streak: Streak, explained: Explained, tick: ticks.Tick | None) -> HistoryPeriod:
-    return {
+def _explained(
+    streak: Streak, explained: Explained, tick: ticks.Tick | None, reached: int | None
+) -> HistoryPeriod:
+    period: HistoryPeriod = {
         "period_key": key_of(streak.period, explained.period),
         "status": explained.what,
         "count": explained.count,
@@ -195,3 +204,6 @@ def _explained(streak: Streak, explained: Explained, tick: ticks.Tick | None) ->
         "freezes_remaining": explained.freezes_remaining,
         "by": explained.by,
     }
+    if reached is not None and streak.target is not None:
+        period["progress"] = target_progress(reached, streak.target)
+    return period

@@ -23,6 +23,7 @@ class TickDetails(TypedDict, total=False):
     timestamp: str  # RFC 3339 with a zone
     timezone: str  # IANA
     metadata: Mapping[str, Any]
+    value: float  # what it adds, for a target of kind `value`
 
 
 class TickInput(TickDetails):
@@ -80,6 +81,7 @@ class Recorded:
     previous_count: int
     grace_remaining: int
     period_key: str
+    progress: Mapping[str, float] | None = None  # `value` and `target` of a streak with a target
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def test_an_unreadable_file_is_refused_with_the_line_and_adds_nothing(
     document = problem(send(client, text), 422, "validation_error", "body")
     (error,) = document["errors"]
     assert error["code"] == "calendar_file"
-    assert error["message"].startswith(f"line {line:,}: " if line else "line ")
+    assert error["message"].startswith(f"cannot be read: line {line:,}: " if line else "cannot")
     assert client.get(f"{CALENDARS}/holidays").get_json()["dates"] == [f"{YEAR}-12-25"]
 
 
@@ -193,4 +193,4 @@ def test_any_file_is_read_or_refused(lines: list[str]) -> None:
         try:
             calendar_file.read(text.encode(errors="replace"))
         except Problem as refused:
-            assert refused.errors[0].message.startswith("line ")
+            assert refused.errors[0].message.startswith("cannot be read: line ")

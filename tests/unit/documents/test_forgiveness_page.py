@@ -82,9 +82,9 @@ def test_each_table_is_what_the_walk_says(example: Example) -> None:
 
 
 def test_every_field_has_a_worked_example() -> None:
-    assert {name for example in EXAMPLES for name in FIELDS if name in example.definition} == set(
-        FIELDS
-    )
+    walked = set(FIELDS) - {"target"}  # it decides what is recorded, not how it is walked
+    shown = {name for example in EXAMPLES for name in FIELDS if name in example.definition}
+    assert shown == walked
 
 
 def test_the_import_is_sent_as_the_reference_says() -> None:

@@ -1,0 +1,74 @@
+"""Progress of a batch's ticks towards the targets of their streaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from models.db import Connection
+from models.rules.forgiveness import grace_at
+from models.rules.periods import day_at, days_before, period_at
+from models.rules.streaks import Recorded, StreakTotals
+from models.rules.targets import PeriodTarget, Progress, TargetTick, advanced
+from models.streaks import progress
+from models.streaks.progress import PeriodKey
+from models.streaks.states import Streak, StreakState
+from workers.apply.batch import Batch
+from workers.intake.messages import TickV1
+
+
+@dataclass
+class ProgressOfBatch:
+    """The progress of the periods that a batch has ticks for."""
+
+    periods: dict[PeriodKey, Progress] = field(default_factory=dict)
+    changed: dict[PeriodKey, Progress] = field(default_factory=dict)
+
+    def read(
+        self,
+        connection: Connection,
+        batch: Batch,
+        definitions: Mapping[tuple[int, int], Streak],
+        targeted: Iterable[TickV1],
+    ) -> None:
+        """Read the progress of the periods of some ticks, under their participants' locks."""
+        keys = {
+            _key(message, definitions[message.tenant_id, message.streak_id], batch)
+            for message in targeted
+        }
+        self.periods = progress.read(connection, keys)
+
+    def advance(
+        self,
+        key: PeriodKey,
+        target: PeriodTarget,
+        message: TickV1,
+        streak: Streak,
+        zone: str | None,
+    ) -> Progress:
+        """Add one tick to its period."""
+        day = day_at(message.occurred_us, zone) - days_before(streak.period, key[3])
+        tick = TargetTick(message.occurred_us, message.timezone, day, message.value or 0)
+        after = advanced(self.periods.get(key), target, tick)
+        self.periods[key] = self.changed[key] = after
+        return after
+
+    def write(self, connection: Connection) -> None:
+        """Write what has changed."""
+        if self.changed:
+            progress.write(connection, self.changed)
+
+
+def _key(message: TickV1, streak: Streak, batch: Batch) -> PeriodKey:
+    participant = batch.participant(message)
+    zone = message.counted_timezone or streak.zone(message.timezone, participant.timezone)
+    period = period_at(streak.period, message.occurred_us, zone)
+    return message.tenant_id, participant.id, streak.id, period
+
+
+def unrecorded(streak: Streak, state: StreakState | None) -> Recorded:
+    """The effect of a tick whose period has not reached its target: none."""
+    if state is not None:
+        return Recorded("progressed", state.ranges, state.totals, state.totals)
+    nothing = StreakTotals(None, 0, 0, grace_at(streak.rules, 0))
+    return Recorded("progressed", (), nothing, nothing)
