@@ -165,6 +165,19 @@ def ids_of(connection: Connection, state_key: tuple[int, int, int], period: int)
     return {row[0] for row in rows}
 
 
+def values_of(
+    connection: Connection, tenant_id: int, tick_ids: Iterable[str]
+) -> list[tuple[int, str | None, int | None]]:
+    """The instant, the zone and the value (in thousandths) of some ticks."""
+    rows = run(
+        connection,
+        "SELECT w.occurred_at, w.timezone, w.value FROM ticks w WHERE w.tenant_id = %(tenant_id)s"
+        " AND w.id = ANY(CAST(%(ids)s AS uuid[]))",
+        {"tenant_id": tenant_id, "ids": array(sorted(tick_ids))},
+    )
+    return [(clock.to_us(row[0]), row[1], row[2]) for row in rows]
+
+
 def latest(
     connection: Connection, state_key: tuple[int, int, int], without: Iterable[str]
 ) -> tuple[int, str | None] | None:

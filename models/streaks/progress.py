@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import sqlalchemy as sa
+
 from models import clock
 from models.db import Connection, array, run
 from models.rules.targets import Progress
@@ -59,6 +61,17 @@ def write(connection: Connection, changed: Mapping[PeriodKey, Progress]) -> None
         "zones": array(row.last_zone for row in rows),
     }
     run(connection, _WRITE, values)
+
+
+def remove(connection: Connection, key: PeriodKey) -> None:
+    """Remove the progress of a period."""
+    connection.execute(
+        sa.text(
+            "DELETE FROM streak_progress WHERE tenant_id = :tenant_id"
+            " AND participant_id = :participant_id AND streak_id = :streak_id AND period = :period"
+        ),
+        dict(zip(("tenant_id", "participant_id", "streak_id", "period"), key, strict=True)),
+    )
 
 
 def of_window(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from models.db import Connection
+from models.ledgers import ticks
 from models.rules.forgiveness import grace_at
 from models.rules.periods import day_at, days_before, period_at
 from models.rules.streaks import Recorded, StreakTotals
@@ -64,6 +65,27 @@ def _key(message: TickV1, streak: Streak, batch: Batch) -> PeriodKey:
     zone = message.counted_timezone or streak.zone(message.timezone, participant.timezone)
     period = period_at(streak.period, message.occurred_us, zone)
     return message.tenant_id, participant.id, streak.id, period
+
+
+def add_up(
+    connection: Connection,
+    key: PeriodKey,
+    streak: Streak,
+    participant_zone: str | None,
+    tick_ids: Collection[str],
+) -> bool:
+    """Add up the progress of a period again, of the ticks that are left; whether it is reached."""
+    counted = ProgressOfBatch()
+    target, first = streak.target, days_before(streak.period, key[3])
+    after: Progress | None = None
+    for instant_us, own_zone, value in ticks.values_of(connection, key[0], tick_ids):
+        day = day_at(instant_us, streak.zone(own_zone, participant_zone)) - first
+        tick = TargetTick(instant_us, own_zone, max(day, 0), value or 0)
+        if target is not None:
+            after = counted.changed[key] = advanced(after, target, tick)
+    progress.remove(connection, key)
+    counted.write(connection)
+    return after is not None and target is not None and after.value >= target.amount
 
 
 def unrecorded(streak: Streak, state: StreakState | None) -> Recorded:

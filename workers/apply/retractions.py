@@ -10,6 +10,7 @@ from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
 from models.rules.periods import key_of
 from models.rules.streaks import contains, remove
 from models.streaks.states import StateKey, Streak
+from workers.apply import progress
 from workers.apply.batch import Batch
 from workers.apply.repairs import NOT_STARTED
 from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
@@ -64,7 +65,9 @@ def _apply(
     key = (message.tenant_id, batch.participant(message).id, streak.id)
     others = ticks.ids_of(work.connection, key, message.period) - _retracted(past)
     taken, others = _divide(message, others)
-    is_held = bool(others) or (message.tick_id is not None and _is_repaired(message.period, past))
+    is_held = _is_reached(work, batch, message, streak, others) or (
+        message.tick_id is not None and _is_repaired(message.period, past)
+    )
     effects: list[dict[str, Any]] = []
     if subject is not None:
         effects.append(_without(work, batch, message, subject, _retracted(past) | taken, is_held))
@@ -77,6 +80,17 @@ def _apply(
     }
     details = {"tick_ids": sorted(taken), "period": message.period}
     work.applied(batch, message, kind, streak, details, shown)
+
+
+def _is_reached(
+    work: StreakChanges, batch: Batch, message: RetractionV1, streak: Streak, left: set[str]
+) -> bool:
+    """Whether the ticks that are left record the period."""
+    if streak.target is None:
+        return bool(left)
+    participant = batch.participant(message)
+    key = (message.tenant_id, participant.id, streak.id, message.period)
+    return progress.add_up(work.connection, key, streak, participant.timezone, left)
 
 
 def _divide(message: RetractionV1, tick_ids: set[str]) -> tuple[set[str], set[str]]:

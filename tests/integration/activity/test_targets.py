@@ -133,6 +133,24 @@ def test_the_latest_tick_of_a_period_is_the_latest_recorded_whichever_reaches_th
     assert entry["last_recorded_at"].startswith(f"{day}T11:00:00")
 
 
+def test_a_retracted_tick_takes_its_value_out_of_the_period(
+    client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client, **STEPS)
+    with draining(pipeline):
+        first, second = send(client, value=4_000), send(client, value=7_000)
+        gone = client.delete(f"{BASE}/ticks/{first['tick_id']}", headers=WAIT)
+        assert gone.status_code == 200, gone.text
+        again = send(client, value=1_000)
+        assert (again["outcome"], again["progress"]["value"]) == ("progressed", 8_000)
+        last = send(client, value=2_000)
+        assert (last["outcome"], last["new_count"]) == ("started", 1)
+        kept = client.delete(f"{BASE}/ticks/{last['tick_id']}", headers=WAIT)
+        assert kept.status_code == 200, kept.text
+        client.delete(f"{BASE}/ticks/{second['tick_id']}", headers=WAIT)
+        assert send(client, value=1)["progress"]["value"] == 1_001
+
+
 def test_a_batch_and_an_idempotent_repeat_add_up_once(
     client: FlaskClient, pipeline: Pipeline
 ) -> None:
