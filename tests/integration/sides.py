@@ -119,6 +119,7 @@ def make_sides(app: Flask, make_account: Callable[..., Account], url: str) -> li
 
 def define(side: Side, url: str) -> None:
     make_streak(side.client, name=side.name)
+    make_streak(side.client, code="often", name=side.name, target={"kind": "ticks", "amount": 9})
     calendar = {"code": "holidays", "name": side.name, "dates": ["2026-12-25"]}
     assert side.client.post(f"{BASE}/admin/calendars", json=calendar).status_code == 201
     for noun, path, body in (
@@ -148,6 +149,8 @@ def act(side: Side, pipeline: Pipeline) -> None:
     tick = record(side)
     assert tick.status_code == 202, tick.text
     side.ids["tick_id"] = tick.get_json()["tick_id"]
+    progressed = post_tick(side.client, PERSON, streak_code="often")
+    assert progressed.status_code == 202, progressed.text
     award = side.client.post(
         f"{BASE}/badges/award", json={"participant_id": PERSON, "badge_code": "power_user"}
     )

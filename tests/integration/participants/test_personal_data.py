@@ -78,7 +78,7 @@ def test_it_says_names_and_instants_and_no_secret(lived: str, client: FlaskClien
     assert found["profile"] == found["profile"] | {
         "display_name": "Jane", "timezone": "Australia/Sydney", "attributes": {"plan": "x"},
         "tags": ["vip"], "balance": 80, "total_earned": 100, "total_spent": 20,
-        "tier_code": "silver", "rewards_claimed": 1, "total_events": 2,
+        "tier_code": "silver", "rewards_claimed": 1, "total_events": 3,
     }  # fmt: skip
     assert found["ticks"][0]["timestamp"] == noon(5)
     assert found["ticks"][0]["metadata"] == {"note": WHO}
@@ -175,7 +175,7 @@ def test_the_snapshot_sees_one_tenant_only(
 ) -> None:
     other = make_account()
     engine = tenant_isolation.engine(settings.database_url, timeout_ms=5_000, pool=1)
-    for tenant, count in ((other.live, 0), (account.live, 2)):
+    for tenant, count in ((other.live, 0), (account.live, 3)):
         with tenant_isolation.snapshot(engine, tenant.id) as session:
             found = session.execute(sa.text("SELECT count(*) FROM ticks")).scalar_one()
         assert found == count
