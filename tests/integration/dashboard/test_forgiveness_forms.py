@@ -62,6 +62,23 @@ def test_a_streak_is_created_changed_and_cleared_by_its_form(
     }  # fmt: skip
 
 
+def test_a_target_is_given_with_a_new_streak_and_shown_afterwards(
+    admin: Person, client: FlaskClient
+) -> None:
+    target = {"target.kind": "value", "target.amount": "10000"}
+    admin.follow(admin.post("/d/streaks/new", **STREAK | target))
+    made = client.get(f"{BASE}/streaks/daily_login").get_json()
+    assert made["target"] == {"kind": "value", "amount": 10_000}
+    page = admin.get("/d/streaks/daily_login").text
+    assert "<code>10000</code>" in page
+    assert 'name="target.amount"' not in page
+    admin.follow(admin.post("/d/streaks/daily_login", **STREAK))
+    again = client.get(f"{BASE}/streaks/daily_login").get_json()
+    assert again["target"] == made["target"]
+    half = admin.post("/d/streaks/new", **STREAK | {"code": "other", "target.amount": "3"})
+    assert "Must be given" in half.text
+
+
 def test_each_error_stands_beside_its_field_and_what_was_typed_is_kept(
     admin: Person, client: FlaskClient
 ) -> None:
