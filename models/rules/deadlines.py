@@ -77,12 +77,15 @@ def of_break(breaks_at: int, calendar: Calendar) -> Deadlines:
     return Deadlines(breaks_at, at_risk_us, breaks_us)
 
 
-def of_walk(totals: StreakTotals, terms: Terms, calendar: Calendar, since: int) -> Deadlines:
+def of_walk(
+    totals: StreakTotals, terms: Terms, calendar: Calendar, since: int, known: int | None = None
+) -> Deadlines:
     """The deadlines of a streak with forgiveness, seen from a period not before its last tick.
 
-    Beyond two years it is only looked at again.
+    `known` is when it breaks, where a walk has found it. Beyond two years it is only looked at
+    again.
     """
-    breaks_at = forgiveness.breaks_at(totals, terms, since)
+    breaks_at = forgiveness.breaks_at(totals, terms, since) if known is None else known
     if breaks_at is None:
         far = forgiveness.horizon(terms, since)
         return Deadlines(None, *[starts_us(calendar.kind, far, calendar.zone)] * 2)

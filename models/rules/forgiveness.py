@@ -72,6 +72,14 @@ class _Walk:
         while self.period < period - 1 and not self.is_broken:
             self.arrive(self.period + 1)
             self.unrecorded()
+            if self.terms.protections and not (self.is_broken or self.is_perfect):
+                self._pass_protected(period)
+
+    def _pass_protected(self, period: int) -> None:
+        """Go to the end of a protected span at once, however long it is."""
+        last = min(self.terms.protected_until(self.period + 1), period) - 1
+        if last > self.period + 1 and len(self.terms.versions) == 1:
+            self.arrive(last)
 
     def arrive(self, period: int) -> None:
         """A period begins: its rules take over, grace refills, granted freezes are added."""

@@ -167,6 +167,12 @@ def contains(ranges: Ranges, period: int) -> bool:
     return at >= 0 and period < ranges[at][1]
 
 
+def end_of(ranges: Ranges, period: int) -> int:
+    """The end of the range that a period is in; the period itself where there is none."""
+    at = bisect_right(ranges, (period, _INFINITY)) - 1
+    return max(ranges[at][1], period) if at >= 0 else period
+
+
 def add(ranges: Ranges, period: int) -> Ranges:
     """The set with one more period; touching ranges are joined."""
     if contains(ranges, period):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from models.rules.periods import PeriodKind, first_day
-from models.rules.streaks import Protection, Ranges, Rules, contains
+from models.rules.streaks import Protection, Ranges, Rules, contains, end_of
 
 BEGINNING = -(1 << 31)  # before every period: where the first version of the rules begins
 
@@ -46,6 +46,10 @@ class Terms:
             if contains(ranges, period):
                 return cause
         return None
+
+    def protected_until(self, period: int) -> int:
+        """The end of the longest protected span that a period is in; the period itself if none."""
+        return max((end_of(ranges, period) for _, ranges in self.protections), default=period)
 
     def is_earned_back(self, period: int) -> bool:
         """Whether a later period did enough to protect this one."""

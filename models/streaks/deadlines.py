@@ -67,7 +67,8 @@ def of(
     if terms is None:
         return deadlines(state.totals, calendar)
     since = max(period_at(streak.period, now_us, zone), state.ranges[-1][1])
-    return of_walk(state.totals, terms, calendar, since)
+    known = state.extras.breaks_at if state.extras else None
+    return of_walk(state.totals, terms, calendar, since, known)
 
 
 # -- finding states to check ------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Protocol
 
 from models.rules import forgiveness, streaks
@@ -24,7 +25,7 @@ class WalkedDefinition(Protocol):
         """Its rules about gaps."""
 
     @property
-    def outages(self) -> Sequence[tuple[int, int]]:
+    def outages(self) -> Ranges:
         """Spans (microseconds) whose periods are protected for every participant."""
 
 
@@ -45,17 +46,17 @@ def terms_of(definition: WalkedDefinition, extras: Extras | None, zone: str | No
     protections = own.protections
     if definition.outages:
         cause: Protection = "outage"
-        protections += ((cause, _outages(definition, zone)),)
+        protections += ((cause, _outages(definition.period, definition.outages, zone)),)
     versions = ((BEGINNING, definition.rules),)
     return Terms(definition.period, versions, protections, own.grants, own.boosted)
 
 
-def _outages(definition: WalkedDefinition, zone: str | None) -> Ranges:
+@lru_cache(maxsize=4_096)  # a few spans in each of 400 zones
+def _outages(kind: PeriodKind, spans: Ranges, zone: str | None) -> Ranges:
     """The periods that overlap an outage."""
     ranges: Ranges = ()
-    for starts_us, ends_us in definition.outages:
-        first = period_at(definition.period, starts_us, zone)
-        last = period_at(definition.period, ends_us - 1, zone)
+    for starts_us, ends_us in spans:
+        first, last = period_at(kind, starts_us, zone), period_at(kind, ends_us - 1, zone)
         ranges = add_range(ranges, first, last + 1)
     return ranges
 
