@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[3]
 LOG = f"{BASE}/admin/audit-log"
 NOBODY = "01920000-0000-7000-8000-000000000000"
 
+# A pause may be planned before the first tick, and freezes granted.
+MAKES_PARTICIPANTS = {"create_pause", "grant_freezes"}
 CHANGES = [one for one in routes(APP) if one.is_for_admins and one.method != "GET"]
 DOCUMENTED = {(one.method, one.path): one for one in OPERATIONS}
 
@@ -68,11 +70,13 @@ def test_it_writes_one_line_for_a_change_and_none_for_what_is_refused(
     before = lines(engine, account.live.id)
     for response in refused(one, app, client, make_key(engine, account.live), values):
         assert 400 <= response.status_code < 500, response.text
+    pipeline.drain()
     assert lines(engine, account.live.id) == before
     asking = client_of(app, account.keys["live"])
     asking.environ_base |= {"HTTP_X_REQUEST_ID": "asked-by-me", "REMOTE_ADDR": "192.0.2.7"}
     done = one.send(asking, values)
     assert done.status_code < 300, done.text
+    pipeline.drain()  # a change of a streak is applied like a tick
     [line] = [found for found in lines(engine, account.live.id) if found not in before]
     assert (line.actor, line.key_id) == ("key", key_id(engine, account.keys["live"]))
     assert (line.request_id, line.address) == ("asked-by-me", "192.0.2.7")
@@ -85,7 +89,7 @@ def refused(
 ) -> Iterator[Any]:
     """The same change by who may not make it, of what does not exist, with no readable body."""
     yield one.send(client_of(app, key), values)
-    if "{" in one.path:
+    if "{" in one.path and one.name not in MAKES_PARTICIPANTS:
         yield one.send(client, unknown(values))
     if one.operation.get("requestBody"):
         path = one.path
