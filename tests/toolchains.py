@@ -4,6 +4,7 @@ whatever else a machine has, and where it has none."""
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 
@@ -25,7 +26,8 @@ def link_node(folder: Path) -> Path:
     npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     for name, target in (("node", Path(NODE)), ("npm", npm)):
         target.chmod(target.stat().st_mode | 0o111)
-        link = folder / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+        own = folder / f"{name}.{os.getpid()}"  # processes of tests make the same link at once
+        own.unlink(missing_ok=True)
+        own.symlink_to(target)
+        own.replace(folder / name)
     return folder
