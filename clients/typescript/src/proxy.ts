@@ -24,7 +24,7 @@ export const READABLE: readonly RegExp[] = [
   /^$/,
   /^\/(streaks|badges|state|points|tier|rewards|challenges)$/,
   /^\/points\/transactions$/,
-  /^\/streaks\/(?!\.{1,2}\/)[A-Za-z0-9_.:-]{1,50}\/history$/,
+  /^\/streaks\/(?!\.{1,2}\/)[A-Za-z0-9_.:-]{1,50}\/(history|freezes)$/,
 ];
 
 const PASSED_ON = ["Content-Type", "Retry-After", "X-Request-Id"];
