@@ -159,15 +159,12 @@ def read_principal_again() -> None:
 def current_tenant() -> Tenant:
     """The tenant of a change that is not queued, by a key that is valid now.
 
-    Raises Unavailable without Redis, which holds the current version.
+    Where the configuration changes, the key is read once: that many change it at the same moment
+    refuses none of them. Raises Unavailable without Redis, which holds the current version.
     """
-    return under_current_configuration(_confirmed)
-
-
-def _confirmed(caller: Principal) -> Tenant:
-    if not is_current(caller):
-        raise Stale
-    return caller.tenant
+    if not is_current(principal()):
+        read_principal_again()
+    return tenant()
 
 
 def tolerates_unknown() -> bool:

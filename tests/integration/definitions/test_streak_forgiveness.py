@@ -123,14 +123,20 @@ def test_two_changes_at_the_same_moment_lose_no_field(
     headers = dict(client.environ_base)
     for one in clients:
         one.environ_base = headers
+    answers: list[int] = []
+
+    def send(sender: FlaskClient, change: dict[str, Any]) -> None:
+        answers.append(sender.patch(URL, json=change).status_code)
+
     threads = [
-        threading.Thread(target=one.patch, args=(URL,), kwargs={"json": change})
-        for one, change in zip(clients, fields, strict=True)
+        threading.Thread(target=send, args=(sender, change))
+        for sender, change in zip(clients, fields, strict=True)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert answers == [200] * 4
     assert set(stored(engine, account).forgiveness or {}) == {
         name for change in fields for name in change
     }
