@@ -118,7 +118,7 @@ class FreezesEarned:
 
 RepairCause = Literal[
     "late_tick", "pause", "freeze", "repair", "restore", "retraction", "outage", "rules",
-    "timezone", "merge",
+    "timezone",
 ]  # fmt: skip
 
 

@@ -79,7 +79,6 @@ _CAUSES = {
     "pause": "a pause",
     "outage": "an outage",
     "repair": "a repair",
-    "earn_back": "earning it back",
 }
 
 

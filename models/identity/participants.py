@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, change, pairs, run
 
+ParticipantKey = tuple[int, int]  # tenant, participant
 ExternalKey = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
 _ROUNDS_MAX = 5  # another batch created the row and a third erased it meanwhile: try again
@@ -110,14 +110,16 @@ def _run(
     )
     return {
         (row[0], row[1]): Participant(
-            row[2], row[3], row[4], row[5], _us(row[6]), _us(row[7]), *row[8:14]
+            row[2],
+            row[3],
+            row[4],
+            row[5],
+            row[6] and clock.to_us(row[6]),
+            row[7] and clock.to_us(row[7]),
+            *row[8:14],
         )
         for row in rows
     }
-
-
-def _us(instant: datetime | None) -> int | None:
-    return None if instant is None else clock.to_us(instant)
 
 
 def keep_erasures(connection: Connection, created: Sequence[Participant]) -> None:

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 
 from models import ids
 from models.db import Connection, array, copy, copy_text, run
+from models.identity.participants import ParticipantKey
 from models.ledgers.base import Ledger
 
 ChangeKind = Literal[
     "pause", "pause_removed", "freeze_granted", "freeze_bought", "repair", "restore",
-    "tick_retracted", "period_retracted", "merge",
+    "tick_retracted", "period_retracted",
 ]  # fmt: skip
 KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
-ParticipantKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)

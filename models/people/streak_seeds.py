@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.db import Connection
+from models.identity.participants import ParticipantKey
 from models.ledgers import streak_changes
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
 from models.rules.periods import PeriodKind, period_at
 from models.rules.streaks import Ranges, add_range
 from models.streaks import pauses
 from models.streaks.extras import Extras
-from models.streaks.pauses import ParticipantKey, Pause, protected_by
+from models.streaks.pauses import Pause, protected_by
 
 FREEZES: tuple[ChangeKind, ...] = ("freeze_granted", "freeze_bought")
 _KINDS: tuple[ChangeKind, ...] = (*FREEZES, "repair", "restore")

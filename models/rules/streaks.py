@@ -18,7 +18,7 @@ RecordOutcome = Literal[
 ]
 StreakStatus = Literal["active", "at_risk", "broken", "paused"]
 PeriodOutcome = Literal["recorded", "grace", "freeze", "protected", "missed", "pending"]
-Protection = Literal["rest_day", "holiday", "pause", "outage", "repair", "earn_back"]
+Protection = Literal["rest_day", "holiday", "pause", "outage", "repair"]
 Refill = Literal["weekly", "monthly", "yearly"]
 
 
@@ -40,7 +40,6 @@ class Forgiveness:
     grace_by_count: tuple[tuple[int, int], ...] = ()  # (from count, grace periods), ascending
     rest_days: frozenset[int] = frozenset()  # weekdays, 0 for Monday
     holidays: Ranges = ()  # periods
-    earn_back_within: int | None = None  # periods: how far back a boosted one protects
 
 
 @dataclass(frozen=True, slots=True)

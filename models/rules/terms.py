@@ -21,7 +21,6 @@ class Terms:
     # Protected periods by cause. A period in several is explained by the first of them.
     protections: tuple[tuple[Protection, Ranges], ...] = ()
     grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending
-    boosted: Ranges = ()  # periods that reached what `earn_back` asks for
 
     def rules(self, period: int) -> Rules:
         """The rules in force for a period."""
@@ -50,17 +49,6 @@ class Terms:
     def protected_until(self, period: int) -> int:
         """The end of the longest protected span that a period is in; the period itself if none."""
         return max((end_of(ranges, period) for _, ranges in self.protections), default=period)
-
-    def is_earned_back(self, period: int) -> bool:
-        """Whether a later period did enough to protect this one."""
-        forgiveness = self.rules(period).forgiveness
-        if forgiveness is None or forgiveness.earn_back_within is None:
-            return False
-        at = bisect_right(self.boosted, period, key=lambda boosted: boosted[1] - 1)
-        return (
-            at < len(self.boosted)
-            and max(self.boosted[at][0], period + 1) - period <= forgiveness.earn_back_within
-        )
 
 
 @lru_cache(maxsize=8_192)

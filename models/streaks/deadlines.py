@@ -15,14 +15,12 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, change, run
-from models.identity.participants import Participant
+from models.identity.participants import Participant, ParticipantKey
 from models.rules.deadlines import Calendar, Deadlines, Notified, deadlines, of_walk
 from models.rules.periods import period_at
 from models.streaks.extras import Extras, encode
 from models.streaks.states import STATE_COLUMNS, StateKey, Streak, StreakState, state_of_row
 from models.streaks.terms import terms_of
-
-ParticipantKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
     pauses: Ranges = ()  # periods
     repairs: Ranges = ()  # periods
     grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending by period
-    boosted: Ranges = ()  # periods that reached what `earn_back` asks for
     # The balance after the last recorded period.
     spent: int = 0
     freezes: int = 0
@@ -83,7 +82,7 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def is_empty(self) -> bool:
         """Whether no set is left: a plain definition then walks without forgiveness."""
-        return not (self.pauses or self.repairs or self.grants or self.boosted)
+        return not (self.pauses or self.repairs or self.grants)
 
 
 _DECODER = msgspec.json.Decoder(Extras)

@@ -26,7 +26,6 @@ def forgiveness_of(
         ),
         rest_days=frozenset(WEEKDAYS.index(name) for name in given.get("rest_days", ())),
         holidays=periods_of_days(kind, holidays),
-        earn_back_within=(given.get("earn_back") or {}).get("within"),
     )
     return None if built == Forgiveness() else built
 

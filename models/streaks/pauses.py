@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, copy, copy_text, run
+from models.identity.participants import ParticipantKey
 from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, add_range
 from models.streaks.forgiveness import periods_of_days
 
 DAYS_MAX = 366  # of one pause
-ParticipantKey = tuple[int, int]  # tenant, participant
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,10 @@ def _open(
         batch.configuration(message)  # a deleted tenant's message fails alone, before any lock
     keys = {(message.tenant_id, message.participant_id) for message in messages}
     batch.participants = participants.lock(connection, keys)
+    batch.zones = {
+        (key[0], participant.id): participant.timezone
+        for key, participant in batch.participants.items()
+    }
     if any(map(_IS_CREATED, batch.participants.values())):
         created = {
             key: participant

@@ -17,7 +17,7 @@ from models.definitions.rewards import Reward
 from models.delivery import destinations
 from models.delivery.destinations import DestinationFilter
 from models.identity import tenants
-from models.identity.participants import ExternalKey, Participant
+from models.identity.participants import ExternalKey, Participant, ParticipantKey
 from models.identity.tenants import Tenant
 from models.ledgers import tier_changes
 from models.ledgers.rejections import RejectedWrite, Rejection
@@ -84,6 +84,7 @@ class Batch:
 
     configurations: dict[int, Configuration]
     participants: dict[ExternalKey, Participant]  # locked: only this transaction changes their data
+    zones: dict[ParticipantKey, str | None] = field(default_factory=dict)  # the participants' own
     now_us: int = field(default_factory=clock.now_us)
     facts: list[Fact] = field(default_factory=list)
     fact_ids: Iterator[UUID] = field(init=False)  # in the order of the facts, as in the feed

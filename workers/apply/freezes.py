@@ -17,7 +17,7 @@ from workers.intake.messages import FreezeV1
 def give(work: StreakChanges, batch: Batch, message: FreezeV1) -> None:
     """Add freezes to a streak, for points where they have a price.
 
-    Before the first tick the ledger keeps them: a new state begins with them (seeds.py).
+    Before the first tick the ledger keeps them: a new state begins with them (streak_seeds.py).
     """
     streak = streak_of(batch, message.tenant_id, message.streak_id)
     cost = message.amount * (message.price_points or 0)

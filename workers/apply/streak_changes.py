@@ -15,7 +15,7 @@ from uuid import UUID
 from models.db import Connection
 from models.delivery.facts import latest_ids
 from models.identity import participants
-from models.identity.participants import Participant
+from models.identity.participants import Participant, ParticipantKey
 from models.ledgers import streak_changes
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
 from models.operator import audit_log
@@ -24,7 +24,7 @@ from models.rules.periods import period_at
 from models.rules.streaks import Live, Ranges
 from models.streaks import deadlines, pauses, states
 from models.streaks.extras import Extras
-from models.streaks.pauses import ParticipantKey, Pause
+from models.streaks.pauses import Pause
 from models.streaks.states import StateKey, Streak, StreakState
 from models.streaks.terms import explained, live, rewalk
 from webhooks import facts
@@ -90,11 +90,7 @@ class StreakChanges:
             for tenant_id, _ in people
             for streak in batch.configurations[tenant_id].streaks.values()
         }
-        zones = {
-            (key[0], participant.id): participant.timezone
-            for key, participant in batch.participants.items()
-        }
-        self.states = states.of_participants(self.connection, people, definitions, zones)
+        self.states = states.of_participants(self.connection, people, definitions, batch.zones)
         with_pauses = [
             message for message in messages if isinstance(message, PauseV1 | PauseRemovalV1)
         ]
@@ -203,7 +199,7 @@ class StreakChanges:
         kept = {key: self.changed[key] for key in sorted(self.changed) if key in self.states}
         due_us = {}
         for key, subject in kept.items():
-            due = deadlines.of(subject.streak, subject.state, _zone(batch, key), batch.now_us)
+            due = deadlines.of(subject.streak, subject.state, batch.zones[key[:2]], batch.now_us)
             if subject.state.is_watched or due.breaks_us > batch.now_us:
                 due_us[key], subject.state.is_watched = due.check_us, True
         revisions = {key: subject.streak.revision for key, subject in kept.items()}
@@ -232,13 +228,6 @@ def _leave_out(connection: Connection, batch: Batch) -> None:
     ]
     for key in gone:
         del batch.participants[key]
-
-
-def _zone(batch: Batch, key: StateKey) -> str | None:
-    of_person = (
-        participant for name, participant in batch.participants.items() if name[0] == key[0]
-    )
-    return next(participant.timezone for participant in of_person if participant.id == key[1])
 
 
 def _audited(

@@ -12,7 +12,7 @@ from uuid import UUID
 from models import ids
 from models.db import Connection
 from models.definitions.badges import Badge
-from models.identity.participants import Participant
+from models.identity.participants import Participant, ParticipantKey
 from models.ledgers import ticks
 from models.ledgers.ticks import Tick
 from models.people import streak_seeds
@@ -23,7 +23,6 @@ from models.rules.streaks import Recorded, contains, record, walk
 from models.rules.targets import Progress
 from models.rules.terms import Terms
 from models.streaks import deadlines, states
-from models.streaks.pauses import ParticipantKey
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
 from webhooks.facts import FreezesEarned
@@ -87,11 +86,7 @@ class Ticks:
         self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
-        zones = {
-            (key[0], participant.id): participant.timezone
-            for key, participant in batch.participants.items()
-        }
-        self.states = states.states(connection, keys, definitions, zones)
+        self.states = states.states(connection, keys, definitions, batch.zones)
         if any(map(_HAS_PAUSES, batch.participants.values())):
             paused = {
                 (key[0], participant.id)

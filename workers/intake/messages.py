@@ -137,7 +137,7 @@ class RepairV1(msgspec.Struct, frozen=True, array_like=True, tag="repair.1"):
     id: str  # UUIDv7 stamped by the API; the ledger's key
     participant_id: str  # the caller's id of the participant
     streak_id: int
-    periods: list[list[int]]  # [first, after the last], ascending; none: those of the last break
+    periods: list[list[int]]  # [first, last], ascending; none: those of the last break
     is_recorded: bool = False  # recorded instead of protected
     reason: str | None = None
     is_awaited: bool = False  # a request waits for the answer

@@ -16,7 +16,6 @@ _CAUSES: dict[str, RepairCause] = {
     "outage": "outage",
     "rest_day": "rules",
     "holiday": "rules",
-    "earn_back": "rules",
 }
 
 

@@ -159,8 +159,6 @@ class Oracle:
         elif self.freezes:
             self.freezes -= 1
             what = "freeze"
-        elif self.terms.is_earned_back(period):
-            what = "protected"
         else:
             self.broken = True
             return "missed"
@@ -219,7 +217,6 @@ FORGIVENESS = st.builds(
     | st.tuples(st.just((0, 2)), st.tuples(st.integers(1, 20), st.integers(0, 3))),
     rest_days=st.frozensets(st.integers(0, 6), max_size=2),
     holidays=st.sets(PERIODS, max_size=3).map(ranges_of),
-    earn_back_within=st.none() | st.integers(1, 4),
 )
 RULES = st.builds(Rules, st.integers(0, 3), st.booleans(), st.none() | FORGIVENESS)
 
@@ -232,13 +229,8 @@ def terms_and_set(draw: st.DrawFn) -> tuple[Terms, set[int]]:
     versions = [(start, draw(RULES)) for start in [BEGINNING, *starts]]
     protections = tuple((cause, draw(st.sets(PERIODS, max_size=8).map(ranges_of))) for cause in OWN)
     grants = draw(st.dictionaries(PERIODS, st.integers(1, 2), max_size=3))
-    boosted = (
-        ranges_of(draw(st.sets(st.sampled_from(sorted(recorded)), max_size=3))) if recorded else ()
-    )
     kind = draw(st.sampled_from(KINDS))
-    return Terms(
-        kind, tuple(versions), protections, tuple(sorted(grants.items())), boosted
-    ), recorded
+    return Terms(kind, tuple(versions), protections, tuple(sorted(grants.items()))), recorded
 
 
 @settings(max_examples=400)
