@@ -310,3 +310,22 @@ _OURS = (
     "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
     " AND relnamespace = 'public'::regnamespace"
 )
+
+
+# Each holds a row for each write that was applied or refused.
+LEDGERS = (
+    "ticks", "awards", "point_transactions", "tier_changes", "reward_claims", "rejections",
+    "streak_changes", "pauses",
+)  # fmt: skip
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.parametrize("table", LEDGERS)
+def test_a_ledger_takes_a_write_once_even_from_two_drains(table: str, engine: Engine) -> None:
+    statement = """
+        SELECT (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
+                WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)) AS columns
+        FROM pg_index i WHERE i.indrelid = CAST(:table AS regclass) AND i.indisunique
+        """
+    keys = [row.columns for row in select(engine, statement, table=table)]
+    assert ["id", "tenant_id"] in keys
