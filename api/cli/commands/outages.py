@@ -33,7 +33,7 @@ def group() -> None:
     """
 
 
-@group.command()
+@group.command(short_help="Protect the periods between two instants.")
 @click.argument("starts_at", metavar="START")
 @click.argument("ends_at", metavar="END")
 @click.argument("reason")
@@ -85,7 +85,7 @@ def list_outages(url: str | None, key: str | None, path: Path, as_json: bool) ->
     output.show_rows(rows, _COLUMNS, as_json=as_json)
 
 
-@group.command()
+@group.command(short_help="Protect its periods no longer.")
 @click.argument("outage_id", metavar="ID")
 @api_options
 @json_option

@@ -41,7 +41,7 @@ def _options(command: F) -> F:
     return reason(api_options(json_option(command)))
 
 
-@group.command()
+@group.command(short_help="Protect the missed periods of the last break.")
 @click.argument("participant_id", metavar="PARTICIPANT")
 @click.argument("streak_code", metavar="STREAK")
 @_options
@@ -55,7 +55,7 @@ def restore(participant_id: str, streak_code: str, **given: Any) -> None:
     _run(given, lambda api: api.repairs.restore(participant_id, streak_code, given["reason"]))
 
 
-@group.command()
+@group.command(short_help="Protect or record periods.")
 @click.argument("participant_id", metavar="PARTICIPANT")
 @click.argument("streak_code", metavar="STREAK")
 @click.argument("periods", metavar="PERIOD...", nargs=-1, required=True)
@@ -83,7 +83,7 @@ def repair(
     )
 
 
-@group.command()
+@group.command(short_help="Protect a participant's days.")
 @click.argument("participant_id", metavar="PARTICIPANT")
 @click.argument("first_day", metavar="FROM")
 @click.argument("last_day", metavar="TO")
@@ -115,7 +115,7 @@ def pause(
     )
 
 
-@group.command()
+@group.command(short_help="Take a tick or a recorded period back.")
 @click.option("--tick", "tick_id", metavar="ID", help="Retract this tick.")
 @click.option(
     "--period",
