@@ -104,12 +104,15 @@ class LoopConnection(asyncio.Protocol):
 
     async def _connect(self) -> None:
         made = self._make()
-        await made.connect()
+        try:
+            await made.connect()
+            transport: asyncio.Transport = made._writer.transport
+            transport.set_protocol(self)
+        except RuntimeError as error:  # uvloop's, of a socket that was reset meanwhile
+            raise exceptions.ConnectionError("the connection ended while it was made") from error
         self._reader = hiredis.Reader(
             protocolError=exceptions.InvalidResponse, replyError=made._parser.parse_error
         )
-        transport: asyncio.Transport = made._writer.transport
-        transport.set_protocol(self)
         self._made, self._transport = made, transport
 
     def _end(self, error: exceptions.RedisError) -> None:

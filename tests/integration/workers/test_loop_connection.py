@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import uvloop
 from redis import exceptions
 
 from settings import Settings
@@ -151,3 +152,44 @@ def test_a_client_that_blocks_is_refused_on_a_loop(settings: Settings) -> None:
         assert client.ping()
         with pytest.raises(loop_calls.NeedsThread):
             asyncio.run(loop_calls.run(client.ping))
+
+
+def on_server_loop(url: str, scene: Callable[[LoopConnection], Any]) -> Any:
+    """As `on_loop`, on the kind of loop that the server has."""
+
+    async def played() -> Any:
+        made = LoopConnection(url, 5.0)
+        try:
+            return await scene(made)
+        finally:
+            made.disconnect()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(played())
+
+
+def test_a_connection_that_ends_while_it_is_made_is_an_error_of_the_connection(
+    settings: Settings,
+) -> None:
+    async def scene(made: LoopConnection) -> list[Any]:
+        make = made._make
+
+        def ending() -> Any:
+            connection = make()
+
+            async def connect() -> None:  # what uvloop says of a socket that was reset meanwhile
+                raise RuntimeError("unable to perform operation: the handler is closed")
+
+            connection.connect = connect
+            return connection
+
+        made._make = ending
+        ended = await asyncio.gather(
+            loop_calls.run(say, made, "ECHO", "ended"), return_exceptions=True
+        )
+        made._make = make
+        return [*ended, await loop_calls.run(say, made, "ECHO", "after")]
+
+    ended, after = on_server_loop(settings.redis_url, scene)
+    assert isinstance(ended, exceptions.ConnectionError)
+    assert after == b"after"
