@@ -4,22 +4,46 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.input.validation import Body, Code, FreeForm, Name, ParticipantId, PastInstant, Zone
+from api.http.request_context import app_context
+from api.input.validation import (
+    Body,
+    Code,
+    FreeForm,
+    Instant,
+    Name,
+    ParticipantId,
+    PastInstant,
+    Zone,
+)
 from api.resources.participants.participants import AvatarUrl, DisplayName
 from api.resources.participants.scrip import Tags
 from api.writes.batch import BATCH_MAX
+from models import clock
 from models.people.imports import ImportedChallenge, ImportedRedemption, OpeningBalance
 from models.people.profile import ParticipantStatus
 from models.people.profile_imports import Enrolment, ImportedProfile
+from models.rules.periods import HOUR_US
 
 POINTS_MAX = 1_000_000_000_000  # per participant
 PROGRAMS_MAX = 100
 
 PointsTotal = Annotated[int, Field(ge=0, le=POINTS_MAX)]
 _Given = {"display_name", "avatar_url", "attributes", "timezone", "tags", "status"}
+
+
+def _seen(instant_us: int) -> int:
+    """The instant of a tick, which may be as far ahead as a tick's timestamp."""
+    hours = app_context().settings.tick_ahead_hours_max
+    if not 0 <= instant_us <= clock.now_us() + hours * HOUR_US:
+        text = "must be from 1970 on, and at most {hours} hours ahead"
+        raise PydanticCustomError("past", text, {"hours": hours})
+    return instant_us
+
+
+SeenInstant = Annotated[Instant, AfterValidator(_seen)]
 
 
 class ImportedEnrolment(Body):
@@ -44,8 +68,8 @@ class ParticipantImport(Body):
         list[ImportedEnrolment], Field(max_length=PROGRAMS_MAX, default_factory=list)
     ]
     created_at: PastInstant | None = None
-    first_seen_at: PastInstant | None = None
-    last_seen_at: PastInstant | None = None
+    first_seen_at: SeenInstant | None = None
+    last_seen_at: SeenInstant | None = None
 
     def row(self) -> ImportedProfile:
         """The row for the models."""

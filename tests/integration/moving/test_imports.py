@@ -11,7 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.cli.local.proc import wait_until
+from models import clock
 from models.db import Engine, transaction
+from models.rules.periods import HOUR_US
 from tests.calls import (
     client_of,
     count,
@@ -302,3 +304,22 @@ def test_only_an_admin_key_may_and_each_request_leaves_a_line_without_a_name(
     bring(client, "balances", balance())
     [line] = client.get(f"{BASE}/admin/audit-log?action=balances.imported").get_json()["items"]
     assert line["detail"] == {"rows": 1}
+
+
+def ahead(hours: int) -> str:
+    """An instant some hours from now."""
+    return clock.isoformat(clock.from_us(clock.now_us() + hours * HOUR_US))
+
+
+def test_who_was_seen_by_a_tick_ahead_of_the_server_is_taken(client: FlaskClient) -> None:
+    row = {"participant_id": WHO, "first_seen_at": ahead(1), "last_seen_at": ahead(13)}
+    bring(client, "participants", row)
+    profile = client.get(f"{BASE}/participants/{WHO}").get_json()
+    assert profile["last_seen_at"][:16] == ahead(13)[:16]
+
+
+def test_nothing_is_seen_further_ahead_than_a_tick_may_be(client: FlaskClient) -> None:
+    found = sent(client, "participants", {"participant_id": WHO, "last_seen_at": ahead(15)})
+    error = found["results"][0]["error"]["errors"][0]
+    assert error["field"] == "last_seen_at"
+    assert error["message"] == "must be from 1970 on, and at most 14 hours ahead"
