@@ -115,8 +115,11 @@ def test_the_examples_of_concepts_are_what_the_engine_says(example: tuple[str, .
 def in_the_background(block: str) -> str:
     """What runs until Ctrl-C goes on beside the rest, once it listens, until it has heard a fact.
 
-    It does so at any port: another test may have the usual one.
+    It does so at any port: another test may have the usual one. The tick after it waits for its
+    fact: facts of different participants arrive in any order.
     """
+    if "user_43" in block:
+        return f"{block}\nwait\n"
     if " listen " not in block:
         return block
     command = block.strip().replace("listen --create", "listen --create --port 0 --count 1")
@@ -131,7 +134,7 @@ def test_the_quickstart_works_as_it_is_written() -> None:
             blocks = re.findall(r"```sh\n(.*?)```", QUICKSTART, re.DOTALL)
             blocks = list(map(in_the_background, blocks))
             script = 'set -euo pipefail\nunbroken() { python3 -m api.cli "$@"; }\n'
-            script += "\necho\n".join(blocks) + "\nwait\n"
+            script += "\necho\n".join(blocks)
             script = (
                 script.replace("http://127.0.0.1:8000", up.url)
                 .replace(".venv/bin/unbroken", "unbroken")
