@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from api.cli.local import exec_child, proc
 from api.cli.local.data_dir import Data, write_private
@@ -54,9 +55,14 @@ def start(role: Role, data: Data, environment: Mapping[str, str]) -> subprocess.
         )
     finally:
         os.close(log)
-    with suppress(OSError):  # informative: on a full disk it is missing, and the child runs
-        write_private(data.pid_file(role.name), f"{child.pid}\n")
+    write_pid(role, data, child.pid)
     return child
+
+
+def write_pid(role: Role, data: Data, pid: int) -> None:
+    """Write a role's pid file. It is informative: on a full disk it is missing."""
+    with suppress(OSError):
+        write_private(data.pid_file(role.name), f"{pid}\n")
 
 
 def _launch(role: Role) -> exec_child.Launch:
@@ -70,7 +76,31 @@ def _launch(role: Role) -> exec_child.Launch:
     )
 
 
-def stop(role: Role, data: Data, child: subprocess.Popen[bytes]) -> None:
+class Process(Protocol):
+    """What a supervisor needs of a child: a `subprocess.Popen`, or a fork."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """As of the last `poll`."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raise TimeoutExpired after `timeout` seconds."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Signal it."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+def stop(role: Role, data: Data, child: Process) -> None:
     """Wait for a child that was asked to stop; kill it after the time-out; clean up."""
     try:
         child.wait(role.stop_seconds)

@@ -48,7 +48,7 @@ def main(text: str) -> None:
         _enter_namespace(launch)
     if launch.user:
         _become(*launch.user)
-    _die_with(launch.parent, launch.death_signal)
+    die_with(launch.parent, launch.death_signal)
     os.execvp(launch.argv[0], launch.argv)  # noqa: S606  # the argv is the supervisor's own
 
 
@@ -86,7 +86,8 @@ def _become(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
-def _die_with(parent: int, death_signal: int) -> None:
+def die_with(parent: int, death_signal: int) -> None:
+    """Ask the kernel for a signal when the parent dies; end now if it has."""
     _call("prctl", _PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:  # the parent died before the request
         sys.exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from itertools import groupby
 import click
 
 from api.cli.local import child_process
-from api.cli.local.child_process import Role
+from api.cli.local.child_process import Process, Role
 from api.cli.local.data_dir import Data, log_tail
 from api.cli.local.log_files import put_all_aside
 from api.resources.operator import disk
@@ -29,7 +28,7 @@ TAIL_LINES = 5
 # Temporary reasons why a process cannot start.
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
-Start = Callable[[Role, Data, Mapping[str, str]], subprocess.Popen[bytes]]
+Start = Callable[[Role, Data, Mapping[str, str]], Process]
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Child:
 
     role: Role
     start: Start
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     started: float = 0.0  # monotonic seconds
     due: float = 0.0
     delay: float = RESTART_SECONDS_FIRST
@@ -77,7 +76,7 @@ class Supervisor:
                 if time.monotonic() >= child.due:
                     self._start(child)
             elif child.process.poll() is not None:
-                self._reap(child, child.process.returncode)
+                self._reap(child, child.process.returncode or 0)
 
     def _look(self) -> None:
         """Report when the disk becomes full, and when it has room again."""

@@ -18,7 +18,7 @@ import click
 import requests
 
 from api.cli.errors import CannotRun
-from api.cli.local import child_process, data_dir, embedded, postgres, process_specs, redis
+from api.cli.local import child_process, data_dir, embedded, forked, postgres, process_specs, redis
 from api.cli.local.child_process import Role
 from api.cli.local.data_dir import Data
 from api.cli.local.database import bring_up_to_date, speaking_of_database
@@ -149,7 +149,7 @@ def _bring_up(supervisor: Supervisor, plan: ProcessPlan, settings: Settings) -> 
     say(f"database at revision {revision}")
     supervisor.environment = child_environment(supervisor.environment, settings, plan, folder)
     for role in process_specs.ours(plan, folder):
-        supervisor.add(role)
+        supervisor.add(role, forked.start)
     base = base_url(plan.host, plan.port)
     _when_there_is_room(supervisor, lambda: _record(folder, base, settings, plan))
     _wait_ready(supervisor, base)
@@ -173,6 +173,7 @@ def _start_servers(supervisor: Supervisor, settings: Settings) -> Settings:
     for role in wanted:
         say(f"starting {role.name}")
         supervisor.add(role, embedded.start)
+    forked.share()  # while they start
     _await_servers(supervisor)
     if any(role.name == "postgres" for role in wanted):
         _patiently(supervisor, lambda: _ensure_database(folder))
