@@ -31,6 +31,7 @@ Engine = sa.Engine
 metadata = sa.MetaData()
 
 CONNECT_SECONDS = 3
+ROWS_AT_ONCE = 1_000  # of a stream, held in memory
 LOCK_SECONDS = 10  # longer than any batch takes; a lock held longer is a fault to report
 
 
@@ -184,6 +185,15 @@ def paged(
     found = connection.execute(rows.order_by(*order).limit(limit).offset(offset))
     total = connection.execute(sa.select(sa.func.count()).select_from(rows.subquery()))
     return list(found), total.scalar_one()
+
+
+def stream(connection: Connection, statement: str, values: Mapping[str, Any]) -> Iterator[Any]:
+    """Rows by a server-side cursor, in the caller's transaction; memory does not grow with them."""
+    yield from connection.execute(
+        sa.text(statement),
+        values,
+        execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
+    )
 
 
 def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Any]:

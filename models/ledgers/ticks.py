@@ -132,15 +132,22 @@ def progress_of(progress: int, target: PeriodTarget) -> dict[str, int | float]:
     return {"value": shown(progress), "target": target.amount // UNIT}
 
 
+# Of the ledger `w`.
+NOT_RETRACTED = """NOT EXISTS (SELECT FROM streak_changes c WHERE c.tenant_id = w.tenant_id
+    AND c.participant_id = w.participant_id AND c.streak_id = w.streak_id
+    AND jsonb_exists(c.details -> 'tick_ids', w.id::text))"""
+
+
 def recorded_by(
     connection: Connection, state_key: tuple[int, int, int], window: tuple[int, int]
 ) -> dict[int, Tick]:
-    """The tick that recorded each period of a window [from, to], as far as the ledger reaches."""
+    """The tick that recorded each period of a window [from, to], unless it was retracted, as far as
+    the ledger reaches."""
     rows = connection.execute(
         sa.text(
             f"{_SELECT} WHERE w.tenant_id = :tenant_id AND w.participant_id = :participant_id"
             " AND w.streak_id = :streak_id AND w.period BETWEEN :first AND :last"
-            " AND w.outcome NOT IN ('repeated', 'progressed')"
+            f" AND w.outcome NOT IN ('repeated', 'progressed') AND {NOT_RETRACTED}"
         ),
         {
             "tenant_id": state_key[0],

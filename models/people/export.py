@@ -6,16 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import sqlalchemy as sa
-
 from models import clock
-from models.db import Connection
+from models.db import Connection, stream
+from models.ledgers.ticks import NOT_RETRACTED
 from models.people.personal_data import plain
-from models.rules.periods import key_of, period_at
+from models.rules.periods import FIRST_ZONE, LAST_ZONE, key_of, period_at
 from models.rules.targets import shown
 from models.streaks import states as streaks
-
-ROWS_AT_ONCE = 1_000  # held in memory
 
 _PARTICIPANTS = """
     SELECT p.external_id AS participant_id, p.display_name, p.avatar_url, p.attributes, p.timezone,
@@ -67,39 +64,39 @@ _STATES = f"""
     JOIN participants p ON p.tenant_id = s.tenant_id AND p.id = s.participant_id
     WHERE s.tenant_id = :tenant_id ORDER BY s.participant_id, s.streak_id
 """  # noqa: S608 - a constant of this package
-_TICKS = """
-    SELECT t.id, p.external_id, d.code, d.period AS kind, t.period, t.occurred_at, t.timezone,
-      t.metadata, t.value, t.outcome, t.new_count, p.timezone AS participant_timezone, d.boundary
-    FROM ticks t
-    JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id
-    JOIN streaks d ON d.tenant_id = t.tenant_id AND d.id = t.streak_id
-    WHERE t.tenant_id = :tenant_id ORDER BY t.id
-"""
+_TICKS = f"""
+    SELECT w.id, p.external_id, d.code, d.period AS kind, w.period, w.occurred_at, w.timezone,
+      w.metadata, w.value, w.outcome, w.new_count, p.timezone AS participant_timezone, d.boundary
+    FROM ticks w
+    JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
+    JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
+    WHERE w.tenant_id = :tenant_id AND {NOT_RETRACTED} ORDER BY w.id
+"""  # noqa: S608 - a constant of this package
 
 
 def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """All participants, in the order in which they were created."""
-    return map(plain, _stream(connection, _PARTICIPANTS, tenant_id))
+    return map(plain, stream(connection, _PARTICIPANTS, {"tenant_id": tenant_id}))
 
 
 def balances(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """The participants that ever had points, or are in a tier."""
-    return map(plain, _stream(connection, _BALANCES, tenant_id))
+    return map(plain, stream(connection, _BALANCES, {"tenant_id": tenant_id}))
 
 
 def awards(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """The earned badges, with their instants."""
-    return map(plain, _stream(connection, _AWARDS, tenant_id))
+    return map(plain, stream(connection, _AWARDS, {"tenant_id": tenant_id}))
 
 
 def redemptions(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """All redemptions, in the order of acceptance."""
-    return map(plain, _stream(connection, _REDEMPTIONS, tenant_id))
+    return map(plain, stream(connection, _REDEMPTIONS, {"tenant_id": tenant_id}))
 
 
 def challenges(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     """Each participant's progress in the challenges begun."""
-    return map(plain, _stream(connection, _CHALLENGES, tenant_id))
+    return map(plain, stream(connection, _CHALLENGES, {"tenant_id": tenant_id}))
 
 
 def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
@@ -108,7 +105,7 @@ def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     definitions = {
         streak.id: streak for streak in streaks.definitions.all_of(connection, tenant_id)
     }
-    for row in _stream(connection, _STATES, tenant_id):
+    for row in stream(connection, _STATES, {"tenant_id": tenant_id}):
         streak = definitions[row.streak_id]
         state = streaks.state_of_row(row, streak, row.participant_timezone)
         kind = streak.period
@@ -127,8 +124,9 @@ def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
 
 
 def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """The ledger, within its retention, in the order of acceptance; `unbroken import` reads it."""
-    for row in _stream(connection, _TICKS, tenant_id):
+    """The ledger, within its retention, in the order of acceptance, without what was retracted;
+    `unbroken import` reads it."""
+    for row in stream(connection, _TICKS, {"tenant_id": tenant_id}):
         yield {
             "participant_id": row.external_id,
             "streak_code": row.code,
@@ -144,9 +142,8 @@ def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-# Where no known zone puts that day, the participant has moved since. Of all zones these have the
-# latest and the earliest calendar: one of them has the day.
-_FURTHEST = ("Etc/GMT-14", "Etc/GMT+12")
+# Where no known zone puts that day, the participant has moved since: the first or the last zone has
+# the day.
 
 
 def _counted_timezone(row: Any) -> str:
@@ -154,20 +151,10 @@ def _counted_timezone(row: Any) -> str:
     local = (row.participant_timezone, "UTC")
     known = local if row.boundary == "participant" else reversed(local)
     instant_us = clock.to_us(row.occurred_at)
-    for zone in filter(None, (row.timezone, *known, *_FURTHEST)):
+    for zone in filter(None, (row.timezone, *known, FIRST_ZONE, LAST_ZONE)):
         if period_at(row.kind, instant_us, zone) == row.period:
             return str(zone)
     raise ValueError(f"tick {row.id} is in a period that no calendar has at its instant")
-
-
-def _stream(connection: Connection, statement: str, tenant_id: int) -> Iterator[Any]:
-    """Rows by a server-side cursor, in the caller's transaction."""
-    found = connection.execute(
-        sa.text(statement),
-        {"tenant_id": tenant_id},
-        execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
-    )
-    yield from found
 
 
 def _json(text: str | None) -> Mapping[str, Any] | None:

@@ -8,7 +8,6 @@ from typing import Literal
 
 from models.ledgers.streak_changes import StreakChangeRow
 from models.people.streak_seeds import FREEZES
-from models.rules.periods import period_at
 from models.rules.streaks import Explained
 from models.streaks.states import Streak
 
@@ -36,7 +35,7 @@ def entries(
     What the balance gained beside the grants was earned.
     """
     given = sorted(
-        ((period_at(streak.period, change.accepted_us, zone), change) for change in changes
+        ((change.granted_in(streak.period, zone), change) for change in changes
          if change.kind in FREEZES),
         key=lambda grant: grant[0],
     )  # fmt: skip

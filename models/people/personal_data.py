@@ -19,13 +19,13 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models import clock, ids
-from models.db import Connection
+from models.db import Connection, stream
 from models.ledgers.milestones import UNKNOWN_PERIOD
 from models.rules.periods import key_of
 from models.rules.targets import shown
 from models.streaks import states
 
-ROWS_AT_ONCE = 1_000  # held in memory, however long the history
+ROWS_AT_ONCE = 1_000  # facts, held in memory
 _JSON = frozenset({"attributes", "metadata", "body"})  # columns of JSON text
 
 Row = dict[str, Any]
@@ -93,7 +93,7 @@ def _list(name: str, tables: tuple[str, ...], statement: str) -> Section:
     """A section read by one statement, with the names of its columns."""
 
     def rows(connection: Connection, subject: Subject) -> Iterator[Row]:
-        return map(plain, _stream(connection, statement, subject))
+        return map(plain, stream(connection, statement, _values(subject)))
 
     return Section(name, tables, rows)
 
@@ -207,7 +207,7 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
     definitions = {
         streak.id: streak for streak in states.definitions.all_of(connection, subject.tenant_id)
     }
-    for row in _stream(connection, _STATES, subject):
+    for row in stream(connection, _STATES, _values(subject)):
         streak = definitions[row.streak_id]
         state, kind = states.state_of_row(row, streak, row.participant_timezone), streak.period
         yield {
@@ -228,14 +228,14 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
 
 def _milestones(connection: Connection, subject: Subject) -> Iterator[Row]:
     """The counts reached, each with its period; null where that was not recorded."""
-    for row in map(plain, _stream(connection, _MILESTONES, subject)):
+    for row in map(plain, stream(connection, _MILESTONES, _values(subject))):
         kind, period = row.pop("kind"), row.pop("period")
         row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
         yield row
 
 
 def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
-    for row in map(plain, _stream(connection, _TICKS, subject)):
+    for row in map(plain, stream(connection, _TICKS, _values(subject))):
         row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
         for name in ("value", "progress"):
             row[name] = None if row[name] is None else shown(row[name])
@@ -243,14 +243,14 @@ def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
 
 
 def _progress(connection: Connection, subject: Subject) -> Iterator[Row]:
-    for row in map(plain, _stream(connection, _PROGRESS, subject)):
+    for row in map(plain, stream(connection, _PROGRESS, _values(subject))):
         row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
         yield row | {"value": shown(row["value"])}
 
 
 def _facts(connection: Connection, subject: Subject) -> Iterator[Row]:
     """The facts as sent."""
-    return (json.loads(row.body) for row in _stream(connection, _FACTS, subject))
+    return (json.loads(row.body) for row in stream(connection, _FACTS, _values(subject)))
 
 
 # -- deliveries of the facts -----------------------------------------------------------------
@@ -275,7 +275,7 @@ def _of_facts(statement: sa.TextClause) -> Callable[[Connection, Subject], Itera
     """The rows of a statement about the facts, `ROWS_AT_ONCE` facts at a time."""
 
     def rows(connection: Connection, subject: Subject) -> Iterator[Row]:
-        fact_ids = (row.id for row in _stream(connection, _FACT_IDS, subject))
+        fact_ids = (row.id for row in stream(connection, _FACT_IDS, _values(subject)))
         while some := list(islice(fact_ids, ROWS_AT_ONCE)):
             bounds = {"fact_ids": some, "first": some[0], "last": some[-1]}
             for row in connection.execute(statement, _values(subject) | bounds):
@@ -321,15 +321,6 @@ SECTIONS = (
 
 def _values(subject: Subject) -> dict[str, Any]:
     return {"tenant_id": subject.tenant_id, "participant_id": subject.id}
-
-
-def _stream(connection: Connection, statement: str, subject: Subject) -> Iterator[Any]:
-    """Rows by a server-side cursor."""
-    yield from connection.execute(
-        sa.text(statement),
-        _values(subject),
-        execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE},
-    )
 
 
 def plain(row: Any) -> Row:

@@ -12,7 +12,7 @@ from models.db import Connection
 from models.identity.participants import ParticipantKey
 from models.ledgers import streak_changes
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
-from models.rules.periods import PeriodKind, period_at
+from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, add_range
 from models.streaks import pauses
 from models.streaks.extras import Extras
@@ -50,10 +50,10 @@ def read(connection: Connection, people: Sequence[ParticipantKey]) -> dict[Parti
 def grants(
     changes: Sequence[StreakChangeRow], kind: PeriodKind, zone: str | None
 ) -> tuple[tuple[int, int], ...]:
-    """The freezes granted and bought, each for the period in which it was accepted."""
+    """The freezes granted and bought, each for the period in which it was given."""
     return tuple(
         sorted(
-            (period_at(kind, change.accepted_us, zone), change.details["amount"])
+            (change.granted_in(kind, zone), change.details["amount"])
             for change in changes
             if change.kind in FREEZES
         )

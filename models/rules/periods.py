@@ -16,6 +16,8 @@ KINDS: tuple[PeriodKind, ...] = ("daily", "weekly", "monthly")
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _THURSDAY = 3  # 1970-01-01 was one; ISO weeks begin on Monday
+# Where a day begins first, and where last.
+FIRST_ZONE, LAST_ZONE = "Etc/GMT-14", "Etc/GMT+12"
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 _SECOND = timedelta(seconds=1)  # no zone changes its clock within one
 

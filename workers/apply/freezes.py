@@ -7,7 +7,8 @@ from uuid import UUID
 
 from models import ids
 from models.ledgers.streak_changes import ChangeKind
-from models.rules.periods import period_at
+from models.rules.periods import day_at, period_of_day
+from models.streaks.states import Streak
 from workers.apply.batch import Batch
 from workers.apply.points import INSUFFICIENT, Movement, too_few
 from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
@@ -32,19 +33,27 @@ def give(work: StreakChanges, batch: Batch, message: FreezeV1) -> None:
     shown["new_balance"] = batch.participant(message).balance
     remember(batch.participant(message))
     subject = work.state_of(batch, message, streak)
+    day = _day(batch, message, streak, subject)
     shown["freezes_remaining"] = None
     shown["streaks"] = []
     if subject is not None:
-        shown["streaks"] = [work.change(batch, message, subject, _with(message, subject), "freeze")]
+        sets = _with(message, subject, day)
+        shown["streaks"] = [work.change(batch, message, subject, sets, "freeze")]
         shown["freezes_remaining"] = subject.live().freezes_remaining
     kind: ChangeKind = "freeze_granted" if message.price_points is None else "freeze_bought"
-    details = {"amount": message.amount, "points": cost}
+    details = {"amount": message.amount, "points": cost, "granted_day": day}
     work.applied(batch, message, kind, streak, details, shown)
 
 
-def _with(message: FreezeV1, subject: CurrentState) -> Sets:
-    """The state's sets with one more grant, for the period in which it was accepted."""
+def _day(batch: Batch, message: FreezeV1, streak: Streak, subject: CurrentState | None) -> int:
+    """The local day on which they are given: kept, since the participant may move."""
+    if message.granted_day is not None:
+        return message.granted_day
+    zone = subject.zone if subject else streak.zone(None, batch.participant(message).timezone)
+    return day_at(ids.issued_at_us(UUID(message.id)), zone)
+
+
+def _with(message: FreezeV1, subject: CurrentState, day: int) -> Sets:
+    """The state's sets with one more grant."""
     ranges, extras = subject.sets
-    accepted_us = ids.issued_at_us(UUID(message.id))
-    period = period_at(subject.streak.period, accepted_us, subject.zone)
-    return Sets(ranges, extras.granting(period, message.amount))
+    return Sets(ranges, extras.granting(period_of_day(subject.streak.period, day), message.amount))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from models.rules import forgiveness
-from models.rules.periods import key_of
+from models.rules.periods import FIRST_ZONE, key_of, period_at
 from models.rules.streaks import Explained, Ranges, add_range
+from models.streaks.states import Streak
 from models.streaks.terms import explain, terms_of
 from workers.apply.batch import Batch
-from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, streak_of
+from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
 from workers.intake.messages import RepairV1
 
 NOT_STARTED = "streak_not_started"
@@ -22,6 +23,9 @@ def repair(work: StreakChanges, batch: Batch, message: RepairV1) -> None:
     """Repair periods of a streak."""
     streak = streak_of(batch, message.tenant_id, message.streak_id)
     subject = work.state_of(batch, message, streak)
+    if subject is None and message.is_silent and not (message.is_restore or message.is_recorded):
+        _keep(work, batch, message, streak)
+        return
     if subject is None:
         detail = f"'{message.participant_id}' has no tick of streak '{streak.code}' yet"
         batch.reject(message, NOT_STARTED, detail)
@@ -31,7 +35,7 @@ def repair(work: StreakChanges, batch: Batch, message: RepairV1) -> None:
         batch.reject(message, NOTHING, f"No period of streak '{streak.code}' was missed")
         return
     last = periods[-1][1] - 1
-    if last > subject.current:
+    if last > _latest(batch, message, subject):
         batch.reject(message, IN_FUTURE, f"Period {key_of(streak.period, last)} has not begun")
         return
     _repair(work, batch, message, subject, periods)
@@ -42,11 +46,33 @@ def _repair(
 ) -> None:
     kind: Literal["restore", "repair"] = "restore" if message.is_restore else "repair"
     effect = work.change(batch, message, subject, _with(message, subject, periods), kind)
-    period_kind, how = subject.streak.period, "recorded" if message.is_recorded else "protected"
-    keys = [key_of(period_kind, period) for start, end in periods for period in range(start, end)]
-    shown = {"periods": keys, "as": how, "streaks": [effect]}
+    details, shown = _told(message, subject.streak, periods)
+    work.applied(batch, message, kind, subject.streak, details, shown | {"streaks": [effect]})
+
+
+def _keep(work: StreakChanges, batch: Batch, message: RepairV1, streak: Streak) -> None:
+    """Keep an imported repair for the first tick: a new state begins with it (streak_seeds.py)."""
+    remember(batch.participant(message))
+    details, shown = _told(message, streak, _named(message))
+    work.applied(batch, message, "repair", streak, details, shown | {"streaks": []})
+
+
+def _told(
+    message: RepairV1, streak: Streak, periods: Ranges
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the ledger keeps of a repair, and what the caller is answered."""
+    how = "recorded" if message.is_recorded else "protected"
+    keys = [key_of(streak.period, period) for start, end in periods for period in range(start, end)]
     details = {"periods": [list(span) for span in periods], "as": how}
-    work.applied(batch, message, kind, subject.streak, details, shown)
+    return details, {"periods": keys, "as": how}
+
+
+def _latest(batch: Batch, message: RepairV1, subject: CurrentState) -> int:
+    """The last period that may be repaired. That of an import may have begun where the participant
+    was."""
+    if message.is_silent:
+        return period_at(subject.streak.period, batch.now_us, FIRST_ZONE)
+    return subject.current
 
 
 def _named(message: RepairV1) -> Ranges:

@@ -102,6 +102,7 @@ class PauseV1(msgspec.Struct, frozen=True, array_like=True, tag="pause.1"):
     reason: str | None = None
     is_awaited: bool = False  # a request waits for the answer
     by: ByV1 | None = None
+    is_silent: bool = False  # it publishes no facts
 
 
 class PauseRemovalV1(msgspec.Struct, frozen=True, array_like=True, tag="pause_removal.1"):
@@ -128,6 +129,8 @@ class FreezeV1(msgspec.Struct, frozen=True, array_like=True, tag="freeze.1"):
     reason: str | None = None
     is_awaited: bool = False  # a request waits for the answer
     by: ByV1 | None = None
+    is_silent: bool = False  # it publishes no facts
+    granted_day: int | None = None  # local days since 1970; None: when it was accepted
 
 
 class RepairV1(msgspec.Struct, frozen=True, array_like=True, tag="repair.1"):
@@ -142,6 +145,7 @@ class RepairV1(msgspec.Struct, frozen=True, array_like=True, tag="repair.1"):
     reason: str | None = None
     is_awaited: bool = False  # a request waits for the answer
     by: ByV1 | None = None
+    is_silent: bool = False  # it publishes no facts
 
     @property
     def is_restore(self) -> bool:
@@ -161,6 +165,7 @@ class RetractionV1(msgspec.Struct, frozen=True, array_like=True, tag="retraction
     reason: str | None = None
     is_awaited: bool = False  # a request waits for the answer
     by: ByV1 | None = None
+    is_silent: bool = False  # it publishes no facts
 
 
 # What is done to streaks beside ticks: applied in turns of its own (workers/apply/apply_batch.py).
@@ -184,9 +189,12 @@ def noun(message: Message) -> WriteKind:
     return NOUN_OF[type(message)]
 
 
+_MAY_BE_SILENT = (TickV1, AwardV1, PointsV1, PauseV1, FreezeV1, RepairV1, RetractionV1)
+
+
 def is_published(message: Message) -> bool:
     """Whether a write publishes facts. A worker one release older publishes all."""
-    return not (isinstance(message, (TickV1, AwardV1, PointsV1)) and message.is_silent)
+    return not (isinstance(message, _MAY_BE_SILENT) and message.is_silent)
 
 
 def is_alone(message: Message) -> bool:

@@ -18,10 +18,11 @@ from api.cli.connect.service import service
 from api.cli.errors import CannotRun
 from api.cli.options import operator_options
 from api.cli.progress import FileProgress
-from models.db import Connection, snapshot
+from models.db import ROWS_AT_ONCE, Connection, snapshot
 from models.identity import tenants
 from models.identity.tenants import Mode
 from models.people import export as exports
+from models.people import export_repairs
 
 WHAT: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "participants": exports.participants,
@@ -31,6 +32,9 @@ WHAT: dict[str, Callable[[Connection, int], Iterator[dict[str, Any]]]] = {
     "balances": exports.balances,
     "claims": exports.redemptions,
     "challenges": exports.challenges,
+    "pauses": export_repairs.pauses,
+    "freezes": export_repairs.freezes,
+    "repairs": export_repairs.repairs,
 }
 COLUMNS = {
     "participants": (
@@ -57,6 +61,14 @@ COLUMNS = {
     ),
     "challenges": (
         "participant_id", "challenge_code", "progress", "completed_at", "target", "updated_at",
+    ),
+    "pauses": ("participant_id", "from", "to", "streak_codes", "reason", "pause_id"),
+    "freezes": (
+        "participant_id", "streak_code", "amount", "granted_on", "reason", "what",
+        "streak_change_id",
+    ),
+    "repairs": (
+        "participant_id", "streak_code", "from", "to", "as", "reason", "streak_change_id",
     ),
 }  # fmt: skip
 NOT_IN_IT = (
@@ -153,7 +165,7 @@ def _counted(out: Path | None, rows: Iterator[dict[str, Any]]) -> Iterator[dict[
     with FileProgress.of("-", 0) if out else FileProgress.silent() as progress:
         for count, row in enumerate(rows, 1):
             yield row
-            if count % exports.ROWS_AT_ONCE == 0:
+            if count % ROWS_AT_ONCE == 0:
                 progress.rows(count)
 
 

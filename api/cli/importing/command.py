@@ -135,6 +135,8 @@ def _job(file: str, given: Mapping[str, Any]) -> Job:
                     frozenset(plain(name) for name in given["ignored"]))  # fmt: skip
     if not kind.is_queued and (given["facts"] or not given["effects"]):
         raise CannotRun(f"imported {kind.name} have no facts and no effects: omit these options")
+    if kind.is_repair and not given["effects"]:
+        raise CannotRun(f"imported {kind.name} have no effects: omit --no-effects")
     if given["facts"] and not given["effects"]:
         raise CannotRun("--no-effects goes only with --no-facts")
     kept = given["kept"] or (Path(f"{file}.import.json") if Path(file).is_file() else None)

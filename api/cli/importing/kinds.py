@@ -44,6 +44,7 @@ class RowKind:
     # The calendar day for which an item counts, by its zone; None for a kind without days.
     day: Callable[[Item, str | None], str] | None = None
     is_queued: bool = True  # applied by workers; otherwise written at once, without facts
+    is_repair: bool = False  # a change of streaks: no effects, and also of inactive ones
 
 
 PARTICIPANT_HINTS = (
@@ -99,6 +100,56 @@ TICKS = RowKind(
     definitions="/streaks",
     noun="Streak",
     day=_day_of_tick,
+)
+
+_REASON = RowField(hints=("note", "comment"))
+
+
+PAUSES = RowKind(
+    name="pauses",
+    fields={
+        "participant_id": RowField(is_needed=True, hints=PARTICIPANT_HINTS),
+        "from": RowField(is_needed=True, hints=("start", "starts_at", "first_day")),
+        "to": RowField(is_needed=True, hints=("end", "ends_at", "last_day")),
+        "streak_codes": RowField(cells.json_list),
+        "reason": _REASON,
+    },
+    send=lambda transport, batch, keyed: many.send(transport, many.PAUSES, batch, keyed),
+    ignored=frozenset({"pause_id"}),
+    is_repair=True,
+)
+FREEZES = RowKind(
+    name="freezes",
+    fields={
+        "participant_id": RowField(is_needed=True, hints=PARTICIPANT_HINTS),
+        "streak_code": RowField(is_needed=True, hints=("streak", "habit")),
+        "amount": RowField(cells.whole_number, is_needed=True, hints=("freezes", "count")),
+        "granted_on": RowField(hints=("date", "day", "granted_at")),
+        "reason": _REASON,
+    },
+    send=lambda transport, batch, keyed: many.send(transport, many.FREEZES, batch, keyed),
+    ignored=frozenset({"what", "streak_change_id"}),
+    code_field="streak_code",
+    definitions="/streaks",
+    noun="Streak",
+    is_repair=True,
+)
+REPAIRS = RowKind(
+    name="repairs",
+    fields={
+        "participant_id": RowField(is_needed=True, hints=PARTICIPANT_HINTS),
+        "streak_code": RowField(is_needed=True, hints=("streak", "habit")),
+        "from": RowField(is_needed=True, hints=("start", "first_day")),
+        "to": RowField(is_needed=True, hints=("end", "last_day")),
+        "as": RowField(),
+        "reason": _REASON,
+    },
+    send=lambda transport, batch, keyed: many.send(transport, many.REPAIRS, batch, keyed),
+    ignored=frozenset({"streak_change_id"}),
+    code_field="streak_code",
+    definitions="/streaks",
+    noun="Streak",
+    is_repair=True,
 )
 
 AWARDS = RowKind(

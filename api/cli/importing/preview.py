@@ -57,7 +57,9 @@ class KnownDefinitions:
             return
         code = item[self.kind.code_field]
         found = self.definitions.get(code)
-        is_open = found is not None and (found.get("is_active", True) or not self.kind.is_queued)
+        is_open = found is not None and (
+            found.get("is_active", True) or self.kind.is_repair or not self.kind.is_queued
+        )
         if not is_open:  # a repeated write may name an inactive definition
             raise BadRow(f"{self.kind.noun} '{code}' not found")
 

@@ -6,11 +6,12 @@ import re
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from api.http.problems import Problem, invalid_field
-from models.rules.periods import PeriodKind, period_of_day, period_of_key
+from models import clock
+from models.rules.periods import FIRST_ZONE, PeriodKind, day_at, period_of_day, period_of_key
 
 _EPOCH = date(1970, 1, 1)
 _FIRST, _LAST = 0, (date(2200, 1, 1) - _EPOCH).days - 1
@@ -31,6 +32,15 @@ def _day(value: Any) -> int:
 
 # A local day, in days since 1970.
 Day = Annotated[int, PlainValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
+def _past(day: int) -> int:
+    if day > day_at(clock.now_us(), FIRST_ZONE):
+        raise PydanticCustomError("past", "must not be in the future")
+    return day
+
+
+PastDay = Annotated[Day, AfterValidator(_past)]
 
 
 def check_span(first: int, last: int, days_max: int) -> None:

@@ -15,18 +15,28 @@ from api.http.problems import Problem
 from api.http.rate_limits import render_refusal
 from api.http.responses import answer
 from api.http.tenant_session import reading
-from api.input.validation import Body, ReasonText, participant_id_in_path
+from api.input.validation import (
+    Body,
+    Code,
+    ParticipantId,
+    ReasonText,
+    participant_id_in_path,
+)
+from api.resources.repair.days import PastDay
 from api.resources.repair.streak_changes import (
     ANSWERS,
     PARAMETERS,
     PROBLEMS,
+    StreakChangesAccepted,
     by,
     queue,
     streak_named,
 )
 from api.resources.shared.streak_in_path import streak_in_path
-from api.writes import submit
-from api.writes.submit import WriteStamp
+from api.resources.shared.write_ledgers import STREAK_CHANGES
+from api.writes import batch, submit
+from api.writes.batch import BATCH_MAX
+from api.writes.submit import QueuedWrite, WriteStamp
 from models import clock
 from models.identity import participants
 from models.ledgers import streak_changes
@@ -50,6 +60,23 @@ class GrantBody(Body):
 
     amount: Annotated[int, Field(ge=1, le=FREEZES_MAX)]
     reason: ReasonText | None = None
+
+
+class GrantItem(GrantBody):
+    """A grant of a batch."""
+
+    participant_id: ParticipantId
+    streak_code: Code
+    granted_on: Annotated[
+        PastDay | None,
+        Field(description="The local day on which it was given, for an import; default: today."),
+    ] = None
+
+
+class GrantBatch(Body):
+    """A batch of grants; each is validated separately."""
+
+    freezes: Annotated[list[GrantItem], Field(min_length=1, max_length=BATCH_MAX)]
 
 
 class PurchaseBody(Body):
@@ -146,6 +173,30 @@ def grant_freezes(participant_id: str, code: str) -> Response:
     return queue("freezes/grant", participant_id, make, code=code)
 
 
+@blueprint.post("/freezes/batch")
+@describe(
+    "Grant freezes to up to 1,000 participants",
+    answers={202: StreakChangesAccepted},
+    body=GrantBatch,
+    example={"freezes": [{"participant_id": "user_42", "streak_code": "daily_login", "amount": 1}]},
+    problems=batch.PROBLEMS,
+    parameters=batch.PARAMETERS,
+    content_types=(batch.JSON, batch.LINES),
+)
+@require_admin
+def grant_batch() -> Response:
+    """Accept up to 1,000 grants, each with its own result."""
+    return batch.post(GRANT, "freezes")
+
+
+def _item(caller: Principal, posted: GrantItem, stamp: WriteStamp) -> FreezeV1:
+    streak = streak_named(caller, posted.streak_code)
+    return _message(caller, stamp, posted.participant_id, streak, posted, None)
+
+
+GRANT = QueuedWrite(STREAK_CHANGES, GrantItem, _item)
+
+
 @blueprint.post(f"{_PATH}/buy")
 @describe(
     "Buy freezes",
@@ -201,4 +252,6 @@ def _message(
         posted.reason,
         stamp.is_awaited,
         None if price_points is not None else by(),
+        stamp.is_silent,
+        posted.granted_on if isinstance(posted, GrantItem) else None,
     )

@@ -201,6 +201,7 @@ def _pause(caller: Principal, posted: PauseBody, stamp: WriteStamp, participant_
         posted.reason,
         stamp.is_awaited,
         by(),
+        stamp.is_silent,
     )
 
 

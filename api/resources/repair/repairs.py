@@ -50,6 +50,19 @@ class RepairBody(Body):
     reason: ReasonText | None = None
 
 
+class RepairItem(RepairBody):
+    """A repair of a batch."""
+
+    participant_id: ParticipantId
+    streak_code: Code
+
+
+class RepairBatch(Body):
+    """A batch of repairs; each is validated separately."""
+
+    repairs: Annotated[list[RepairItem], Field(min_length=1, max_length=BATCH_MAX)]
+
+
 class RestoreBody(Body):
     """Why a streak is restored."""
 
@@ -97,6 +110,31 @@ def repair_streak(participant_id: str, code: str) -> Response:
     return queue("repair", participant_id, make, code=code)
 
 
+@blueprint.post("/repairs/batch")
+@describe(
+    "Repair up to 1,000 streaks",
+    answers={202: StreakChangesAccepted},
+    body=RepairBatch,
+    example={"repairs": [{"participant_id": "user_123", "streak_code": "daily_login"} | _REPAIR]},
+    problems=batch.PROBLEMS,
+    parameters=batch.PARAMETERS,
+    content_types=(batch.JSON, batch.LINES),
+)
+@require_admin
+def repair_streaks() -> Response:
+    """Accept up to 1,000 repairs, each with its own result."""
+    return batch.post(REPAIR, "repairs")
+
+
+def _repair_item(caller: Principal, posted: RepairItem, stamp: WriteStamp) -> RepairV1:
+    streak = streak_named(caller, posted.streak_code)
+    periods = _periods(streak, posted)
+    return _message(caller, stamp, posted.participant_id, streak, periods, posted)
+
+
+REPAIR = QueuedWrite(STREAK_CHANGES, RepairItem, _repair_item)
+
+
 @blueprint.post(f"{_PATH}/restore")
 @describe(
     "Restore a broken streak",
@@ -136,12 +174,12 @@ def restore_streaks() -> Response:
     return batch.post(RESTORE, "restores")
 
 
-def _item(caller: Principal, posted: RestoreItem, stamp: WriteStamp) -> RepairV1:
+def _restore_item(caller: Principal, posted: RestoreItem, stamp: WriteStamp) -> RepairV1:
     streak = streak_named(caller, posted.streak_code)
     return _message(caller, stamp, posted.participant_id, streak, [], posted)
 
 
-RESTORE = QueuedWrite(STREAK_CHANGES, RestoreItem, _item)
+RESTORE = QueuedWrite(STREAK_CHANGES, RestoreItem, _restore_item)
 
 
 def _message(
@@ -162,6 +200,7 @@ def _message(
         posted.reason,
         stamp.is_awaited,
         by(),
+        stamp.is_silent,
     )
 
 

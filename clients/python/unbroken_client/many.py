@@ -37,6 +37,11 @@ class Kind:
 
 TICKS = Kind("/streaks/record/batch", "ticks", "tick_id")
 AWARDS = Kind("/badges/award/batch", "awards", "award_id")
+PAUSES = Kind("/pauses/batch", "pauses", "streak_change_id")
+FREEZES = Kind("/freezes/batch", "freezes", "streak_change_id")
+REPAIRS = Kind("/repairs/batch", "repairs", "streak_change_id")
+RESTORES = Kind("/restores/batch", "restores", "streak_change_id")
+RETRACTIONS = Kind("/retractions/batch", "retractions", "streak_change_id")
 POINTS = Kind("/points/award-batch", "awards", "transaction_id")
 
 

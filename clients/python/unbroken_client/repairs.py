@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from unbroken_client.results import Accepted, StreakChanged, read
+from unbroken_client.many import (
+    FREEZES,
+    PAUSES,
+    REPAIRS,
+    RESTORES,
+    RETRACTIONS,
+    Sending,
+    send_all,
+)
+from unbroken_client.results import Accepted, ItemResult, StreakChanged, read
 from unbroken_client.transport import Call, Transport
 from unbroken_client.wish import Wish
 
 Done = StreakChanged | Accepted
+Items = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,30 @@ class Repairs:
         path = f"{_streak(participant_id, streak_code)}/freezes"
         found: Mapping[str, Any] = self.transport.call(Call("GET", path))
         return found
+
+    def pause_many(self, pauses: Items, sending: Sending | None = None) -> Iterator[ItemResult]:
+        """Pause any number of participants; one result per item in order."""
+        return send_all(self.transport, PAUSES, pauses, sending or Sending())
+
+    def grant_freezes_many(
+        self, freezes: Items, sending: Sending | None = None
+    ) -> Iterator[ItemResult]:
+        """Give freezes to any number of participants, like pause_many."""
+        return send_all(self.transport, FREEZES, freezes, sending or Sending())
+
+    def repair_many(self, repairs: Items, sending: Sending | None = None) -> Iterator[ItemResult]:
+        """Repair any number of streaks, like pause_many."""
+        return send_all(self.transport, REPAIRS, repairs, sending or Sending())
+
+    def restore_many(self, restores: Items, sending: Sending | None = None) -> Iterator[ItemResult]:
+        """Restore any number of broken streaks, like pause_many."""
+        return send_all(self.transport, RESTORES, restores, sending or Sending())
+
+    def retract_many(
+        self, retractions: Items, sending: Sending | None = None
+    ) -> Iterator[ItemResult]:
+        """Retract any number of ticks or periods, like pause_many."""
+        return send_all(self.transport, RETRACTIONS, retractions, sending or Sending())
 
     def _post(self, path: str, body: Mapping[str, Any], wish: Wish | None) -> Done:
         sent = {name: value for name, value in body.items() if value is not None}

@@ -17,8 +17,11 @@ export const KEYED: readonly string[] = [
   "/participants/{participant_id}/streaks/{code}/freezes/grant",
   "/participants/{participant_id}/streaks/{code}/repair",
   "/participants/{participant_id}/streaks/{code}/restore",
+  "/freezes/batch",
   "/pauses/batch",
+  "/repairs/batch",
   "/restores/batch",
+  "/retractions/batch",
 ];
 
 /** Idempotent POSTs: one tick per period, one badge per participant, upserts. */

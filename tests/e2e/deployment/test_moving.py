@@ -15,14 +15,16 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from models.db import Engine
 from settings import Settings
-from tests.calls import client_of, noon, post_award, post_tick
+from tests.calls import client_of, noon, post_award, post_json, post_tick
 from tests.conftest import Account
 from tests.e2e.running import PATIENCE_SECONDS, ROOT, UNBROKEN, environment
 from tests.e2e.service import Service, listening
 from tests.integration.earning import assert_the_books_balance, award_points, claim, ledger
+from tests.integration.mending import day, of, pause
 from tests.integration.moving.test_tenant_moves import define, shown
 from tests.pipeline import Pipeline
 
@@ -47,11 +49,12 @@ def test_every_command_of_the_document_moves_what_it_says(
     client = client_of(app, old.keys["live"])
     rewards = define(client)
     for who in PEOPLE:
-        for day in (3, 2, 1):
-            post_tick(client, who, timestamp=noon(day), timezone="Pacific/Kiritimati")
+        for ago in (3, 2, 1):
+            post_tick(client, who, timestamp=noon(ago), timezone="Pacific/Kiritimati")
         post_award(client, who, metadata={"why": "x"})
         award_points(client, 140, who)
         claim(client, rewards[0], who)
+    mend(client)
     client.post("/v1/participants", json={"external_id": "ann", "status": "SUSPENDED"})
     service.pipeline.drain()
     exporting, importing = BLOCKS[-2:]
@@ -64,6 +67,16 @@ def test_every_command_of_the_document_moves_what_it_says(
     for who in PEOPLE:
         assert shown(new, who) == shown(client, who)
     assert_the_books_balance(engine, account.live.id)
+
+
+def mend(client: FlaskClient) -> None:
+    """A pause, freezes and repairs of both kinds, and a tick that was a mistake."""
+    pause(client, 9, 8, "üte", streak_codes=["daily_login"], reason="Vacation, it's long")
+    post_json(client, f"{of('üte')}/freezes/grant", {"amount": 2, "reason": "A gift"})
+    for how, ago in (("protected", 5), ("recorded", 6)):
+        body = {"periods": [day(ago)], "as": how, "reason": "Lost"}
+        post_json(client, f"{of('üte')}/repair", body)
+    client.delete(f"{of('ann')}/periods/{day(2)}")
 
 
 def shell(folder: Path, block: str, env: dict[str, str]) -> None:
@@ -115,6 +128,7 @@ def kill_at(service: Service, arguments: list[str], kept: Path, rows: int) -> No
     [
         (["--kind", "balances", "--facts"], "imported balances have no facts"),
         (["--kind", "claims", "--no-effects"], "no facts and no effects"),
+        (["--kind", "repairs", "--no-effects"], "imported repairs have no effects"),
         (["--facts", "--no-effects"], "--no-effects goes only with --no-facts"),
     ],
 )

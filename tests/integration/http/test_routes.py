@@ -60,6 +60,7 @@ def path_of(rule: str) -> str:
 
 REPAIRS = (
     "/pauses", "/pauses/<pause_id>", "/pauses/batch", "/restores/batch", "/repair", "/restore",
+    "/freezes/batch", "/repairs/batch", "/retractions/batch",
     "/periods/<period_key>", "/freezes/grant",
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models.db import Engine, snapshot
-from models.people import export
+from models.people import export, export_repairs
 from tests.calls import (
     client_of,
     count,
@@ -34,13 +34,17 @@ from tests.integration.earning import (
     make_reward,
     make_tier,
 )
+from tests.integration.mending import day
 from tests.integration.moving.test_imports import bring
 from tests.pipeline import Pipeline
 
-BOARDS = ("streaks", "points", "tier", "rewards", "challenges", "state")
+BOARDS = (
+    "streaks", "streaks/daily_login/history", "streaks/daily_login/freezes", "pauses", "points",
+    "tier", "rewards", "challenges", "state",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_an_export_imported_elsewhere_gives_the_same_profile_of_everybody(
     seed: int, app: Flask, engine: Engine, pipeline: Pipeline, make_account: Callable[..., Account]
 ) -> None:
@@ -50,14 +54,18 @@ def test_an_export_imported_elsewhere_gives_the_same_profile_of_everybody(
     rewards = define(old)
     define(new)
     people = [f"p/{nth} ü" for nth in range(6)]
+    for who in people:  # a streak without any tick left cannot be repaired
+        post_tick(old, who, timestamp=noon(35))
     for _ in range(60):
         act(old, chance, chance.choice(people), rewards)
+        if chance.random() < 0.5:
+            mend(old, chance, chance.choice(people))
         if chance.random() < 0.3:
             pipeline.drain()
     pipeline.drain()
     post_json(old, "/v1/participants", {"external_id": people[0], "status": "SUSPENDED"})
-    for _ in range(2):
-        move(engine, here, new)
+    for kinds in (ORDER, [kind for kind in ORDER if kind != "freezes"]):
+        move(engine, here, new, kinds)
         pipeline.drain()
     for who in people:
         assert shown(old, who) == shown(new, who)
@@ -71,6 +79,7 @@ def define(client: FlaskClient) -> list[str]:
     make_badge(client, "week_warrior")
     make_streak(
         client, grace_periods=1, boundary="participant",
+        freezes={"initial": 1, "earn_every": 3, "max": 2},
         milestones=[{"count": 2, "badge_code": "week_warrior", "points": 15}],
     )  # fmt: skip
     make_tier(client, "silver", 1, 100)
@@ -102,34 +111,80 @@ def act(client: FlaskClient, chance: random.Random, who: str, rewards: list[str]
     chance.choice(deeds)()
 
 
-READERS = {"claims": "redemptions"}
-ORDER = ("ticks", "awards", "balances", "claims", "challenges", "participants")
-QUEUED = {"ticks": "streaks/record", "awards": "badges/award"}
+def mend(client: FlaskClient, chance: random.Random, who: str) -> None:
+    """Something that may be done to a participant's streak."""
+    streak = f"{BASE}/participants/{quote(who, safe='')}/streaks/daily_login"
+    first = chance.randrange(30)
+    span = {"from": day(first), "to": day(max(0, first - chance.randrange(3)))}
+    deeds: list[Callable[[], Any]] = [
+        lambda: post_json(client, f"{BASE}/participants/{quote(who, safe='')}/pauses", span),
+        lambda: post_json(client, f"{streak}/freezes/grant", {"amount": chance.randrange(1, 3)}),
+        lambda: post_json(client, f"{streak}/repair", span | {"as": "recorded", "reason": "lost"}),
+        lambda: post_json(client, f"{streak}/repair", span),
+        lambda: post_json(client, f"{streak}/restore", {}),
+        lambda: client.delete(f"{streak}/periods/{day(first)}"),
+    ]
+    chance.choice(deeds)()
+
+
+READERS = {
+    "claims": export.redemptions,
+    "pauses": export_repairs.pauses,
+    "freezes": export_repairs.freezes,
+    "repairs": export_repairs.repairs,
+}
+ORDER = (
+    "ticks",
+    "awards",
+    "pauses",
+    "freezes",
+    "repairs",
+    "balances",
+    "claims",
+    "challenges",
+    "participants",
+)
+QUEUED = {
+    "ticks": "streaks/record/batch?facts=false&effects=false",
+    "awards": "badges/award/batch?facts=false&effects=false",
+    "pauses": "pauses/batch?facts=false",
+    "freezes": "freezes/batch?facts=false",
+    "repairs": "repairs/batch?facts=false",
+}
 FOR_PEOPLE = {
     "participants": {"total_events", "points_earned", "points_spent"},
     "ticks": {"tick_id", "period_key", "outcome", "new_count"},
     "awards": {"award_id"},
     "balances": {"balance"},
     "challenges": {"target", "updated_at"},
+    "pauses": {"pause_id"},
+    "freezes": {"what", "streak_change_id"},
+    "repairs": {"streak_change_id"},
 }
 
 
-def move(engine: Engine, account: Account, client: FlaskClient) -> None:
+def move(engine: Engine, account: Account, client: FlaskClient, kinds: Sequence[str]) -> None:
     """What `unbroken export` and `unbroken import` do for each kind of row."""
     with snapshot(engine) as session:
-        for kind in ORDER:
+        for kind in kinds:
             rows = [
                 {name: one for name, one in row.items() if one is not None
                  and name not in FOR_PEOPLE.get(kind, ())}
-                for row in getattr(export, READERS.get(kind, kind))(session, account.live.id)
+                for row in reader(kind)(session, account.live.id)
             ]  # fmt: skip
-            if kind in QUEUED:
-                url = f"{BASE}/{QUEUED[kind]}/batch?facts=false&effects=false"
+            if kind in QUEUED and rows:
+                url = f"{BASE}/{QUEUED[kind]}"
                 results = post_json(client, url, {kind: rows}).get_json()["results"]
                 codes = {one["error"]["code"] for one in results if "error" in one}
                 assert codes <= {"participant_inactive"}  # the second time
             elif rows:
                 bring(client, kind, *rows)
+
+
+def reader(kind: str) -> Callable[..., Iterator[dict[str, Any]]]:
+    """What reads the rows of a kind for an export."""
+    found: Callable[..., Iterator[dict[str, Any]]] = READERS.get(kind) or getattr(export, kind)
+    return found
 
 
 def shown(client: FlaskClient, who: str) -> dict[str, Any]:
@@ -141,6 +196,13 @@ def shown(client: FlaskClient, who: str) -> dict[str, Any]:
     told["tier"] = told["tier"]["current_tier"]  # how they came there is not brought along
     for one in told["challenges"]["challenges"]:
         del one["id"]  # each service gives its own
+    for one in told["streaks/daily_login/history"]["periods"]:
+        del one["tick_id"], one["recorded_at"]  # a repair may have recorded it first
+    for one in told["pauses"]["items"]:
+        del one["id"], one["created_at"]
+    for one in told["streaks/daily_login/freezes"]["entries"]:
+        del one["streak_change_id"]
+        one["what"] = one["what"].replace("bought", "granted")
     told["rewards"] = [
         (one["reward_code"], one["claimed_at"], one["points_deducted"])
         for one in told["rewards"]["items"]
