@@ -12,14 +12,25 @@ from webhooks.fact_schemas import (
     AT_LEAST_ONE,
     CODE,
     COUNT,
+    COUNT_FIELD,
     FLAG,
+    GRACE_FIELD,
     INSTANT,
+    LAST_FIELD,
+    LONGEST_FIELD,
+    METADATA_FIELD,
+    MOVEMENT_FIELDS,
     NOTHING,
     OBJECT,
-    PERIOD,
+    PERIOD_FIELD,
     PERIOD_KEY,
+    PERIOD_KEY_FIELD,
+    PREVIOUS_FIELD,
     PROGRESS,
+    RECORDED_AT_FIELD,
+    STREAK_FIELD,
     TEXT,
+    TICK_FIELD,
     UUID,
     FactField,
     FactType,
@@ -27,43 +38,6 @@ from webhooks.fact_schemas import (
     or_null,
 )
 from webhooks.facts import RepairCause
-
-# -- fields of several types -------------------------------------------------------------------
-
-_STREAK = FactField("streak_code", CODE, "The streak.")
-_PERIOD = FactField("period", PERIOD, "The period of the streak.")
-_PERIOD_KEY = FactField(
-    "period_key", PERIOD_KEY, "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`."
-)
-_COUNT = FactField("count", AT_LEAST_ONE, "The current count.")
-_PREVIOUS = FactField("previous_count", COUNT, "The count before this change; 0 if there was none.")
-_LONGEST = FactField(
-    "longest_count",
-    AT_LEAST_ONE,
-    "The highest count of the recorded periods. With grace, a late tick may lower it (ADR 2).",
-)
-_LEFT = FactField("grace_remaining", COUNT, "How many more missed periods are forgiven.")
-_RECORDED_AT = FactField("recorded_at", INSTANT, "The instant of the tick, which may be long ago.")
-_TICK = FactField("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
-_LAST = FactField("last_recorded_at", INSTANT, "The latest recorded instant.")
-_METADATA = FactField(
-    "metadata",
-    OBJECT,
-    "The metadata of the write, unchanged; absent if it had none.",
-    is_always=False,
-)
-
-_MOVEMENT = (
-    FactField("amount", AT_LEAST_ONE, "The number of points."),
-    FactField("balance", COUNT, "The balance afterwards."),
-    FactField(
-        "source",
-        or_null(CODE),
-        "The code of the streak, challenge or reward that caused it; null for an API call.",
-    ),
-    FactField("reason", or_null(TEXT), "The reason given by the caller."),
-    FactField("transaction_id", UUID, "The ledger entry: `GET /points/transactions/{id}`."),
-)
 
 # -- the types ---------------------------------------------------------------------------------
 
@@ -90,10 +64,10 @@ ENTRIES = (
         facts.STREAK_RECORDED,
         "A tick changed a streak. A repeated tick in the same period sends no fact.",
         (
-            _STREAK,
-            _COUNT,
-            _PREVIOUS,
-            _LONGEST,
+            STREAK_FIELD,
+            COUNT_FIELD,
+            PREVIOUS_FIELD,
+            LONGEST_FIELD,
             FactField(
                 "is_new_record", FLAG, "Whether `count` exceeds the longest count before this tick."
             ),
@@ -106,11 +80,11 @@ ENTRIES = (
                 "`started`: the first tick; `extended`: on time; `reset`: too late, the count is 1;"
                 " `held`: too late, the count stays; `backfilled`: a period before the latest one.",
             ),
-            _PERIOD,
-            _PERIOD_KEY,
-            _LEFT,
-            _RECORDED_AT,
-            _TICK,
+            PERIOD_FIELD,
+            PERIOD_KEY_FIELD,
+            GRACE_FIELD,
+            RECORDED_AT_FIELD,
+            TICK_FIELD,
             FactField(
                 "progress",
                 PROGRESS,
@@ -118,7 +92,7 @@ ENTRIES = (
                 " what it needs to count (`target`). A tick below the target sends no fact.",
                 is_always=False,
             ),
-            _METADATA,
+            METADATA_FIELD,
         ),
     ),
     FactType(
@@ -128,14 +102,14 @@ ENTRIES = (
         " the badge. Sent once per participant, streak and milestone, or once per run if"
         " `repeat` is `each_run`.",
         (
-            _STREAK,
+            STREAK_FIELD,
             FactField("milestone", AT_LEAST_ONE, "The count of the milestone."),
             FactField(
                 "count",
                 AT_LEAST_ONE,
                 "The current count; below `milestone` if a late tick completed an earlier run.",
             ),
-            _PREVIOUS,
+            PREVIOUS_FIELD,
             FactField("badge_code", or_null(CODE), "The milestone's badge; null if it has none."),
             FactField(
                 "is_badge_new",
@@ -146,10 +120,10 @@ ENTRIES = (
             FactField(
                 "points", or_null(AT_LEAST_ONE), "The points for it; null if there are none."
             ),
-            _PERIOD,
-            _PERIOD_KEY,
-            _RECORDED_AT,
-            _TICK,
+            PERIOD_FIELD,
+            PERIOD_KEY_FIELD,
+            RECORDED_AT_FIELD,
+            TICK_FIELD,
         ),
     ),
     FactType(
@@ -158,12 +132,12 @@ ENTRIES = (
         " tick is recorded in it yet. With `at_risk_lead_hours`, the fact is sent that many hours"
         " before this period ends. Sent once each time that the streak is at risk.",
         (
-            _STREAK,
+            STREAK_FIELD,
             FactField("count", AT_LEAST_ONE, "The count at risk."),
-            _LONGEST,
-            _PERIOD,
-            _LEFT,
-            _LAST,
+            LONGEST_FIELD,
+            PERIOD_FIELD,
+            GRACE_FIELD,
+            LAST_FIELD,
             FactField(
                 "expires_at", INSTANT, "When the streak breaks unless a tick is recorded before."
             ),
@@ -174,20 +148,20 @@ ENTRIES = (
         "No tick was recorded in the last period that could have saved the streak. Sent once each"
         " time that the streak breaks.",
         (
-            _STREAK,
+            STREAK_FIELD,
             FactField(
                 "count", COUNT, "The current count: 0, or the kept count of a paused streak."
             ),
             FactField("previous_count", AT_LEAST_ONE, "The count before it broke."),
-            _LONGEST,
+            LONGEST_FIELD,
             FactField(
                 "status",
                 {"type": "string", "enum": ["broken", "paused"]},
                 "`paused` for a streak with `reset_on_miss` false: the next tick continues from"
                 " `count`.",
             ),
-            _PERIOD,
-            _LAST,
+            PERIOD_FIELD,
+            LAST_FIELD,
             FactField("broken_at", INSTANT, "When it broke; the fact may be sent a little later."),
         ),
     ),
@@ -197,17 +171,40 @@ ENTRIES = (
         " the streak. Sent once for each such period, for streaks whose definition has a field of"
         " forgiveness.",
         (
-            _STREAK,
+            STREAK_FIELD,
             FactField(
                 "by",
                 {"type": "string", "enum": ["grace", "freeze"]},
                 "What was used up for the period.",
             ),
-            _COUNT,
-            _PERIOD,
+            COUNT_FIELD,
+            PERIOD_FIELD,
             FactField("period_key", PERIOD_KEY, "The period that was forgiven."),
-            _LEFT,
+            GRACE_FIELD,
             FactField("freezes_remaining", COUNT, "How many freezes are left."),
+        ),
+    ),
+    FactType(
+        facts.STREAK_REMINDER_DUE,
+        "The streak's `reminder` is due, and the current period is not recorded. Sent once for each"
+        " participant, streak and period; not when the streak is broken, the period is protected or"
+        " the participant is suspended.",
+        (
+            STREAK_FIELD,
+            COUNT_FIELD,
+            LONGEST_FIELD,
+            PERIOD_FIELD,
+            FactField("period_key", PERIOD_KEY, "The period that is not recorded yet."),
+            GRACE_FIELD,
+            LAST_FIELD,
+            FactField("due_at", INSTANT, "When it was due; the fact may be sent a little later."),
+            FactField("period_ends_at", INSTANT, "When the period ends."),
+            FactField(
+                "expires_at",
+                or_null(INSTANT),
+                "When the streak breaks without further ticks; null where that is more than two"
+                " years ahead.",
+            ),
         ),
     ),
     FactType(
@@ -215,14 +212,14 @@ ENTRIES = (
         "A tick brought the count to a multiple of `freezes.earn_every`. Sent once for each freeze"
         " earned.",
         (
-            _STREAK,
-            _COUNT,
+            STREAK_FIELD,
+            COUNT_FIELD,
             FactField("freezes_earned", AT_LEAST_ONE, "How many freezes were earned."),
             FactField("freezes_remaining", COUNT, "How many freezes are held now."),
-            _PERIOD,
-            _PERIOD_KEY,
-            _RECORDED_AT,
-            _TICK,
+            PERIOD_FIELD,
+            PERIOD_KEY_FIELD,
+            RECORDED_AT_FIELD,
+            TICK_FIELD,
         ),
     ),
     FactType(
@@ -230,11 +227,11 @@ ENTRIES = (
         "A count changed without a new tick, or an earlier fact is no longer true: a late tick, a"
         " repair, a pause, an outage or changed rules filled the gap.",
         (
-            _STREAK,
+            STREAK_FIELD,
             FactField("count", COUNT, "The current count."),
             FactField("previous_count", COUNT, "The current count before the change."),
             FactField("longest_count", COUNT, "The highest count of the recorded periods."),
-            _PERIOD,
+            PERIOD_FIELD,
             FactField(
                 "cause", {"type": "string", "enum": list(get_args(RepairCause))}, "What changed."
             ),
@@ -264,21 +261,21 @@ ENTRIES = (
             FactField("category", or_null(TEXT), "Its category."),
             FactField("earned_at", INSTANT, "When it was earned."),
             FactField("award_id", UUID, "The award: `GET /awards/{id}`."),
-            _METADATA,
+            METADATA_FIELD,
         ),
     ),
     FactType(
         facts.POINTS_AWARDED,
         "A participant received points from an award, a milestone or a challenge.",
         (
-            *_MOVEMENT,
+            *MOVEMENT_FIELDS,
             FactField(
                 "kind",
                 {"type": "string", "enum": ["award", "milestone", "challenge"]},
                 "The origin: an API call, a milestone of a streak, or a challenge.",
             ),
             FactField("total_earned", AT_LEAST_ONE, "All points earned so far, including these."),
-            _METADATA,
+            METADATA_FIELD,
         ),
     ),
     FactType(
@@ -286,7 +283,7 @@ ENTRIES = (
         "Points were taken from a participant by a deduction, the redemption of a reward or the"
         " purchase of freezes.",
         (
-            *_MOVEMENT,
+            *MOVEMENT_FIELDS,
             FactField(
                 "kind",
                 {"type": "string", "enum": ["deduct", "claim", "freeze"]},
@@ -294,7 +291,7 @@ ENTRIES = (
                 " bought (`freeze`).",
             ),
             FactField("total_spent", AT_LEAST_ONE, "All points spent so far, including these."),
-            _METADATA,
+            METADATA_FIELD,
         ),
     ),
     FactType(
@@ -317,7 +314,7 @@ ENTRIES = (
             FactField("reason", or_null(TEXT), "The reason given with the assignment."),
             FactField("total_earned", COUNT, "All points earned so far."),
             FactField("achieved_at", INSTANT, "When the points, or the assignment, were accepted."),
-            _METADATA,
+            METADATA_FIELD,
         ),
     ),
     FactType(
@@ -333,7 +330,7 @@ ENTRIES = (
             FactField("balance", COUNT, "The balance afterwards."),
             FactField("claim_id", UUID, "The redemption: `GET /claims/{id}`."),
             FactField("claimed_at", INSTANT, "When the redemption was accepted."),
-            _METADATA,
+            METADATA_FIELD,
         ),
     ),
     FactType(

@@ -23,14 +23,14 @@ from models.rules.challenges import Objective
 from models.rules.periods import DAY_US, HOUR_US, period_at
 from models.rules.streaks import Explained, Rules
 from models.streaks.states import Streak
-from webhooks import facts
+from webhooks import deadline_facts, facts
+from webhooks.deadline_facts import ReminderDue, StreakDeadline
 from webhooks.facts import (
     DestinationChange,
     Fact,
     FactStamp,
     FreezesEarned,
     Reached,
-    StreakDeadline,
     StreakRepair,
 )
 
@@ -61,18 +61,34 @@ def _streak_milestone(stamp: FactStamp) -> Fact:
 
 def _streak_at_risk(stamp: FactStamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % DAY_US  # the streak's days are UTC's
-    return facts.streak_at_risk(stamp, _streak(stamp), _deadline(midnight_us + DAY_US))
+    return deadline_facts.streak_at_risk(stamp, _streak(stamp), _deadline(midnight_us + DAY_US))
 
 
 def _streak_broken(stamp: FactStamp) -> Fact:
     midnight_us = stamp.now_us - stamp.now_us % DAY_US
-    return facts.streak_broken(stamp, _streak(stamp), _deadline(midnight_us))
+    return deadline_facts.streak_broken(stamp, _streak(stamp), _deadline(midnight_us))
 
 
 def _streak_forgiven(stamp: FactStamp) -> Fact:
     yesterday = period_at("daily", stamp.now_us, None) - 1
     forgiven = Explained(yesterday, "freeze", 7, 0, freezes_remaining=1)
-    return facts.streak_forgiven(stamp, _streak(stamp), forgiven)
+    return deadline_facts.streak_forgiven(stamp, _streak(stamp), forgiven)
+
+
+def _streak_reminder_due(stamp: FactStamp) -> Fact:
+    today = period_at("daily", stamp.now_us, None)
+    ends_us = (today + 1) * DAY_US
+    due = ReminderDue(
+        count=7,
+        longest_count=7,
+        grace_remaining=0,
+        last_recorded_us=stamp.now_us - 20 * HOUR_US,
+        period=today,
+        due_us=stamp.now_us,
+        period_ends_us=ends_us,
+        expires_us=ends_us,
+    )
+    return deadline_facts.streak_reminder_due(stamp, _streak(stamp), due)
 
 
 def _streak_freeze_earned(stamp: FactStamp) -> Fact:
@@ -176,6 +192,7 @@ _MAKERS: dict[str, Callable[[FactStamp], Fact]] = {
     facts.STREAK_AT_RISK: _streak_at_risk,
     facts.STREAK_BROKEN: _streak_broken,
     facts.STREAK_FORGIVEN: _streak_forgiven,
+    facts.STREAK_REMINDER_DUE: _streak_reminder_due,
     facts.STREAK_FREEZE_EARNED: _streak_freeze_earned,
     facts.STREAK_REPAIRED: _streak_repaired,
     facts.BADGE_AWARDED: _badge_awarded,

@@ -1,4 +1,5 @@
-"""The JSON Schema of a fact: its envelope and the fields of its type. Pure."""
+"""The JSON Schema of a fact: its envelope and the fields of its type, with those that several types
+have. Pure."""
 
 from __future__ import annotations
 
@@ -61,6 +62,51 @@ class FactType:
     def is_personal(self) -> bool:
         """Whether it is about a participant; otherwise it is about a destination."""
         return not self.kind.startswith("webhook.")
+
+
+# -- fields of several types -------------------------------------------------------------------
+
+STREAK_FIELD = FactField("streak_code", CODE, "The streak.")
+PERIOD_FIELD = FactField("period", PERIOD, "The period of the streak.")
+PERIOD_KEY_FIELD = FactField(
+    "period_key", PERIOD_KEY, "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`."
+)
+COUNT_FIELD = FactField("count", AT_LEAST_ONE, "The current count.")
+PREVIOUS_FIELD = FactField(
+    "previous_count", COUNT, "The count before this change; 0 if there was none."
+)
+LONGEST_FIELD = FactField(
+    "longest_count",
+    AT_LEAST_ONE,
+    "The highest count of the recorded periods. With grace, a late tick may lower it (ADR 2).",
+)
+GRACE_FIELD = FactField("grace_remaining", COUNT, "How many more missed periods are forgiven.")
+RECORDED_AT_FIELD = FactField(
+    "recorded_at", INSTANT, "The instant of the tick, which may be long ago."
+)
+TICK_FIELD = FactField("tick_id", UUID, "The tick: `GET /ticks/{id}`.")
+LAST_FIELD = FactField("last_recorded_at", INSTANT, "The latest recorded instant.")
+METADATA_FIELD = FactField(
+    "metadata",
+    OBJECT,
+    "The metadata of the write, unchanged; absent if it had none.",
+    is_always=False,
+)
+
+MOVEMENT_FIELDS = (
+    FactField("amount", AT_LEAST_ONE, "The number of points."),
+    FactField("balance", COUNT, "The balance afterwards."),
+    FactField(
+        "source",
+        or_null(CODE),
+        "The code of the streak, challenge or reward that caused it; null for an API call.",
+    ),
+    FactField("reason", or_null(TEXT), "The reason given by the caller."),
+    FactField("transaction_id", UUID, "The ledger entry: `GET /points/transactions/{id}`."),
+)
+
+
+# -- the schema -------------------------------------------------------------------------------
 
 
 def envelope(entry: FactType) -> tuple[FactField, ...]:

@@ -20,7 +20,6 @@ from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick, progress_of
 from models.ledgers.tier_changes import Change
 from models.rules.periods import key_of
-from models.rules.streaks import Explained
 from models.streaks.states import Streak
 
 STREAK_RECORDED = "behavior.streak_recorded"
@@ -28,6 +27,7 @@ STREAK_MILESTONE = "behavior.streak_milestone"
 STREAK_AT_RISK = "behavior.streak_at_risk"
 STREAK_BROKEN = "behavior.streak_broken"
 STREAK_FORGIVEN = "behavior.streak_forgiven"
+STREAK_REMINDER_DUE = "behavior.streak_reminder_due"
 STREAK_FREEZE_EARNED = "behavior.streak_freeze_earned"
 STREAK_REPAIRED = "behavior.streak_repaired"
 BADGE_AWARDED = "badge.awarded"
@@ -47,6 +47,7 @@ TYPES = (
     STREAK_AT_RISK,
     STREAK_BROKEN,
     STREAK_FORGIVEN,
+    STREAK_REMINDER_DUE,
     STREAK_FREEZE_EARNED,
     STREAK_REPAIRED,
     BADGE_AWARDED,
@@ -95,17 +96,6 @@ class Reached:
     badge_code: str | None
     is_badge_new: bool | None  # None without a badge, or when no badge of that code can be awarded
     points: int | None = None  # the points that it gives
-
-
-@dataclass(frozen=True, slots=True)
-class StreakDeadline:
-    """The state of a streak whose deadline passed without a tick."""
-
-    count: int
-    longest_count: int
-    grace_remaining: int
-    last_recorded_us: int
-    expires_us: int  # the instant at which it breaks, or broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +156,7 @@ def streak_recorded(stamp: FactStamp, streak: Streak, tick: Tick) -> Fact:
     }
     if tick.progress is not None and streak.target is not None:
         payload["progress"] = progress_of(tick.progress, streak.target)
-    return _fact(stamp, STREAK_RECORDED, payload | _metadata(tick.metadata), streak.code)
+    return fact_of(stamp, STREAK_RECORDED, payload | _metadata(tick.metadata), streak.code)
 
 
 def streak_milestone(stamp: FactStamp, streak: Streak, tick: Tick, reached: Reached) -> Fact:
@@ -184,50 +174,7 @@ def streak_milestone(stamp: FactStamp, streak: Streak, tick: Tick, reached: Reac
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
-    return _fact(stamp, STREAK_MILESTONE, payload, streak.code)
-
-
-def streak_at_risk(stamp: FactStamp, streak: Streak, deadline: StreakDeadline) -> Fact:
-    """The fact that the current period is the last that can save a streak."""
-    payload = {
-        "streak_code": streak.code,
-        "count": deadline.count,
-        "longest_count": deadline.longest_count,
-        "period": streak.period,
-        "grace_remaining": deadline.grace_remaining,
-        "last_recorded_at": clock.to_text(deadline.last_recorded_us),
-        "expires_at": clock.to_text(deadline.expires_us),
-    }
-    return _fact(stamp, STREAK_AT_RISK, payload, streak.code)
-
-
-def streak_broken(stamp: FactStamp, streak: Streak, deadline: StreakDeadline) -> Fact:
-    """The fact that no period was left to save a streak; its count is 0, or kept while paused."""
-    payload = {
-        "streak_code": streak.code,
-        "count": 0 if streak.rules.reset_on_miss else deadline.count,
-        "previous_count": deadline.count,
-        "longest_count": deadline.longest_count,
-        "status": "broken" if streak.rules.reset_on_miss else "paused",
-        "period": streak.period,
-        "last_recorded_at": clock.to_text(deadline.last_recorded_us),
-        "broken_at": clock.to_text(deadline.expires_us),
-    }
-    return _fact(stamp, STREAK_BROKEN, payload, streak.code)
-
-
-def streak_forgiven(stamp: FactStamp, streak: Streak, forgiven: Explained) -> Fact:
-    """The fact that a period passed without a tick and grace or a freeze saved the streak."""
-    payload = {
-        "streak_code": streak.code,
-        "by": forgiven.what,
-        "count": forgiven.count,
-        "period": streak.period,
-        "period_key": key_of(streak.period, forgiven.period),
-        "grace_remaining": forgiven.grace_remaining,
-        "freezes_remaining": forgiven.freezes_remaining,
-    }
-    return _fact(stamp, STREAK_FORGIVEN, payload, streak.code)
+    return fact_of(stamp, STREAK_MILESTONE, payload, streak.code)
 
 
 def streak_freeze_earned(
@@ -244,7 +191,7 @@ def streak_freeze_earned(
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
-    return _fact(stamp, STREAK_FREEZE_EARNED, payload, streak.code)
+    return fact_of(stamp, STREAK_FREEZE_EARNED, payload, streak.code)
 
 
 def streak_repaired(stamp: FactStamp, streak: Streak, repair: StreakRepair) -> Fact:
@@ -259,7 +206,7 @@ def streak_repaired(stamp: FactStamp, streak: Streak, repair: StreakRepair) -> F
         "reason": repair.reason,
         "corrects": None if repair.corrects is None else public_id(repair.corrects),
     }
-    return _fact(stamp, STREAK_REPAIRED, payload, streak.code)
+    return fact_of(stamp, STREAK_REPAIRED, payload, streak.code)
 
 
 def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:
@@ -273,17 +220,17 @@ def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:
         "earned_at": clock.to_text(earned.earned_us),
         "award_id": earned.award_id,
     }
-    return _fact(stamp, BADGE_AWARDED, payload | _metadata(earned.metadata))
+    return fact_of(stamp, BADGE_AWARDED, payload | _metadata(earned.metadata))
 
 
 def points_awarded(stamp: FactStamp, made: Transaction, earned: int) -> Fact:
     """The fact of points that a participant got, from any source."""
-    return _fact(stamp, POINTS_AWARDED, _movement(made) | {"total_earned": earned})
+    return fact_of(stamp, POINTS_AWARDED, _movement(made) | {"total_earned": earned})
 
 
 def points_deducted(stamp: FactStamp, made: Transaction, spent: int) -> Fact:
     """The fact of points that a participant gave, for any reason."""
-    return _fact(stamp, POINTS_DEDUCTED, _movement(made) | {"total_spent": spent})
+    return fact_of(stamp, POINTS_DEDUCTED, _movement(made) | {"total_spent": spent})
 
 
 def _movement(made: Transaction) -> dict[str, Any]:
@@ -312,7 +259,7 @@ def tier_changed(stamp: FactStamp, change: Change, earned: int) -> Fact:
         "total_earned": earned,
         "achieved_at": clock.to_text(change.achieved_us),
     }
-    return _fact(stamp, TIER_CHANGED, payload | _metadata(change.metadata))
+    return fact_of(stamp, TIER_CHANGED, payload | _metadata(change.metadata))
 
 
 def reward_redeemed(stamp: FactStamp, reward: Reward, redemption: Redemption) -> Fact:
@@ -327,7 +274,7 @@ def reward_redeemed(stamp: FactStamp, reward: Reward, redemption: Redemption) ->
         "claim_id": redemption.id,
         "claimed_at": clock.to_text(redemption.claimed_us),
     }
-    return _fact(stamp, REWARD_CLAIMED, payload | _metadata(redemption.metadata))
+    return fact_of(stamp, REWARD_CLAIMED, payload | _metadata(redemption.metadata))
 
 
 def challenge_completed(stamp: FactStamp, challenge: Challenge, is_badge_new: bool | None) -> Fact:
@@ -342,7 +289,7 @@ def challenge_completed(stamp: FactStamp, challenge: Challenge, is_badge_new: bo
         "is_badge_new": is_badge_new,
         "completed_at": clock.to_text(stamp.now_us),
     }
-    return _fact(stamp, CHALLENGE_COMPLETED, payload)
+    return fact_of(stamp, CHALLENGE_COMPLETED, payload)
 
 
 def _metadata(text: str | None) -> dict[str, Any]:
@@ -358,12 +305,13 @@ def destination(stamp: FactStamp, kind: str, change: DestinationChange) -> Fact:
         "reason": change.reason,
         "failing_since": change.failing_since and clock.isoformat(change.failing_since),
     }
-    return _fact(stamp, kind, payload)
+    return fact_of(stamp, kind, payload)
 
 
-def _fact(
+def fact_of(
     stamp: FactStamp, kind: str, payload: dict[str, Any], streak_code: str | None = None
 ) -> Fact:
+    """A fact with its payload in the envelope."""
     envelope = {
         "id": public_id(stamp.id),
         "type": kind,

@@ -62,6 +62,22 @@ FORGIVENESS = (
     Input("calendar_codes", "Calendars", "list", "Codes, separated by spaces. Their dates cost"
           " nothing when they are missed.", empty=[]),
 )  # fmt: skip
+REMINDER = (
+    Input("reminder.at", "Remind at", help="A time such as 20:00 on the last day of the period, in"
+          " the participant's time zone. Give one of the first three. To send none, empty all"
+          " seven.", placeholder="20:00", section="Reminder"),
+    Input("reminder.hours_before", "Remind before the end", "number", "In hours before the period"
+          " ends, at most its length."),
+    Input("reminder.hours_after_last_tick", "Remind after the last tick", "number", "In hours, such"
+          " as 23.5; at most twice the length of the period."),
+    Input("reminder.min_count", "Lowest count", "number", "None below this count. Empty: 1."),
+    Input("reminder.quiet_hours.from", "Quiet from", help="A time such as 22:00. A reminder due in"
+          " quiet hours is sent as late as they allow in its period, or left out.",
+          placeholder="22:00"),
+    Input("reminder.quiet_hours.to", "Quiet to", placeholder="08:00"),
+    Input("reminder.at_most_every_hours", "Hours between reminders", "number", "At least this many"
+          " from one to the next. Empty: one in each period."),
+)  # fmt: skip
 
 STREAKS = DefinitionType(
     "streak",
@@ -91,6 +107,7 @@ STREAKS = DefinitionType(
               "Send the at-risk fact this many hours before the streak breaks. Empty: when its last"
               " period begins."),
         *FORGIVENESS,
+        *REMINDER,
     ),
     (("name", "Name"), ("period", "Period"), ("grace_periods", "Grace"), ("boundary", "Time zone")),
 )  # fmt: skip

@@ -67,7 +67,8 @@ def _put(body: dict[str, Any], name: str, value: Any) -> None:
     elif value is None:
         body.setdefault(outer, None)
     else:
-        body[outer] = (body.get(outer) or {}) | {inner: value}
+        body[outer] = body.get(outer) or {}
+        _put(body[outer], inner, value)
 
 
 def _value(entry: Input, form: Mapping[str, str]) -> Any:
@@ -114,11 +115,13 @@ def row_count(entry: Input, form: Mapping[str, str]) -> int:
     return min(max(used, default=0) + SPARE_ROWS, ROWS_MAX)
 
 
-def _number(text: str) -> int | str | None:
+def _number(text: str) -> int | float | str | None:
     """A number, or the text as typed: the API then names the field."""
     if not text:
         return None
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else text
+    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?\d{1,15}\.\d{1,9}", text, re.ASCII) else text
 
 
 def _json(text: str) -> Any:

@@ -22,6 +22,7 @@ NO_NUL = r"^[^\x00]*$"
 COLOR = r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})$"
 UUID_TEXT = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 ACTION = r"^[a-z_]+\.[a-z_]+$"
+TIME_OF_DAY = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 # Every pattern of a field, and its requirement in words.
 PATTERNS = {
@@ -30,6 +31,7 @@ PATTERNS = {
     NO_NUL: "must not contain U+0000",
     COLOR: "must be a hex colour such as #7C3AED",
     UUID_TEXT: "must be a UUID such as 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f",
+    TIME_OF_DAY: "must be a time of day such as 20:00",
     ACTION: "must be an action such as streak.updated",
 }
 EXTRA = "extra_forbidden"  # pydantic's error type for an unknown field
@@ -64,6 +66,11 @@ def _at_least(context: MessageContext) -> str:
     return f"must have at least {_counted(count, 'character')}"
 
 
+def _short(number: float) -> str:
+    """A bound, without the decimals of a whole number."""
+    return f"{int(number) if number == int(number) else number:,}"
+
+
 # Pydantic's error type → our message. A test fails on a missing type.
 MESSAGES: dict[str, Callable[[MessageContext], str]] = {
     "missing": lambda _: "must be given",
@@ -73,9 +80,11 @@ MESSAGES: dict[str, Callable[[MessageContext], str]] = {
     "string_too_long": lambda limits: f"must have at most {_length(limits)}",
     "string_pattern_mismatch": lambda limits: PATTERNS.get(limits["pattern"], _UNUSABLE),
     "int_type": lambda _: "must be a whole number, without quotes",
+    "float_type": lambda _: "must be a number, without quotes",
+    "finite_number": lambda _: "must be a finite number",
     "bool_type": lambda _: "must be true or false, without quotes",
-    "greater_than_equal": lambda limits: f"must be at least {limits['ge']:,}",
-    "less_than_equal": lambda limits: f"must be at most {limits['le']:,}",
+    "greater_than_equal": lambda limits: f"must be at least {_short(limits['ge'])}",
+    "less_than_equal": lambda limits: f"must be at most {_short(limits['le'])}",
     "list_type": lambda _: "must be a list",
     "model_type": lambda _: "must be a JSON object",
     "model_attributes_type": lambda _: "must be a JSON object",

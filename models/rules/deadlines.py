@@ -34,21 +34,30 @@ class Deadlines:
     at_risk_us: int
     breaks_us: int
     forgiven_us: int | None = None  # when a period ends that grace or a freeze may have to save
+    reminder_us: int | None = None  # from when on a reminder may be due
 
     @property
     def check_us(self) -> int:
         """When the streak is to be looked at: the earliest of its deadlines."""
-        return (
-            self.at_risk_us if self.forgiven_us is None else min(self.at_risk_us, self.forgiven_us)
-        )
+        others = (self.forgiven_us, self.reminder_us)
+        return min([self.at_risk_us, *(at_us for at_us in others if at_us is not None)])
+
+
+@dataclass(frozen=True, slots=True)
+class Reminded:
+    """The last reminder that was published: of which period, and when it was due."""
+
+    period: int | None = None
+    due_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """The break for which each fact was last published; None: never."""
+    """The break for which each fact was last published, None: never; and the last reminder."""
 
     at_risk: int | None = None
     broken: int | None = None
+    reminded: Reminded = Reminded()
 
 
 @dataclass(frozen=True, slots=True)

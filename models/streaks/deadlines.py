@@ -8,7 +8,8 @@ to the participant, like the states: a process that changes one holds the partic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,8 +17,16 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, array, change, run
 from models.identity.participants import Participant, ParticipantKey
-from models.rules.deadlines import Calendar, Deadlines, Notified, deadlines, of_walk
+from models.rules.deadlines import (
+    Calendar,
+    Deadlines,
+    Notified,
+    Reminded,
+    deadlines,
+    of_walk,
+)
 from models.rules.periods import period_at
+from models.rules.reminders import LastTick, next_us
 from models.streaks.extras import Extras, encode
 from models.streaks.states import STATE_COLUMNS, StateKey, Streak, StreakState, state_of_row
 from models.streaks.terms import terms_of
@@ -59,14 +68,19 @@ def of(
     follow an instant."""
     zone = streak.zone(state.last_zone, participant_zone)
     calendar = Calendar(streak.period, zone, streak.at_risk_lead_hours)
-    if streak.is_plain and state.extras is None:
-        return deadlines(state.totals, calendar)
-    terms = terms_of(streak, state.extras, zone)
+    terms = None
+    if not streak.is_plain or state.extras is not None:
+        terms = terms_of(streak, state.extras, zone)
     if terms is None:
-        return deadlines(state.totals, calendar)
-    since = max(period_at(streak.period, now_us, zone), state.ranges[-1][1])
-    known = state.extras.breaks_at if state.extras else None
-    return of_walk(state.totals, terms, calendar, since, known)
+        found = deadlines(state.totals, calendar)
+    else:
+        since = max(period_at(streak.period, now_us, zone), state.ranges[-1][1])
+        known = state.extras.breaks_at if state.extras else None
+        found = of_walk(state.totals, terms, calendar, since, known)
+    if streak.reminder is None:
+        return found
+    last = LastTick(state.ranges[-1][1] - 1, state.last_recorded_us)
+    return replace(found, reminder_us=next_us(streak.reminder, calendar, last, now_us))
 
 
 # -- finding states to check ------------------------------------------------------------------
@@ -184,7 +198,7 @@ def _locked(rows: Sequence[Any]) -> Locked:
 
 
 _STATES = f"""
-    SELECT {STATE_COLUMNS}, s.told_at_risk
+    SELECT {STATE_COLUMNS}, s.told_at_risk, s.told_reminder, s.told_reminder_due_at
     FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
       CAST(%(streaks)s AS int[])) AS k (tenant_id, participant_id, streak_id)
     JOIN streak_states s USING (tenant_id, participant_id, streak_id)
@@ -205,9 +219,13 @@ def watched(
     for row in run(connection, _STATES, _columns(keys)):
         key, zone = (row[0], row[1], row[2]), found.participants[row[0], row[1]].timezone
         state = state_of_row(row, definitions[row[0], row[2]], zone)
-        notified = Notified(at_risk=row[14], broken=row[13])
+        notified = Notified(row[14], row[13], _reminded(row[15], row[16]))
         found_states[key] = WatchedState(state, notified, state.extras)
     return found_states
+
+
+def _reminded(period: int | None, due_at: datetime | None) -> Reminded:
+    return Reminded(period, None if due_at is None else clock.to_us(due_at))
 
 
 # -- writing -----------------------------------------------------------------------------------
@@ -263,10 +281,12 @@ def _instant(again_us: int | None) -> str:
 _MARK_NOTIFIED = """
     UPDATE streak_states s
     SET is_watched = k.is_watched, told_at_risk = k.at_risk, told_broken = k.broken,
+      told_reminder = k.reminder, told_reminder_due_at = CAST(k.reminder_due_at AS timestamptz),
       forgiveness = COALESCE(CAST(k.forgiveness AS jsonb), s.forgiveness)
     FROM unnest(CAST(%(ctids)s AS tid[]), CAST(%(watched)s AS boolean[]),
-      CAST(%(at_risk)s AS int[]), CAST(%(broken)s AS int[]), CAST(%(forgiveness)s AS text[]))
-      AS k (ctid, is_watched, at_risk, broken, forgiveness)
+      CAST(%(at_risk)s AS int[]), CAST(%(broken)s AS int[]), CAST(%(reminders)s AS int[]),
+      CAST(%(reminders_due)s AS text[]), CAST(%(forgiveness)s AS text[]))
+      AS k (ctid, is_watched, at_risk, broken, reminder, reminder_due_at, forgiveness)
     WHERE s.ctid = k.ctid
     """
 
@@ -280,11 +300,17 @@ _FORGET = """
 
 
 def _notified(outcomes: Sequence[DeadlineOutcome]) -> dict[str, str]:
+    reminders = [outcome.notified.reminded for outcome in outcomes]
     return {
         "ctids": array(outcome.ctid for outcome in outcomes),
         "watched": array(outcome.is_watched for outcome in outcomes),
         "at_risk": array(outcome.notified.at_risk for outcome in outcomes),
         "broken": array(outcome.notified.broken for outcome in outcomes),
+        "reminders": array(reminded.period for reminded in reminders),
+        "reminders_due": array(
+            None if reminded.due_us is None else clock.to_text(reminded.due_us)
+            for reminded in reminders
+        ),
         "forgiveness": array(
             None if outcome.extras is None else encode(outcome.extras) for outcome in outcomes
         ),

@@ -15,6 +15,7 @@ from models.db import Connection, array, change, metadata, run
 from models.definitions.base import Definitions
 from models.identity.participants import KnownParticipant
 from models.rules.periods import PeriodKind
+from models.rules.reminders import Reminder, reminder_of
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from models.rules.targets import PeriodTarget, target_of
 from models.streaks import deadline_reviews
@@ -40,6 +41,7 @@ streaks = sa.Table(
     sa.Column("boundary", sa.Text, nullable=False),
     sa.Column("milestones", sa.JSON, nullable=False),
     sa.Column("at_risk_lead_hours", sa.Integer),
+    sa.Column("reminder", JSONB(none_as_null=True)),
     sa.Column("revision", sa.Integer, nullable=False, default=1),
     sa.Column("forgiveness", JSONB(none_as_null=True)),
     sa.Column("holidays", JSONB(none_as_null=True)),
@@ -71,6 +73,8 @@ class Streak:
     holidays: Ranges = ()  # days since 1970
     outages: Ranges = ()  # microseconds since 1970
     target: PeriodTarget | None = None  # what a period needs to be recorded; None: one tick
+    reminder: Reminder | None = None  # None: no one is reminded
+    reminder_fields: dict[str, Any] | None = None  # as it was given
     is_plain: bool = True  # its walk needs no terms, where a state has no extras either
 
     def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
@@ -120,6 +124,8 @@ def _streak(row: Any) -> Streak:
         holidays=holidays,
         outages=ranges_in(row.outages),
         target=None if row.forgiveness is None else target_of(row.forgiveness),
+        reminder=None if row.reminder is None else reminder_of(row.reminder),
+        reminder_fields=row.reminder,
         is_plain=forgiveness is None and not row.outages,
     )
 
@@ -143,7 +149,7 @@ class StreakDefinitions(Definitions[Streak]):
 
 
 _RULES = {"grace_periods", "reset_on_miss", "forgiveness", "holidays", "outages"}
-_MOVES_DEADLINES = _RULES | {"boundary", "at_risk_lead_hours"}
+_MOVES_DEADLINES = _RULES | {"boundary", "at_risk_lead_hours", "reminder"}
 
 definitions = StreakDefinitions(streaks, _streak, (streaks.c.code,))
 

@@ -73,6 +73,14 @@ class Notified:
         bodies = [json.loads(row.body) for row in rows]
         return [body for body in bodies if body["type"] in (AT_RISK, BROKEN)]
 
+    def reminders(self) -> list[dict[str, Any]]:
+        """The bodies of the reminders, in order."""
+        rows = self.rows(
+            "SELECT body FROM facts WHERE tenant_id = :t AND type = 'behavior.streak_reminder_due'"
+            " ORDER BY sequence, participant_id"
+        )
+        return [json.loads(row.body) for row in rows]
+
     def rows(self, statement: str) -> list[Any]:
         """The rows of a statement about the tenant `:t`."""
         with reading(self.engine) as session:

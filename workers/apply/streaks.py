@@ -153,7 +153,7 @@ class Ticks:
     ) -> tuple[Recorded, Terms | None, bool]:
         """Record one period in the batch's copy of the state. Return the effect, the terms of a
         state with forgiveness, and whether the deadline is still early enough: it is unless a late
-        tick spent credits or another calendar counts."""
+        tick spent credits, another calendar counts, or a reminder follows the tick."""
         state = self.states.get(key)
         if state is None:
             state = StreakState((), walk((), streak.rules), message.occurred_us, message.timezone)
@@ -175,7 +175,8 @@ class Ticks:
             recorded, terms = forgiving.record(streak, state, zone, period, accepted_us)
         self.changed[key] = streak.revision
         is_in_time = recorded.outcome != "backfilled" and state.last_zone == last_zone
-        return recorded, terms, state.is_watched and is_in_time
+        is_followed = streak.reminder is not None and streak.reminder.after_us is not None
+        return recorded, terms, state.is_watched and is_in_time and not is_followed
 
     def write(self, connection: Connection) -> None:
         """Write the changed states, and the ledger; raises UniqueViolation when it holds a tick."""

@@ -30,18 +30,21 @@ from models.db import Connection, Contended, DatabaseUnavailable, Engine, readin
 from models.delivery.facts import latest_ids
 from models.failpoints import failpoint
 from models.identity import participants
-from models.rules.deadlines import Deadlines, Notified, look
+from models.rules.deadlines import Deadlines, Notified, Reminded, look
 from models.rules.periods import HOUR_US, period_at
+from models.rules.reminders import Reminder
 from models.streaks import deadline_reviews, deadlines
 from models.streaks.deadlines import DeadlineOutcome, Locked, WatchedState
 from models.streaks.states import StateKey, Streak, StreakState
-from webhooks import facts, outbox
+from webhooks import deadline_facts, facts, outbox
+from webhooks.deadline_facts import StreakDeadline
 from webhooks.facts import Fact, FactStamp, StreakRepair
 from workers.apply.batch import Configuration, Configurations
 from workers.intake import redis_keys
 from workers.intake.stream import NUMBERS, STREAMS
 from workers.maintenance import dispatch
 from workers.maintenance.streak_corrections import correction, forgiven
+from workers.maintenance.streak_reminders import ReminderCase
 from workers.runtime.context import Context
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import DEADLINES, DELIVERIES, FACTS
@@ -271,7 +274,7 @@ class DeadlineDecisions:
         state, notified, key = case.watched.state, case.watched.notified, case.key
         zone = case.streak.zone(state.last_zone, zone)
         for period in forgiven(case.streak, state, zone, horizon_us):
-            self.facts.append(facts.streak_forgiven(self._stamp(key), case.streak, period))
+            self.facts.append(deadline_facts.streak_forgiven(self._stamp(key), case.streak, period))
         repair = self.repairs.get(key)
         if repair is None:
             return notified
@@ -288,17 +291,42 @@ class DeadlineDecisions:
         if found.publish == "at_risk":
             notified = replace(notified, at_risk=due.breaks_at)
             self.facts.append(
-                facts.streak_at_risk(self._stamp(case.key), case.streak, _deadline(state, due))
+                deadline_facts.streak_at_risk(
+                    self._stamp(case.key), case.streak, _deadline(state, due)
+                )
             )
         elif found.publish == "broken" and state.is_watched:
             notified = replace(notified, broken=due.breaks_at)
             self.facts.append(
-                facts.streak_broken(self._stamp(case.key), case.streak, _deadline(state, due))
+                deadline_facts.streak_broken(
+                    self._stamp(case.key), case.streak, _deadline(state, due)
+                )
             )
         again_us = found.again_us
         if again_us is not None and due.forgiven_us is not None:
             again_us = min(again_us, due.forgiven_us)
+        if again_us is not None and case.streak.reminder is not None:
+            notified, next_us = self._remind(case, case.streak.reminder, notified, due)
+            again_us = min(again_us, next_us)
         return DeadlineOutcome(state.ctid, notified, again_us is not None, again_us, state.extras)
+
+    def _remind(
+        self, case: Case, reminder: Reminder, notified: Notified, due: Deadlines
+    ) -> tuple[Notified, int]:
+        """Publish the reminder of a period that is not recorded; return when to look again."""
+        participant = self.found.participants[case.key[:2]]
+        zone = case.streak.zone(case.watched.state.last_zone, participant.timezone)
+        on = ReminderCase(case.streak, reminder, case.watched.state, zone, case.horizon_us)
+        found = on.look(notified.reminded)
+        if found.due is None or participant.inactive_us is not None:
+            return notified, found.again_us
+        reminded = on.reminded(found.due, notified.reminded, due)
+        if reminded is None:
+            return notified, found.again_us
+        stamp = self._stamp(case.key)
+        self.facts.append(deadline_facts.streak_reminder_due(stamp, case.streak, reminded))
+        sent = Reminded(found.due.period, found.due.due_us)
+        return replace(notified, reminded=sent), found.again_us
 
     def _stamp(self, key: StateKey) -> FactStamp:
         participant = self.found.participants[key[:2]]
@@ -312,8 +340,8 @@ class DeadlineDecisions:
         )
 
 
-def _deadline(state: StreakState, due: Deadlines) -> facts.StreakDeadline:
-    return facts.StreakDeadline(
+def _deadline(state: StreakState, due: Deadlines) -> StreakDeadline:
+    return StreakDeadline(
         count=state.totals.count,
         longest_count=state.totals.longest,
         grace_remaining=state.totals.grace_remaining,

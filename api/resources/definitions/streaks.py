@@ -14,7 +14,7 @@ from api.http.auth import require_admin, tenant
 from api.http.describe import IS_ACTIVE, PAGE, MessageAnswer, Moment, describe, shown
 from api.http.responses import answer
 from api.input.validation import Body, Code, Fixed, Name, Text, body
-from api.resources.definitions import streak_forgiveness
+from api.resources.definitions import streak_forgiveness, streak_reminders
 from api.resources.definitions.crud import Managed, active_badges
 from api.resources.definitions.streak_forgiveness import (
     CalendarCodes,
@@ -30,6 +30,7 @@ from api.resources.definitions.streak_forgiveness import (
     TargetSet,
     Weekday,
 )
+from api.resources.definitions.streak_reminders import ReminderBody, ReminderSet
 from models.db import Connection
 from models.rules.periods import PeriodKind
 from models.streaks import outages, states
@@ -78,6 +79,7 @@ class NewStreak(Body):
     rest_days: RestDays = Field(default_factory=list)
     calendar_codes: CalendarCodes = Field(default_factory=list)
     target: TargetBody | None = None  # null: one tick
+    reminder: ReminderBody | None = None
 
 
 class StreakDefinition(TypedDict):
@@ -99,6 +101,7 @@ class StreakDefinition(TypedDict):
     rest_days: list[Weekday]
     calendar_codes: list[str]
     target: TargetSet | None
+    reminder: ReminderSet | None
     created_at: Moment
     updated_at: Moment
 
@@ -178,6 +181,7 @@ def create_streak() -> Response:
     new = body(NewStreak)
     values = new.model_dump()
     streak_forgiveness.check(new.period, values)
+    streak_reminders.check(new.period, values)
     _mark_recorded(values["milestones"], ())
     with STREAKS.creating(new.code) as connection:
         _check_badges(connection, values["milestones"])
@@ -211,6 +215,7 @@ def change_streak(code: str) -> Response:
     given = new.model_dump(include=new.model_fields_set)  # milestones with all their fields
     values = copy.deepcopy(given)
     streak_forgiveness.check(before.period, values)
+    streak_reminders.check(before.period, values)
     _mark_recorded(values.get("milestones", ()), before.milestones)
     with STREAKS.revising(before, given) as connection:
         _check_badges(connection, values.get("milestones", ()))
@@ -252,6 +257,7 @@ def _definition(streak: Streak) -> StreakDefinition:
         grace_periods=streak.rules.grace_periods,
         reset_on_miss=streak.rules.reset_on_miss,
         milestones=[_milestone(milestone) for milestone in streak.milestones],
+        reminder=streak_reminders.shown(streak.reminder_fields),
         **streak_forgiveness.shown(streak.forgiveness),
     )
 

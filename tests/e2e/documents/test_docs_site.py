@@ -75,6 +75,7 @@ RUN_BY = {  # who runs, or compares with the code, the blocks of each page
     "docs/points.md": "e2e/documents/test_points_page.py",
     "docs/quickstart.md": "e2e/documents/test_docs_site.py",
     "docs/recipes.md": "e2e/documents/test_examples.py",
+    "docs/reminders.md": "unit/documents/test_reminders_page.py",
     "docs/repair.md": "e2e/documents/test_repair_page.py",
     "docs/time-zones.md": "integration/documents/test_time_zones.py",
     "docs/webhooks.md": "e2e/clients/test_webhook_snippets.py",

@@ -79,6 +79,40 @@ def test_a_target_is_given_with_a_new_streak_and_shown_afterwards(
     assert "Must be given" in half.text
 
 
+def test_a_reminder_is_given_changed_and_cleared_without_json(
+    admin: Person, client: FlaskClient
+) -> None:
+    fields = {
+        "reminder.hours_after_last_tick": "23.5", "reminder.min_count": "3",
+        "reminder.quiet_hours.from": "22:00", "reminder.quiet_hours.to": "08:00",
+        "reminder.at_most_every_hours": "20",
+    }  # fmt: skip
+    admin.follow(admin.post("/d/streaks/new", **STREAK | fields))
+    url = f"{BASE}/streaks/daily_login"
+    expected = {
+        "at": None, "hours_before": None, "hours_after_last_tick": 23.5, "min_count": 3,
+        "quiet_hours": {"from": "22:00", "to": "08:00"}, "at_most_every_hours": 20,
+    }  # fmt: skip
+    assert client.get(url).get_json()["reminder"] == expected
+    page = admin.get("/d/streaks/daily_login").text
+    assert [name for name, value in fields.items() if f'value="{value}"' not in page] == []
+    evening = {"reminder.at": "20:00", "reminder.min_count": "1"}
+    admin.follow(admin.post("/d/streaks/daily_login", **STREAK | evening))
+    changed = client.get(url).get_json()["reminder"]
+    assert changed == dict.fromkeys(expected) | {"at": "20:00", "min_count": 1}
+    two = unescape(
+        admin.post(
+            "/d/streaks/daily_login", **STREAK | evening | {"reminder.hours_before": "6"}
+        ).text
+    )
+    assert "Must have exactly one of at, hours_before, hours_after_last_tick" in two
+    bad = admin.post("/d/streaks/daily_login", **STREAK | {"reminder.at": "8pm"})
+    assert "Must be a time of day such as 20:00" in unescape(bad.text)
+    assert client.get(url).get_json()["reminder"] == changed
+    admin.follow(admin.post("/d/streaks/daily_login", **STREAK))
+    assert client.get(url).get_json()["reminder"] is None
+
+
 def test_each_error_stands_beside_its_field_and_what_was_typed_is_kept(
     admin: Person, client: FlaskClient
 ) -> None:

@@ -90,6 +90,20 @@ def _steps(*steps: tuple[Any, Any]) -> list[Values]:
     return [{"from_count": count, "grace_periods": periods} for count, periods in steps]
 
 
+def _reminder(**values: Any) -> Values:
+    """A reminder as it is answered."""
+    return {
+        "at": None, "hours_before": None, "hours_after_last_tick": None, "min_count": 1,
+        "quiet_hours": None, "at_most_every_hours": None,
+    } | values  # fmt: skip
+
+
+def _each(name: str, *values: Any) -> list[Values]:
+    """An object for each value of a field."""
+    return [{name: value} for value in values]
+
+
+EVENING: Values = {"at": "20:00"}
 EVERY_TIME: Values = {"badge_code": None, "repeat": "each_run"}
 
 STREAK = Kind(
@@ -98,7 +112,7 @@ STREAK = Kind(
         "description": None, "period": "daily", "grace_periods": 0, "reset_on_miss": True,
         "is_active": True, "boundary": "utc", "milestones": [], "at_risk_lead_hours": None,
         "grace_refill": None, "freezes": None, "grace_by_count": [], "rest_days": [],
-        "calendar_codes": [], "target": None,
+        "calendar_codes": [], "target": None, "reminder": None,
     },
     change={"grace_periods": 2, "milestones": [{"count": 7, "badge_code": None, "repeat": "once"}]},
     kept=(
@@ -120,8 +134,13 @@ STREAK = Kind(
         {"target": {"kind": "days", "amount": 28}, "period": "monthly"},
         {"grace_by_count": _steps((0, 366), (1, 0), (1_000_000, 1)), "rest_days": WEEKDAYS[:6]},
         {"grace_by_count": _steps(*((nth, 1) for nth in range(50)))},
+        {"reminder": _reminder(at="23:59", quiet_hours={"from": "22:00", "to": "08:00"})},
+        {"reminder": _reminder(hours_before=24, min_count=1_000_000, at_most_every_hours=8_784)},
+        {"reminder": _reminder(hours_after_last_tick=23.5, at_most_every_hours=0.25)},
+        {"reminder": _reminder(hours_before=168), "period": "weekly"},
+        {"reminder": _reminder(hours_after_last_tick=1_344), "period": "monthly"},
     ),
-    cleared=("description", "at_risk_lead_hours", "grace_refill", "freezes"),
+    cleared=("description", "at_risk_lead_hours", "grace_refill", "freezes", "reminder"),
     fixed={"period": ["daily", "weekly", None], "target": [{"kind": "ticks", "amount": 2}, None]},
     bad={
         "grace_periods": [-1, 367, 1.0, "1", True, None, 10**400],
@@ -157,6 +176,32 @@ STREAK = Kind(
         "calendar_codes": [None, "bank_holidays", [f"c{nth}" for nth in range(11)]],
         "calendar_codes.0": [["unknown"], ["a b"], [""], [7], ["gone"]],
         "calendar_codes.1": [["bank_holidays", "bank_holidays"]],
+        "reminder": [{}, [], "20:00", {"min_count": 3}, {"at": None}],
+        "reminder.at": [
+            *_each("at", "24:00", "8:00", "20:60", "20:00:00", "20:00\n", "٢0:00", "", 20)
+        ],
+        "reminder.hours_before": [
+            *_each("hours_before", 0, -1, 24.5, "6", True, 0.1, 10**400),
+            EVENING | {"hours_before": 6},
+        ],
+        "reminder.hours_after_last_tick": [
+            *_each("hours_after_last_tick", 0, 48.25, "23.5", []),
+            {"hours_before": 6, "hours_after_last_tick": 23},
+        ],
+        "reminder.min_count": [
+            EVENING | wrong for wrong in _each("min_count", 0, 1_000_001, None)
+        ],
+        "reminder.quiet_hours": [EVENING | wrong for wrong in _each("quiet_hours", [], "22-8", 3)],
+        "reminder.quiet_hours.from": [
+            EVENING | {"quiet_hours": {"from": value, "to": "08:00"}} for value in ("22", None, 22)
+        ],
+        "reminder.quiet_hours.to": [
+            EVENING | {"quiet_hours": {"from": "22:00"}},
+            EVENING | {"quiet_hours": {"from": "22:00", "to": "22:00"}},
+        ],
+        "reminder.at_most_every_hours": [
+            EVENING | {"at_most_every_hours": value} for value in (0, -3, 8_785, "24")
+        ],
         "milestones": [None, {}, [{"count": 1}] * 101],
         "milestones.0.count": [[{"count": 0}], [{}]],
         "milestones.0": [["7"]],

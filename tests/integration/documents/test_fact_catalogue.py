@@ -175,6 +175,26 @@ def test_the_facts_without_a_tick_are_what_the_catalogue_says(
     _assert_described(sent)
 
 
+def test_a_reminder_that_is_set_for_those_who_have_ticked_already_is_what_the_catalogue_says(
+    client: FlaskClient, subscriber: Subscriber, account: Account
+) -> None:
+    make_streak(client, grace_periods=2)
+    post_tick(client)
+    post_tick(client, "other")
+    subscriber.facts()
+    reminder = {"reminder": {"hours_before": 24, "at_most_every_hours": 48}}
+    assert client.patch(f"{BASE}/streaks/daily_login", json=reminder).status_code == 200
+    tomorrow = clock.now() + DAY
+    for days in range(4):
+        _sweep(subscriber.pipeline.engine, account.live, clock.to_us(tomorrow + days * DAY))
+    sent = subscriber.facts(5 * DAY)
+    reminded = [fact for fact in sent if fact["type"] == facts.STREAK_REMINDER_DUE]
+    found = sorted((fact["participant_id"], fact["payload"]["period_key"]) for fact in reminded)
+    keys = [(tomorrow + days * DAY).date().isoformat() for days in (0, 2)]
+    assert found == [(who, key) for who in ("other", "user_42") for key in keys]
+    _assert_described(sent)
+
+
 def _sweep(engine: Engine, tenant: Tenant, now_us: int) -> None:
     """Tell the tenant's facts without a tick as if it were then, and nobody else's."""
     until = [0] * tenant.id + [now_us]

@@ -27,6 +27,7 @@ JARGON = re.compile(
     r"tag\b|discriminator|instance|urn:|https?://errors|\^|\\|\[\]|NoneType|\bdict\b|\bint\b|\bstr\b"
 )
 EDGES: tuple[Any, ...] = (
+    float("inf"),
     "x" * 51,
     "x" * 70,
     "x" * 101,
