@@ -57,7 +57,14 @@ from api.resources.participants import (
 )
 from api.resources.participants import challenges as participant_challenges
 from api.resources.participants import streaks as participant_streaks
-from api.resources.repair import freezes, pauses, repairs, retractions, streak_changes
+from api.resources.repair import (
+    freezes,
+    merges,
+    pauses,
+    repairs,
+    retractions,
+    streak_changes,
+)
 from api.resources.webhooks import deliveries, destinations, facts, replays, secrets, test_sends
 from models import failpoints
 from models.db import engine as make_engine
@@ -106,7 +113,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tiers, tier_assignments, rewards, redemptions, challenges, participant_challenges,
         leaderboards, participants, personal_data, erasures, search, programs, destinations,
         secrets, test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,
-        streak_changes, pauses, freezes, repairs, retractions,
+        streak_changes, pauses, freezes, repairs, retractions, merges,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

@@ -225,7 +225,7 @@ ENTRIES = (
     FactType(
         facts.STREAK_REPAIRED,
         "A count changed without a new tick, or an earlier fact is no longer true: a late tick, a"
-        " repair, a pause, an outage or changed rules filled the gap.",
+        " repair, a pause, an outage or changed rules filled the gap, or participants were merged.",
         (
             STREAK_FIELD,
             FactField("count", COUNT, "The current count."),

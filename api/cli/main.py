@@ -20,6 +20,7 @@ COMMANDS = {  # name → module and attribute of api.cli
     "audit": "commands.audit:audit",
     "outage": "commands.outages:group",
     "streak": "commands.streaks:group",
+    "participant": "commands.streaks:participant",
     "openapi": "commands.openapi:openapi",
     "doctor": "doctor.command:doctor",
     "dead-letters": "commands.dead_letters:group",

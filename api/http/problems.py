@@ -93,6 +93,8 @@ CODES: dict[str, tuple[int, str]] = {
     "already_retracted": (409, "The tick was retracted before."),
     "tick_not_applied": (409, "The tick waits to be applied: retract it once it is."),
     "nothing_to_restore": (409, "No period of the streak was missed."),
+    "already_merged": (409, "The participant `from` was merged into another one before."),
+    "merge_in_circle": (409, "Both ids count for the same participant: `from` is its own id."),
     "body_too_large": (413, "The body is larger than 1 MB, before or after decompression."),
     "unsupported_media_type": (415, "The content type or encoding is unsupported; see the detail."),
     "validation_error": (422, "A field or parameter is invalid: `errors` names it and why."),

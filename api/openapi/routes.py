@@ -27,6 +27,7 @@ CHAPTERS = {
     "freezes": "Repair",
     "repairs": "Repair",
     "retractions": "Repair",
+    "merges": "Repair",
     "awards": "Badges",
     "badges": "Badges",
     "points": "Points",
@@ -59,7 +60,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 CHAPTER_TEXTS = {
     "Ticks": "Record that a participant did something, and read the result.",
     "Streaks": "Define streaks; read counts, their history and participants at risk.",
-    "Repair": "Pause, protect, repair and retract; grant and sell freezes.",
+    "Repair": "Pause, protect, repair, retract and merge; grant and sell freezes.",
     "Badges": "Define and award badges, and list earned badges.",
     "Points": "Award and deduct points, and read the ledger of all movements.",
     "Tiers": "Define and assign tiers, and read a participant's tier.",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from models.db import Connection, array, run
 from models.definitions.base import CodedDefinition, Definitions, definition_table, of_columns
+from models.identity.participants import ID_OF_PLAIN
 
 Rarity = Literal["common", "uncommon", "rare", "epic", "legendary"]
 
@@ -77,17 +78,16 @@ class EarnedBadge:
     earned_at: datetime | None  # None: not earned
 
 
-_OF_PARTICIPANT = """
+_OF_PARTICIPANT = f"""
     SELECT b.code, b.name, b.description, b.icon_url, b.rarity, b.category, e.earned_at
     FROM badges b
     LEFT JOIN participant_badges e ON e.tenant_id = b.tenant_id AND e.badge_id = b.id
-      AND e.participant_id = (SELECT p.id FROM participants p
-        WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s)
+      AND e.participant_id = {ID_OF_PLAIN}
     WHERE b.tenant_id = %(tenant_id)s
       AND (e.earned_at IS NOT NULL OR (b.is_active AND NOT b.is_hidden AND NOT %(earned_only)s))
       AND (%(any_code)s OR b.code = ANY(CAST(%(codes)s AS text[])))
     ORDER BY b.display_order, b.code
-    """
+    """  # noqa: S608 - a constant
 
 
 def of_participant(

@@ -19,6 +19,7 @@ from models import clock, ids
 from models.db import Connection
 from models.delivery.deliveries import DeliveryStatus
 from models.errors import NotFound
+from models.identity import aliases
 
 OutcomeKind = Literal["ok", "failed"]
 
@@ -168,11 +169,18 @@ def deliveries(
     values = {
         "status": wanted.status,
         "types": None if wanted.types is None else list(wanted.types),
-        "participant": wanted.participant_id,
+        "participant": _current(connection, destination, wanted.participant_id),
     }
     rows, cursor = _scan(connection, _DELIVERIES, destination, wanted, values)
     lasts = _lasts(connection, destination, [row.fact_id for row in rows])
     return [_delivery(row, lasts.get(row.fact_id)) for row in rows], cursor
+
+
+def _current(connection: Connection, destination: DestinationRef, name: str | None) -> str | None:
+    """The id of the participant that a wanted id counts for."""
+    if name is None:
+        return None
+    return aliases.current(connection, destination.tenant_id, [name])[name]
 
 
 _ONE = sa.text("""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -32,6 +32,7 @@ class Participant:
     tier_id: str | None = None
     rewards_claimed: int = 0
     has_pauses: bool = False  # or freezes or repairs: a new state of it begins with them
+    merged_into: int | None = None  # the participant it is an alias of (aliases.py)
     tier_us: int | None = None  # since when, if this batch has changed it
     is_richer: bool = False  # or poorer: whether points, tier or rewards have changed
     events: int = 0  # of this batch
@@ -63,7 +64,7 @@ _KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenan
 _LOCK = f"""
     SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid,
       p.inactive_since, p.erased_at, false, p.points_earned, p.points_spent, p.tier_id::text,
-      p.rewards_claimed, p.has_pauses
+      p.rewards_claimed, p.has_pauses, p.merged_into
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
     ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
@@ -74,7 +75,7 @@ _CREATE = f"""
     ON CONFLICT (tenant_id, external_id) DO NOTHING
     RETURNING tenant_id, external_id, id, timezone, fact_sequence, ctid,
       inactive_since, erased_at, true, points_earned, points_spent, tier_id::text, rewards_claimed,
-      has_pauses
+      has_pauses, merged_into
     """  # noqa: S608 - a fragment of this file
 
 
@@ -103,11 +104,7 @@ def hold(connection: Connection, keys: set[ExternalKey]) -> None:
 def _run(
     connection: Connection, statement: str, keys: Sequence[ExternalKey]
 ) -> dict[ExternalKey, Participant]:
-    rows = run(
-        connection,
-        statement,
-        pairs(keys),
-    )
+    rows = run(connection, statement, pairs(keys))
     return {
         (row[0], row[1]): Participant(
             row[2],
@@ -116,7 +113,7 @@ def _run(
             row[5],
             row[6] and clock.to_us(row[6]),
             row[7] and clock.to_us(row[7]),
-            *row[8:14],
+            *row[8:15],
         )
         for row in rows
     }
@@ -180,10 +177,10 @@ _TOUCH_RICHER = f"""
     """  # noqa: S608 - a fragment of this file
 
 
-def touch(connection: Connection, participants: dict[ExternalKey, Participant]) -> None:
+def touch(connection: Connection, participants: Iterable[Participant]) -> None:
     """Write back the counts of a batch: events, facts, first and last seen, and the participant's
     points, tier and rewards."""
-    changed = [participant for participant in participants.values() if participant.is_changed]
+    changed = [participant for participant in participants if participant.is_changed]
     rows = [row for row in changed if not row.is_richer]
     if rows:
         change(connection, _TOUCH, _counted(rows), len(rows))
@@ -219,15 +216,24 @@ class KnownParticipant:
 
     id: int
     timezone: str | None
+    external_id: str  # of the survivor, where an alias was asked for
+
+
+# The number of the participant that an external id counts for.
+ID_OF = """(SELECT COALESCE(a.merged_into, a.id) FROM participants a
+    WHERE a.tenant_id = :tenant_id AND a.external_id = :external_id)"""
+ID_OF_PLAIN = ID_OF.replace(":tenant_id", "%(tenant_id)s").replace(
+    ":external_id", "%(external_id)s"
+)
 
 
 def find(connection: Connection, tenant_id: int, external_id: str) -> KnownParticipant | None:
-    """The participant with that external id, or None."""
+    """The participant that an external id counts for, or None."""
     row = connection.execute(
         sa.text(
-            "SELECT id, timezone FROM participants"
-            " WHERE tenant_id = :tenant_id AND external_id = :external_id"
+            "SELECT id, timezone, external_id FROM participants"  # noqa: S608 - of this file
+            f" WHERE tenant_id = :tenant_id AND id = {ID_OF}"
         ),
         {"tenant_id": tenant_id, "external_id": external_id},
     ).one_or_none()
-    return None if row is None else KnownParticipant(row.id, row.timezone)
+    return None if row is None else KnownParticipant(row.id, row.timezone, row.external_id)

@@ -17,6 +17,7 @@ from models.db import Connection, array, run
 from models.definitions.base import CodedDefinition, Definitions, definition_table, of_columns
 from models.delivery import facts
 from models.errors import NotFound, TooMany
+from models.identity.participants import ID_OF_PLAIN
 from models.rules.leaderboards import LEVELS, above
 from models.rules.periods import DAY_US
 
@@ -169,12 +170,11 @@ def score_of(connection: Connection, board: Leaderboard, external_id: str) -> in
     """A participant's score; 0 without an entry."""
     rows = run(
         connection,
-        """
-        SELECT e.score FROM participants p
-        JOIN leaderboard_entries e ON e.tenant_id = p.tenant_id AND e.participant_id = p.id
-        WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s
-          AND e.tenant_id = %(tenant_id)s AND e.leaderboard_id = %(board_id)s
-        """,
+        f"""
+        SELECT score FROM leaderboard_entries
+        WHERE tenant_id = %(tenant_id)s AND leaderboard_id = %(board_id)s
+          AND participant_id = {ID_OF_PLAIN}
+        """,  # noqa: S608 - a constant
         _of(board) | {"external_id": external_id},
     )
     return int(rows[0][0]) if rows else 0

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from models import ids
 from models.db import Connection, copy, copy_text, run
+from models.identity.participants import ID_OF, ID_OF_PLAIN
 from models.ledgers.base import Ledger
 from models.ledgers.tier_changes import Upgrade
 
@@ -171,8 +172,7 @@ def page(connection: Connection, key: tuple[int, str], wanted: MovementQuery) ->
     return MovementPage([_found(row).transaction for row in shown], total.scalar_one(), last)
 
 
-_OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
-    WHERE tenant_id = :tenant_id AND external_id = :external_id)
+_OF_ONE = f"""w.tenant_id = :tenant_id AND w.participant_id = {ID_OF}
     AND (CAST(:kind AS text) IS NULL OR w.kind = :kind)"""
 
 _PAGE = f"""
@@ -217,8 +217,8 @@ def balance(connection: Connection, tenant_id: int, external_id: str) -> PointsB
     """The points of a participant; zero for an unknown one."""
     rows = run(
         connection,
-        "SELECT points_earned, points_spent FROM participants"
-        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
+        "SELECT points_earned, points_spent FROM participants"  # noqa: S608 - a constant
+        f" WHERE tenant_id = %(tenant_id)s AND id = {ID_OF_PLAIN}",
         {"tenant_id": tenant_id, "external_id": external_id},
     )
     return PointsBalance(*rows[0]) if rows else PointsBalance()

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from models import clock, ids
 from models.db import Connection, array, copy, copy_text, run
 from models.definitions.rewards import Reward
+from models.identity.participants import ID_OF
 from models.ledgers.base import Ledger
 
 RedemptionKey = tuple[int, int, str]  # tenant, participant, reward
@@ -135,8 +136,7 @@ def of_participant(
     return found, total.scalar_one()
 
 
-_OF_ONE = """w.tenant_id = :tenant_id AND w.participant_id = (SELECT id FROM participants
-    WHERE tenant_id = :tenant_id AND external_id = :external_id)"""
+_OF_ONE = f"w.tenant_id = :tenant_id AND w.participant_id = {ID_OF}"
 
 _LATEST_FIRST = "ORDER BY COALESCE(w.sequence, 0) DESC, w.id DESC"
 

@@ -18,7 +18,7 @@ from models.rules.periods import PeriodKind, day_at, period_of_day
 
 ChangeKind = Literal[
     "pause", "pause_removed", "freeze_granted", "freeze_bought", "repair", "restore",
-    "tick_retracted", "period_retracted",
+    "tick_retracted", "period_retracted", "merge",
 ]  # fmt: skip
 KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 

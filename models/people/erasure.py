@@ -27,6 +27,7 @@ import sqlalchemy as sa
 
 from models import clock, db
 from models.db import Connection, array, run
+from models.identity.participants import ID_OF
 from models.identity.tenants import Tenant
 from models.leaderboards import entries
 
@@ -45,6 +46,7 @@ class Erased:
 
     erased_at: datetime
     was_known: bool  # False: at most writes in the queue existed
+    names: Sequence[str]  # the participant's external ids: more than one after a merge
 
 
 def digest(secret: bytes, external_id: str) -> bytes:
@@ -103,11 +105,12 @@ def purge(connection: Connection, before: datetime) -> int:
 
 
 def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
-    """Delete a participant's data, and write the tombstone; the caller commits.
+    """Delete a participant's data, and write the tombstones of its ids; the caller commits.
 
     1. Wait for other erasures: each locks every day of every ledger, and several at once would
        overflow the server's table of locks.
-    2. Hold the participant's row. A batch that holds it ends first, and its rows are deleted here.
+    2. Hold the participant's row, and those of its aliases, in key order. A batch that holds one
+       ends first, and its rows are deleted here.
        A later batch waits for our commit, finds no participant and reads the tombstone.
     3. Only now read the clock: every write accepted before the request is before that instant.
     4. Delete. Deliveries go before attempts: a deliverer logs an attempt under the lock of its
@@ -115,19 +118,47 @@ def erase(connection: Connection, tenant: Tenant, external_id: str) -> Erased:
 
     Raises Contended when a deliverer was in the way: then try again.
     """
+    take_turn(connection)
+    names = _names(connection, tenant.id, external_id)
+    held = _hold_all(connection, tenant.id, names)
+    erased_at = _next_millisecond(clock.now_us())
+    for name in names:
+        _write_tombstone(connection, tenant, name, erased_at)
+    for participant_id, was_there in held:
+        if was_there:
+            entries.forget(connection, tenant.id, participant_id)
+            _delete_facts(connection, tenant.id, participant_id)
+            _delete_ledgers(connection, tenant.id, participant_id)
+        _delete_participant(connection, tenant.id, participant_id)
+    dead_letters = sum(_delete_dead_letters(connection, tenant.id, name) for name in names)
+    is_known = any(was_there for _, was_there in held)
+    return Erased(erased_at, is_known or dead_letters > 0, names)
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait for other erasures and merges: each of them locks every day of every ledger."""
     db.take_longer(connection, STATEMENT_SECONDS)
     connection.execute(_BY_INDEX)
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
-    participant_id, was_there = _hold(connection, tenant.id, external_id)
-    erased_at = _next_millisecond(clock.now_us())
-    _write_tombstone(connection, tenant, external_id, erased_at)
-    if was_there:
-        entries.forget(connection, tenant.id, participant_id)
-        _delete_facts(connection, tenant.id, participant_id)
-        _delete_ledgers(connection, tenant.id, participant_id)
-    _delete_participant(connection, tenant.id, participant_id)
-    dead_letters = _delete_dead_letters(connection, tenant.id, external_id)
-    return Erased(erased_at, was_there or dead_letters > 0)
+
+
+_NAMES = sa.text(f"""
+SELECT external_id FROM participants WHERE tenant_id = :tenant_id
+  AND (id = {ID_OF} OR merged_into = {ID_OF}) ORDER BY external_id
+""")  # noqa: S608 - a constant
+
+
+def _names(connection: Connection, tenant_id: int, external_id: str) -> list[str]:
+    """Every external id of the participant that one of them names, in key order. No merge can
+    change them before this transaction ends."""
+    values = {"tenant_id": tenant_id, "external_id": external_id}
+    return list(connection.execute(_NAMES, values).scalars()) or [external_id]
+
+
+def _hold_all(
+    connection: Connection, tenant_id: int, names: Sequence[str]
+) -> list[tuple[int, bool]]:
+    return [_hold(connection, tenant_id, name) for name in names]
 
 
 # By index whatever the statistics: those of a queue and of a new day are always wrong.

@@ -24,7 +24,7 @@ _PARTICIPANTS = """
        JOIN programs d ON d.tenant_id = e.tenant_id AND d.id = e.program_id
        WHERE e.tenant_id = p.tenant_id AND e.participant_id = p.id), '[]') AS programs,
       p.total_events, p.points_earned, p.points_spent, p.first_seen_at, p.last_seen_at, p.created_at
-    FROM participants p WHERE p.tenant_id = :tenant_id ORDER BY p.id
+    FROM participants p WHERE p.tenant_id = :tenant_id AND p.merged_into IS NULL ORDER BY p.id
 """
 _BALANCES = """
     SELECT p.external_id AS participant_id, p.points_earned AS total_earned,
@@ -75,7 +75,7 @@ _TICKS = f"""
 
 
 def participants(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
-    """All participants, in the order in which they were created."""
+    """All participants but aliases, in the order in which they were created."""
     return map(plain, stream(connection, _PARTICIPANTS, {"tenant_id": tenant_id}))
 
 

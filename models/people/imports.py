@@ -23,7 +23,7 @@ from models import clock, ids
 from models.db import Connection, array, run
 from models.definitions import challenges, rewards
 from models.definitions.challenges import ChallengeProgress
-from models.identity import participants
+from models.identity import aliases, participants
 from models.identity.participants import Participant
 from models.identity.tenants import Tenant
 from models.ledgers import tier_changes
@@ -47,12 +47,12 @@ ImportResult = ImportOutcome | RowRefusal
 
 
 def _held(connection: Connection, tenant: Tenant, names: Iterable[str]) -> dict[str, Participant]:
-    """The participants of some external ids, locked, created if missing."""
-    found = participants.lock(connection, {(tenant.id, name) for name in names})
-    created = {key[1]: participant for key, participant in found.items() if participant.is_created}
+    """The participants that some external ids count for, locked, created if missing."""
+    found, known = aliases.lock(connection, tenant.id, names)
+    created = {name: participant for name, participant in found.items() if participant.is_created}
     if created:
         _remember_erasures(connection, tenant, created)
-    return {key[1]: participant for key, participant in found.items()}
+    return {name: found[current] for name, current in known.items()}
 
 
 def _remember_erasures(
@@ -70,6 +70,11 @@ def _remember_erasures(
     for key, erased_us in found.items():
         digests[key].erased_us = erased_us
     participants.keep_erasures(connection, [digests[key] for key in found])
+
+
+def _touch(connection: Connection, held: Mapping[str, Participant]) -> None:
+    """Write back each participant once, also where an id and its alias are given."""
+    participants.touch(connection, {row.id: row for row in held.values()}.values())
 
 
 # -- opening balances ------------------------------------------------------------------------
@@ -95,9 +100,7 @@ def open_balances(
     held = _held(connection, tenant, (item.participant_id for item in good)) if good else {}
     opening.read(connection, held.values())
     results = [opening.open(held, item) for item in items]
-    participants.touch(
-        connection, {(tenant.id, name): participant for name, participant in held.items()}
-    )
+    _touch(connection, held)
     opening.write(connection)
     return results
 
@@ -280,9 +283,7 @@ def add_redemptions(
     }
     fresh = _insert(connection, tenant.id, "reward_claims", list(rows.values()))
     results = [_redeemed(item, rows, fresh, held) for item in items]
-    participants.touch(
-        connection, {(tenant.id, name): participant for name, participant in held.items()}
-    )
+    _touch(connection, held)
     return results
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -20,6 +20,8 @@ import sqlalchemy as sa
 
 from models import clock, ids
 from models.db import Connection, stream
+from models.identity import aliases
+from models.identity.participants import ID_OF
 from models.ledgers.milestones import UNKNOWN_PERIOD
 from models.rules.periods import key_of
 from models.rules.targets import shown
@@ -38,6 +40,7 @@ class Subject:
     tenant_id: int
     id: int
     external_id: str
+    aliases: Sequence[str] = ()  # external ids that were merged into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +52,25 @@ class Section:
     rows: Callable[[Connection, Subject], Iterator[Row]]
 
 
-_HOLD = sa.text("""
-SELECT id FROM participants WHERE tenant_id = :tenant_id AND external_id = :external_id
+_HOLD = sa.text(f"""
+SELECT id, external_id FROM participants WHERE tenant_id = :tenant_id AND id = {ID_OF}
 FOR KEY SHARE
-""")
+""")  # noqa: S608 - a constant
 
 
 def hold(connection: Connection, tenant_id: int, external_id: str) -> Subject | None:
-    """The participant, or None. An erasure waits for this transaction, batches do not.
+    """The participant that an id counts for, or None. An erasure waits for this transaction,
+    batches do not.
 
     In a snapshot this raises Contended when an erasure came first.
     """
     connection.execute(_BY_INDEX)
     values = {"tenant_id": tenant_id, "external_id": external_id}
-    found = connection.execute(_HOLD, values).scalar_one_or_none()
-    return None if found is None else Subject(tenant_id, found, external_id)
+    found = connection.execute(_HOLD, values).one_or_none()
+    if found is None:
+        return None
+    names = aliases.of(connection, tenant_id, found.id)
+    return Subject(tenant_id, found.id, found.external_id, names)
 
 
 # As for an erasure: the statistics of a new day are always wrong.
@@ -83,7 +90,8 @@ WHERE p.tenant_id = :tenant_id AND p.id = :participant_id
 
 def profile(connection: Connection, subject: Subject) -> Row:
     """The participant's own row."""
-    return plain(connection.execute(_PROFILE, _values(subject)).one())
+    row = plain(connection.execute(_PROFILE, _values(subject)).one())
+    return row | {"aliases": list(subject.aliases)}
 
 
 # -- lists -----------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from models.db import Connection, Engine, array, run, tenant_isolation
 from models.db.prepared import Prepared
+from models.identity import aliases
+from models.identity.participants import ID_OF_PLAIN
 from models.identity.tenants import Tenant
 from models.leaderboards import entries
 from models.ledgers.points import PointsBalance
@@ -51,9 +53,11 @@ _COLUMNS = """p.id, p.external_id, p.display_name, p.avatar_url, p.attributes, p
 _HAS = "p.points_earned, p.points_spent, p.rewards_claimed, p.tier_id::text, p.tier_achieved_at"
 
 _ROW = f"{_COLUMNS}, {_HAS}, {profile_sections.EARNED}, {profile_sections.STREAKS}"
+_ID = """(SELECT COALESCE(a.merged_into, a.id) FROM participants a
+    WHERE a.tenant_id = $1 AND a.external_id = $2)"""
 _READ = Prepared(
     "profile", "int, text",
-    f"SELECT {_ROW} FROM participants p WHERE p.tenant_id = $1 AND p.external_id = $2",  # noqa: S608
+    f"SELECT {_ROW} FROM participants p WHERE p.tenant_id = $1 AND p.id = {_ID}",  # noqa: S608
 )  # fmt: skip
 
 
@@ -77,9 +81,9 @@ def _state_read(wanted: tuple[str, ...]) -> Prepared:
     )
     return Prepared(
         f"state_{'_'.join(wanted)}", "int, text",
-        f"""SELECT {_HAS}, {reads}
+        f"""SELECT {_HAS}, p.external_id, {reads}
         FROM (VALUES (1)) AS always (one)
-        LEFT JOIN participants p ON p.tenant_id = $1 AND p.external_id = $2""",  # noqa: S608 - of this file
+        LEFT JOIN participants p ON p.tenant_id = $1 AND p.id = {_ID}""",  # noqa: S608 - of this file
     )  # fmt: skip
 
 
@@ -91,15 +95,17 @@ _STATE_READS = {
 }
 
 
-def state(engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str]) -> Sections:
-    """The wanted sections, even of an unknown participant, in one statement. Badges are all visible
-    ones: earned, or active and not hidden."""
+def state(
+    engine: Engine, tenant_id: int, external_id: str, wanted: Sequence[str]
+) -> tuple[str, Sections]:
+    """The wanted sections, even of an unknown participant, in one statement, with the external id:
+    an alias has its survivor's. Badges are all visible ones: earned, or active and not hidden."""
     statement = _STATE_READS[tuple(section for section in _READS if section in wanted)]
-    ((earned, spent, claimed, tier_id, achieved_at, *texts),) = tenant_isolation.read(
+    ((earned, spent, claimed, tier_id, achieved_at, known, *texts),) = tenant_isolation.read(
         engine, tenant_id, statement, (tenant_id, external_id)
     )
     badges, streaks, challenges = texts
-    return Sections(
+    return known or external_id, Sections(
         points=PointsBalance(earned or 0, spent or 0),
         rewards_claimed=claimed or 0,
         placed=profile_sections.placed(tier_id, achieved_at),
@@ -113,8 +119,8 @@ def status(connection: Connection, tenant_id: int, external_id: str) -> str | No
     """ACTIVE, SUSPENDED or CLOSED; None without the participant."""
     rows = run(
         connection,
-        "SELECT status FROM participants"
-        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s",
+        "SELECT status FROM participants"  # noqa: S608 - a constant
+        f" WHERE tenant_id = %(tenant_id)s AND id = {ID_OF_PLAIN}",
         {"tenant_id": tenant_id, "external_id": external_id},
     )
     return rows[0][0] if rows else None
@@ -124,8 +130,8 @@ def status_held(connection: Connection, tenant_id: int, external_id: str) -> str
     """As `status`; no other transaction changes it before this one ends."""
     rows = run(
         connection,
-        "SELECT status FROM participants"
-        " WHERE tenant_id = %(tenant_id)s AND external_id = %(external_id)s FOR UPDATE",
+        "SELECT status FROM participants"  # noqa: S608 - a constant
+        f" WHERE tenant_id = %(tenant_id)s AND id = {ID_OF_PLAIN} FOR UPDATE",
         {"tenant_id": tenant_id, "external_id": external_id},
     )
     return rows[0][0] if rows else None
@@ -171,7 +177,8 @@ def upsert(
     statement = _upsert_statement(_given(values))
     rows = run(connection, statement, _arguments(tenant.id, external_id, values))
     if not rows:
-        return None
+        survivor = aliases.current(connection, tenant.id, [external_id])[external_id]
+        return None if survivor == external_id else upsert(connection, tenant, survivor, values)
     profile, is_new = _profile(rows[0]), bool(rows[0][-1])
     if is_new:
         _mark_erased(connection, tenant, profile)
@@ -192,7 +199,7 @@ def _upsert_statement(names: list[str]) -> str:
         INSERT INTO participants AS p ({", ".join(columns)})
         VALUES ({", ".join(["%(tenant_id)s", "%(external_id)s", *places])})
         ON CONFLICT (tenant_id, external_id) DO UPDATE SET {_sets(names)}
-        {_only_active(names)} RETURNING p.*, p.xmax = 0 AS is_new)
+        WHERE p.merged_into IS NULL{_only_active(names)} RETURNING p.*, p.xmax = 0 AS is_new)
         SELECT {_ROW}, p.is_new FROM p"""  # noqa: S608 - names of this file
 
 
@@ -220,8 +227,7 @@ def change(
     without the participant or when it is inactive."""
     statement = f"""WITH p AS (
         UPDATE participants AS p SET {_sets(_given(values))}
-        WHERE p.tenant_id = %(tenant_id)s AND p.external_id = %(external_id)s
-          AND p.status = 'ACTIVE'
+        WHERE p.tenant_id = %(tenant_id)s AND p.id = {ID_OF_PLAIN} AND p.status = 'ACTIVE'
         RETURNING p.*)
         SELECT {_ROW} FROM p"""  # noqa: S608 - names of this file
     rows = run(connection, statement, _arguments(tenant_id, external_id, values))
@@ -244,7 +250,7 @@ def _sets(names: list[str]) -> str:
 
 
 def _only_active(names: list[str]) -> str:
-    return "" if "status" in names else "WHERE p.status = 'ACTIVE'"
+    return "" if "status" in names else " AND p.status = 'ACTIVE'"
 
 
 def _arguments(tenant_id: int, external_id: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,10 @@ _NAMES = (
     "external_id", "display_name", "avatar_url", "timezone", "status", "tags", "total_events",
     "first_seen_at", "last_seen_at", "created_at", "updated_at",
 )  # fmt: skip
-_participants = sa.table("participants", *map(sa.column, ("tenant_id", "id", *_NAMES)))
+_participants = sa.table(
+    "participants", *map(sa.column, ("tenant_id", "id", "merged_into", *_NAMES))
+)
+_aliases = _participants.alias()
 _enrolments = sa.table(
     "participant_programs", *map(sa.column, ("tenant_id", "participant_id", "program_id"))
 )
@@ -55,7 +58,7 @@ class TimeFilter:
 class ParticipantFilter:
     """A filter for participants: all given conditions must hold."""
 
-    search: str = ""  # part of the id or of the display name, in any case
+    search: str = ""  # part of the id, of an alias or of the display name, in any case
     status: ParticipantStatus | None = None
     is_active: bool | None = None
     tag: str | None = None
@@ -80,7 +83,8 @@ def page(
     window: tuple[int, int],
 ) -> tuple[list[ParticipantSummary], int]:
     """A page (limit, offset) of the wanted participants, and how many there are."""
-    conditions = sa.and_(_p.tenant_id == tenant_id, *_conditions(wanted))
+    is_mine = sa.and_(_p.tenant_id == tenant_id, _p.merged_into.is_(None))
+    conditions = sa.and_(is_mine, *_conditions(wanted))
     limit, offset = window
     rows = connection.execute(
         sa.select(*(_p[name] for name in _NAMES))
@@ -114,7 +118,11 @@ def _conditions(wanted: ParticipantFilter) -> list[sa.ColumnElement[bool]]:
     if wanted.search:
         pattern = _in_any_case(wanted.search)
         conditions.append(
-            sa.or_(_p.external_id.regexp_match(pattern), _p.display_name.regexp_match(pattern))
+            sa.or_(
+                _p.external_id.regexp_match(pattern),
+                _p.display_name.regexp_match(pattern),
+                _has_alias(pattern),
+            )
         )
     if wanted.status is not None:
         conditions.append(_p.status == wanted.status)
@@ -139,6 +147,16 @@ def _within(column: Any, span: TimeFilter) -> list[sa.ColumnElement[bool]]:
 def _is_enrolled(program_id: UUID) -> sa.ColumnElement[bool]:
     return sa.exists().where(
         _e.tenant_id == _p.tenant_id, _e.participant_id == _p.id, _e.program_id == program_id
+    )
+
+
+def _has_alias(pattern: str) -> sa.ColumnElement[bool]:
+    """Whether an id that was merged into a participant's matches."""
+    name = _aliases.c
+    return sa.exists().where(
+        name.tenant_id == _p.tenant_id,
+        name.merged_into == _p.id,
+        name.external_id.regexp_match(pattern),
     )
 
 

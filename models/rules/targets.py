@@ -55,6 +55,17 @@ class Progress:
     last_zone: str | None
 
 
+def both(first: Progress, second: Progress, target: PeriodTarget) -> Progress:
+    """The progress of a period by the ticks of two participants."""
+    days = first.days | second.days
+    is_days = target.kind == "days"
+    value = days.bit_count() * UNIT if is_days else first.value + second.value
+    last_us, zone = max(
+        (made.last_us, made.last_zone or "") for made in (first, second)
+    )  # fmt: skip
+    return Progress(min(value, PROGRESS_MAX), days, last_us, zone or None)
+
+
 def advanced(before: Progress | None, target: PeriodTarget, tick: TargetTick) -> Progress:
     """The progress of a period with one more tick."""
     value, days = (0, 0) if before is None else (before.value, before.days)

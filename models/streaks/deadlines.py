@@ -324,17 +324,20 @@ def _columns(keys: Sequence[StateKey]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def forget_breaks(connection: Connection, keys: Sequence[StateKey]) -> None:
-    """Note that the published breaks of some states did not happen; under their locks."""
-    if keys:
+def write_breaks(connection: Connection, breaks: Mapping[StateKey, int | None]) -> None:
+    """Note the break that was published last of some states, None where it did not happen; under
+    their locks."""
+    if breaks:
         statement = """
-            UPDATE streak_states s SET told_broken = NULL
+            UPDATE streak_states s SET told_broken = k.broken
             FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]),
-              CAST(%(streaks)s AS int[])) AS k (tenant_id, participant_id, streak_id)
+              CAST(%(streaks)s AS int[]), CAST(%(broken)s AS int[]))
+              AS k (tenant_id, participant_id, streak_id, broken)
             WHERE (s.tenant_id, s.participant_id, s.streak_id)
               = (k.tenant_id, k.participant_id, k.streak_id)
             """
-        run(connection, statement, _columns(keys))
+        keys = sorted(breaks)
+        run(connection, statement, _columns(keys) | {"broken": array(breaks[key] for key in keys)})
 
 
 _LOOK_AGAIN = sa.text("""

@@ -66,6 +66,24 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
         """The same; what was forgiven until a period counts as published."""
         return msgspec.structs.replace(self, published_until=period)
 
+    def joined(self, other: Extras) -> Extras:
+        """The repairs and freezes of both, and what was published of either."""
+        both = msgspec.structs.replace(
+            self,
+            grants=tuple(sorted((*self.grants, *other.grants))),
+            published_earned=self.published_earned + other.published_earned,
+        )
+        ends = (self.published_until, other.published_until)
+        until = max((period for period in ends if period is not None), default=None)
+        both = msgspec.structs.replace(both, published_until=until)
+        return both.repairing(other.repairs)
+
+    def published_at_most_what_is_earned(self) -> Extras:
+        """The same; no more freezes count as published than were earned."""
+        return msgspec.structs.replace(
+            self, published_earned=min(self.published_earned, self.earned)
+        )
+
     def earnings_published(self) -> Extras:
         """The same; all freezes earned are published."""
         return msgspec.structs.replace(self, published_earned=self.earned)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, copy, copy_text, run
-from models.identity.participants import ParticipantKey
+from models.identity.participants import ID_OF, ParticipantKey
 from models.rules.periods import PeriodKind
 from models.rules.streaks import Ranges, add_range
 from models.streaks.forgiveness import periods_of_days
@@ -105,8 +105,7 @@ def page(
     return list(map(_found, rows)), total.scalar_one()
 
 
-_OF_ONE = """pauses w WHERE w.tenant_id = :tenant_id AND w.participant_id = (SELECT id
-    FROM participants WHERE tenant_id = :tenant_id AND external_id = :external_id)"""
+_OF_ONE = f"pauses w WHERE w.tenant_id = :tenant_id AND w.participant_id = {ID_OF}"
 _COUNT = f"SELECT count(*) FROM {_OF_ONE}"  # noqa: S608 - a constant of this file
 _PAGE = f"""
     SELECT {_READ} FROM {_OF_ONE} ORDER BY w.first_day DESC, w.id DESC LIMIT :limit OFFSET :offset

@@ -6,12 +6,14 @@ participant's lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from models import clock
 from models.db import Connection, array, run
+from models.identity.participants import ParticipantKey
 from models.rules.targets import Progress
 
 PeriodKey = tuple[int, int, int, int]  # tenant, participant, streak, period
@@ -43,11 +45,43 @@ _OF_WINDOW = """
 
 def read(connection: Connection, keys: Iterable[PeriodKey]) -> dict[PeriodKey, Progress]:
     """The progress of some periods; missing before the first tick."""
-    rows = run(connection, _SELECT, _columns(sorted(keys)))
+    return _found(run(connection, _SELECT, _columns(sorted(keys))))
+
+
+def _found(rows: Iterable[Any]) -> dict[PeriodKey, Progress]:
     return {
         (row[0], row[1], row[2], row[3]): Progress(row[4], row[5], clock.to_us(row[6]), row[7])
         for row in rows
     }
+
+
+_OF_PARTICIPANTS = """
+    SELECT w.tenant_id, w.participant_id, w.streak_id, w.period, w.value, w.days,
+      w.last_recorded_at, w.last_timezone
+    FROM unnest(CAST(%(tenants)s AS int[]), CAST(%(participants)s AS bigint[]))
+      AS k (tenant_id, participant_id)
+    JOIN streak_progress w USING (tenant_id, participant_id)
+    """
+
+
+def of_participants(
+    connection: Connection, keys: Sequence[ParticipantKey]
+) -> dict[PeriodKey, Progress]:
+    """All progress of some participants."""
+    tenants, participants = zip(*keys, strict=True)
+    values = {"tenants": array(tenants), "participants": array(participants)}
+    return _found(run(connection, _OF_PARTICIPANTS, values))
+
+
+def forget(connection: Connection, key: ParticipantKey) -> None:
+    """Remove all progress of a participant."""
+    connection.execute(
+        sa.text(
+            "DELETE FROM streak_progress"
+            " WHERE tenant_id = :tenant_id AND participant_id = :participant_id"
+        ),
+        {"tenant_id": key[0], "participant_id": key[1]},
+    )
 
 
 def write(connection: Connection, changed: Mapping[PeriodKey, Progress]) -> None:

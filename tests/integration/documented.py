@@ -140,6 +140,7 @@ def _repaired(
 ) -> dict[str, str]:
     """A streak with a gap whose freezes are sold, a participant who can pay, and a pause."""
     who, code = made["create_participant"]["participant_id"], made["create_streak"]["code"]
+    _created(client.post(f"{BASE}/participants", json={"participant_id": "guest_7f3a"}))
     sold = client.patch(f"{BASE}/streaks/{code}", json={"freezes": {"max": 5, "price_points": 10}})
     assert sold.status_code == 200, sold.text
     tick = {"participant_id": who, "streak_code": code, "timestamp": noon(9)}

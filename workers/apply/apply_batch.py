@@ -8,12 +8,11 @@ from functools import partial
 from itertools import filterfalse
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
-from models import ids
 from models.db import Connection
-from models.identity import participants
-from models.identity.participants import Participant
+from models.identity import aliases, participants
+from models.identity.aliases import Aliased
+from models.identity.participants import Participant, ParticipantKey
 from models.leaderboards import entries
 from models.ledgers import (
     awards,
@@ -27,8 +26,8 @@ from models.ledgers import (
 from models.ledgers.awards import AwardKey
 from models.people import erasure
 from webhooks import outbox
-from workers.apply import badges, freezes, pauses, repairs, retractions, streaks, turns
-from workers.apply.batch import Batch, Configuration, Configurations
+from workers.apply import badges, freezes, merges, pauses, repairs, retractions, streaks, turns
+from workers.apply.batch import Batch, Configuration, Configurations, refusal
 from workers.apply.effects import Effects
 from workers.apply.milestones import Crossing
 from workers.apply.streak_changes import StreakChanges
@@ -40,6 +39,7 @@ from workers.intake.messages import (
     AssignmentV1,
     AwardV1,
     FreezeV1,
+    MergeV1,
     Message,
     PauseRemovalV1,
     PauseV1,
@@ -68,9 +68,12 @@ def apply(
     3. Write states, ledgers, facts with their deliveries, counters. The caller commits.
     """
     kinds = set(map(type, messages))
+    if MergeV1 in kinds and len(messages) > 1:
+        raise merges.MustBeAlone
     if not kinds.isdisjoint(STREAK_CHANGES) and not kinds <= STREAK_CHANGES:
         return turns.apply(connection, messages, partial(apply, configurations=configurations))
-    batch = _open(connection, messages, configurations)
+    merged = merges.begin(connection, messages) if MergeV1 in kinds else set()
+    batch = _open(connection, messages, configurations, merged)
     unsettled = _leave_out_applied(connection, batch, messages)
     accepted = [message for message in unsettled if not _is_refused(batch, message)]
     ticks_done = Ticks()
@@ -98,7 +101,7 @@ def apply(
         for destination_filter in configuration.destination_filters
     ]
     deliveries = outbox.publish(connection, batch.facts, wanted)
-    participants.touch(connection, batch.participants)
+    participants.touch(connection, batch.participants.values())
     _mark_unpublished(connection, batch, accepted)
     return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
 
@@ -137,6 +140,7 @@ def _done(batch: Batch, messages: Sequence[Message], ticks_done: Ticks) -> Done:
 
 _CODE, _TYPE, _OUTCOME = attrgetter("code"), attrgetter("type"), attrgetter("outcome")
 _TENANT, _IS_CREATED = attrgetter("tenant_id"), attrgetter("is_created")
+_MERGED_INTO = attrgetter("merged_into")
 
 
 def _mark_unpublished(connection: Connection, batch: Batch, accepted: Sequence[Message]) -> None:
@@ -164,6 +168,8 @@ def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> 
             effects.tiers.apply(batch, decided)
         case RedemptionV1():
             effects.redemptions.apply(batch, decided)
+        case MergeV1():
+            merges.merge(batch, decided, effects)
         case _:
             _CHANGES[type(decided)](effects.streak_changes, batch, decided)
     effects.apply_pending(batch)
@@ -197,14 +203,20 @@ def _crossings(decided: Sequence[Decided | Other]) -> Iterator[Crossing]:
 
 
 def _open(
-    connection: Connection, messages: Sequence[Message], configurations: Configurations
+    connection: Connection,
+    messages: Sequence[Message],
+    configurations: Configurations,
+    merged: set[participants.ExternalKey],
 ) -> Batch:
+    """Lock the participants of the messages, and those that are to be merged into one of them."""
     found = configurations.load(connection, set(map(_TENANT, messages)))
     batch = Batch(found, {})
     for message in messages:
         batch.configuration(message)  # a deleted tenant's message fails alone, before any lock
     keys = {(message.tenant_id, message.participant_id) for message in messages}
-    batch.participants = participants.lock(connection, keys)
+    batch.participants = participants.lock(connection, keys | merged)
+    if any(map(_MERGED_INTO, batch.participants.values())):
+        _refuse_aliases(connection, batch, messages)
     batch.zones = {
         (key[0], participant.id): participant.timezone
         for key, participant in batch.participants.items()
@@ -220,31 +232,28 @@ def _open(
     return batch
 
 
+def _refuse_aliases(connection: Connection, batch: Batch, messages: Sequence[Message]) -> None:
+    """Raise Aliased when messages name participants that were merged into others."""
+    into: dict[str, ParticipantKey] = {}
+    for message in messages:
+        participant = batch.participant(message)
+        if participant.merged_into is not None and refusal(participant, message) is None:
+            into[message.id] = (message.tenant_id, participant.merged_into)
+    if into:
+        names = aliases.survivors(connection, into.values())
+        raise Aliased({write_id: names[key] for write_id, key in into.items()})
+
+
 # -- writes that their participant's status refuses ------------------------------------------
 
 
 def _is_refused(batch: Batch, message: Message) -> bool:
     participant = batch.participants.get((message.tenant_id, message.participant_id))
-    code = "participant_erased" if participant is None else _refusal(participant, message)
+    code = "participant_erased" if participant is None else refusal(participant, message)
     if code is None:
         return False
     batch.reject(message, code)
     return True
-
-
-def _refusal(participant: Participant, message: Message) -> str | None:
-    """Writes accepted before a suspension are applied; those accepted before an erasure are not.
-
-    The instant of acceptance is in the write's id: in milliseconds, by the API's clock.
-    """
-    if participant.inactive_us is None and participant.erased_us is None:
-        return None
-    accepted_us = ids.issued_at_us(UUID(message.id))
-    if participant.inactive_us is not None and accepted_us >= participant.inactive_us:
-        return "participant_inactive"
-    if participant.erased_us is not None and accepted_us < participant.erased_us:
-        return "participant_erased"
-    return None
 
 
 def _remember_erasures(
@@ -280,7 +289,7 @@ def _leave_out_the_erased(
         (message.tenant_id, message.participant_id)
         for message in messages
         if (key := (message.tenant_id, message.participant_id)) in suspects
-        and _refusal(suspects[key], message) is None
+        and refusal(suspects[key], message) is None
     }
     participants.keep_erasures(connection, [suspects[key] for key in sorted(wanted)])
     gone = sorted(suspects.keys() - wanted)

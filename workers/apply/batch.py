@@ -30,6 +30,22 @@ from workers.intake.messages import Message, is_published
 TENANTS_MAX = 10_000  # with a cached configuration per process; an entry is some kilobytes
 
 
+def refusal(participant: Participant, message: Message) -> str | None:
+    """Why the participant's status refuses a write: one accepted before a suspension is applied,
+    one accepted before an erasure is not.
+
+    The instant of acceptance is in the write's id: in milliseconds, by the API's clock.
+    """
+    if participant.inactive_us is None and participant.erased_us is None:
+        return None
+    accepted_us = ids.issued_at_us(UUID(message.id))
+    if participant.inactive_us is not None and accepted_us >= participant.inactive_us:
+        return "participant_inactive"
+    if participant.erased_us is not None and accepted_us < participant.erased_us:
+        return "participant_erased"
+    return None
+
+
 class UnknownDefinition(LookupError):
     """A write names a streak or badge that its tenant does not have."""
 

@@ -60,6 +60,18 @@ class BatchChallenges:
                 completed.append(challenge)
         return completed
 
+    def complete_reached(self, batch: Batch, message: Message) -> list[Challenge]:
+        """Complete the open challenges whose target a participant has reached already."""
+        completed = []
+        for challenge in self.left(batch, message):
+            mine = self.progress.get(_key(batch, message, challenge))
+            is_open = challenge.is_open_at(clock.from_us(batch.now_us))
+            if mine is not None and is_open and mine.progress >= challenge.target:
+                mine.completed_us = batch.now_us
+                self.changed[_key(batch, message, challenge)] = mine
+                completed.append(challenge)
+        return completed
+
     def write(self, connection: Connection, now_us: int) -> None:
         """Write the participants' progress."""
         challenges.write(connection, self.changed, now_us)

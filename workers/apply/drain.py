@@ -21,10 +21,11 @@ from models.db import (
     transaction,
 )
 from models.failpoints import failpoint
+from models.identity.aliases import Aliased
 from workers.apply import apply_batch, dead_letters
 from workers.apply.apply_batch import Applied
 from workers.apply.batch import Configurations
-from workers.intake.messages import Message, decode
+from workers.intake.messages import Message, decode, renamed
 from workers.intake.stream import StreamEntry, Streams
 from workers.telemetry import metrics_store
 from workers.telemetry.metrics import (
@@ -153,6 +154,8 @@ class Drain:
                     )
                     failpoint("drain.mid_sql")
                 return _with_known(result, known, messages) if known else result
+            except Aliased as alias:  # never twice for one name: a survivor is no alias
+                messages = [renamed(message, alias.survivors) for message in messages]
             except Exception as error:  # noqa: BLE001 - raised again unless a retry may help
                 tries += 1
                 self._pause_or_raise(error, tries)

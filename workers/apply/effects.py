@@ -56,6 +56,7 @@ class Effects:
     tiers: Tiers = field(default_factory=Tiers)
     challenges: BatchChallenges = field(default_factory=BatchChallenges)
     milestones: Milestones = field(default_factory=Milestones)
+    connection: Connection = field(init=False)  # since the read
     points: BatchPoints = field(init=False)
     redemptions: Redemptions = field(init=False)
     streak_changes: StreakChanges = field(init=False)
@@ -77,7 +78,7 @@ class Effects:
 
         `badges` are those that the messages may earn; the challenges' own are added.
         """
-        messages = list(messages)
+        self.connection, messages = connection, list(messages)
         self.challenges.read(connection, batch, messages)
         self.awards.read(connection, {*badges, *self._prizes(batch, messages)})
         self.redemptions.read(
@@ -174,6 +175,13 @@ class Effects:
                 batch, event.message, event.happened, event.at_us
             ):
                 self._complete(batch, event.message, completion)
+
+    def reach_challenges(self, batch: Batch, message: Message) -> None:
+        """Complete the challenges whose target a participant has reached by a merge."""
+        self.challenges.read(self.connection, batch, [message])
+        self.awards.read(self.connection, self._prizes(batch, [message]))
+        for challenge in self.challenges.complete_reached(batch, message):
+            self._complete(batch, message, challenge)
 
     def _complete(self, batch: Batch, message: Message, challenge: Challenge) -> None:
         prize = Prize(challenge.code, challenge.badge_code, challenge.points)

@@ -31,7 +31,7 @@ from webhooks import facts
 from webhooks.facts import RepairCause, StreakRepair
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.points import BatchPoints
-from workers.intake.messages import PauseRemovalV1, PauseV1, StreakChangeMessage
+from workers.intake.messages import MergeV1, PauseRemovalV1, PauseV1, StreakChangeMessage
 
 
 class Sets(NamedTuple):
@@ -60,6 +60,11 @@ class CurrentState:
         """The state now."""
         return live(self.streak, self.state, self.zone, self.current)
 
+    def has_missed(self, period: int) -> bool:
+        """Whether a period is missed by the walk."""
+        found = explained(self.streak, self.state, self.zone, period, self.current)
+        return found is not None and found.what == "missed"
+
 
 @dataclass
 class StreakChanges:
@@ -77,25 +82,29 @@ class StreakChanges:
     # Repairs and retractions before this batch, of the streaks that were asked for.
     past: dict[StateKey, list[StreakChangeRow]] = field(default_factory=dict)
     changed: dict[StateKey, CurrentState] = field(default_factory=dict)
-    mended: set[StateKey] = field(default_factory=set)  # their published break did not happen
+    # The break that was published last; None: it did not happen.
+    breaks: dict[StateKey, int | None] = field(default_factory=dict)
 
     def read(
         self, connection: Connection, batch: Batch, messages: Sequence[StreakChangeMessage]
     ) -> None:
         """Read the states, and the pauses, of the participants, under their locks."""
         self.connection, self.is_read = connection, True
-        people = sorted({participant_key(batch, message) for message in messages})
+        people = sorted({key for message in messages for key in participant_keys(batch, message)})
         definitions = {
             (tenant_id, streak.id): streak
             for tenant_id, _ in people
             for streak in batch.configurations[tenant_id].streaks.values()
         }
         self.states = states.of_participants(self.connection, people, definitions, batch.zones)
-        with_pauses = [
-            message for message in messages if isinstance(message, PauseV1 | PauseRemovalV1)
-        ]
-        paused = sorted({participant_key(batch, message) for message in with_pauses})
-        self.pauses = pauses.of_participants(self.connection, paused)
+        with_pauses = PauseV1 | PauseRemovalV1 | MergeV1
+        paused = {
+            key
+            for message in messages
+            if isinstance(message, with_pauses)
+            for key in participant_keys(batch, message)
+        }
+        self.pauses = pauses.of_participants(self.connection, sorted(paused))
 
     # -- one change ----------------------------------------------------------------------------
 
@@ -122,36 +131,46 @@ class StreakChanges:
         """Give a state other sets, and publish that its count changed; return it as answered."""
         state, before = subject.state, subject.live()
         state.ranges, state.extras = sets
-        after = Live("broken", 0, None)
         if state.ranges:
             rewalk(subject.streak, state, subject.zone)
-            after = subject.live()
         else:
             self.states.pop(subject.key)
         self.changed[subject.key] = subject
         corrects = self._corrected(subject)
+        undone = [] if corrects is None else [corrects]
+        return self.publish(batch, message, subject, (before.count, why), undone)
+
+    def publish(
+        self,
+        batch: Batch,
+        message: StreakChangeMessage,
+        subject: CurrentState,
+        change: tuple[int, RepairCause],
+        undone: Sequence[UUID],
+    ) -> dict[str, Any]:
+        """Publish that a count is another than before, and the facts that did not happen; return
+        it as answered."""
+        state, (before, why) = subject.state, change
+        count = subject.live().count if state.ranges else 0
         longest = state.totals.longest if state.ranges else 0
-        if corrects is not None or after.count != before.count:
-            repair = StreakRepair(after.count, before.count, longest, why, message.reason, corrects)
+        corrected: Sequence[UUID | None] = undone or ([None] if count != before else [])
+        for corrects in corrected:
+            repair = StreakRepair(count, before, longest, why, message.reason, corrects)
             stamp = batch.stamp_of(message)
             batch.publish(message, facts.streak_repaired(stamp, subject.streak, repair))
         return {
             "streak_code": subject.streak.code,
-            "count": after.count,
-            "previous_count": before.count,
+            "count": count,
+            "previous_count": before,
             "longest_count": longest,
         }
 
     def _corrected(self, subject: CurrentState) -> UUID | None:
         """The fact about a break that did not happen; marked as corrected."""
         state, streak = subject.state, subject.streak
-        if state.broken_at is None or not state.ranges:
+        if state.broken_at is None or not state.ranges or subject.has_missed(state.broken_at - 1):
             return None
-        found = explained(streak, state, subject.zone, state.broken_at - 1, subject.current)
-        if found is not None and found.what == "missed":
-            return None
-        state.broken_at = None
-        self.mended.add(subject.key)
+        state.broken_at = self.breaks[subject.key] = None
         about = (*subject.key[:2], streak.code)
         return latest_ids(self.connection, facts.STREAK_BROKEN, [about]).get(about)
 
@@ -211,7 +230,9 @@ class StreakChanges:
         ]
         states.remove(self.connection, [ctid for ctid in gone if ctid is not None])
         deadlines.watch(self.connection, due_us)
-        deadlines.forget_breaks(self.connection, sorted(self.mended & kept.keys()))
+        deadlines.write_breaks(
+            self.connection, {key: at for key, at in self.breaks.items() if key in kept}
+        )
 
 
 def _leave_out(connection: Connection, batch: Batch) -> None:
@@ -250,6 +271,15 @@ def _audited(
 def participant_key(batch: Batch, message: StreakChangeMessage) -> ParticipantKey:
     """The tenant and the participant of a message."""
     return message.tenant_id, batch.participant(message).id
+
+
+def participant_keys(batch: Batch, message: StreakChangeMessage) -> list[ParticipantKey]:
+    """The participant of a message; of a merge both."""
+    keys = [participant_key(batch, message)]
+    if isinstance(message, MergeV1):
+        merged = batch.participants.get((message.tenant_id, message.from_id))
+        keys += [] if merged is None else [(message.tenant_id, merged.id)]
+    return keys
 
 
 def streak_of(batch: Batch, tenant_id: int, streak_id: int) -> Streak:

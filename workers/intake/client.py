@@ -43,6 +43,7 @@ from workers.intake.messages import AssignmentV1 as AssignmentV1
 from workers.intake.messages import AwardV1 as AwardV1
 from workers.intake.messages import ByV1 as ByV1
 from workers.intake.messages import FreezeV1 as FreezeV1
+from workers.intake.messages import MergeV1 as MergeV1
 from workers.intake.messages import Message as Message
 from workers.intake.messages import PauseRemovalV1 as PauseRemovalV1
 from workers.intake.messages import PauseV1 as PauseV1

@@ -5,6 +5,8 @@ A release still reads the messages that only the previous one wrote: add before,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from models.ledgers.base import WriteKind
@@ -168,9 +170,22 @@ class RetractionV1(msgspec.Struct, frozen=True, array_like=True, tag="retraction
     is_silent: bool = False  # it publishes no facts
 
 
+class MergeV1(msgspec.Struct, frozen=True, array_like=True, tag="merge.1"):
+    """One accepted merge of a participant into another."""
+
+    tenant_id: int
+    id: str  # UUIDv7 stamped by the API; the ledger's key
+    participant_id: str  # the caller's id of the one that stays
+    from_id: str  # of the one that becomes its alias
+    reason: str | None = None
+    is_awaited: bool = False  # a request waits for the answer
+    by: ByV1 | None = None
+    is_silent: bool = False  # it publishes no facts
+
+
 # What is done to streaks beside ticks: applied in turns of its own (workers/apply/apply_batch.py).
-StreakChangeMessage = PauseV1 | PauseRemovalV1 | FreezeV1 | RepairV1 | RetractionV1
-STREAK_CHANGES = frozenset({PauseV1, PauseRemovalV1, FreezeV1, RepairV1, RetractionV1})
+StreakChangeMessage = PauseV1 | PauseRemovalV1 | FreezeV1 | RepairV1 | RetractionV1 | MergeV1
+STREAK_CHANGES = frozenset({PauseV1, PauseRemovalV1, FreezeV1, RepairV1, RetractionV1, MergeV1})
 
 Message = TickV1 | AwardV1 | PointsV1 | AssignmentV1 | RedemptionV1 | StreakChangeMessage
 
@@ -189,7 +204,13 @@ def noun(message: Message) -> WriteKind:
     return NOUN_OF[type(message)]
 
 
-_MAY_BE_SILENT = (TickV1, AwardV1, PointsV1, PauseV1, FreezeV1, RepairV1, RetractionV1)
+def renamed(message: Message, survivors: Mapping[str, str]) -> Message:
+    """The same write; one that names an alias as its participant names the survivor."""
+    name = survivors.get(message.id)
+    return message if name is None else msgspec.structs.replace(message, participant_id=name)
+
+
+_MAY_BE_SILENT = (TickV1, AwardV1, PointsV1, PauseV1, FreezeV1, RepairV1, RetractionV1, MergeV1)
 
 
 def is_published(message: Message) -> bool:

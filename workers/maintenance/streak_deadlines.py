@@ -189,10 +189,7 @@ def publish_due(
         for destination_filter in configuration.destination_filters
     ]
     count = outbox.publish(connection, work.facts, wanted)
-    held = {
-        (key[0], found.names[key]): participant for key, participant in found.participants.items()
-    }
-    participants.touch(connection, held)
+    participants.touch(connection, found.participants.values())
     return Published(count, Counter(fact.type for fact in work.facts))
 
 

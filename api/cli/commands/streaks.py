@@ -1,4 +1,4 @@
-"""`unbroken streak`: pause, repair, restore or retract what is recorded of a participant."""
+"""`unbroken streak` and `unbroken participant`: what may be done to a participant beside ticks."""
 
 from __future__ import annotations
 
@@ -143,6 +143,35 @@ def retract(tick_id: str | None, named: tuple[str, str, str] | None, **given: An
         _run(given, lambda api: api.repairs.retract_period(*named, reason))
     elif tick_id is not None:
         _run(given, lambda api: api.repairs.retract_tick(tick_id, reason))
+
+
+@click.group("participant")
+def participant() -> None:
+    """Merge participants. Needs an admin key.
+
+    \b
+    Example:
+      unbroken participant merge user_42 --from guest_7f3a --reason "Signed up"
+    """
+
+
+@participant.command(short_help="Merge another participant into this one.")
+@click.argument("participant_id", metavar="PARTICIPANT")
+@click.option(
+    "--from", "from_id", metavar="ID", required=True, help="The id that becomes an alias."
+)
+@_options
+def merge(participant_id: str, from_id: str, **given: Any) -> None:
+    """Give PARTICIPANT all that another one has, and make the other's id its alias.
+
+    Streaks are as if PARTICIPANT had recorded every tick. Later ticks of the alias count for
+    PARTICIPANT. A merge cannot be undone; to repeat it changes nothing.
+
+    \b
+    Example:
+      unbroken participant merge user_42 --from guest_7f3a --reason "Signed up"
+    """
+    _run(given, lambda api: api.repairs.merge(participant_id, from_id, given["reason"]))
 
 
 def _run(given: dict[str, Any], change: Callable[[Unbroken], Done]) -> None:

@@ -171,7 +171,7 @@ class ParticipantTier(TypedDict):
 def participant_tier(participant_id: str) -> Response:
     """The tier, the next one and the history; for an unknown participant the first tier is next."""
     participant_id = participant_id_in_path(participant_id)
-    found = profile.state(app_context().rows, tenant().id, participant_id, ("tier",))
+    known_id, found = profile.state(app_context().rows, tenant().id, participant_id, ("tier",))
     mine = placement(found.placed)
     with reading() as connection:
         participant = participants.find(connection, tenant().id, participant_id)
@@ -179,7 +179,7 @@ def participant_tier(participant_id: str) -> Response:
             tier_changes.history(connection, tenant().id, participant.id) if participant else []
         )
     state: ParticipantTier = {
-        "participant_id": participant_id,
+        "participant_id": known_id,
         "current_tier": as_tier(mine, found.points),
         "next_tier": _next(mine.above if mine else first(), found.points),
         "tier_history": [_entry(change) for change in history],

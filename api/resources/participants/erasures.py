@@ -35,11 +35,13 @@ TRIES_MAX = 3  # against a dispatcher that records data under erasure: it is don
     problems=("participant_not_found",),
 )
 def erase_participant(participant_id: str) -> Response:
-    """Erase a participant. Writes accepted before are not applied, even if the id is unknown."""
+    """Erase a participant with all ids that were merged into it. Writes accepted before are not
+    applied, even if the id is unknown."""
     participant_id = participant_id_in_path(participant_id)
     mine = current_tenant()
     erased = _erase(mine, participant_id)
-    _forget(mine, participant_id)
+    for name in erased.names:
+        _forget(mine, name)
     _wait_until(erased.erased_at)
     if not erased.was_known:
         raise not_found("participant", participant_id)

@@ -172,8 +172,8 @@ def participant_state(participant_id: str) -> Response:
     """The requested sections; empty for an unknown participant (contract §2)."""
     participant_id = participant_id_in_path(participant_id)
     wanted = _sections()
-    found = profile.state(app_context().rows, tenant().id, participant_id, wanted)
-    return answer(as_state(participant_id, found, wanted))
+    known_id, found = profile.state(app_context().rows, tenant().id, participant_id, wanted)
+    return answer(as_state(known_id, found, wanted))
 
 
 # -- parsing ---------------------------------------------------------------------------------

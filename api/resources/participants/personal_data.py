@@ -86,7 +86,11 @@ def _parts(connection: Connection, subject: Subject) -> Iterator[bytes]:
     yield to_json(head)[:-1]
     for section in personal_data.SECTIONS:
         yield from _section(section.name, section.rows(connection, subject))
-    letters = dead_letter_view.of_participant(connection, subject.external_id)
+    letters = (
+        letter
+        for name in (subject.external_id, *subject.aliases)
+        for letter in dead_letter_view.of_participant(connection, name)
+    )
     yield from _section("dead_letters", letters)
     yield b"}\n"
 

@@ -40,6 +40,7 @@ class ExportedProfile(TypedDict):
     last_seen_at: Moment | None
     created_at: Moment
     updated_at: Moment
+    aliases: list[str]  # ids that were merged into the participant's
 
 
 class ExportedProgram(TypedDict):

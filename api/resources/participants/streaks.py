@@ -67,6 +67,7 @@ def participant_streaks(participant_id: str) -> Response:
             every = states.definitions.all_of(connection, tenant().id)
             active = [streak for streak in every if streak.is_active]
             found = states.states_of(connection, tenant().id, participant, active)
+            participant_id = participant.external_id
     zone = participant.timezone if participant else None
     entries = [_entry(streak, state, zone, clock.now_us()) for streak, state in found]
     return answer({"participant_id": participant_id, "streaks": entries})
@@ -153,6 +154,8 @@ def streak_history(participant_id: str, code: str) -> Response:
         first, last = _window(streak, current)
         recorded: dict[int, ticks.Tick] = {}
         reached: dict[int, int] = {}
+        if participant:
+            participant_id = participant.external_id
         if participant and state:
             key = (tenant().id, participant.id, streak.id)
             recorded = ticks.recorded_by(connection, key, (first, last))

@@ -122,6 +122,7 @@ def list_freezes(participant_id: str, code: str) -> Response:
         changes: list[StreakChangeRow] = []
         state = None
         if participant is not None:
+            participant_id = participant.external_id
             changes = streak_changes.history(connection, tenant().id, participant.id, streak.id)
             found = states.states_of(connection, tenant().id, participant, [streak])
             state = found[0][1] if found else None

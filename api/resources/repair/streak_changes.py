@@ -59,7 +59,7 @@ StreakChanged = TypedDict(
         "reason": str | None,
         "streaks": list[ChangedStreak],  # empty before the first tick
         "pause_id": NotRequired[Id],
-        "from": NotRequired[str],
+        "from": NotRequired[str],  # of a merge: the id that became an alias
         "to": NotRequired[str],
         "streak_codes": NotRequired[list[str] | None],  # of a pause; null: every streak
         "periods": NotRequired[list[str]],  # repaired
@@ -71,6 +71,7 @@ StreakChanged = TypedDict(
         "tick_id": NotRequired[Id | None],
         "period_key": NotRequired[str],
         "is_period_removed": NotRequired[bool],  # false: another tick or a repair holds it
+        "is_repeated": NotRequired[bool],  # of a merge: it was an alias before, nothing changed
     },
 )
 StreakChanged.__doc__ = "The result of a change; the fields of its kind follow the first six."
@@ -120,8 +121,8 @@ ANSWERS = {200: StreakChanged, 202: StreakChangeAccepted}
     problems=("streak_change_not_found",),
 )
 def get_streak_change(streak_change_id: str) -> Response:
-    """The status of a pause, of freezes, of a repair or of a retraction; its result once it is
-    applied, or the reason for its refusal."""
+    """The status of a pause, of freezes, of a repair, of a retraction or of a merge; its result
+    once it is applied, or the reason for its refusal."""
     return get_status(STREAK_CHANGES, streak_change_id)
 
 

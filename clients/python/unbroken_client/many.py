@@ -42,6 +42,7 @@ FREEZES = Kind("/freezes/batch", "freezes", "streak_change_id")
 REPAIRS = Kind("/repairs/batch", "repairs", "streak_change_id")
 RESTORES = Kind("/restores/batch", "restores", "streak_change_id")
 RETRACTIONS = Kind("/retractions/batch", "retractions", "streak_change_id")
+MERGES = Kind("/merges/batch", "merges", "streak_change_id")
 POINTS = Kind("/points/award-batch", "awards", "transaction_id")
 
 

@@ -26,7 +26,7 @@ Items = Iterable[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Repairs:
-    """Pauses, freezes, repairs and retractions. All but `buy_freezes` need an admin key."""
+    """Pauses, freezes, repairs, retractions and merges. All but `buy_freezes` need an admin key."""
 
     transport: Transport
 
@@ -85,6 +85,14 @@ class Repairs:
         """Take a recorded period back, with all its ticks."""
         path = f"{_streak(participant_id, streak_code)}/periods/{quote(period_key, safe='')}"
         return self._delete(path, reason)
+
+    def merge(
+        self, participant_id: str, from_id: str, reason: str | None = None, wish: Wish | None = None
+    ) -> Done:
+        """Give a participant all that another one has; the other's id becomes its alias."""
+        return self._post(
+            f"{_person(participant_id)}/merge", {"from": from_id, "reason": reason}, wish
+        )
 
     def grant_freezes(
         self,

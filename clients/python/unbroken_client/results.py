@@ -160,7 +160,7 @@ class StreakOf:
 
 @dataclass(frozen=True, slots=True)
 class StreakChanged:
-    """What a pause, a repair, a retraction or freezes did."""
+    """What a pause, a repair, a retraction, freezes or a merge did."""
 
     streak_change_id: str
     kind: str
@@ -175,6 +175,7 @@ class StreakChanged:
     freezes_remaining: int | None = None
     points_deducted: int | None = None
     new_balance: int | None = None
+    is_repeated: bool | None = None  # of a merge: it was an alias before, nothing changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,4 +128,4 @@ def _write(
     streaks.write_states(session, batch.states, batch.revisions)
     ticks.append(session, batch.ticks)
     outbox.publish(session, batch.facts, wanted)
-    participants.touch(session, batch.people)
+    participants.touch(session, batch.people.values())

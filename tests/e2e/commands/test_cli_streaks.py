@@ -65,3 +65,13 @@ def test_a_period_is_retracted(service: Service) -> None:
     assert (neither.returncode, "--tick or --period" in neither.stderr) == (2, True)
     unknown = service.run("streak", "retract", "--tick", "nope")
     assert "tick_not_found" in unknown.stderr
+
+
+def test_two_ids_become_one_participant(service: Service) -> None:
+    tick = {"participant_id": "guest_7f3a", "streak_code": "daily_login", "timestamp": noon(2)}
+    service.call("POST", "/streaks/record", json=tick)
+    done = service.run("participant", "merge", "ann", "--from", "guest_7f3a", "--reason", "One")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "merge: ann, daily_login 2 -> 5\n"
+    unknown = service.run("participant", "merge", "ann", "--from", "nobody")
+    assert (unknown.returncode, "participant_not_found" in unknown.stderr) == (1, True)

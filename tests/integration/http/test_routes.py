@@ -61,13 +61,13 @@ def path_of(rule: str) -> str:
 REPAIRS = (
     "/pauses", "/pauses/<pause_id>", "/pauses/batch", "/restores/batch", "/repair", "/restore",
     "/freezes/batch", "/repairs/batch", "/retractions/batch",
-    "/periods/<period_key>", "/freezes/grant",
+    "/periods/<period_key>", "/freezes/grant", "/merge", "/merges/batch",
 )  # fmt: skip
 
 
 def is_for_admins(method: str, rule: str) -> bool:
     """What manages: everything under /admin, and definitions of streaks under both spellings; what
-    repairs a streak; and what tells all about a person."""
+    repairs a streak or merges participants; and what tells all about a person."""
     path = rule.removeprefix(BASE)
     if path.endswith(REPAIRS) or (method, path) == ("DELETE", "/ticks/<tick_id>"):
         return True
