@@ -108,7 +108,7 @@ class FreezesEarned:
 
 RepairCause = Literal[
     "late_tick", "pause", "freeze", "repair", "restore", "retraction", "outage", "rules",
-    "timezone", "merge",
+    "timezone", "merge", "earn_back",
 ]  # fmt: skip
 
 

@@ -43,6 +43,10 @@ FORGIVENESS = (
           choices=("", "ticks", "days", "value"), is_fixed=True, section="Target"),
     Input("target.amount", "Amount", "number", "How many ticks or days, or what sum, a period"
           " needs. Empty: one tick.", is_fixed=True),
+    Input("earn_back.times", "Earn back by", "number", "How many times its target a period needs"
+          " to protect the missed ones before it. Empty: none is earned back.", is_fixed=True),
+    Input("earn_back.within", "Earn back within", "number", "Up to how many periods after the"
+          " missed one.", is_fixed=True),
     Input("grace_refill", "Grace refills", "choice", "When grace is full again, besides after a"
           " break. It must be longer than the period.",
           choices=("", "weekly", "monthly", "yearly"), section="Forgiveness"),

@@ -79,6 +79,7 @@ _CAUSES = {
     "pause": "a pause",
     "outage": "an outage",
     "repair": "a repair",
+    "earn_back": "a later period that earned it back",
 }
 
 

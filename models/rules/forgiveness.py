@@ -103,6 +103,9 @@ class _Walk:
         if self.freezes:
             self.freezes, self.is_perfect = self.freezes - 1, False
             return "freeze", None
+        if self.terms.is_earned_back(self.period):
+            self.is_perfect = False
+            return "protected", "earn_back"
         self.is_broken = True
         return "missed", None
 

@@ -18,7 +18,7 @@ RecordOutcome = Literal[
 ]
 StreakStatus = Literal["active", "at_risk", "broken", "paused"]
 PeriodOutcome = Literal["recorded", "grace", "freeze", "protected", "missed", "pending"]
-Protection = Literal["rest_day", "holiday", "pause", "outage", "repair"]
+Protection = Literal["rest_day", "holiday", "pause", "outage", "repair", "earn_back"]
 Refill = Literal["weekly", "monthly", "yearly"]
 
 
@@ -32,6 +32,15 @@ class Freezes:
 
 
 @dataclass(frozen=True, slots=True)
+class EarnBack:
+    """How missed periods are earned back: by a period that reaches `times` its target, up to
+    `within` periods after them."""
+
+    times: int
+    within: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forgiveness:
     """A definition's rules about forgiveness (contract §7.2)."""
 
@@ -40,6 +49,7 @@ class Forgiveness:
     grace_by_count: tuple[tuple[int, int], ...] = ()  # (from count, grace periods), ascending
     rest_days: frozenset[int] = frozenset()  # weekdays, 0 for Monday
     holidays: Ranges = ()  # periods
+    earn_back: EarnBack | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from models.rules.periods import PeriodKind, first_day
-from models.rules.streaks import Protection, Ranges, Rules, contains, end_of
+from models.rules.streaks import Protection, Ranges, Rules, contains, end_of, remove
 
 BEGINNING = -(1 << 31)  # before every period: where the first version of the rules begins
 
@@ -21,6 +21,7 @@ class Terms:
     # Protected periods by cause. A period in several is explained by the first of them.
     protections: tuple[tuple[Protection, Ranges], ...] = ()
     grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending
+    plenty: Ranges = ()  # the recorded periods whose progress earns missed ones back
 
     def rules(self, period: int) -> Rules:
         """The rules in force for a period."""
@@ -45,6 +46,18 @@ class Terms:
             if contains(ranges, period):
                 return cause
         return None
+
+    def is_earned_back(self, period: int) -> bool:
+        """Whether one of the periods after a missed one earns it back."""
+        forgiveness = self.rules(period).forgiveness
+        if not self.plenty or forgiveness is None or forgiveness.earn_back is None:
+            return False
+        last = period + forgiveness.earn_back.within
+        return any(contains(self.plenty, later) for later in range(period + 1, last + 1))
+
+    def without_plenty(self, period: int) -> Terms:
+        """The same where a period earns nothing back."""
+        return replace(self, plenty=remove(self.plenty, period))
 
     def protected_until(self, period: int) -> int:
         """The end of the longest protected span that a period is in; the period itself if none."""

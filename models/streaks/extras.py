@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from models.rules.streaks import Balance, Protection, Ranges, add_range
+from models.rules.streaks import Balance, Protection, Ranges, add, add_range, remove
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -18,6 +18,7 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
     pauses: Ranges = ()  # periods
     repairs: Ranges = ()  # periods
     grants: tuple[tuple[int, int], ...] = ()  # (period, freezes), ascending by period
+    plenty: Ranges = ()  # the recorded periods whose progress earns missed ones back
     # The balance after the last recorded period.
     spent: int = 0
     freezes: int = 0
@@ -49,6 +50,11 @@ class Extras(msgspec.Struct, frozen=True, omit_defaults=True):
         """The same with more freezes."""
         grants = tuple(sorted((*self.grants, (period, amount))))
         return msgspec.structs.replace(self, grants=grants)
+
+    def earning(self, period: int, *, is_plenty: bool) -> Extras:
+        """The same; a period earns missed ones back, or no longer does."""
+        plenty = add(self.plenty, period) if is_plenty else remove(self.plenty, period)
+        return msgspec.structs.replace(self, plenty=plenty)
 
     def walked(self, balance: Balance, zone: str | None, breaks_at: int | None) -> Extras:
         """The same sets after another walk."""

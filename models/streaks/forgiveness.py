@@ -6,10 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from models.rules.periods import PeriodKind, first_day, period_of_day
-from models.rules.streaks import Forgiveness, Freezes, Ranges, add
+from models.rules.streaks import EarnBack, Forgiveness, Freezes, Ranges, add
 
 # The optional fields that a definition may have, by their public names.
-FIELDS = ("grace_refill", "freezes", "grace_by_count", "rest_days", "calendar_codes", "target")
+FIELDS = (
+    "grace_refill",
+    "freezes",
+    "grace_by_count",
+    "rest_days",
+    "calendar_codes",
+    "target",
+    "earn_back",
+)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -26,12 +34,17 @@ def forgiveness_of(
         ),
         rest_days=frozenset(WEEKDAYS.index(name) for name in given.get("rest_days", ())),
         holidays=periods_of_days(kind, holidays),
+        earn_back=_earn_back(given.get("earn_back")),
     )
     return None if built == Forgiveness() else built
 
 
 def _freezes(given: Mapping[str, Any]) -> Freezes:
     return Freezes(given.get("initial", 0), given.get("earn_every"), given.get("max", 0))
+
+
+def _earn_back(given: Mapping[str, Any] | None) -> EarnBack | None:
+    return None if given is None else EarnBack(given["times"], given["within"])
 
 
 def stored(before: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any] | None:

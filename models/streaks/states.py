@@ -77,6 +77,13 @@ class Streak:
     reminder_fields: dict[str, Any] | None = None  # as it was given
     is_plain: bool = True  # its walk needs no terms, where a state has no extras either
 
+    def is_plenty(self, value: int) -> bool:
+        """Whether progress (thousandths) earns missed periods back."""
+        given = self.rules.forgiveness
+        if self.target is None or given is None or given.earn_back is None:
+            return False
+        return value >= given.earn_back.times * self.target.amount
+
     def zone(self, tick_zone: str | None, participant_zone: str | None) -> str | None:
         """The zone whose calendar counts (contract §3.1); None is UTC."""
         if tick_zone is not None:

@@ -48,7 +48,7 @@ def terms_of(definition: WalkedDefinition, extras: Extras | None, zone: str | No
         cause: Protection = "outage"
         protections += ((cause, _outages(definition.period, definition.outages, zone)),)
     versions = ((BEGINNING, definition.rules),)
-    return Terms(definition.period, versions, protections, own.grants)
+    return Terms(definition.period, versions, protections, own.grants, own.plenty)
 
 
 @lru_cache(maxsize=4_096)  # a few spans in each of 400 zones

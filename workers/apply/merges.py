@@ -229,6 +229,8 @@ class _Streaks:
         state = self._union(streak, sides, reached)
         subject = self._subject(streak, state)
         state.extras = self._extras(streak, sides, subject.zone)
+        for period in (period for period in made if streak.is_plenty(made[period].value)):
+            state.extras = state.extras.earning(period, is_plenty=True)
         rewalk(streak, state, subject.zone)
         if state.extras is not None:
             state.extras = state.extras.published_at_most_what_is_earned()

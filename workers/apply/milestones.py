@@ -70,6 +70,7 @@ class PeriodsChange(NamedTuple):
     rules: Rules
     run: int  # the best run that its period belongs to
     terms: Terms | None = None  # of a state with forgiveness
+    terms_before: Terms | None = None  # where they differ
 
     def is_first(self, count: int) -> bool:
         """Whether a run reaches a count that no run had before. The longest count, never above the
@@ -79,6 +80,12 @@ class PeriodsChange(NamedTuple):
         if self.terms is not None:
             return True
         return best_run(self.before, self.rules) < count
+
+    def runs_before(self) -> list[Run]:
+        """The runs before the tick."""
+        if self.terms_before is not None:
+            return runs_under(self.before, self.terms_before)
+        return self.runs_of(self.before)
 
     def runs_of(self, ranges: Ranges) -> list[Run]:
         """The runs of some recorded periods."""
@@ -155,7 +162,7 @@ def _runs(milestone: Milestone, tick: Tick, change: PeriodsChange) -> Iterator[R
     """
     if milestone.repeat == "each_run" and change.rules.reset_on_miss:
         yield from newly_reached(
-            change.runs_of(change.before), change.runs_of(change.recorded.ranges), milestone.count
+            change.runs_before(), change.runs_of(change.recorded.ranges), milestone.count
         )
         return
     is_again = milestone.is_recorded and tick.previous_count < milestone.count <= tick.new_count

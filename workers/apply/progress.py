@@ -73,8 +73,8 @@ def add_up(
     streak: Streak,
     participant_zone: str | None,
     tick_ids: Collection[str],
-) -> bool:
-    """Add up the progress of a period again, of the ticks that are left; whether it is reached."""
+) -> int:
+    """Add up the progress (thousandths) of a period again, of the ticks that are left."""
     counted = ProgressOfBatch()
     target, first = streak.target, days_before(streak.period, key[3])
     after: Progress | None = None
@@ -85,7 +85,7 @@ def add_up(
             after = counted.changed[key] = advanced(after, target, tick)
     progress.remove(connection, key)
     counted.write(connection)
-    return after is not None and target is not None and after.value >= target.amount
+    return 0 if after is None else after.value
 
 
 def unrecorded(streak: Streak, state: StreakState | None) -> Recorded:

@@ -65,12 +65,12 @@ def _apply(
     key = (message.tenant_id, batch.participant(message).id, streak.id)
     others = ticks.ids_of(work.connection, key, message.period) - _retracted(past)
     taken, others = _divide(message, others)
-    is_held = _is_reached(work, batch, message, streak, others) or (
-        message.tick_id is not None and _is_repaired(message.period, past)
-    )
+    is_reached, is_plenty = _reached(work, batch, message, streak, others)
+    is_held = is_reached or (message.tick_id is not None and _is_repaired(message.period, past))
     effects: list[dict[str, Any]] = []
     if subject is not None:
-        effects.append(_without(work, batch, message, subject, _retracted(past) | taken, is_held))
+        sets = _sets_left(subject, message.period, is_held=is_held, is_plenty=is_plenty)
+        effects.append(_without(work, batch, message, subject, _retracted(past) | taken, sets))
     kind: ChangeKind = "period_retracted" if message.tick_id is None else "tick_retracted"
     shown = {
         "tick_id": message.tick_id,
@@ -82,15 +82,16 @@ def _apply(
     work.applied(batch, message, kind, streak, details, shown)
 
 
-def _is_reached(
+def _reached(
     work: StreakChanges, batch: Batch, message: RetractionV1, streak: Streak, left: set[str]
-) -> bool:
-    """Whether the ticks that are left record the period."""
+) -> tuple[bool, bool]:
+    """Whether the ticks that are left record the period, and earn missed periods back."""
     if streak.target is None:
-        return bool(left)
+        return bool(left), False
     participant = batch.participant(message)
     key = (message.tenant_id, participant.id, streak.id, message.period)
-    return progress.add_up(work.connection, key, streak, participant.timezone, left)
+    value = progress.add_up(work.connection, key, streak, participant.timezone, left)
+    return value >= streak.target.amount, streak.is_plenty(value)
 
 
 def _divide(message: RetractionV1, tick_ids: set[str]) -> tuple[set[str], set[str]]:
@@ -105,18 +106,25 @@ def _without(
     message: RetractionV1,
     subject: CurrentState,
     gone: set[str],
-    is_held: bool,
+    sets: Sets,
 ) -> dict[str, Any]:
-    """Take the period out of the state, and the instant of its last tick where it was the last."""
-    ranges, extras = subject.sets
-    if not is_held:
-        ranges = remove(ranges, message.period)
+    """Give the state the sets that are left, and the instant of the last tick that is."""
     latest = ticks.latest(work.connection, subject.key, gone)
     if latest is not None:
         subject.state.last_recorded_us, subject.state.last_zone = latest
-    if not ranges:
+    if not sets.ranges:
         remember(batch.participant(message))  # a new state begins with what this one had
-    return work.change(batch, message, subject, Sets(ranges, extras), "retraction")
+    return work.change(batch, message, subject, sets, "retraction")
+
+
+def _sets_left(subject: CurrentState, period: int, *, is_held: bool, is_plenty: bool) -> Sets:
+    """The sets of a state without a period that is not held, nor earns missed ones back."""
+    ranges, extras = subject.sets
+    if not is_held:
+        ranges = remove(ranges, period)
+    if not is_plenty and extras.plenty:
+        extras = extras.earning(period, is_plenty=False)
+    return Sets(ranges, extras)
 
 
 # -- what was done before ----------------------------------------------------------------------

@@ -25,7 +25,7 @@ from models.rules.terms import Terms
 from models.streaks import deadlines, states
 from models.streaks.states import StateKey, Streak, StreakState
 from webhooks import facts
-from webhooks.facts import FreezesEarned
+from webhooks.facts import FreezesEarned, StreakRepair
 from workers.apply import forgiving
 from workers.apply.batch import Batch, UnknownDefinition
 from workers.apply.effects import Effects, Prize
@@ -46,6 +46,7 @@ class Decided(NamedTuple):
     participant: Participant
     run: int  # the best run that its period belongs to; 0 where nothing depends on it
     earned: FreezesEarned | None = None
+    repair: StreakRepair | None = None  # periods that it earned back when its own was recorded
 
     def badges(self, batch: Batch) -> Iterator[Badge]:
         """The badges of the milestones that it may have reached."""
@@ -62,6 +63,17 @@ class Suspect(NamedTuple):
     streak: Streak
     participant_zone: str | None
     is_late: bool  # a late tick: a break that was published may not have happened
+
+
+class Step(NamedTuple):
+    """How a tick changes the batch's copy of a state."""
+
+    recorded: Recorded
+    terms: Terms | None  # of a state with forgiveness
+    # Whether the deadline is still early enough: it is unless a late tick spent credits, another
+    # calendar counts, a reminder follows the tick, or missed periods are earned back.
+    is_deadline_sure: bool
+    earns: bool  # from this tick on the period earns missed ones back
 
 
 @dataclass
@@ -107,16 +119,18 @@ class Ticks:
         period = period_at(streak.period, message.occurred_us, zone)
         key = (message.tenant_id, participant.id, streak.id)
         before = self.states[key].ranges if key in self.states else ()
-        counted, progress = message, None
+        counted, progress, is_plenty = message, None, False
         if streak.target is not None:
             progress = self.progress.advance((*key, period), streak.target, message, streak, zone)
             if progress.value < streak.target.amount and not contains(before, period):
                 return self._progressed(batch, message, streak, period, progress)
             # With the latest instant of its period: the order of its ticks changes nothing.
             counted = message.counted_at(progress.last_us, progress.last_zone)
-        recorded, terms, is_deadline_sure = self._step(key, streak, counted, participant, period)
-        if not is_deadline_sure and not self._is_long_dead(key, streak.period):
-            is_late = recorded.outcome == "backfilled"
+            is_plenty = streak.is_plenty(progress.value)
+        step = self._step(key, streak, counted, participant, period, is_plenty)
+        recorded, terms = step.recorded, step.terms
+        if not step.is_deadline_sure and not self._is_long_dead(key, streak.period):
+            is_late = recorded.outcome == "backfilled" or step.earns
             suspect = Suspect(message.id, streak, participant.timezone, is_late)
             self.suspects[key] = suspect if is_late else self.suspects.get(key, suspect)
         tick = _tick(message, participant, period, recorded, progress)
@@ -125,11 +139,16 @@ class Ticks:
             batch.answers[message.id] = ticks.answer(tick, message.participant_id, streak)
         earned = None if terms is None else forgiving.freezes_earned(self.states[key])
         is_run_asked = streak.milestones or batch.configuration(message).challenges
-        if recorded.outcome == "repeated" or not is_run_asked:
-            return Decided(message, streak, tick, (), participant, 0, earned)
+        repair = None
+        if step.earns and recorded.outcome == "repeated":
+            repair = forgiving.earned_back(streak, self.states[key], recorded)
+        if (recorded.outcome == "repeated" and not step.earns) or not is_run_asked:
+            return Decided(message, streak, tick, (), participant, 0, earned, repair)
         change = change_of(before, recorded, streak.rules, period, terms)
+        if step.earns and terms is not None:
+            change = change._replace(terms_before=terms.without_plenty(period))
         crossed = crossings(streak, tick, change) if streak.milestones else ()
-        return Decided(message, streak, tick, crossed, participant, change.run, earned)
+        return Decided(message, streak, tick, crossed, participant, change.run, earned, repair)
 
     def _progressed(
         self, batch: Batch, message: TickV1, streak: Streak, period: int, progress: Progress
@@ -150,10 +169,9 @@ class Ticks:
         message: TickV1,
         participant: Participant,
         period: int,
-    ) -> tuple[Recorded, Terms | None, bool]:
-        """Record one period in the batch's copy of the state. Return the effect, the terms of a
-        state with forgiveness, and whether the deadline is still early enough: it is unless a late
-        tick spent credits, another calendar counts, or a reminder follows the tick."""
+        is_plenty: bool,
+    ) -> Step:
+        """Record one period in the batch's copy of the state."""
         state = self.states.get(key)
         if state is None:
             state = StreakState((), walk((), streak.rules), message.occurred_us, message.timezone)
@@ -161,7 +179,7 @@ class Ticks:
             if participant.has_pauses:
                 zone = streak.zone(message.timezone, participant.timezone)
                 state.extras = self.seeds[key[:2]].extras(streak.id, streak.period, zone)
-        terms = None
+        terms, earns = None, False
         latest, last_zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:
             # The greatest of all ticks, so that their order of arrival does not matter.
@@ -172,11 +190,14 @@ class Ticks:
         else:
             zone = streak.zone(state.last_zone, participant.timezone)
             accepted_us = _accepted_us(message.id)
-            recorded, terms = forgiving.record(streak, state, zone, period, accepted_us)
+            recorded, terms, earns = forgiving.record(
+                streak, state, zone, period, accepted_us, is_plenty=is_plenty
+            )
         self.changed[key] = streak.revision
         is_in_time = recorded.outcome != "backfilled" and state.last_zone == last_zone
         is_followed = streak.reminder is not None and streak.reminder.after_us is not None
-        return recorded, terms, state.is_watched and is_in_time and not is_followed
+        is_sure = state.is_watched and is_in_time and not (is_followed or earns)
+        return Step(recorded, terms, is_sure, earns)
 
     def write(self, connection: Connection) -> None:
         """Write the changed states, and the ledger; raises UniqueViolation when it holds a tick."""
@@ -224,6 +245,9 @@ def _accepted_us(tick_id: str) -> int:
 def publish(batch: Batch, decided: Decided) -> None:
     """The fact of a tick that changed something."""
     message, streak, tick = decided.message, decided.streak, decided.tick
+    if decided.repair is not None:
+        stamp = batch.stamp_of(message)
+        batch.publish(message, facts.streak_repaired(stamp, streak, decided.repair))
     if tick.outcome not in ("repeated", "progressed"):
         tenant = batch.configurations[message.tenant_id].tenant
         stamp = batch.stamp(message, tenant, decided.participant)
@@ -235,10 +259,11 @@ def publish(batch: Batch, decided: Decided) -> None:
 
 def reach(batch: Batch, decided: Decided, effects: Effects) -> None:
     """Count a tick for challenges; reach its milestones, each with a fact and a prize."""
-    message, streak, tick, crossed, _, run, _ = decided
+    message, streak, tick, crossed, _, run, _, _ = decided
     if not run:
         return
-    effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
+    if tick.outcome != "repeated":  # its period counts once for challenges
+        effects.happened(message, Happened("tick", streak.code, run), tick.occurred_us)
     for milestone in (
         crossing.milestone for crossing in crossed if effects.milestones.reach(crossing, tick.id)
     ):

@@ -16,6 +16,7 @@ _CAUSES: dict[str, RepairCause] = {
     "outage": "outage",
     "rest_day": "rules",
     "holiday": "rules",
+    "earn_back": "earn_back",
 }
 
 

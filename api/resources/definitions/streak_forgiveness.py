@@ -27,6 +27,8 @@ COUNT_MAX = 1_000_000
 REST_DAYS_MAX = 6  # with seven no day would be left to record
 CALENDARS_MAX = 10
 AMOUNT_MAX = 1_000_000_000
+TIMES_MAX = 100
+WITHIN_MAX = 31
 # Distinct days that every period of the kind has.
 _DAYS_MAX: dict[PeriodKind, int] = {"daily": 1, "weekly": 7, "monthly": 28}
 
@@ -106,6 +108,22 @@ class TargetBody(Body):
     amount: Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 
 
+class EarnBackBody(Body):
+    """A period that reaches a multiple of its target protects the missed ones before it."""
+
+    times: Annotated[int, Field(ge=2, le=TIMES_MAX, description="How many times its target.")]
+    within: Annotated[
+        int, Field(ge=1, le=WITHIN_MAX, description="Up to how many periods after the missed one.")
+    ]
+
+
+class EarnBackSet(TypedDict):
+    """How missed periods are earned back."""
+
+    times: int
+    within: int
+
+
 class TargetSet(TypedDict):
     """What a period needs to count."""
 
@@ -138,6 +156,7 @@ class ForgivenessAnswer(TypedDict):
     rest_days: list[Weekday]
     calendar_codes: list[str]
     target: TargetSet | None
+    earn_back: EarnBackSet | None
 
 
 def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
@@ -150,7 +169,13 @@ def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
         "rest_days": kept.get("rest_days", []),
         "calendar_codes": kept.get("calendar_codes", []),
         "target": kept.get("target"),
+        "earn_back": _earn_back_shown(kept.get("earn_back")),
     }
+
+
+def _earn_back_shown(kept: Mapping[str, Any] | None) -> EarnBackSet | None:
+    """In the documented order."""
+    return None if kept is None else {"times": kept["times"], "within": kept["within"]}
 
 
 def _freezes_shown(kept: Mapping[str, Any] | None) -> FreezesSet | None:
@@ -173,6 +198,7 @@ def check(period: PeriodKind, given: Mapping[str, Any]) -> None:
         *_check_steps(given.get("grace_by_count", ())),
         *_check_rest_days(period, given.get("rest_days", ())),
         *_check_target(period, given.get("target")),
+        *_check_earn_back(period, given.get("target"), given.get("earn_back")),
         *_check_distinct("calendar_codes", given.get("calendar_codes", ())),
     ]
     if wrong:
@@ -221,6 +247,19 @@ def _check_target(period: PeriodKind, target: Mapping[str, Any] | None) -> Itera
     elif target["amount"] > _DAYS_MAX[period]:
         text = f"must be at most {_DAYS_MAX[period]}, so that every period has as many days"
         yield FieldError("target.amount", "range", text)
+
+
+def _check_earn_back(
+    period: PeriodKind, target: Mapping[str, Any] | None, earn_back: Mapping[str, Any] | None
+) -> Iterator[FieldError]:
+    if earn_back is None:
+        return
+    if target is None:
+        text = 'needs a target to be counted in, such as {"kind": "ticks", "amount": 1}'
+        yield FieldError("earn_back", "range", f"must be left out: it {text}")
+    elif target["kind"] == "days" and earn_back["times"] * target["amount"] > _DAYS_MAX[period]:
+        text = f"must be lower: times the target, it is more than {_DAYS_MAX[period]} days"
+        yield FieldError("earn_back.times", "range", text)
 
 
 def _check_distinct(field: str, values: Sequence[str]) -> Iterator[FieldError]:

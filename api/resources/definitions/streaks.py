@@ -18,6 +18,8 @@ from api.resources.definitions import streak_forgiveness, streak_reminders
 from api.resources.definitions.crud import Managed, active_badges
 from api.resources.definitions.streak_forgiveness import (
     CalendarCodes,
+    EarnBackBody,
+    EarnBackSet,
     FreezesBody,
     FreezesSet,
     Grace,
@@ -79,6 +81,7 @@ class NewStreak(Body):
     rest_days: RestDays = Field(default_factory=list)
     calendar_codes: CalendarCodes = Field(default_factory=list)
     target: TargetBody | None = None  # null: one tick
+    earn_back: EarnBackBody | None = None
     reminder: ReminderBody | None = None
 
 
@@ -101,6 +104,7 @@ class StreakDefinition(TypedDict):
     rest_days: list[Weekday]
     calendar_codes: list[str]
     target: TargetSet | None
+    earn_back: EarnBackSet | None
     reminder: ReminderSet | None
     created_at: Moment
     updated_at: Moment
@@ -129,6 +133,7 @@ class StreakChange(NewStreak):
 
     code: Fixed = None
     target: Fixed = None  # progress is counted in it
+    earn_back: Fixed = None  # states hold which periods reach it
     period: Fixed = None  # the recorded periods are numbered in units of the period
     name: Name = ""
 

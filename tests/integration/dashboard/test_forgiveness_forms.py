@@ -65,10 +65,14 @@ def test_a_streak_is_created_changed_and_cleared_by_its_form(
 def test_a_target_is_given_with_a_new_streak_and_shown_afterwards(
     admin: Person, client: FlaskClient
 ) -> None:
-    target = {"target.kind": "value", "target.amount": "10000"}
+    target = {
+        "target.kind": "value", "target.amount": "10000", "earn_back.times": "3",
+        "earn_back.within": "2",
+    }  # fmt: skip
     admin.follow(admin.post("/d/streaks/new", **STREAK | target))
     made = client.get(f"{BASE}/streaks/daily_login").get_json()
     assert made["target"] == {"kind": "value", "amount": 10_000}
+    assert made["earn_back"] == {"times": 3, "within": 2}
     page = admin.get("/d/streaks/daily_login").text
     assert "<code>10000</code>" in page
     assert 'name="target.amount"' not in page

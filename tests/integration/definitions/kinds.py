@@ -112,7 +112,7 @@ STREAK = Kind(
         "description": None, "period": "daily", "grace_periods": 0, "reset_on_miss": True,
         "is_active": True, "boundary": "utc", "milestones": [], "at_risk_lead_hours": None,
         "grace_refill": None, "freezes": None, "grace_by_count": [], "rest_days": [],
-        "calendar_codes": [], "target": None, "reminder": None,
+        "calendar_codes": [], "target": None, "earn_back": None, "reminder": None,
     },
     change={"grace_periods": 2, "milestones": [{"count": 7, "badge_code": None, "repeat": "once"}]},
     kept=(
@@ -132,6 +132,11 @@ STREAK = Kind(
         {"target": {"kind": "value", "amount": 1_000_000_000}},
         {"target": {"kind": "days", "amount": 7}, "period": "weekly"},
         {"target": {"kind": "days", "amount": 28}, "period": "monthly"},
+        {"target": {"kind": "ticks", "amount": 1}, "earn_back": {"times": 100, "within": 31}},
+        {
+            "target": {"kind": "days", "amount": 3}, "period": "weekly",
+            "earn_back": {"times": 2, "within": 1},
+        },
         {"grace_by_count": _steps((0, 366), (1, 0), (1_000_000, 1)), "rest_days": WEEKDAYS[:6]},
         {"grace_by_count": _steps(*((nth, 1) for nth in range(50)))},
         {"reminder": _reminder(at="23:59", quiet_hours={"from": "22:00", "to": "08:00"})},
@@ -141,7 +146,8 @@ STREAK = Kind(
         {"reminder": _reminder(hours_after_last_tick=1_344), "period": "monthly"},
     ),
     cleared=("description", "at_risk_lead_hours", "grace_refill", "freezes", "reminder"),
-    fixed={"period": ["daily", "weekly", None], "target": [{"kind": "ticks", "amount": 2}, None]},
+    fixed={"period": ["daily", "weekly", None], "target": [{"kind": "ticks", "amount": 2}, None],
+           "earn_back": [{"times": 3, "within": 2}, None]},
     bad={
         "grace_periods": [-1, 367, 1.0, "1", True, None, 10**400],
         "at_risk_lead_hours": [0, 8_785, "6"],
@@ -176,6 +182,7 @@ STREAK = Kind(
         "calendar_codes": [None, "bank_holidays", [f"c{nth}" for nth in range(11)]],
         "calendar_codes.0": [["unknown"], ["a b"], [""], [7], ["gone"]],
         "calendar_codes.1": [["bank_holidays", "bank_holidays"]],
+        "earn_back": [[], 3, {"times": 3, "within": 2}],
         "reminder": [{}, [], "20:00", {"min_count": 3}, {"at": None}],
         "reminder.at": [
             *_each("at", "24:00", "8:00", "20:60", "20:00:00", "20:00\n", "٢0:00", "", 20)

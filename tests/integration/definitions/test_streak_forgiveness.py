@@ -165,9 +165,32 @@ def test_it_refuses_what_makes_no_sense_for_the_period(
     assert stored(engine, account) == before
 
 
+@pytest.mark.parametrize(
+    ("field", "earn_back"),
+    [
+        *(("earn_back.times", {"times": value, "within": 1}) for value in (1, 101, 2.5, "3", None)),
+        *(("earn_back.within", {"times": 3, "within": value}) for value in (0, 32, True, "2")),
+        ("earn_back.within", {"times": 3}),
+        ("earn_back.times", {"times": 3, "within": 1}),
+    ],
+)
+def test_earning_back_is_within_its_bounds_and_the_days_of_a_period(
+    client: FlaskClient, field: str, earn_back: Any
+) -> None:
+    target = {"kind": "days", "amount": 3}  # three times: nine days of a week
+    body = {"code": "other", "name": "Other", "period": "weekly", "target": target}
+    refused = client.post(f"{BASE}/streaks", json=body | {"earn_back": earn_back})
+    problem(refused, 422, "validation_error", field)
+    assert client.get(f"{BASE}/streaks").get_json()["total"] == 0
+    twice = {"earn_back": {"times": 2, "within": 1}}
+    assert client.post(f"{BASE}/streaks", json=body | twice).get_json() | twice == (
+        client.get(f"{BASE}/streaks/other").get_json()
+    )
+
+
 def test_fields_that_are_not_built_yet_are_refused(client: FlaskClient) -> None:
     make_streak(client)
-    for field in ("earn_back", "week_starts_on", "day_starts_at"):
+    for field in ("week_starts_on", "day_starts_at"):
         problem(client.patch(URL, json={field: None}), 422, "unknown_field", field)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from models.rules import forgiveness, streaks
 from models.rules.periods import KINDS, PeriodKind, first_day
 from models.rules.streaks import (
+    EarnBack,
     Explained,
     Forgiveness,
     Freezes,
@@ -159,11 +160,22 @@ class Oracle:
         elif self.freezes:
             self.freezes -= 1
             what = "freeze"
+        elif self.is_earned_back(period):
+            what = "protected"
         else:
             self.broken = True
             return "missed"
         self.perfect = False
         return what
+
+    def is_earned_back(self, period: int) -> bool:
+        given = self.terms.rules(period).forgiveness
+        back = given.earn_back if given else None
+        return back is not None and any(
+            period < later <= period + back.within
+            for first, end in self.terms.plenty
+            for later in range(first, end)
+        )
 
     def walk(self, recorded: set[int], current: int) -> None:
         if not recorded:
@@ -217,6 +229,7 @@ FORGIVENESS = st.builds(
     | st.tuples(st.just((0, 2)), st.tuples(st.integers(1, 20), st.integers(0, 3))),
     rest_days=st.frozensets(st.integers(0, 6), max_size=2),
     holidays=st.sets(PERIODS, max_size=3).map(ranges_of),
+    earn_back=st.none() | st.builds(EarnBack, st.integers(2, 4), st.integers(1, 5)),
 )
 RULES = st.builds(Rules, st.integers(0, 3), st.booleans(), st.none() | FORGIVENESS)
 
@@ -230,7 +243,9 @@ def terms_and_set(draw: st.DrawFn) -> tuple[Terms, set[int]]:
     protections = tuple((cause, draw(st.sets(PERIODS, max_size=8).map(ranges_of))) for cause in OWN)
     grants = draw(st.dictionaries(PERIODS, st.integers(1, 2), max_size=3))
     kind = draw(st.sampled_from(KINDS))
-    return Terms(kind, tuple(versions), protections, tuple(sorted(grants.items()))), recorded
+    plenty = ranges_of({period for period in recorded if draw(st.integers(0, 3)) == 0})
+    grants_of = tuple(sorted(grants.items()))
+    return Terms(kind, tuple(versions), protections, grants_of, plenty), recorded
 
 
 @settings(max_examples=400)
