@@ -124,6 +124,11 @@ def take_longer(connection: Connection, seconds: float) -> None:
     driver.patience_seconds = seconds + MARGIN_SECONDS if seconds else math.inf
 
 
+def forbid_writes(connection: Connection) -> None:
+    """Let this transaction read only: Postgres refuses every change in it."""
+    run(connection, "SET TRANSACTION READ ONLY", {})
+
+
 def replan(connection: Connection) -> None:
     """Discard this connection's cached plans: tables may have grown since."""
     run(connection, "DISCARD PLANS", {})

@@ -13,6 +13,7 @@ from models.db import Connection, array, change, pairs, run
 ParticipantKey = tuple[int, int]  # tenant, participant
 ExternalKey = tuple[int, str]  # tenant, external id: the order in which participants are locked
 
+_NO_ROW = 0  # ids begin at 1
 _ROUNDS_MAX = 5  # another batch created the row and a third erased it meanwhile: try again
 
 
@@ -61,13 +62,14 @@ class Participant:
 
 _KEYS = "unnest(CAST(%(tenants)s AS int[]), CAST(%(ids)s AS text[])) AS k (tenant_id, external_id)"
 
-_LOCK = f"""
+_READ = f"""
     SELECT p.tenant_id, p.external_id, p.id, p.timezone, p.fact_sequence, p.ctid,
       p.inactive_since, p.erased_at, false, p.points_earned, p.points_spent, p.tier_id::text,
       p.rewards_claimed, p.has_pauses, p.merged_into
     FROM {_KEYS} JOIN participants p USING (tenant_id, external_id)
-    ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p
     """  # noqa: S608 - a fragment of this file
+
+_LOCK = f"{_READ} ORDER BY p.tenant_id, p.external_id FOR NO KEY UPDATE OF p"
 
 _CREATE = f"""
     INSERT INTO participants (tenant_id, external_id)
@@ -99,6 +101,13 @@ def hold(connection: Connection, keys: set[ExternalKey]) -> None:
     """Lock those of the participants that exist, in key order; they are read when they are locked
     again."""
     run(connection, _LOCK, pairs(sorted(keys)))
+
+
+def as_is(connection: Connection, key: ExternalKey) -> Participant:
+    """A participant without a lock, for decisions that are not written; one that is missing as if
+    just created."""
+    found = _run(connection, _READ, [key])
+    return found.get(key) or Participant(_NO_ROW, None, 0, is_created=True)
 
 
 def _run(

@@ -97,15 +97,21 @@ def write(connection: Connection, changed: Mapping[PeriodKey, Progress]) -> None
     run(connection, _WRITE, values)
 
 
-def remove(connection: Connection, key: PeriodKey) -> None:
-    """Remove the progress of a period."""
-    connection.execute(
-        sa.text(
-            "DELETE FROM streak_progress WHERE tenant_id = :tenant_id"
-            " AND participant_id = :participant_id AND streak_id = :streak_id AND period = :period"
-        ),
-        dict(zip(("tenant_id", "participant_id", "streak_id", "period"), key, strict=True)),
-    )
+_REMOVE = f"""
+    DELETE FROM streak_progress w USING {_KEYS}
+    WHERE (w.tenant_id, w.participant_id, w.streak_id, w.period)
+      = (k.tenant_id, k.participant_id, k.streak_id, k.period)
+    """  # noqa: S608 - a fragment of this file
+
+
+def replace(connection: Connection, changed: Mapping[PeriodKey, Progress | None]) -> None:
+    """Write the progress of some periods; remove that of a period without any."""
+    gone = sorted(key for key, after in changed.items() if after is None)
+    if gone:
+        run(connection, _REMOVE, _columns(gone))
+    left = {key: after for key, after in changed.items() if after is not None}
+    if left:
+        write(connection, left)
 
 
 def of_window(

@@ -56,7 +56,7 @@ BREAKS: dict[str, list[tuple[str, str | None]]] = {
         ("models.ledgers.ticks", "models.people.profile"),
         ("models.newcomer", None),
     ],
-    "The API reaches the workers through their intake and telemetry only": [
+    "The API reaches the workers through their intake, previews and telemetry only": [
         ("api.writes.submit", "workers.apply.drain"),
         ("api.app", "workers.runtime.context"),
         ("api.app", "workers.newcomer"),

@@ -75,7 +75,7 @@ def apply(
     merged = merges.begin(connection, messages) if MergeV1 in kinds else set()
     batch = _open(connection, messages, configurations, merged)
     unsettled = _leave_out_applied(connection, batch, messages)
-    accepted = [message for message in unsettled if not _is_refused(batch, message)]
+    accepted = [message for message in unsettled if not is_refused(batch, message)]
     ticks_done = Ticks()
     ticks_done.read(
         connection, batch, [message for message in accepted if isinstance(message, TickV1)]
@@ -84,12 +84,12 @@ def apply(
         ticks_done.decide(batch, message) if isinstance(message, TickV1) else message
         for message in accepted
     ]
-    effects = _read_effects(connection, batch, decided)
+    effects = read_effects(connection, batch, decided)
     for decision in decided:
         if isinstance(decision, Decided):
             streaks.publish(batch, decision)
         if effects is not None:
-            _apply_effects(batch, decision, effects)
+            apply_effects(batch, decision, effects)
     ticks_done.write(connection)
     if effects is not None:
         effects.write(connection, batch)
@@ -106,7 +106,7 @@ def apply(
     return Applied(batch.answers, deliveries, _done(batch, unsettled, ticks_done))
 
 
-def _read_effects(
+def read_effects(
     connection: Connection, batch: Batch, decided: Sequence[Decided | Other]
 ) -> Effects | None:
     """Read what the effects of a batch depend on; None where a batch has no effects, as most ticks:
@@ -155,7 +155,7 @@ def _mark_unpublished(connection: Connection, batch: Batch, accepted: Sequence[M
         entries.mark_changed(connection, tenant_id, participant_ids)
 
 
-def _apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
+def apply_effects(batch: Batch, decided: Decided | Other, effects: Effects) -> None:
     """Apply a write and its effects, until no further effect follows."""
     match decided:
         case Decided():
@@ -247,7 +247,8 @@ def _refuse_aliases(connection: Connection, batch: Batch, messages: Sequence[Mes
 # -- writes that their participant's status refuses ------------------------------------------
 
 
-def _is_refused(batch: Batch, message: Message) -> bool:
+def is_refused(batch: Batch, message: Message) -> bool:
+    """Refuse a write that its participant's status does not allow."""
     participant = batch.participants.get((message.tenant_id, message.participant_id))
     code = "participant_erased" if participant is None else refusal(participant, message)
     if code is None:

@@ -67,25 +67,22 @@ def _key(message: TickV1, streak: Streak, batch: Batch) -> PeriodKey:
     return message.tenant_id, participant.id, streak.id, period
 
 
-def add_up(
+def added_up(
     connection: Connection,
     key: PeriodKey,
     streak: Streak,
     participant_zone: str | None,
     tick_ids: Collection[str],
-) -> int:
-    """Add up the progress (thousandths) of a period again, of the ticks that are left."""
-    counted = ProgressOfBatch()
+) -> Progress | None:
+    """The progress of a period, added up again of the ticks that are left; None without any."""
     target, first = streak.target, days_before(streak.period, key[3])
     after: Progress | None = None
     for instant_us, own_zone, value in ticks.values_of(connection, key[0], tick_ids):
         day = day_at(instant_us, streak.zone(own_zone, participant_zone)) - first
         tick = TargetTick(instant_us, own_zone, max(day, 0), value or 0)
         if target is not None:
-            after = counted.changed[key] = advanced(after, target, tick)
-    progress.remove(connection, key)
-    counted.write(connection)
-    return 0 if after is None else after.value
+            after = advanced(after, target, tick)
+    return after
 
 
 def unrecorded(streak: Streak, state: StreakState | None) -> Recorded:

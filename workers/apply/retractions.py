@@ -90,7 +90,9 @@ def _reached(
         return bool(left), False
     participant = batch.participant(message)
     key = (message.tenant_id, participant.id, streak.id, message.period)
-    value = progress.add_up(work.connection, key, streak, participant.timezone, left)
+    after = progress.added_up(work.connection, key, streak, participant.timezone, left)
+    work.progress[key] = after
+    value = 0 if after is None else after.value
     return value >= streak.target.amount, streak.is_plenty(value)
 
 

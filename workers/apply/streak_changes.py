@@ -22,9 +22,11 @@ from models.operator import audit_log
 from models.operator.audit_log import NewAuditEntry
 from models.rules.periods import period_at
 from models.rules.streaks import Live, Ranges
-from models.streaks import deadlines, pauses, states
+from models.rules.targets import Progress
+from models.streaks import deadlines, pauses, progress, states
 from models.streaks.extras import Extras
 from models.streaks.pauses import Pause
+from models.streaks.progress import PeriodKey
 from models.streaks.states import StateKey, Streak, StreakState
 from models.streaks.terms import explained, live, rewalk
 from webhooks import facts
@@ -82,6 +84,8 @@ class StreakChanges:
     # Repairs and retractions before this batch, of the streaks that were asked for.
     past: dict[StateKey, list[StreakChangeRow]] = field(default_factory=dict)
     changed: dict[StateKey, CurrentState] = field(default_factory=dict)
+    # Of periods with a target that lost a tick; None: no tick is left.
+    progress: dict[PeriodKey, Progress | None] = field(default_factory=dict)
     # The break that was published last; None: it did not happen.
     breaks: dict[StateKey, int | None] = field(default_factory=dict)
 
@@ -207,6 +211,7 @@ class StreakChanges:
     def write(self, batch: Batch) -> None:
         """Write states, pauses and ledger; raises UniqueViolation when it holds a change."""
         self._write_states(batch)
+        progress.replace(self.connection, self.progress)
         _leave_out(self.connection, batch)
         pauses.append(self.connection, self.paused)
         pauses.remove(self.connection, self.resumed)

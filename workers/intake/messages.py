@@ -6,6 +6,7 @@ A release still reads the messages that only the previous one wrote: add before,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -204,7 +205,10 @@ def noun(message: Message) -> WriteKind:
     return NOUN_OF[type(message)]
 
 
-def renamed(message: Message, survivors: Mapping[str, str]) -> Message:
+_M = TypeVar("_M", bound=Message)
+
+
+def renamed(message: _M, survivors: Mapping[str, str]) -> _M:
     """The same write; one that names an alias as its participant names the survivor."""
     name = survivors.get(message.id)
     return message if name is None else msgspec.structs.replace(message, participant_id=name)

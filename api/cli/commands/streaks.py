@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from unbroken_client.client import Unbroken
-from unbroken_client.repairs import Done
-from unbroken_client.results import Accepted, StreakChanged
+from unbroken_client.repairs import Repairs
+from unbroken_client.results import Accepted, StreakChanged, StreakPreview
 
 from api.cli import output
 from api.cli.connect.api_client import Where, client
@@ -36,6 +35,14 @@ def group() -> None:
 
 
 def _options(command: F) -> F:
+    """The options of every change with a preview."""
+    preview = click.option(
+        "--preview", is_flag=True, help="Print what the change would do; change nothing."
+    )
+    return preview(_plain_options(command))
+
+
+def _plain_options(command: F) -> F:
     """The options of every change."""
     reason = click.option("--reason", metavar="TEXT", help="Why, for the ledger of changes.")
     return reason(api_options(json_option(command)))
@@ -52,7 +59,7 @@ def restore(participant_id: str, streak_code: str, **given: Any) -> None:
     Example:
       unbroken streak restore user_42 daily_login --reason "Our outage"
     """
-    _run(given, lambda api: api.repairs.restore(participant_id, streak_code, given["reason"]))
+    _run(given, lambda repairs: repairs.restore(participant_id, streak_code, given["reason"]))
 
 
 @group.command(short_help="Protect or record periods.")
@@ -77,7 +84,7 @@ def repair(
     """
     _run(
         given,
-        lambda api: api.repairs.repair(
+        lambda repairs: repairs.repair(
             participant_id, streak_code, periods, is_recorded, given["reason"]
         ),
     )
@@ -111,7 +118,7 @@ def pause(
     codes = streak_codes or None
     _run(
         given,
-        lambda api: api.repairs.pause(participant_id, first_day, last_day, codes, given["reason"]),
+        lambda repairs: repairs.pause(participant_id, first_day, last_day, codes, given["reason"]),
     )
 
 
@@ -140,9 +147,9 @@ def retract(tick_id: str | None, named: tuple[str, str, str] | None, **given: An
         raise CannotRun("give either --tick or --period")
     reason = given["reason"]
     if named is not None:
-        _run(given, lambda api: api.repairs.retract_period(*named, reason))
+        _run(given, lambda repairs: repairs.retract_period(*named, reason))
     elif tick_id is not None:
-        _run(given, lambda api: api.repairs.retract_tick(tick_id, reason))
+        _run(given, lambda repairs: repairs.retract_tick(tick_id, reason))
 
 
 @click.group("participant")
@@ -160,7 +167,7 @@ def participant() -> None:
 @click.option(
     "--from", "from_id", metavar="ID", required=True, help="The id that becomes an alias."
 )
-@_options
+@_plain_options
 def merge(participant_id: str, from_id: str, **given: Any) -> None:
     """Give PARTICIPANT all that another one has, and make the other's id its alias.
 
@@ -171,15 +178,36 @@ def merge(participant_id: str, from_id: str, **given: Any) -> None:
     Example:
       unbroken participant merge user_42 --from guest_7f3a --reason "Signed up"
     """
-    _run(given, lambda api: api.repairs.merge(participant_id, from_id, given["reason"]))
-
-
-def _run(given: dict[str, Any], change: Callable[[Unbroken], Done]) -> None:
-    """Make a change and show what it did."""
     path: Path = given["path"]
     with client(Where(given["url"], given["key"], path)) as api:
-        done = change(api)
+        done = api.repairs.merge(participant_id, from_id, given["reason"])
     output.show(asdict(done), _line(done), as_json=given["as_json"])
+
+
+def _run(given: dict[str, Any], change: Callable[[Repairs[Any]], Any]) -> None:
+    """Make a change and show what it did, or show what it would do."""
+    path: Path = given["path"]
+    is_preview, as_json = given["preview"], given["as_json"]
+    with client(Where(given["url"], given["key"], path)) as api:
+        done = change(api.previews if is_preview else api.repairs)
+    if not is_preview:
+        output.show(asdict(done), _line(done), as_json=as_json)
+    elif as_json:
+        output.show(asdict(done), "", as_json=True)
+    else:
+        _show_preview(done)
+
+
+def _show_preview(preview: StreakPreview) -> None:
+    streaks = [
+        {"streak": printable(streak["streak_code"]), "now": streak["previous_count"],
+         "then": streak["count"], "longest": streak["longest_count"]}
+        for streak in preview.result["streaks"]
+    ]  # fmt: skip
+    output.show_rows(streaks, ("streak", "now", "then", "longest"), as_json=False)
+    sent = ", ".join(fact["type"] for fact in preview.facts)
+    click.echo(f"facts: {sent or 'none'}")
+    click.echo("Nothing was changed: this is a preview.")
 
 
 def _line(done: StreakChanged | Accepted) -> str:

@@ -14,9 +14,10 @@ from api.http.problems import invalid_field
 from api.http.rate_limits import render_refusal
 from api.input.validation import Body, ParticipantId, ReasonText, participant_id_in_path
 from api.resources.repair.streak_changes import (
-    ANSWERS,
-    PARAMETERS,
+    PARAMETERS_WITHOUT_PREVIEW,
     PROBLEMS,
+    StreakChangeAccepted,
+    StreakChanged,
     StreakChangesAccepted,
     by,
     queue,
@@ -56,11 +57,11 @@ _EXAMPLE = {"from": "guest_7f3a", "reason": "Signed up"}
 @blueprint.post("/participants/<participant:participant_id>/merge")
 @describe(
     "Merge another participant into this one",
-    answers=ANSWERS,
+    answers={200: StreakChanged, 202: StreakChangeAccepted},
     body=MergeBody,
     example=_EXAMPLE,
     problems=("participant_not_found", "merge_in_circle", "already_merged", *PROBLEMS),
-    parameters=PARAMETERS,
+    parameters=PARAMETERS_WITHOUT_PREVIEW,
 )
 @require_admin
 @submit.on_current_configuration

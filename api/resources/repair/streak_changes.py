@@ -17,7 +17,8 @@ from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context, this_request
 from api.input.field_messages import checked
-from api.input.validation import REASON_CHARS_MAX, ReasonText
+from api.input.validation import REASON_CHARS_MAX, ReasonText, query_bool
+from api.resources.repair.previews import PREVIEW, PreviewedFact, answer_preview
 from api.resources.shared.write_ledgers import STREAK_CHANGES
 from api.writes import submit
 from api.writes.batch import ItemError
@@ -25,13 +26,15 @@ from api.writes.status import WriteStatus, get_status
 from api.writes.submit import NoSuchDefinition, WriteStamp
 from models.ledgers.streak_changes import ChangeKind
 from models.streaks.states import Streak
-from workers.intake.client import ByV1, Message
+from workers.intake.client import ByV1
+from workers.intake.messages import StreakChangeMessage
 
 blueprint = Blueprint("streak_changes", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
 
 PROBLEMS = ("idempotency_conflict", *submit.PROBLEMS)
-PARAMETERS = (submit.PREFER, IDEMPOTENCY_KEY)
+PARAMETERS_WITHOUT_PREVIEW = (submit.PREFER, IDEMPOTENCY_KEY)
+PARAMETERS = (*PARAMETERS_WITHOUT_PREVIEW, PREVIEW)
 REASON = Parameter(
     "reason",
     {"type": "string", "maxLength": REASON_CHARS_MAX},
@@ -49,10 +52,9 @@ class ChangedStreak(TypedDict):
     longest_count: int
 
 
-StreakChanged = TypedDict(
-    "StreakChanged",
+StreakEffect = TypedDict(
+    "StreakEffect",
     {
-        "streak_change_id": Id,
         "kind": ChangeKind,
         "participant_id": str,
         "streak_code": str | None,  # null: several
@@ -74,7 +76,23 @@ StreakChanged = TypedDict(
         "is_repeated": NotRequired[bool],  # of a merge: it was an alias before, nothing changed
     },
 )
-StreakChanged.__doc__ = "The result of a change; the fields of its kind follow the first six."
+StreakEffect.__doc__ = "What a change does; the fields of its kind follow the first five."
+
+
+class _Accepted(TypedDict):
+    streak_change_id: Id
+
+
+class StreakChanged(_Accepted, StreakEffect):
+    """The result of a change; the fields of its kind follow the first six."""
+
+
+class StreakChangePreview(TypedDict):
+    """The answer to `preview=true`: the result, without ids that are not given yet, and the facts
+    that would be sent."""
+
+    result: StreakEffect
+    facts: list[PreviewedFact]
 
 
 class StreakChangeAccepted(TypedDict):
@@ -111,7 +129,7 @@ class StreakChangeOutcome(TypedDict):
     detail: NotRequired[str]
 
 
-ANSWERS = {200: StreakChanged, 202: StreakChangeAccepted}
+ANSWERS = {200: StreakChanged | StreakChangePreview, 202: StreakChangeAccepted}
 
 
 @blueprint.get("/streak-changes/<streak_change_id>")
@@ -128,11 +146,14 @@ def get_streak_change(streak_change_id: str) -> Response:
 
 # -- for the other modules -------------------------------------------------------------------
 
-MakeMessage = Callable[[Principal, WriteStamp], Message]
+MakeMessage = Callable[[Principal, WriteStamp], StreakChangeMessage]
 
 
 def queue(operation: str, participant_id: str, make: MakeMessage, **named: str) -> Response:
-    """Queue one change and answer as `Prefer` says; `named` are the other parts of its path."""
+    """Queue one change and answer as `Prefer` says; `named` are the other parts of its path. With
+    `preview=true` nothing is queued."""
+    if query_bool("preview"):
+        return answer_preview(make)
     with submit.waiting(participant_id) as wish:
         message = make(principal(), submit.stamp(STREAK_CHANGES, wish))
         key = idempotency(operation, None, participant_id=participant_id, **named)

@@ -12,7 +12,7 @@ from unbroken_client import many
 from unbroken_client.many import AWARDS, TICKS, Sending
 from unbroken_client.outages import Outages
 from unbroken_client.points import Points
-from unbroken_client.repairs import Repairs
+from unbroken_client.repairs import previews, repairs
 from unbroken_client.results import (
     Accepted,
     AtRisk,
@@ -47,7 +47,8 @@ class Unbroken:
         self.transport = Transport(url, key, retries or Retries())
         self.points = Points(self.transport, self._write)
         self.outages = Outages(self.transport)
-        self.repairs = Repairs(self.transport)
+        self.repairs = repairs(self.transport)
+        self.previews = previews(self.transport)
 
     def __enter__(self) -> Unbroken:
         return self

@@ -179,6 +179,14 @@ class StreakChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StreakPreview:
+    """What a change would do now: nothing was written."""
+
+    result: Mapping[str, Any]  # as in StreakChanged, without ids that are not given yet
+    facts: list[Mapping[str, Any]]  # that would be sent: each with its type and payload
+
+
+@dataclass(frozen=True, slots=True)
 class Outage:
     """A span in which no participant loses a streak."""
 

@@ -67,6 +67,23 @@ def test_a_period_is_retracted(service: Service) -> None:
     assert "tick_not_found" in unknown.stderr
 
 
+def test_a_preview_prints_what_a_change_would_do_and_changes_nothing(service: Service) -> None:
+    restore = ("streak", "restore", "ann", "daily_login")
+    done = service.run(*restore, "--preview")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split() for line in done.stdout.splitlines()[:2]] == [
+        ["streak", "now", "then", "longest"], ["daily_login", "2", "4", "4"]
+    ]  # fmt: skip
+    assert "facts: behavior.streak_repaired" in done.stdout
+    shown = json.loads(service.run(*restore, "--preview", "--json").stdout)
+    assert shown["result"]["streaks"][0]["count"] == 4
+    assert streak_of(service)["current_count"] == 2
+    nothing = service.run(
+        "streak", "retract", "--period", "ann", "daily_login", day(2), "--preview"
+    )
+    assert "period_not_recorded" in nothing.stderr
+
+
 def test_two_ids_become_one_participant(service: Service) -> None:
     tick = {"participant_id": "guest_7f3a", "streak_code": "daily_login", "timestamp": noon(2)}
     service.call("POST", "/streaks/record", json=tick)

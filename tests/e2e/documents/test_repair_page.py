@@ -38,13 +38,14 @@ def service(settings: Settings, account: Account, pipeline: Pipeline) -> Iterato
             for ago in (4, 3, 1, 0):
                 tick = {"participant_id": "user_42", "streak_code": "daily_login"}
                 made.call("POST", "/streaks/record", json=tick | {"timestamp": noon(ago)})
+            made.call("POST", "/participants", json={"participant_id": "guest_7f3a"})
             award_points(client, 100, "user_42")
             yield made
 
 
 def test_the_page_has_commands_and_bodies() -> None:
-    assert len(COMMANDS) == 4
-    assert len(BODIES) == 2
+    assert len(COMMANDS) == 5
+    assert len(BODIES) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
