@@ -14,6 +14,7 @@ from tests.pipeline import Pipeline
 
 WHO = "user_42"
 STREAK = "daily_login"
+GUEST = "guest_7f3a"  # who becomes WHO by a merge
 
 
 def day(days_ago: int) -> str:
@@ -77,3 +78,8 @@ def refused(client: FlaskClient, pipeline: Pipeline, accepted: TestResponse) -> 
     found = settled(client, pipeline, accepted)
     assert found["status"] == "rejected", found
     return str(found["code"])
+
+
+def merge(client: FlaskClient, who: str = WHO, guest: str = GUEST, **values: Any) -> TestResponse:
+    """POST a merge of a guest into a participant."""
+    return post_json(client, f"{BASE}/participants/{who}/merge", {"from": guest} | values)
