@@ -80,7 +80,7 @@ def streak_forgiven(stamp: FactStamp, streak: Streak, forgiven: Explained) -> Fa
         "by": forgiven.what,
         "count": forgiven.count,
         "period": streak.period,
-        "period_key": key_of(streak.period, forgiven.period),
+        "period_key": key_of(streak.cadence, forgiven.period),
         "grace_remaining": forgiven.grace_remaining,
         "freezes_remaining": forgiven.freezes_remaining,
     }
@@ -95,7 +95,7 @@ def streak_reminder_due(stamp: FactStamp, streak: Streak, reminder: ReminderDue)
         "count": reminder.count,
         "longest_count": reminder.longest_count,
         "period": streak.period,
-        "period_key": key_of(streak.period, reminder.period),
+        "period_key": key_of(streak.cadence, reminder.period),
         "grace_remaining": reminder.grace_remaining,
         "last_recorded_at": clock.to_text(reminder.last_recorded_us),
         "due_at": clock.to_text(reminder.due_us),

@@ -20,7 +20,7 @@ from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
 from models.ledgers.tier_changes import Change, Upgrade
 from models.rules.challenges import Objective
-from models.rules.periods import DAY_US, HOUR_US, period_at
+from models.rules.periods import DAILY, DAY_US, HOUR_US, period_at
 from models.rules.streaks import Explained, Rules
 from models.streaks.states import Streak
 from webhooks import deadline_facts, facts
@@ -70,13 +70,13 @@ def _streak_broken(stamp: FactStamp) -> Fact:
 
 
 def _streak_forgiven(stamp: FactStamp) -> Fact:
-    yesterday = period_at("daily", stamp.now_us, None) - 1
+    yesterday = period_at(DAILY, stamp.now_us, None) - 1
     forgiven = Explained(yesterday, "freeze", 7, 0, freezes_remaining=1)
     return deadline_facts.streak_forgiven(stamp, _streak(stamp), forgiven)
 
 
 def _streak_reminder_due(stamp: FactStamp) -> Fact:
-    today = period_at("daily", stamp.now_us, None)
+    today = period_at(DAILY, stamp.now_us, None)
     ends_us = (today + 1) * DAY_US
     due = ReminderDue(
         count=7,
@@ -238,7 +238,7 @@ def _tick(stamp: FactStamp) -> Tick:
         id=str(_id(stamp)),
         participant_id=1,
         streak_id=1,
-        period=period_at("daily", stamp.now_us, None),
+        period=period_at(DAILY, stamp.now_us, None),
         occurred_us=stamp.now_us,
         outcome="extended",
         new_count=7,

@@ -69,7 +69,10 @@ class FactType:
 STREAK_FIELD = FactField("streak_code", CODE, "The streak.")
 PERIOD_FIELD = FactField("period", PERIOD, "The period of the streak.")
 PERIOD_KEY_FIELD = FactField(
-    "period_key", PERIOD_KEY, "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`."
+    "period_key",
+    PERIOD_KEY,
+    "The period recorded: `2026-05-23`, `2026-W21` or `2026-05`. A week that does not start on"
+    " Monday has the date of its first day.",
 )
 COUNT_FIELD = FactField("count", AT_LEAST_ONE, "The current count.")
 PREVIOUS_FIELD = FactField(

@@ -149,7 +149,7 @@ def streak_recorded(stamp: FactStamp, streak: Streak, tick: Tick) -> Fact:
         "is_new_record": tick.is_new_record,
         "outcome": tick.outcome,
         "period": streak.period,
-        "period_key": key_of(streak.period, tick.period),
+        "period_key": key_of(streak.cadence, tick.period),
         "grace_remaining": tick.grace_remaining,
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
@@ -170,7 +170,7 @@ def streak_milestone(stamp: FactStamp, streak: Streak, tick: Tick, reached: Reac
         "is_badge_new": reached.is_badge_new,
         "points": reached.points,
         "period": streak.period,
-        "period_key": key_of(streak.period, tick.period),
+        "period_key": key_of(streak.cadence, tick.period),
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }
@@ -187,7 +187,7 @@ def streak_freeze_earned(
         "freezes_earned": earned.amount,
         "freezes_remaining": earned.remaining,
         "period": streak.period,
-        "period_key": key_of(streak.period, tick.period),
+        "period_key": key_of(streak.cadence, tick.period),
         "recorded_at": clock.to_text(tick.occurred_us),
         "tick_id": tick.id,
     }

@@ -37,6 +37,24 @@ class DefinitionType:
 
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+PERIODS = (
+    Input(
+        "week_starts_on",
+        "Weeks start on",
+        "choice",
+        "Of weekly streaks.",
+        choices=_WEEKDAYS,
+        default="monday",
+        is_fixed=True,
+    ),
+    Input(
+        "day_starts_at",
+        "Days start at",
+        help="A local time such as 04:00: what happens before belongs to the day before.",
+        default="00:00",
+        is_fixed=True,
+    ),
+)
 FORGIVENESS = (
     Input("target.kind", "A period counts by", "choice", "Empty: by one tick. days: distinct local"
           " days of a week or month. value: the sum of the ticks' values.",
@@ -95,6 +113,7 @@ STREAKS = DefinitionType(
         _DESCRIPTION,
         Input("period", "Period", "choice", "The first tick in each period counts.",
               choices=("daily", "weekly", "monthly"), is_required=True, is_fixed=True),
+        *PERIODS,
         Input("grace_periods", "Grace", "number",
               "How many missed periods are forgiven before the streak breaks.", default="1"),
         Input("reset_on_miss", "Reset on miss", "switch",

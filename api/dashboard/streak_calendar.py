@@ -103,10 +103,16 @@ def _day(key: str, first: date) -> tuple[int, int]:
 
 
 def _week(key: str, first: date) -> tuple[int, int]:
-    began = first.isocalendar()
-    week, quarter = int(key[6:]) - 1, _quarter(int(key[6:]))
-    rows = (int(key[:4]) - began[0]) * 4 + quarter - _quarter(began[1])
-    return WEEKS_LEFT + (week - quarter * WEEKS) * CELL, rows * CELL
+    began, (year, week) = first.isocalendar(), _week_of(key)
+    quarter = _quarter(week)
+    rows = (year - began[0]) * 4 + quarter - _quarter(began[1])
+    return WEEKS_LEFT + (week - 1 - quarter * WEEKS) * CELL, rows * CELL
+
+
+def _week_of(key: str) -> tuple[int, int]:
+    """The ISO year and week in which a week begins."""
+    year, week, _ = _first_day(key).isocalendar()
+    return year, week
 
 
 def _quarter(week: int) -> int:
@@ -123,7 +129,8 @@ def _labels(kind: str, key: str, at: tuple[int, int]) -> list[tuple[tuple[int, i
     if kind == "daily":
         return [((x, 12), _MONTHS[int(key[5:7]) - 1])] if int(key[8:]) <= 7 and y == TOP else []
     if kind == "weekly":
-        return [((0, y + 10), f"{key[:4]} W{_quarter(int(key[6:])) * WEEKS + 1}")]
+        year, week = _week_of(key)
+        return [((0, y + 10), f"{year} W{_quarter(week) * WEEKS + 1}")]
     return [((x - 3, 12), _MONTHS[int(key[5:]) - 1]), ((0, y + 10), key[:4])]
 
 

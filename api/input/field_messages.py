@@ -21,8 +21,8 @@ CODE_CHARS = r"^[A-Za-z0-9_.:-]+$"
 NO_NUL = r"^[^\x00]*$"
 COLOR = r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})$"
 UUID_TEXT = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 ACTION = r"^[a-z_]+\.[a-z_]+$"
-TIME_OF_DAY = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 # Every pattern of a field, and its requirement in words.
 PATTERNS = {

@@ -14,7 +14,7 @@ from models import ids
 from models.db import Connection, array, copy, copy_text, run
 from models.identity.participants import ParticipantKey
 from models.ledgers.base import Ledger
-from models.rules.periods import PeriodKind, day_at, period_of_day
+from models.rules.periods import Cadence, day_at, period_of_day
 
 ChangeKind = Literal[
     "pause", "pause_removed", "freeze_granted", "freeze_bought", "repair", "restore",
@@ -36,13 +36,13 @@ class StreakChangeRow:
     details: Mapping[str, Any] = field(default_factory=dict)  # what it changed
     result: Mapping[str, Any] = field(default_factory=dict)  # the answer to the write
 
-    def granted_in(self, kind: PeriodKind, zone: str | None) -> int:
+    def granted_in(self, cadence: Cadence, zone: str | None) -> int:
         """The period in which its freezes were given. `zone` counts for changes from before the
         local day was kept."""
         day: int | None = self.details.get("granted_day")
         if day is None:
-            day = day_at(ids.issued_at_us(UUID(self.id)), zone)
-        return period_of_day(kind, day)
+            day = day_at(ids.issued_at_us(UUID(self.id)), zone, cadence.day_starts_us)
+        return period_of_day(cadence, day)
 
     def answer(self) -> dict[str, Any]:
         """The answer to the write."""

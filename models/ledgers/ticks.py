@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, array, copy, copy_text, run
 from models.ledgers.base import Ledger
-from models.rules.periods import PeriodKind, key_of
+from models.rules.periods import Cadence, cadence_of, key_of
 from models.rules.streaks import RecordOutcome
 from models.rules.targets import UNIT, PeriodTarget, shown, target_of
 
@@ -46,8 +46,8 @@ class TargetedStreak(Protocol):
         """Its code."""
 
     @property
-    def period(self) -> PeriodKind:
-        """The kind of its periods."""
+    def cadence(self) -> Cadence:
+        """When its periods begin."""
 
     @property
     def target(self) -> PeriodTarget | None:
@@ -98,7 +98,7 @@ class TickRow:
     tick: Tick
     external_id: str
     code: str
-    period: PeriodKind
+    cadence: Cadence
     target: PeriodTarget | None
 
     def answer(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def answer(tick: Tick, external_id: str, streak: TargetedStreak) -> dict[str, An
         "outcome": tick.outcome,
         "previous_count": tick.previous_count,
         "grace_remaining": tick.grace_remaining,
-        "period_key": key_of(streak.period, tick.period),
+        "period_key": key_of(streak.cadence, tick.period),
         **progress,
     }
 
@@ -213,7 +213,8 @@ def _found(row: Any) -> TickRow:
         row.value, row.progress,
     )  # fmt: skip
     target = target_of(row.forgiveness or {})
-    return TickRow(tick, row.external_id, row.streak_code, row.kind, target)
+    cadence = cadence_of(row.kind, row.forgiveness)
+    return TickRow(tick, row.external_id, row.streak_code, cadence, target)
 
 
 ledger = Ledger(_SELECT, _found)

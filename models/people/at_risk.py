@@ -105,7 +105,7 @@ def _candidates(
             "is_forgiving": streak.rules.forgiveness is not None or bool(streak.outages),
             "min_count": wanted.min_count,
             "is_local": streak.boundary == "participant",
-            "current": period_at(streak.period, wanted.now_us, None),
+            "current": period_at(streak.cadence, wanted.now_us, None),
             "scanned": _SCANNED,
             "candidates": _CANDIDATES,
         },
@@ -118,7 +118,7 @@ def _decided(row: Any, streak: Streak, wanted: AtRiskQuery) -> AtRisk | None:
         return None
     state = state_of_row(row, streak, row.timezone)
     zone = streak.zone(state.last_zone, row.timezone)
-    now = live(streak, state, zone, period_at(streak.period, wanted.now_us, zone))
+    now = live(streak, state, zone, period_at(streak.cadence, wanted.now_us, zone))
     if now.status != "at_risk" or now.count < wanted.min_count or now.breaks_at is None:
         return None
     return AtRisk(row.participant_id, row.external_id, row.timezone, zone, state, now.breaks_at)

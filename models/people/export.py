@@ -10,7 +10,7 @@ from models import clock
 from models.db import Connection, stream
 from models.ledgers.ticks import NOT_RETRACTED
 from models.people.personal_data import plain
-from models.rules.periods import FIRST_ZONE, LAST_ZONE, key_of, period_at
+from models.rules.periods import FIRST_ZONE, LAST_ZONE, cadence_of, key_of, period_at
 from models.rules.targets import shown
 from models.streaks import states as streaks
 
@@ -65,8 +65,9 @@ _STATES = f"""
     WHERE s.tenant_id = :tenant_id ORDER BY s.participant_id, s.streak_id
 """  # noqa: S608 - a constant of this package
 _TICKS = f"""
-    SELECT w.id, p.external_id, d.code, d.period AS kind, w.period, w.occurred_at, w.timezone,
-      w.metadata, w.value, w.outcome, w.new_count, p.timezone AS participant_timezone, d.boundary
+    SELECT w.id, p.external_id, d.code, d.period AS kind, d.forgiveness, w.period, w.occurred_at,
+      w.timezone, w.metadata, w.value, w.outcome, w.new_count,
+      p.timezone AS participant_timezone, d.boundary
     FROM ticks w
     JOIN participants p ON p.tenant_id = w.tenant_id AND p.id = w.participant_id
     JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
@@ -108,17 +109,17 @@ def states(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     for row in stream(connection, _STATES, {"tenant_id": tenant_id}):
         streak = definitions[row.streak_id]
         state = streaks.state_of_row(row, streak, row.participant_timezone)
-        kind = streak.period
         yield {
             "participant_id": row.external_id,
             "streak_code": streak.code,
-            "period": kind,
+            "period": streak.period,
             "count": state.totals.count,
             "longest_count": state.totals.longest,
             "grace_remaining": state.totals.grace_remaining,
             "last_recorded_at": clock.to_text(state.last_recorded_us),
             "recorded": [
-                [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges
+                [key_of(streak.cadence, first), key_of(streak.cadence, end - 1)]
+                for first, end in state.ranges
             ],
         }
 
@@ -136,7 +137,7 @@ def ticks(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
             "metadata": _json(row.metadata),
             "value": None if row.value is None else shown(row.value),
             "tick_id": str(row.id),
-            "period_key": key_of(row.kind, row.period),
+            "period_key": key_of(cadence_of(row.kind, row.forgiveness), row.period),
             "outcome": row.outcome,
             "new_count": row.new_count,
         }
@@ -151,8 +152,9 @@ def _counted_timezone(row: Any) -> str:
     local = (row.participant_timezone, "UTC")
     known = local if row.boundary == "participant" else reversed(local)
     instant_us = clock.to_us(row.occurred_at)
+    cadence = cadence_of(row.kind, row.forgiveness)
     for zone in filter(None, (row.timezone, *known, FIRST_ZONE, LAST_ZONE)):
-        if period_at(row.kind, instant_us, zone) == row.period:
+        if period_at(cadence, instant_us, zone) == row.period:
             return str(zone)
     raise ValueError(f"tick {row.id} is in a period that no calendar has at its instant")
 

@@ -9,7 +9,7 @@ from typing import Any
 from models.db import Connection, stream
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
 from models.people.streak_seeds import FREEZES
-from models.rules.periods import PeriodKind, days_before, key_of
+from models.rules.periods import DAILY, Cadence, days_before, key_of
 from models.rules.streaks import Ranges, add_range, remove
 from models.streaks import states
 from models.streaks.pauses import DAYS_MAX
@@ -42,8 +42,8 @@ def pauses(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     for row in stream(connection, _PAUSES, {"tenant_id": tenant_id}):
         yield {
             "participant_id": row.participant_id,
-            "from": key_of("daily", row.first_day),
-            "to": key_of("daily", row.last_day),
+            "from": key_of(DAILY, row.first_day),
+            "to": key_of(DAILY, row.last_day),
             "streak_codes": row.streak_codes,
             "reason": row.reason,
             "pause_id": row.pause_id,
@@ -55,12 +55,12 @@ def freezes(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     for streak, changes in _by_streak(connection, tenant_id, FREEZES):
         for row in changes:
             change = StreakChangeRow(*row[:7])
-            period = change.granted_in(streak.period, streak.zone(None, row.timezone))
+            period = change.granted_in(streak.cadence, streak.zone(None, row.timezone))
             yield {
                 "participant_id": row.external_id,
                 "streak_code": streak.code,
                 "amount": change.details["amount"],
-                "granted_on": key_of("daily", days_before(streak.period, period)),
+                "granted_on": key_of(DAILY, days_before(streak.cadence, period)),
                 "reason": change.reason,
                 "what": "granted" if change.kind == "freeze_granted" else "bought",
                 "streak_change_id": change.id,
@@ -72,12 +72,12 @@ def repairs(connection: Connection, tenant_id: int) -> Iterator[dict[str, Any]]:
     later."""
     for streak, changes in _by_streak(connection, tenant_id, _REPAIRS):
         for row, ranges in _lasting(changes):
-            for first_day, last_day in _spans(streak.period, ranges):
+            for first_day, last_day in _spans(streak.cadence, ranges):
                 yield {
                     "participant_id": row.external_id,
                     "streak_code": streak.code,
-                    "from": key_of("daily", first_day),
-                    "to": key_of("daily", last_day),
+                    "from": key_of(DAILY, first_day),
+                    "to": key_of(DAILY, last_day),
                     "as": row.details["as"],
                     "reason": row.reason,
                     "streak_change_id": row.id,
@@ -112,9 +112,9 @@ def _lasting(changes: Iterator[Any]) -> list[tuple[Any, Ranges]]:
     return found
 
 
-def _spans(kind: PeriodKind, ranges: Ranges) -> Iterator[tuple[int, int]]:
+def _spans(cadence: Cadence, ranges: Ranges) -> Iterator[tuple[int, int]]:
     """The first and the last day of each range, none longer than a repair may be."""
-    step = _PERIODS_MAX[kind]
+    step = _PERIODS_MAX[cadence.kind]
     for first, end in ranges:
         for start in range(first, end, step):
-            yield days_before(kind, start), days_before(kind, min(start + step, end)) - 1
+            yield days_before(cadence, start), days_before(cadence, min(start + step, end)) - 1

@@ -35,7 +35,7 @@ def entries(
     What the balance gained beside the grants was earned.
     """
     given = sorted(
-        ((change.granted_in(streak.period, zone), change) for change in changes
+        ((change.granted_in(streak.cadence, zone), change) for change in changes
          if change.kind in FREEZES),
         key=lambda grant: grant[0],
     )  # fmt: skip

@@ -23,7 +23,7 @@ from models.db import Connection, stream
 from models.identity import aliases
 from models.identity.participants import ID_OF
 from models.ledgers.milestones import UNKNOWN_PERIOD
-from models.rules.periods import key_of
+from models.rules.periods import cadence_of, key_of
 from models.rules.targets import shown
 from models.streaks import states
 
@@ -122,20 +122,21 @@ LEFT JOIN streak_deadlines l ON l.tenant_id = s.tenant_id
 WHERE s.tenant_id = :tenant_id AND s.participant_id = :participant_id ORDER BY s.streak_id
 """  # noqa: S608 - a constant of this package
 _MILESTONES = f"""
-SELECT d.code AS streak_code, d.period AS kind, w.count, w.period, w.tick_id::text AS tick_id
+SELECT d.code AS streak_code, d.period AS kind, d.forgiveness,
+  w.count, w.period, w.tick_id::text AS tick_id
 FROM streak_milestones w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
 {_MINE} ORDER BY d.code, w.count, w.period
 """  # noqa: S608 - a fragment of this file
 _PROGRESS = f"""
-SELECT d.code AS streak_code, d.period AS kind, w.period, w.value, w.days, w.last_recorded_at,
-  w.last_timezone
+SELECT d.code AS streak_code, d.period AS kind, d.forgiveness, w.period, w.value, w.days,
+  w.last_recorded_at, w.last_timezone
 FROM streak_progress w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
 {_MINE} ORDER BY d.code, w.period
 """  # noqa: S608 - a fragment of this file
 _TICKS = f"""
 SELECT w.id AS accepted_at, w.id::text AS tick_id, d.code AS streak_code, d.period AS kind,
-  w.period, w.occurred_at AS timestamp, w.timezone, w.metadata, w.value, w.progress, w.outcome,
-  w.new_count,
+  d.forgiveness, w.period, w.occurred_at AS timestamp, w.timezone, w.metadata, w.value,
+  w.progress, w.outcome, w.new_count,
   w.previous_count, w.longest_count, w.is_new_record, w.grace_remaining
 FROM ticks w JOIN streaks d ON d.tenant_id = w.tenant_id AND d.id = w.streak_id
 {_MINE} ORDER BY w.id
@@ -217,11 +218,11 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
     }
     for row in stream(connection, _STATES, _values(subject)):
         streak = definitions[row.streak_id]
-        state, kind = states.state_of_row(row, streak, row.participant_timezone), streak.period
+        state, cadence = states.state_of_row(row, streak, row.participant_timezone), streak.cadence
         yield {
             "streak_code": streak.code,
             "streak_name": streak.name,
-            "period": kind,
+            "period": streak.period,
             "count": state.totals.count,
             "longest_count": state.totals.longest,
             "grace_remaining": state.totals.grace_remaining,
@@ -229,7 +230,7 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
             "timezone": row.last_timezone,
             "review_at": _value("review_at", row.review_at),
             "recorded": [
-                [key_of(kind, first), key_of(kind, end - 1)] for first, end in state.ranges
+                [key_of(cadence, first), key_of(cadence, end - 1)] for first, end in state.ranges
             ],
         }
 
@@ -237,14 +238,19 @@ def _states(connection: Connection, subject: Subject) -> Iterator[Row]:
 def _milestones(connection: Connection, subject: Subject) -> Iterator[Row]:
     """The counts reached, each with its period; null where that was not recorded."""
     for row in map(plain, stream(connection, _MILESTONES, _values(subject))):
-        kind, period = row.pop("kind"), row.pop("period")
-        row["period_key"] = None if period == UNKNOWN_PERIOD else key_of(kind, period)
+        row["period_key"] = _period_key(row)
         yield row
+
+
+def _period_key(row: Row) -> str | None:
+    """The key of a row's period, in place of the columns that say which it is."""
+    cadence, period = cadence_of(row.pop("kind"), row.pop("forgiveness")), row.pop("period")
+    return None if period == UNKNOWN_PERIOD else key_of(cadence, period)
 
 
 def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
     for row in map(plain, stream(connection, _TICKS, _values(subject))):
-        row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
+        row["period_key"] = _period_key(row)
         for name in ("value", "progress"):
             row[name] = None if row[name] is None else shown(row[name])
         yield row
@@ -252,7 +258,7 @@ def _ticks(connection: Connection, subject: Subject) -> Iterator[Row]:
 
 def _progress(connection: Connection, subject: Subject) -> Iterator[Row]:
     for row in map(plain, stream(connection, _PROGRESS, _values(subject))):
-        row["period_key"] = key_of(row.pop("kind"), row.pop("period"))
+        row["period_key"] = _period_key(row)
         yield row | {"value": shown(row["value"])}
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from models import clock
 from models.definitions.badges import Rarity
 from models.ledgers.points import PointsBalance
-from models.rules.periods import PeriodKind, period_at
+from models.rules.periods import Cadence, cadence_of, period_at
 from models.rules.streaks import Live, Ranges, Rules, StreakTotals, live, walk
 from models.streaks import terms
 from models.streaks.extras import Extras, decode
@@ -120,12 +120,13 @@ def summary(text: str | None) -> Summary | None:
         return None
     now_us, current, longest, latest_us = clock.now_us(), 0, 0, 0
     for kind, grace, resets, zone, last_us, *walked, forgiving in json.loads(text):
-        rules, period = Rules(grace, resets), period_at(kind, now_us, zone)
+        cadence = cadence_of(kind, forgiving and forgiving[2])
+        rules, period = Rules(grace, resets), period_at(cadence, now_us, zone)
         if forgiving is None:
             totals = _totals(rules, walked)
             now = live(totals, rules, period)
         else:
-            totals, now = _forgiven(kind, rules, zone, forgiving, period)
+            totals, now = _forgiven(cadence, rules, zone, forgiving, period)
         current = max(current, now.count)
         longest, latest_us = max(longest, totals.longest), max(latest_us, last_us)
     return Summary(current, longest, latest_us)
@@ -135,7 +136,7 @@ def summary(text: str | None) -> Summary | None:
 class _Definition:
     """What decides on a state, of a definition."""
 
-    period: PeriodKind
+    cadence: Cadence
     rules: Rules
     outages: Ranges
 
@@ -150,12 +151,12 @@ class _State:
 
 
 def _forgiven(
-    kind: PeriodKind, plain: Rules, zone: str | None, stored: list[Any], period: int
+    cadence: Cadence, plain: Rules, zone: str | None, stored: list[Any], period: int
 ) -> tuple[StreakTotals, Live]:
     """A state with forgiveness, walked again: seldom, and a walk takes some microseconds."""
     recorded, extras, fields, holidays, outages = stored
-    rules = replace(plain, forgiveness=forgiveness_of(kind, fields, ranges_in(holidays)))
-    definition = _Definition(kind, rules, ranges_in(outages))
+    rules = replace(plain, forgiveness=forgiveness_of(cadence, fields, ranges_in(holidays)))
+    definition = _Definition(cadence, rules, ranges_in(outages))
     own = None if extras is None else decode(extras)
     state = _State(parse_ranges(recorded), StreakTotals(None, 0, 0, 0), own)
     terms.rewalk(definition, state, zone)

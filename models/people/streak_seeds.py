@@ -12,7 +12,7 @@ from models.db import Connection
 from models.identity.participants import ParticipantKey
 from models.ledgers import streak_changes
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
-from models.rules.periods import PeriodKind
+from models.rules.periods import Cadence
 from models.rules.streaks import Ranges, add_range
 from models.streaks import pauses
 from models.streaks.extras import Extras
@@ -29,13 +29,13 @@ class Seed:
     pauses: Sequence[Pause]
     changes: Sequence[StreakChangeRow]  # in the order in which they were applied
 
-    def extras(self, streak_id: int, kind: PeriodKind, zone: str | None) -> Extras | None:
+    def extras(self, streak_id: int, cadence: Cadence, zone: str | None) -> Extras | None:
         """What a new state of a streak begins with; None: nothing."""
         changes = [change for change in self.changes if change.streak_id == streak_id]
         found = Extras(
-            pauses=protected_by(self.pauses, streak_id, kind),
+            pauses=protected_by(self.pauses, streak_id, cadence),
             repairs=_repaired(changes),
-            grants=grants(changes, kind, zone),
+            grants=grants(changes, cadence, zone),
         )
         return None if found.is_empty else found
 
@@ -48,12 +48,12 @@ def read(connection: Connection, people: Sequence[ParticipantKey]) -> dict[Parti
 
 
 def grants(
-    changes: Sequence[StreakChangeRow], kind: PeriodKind, zone: str | None
+    changes: Sequence[StreakChangeRow], cadence: Cadence, zone: str | None
 ) -> tuple[tuple[int, int], ...]:
     """The freezes granted and bought, each for the period in which it was given."""
     return tuple(
         sorted(
-            (change.granted_in(kind, zone), change.details["amount"])
+            (change.granted_in(cadence, zone), change.details["amount"])
             for change in changes
             if change.kind in FREEZES
         )

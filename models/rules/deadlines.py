@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from models.rules import forgiveness
-from models.rules.periods import HOUR_US, PeriodKind, starts_at
+from models.rules.periods import HOUR_US, Cadence, starts_at
 from models.rules.streaks import StreakTotals
 from models.rules.terms import Terms
 
@@ -20,7 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 class Calendar:
     """When the periods of a streak begin, and how early it counts as at risk."""
 
-    kind: PeriodKind
+    cadence: Cadence
     zone: str | None  # None: UTC
     lead_hours: int | None = None  # before it breaks; None: when its last period begins
 
@@ -79,8 +79,8 @@ def of_break(breaks_at: int, calendar: Calendar) -> Deadlines:
     It is at risk when the last period begins that can save it, or `lead_hours` before it breaks,
     but never before that period begins (contract §3.4).
     """
-    at_risk_us = starts_us(calendar.kind, breaks_at - 1, calendar.zone)
-    breaks_us = starts_us(calendar.kind, breaks_at, calendar.zone)
+    at_risk_us = starts_us(calendar.cadence, breaks_at - 1, calendar.zone)
+    breaks_us = starts_us(calendar.cadence, breaks_at, calendar.zone)
     if calendar.lead_hours is not None:
         at_risk_us = max(at_risk_us, breaks_us - calendar.lead_hours * HOUR_US)
     return Deadlines(breaks_at, at_risk_us, breaks_us)
@@ -97,11 +97,11 @@ def of_walk(
     breaks_at = forgiveness.breaks_at(totals, terms, since) if known is None else known
     if breaks_at is None:
         far = forgiveness.horizon(terms, since)
-        return Deadlines(None, *[starts_us(calendar.kind, far, calendar.zone)] * 2)
+        return Deadlines(None, *[starts_us(calendar.cadence, far, calendar.zone)] * 2)
     found = of_break(breaks_at, calendar)
     for period in range(since, breaks_at - 1):
         if period > (totals.last or 0) and terms.protection(period) is None:
-            ends_us = starts_us(calendar.kind, period + 1, calendar.zone)
+            ends_us = starts_us(calendar.cadence, period + 1, calendar.zone)
             return replace(found, forgiven_us=ends_us)
     return found
 
@@ -123,6 +123,6 @@ def look(found: Deadlines, notified: Notified, now_us: int, *, can_be_saved: boo
 
 
 @lru_cache(maxsize=8_192)  # a few periods in each of 400 zones
-def starts_us(kind: PeriodKind, period: int, zone: str | None) -> int:
+def starts_us(cadence: Cadence, period: int, zone: str | None) -> int:
     """The instant (microseconds) at which a period begins in `zone`."""
-    return (starts_at(kind, period, zone) - _EPOCH) // _MICROSECOND
+    return (starts_at(cadence, period, zone) - _EPOCH) // _MICROSECOND

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from models.rules.periods import PeriodKind, first_day
+from models.rules.periods import Cadence, PeriodKind, first_day
 from models.rules.streaks import (
     Balance,
     Explained,
@@ -240,7 +240,7 @@ def breaks_at(totals: StreakTotals, terms: Terms, current: int) -> int | None:
 
 def horizon(terms: Terms, period: int) -> int:
     """How far the walk looks ahead of a period."""
-    return period + _YEARS_AHEAD * _PER_YEAR[terms.kind]
+    return period + _YEARS_AHEAD * _PER_YEAR[terms.cadence.kind]
 
 
 def runs(ranges: Ranges, terms: Terms) -> Iterator[tuple[int, int, int]]:
@@ -321,8 +321,8 @@ def _refills(before: int, period: int, terms: Terms) -> bool:
     forgiveness = terms.rules(period).forgiveness
     if forgiveness is None or forgiveness.refill is None:
         return False
-    kind, refill = terms.kind, forgiveness.refill
-    return _unit(kind, refill, before) != _unit(kind, refill, period)
+    cadence, refill = terms.cadence, forgiveness.refill
+    return _unit(cadence, refill, before) != _unit(cadence, refill, period)
 
 
 def grace_at(rules: Rules, count: int) -> int:
@@ -343,9 +343,9 @@ _NO_FREEZES = Freezes()
 
 
 @lru_cache(maxsize=8_192)
-def _unit(kind: PeriodKind, refill: Refill, period: int) -> tuple[int, ...]:
+def _unit(cadence: Cadence, refill: Refill, period: int) -> tuple[int, ...]:
     """The week, month or year that a period's first day is in."""
-    day = first_day(kind, period)
+    day = first_day(cadence, period)
     if refill == "weekly":
         return day.isocalendar()[:2]
     return (day.year, day.month) if refill == "monthly" else (day.year,)

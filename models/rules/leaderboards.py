@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from models.rules import forgiveness
-from models.rules.periods import PeriodKind, first_day, period_of_day
+from models.rules.periods import Cadence, first_day, period_of_day
 from models.rules.streaks import Ranges, Rules, walk
 from models.rules.terms import Terms
 
@@ -32,7 +32,7 @@ class Score:
 
 
 def of_streak(
-    ranges: Ranges, rules: Rules, kind: PeriodKind, window: tuple[int, int]
+    ranges: Ranges, rules: Rules, cadence: Cadence, window: tuple[int, int]
 ) -> Score | None:
     """The score of a set of recorded periods in a window (days, today as days since 1970); None
     without a recorded period in it.
@@ -41,23 +41,23 @@ def of_streak(
     on a later gap.
     """
     days, today = window
-    kept = _clip(ranges, _first_period(kind, today - days + 1))
+    kept = _clip(ranges, _first_period(cadence, today - days + 1))
     now = walk(kept, rules).longest
     if not now:
         return None
     leaves = _last_before_a_change(now, kept, rules)
-    return Score(min(now, SCORE_MAX), _begins(kind, leaves) + days)
+    return Score(min(now, SCORE_MAX), _begins(cadence, leaves) + days)
 
 
 def of_forgiving_streak(ranges: Ranges, terms: Terms, window: tuple[int, int]) -> Score | None:
     """As `of_streak`, of a streak with forgiveness: looked at again whenever a recorded period
     leaves the window, since a freeze earned in it may leave too."""
     days, today = window
-    kept = _clip(ranges, _first_period(terms.kind, today - days + 1))
+    kept = _clip(ranges, _first_period(terms.cadence, today - days + 1))
     now = forgiveness.walk(kept, terms).longest
     if not now:
         return None
-    return Score(min(now, SCORE_MAX), _begins(terms.kind, kept[0][0]) + days)
+    return Score(min(now, SCORE_MAX), _begins(terms.cadence, kept[0][0]) + days)
 
 
 def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:
@@ -80,15 +80,15 @@ def _last_before_a_change(now: int, kept: Ranges, rules: Rules) -> int:
     raise AssertionError("nothing is left, and the score is what it was")
 
 
-def _first_period(kind: PeriodKind, day: int) -> int:
+def _first_period(cadence: Cadence, day: int) -> int:
     """The first period that begins on or after a day."""
-    period = period_of_day(kind, day)
-    return period if _begins(kind, period) >= day else period + 1
+    period = period_of_day(cadence, day)
+    return period if _begins(cadence, period) >= day else period + 1
 
 
-def _begins(kind: PeriodKind, period: int) -> int:
+def _begins(cadence: Cadence, period: int) -> int:
     """The day on which a period begins."""
-    return (first_day(kind, period) - _DAY_ONE) // timedelta(days=1)
+    return (first_day(cadence, period) - _DAY_ONE) // timedelta(days=1)
 
 
 def _clip(ranges: Ranges, first: int) -> Ranges:

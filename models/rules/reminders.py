@@ -103,9 +103,9 @@ def _hours(hours: float | None) -> int | None:
 
 def next_us(reminder: Reminder, calendar: Calendar, last: LastTick, now_us: int) -> int:
     """The earliest instant from which a reminder may be due, unless there was one already."""
-    period = max(period_at(calendar.kind, now_us, calendar.zone), last.period + 1)
+    period = max(period_at(calendar.cadence, now_us, calendar.zone), last.period + 1)
     due_us = instant_us(reminder, calendar, period, last.instant_us)
-    return starts_us(calendar.kind, period + 1, calendar.zone) if due_us is None else due_us
+    return starts_us(calendar.cadence, period + 1, calendar.zone) if due_us is None else due_us
 
 
 def look(
@@ -113,7 +113,7 @@ def look(
 ) -> ReminderLook:
     """The reminder to publish at an instant: of the current period, unless it is recorded or was
     reminded of before."""
-    period = max(period_at(calendar.kind, now_us, calendar.zone), last.period + 1)
+    period = max(period_at(calendar.cadence, now_us, calendar.zone), last.period + 1)
     due_us = None
     if reminded.period is None or reminded.period < period:
         due_us = instant_us(reminder, calendar, period, last.instant_us)
@@ -124,7 +124,7 @@ def look(
     due = None if due_us is None else DueReminder(period, due_us)
     following = instant_us(reminder, calendar, period + 1, last.instant_us)
     if following is None:
-        following = starts_us(calendar.kind, period + 2, calendar.zone)
+        following = starts_us(calendar.cadence, period + 2, calendar.zone)
     return ReminderLook(due, max(following, now_us + 1))
 
 
@@ -145,8 +145,8 @@ def instant_us(reminder: Reminder, calendar: Calendar, period: int, last_us: int
     One that is due in quiet hours is moved to the last instant before the period ends at which
     they begin or end.
     """
-    starts = starts_us(calendar.kind, period, calendar.zone)
-    ends = starts_us(calendar.kind, period + 1, calendar.zone)
+    starts = starts_us(calendar.cadence, period, calendar.zone)
+    ends = starts_us(calendar.cadence, period + 1, calendar.zone)
     due_us = _due_us(reminder, calendar, (starts, ends), last_us)
     if due_us is None or not starts <= due_us < ends:
         return None
@@ -175,8 +175,8 @@ def _due_us(
 
 def _last_allowed(quiet: QuietHours, calendar: Calendar, period: int) -> int | None:
     """The last instant of a period at which quiet hours begin or end."""
-    starts = starts_us(calendar.kind, period, calendar.zone)
-    ends = starts_us(calendar.kind, period + 1, calendar.zone)
+    starts = starts_us(calendar.cadence, period, calendar.zone)
+    ends = starts_us(calendar.cadence, period + 1, calendar.zone)
     edges = [
         at
         for time_of_day in (quiet.from_us, quiet.to_us)

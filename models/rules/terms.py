@@ -6,7 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from models.rules.periods import PeriodKind, first_day
+from models.rules.periods import Cadence, first_day
 from models.rules.streaks import Protection, Ranges, Rules, contains, end_of, remove
 
 BEGINNING = -(1 << 31)  # before every period: where the first version of the rules begins
@@ -16,7 +16,7 @@ BEGINNING = -(1 << 31)  # before every period: where the first version of the ru
 class Terms:
     """Everything beside the recorded periods that decides on one state."""
 
-    kind: PeriodKind
+    cadence: Cadence
     versions: tuple[tuple[int, Rules], ...]  # by first period, ascending; the first: BEGINNING
     # Protected periods by cause. A period in several is explained by the first of them.
     protections: tuple[tuple[Protection, Ranges], ...] = ()
@@ -38,7 +38,7 @@ class Terms:
         """Why a period is protected; None when it is not."""
         forgiveness = self.rules(period).forgiveness
         if forgiveness is not None:
-            if forgiveness.rest_days and _weekday(self.kind, period) in forgiveness.rest_days:
+            if forgiveness.rest_days and _weekday(self.cadence, period) in forgiveness.rest_days:
                 return "rest_day"
             if contains(forgiveness.holidays, period):
                 return "holiday"
@@ -65,6 +65,6 @@ class Terms:
 
 
 @lru_cache(maxsize=8_192)
-def _weekday(kind: PeriodKind, period: int) -> int:
+def _weekday(cadence: Cadence, period: int) -> int:
     """The weekday of a period's first day, 0 for Monday."""
-    return first_day(kind, period).weekday()
+    return first_day(cadence, period).weekday()

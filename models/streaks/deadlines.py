@@ -67,14 +67,14 @@ def of(
     """The deadlines of a state, on the calendar that counts for it; with forgiveness, those that
     follow an instant."""
     zone = streak.zone(state.last_zone, participant_zone)
-    calendar = Calendar(streak.period, zone, streak.at_risk_lead_hours)
+    calendar = Calendar(streak.cadence, zone, streak.at_risk_lead_hours)
     terms = None
     if not streak.is_plain or state.extras is not None:
         terms = terms_of(streak, state.extras, zone)
     if terms is None:
         found = deadlines(state.totals, calendar)
     else:
-        since = max(period_at(streak.period, now_us, zone), state.ranges[-1][1])
+        since = max(period_at(streak.cadence, now_us, zone), state.ranges[-1][1])
         known = state.extras.breaks_at if state.extras else None
         found = of_walk(state.totals, terms, calendar, since, known)
     if streak.reminder is None:
@@ -184,7 +184,7 @@ def _broken_since(streak: Streak) -> int:
         return -(1 << 31)
     if not streak.outages:
         return (1 << 31) - 1
-    return period_at(streak.period, streak.outages[0][0], None) - streak.rules.grace_periods - 1
+    return period_at(streak.cadence, streak.outages[0][0], None) - streak.rules.grace_periods - 1
 
 
 def _locked(rows: Sequence[Any]) -> Locked:

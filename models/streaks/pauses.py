@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Connection, array, copy, copy_text, run
 from models.identity.participants import ID_OF, ParticipantKey
-from models.rules.periods import PeriodKind
+from models.rules.periods import Cadence
 from models.rules.streaks import Ranges, add_range
 from models.streaks.forgiveness import periods_of_days
 
@@ -44,14 +44,14 @@ class Pause:
         return not set(self.streak_ids).isdisjoint(other.streak_ids)
 
 
-def protected_by(pauses: Iterable[Pause], streak_id: int, kind: PeriodKind) -> Ranges:
+def protected_by(pauses: Iterable[Pause], streak_id: int, cadence: Cadence) -> Ranges:
     """The periods of a streak that pauses protect: a week or a month when they cover more than half
     of its days."""
     days: Ranges = ()
     for pause in pauses:
         if pause.concerns(streak_id):
             days = add_range(days, pause.first_day, pause.last_day + 1)
-    return periods_of_days(kind, days)
+    return periods_of_days(cadence, days)
 
 
 _READ = (

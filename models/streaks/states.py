@@ -14,7 +14,7 @@ from models import clock
 from models.db import Connection, array, change, metadata, run
 from models.definitions.base import Definitions
 from models.identity.participants import KnownParticipant
-from models.rules.periods import PeriodKind
+from models.rules.periods import DAILY, Cadence, PeriodKind, cadence_of
 from models.rules.reminders import Reminder, reminder_of
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from models.rules.targets import PeriodTarget, target_of
@@ -73,6 +73,7 @@ class Streak:
     holidays: Ranges = ()  # days since 1970
     outages: Ranges = ()  # microseconds since 1970
     target: PeriodTarget | None = None  # what a period needs to be recorded; None: one tick
+    cadence: Cadence = DAILY  # its period, with the start of its weeks and days
     reminder: Reminder | None = None  # None: no one is reminded
     reminder_fields: dict[str, Any] | None = None  # as it was given
     is_plain: bool = True  # its walk needs no terms, where a state has no extras either
@@ -110,8 +111,9 @@ class StreakState:
 
 def _streak(row: Any) -> Streak:
     forgiveness, holidays = None, ranges_in(row.holidays)
+    cadence = cadence_of(row.period, row.forgiveness)
     if row.forgiveness is not None:
-        forgiveness = forgiveness_of(row.period, row.forgiveness, holidays)
+        forgiveness = forgiveness_of(cadence, row.forgiveness, holidays)
     return Streak(
         tenant_id=row.tenant_id,
         id=row.id,
@@ -131,6 +133,7 @@ def _streak(row: Any) -> Streak:
         holidays=holidays,
         outages=ranges_in(row.outages),
         target=None if row.forgiveness is None else target_of(row.forgiveness),
+        cadence=cadence,
         reminder=None if row.reminder is None else reminder_of(row.reminder),
         reminder_fields=row.reminder,
         is_plain=forgiveness is None and not row.outages,

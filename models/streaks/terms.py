@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from models.rules import forgiveness, streaks
-from models.rules.periods import PeriodKind, period_at
+from models.rules.periods import Cadence, period_at
 from models.rules.streaks import Explained, Live, Protection, Ranges, Rules, StreakTotals, add_range
 from models.rules.terms import BEGINNING, Terms
 from models.streaks.extras import Extras
@@ -17,8 +17,8 @@ class WalkedDefinition(Protocol):
     """The fields of a definition that decide on a state."""
 
     @property
-    def period(self) -> PeriodKind:
-        """The kind of its periods."""
+    def cadence(self) -> Cadence:
+        """When its periods begin."""
 
     @property
     def rules(self) -> Rules:
@@ -46,17 +46,17 @@ def terms_of(definition: WalkedDefinition, extras: Extras | None, zone: str | No
     protections = own.protections
     if definition.outages:
         cause: Protection = "outage"
-        protections += ((cause, _outages(definition.period, definition.outages, zone)),)
+        protections += ((cause, _outages(definition.cadence, definition.outages, zone)),)
     versions = ((BEGINNING, definition.rules),)
-    return Terms(definition.period, versions, protections, own.grants, own.plenty)
+    return Terms(definition.cadence, versions, protections, own.grants, own.plenty)
 
 
 @lru_cache(maxsize=4_096)  # a few spans in each of 400 zones
-def _outages(kind: PeriodKind, spans: Ranges, zone: str | None) -> Ranges:
+def _outages(cadence: Cadence, spans: Ranges, zone: str | None) -> Ranges:
     """The periods that overlap an outage."""
     ranges: Ranges = ()
     for starts_us, ends_us in spans:
-        first, last = period_at(kind, starts_us, zone), period_at(kind, ends_us - 1, zone)
+        first, last = period_at(cadence, starts_us, zone), period_at(cadence, ends_us - 1, zone)
         ranges = add_range(ranges, first, last + 1)
     return ranges
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from models import clock
 from models.db import Engine, reading
 from models.rules.milestones import best_run
-from models.rules.periods import period_at
+from models.rules.periods import Cadence, period_at
 from models.rules.streaks import Ranges, Rules, add
 from tests.chaos.scene import DEFINITIONS, Side
 
@@ -129,7 +129,7 @@ def milestones_reached(found: Found) -> set[tuple[str, str, int]]:
     for row in found.ticks:
         kind = DEFINITIONS.get(row.code, {}).get("period")
         if kind:
-            period = period_at(kind, row.occurred_us, row.timezone)
+            period = period_at(Cadence(kind), row.occurred_us, row.timezone)
             key = (row.participant, row.code)
             recorded[key] = add(recorded.get(key, ()), period)
     return {

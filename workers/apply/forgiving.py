@@ -40,7 +40,7 @@ def record(
     recorded = forgiveness.record(state.ranges, state.totals, terms, period)
     state.ranges = recorded.ranges
     settle(state, recorded.after, terms, zone)
-    _begin_publishing(state, period_at(streak.period, accepted_us, zone) - 1)
+    _begin_publishing(state, period_at(streak.cadence, accepted_us, zone) - 1)
     if earns:
         recorded = replace(recorded, before=before)
     return recorded, terms, earns

@@ -50,10 +50,10 @@ def _day(batch: Batch, message: FreezeV1, streak: Streak, subject: CurrentState 
     if message.granted_day is not None:
         return message.granted_day
     zone = subject.zone if subject else streak.zone(None, batch.participant(message).timezone)
-    return day_at(ids.issued_at_us(UUID(message.id)), zone)
+    return day_at(ids.issued_at_us(UUID(message.id)), zone, streak.cadence.day_starts_us)
 
 
 def _with(message: FreezeV1, subject: CurrentState, day: int) -> Sets:
     """The state's sets with one more grant."""
     ranges, extras = subject.sets
-    return Sets(ranges, extras.granting(period_of_day(subject.streak.period, day), message.amount))
+    return Sets(ranges, extras.granting(period_of_day(subject.streak.cadence, day), message.amount))

@@ -244,7 +244,7 @@ class _Streaks:
         into = self.former.keys[0]
         own = self.batch.zones[into] if side is None else self.former.zones[side]
         zone = streak.zone(state.last_zone, own)
-        current = period_at(streak.period, self.batch.now_us, zone)
+        current = period_at(streak.cadence, self.batch.now_us, zone)
         return CurrentState((*into, streak.id), streak, state, zone, current)
 
     def _union(
@@ -275,10 +275,10 @@ class _Streaks:
         for key, state in zip(self.former.keys, sides, strict=True):
             own = state.extras if state is not None else None
             if state is None and key in self.former.seeds:
-                own = self.former.seeds[key].extras(streak.id, streak.period, zone)
+                own = self.former.seeds[key].extras(streak.id, streak.cadence, zone)
             if own is not None:
                 found = found.joined(own)
-        return found.pausing(protected_by(self.former.pauses, streak.id, streak.period))
+        return found.pausing(protected_by(self.former.pauses, streak.id, streak.cadence))
 
     def _undone(self, subject: CurrentState, sides: Sequence[StreakState | None]) -> list[UUID]:
         """The published breaks of both that did not happen; the latest that did is noted."""

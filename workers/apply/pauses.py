@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.ledgers.streak_changes import ChangeKind
-from models.rules.periods import key_of
+from models.rules.periods import DAILY, key_of
 from models.streaks.pauses import Pause, protected_by
 from workers.apply.batch import Batch
 from workers.apply.streak_changes import Sets, StreakChanges, codes_of, participant_key, remember
@@ -54,7 +54,7 @@ def _apply(
         subject = work.state_of(batch, message, streak) if pause.concerns(streak.id) else None
         if subject is not None:
             ranges, extras = subject.sets
-            protected = extras.pausing(protected_by(known, streak.id, streak.period))
+            protected = extras.pausing(protected_by(known, streak.id, streak.cadence))
             effects.append(work.change(batch, message, subject, Sets(ranges, protected), "pause"))
     shown = _shown(batch, message, pause) | {"streaks": effects}
     kind: ChangeKind = "pause" if isinstance(message, PauseV1) else "pause_removed"
@@ -65,11 +65,11 @@ def _shown(batch: Batch, message: PauseV1 | PauseRemovalV1, pause: Pause) -> dic
     ids = pause.streak_ids
     return {
         "pause_id": pause.id,
-        "from": key_of("daily", pause.first_day),
-        "to": key_of("daily", pause.last_day),
+        "from": key_of(DAILY, pause.first_day),
+        "to": key_of(DAILY, pause.last_day),
         "streak_codes": None if ids is None else codes_of(batch, message, ids),
     }
 
 
 def _span(pause: Pause) -> str:
-    return f"{key_of('daily', pause.first_day)} to {key_of('daily', pause.last_day)}"
+    return f"{key_of(DAILY, pause.first_day)} to {key_of(DAILY, pause.last_day)}"

@@ -48,7 +48,7 @@ class ProgressOfBatch:
         zone: str | None,
     ) -> Progress:
         """Add one tick to its period."""
-        day = day_at(message.occurred_us, zone) - days_before(streak.period, key[3])
+        day = _nth_day(message.occurred_us, zone, streak, key[3])
         tick = TargetTick(message.occurred_us, message.timezone, day, message.value or 0)
         after = advanced(self.periods.get(key), target, tick)
         self.periods[key] = self.changed[key] = after
@@ -63,8 +63,14 @@ class ProgressOfBatch:
 def _key(message: TickV1, streak: Streak, batch: Batch) -> PeriodKey:
     participant = batch.participant(message)
     zone = message.counted_timezone or streak.zone(message.timezone, participant.timezone)
-    period = period_at(streak.period, message.occurred_us, zone)
+    period = period_at(streak.cadence, message.occurred_us, zone)
     return message.tenant_id, participant.id, streak.id, period
+
+
+def _nth_day(instant_us: int, zone: str | None, streak: Streak, period: int) -> int:
+    """The day of an instant within a period, from 0."""
+    day = day_at(instant_us, zone, streak.cadence.day_starts_us)
+    return day - days_before(streak.cadence, period)
 
 
 def added_up(
@@ -75,10 +81,10 @@ def added_up(
     tick_ids: Collection[str],
 ) -> Progress | None:
     """The progress of a period, added up again of the ticks that are left; None without any."""
-    target, first = streak.target, days_before(streak.period, key[3])
+    target = streak.target
     after: Progress | None = None
     for instant_us, own_zone, value in ticks.values_of(connection, key[0], tick_ids):
-        day = day_at(instant_us, streak.zone(own_zone, participant_zone)) - first
+        day = _nth_day(instant_us, streak.zone(own_zone, participant_zone), streak, key[3])
         tick = TargetTick(instant_us, own_zone, max(day, 0), value or 0)
         if target is not None:
             after = advanced(after, target, tick)

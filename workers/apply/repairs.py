@@ -36,7 +36,7 @@ def repair(work: StreakChanges, batch: Batch, message: RepairV1) -> None:
         return
     last = periods[-1][1] - 1
     if last > _latest(batch, message, subject):
-        batch.reject(message, IN_FUTURE, f"Period {key_of(streak.period, last)} has not begun")
+        batch.reject(message, IN_FUTURE, f"Period {key_of(streak.cadence, last)} has not begun")
         return
     _repair(work, batch, message, subject, periods)
 
@@ -62,7 +62,9 @@ def _told(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the ledger keeps of a repair, and what the caller is answered."""
     how = "recorded" if message.is_recorded else "protected"
-    keys = [key_of(streak.period, period) for start, end in periods for period in range(start, end)]
+    keys = [
+        key_of(streak.cadence, period) for start, end in periods for period in range(start, end)
+    ]
     details = {"periods": [list(span) for span in periods], "as": how}
     return details, {"periods": keys, "as": how}
 
@@ -71,7 +73,7 @@ def _latest(batch: Batch, message: RepairV1, subject: CurrentState) -> int:
     """The last period that may be repaired. That of an import may have begun where the participant
     was."""
     if message.is_silent:
-        return period_at(subject.streak.period, batch.now_us, FIRST_ZONE)
+        return period_at(subject.streak.cadence, batch.now_us, FIRST_ZONE)
     return subject.current
 
 

@@ -50,7 +50,7 @@ def _refusal(
     if subject is None:
         return NOT_STARTED, f"Streak '{streak.code}' has no recorded period"
     if not contains(subject.state.ranges, message.period):
-        return NOT_RECORDED, f"Period {key_of(streak.period, message.period)} is not recorded"
+        return NOT_RECORDED, f"Period {key_of(streak.cadence, message.period)} is not recorded"
     return None
 
 
@@ -74,7 +74,7 @@ def _apply(
     kind: ChangeKind = "period_retracted" if message.tick_id is None else "tick_retracted"
     shown = {
         "tick_id": message.tick_id,
-        "period_key": key_of(streak.period, message.period),
+        "period_key": key_of(streak.cadence, message.period),
         "is_period_removed": not is_held,
         "streaks": effects,
     }

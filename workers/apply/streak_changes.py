@@ -122,7 +122,7 @@ class StreakChanges:
         if state is None:
             return None
         zone = streak.zone(state.last_zone, participant.timezone)
-        return CurrentState(key, streak, state, zone, period_at(streak.period, batch.now_us, zone))
+        return CurrentState(key, streak, state, zone, period_at(streak.cadence, batch.now_us, zone))
 
     def change(
         self,

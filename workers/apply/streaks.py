@@ -18,7 +18,7 @@ from models.ledgers.ticks import Tick
 from models.people import streak_seeds
 from models.people.streak_seeds import Seed
 from models.rules.challenges import Happened
-from models.rules.periods import KINDS, PeriodKind, period_at
+from models.rules.periods import Cadence, period_at
 from models.rules.streaks import Recorded, contains, record, walk
 from models.rules.targets import Progress
 from models.rules.terms import Terms
@@ -87,7 +87,7 @@ class Ticks:
     suspects: dict[StateKey, Suspect] = field(default_factory=dict)  # the first tick of each
     progress: ProgressOfBatch = field(default_factory=ProgressOfBatch)
     # The current UTC period when the first tick was accepted.
-    current: dict[PeriodKind, int] = field(default_factory=dict)
+    current: dict[Cadence, int] = field(default_factory=dict)
 
     def read(self, connection: Connection, batch: Batch, messages: Sequence[TickV1]) -> None:
         """Read the states of all participants with ticks, under their locks."""
@@ -95,9 +95,10 @@ class Ticks:
             return
         # The ids are UUIDv7: their text order is their order in time.
         first_us = _accepted_us(min(message.id for message in messages))
-        self.current = {kind: period_at(kind, first_us, None) for kind in KINDS}
         keys = sorted({(m.tenant_id, batch.participant(m).id, m.streak_id) for m in messages})
         definitions = {(key[0], key[2]): _streak(batch, key[0], key[2]) for key in keys}
+        cadences = {streak.cadence for streak in definitions.values()}
+        self.current = {cadence: period_at(cadence, first_us, None) for cadence in cadences}
         self.states = states.states(connection, keys, definitions, batch.zones)
         if any(map(_HAS_PAUSES, batch.participants.values())):
             paused = {
@@ -116,7 +117,7 @@ class Ticks:
         participant = batch.participant(message)
         participant.saw(message.occurred_us)
         zone = message.counted_timezone or streak.zone(message.timezone, participant.timezone)
-        period = period_at(streak.period, message.occurred_us, zone)
+        period = period_at(streak.cadence, message.occurred_us, zone)
         key = (message.tenant_id, participant.id, streak.id)
         before = self.states[key].ranges if key in self.states else ()
         counted, progress, is_plenty = message, None, False
@@ -129,7 +130,7 @@ class Ticks:
             is_plenty = streak.is_plenty(progress.value)
         step = self._step(key, streak, counted, participant, period, is_plenty)
         recorded, terms = step.recorded, step.terms
-        if not step.is_deadline_sure and not self._is_long_dead(key, streak.period):
+        if not step.is_deadline_sure and not self._is_long_dead(key, streak.cadence):
             is_late = recorded.outcome == "backfilled" or step.earns
             suspect = Suspect(message.id, streak, participant.timezone, is_late)
             self.suspects[key] = suspect if is_late else self.suspects.get(key, suspect)
@@ -178,7 +179,7 @@ class Ticks:
             self.states[key] = state
             if participant.has_pauses:
                 zone = streak.zone(message.timezone, participant.timezone)
-                state.extras = self.seeds[key[:2]].extras(streak.id, streak.period, zone)
+                state.extras = self.seeds[key[:2]].extras(streak.id, streak.cadence, zone)
         terms, earns = None, False
         latest, last_zone = (state.last_recorded_us, state.last_zone or ""), state.last_zone
         if (message.occurred_us, message.timezone or "") > latest:
@@ -211,10 +212,10 @@ class Ticks:
                 deadlines.watch(connection, due_us)
             ticks.append(connection, self.ledger)
 
-    def _is_long_dead(self, key: StateKey, kind: PeriodKind) -> bool:
+    def _is_long_dead(self, key: StateKey, cadence: Cadence) -> bool:
         """Whether an unwatched streak had broken before its tick was accepted, in any calendar:
         none is more than a period away from UTC's. Most of an import ends here."""
-        state, current = self.states[key], self.current.get(kind, 0)
+        state, current = self.states[key], self.current.get(cadence, 0)
         totals = state.totals
         if state.extras is not None:
             breaks_at = state.extras.breaks_at

@@ -174,5 +174,5 @@ def _scores(
 def _of_streak(streak: Streak, state: StreakState, window: tuple[int, int]) -> Score | None:
     terms = terms_of(streak, state.extras, streak.zone(state.last_zone, None))
     if terms is None:
-        return of_streak(state.ranges, streak.rules, streak.period, window)
+        return of_streak(state.ranges, streak.rules, streak.cadence, window)
     return of_forgiving_streak(state.ranges, terms, window)

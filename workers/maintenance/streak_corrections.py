@@ -27,7 +27,7 @@ def forgiven(
     then says that they are published."""
     if state.extras is None or not state.ranges:
         return
-    ended = period_at(streak.period, horizon_us, zone) - 1
+    ended = period_at(streak.cadence, horizon_us, zone) - 1
     told = state.extras.published_until
     if told is None or told < ended:
         state.extras = state.extras.publishing_after(ended)
@@ -44,7 +44,7 @@ def correction(
     """What to publish about a break that was published and did not happen."""
     if broken_at is None:
         return None
-    current = period_at(streak.period, horizon_us, zone)
+    current = period_at(streak.cadence, horizon_us, zone)
     found = terms.explained(streak, state, zone, broken_at - 1, current)
     if found is not None and found.what == "missed":
         return None

@@ -151,7 +151,7 @@ def _review(
     ]
     found, position = _NOTHING, None
     if streak.is_active:
-        current = period_at(streak.period, horizons_us[streak.tenant_id % len(horizons_us)], None)
+        current = period_at(streak.cadence, horizons_us[streak.tenant_id % len(horizons_us)], None)
         found, position = deadlines.lock_next(
             connection, streak, current, review.position, REVIEW_PORTION
         )

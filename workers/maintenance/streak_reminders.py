@@ -24,7 +24,7 @@ class ReminderCase:
     def look(self, reminded: Reminded) -> ReminderLook:
         """The reminder that is due, and when the next one may be."""
         last = LastTick(self.state.ranges[-1][1] - 1, self.state.last_recorded_us)
-        calendar = Calendar(self.streak.period, self.zone)
+        calendar = Calendar(self.streak.cadence, self.zone)
         return look(self.reminder, calendar, last, reminded, self.horizon_us)
 
     def reminded(
@@ -45,6 +45,6 @@ class ReminderCase:
             last_recorded_us=self.state.last_recorded_us,
             period=due.period,
             due_us=due.due_us,
-            period_ends_us=starts_us(self.streak.period, due.period + 1, self.zone),
+            period_ends_us=starts_us(self.streak.cadence, due.period + 1, self.zone),
             expires_us=None if deadlines.breaks_at is None else deadlines.breaks_us,
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
 from api.http.auth import tenant
 from api.http.problems import FieldError, invalid
+from api.input.field_messages import TIME_OF_DAY
 from api.input.validation import Body, Code
 from models.db import Connection
-from models.rules.periods import PeriodKind
+from models.rules.periods import STARTS, PeriodKind
 from models.rules.targets import TargetKind
 from models.streaks import calendars, states
 from models.streaks.forgiveness import FIELDS, stored
@@ -101,6 +102,23 @@ Refill = Annotated[
 ]
 
 
+WeekStart = Annotated[
+    Weekday,
+    Field(
+        description="The weekday on which weeks begin; weekly streaks only. Unless it is Monday,"
+        " the key of a week is the date of its first day."
+    ),
+]
+DayStart = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=5, pattern=TIME_OF_DAY),
+    Field(
+        description="The local time, as `HH:MM`, at which days begin; what happens before belongs"
+        " to the day before."
+    ),
+]
+
+
 class TargetBody(Body):
     """What a period needs to count: ticks, distinct local days, or a sum of values."""
 
@@ -148,7 +166,7 @@ class GraceStepSet(TypedDict):
 
 
 class ForgivenessAnswer(TypedDict):
-    """The optional fields about forgiveness."""
+    """The optional fields."""
 
     grace_refill: GraceRefill | None
     freezes: FreezesSet | None
@@ -157,6 +175,8 @@ class ForgivenessAnswer(TypedDict):
     calendar_codes: list[str]
     target: TargetSet | None
     earn_back: EarnBackSet | None
+    week_starts_on: Weekday
+    day_starts_at: str
 
 
 def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
@@ -170,6 +190,8 @@ def shown(stored: Mapping[str, Any] | None) -> ForgivenessAnswer:
         "calendar_codes": kept.get("calendar_codes", []),
         "target": kept.get("target"),
         "earn_back": _earn_back_shown(kept.get("earn_back")),
+        "week_starts_on": kept.get("week_starts_on", STARTS["week_starts_on"]),
+        "day_starts_at": kept.get("day_starts_at", STARTS["day_starts_at"]),
     }
 
 
@@ -199,6 +221,7 @@ def check(period: PeriodKind, given: Mapping[str, Any]) -> None:
         *_check_rest_days(period, given.get("rest_days", ())),
         *_check_target(period, given.get("target")),
         *_check_earn_back(period, given.get("target"), given.get("earn_back")),
+        *_check_week(period, given.get("week_starts_on", STARTS["week_starts_on"])),
         *_check_distinct("calendar_codes", given.get("calendar_codes", ())),
     ]
     if wrong:
@@ -260,6 +283,12 @@ def _check_earn_back(
     elif target["kind"] == "days" and earn_back["times"] * target["amount"] > _DAYS_MAX[period]:
         text = f"must be lower: times the target, it is more than {_DAYS_MAX[period]} days"
         yield FieldError("earn_back.times", "range", text)
+
+
+def _check_week(period: PeriodKind, weekday: Weekday) -> Iterator[FieldError]:
+    if period != "weekly" and weekday != STARTS["week_starts_on"]:
+        text = f"must be {STARTS['week_starts_on']}: the streak is {period}, not weekly"
+        yield FieldError("week_starts_on", "range", text)
 
 
 def _check_distinct(field: str, values: Sequence[str]) -> Iterator[FieldError]:

@@ -18,6 +18,7 @@ from api.resources.definitions import streak_forgiveness, streak_reminders
 from api.resources.definitions.crud import Managed, active_badges
 from api.resources.definitions.streak_forgiveness import (
     CalendarCodes,
+    DayStart,
     EarnBackBody,
     EarnBackSet,
     FreezesBody,
@@ -31,6 +32,7 @@ from api.resources.definitions.streak_forgiveness import (
     TargetBody,
     TargetSet,
     Weekday,
+    WeekStart,
 )
 from api.resources.definitions.streak_reminders import ReminderBody, ReminderSet
 from models.db import Connection
@@ -83,6 +85,8 @@ class NewStreak(Body):
     target: TargetBody | None = None  # null: one tick
     earn_back: EarnBackBody | None = None
     reminder: ReminderBody | None = None
+    week_starts_on: WeekStart = "monday"
+    day_starts_at: DayStart = "00:00"
 
 
 class StreakDefinition(TypedDict):
@@ -106,6 +110,8 @@ class StreakDefinition(TypedDict):
     target: TargetSet | None
     earn_back: EarnBackSet | None
     reminder: ReminderSet | None
+    week_starts_on: Weekday
+    day_starts_at: str
     created_at: Moment
     updated_at: Moment
 
@@ -135,6 +141,8 @@ class StreakChange(NewStreak):
     target: Fixed = None  # progress is counted in it
     earn_back: Fixed = None  # states hold which periods reach it
     period: Fixed = None  # the recorded periods are numbered in units of the period
+    week_starts_on: Fixed = None  # as for the period
+    day_starts_at: Fixed = None
     name: Name = ""
 
 

@@ -92,7 +92,7 @@ def streaks_at_risk(code: str) -> Response:
 
 def _item(streak: Streak, risk: AtRisk) -> StreakAtRisk:
     """`timezone` is the participant's, as far as known: for quiet hours."""
-    expires = starts_at(streak.period, risk.breaks_at, risk.zone)
+    expires = starts_at(streak.cadence, risk.breaks_at, risk.zone)
     return {
         "participant_id": risk.participant_id,
         "streak_code": streak.code,

@@ -78,10 +78,10 @@ def _entry(
 ) -> ParticipantStreak:
     """The seven documented fields, then the current state (contract §3.4)."""
     zone = streak.zone(state.last_zone, participant_zone)
-    now = live(streak, state, zone, period_at(streak.period, now_us, zone))
+    now = live(streak, state, zone, period_at(streak.cadence, now_us, zone))
     expires = None
     if now.breaks_at is not None:
-        expires = clock.isoformat(starts_at(streak.period, now.breaks_at, zone))
+        expires = clock.isoformat(starts_at(streak.cadence, now.breaks_at, zone))
     return {
         "code": streak.code,
         "name": streak.name,
@@ -150,7 +150,7 @@ def streak_history(participant_id: str, code: str) -> Response:
         zone = streak.zone(
             state.last_zone if state else None, participant.timezone if participant else None
         )
-        current = period_at(streak.period, clock.now_us(), zone)
+        current = period_at(streak.cadence, clock.now_us(), zone)
         first, last = _window(streak, current)
         recorded: dict[int, ticks.Tick] = {}
         reached: dict[int, int] = {}
@@ -191,14 +191,14 @@ def _window(streak: Streak, current: int) -> tuple[int, int]:
 
 def _period_of(name: str, streak: Streak, default: int) -> int:
     day = query_day(name)
-    return default if day is None else period_of_day(streak.period, day)
+    return default if day is None else period_of_day(streak.cadence, day)
 
 
 def _explained(
     streak: Streak, explained: Explained, tick: ticks.Tick | None, reached: int | None
 ) -> HistoryPeriod:
     period: HistoryPeriod = {
-        "period_key": key_of(streak.period, explained.period),
+        "period_key": key_of(streak.cadence, explained.period),
         "status": explained.what,
         "count": explained.count,
         "grace_remaining": explained.grace_remaining,

@@ -11,11 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from api.http.problems import Problem, invalid_field
 from models import clock
-from models.rules.periods import FIRST_ZONE, PeriodKind, day_at, period_of_day, period_of_key
+from models.rules.periods import FIRST_ZONE, Cadence, day_at, key_of, period_of_day, period_of_key
 
 _EPOCH = date(1970, 1, 1)
 _FIRST, _LAST = 0, (date(2200, 1, 1) - _EPOCH).days - 1
-PERIOD_KEYS = {"daily": "2026-05-23", "weekly": "2026-W21", "monthly": "2026-05"}
+_EXAMPLE = (date(2026, 5, 23) - _EPOCH).days
 
 
 def _day(value: Any) -> int:
@@ -51,18 +51,18 @@ def check_span(first: int, last: int, days_max: int) -> None:
         raise invalid_field("to", "range", f"must be at most {days_max} days from from")
 
 
-def period_named(field: str, kind: PeriodKind, key: str) -> int:
+def period_named(field: str, cadence: Cadence, key: str) -> int:
     """The period of a key; 422 unless it is one of the streak's calendar."""
     try:
-        period = period_of_key(kind, key)
+        period = period_of_key(cadence, key)
     except ValueError:
-        raise _no_key(field, kind) from None
-    if not period_of_day(kind, _FIRST) <= period <= period_of_day(kind, _LAST):
+        raise _no_key(field, cadence) from None
+    if not period_of_day(cadence, _FIRST) <= period <= period_of_day(cadence, _LAST):
         raise invalid_field(field, "period_key", "must lie between 1970 and 2200")
     return period
 
 
-def _no_key(field: str, kind: PeriodKind) -> Problem:
-    example = PERIOD_KEYS[kind]
-    message = f"must be a period of a {kind} streak such as {example}"
+def _no_key(field: str, cadence: Cadence) -> Problem:
+    example = key_of(cadence, period_of_day(cadence, _EXAMPLE))
+    message = f"must be a period of a {cadence.kind} streak such as {example}"
     return invalid_field(field, "period_key", message)

@@ -129,7 +129,7 @@ def list_freezes(participant_id: str, code: str) -> Response:
     zone = streak.zone(
         state.last_zone if state else None, participant.timezone if participant else None
     )
-    current = period_at(streak.period, clock.now_us(), zone)
+    current = period_at(streak.cadence, clock.now_us(), zone)
     history = list(explain(streak, state, zone, current)) if state else []
     shown: StreakFreezes = {
         "participant_id": participant_id,
@@ -144,7 +144,7 @@ def list_freezes(participant_id: str, code: str) -> Response:
 def _entry(streak: Streak, entry: FreezeEntry) -> FreezeEntryShown:
     return {
         "what": entry.what,
-        "period_key": key_of(streak.period, entry.period),
+        "period_key": key_of(streak.cadence, entry.period),
         "amount": entry.amount,
         "streak_change_id": entry.change.id if entry.change else None,
         "reason": entry.change.reason if entry.change else None,

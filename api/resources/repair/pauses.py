@@ -41,7 +41,7 @@ from api.writes import batch, status, submit
 from api.writes.batch import BATCH_MAX
 from api.writes.submit import QueuedWrite, WriteStamp
 from models import clock
-from models.rules.periods import key_of
+from models.rules.periods import DAILY, key_of
 from models.streaks import pauses, states
 from models.streaks.pauses import DAYS_MAX, Pause
 from workers.intake.client import PauseRemovalV1, PauseV1
@@ -216,8 +216,8 @@ def _entry(pause: Pause, codes: dict[int, str]) -> PauseEntry:
     ids = pause.streak_ids
     return {
         "id": pause.id,
-        "from": key_of("daily", pause.first_day),
-        "to": key_of("daily", pause.last_day),
+        "from": key_of(DAILY, pause.first_day),
+        "to": key_of(DAILY, pause.last_day),
         "streak_codes": None
         if ids is None
         else sorted(codes[streak_id] for streak_id in ids if streak_id in codes),

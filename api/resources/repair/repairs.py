@@ -209,11 +209,11 @@ def _periods(streak: Streak, posted: RepairBody) -> list[list[int]]:
     if posted.periods is not None:
         if posted.first_day is not None or posted.last_day is not None:
             raise invalid_field("periods", "unexpected", "must not be given with from and to")
-        named = (period_named("periods", streak.period, key) for key in posted.periods)
+        named = (period_named("periods", streak.cadence, key) for key in posted.periods)
         return [[period, period] for period in sorted(set(named))]
     if posted.first_day is None or posted.last_day is None:
         field = "from" if posted.first_day is None else "to"
         raise invalid_field(field, "missing", "must be given, or periods")
     check_span(posted.first_day, posted.last_day, DAYS_MAX)
     days = (posted.first_day, posted.last_day)
-    return [[period_of_day(streak.period, day) for day in days]]
+    return [[period_of_day(streak.cadence, day) for day in days]]

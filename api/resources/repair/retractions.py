@@ -115,7 +115,7 @@ def retract_period(participant_id: str, code: str, period_key: str) -> Response:
 
     def make(caller: Principal, stamp: WriteStamp) -> RetractionV1:
         streak = streak_named(caller, code)
-        period = period_named("period_key", streak.period, period_key)
+        period = period_named("period_key", streak.cadence, period_key)
         return RetractionV1(
             caller.tenant.id, stamp.id, participant_id, streak.id, period, None,
             reason, stamp.is_awaited, by(),
@@ -154,7 +154,7 @@ def _item(caller: Principal, posted: RetractionItem, stamp: WriteStamp) -> Retra
     if posted.tick_id is not None:
         return _of_tick(caller, _tick(posted.tick_id), stamp, posted.reason)
     streak = streak_named(caller, str(posted.streak_code))
-    period = period_named("period_key", streak.period, str(posted.period_key))
+    period = period_named("period_key", streak.cadence, str(posted.period_key))
     return RetractionV1(
         caller.tenant.id, stamp.id, str(posted.participant_id), streak.id, period, None,
         posted.reason, stamp.is_awaited, by(), stamp.is_silent,

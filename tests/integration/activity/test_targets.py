@@ -272,7 +272,7 @@ def naive(streak: Streak, sent: list[Sent], now_us: int) -> Ranges:
     days: dict[int, set[int]] = defaultdict(set)
     for hours, zone, value in sent:
         instant = now_us - hours * 3_600_000_000
-        period = period_at(streak.period, instant, zone)
+        period = period_at(streak.cadence, instant, zone)
         sums[period] += value if streak.target.kind == "value" else 1_000
         days[period].add(day_at(instant, zone))
     if streak.target.kind == "days":

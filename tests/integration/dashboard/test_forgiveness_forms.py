@@ -117,6 +117,26 @@ def test_a_reminder_is_given_changed_and_cleared_without_json(
     assert client.get(url).get_json()["reminder"] is None
 
 
+def test_the_start_of_weeks_and_days_is_given_with_a_new_streak_and_shown_afterwards(
+    admin: Person, client: FlaskClient
+) -> None:
+    starts = {"week_starts_on": "sunday", "day_starts_at": "04:00"}
+    daily = admin.post("/d/streaks/new", **STREAK | starts)
+    assert daily.status_code == 422
+    assert "Must be monday: the streak is daily, not weekly" in unescape(daily.text)
+    late = admin.post("/d/streaks/new", **STREAK | {"day_starts_at": "4 am"})
+    assert "Must be a time of day such as 20:00" in unescape(late.text)
+    admin.follow(admin.post("/d/streaks/new", **STREAK | starts | {"period": "weekly"}))
+    made = client.get(f"{BASE}/streaks/daily_login").get_json()
+    assert made == made | starts
+    page = admin.get("/d/streaks/daily_login").text
+    assert "<code>sunday</code>" in page
+    assert "<code>04:00</code>" in page
+    assert 'name="day_starts_at"' not in page
+    admin.follow(admin.post("/d/streaks/daily_login", **STREAK | {"period": "weekly"}))
+    assert client.get(f"{BASE}/streaks/daily_login").get_json()["week_starts_on"] == "sunday"
+
+
 def test_each_error_stands_beside_its_field_and_what_was_typed_is_kept(
     admin: Person, client: FlaskClient
 ) -> None:

@@ -113,6 +113,7 @@ STREAK = Kind(
         "is_active": True, "boundary": "utc", "milestones": [], "at_risk_lead_hours": None,
         "grace_refill": None, "freezes": None, "grace_by_count": [], "rest_days": [],
         "calendar_codes": [], "target": None, "earn_back": None, "reminder": None,
+        "week_starts_on": "monday", "day_starts_at": "00:00",
     },
     change={"grace_periods": 2, "milestones": [{"count": 7, "badge_code": None, "repeat": "once"}]},
     kept=(
@@ -137,6 +138,9 @@ STREAK = Kind(
             "target": {"kind": "days", "amount": 3}, "period": "weekly",
             "earn_back": {"times": 2, "within": 1},
         },
+        {"week_starts_on": "sunday", "day_starts_at": "04:00", "period": "weekly"},
+        {"week_starts_on": "tuesday", "day_starts_at": "00:01", "period": "weekly"},
+        {"week_starts_on": "monday", "day_starts_at": "23:59", "period": "monthly"},
         {"grace_by_count": _steps((0, 366), (1, 0), (1_000_000, 1)), "rest_days": WEEKDAYS[:6]},
         {"grace_by_count": _steps(*((nth, 1) for nth in range(50)))},
         {"reminder": _reminder(at="23:59", quiet_hours={"from": "22:00", "to": "08:00"})},
@@ -146,8 +150,11 @@ STREAK = Kind(
         {"reminder": _reminder(hours_after_last_tick=1_344), "period": "monthly"},
     ),
     cleared=("description", "at_risk_lead_hours", "grace_refill", "freezes", "reminder"),
-    fixed={"period": ["daily", "weekly", None], "target": [{"kind": "ticks", "amount": 2}, None],
-           "earn_back": [{"times": 3, "within": 2}, None]},
+    fixed={
+        "period": ["daily", "weekly", None], "target": [{"kind": "ticks", "amount": 2}, None],
+        "earn_back": [{"times": 3, "within": 2}, None],
+        "week_starts_on": ["monday", "sunday", None], "day_starts_at": ["00:00", "04:00", None],
+    },
     bad={
         "grace_periods": [-1, 367, 1.0, "1", True, None, 10**400],
         "at_risk_lead_hours": [0, 8_785, "6"],
@@ -208,6 +215,10 @@ STREAK = Kind(
         ],
         "reminder.at_most_every_hours": [
             EVENING | {"at_most_every_hours": value} for value in (0, -3, 8_785, "24")
+        ],
+        "week_starts_on": [None, "Monday", "", 0, "sunday"],  # it is daily
+        "day_starts_at": [
+            None, "4:00", "24:00", "04:60", "04:00:00", "04:00\n", "", 4, "٠٤:٠٠", " 04:00",
         ],
         "milestones": [None, {}, [{"count": 1}] * 101],
         "milestones.0.count": [[{"count": 0}], [{}]],

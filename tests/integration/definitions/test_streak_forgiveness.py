@@ -188,12 +188,6 @@ def test_earning_back_is_within_its_bounds_and_the_days_of_a_period(
     )
 
 
-def test_fields_that_are_not_built_yet_are_refused(client: FlaskClient) -> None:
-    make_streak(client)
-    for field in ("week_starts_on", "day_starts_at"):
-        problem(client.patch(URL, json={field: None}), 422, "unknown_field", field)
-
-
 # -- calendars -------------------------------------------------------------------------------
 
 

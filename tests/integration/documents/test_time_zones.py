@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from flask.testing import FlaskClient
 
 from models import clock
-from models.rules.periods import key_of, period_at, zone_names
+from models.rules.periods import DAILY, key_of, period_at, zone_names
 from settings import Settings
 from tests.calls import another_app, client_of, draining, make_streak, post_tick, problem
 from tests.conftest import BASE, Account
@@ -50,7 +51,7 @@ def recipe(now: datetime, zone: str) -> str:
 def day(instant: str, zone: str | None) -> str:
     """The period key of an instant by the rules."""
     at_us = clock.to_us(datetime.fromisoformat(instant))
-    return key_of("daily", period_at("daily", at_us, zone))
+    return key_of(DAILY, period_at(DAILY, at_us, zone))
 
 
 @pytest.fixture
@@ -78,6 +79,26 @@ def test_its_table_is_what_the_rules_say(row: Row) -> None:
     assert row.right == day(row.now, row.zone) == row.there[:10]
     assert recipe(now, row.zone) == row.sent.replace("Z", ".000Z")
     assert row.counted == day(row.sent, None)
+
+
+STARTS = re.compile(r"^\| \w{3} (\d{4}-\d\d-\d\d \d\d:\d\d) \|(.*)\|$", re.MULTILINE)
+LATE, SUNDAYS = {"day_starts_at": "04:00"}, {"period": "weekly", "week_starts_on": "sunday"}
+COLUMNS: list[dict[str, str]] = [{}, LATE, {"period": "weekly"}, SUNDAYS, SUNDAYS | LATE]
+
+
+def test_days_and_weeks_start_as_the_table_says(client: FlaskClient) -> None:
+    for nth, fields in enumerate(COLUMNS):
+        make_streak(client, f"column{nth}", **fields)
+    found = STARTS.findall(DOCUMENT.read_text())
+    assert len(found) == 5
+    for at, cells in found:
+        local = datetime.fromisoformat(at).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+        given: dict[str, Any] = {"timestamp": local.isoformat(), "timezone": "Europe/Berlin"}
+        keys = [
+            post_tick(client, streak_code=f"column{nth}", **given).get_json()["period_key"]
+            for nth in range(len(COLUMNS))
+        ]
+        assert keys == [cell.strip() for cell in cells.split("|")], at
 
 
 def test_the_recipes_ticks_are_accepted_and_count_for_the_day_in_the_table(

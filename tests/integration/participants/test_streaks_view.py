@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +22,17 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.db import Engine, reading, transaction
-from models.rules.periods import KINDS, PeriodKind, period_of_day, starts_at, zone_info, zone_names
+from models.rules.periods import (
+    KINDS,
+    Cadence,
+    PeriodKind,
+    cadence_of,
+    period_at,
+    period_of_day,
+    starts_at,
+    zone_info,
+    zone_names,
+)
 from models.rules.streaks import Ranges, Rules, add, walk
 from models.streaks.states import format_ranges
 from tests.calls import client_of, make_streak, noon, post_batch, tick
@@ -226,7 +237,9 @@ def test_it_numbers_periods_as_the_rules_do(engine: Engine) -> None:
         " FROM unnest(CAST(:kinds AS text[])) AS kind, generate_series(0, 40000) AS day",
         kinds=list(KINDS),
     )
-    assert [row for row in rows if row["number"] != period_of_day(row["kind"], row["day"])] == []
+    assert [
+        row for row in rows if row["number"] != period_of_day(Cadence(row["kind"]), row["day"])
+    ] == []
 
 
 def test_it_knows_the_local_date_in_every_zone_that_may_be_given(engine: Engine) -> None:
@@ -264,10 +277,51 @@ ZONES = [
 ]  # fmt: skip
 
 
+SHIFTED: list[tuple[PeriodKind, dict[str, str], str]] = [
+    ("daily", {"day_starts_at": "04:00"}, "5 hours"),
+    ("daily", {"day_starts_at": "01:45"}, "47 minutes"),  # clocks go back over it, or skip it
+    ("daily", {"day_starts_at": "02:30"}, "47 minutes"),
+    ("weekly", {"week_starts_on": "sunday"}, "5 hours"),
+    ("weekly", {"week_starts_on": "wednesday", "day_starts_at": "23:59"}, "5 hours"),
+    ("monthly", {"day_starts_at": "02:10"}, "5 hours"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "step"), SHIFTED)
+def test_it_reads_weeks_and_days_that_start_elsewhere_as_the_rules_do(
+    engine: Engine, kind: PeriodKind, fields: dict[str, str], step: str
+) -> None:
+    cadence = cadence_of(kind, fields)
+    rows = select(
+        engine,
+        "SELECT name, instant, streak_cadence_period(:kind, CAST(:fields AS jsonb), instant, name)"
+        " AS number FROM unnest(CAST(:names AS text[])) AS name,"
+        " generate_series(timestamptz '2023-01-01 00:00Z', '2023-12-31', CAST(:step AS interval))"
+        " AS instant",
+        kind=kind, fields=json.dumps(fields), names=ZONES, step=step,
+    )  # fmt: skip
+    assert len(rows) > 29_000
+    assert [
+        row for row in rows
+        if row["number"] != period_at(cadence, clock.to_us(row["instant"]), row["name"])
+    ] == []  # fmt: skip
+    starts = select(
+        engine,
+        "SELECT name, number,"
+        " streak_cadence_starts_at(:kind, CAST(:fields AS jsonb), number, name) AS starts"
+        " FROM unnest(CAST(:names AS text[])) AS name, unnest(CAST(:numbers AS int[])) AS number",
+        kind=kind, fields=json.dumps(fields), names=ZONES,
+        numbers=sorted({row["number"] for row in rows}),
+    )  # fmt: skip
+    assert [
+        row for row in starts if row["starts"] != starts_at(cadence, row["number"], row["name"])
+    ] == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_says_when_a_period_begins_as_the_rules_do(engine: Engine, kind: PeriodKind) -> None:
     days = [(date(2023, 1, 1) + timedelta(nth) - date(1970, 1, 1)).days for nth in range(365)]
-    numbers = sorted({period_of_day(kind, day) for day in days})
+    numbers = sorted({period_of_day(Cadence(kind), day) for day in days})
     rows = select(
         engine,
         "SELECT name, number, streak_period_starts_at(:kind, number, name) AS starts"
@@ -276,5 +330,5 @@ def test_it_says_when_a_period_begins_as_the_rules_do(engine: Engine, kind: Peri
     )  # fmt: skip
     assert len(rows) == len(ZONES) * len(numbers)
     assert [
-        row for row in rows if row["starts"] != starts_at(kind, row["number"], row["name"])
+        row for row in rows if row["starts"] != starts_at(Cadence(kind), row["number"], row["name"])
     ] == []

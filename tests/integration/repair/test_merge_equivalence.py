@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from models import clock, ids
 from models.db import Engine
-from models.rules.periods import period_at
+from models.rules.periods import DAILY, period_at
 from models.streaks import states
 from models.streaks.states import Streak
 from tests.calls import make_streak
@@ -88,14 +88,14 @@ class Story:
             case "repair":
                 streak = self.random.choice(self._begun)
                 at = now - self.random.randrange(2 * DAY_US, 60 * DAY_US)
-                periods = [[period_at(streak.period, at, None)] * 2]
+                periods = [[period_at(streak.cadence, at, None)] * 2]
                 recorded = self.random.choice((True, False))
                 return [
                     RepairV1(tenant_id, self._id(), name, streak.id, periods, recorded)
                     for name in (who, CONTROL)
                 ]
             case "pause":
-                first = period_at("daily", now, None) - 3 * (nth % 18)
+                first = period_at(DAILY, now, None) - 3 * (nth % 18)
                 streak = self.random.choice(self.streaks)
                 return [
                     PauseV1(tenant_id, self._id(), name, first, first + 1, [streak.id])

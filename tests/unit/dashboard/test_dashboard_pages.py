@@ -18,7 +18,7 @@ from api.dashboard.streak_calendar import CELL, calendar, why
 from api.input.field_messages import errors_of
 from api.input.unknown_fields import refusal
 from api.input.validation import Body, Code, Name
-from models.rules.periods import PeriodKind, key_of
+from models.rules.periods import DAILY, Cadence, PeriodKind, key_of
 from models.rules.streaks import Ranges, Rules, add, explain
 
 TODAY = 20_784
@@ -31,7 +31,7 @@ def history(recorded: set[int], rules: Rules, kind: PeriodKind = "daily") -> lis
         ranges = add(ranges, period)
     return [
         {
-            "period_key": key_of(kind, one.period),
+            "period_key": key_of(Cadence(kind), one.period),
             "status": one.what,
             "count": one.count,
             "grace_remaining": one.grace_remaining,
@@ -45,7 +45,7 @@ def history(recorded: set[int], rules: Rules, kind: PeriodKind = "daily") -> lis
 def test_it_says_when_a_run_began_and_what_was_forgiven() -> None:
     told = why("daily", history({TODAY - 4, TODAY - 3, TODAY - 1, TODAY}, Rules(1, True)))
     assert told == [
-        f"The run began on {key_of('daily', TODAY - 4)}.",
+        f"The run began on {key_of(DAILY, TODAY - 4)}.",
         "4 days are recorded since then, so the count is 4.",
         "1 day is missed and forgiven by grace.",
     ]
@@ -54,8 +54,8 @@ def test_it_says_when_a_run_began_and_what_was_forgiven() -> None:
 def test_it_says_which_miss_ended_the_run_before() -> None:
     told = why("daily", history({TODAY - 9, TODAY - 1, TODAY}, Rules(1, True)))
     assert told[0] == (
-        f"The day {key_of('daily', TODAY - 2)} was missed with no grace left:"
-        f" a new run began on {key_of('daily', TODAY - 1)}."
+        f"The day {key_of(DAILY, TODAY - 2)} was missed with no grace left:"
+        f" a new run began on {key_of(DAILY, TODAY - 1)}."
     )
 
 
@@ -68,13 +68,28 @@ def test_it_says_that_a_streak_has_broken_or_waits() -> None:
     assert why("daily", []) == ["No tick was recorded in these days."]
 
 
+def test_weeks_from_another_weekday_have_the_cells_of_the_iso_weeks_they_begin_in() -> None:
+    current = (TODAY + 3) // 7
+    drawn = [
+        calendar("weekly", [
+            {"period_key": key_of(cadence, current - nth), "status": "recorded", "count": 1}
+            for nth in range(60)
+        ][::-1])
+        for cadence in (Cadence("weekly"), Cadence("weekly", 6))
+    ]  # fmt: skip
+    iso, sundays = ([(one.x, one.y) for one in each.cells] for each in drawn)
+    assert iso == sundays
+    assert drawn[0].labels == drawn[1].labels
+    assert "2026-11-22: recorded, count 1" in [cell.title for cell in drawn[1].cells]
+
+
 PHONE = 318  # pixels within a card
 
 
 @pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
 def test_every_period_has_a_cell_of_its_own(kind: PeriodKind) -> None:
     current = {"daily": TODAY, "weekly": (TODAY + 3) // 7, "monthly": 56 * 12 + 10}[kind]
-    keys = [key_of(kind, current - nth) for nth in range(120)][::-1]
+    keys = [key_of(Cadence(kind), current - nth) for nth in range(120)][::-1]
     periods = [
         {"period_key": key, "status": "recorded", "count": 1, "grace_remaining": 0} for key in keys
     ]

@@ -13,7 +13,7 @@ import pytest
 from api.resources.definitions.streak_reminders import KINDS, ReminderSet
 from models import clock
 from models.rules.deadlines import Calendar
-from models.rules.periods import period_at, zone_info
+from models.rules.periods import DAILY, period_at, zone_info
 from models.rules.reminders import instant_us, reminder_of
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reminders.md").read_text()
@@ -28,8 +28,8 @@ def _us(text: str) -> int:
 
 def _due(fields: dict[str, Any], day: str, latest: str) -> str:
     """When the reminder of a day is due, by the clocks of the page's zone."""
-    period = period_at("daily", _us(f"{day} 12:00"), ZONE)
-    found = instant_us(reminder_of(fields), Calendar("daily", ZONE), period, _us(latest))
+    period = period_at(DAILY, _us(f"{day} 12:00"), ZONE)
+    found = instant_us(reminder_of(fields), Calendar(DAILY, ZONE), period, _us(latest))
     assert found is not None
     return datetime.fromtimestamp(found / 1_000_000, zone_info(ZONE)).strftime("%Y-%m-%d %H:%M")
 

@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from models import clock
 from models.rules import periods
 from models.rules.deadlines import Calendar, Deadlines, Look, Notified, deadlines, look
-from models.rules.periods import PeriodKind, period_at
+from models.rules.periods import DAILY, WEEKLY, Cadence, PeriodKind, period_at
 from models.rules.streaks import Rules, StreakTotals, live
 
 HOUR_US = 3_600_000_000
-ANY_KIND: st.SearchStrategy[PeriodKind] = st.sampled_from(periods.KINDS)
+ANY_CADENCE = st.sampled_from(
+    [
+        *map(Cadence, periods.KINDS), Cadence("weekly", 6), Cadence("weekly", 2, 4 * HOUR_US),
+        Cadence("daily", 0, 4 * HOUR_US), Cadence("daily", 0, HOUR_US // 2 * 3),
+        Cadence("monthly", 0, 23 * HOUR_US),
+    ]
+)  # fmt: skip
 ANY_ZONE = st.sampled_from([None, *sorted(periods.zone_names())])
 ANY_DAY = st.integers(16_500, 27_000).map(lambda day: day * 24 * HOUR_US)
 
@@ -27,7 +33,7 @@ def us(text: str) -> int:
 
 def after(kind: PeriodKind, day: str, calendar_zone: str | None, grace: int = 0) -> StreakTotals:
     """The standing after one tick at noon of a day, with so many credits left."""
-    period = period_at(kind, us(f"{day}T12:00:00Z"), calendar_zone)
+    period = period_at(Cadence(kind), us(f"{day}T12:00:00Z"), calendar_zone)
     return StreakTotals(period, 1, 1, grace)
 
 
@@ -50,24 +56,24 @@ def after(kind: PeriodKind, day: str, calendar_zone: str | None, grace: int = 0)
 def test_it_is_at_risk_in_its_last_period_and_broken_after_it(
     kind: PeriodKind, zone: str | None, lead: int | None, day: str, at_risk: str, breaks: str
 ) -> None:
-    found = deadlines(after(kind, day, zone), Calendar(kind, zone, lead))
+    found = deadlines(after(kind, day, zone), Calendar(Cadence(kind), zone, lead))
     assert (found.at_risk_us, found.breaks_us) == (us(f"{at_risk}Z"), us(f"{breaks}Z"))
 
 
 def test_credits_that_are_left_put_both_off() -> None:
-    found = deadlines(after("daily", "2027-03-13", None, grace=2), Calendar("daily", None))
+    found = deadlines(after("daily", "2027-03-13", None, grace=2), Calendar(DAILY, None))
     assert clock.to_text(found.at_risk_us) == "2027-03-16T00:00:00Z"
     assert clock.to_text(found.breaks_us) == "2027-03-17T00:00:00Z"
 
 
-@given(ANY_KIND, ANY_ZONE, ANY_DAY, st.integers(0, 23), st.integers(0, 120 * 24))
+@given(ANY_CADENCE, ANY_ZONE, ANY_DAY, st.integers(0, 23), st.integers(0, 120 * 24))
 def test_it_says_what_a_reading_at_that_instant_says(
-    kind: PeriodKind, zone: str | None, day_us: int, hour: int, later: int
+    cadence: Cadence, zone: str | None, day_us: int, hour: int, later: int
 ) -> None:
     ticked_us, grace = day_us + hour * HOUR_US, hour % 4
-    totals = StreakTotals(period_at(kind, ticked_us, zone), 1, 1, grace)
-    found, now_us = deadlines(totals, Calendar(kind, zone)), ticked_us + later * HOUR_US
-    reads = live(totals, Rules(grace, True), period_at(kind, now_us, zone))
+    totals = StreakTotals(period_at(cadence, ticked_us, zone), 1, 1, grace)
+    found, now_us = deadlines(totals, Calendar(cadence, zone)), ticked_us + later * HOUR_US
+    reads = live(totals, Rules(grace, True), period_at(cadence, now_us, zone))
     assert (reads.status == "broken") == (now_us >= found.breaks_us)
     assert (reads.status == "at_risk") == (found.at_risk_us <= now_us < found.breaks_us)
 
@@ -101,8 +107,8 @@ def test_it_does_not_tell_of_a_risk_that_nobody_can_avert() -> None:
 
 def test_a_lead_longer_than_the_period_is_that_of_the_period() -> None:
     totals = after("weekly", "2027-03-24", None)
-    plain = deadlines(totals, Calendar("weekly", None))
+    plain = deadlines(totals, Calendar(WEEKLY, None))
     for days in (7, 8, 366):
-        assert deadlines(totals, Calendar("weekly", None, days * 24)) == plain
-    shorter = deadlines(totals, Calendar("weekly", None, 7 * 24 - 1))
+        assert deadlines(totals, Calendar(WEEKLY, None, days * 24)) == plain
+    shorter = deadlines(totals, Calendar(WEEKLY, None, 7 * 24 - 1))
     assert shorter.at_risk_us - plain.at_risk_us == timedelta(hours=1) // timedelta(microseconds=1)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.rules import forgiveness, streaks
-from models.rules.periods import KINDS, PeriodKind, first_day
+from models.rules.periods import DAILY, KINDS, Cadence, PeriodKind, first_day
 from models.rules.streaks import (
     EarnBack,
     Explained,
@@ -62,7 +62,7 @@ def _sets(vector: dict[str, Any]) -> tuple[Ranges, Terms, int]:
         for version in vector["versions"]
     )
     grants = tuple((_day(grant["day"]), grant["amount"]) for grant in vector["grants"])
-    terms = Terms("daily", versions, (("pause", protected),), grants)
+    terms = Terms(DAILY, versions, (("pause", protected),), grants)
     return recorded, terms, first + len(vector["days"]) - 1
 
 
@@ -122,7 +122,7 @@ class Oracle:
             self.freezes = given.freezes.initial
         if not is_first and given and given.refill and not self.broken:
             before, after = (
-                _unit(self.terms.kind, given.refill, at) for at in (period - 1, period)
+                _unit(self.terms.cadence.kind, given.refill, at) for at in (period - 1, period)
             )
             self.spent = 0 if before != after else self.spent
         for at, amount in self.terms.grants:
@@ -195,7 +195,7 @@ class Oracle:
 
 
 def _unit(kind: PeriodKind, refill: Refill, period: int) -> tuple[int, ...]:
-    day = first_day(kind, period)
+    day = first_day(Cadence(kind), period)
     if refill == "weekly":
         return (day.toordinal() - 1) // 7, 0
     return (day.year, day.month if refill == "monthly" else 0)
@@ -245,7 +245,7 @@ def terms_and_set(draw: st.DrawFn) -> tuple[Terms, set[int]]:
     kind = draw(st.sampled_from(KINDS))
     plenty = ranges_of({period for period in recorded if draw(st.integers(0, 3)) == 0})
     grants_of = tuple(sorted(grants.items()))
-    return Terms(kind, tuple(versions), protections, grants_of, plenty), recorded
+    return Terms(Cadence(kind), tuple(versions), protections, grants_of, plenty), recorded
 
 
 @settings(max_examples=400)
@@ -300,7 +300,7 @@ def test_plain_rules_give_the_counts_of_the_plain_walk(
     recorded: set[int], rules: Rules, ahead: int
 ) -> None:
     ranges, current = ranges_of(recorded), max(recorded) + ahead
-    terms = Terms("daily", ((BEGINNING, rules),))
+    terms = Terms(DAILY, ((BEGINNING, rules),))
     totals, plain = forgiveness.walk(ranges, terms), streaks.walk(ranges, rules)
     assert StreakTotals(totals.last, totals.count, totals.longest, totals.grace_remaining) == plain
     now, before = forgiveness.live(totals, terms, current), streaks.live(plain, rules, current)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.rules.leaderboards import above, of_points, of_streak, prefixes
-from models.rules.periods import KINDS, PeriodKind, first_day, period_of_day
+from models.rules.periods import DAILY, KINDS, WEEKLY, Cadence, PeriodKind, first_day, period_of_day
 from models.rules.streaks import Ranges, Rules, add
 from tests.oracle import replay
 
@@ -26,10 +26,10 @@ def ranges_of(periods: set[int]) -> Ranges:
     return ranges
 
 
-def naive(periods: set[int], rules: Rules, kind: PeriodKind, days: int, today: int) -> int:
+def naive(periods: set[int], rules: Rules, cadence: Cadence, days: int, today: int) -> int:
     """Keep the periods that begin in the window, and replay them."""
-    epoch = first_day("daily", 0)
-    kept = {one for one in periods if (first_day(kind, one) - epoch).days > today - days}
+    epoch = first_day(DAILY, 0)
+    kept = {one for one in periods if (first_day(cadence, one) - epoch).days > today - days}
     return replay(kept, rules.grace_periods, rules.reset_on_miss).longest if kept else 0
 
 
@@ -37,62 +37,62 @@ def test_a_run_of_years_counts_as_the_window_at_most() -> None:
     years = ranges_of(set(range(TODAY - 1_500, TODAY + 1)))
     month = ranges_of(set(range(TODAY - 29, TODAY + 1)))
     for ranges in (years, month):
-        found = of_streak(ranges, STRICT, "daily", (30, TODAY))
+        found = of_streak(ranges, STRICT, DAILY, (30, TODAY))
         assert found is not None
         assert found.score == 30
 
 
 def test_a_score_falls_when_the_run_leaves_the_window_and_not_before() -> None:
     ranges = ranges_of({TODAY - 9, TODAY - 8, TODAY - 7})
-    found = of_streak(ranges, STRICT, "daily", (30, TODAY))
+    found = of_streak(ranges, STRICT, DAILY, (30, TODAY))
     assert found is not None
     assert (found.score, found.due_day) == (3, TODAY - 9 + 30)
-    assert of_streak(ranges, STRICT, "daily", (7, TODAY)) is None
+    assert of_streak(ranges, STRICT, DAILY, (7, TODAY)) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_longer_periods_those_count_that_begin_in_the_window(kind: PeriodKind) -> None:
-    current = period_of_day(kind, TODAY)
+    current = period_of_day(Cadence(kind), TODAY)
     ranges = ranges_of(set(range(current - 100, current + 1)))
-    found = of_streak(ranges, STRICT, kind, (90, TODAY))
+    found = of_streak(ranges, STRICT, Cadence(kind), (90, TODAY))
     assert found is not None
     assert found.score == {"daily": 90, "weekly": 13, "monthly": 3}[kind]
 
 
 # The grace goes to the first gap in the window, and the walk reaches 2. Without the week before
 # that gap it goes to the next one, and the walk reaches 3.
-RISING = {first_day("weekly", 2_961 + week).toordinal() - date(1970, 1, 1).toordinal()
+RISING = {first_day(WEEKLY, 2_961 + week).toordinal() - date(1970, 1, 1).toordinal()
           for week in (0, 2, 4, 6, 7)}  # fmt: skip
 
 
 def test_a_score_may_rise_when_an_early_period_leaves() -> None:
-    ranges = ranges_of({period_of_day("weekly", day) for day in RISING})
+    ranges = ranges_of({period_of_day(WEEKLY, day) for day in RISING})
     today, scores = TODAY, []
-    while found := of_streak(ranges, FORGIVING, "weekly", (47, today)):
+    while found := of_streak(ranges, FORGIVING, WEEKLY, (47, today)):
         scores.append(found.score)
         today = found.due_day
     assert scores == [2, 3, 2, 1]
 
 
-@example(RISING, FORGIVING, "weekly", 47)
+@example(RISING, FORGIVING, WEEKLY, 47)
 @given(
     st.sets(st.integers(TODAY - 60, TODAY + 1), max_size=30),
     st.sampled_from([STRICT, FORGIVING, Rules(2, False)]),
-    st.sampled_from(KINDS),
+    st.sampled_from([*map(Cadence, KINDS), Cadence("weekly", 6), Cadence("weekly", 2)]),
     st.integers(1, 70),
 )
 def test_it_is_what_replaying_the_window_finds_and_holds_until_its_day(
-    days_recorded: set[int], rules: Rules, kind: PeriodKind, days: int
+    days_recorded: set[int], rules: Rules, cadence: Cadence, days: int
 ) -> None:
-    periods = {period_of_day(kind, day) for day in days_recorded}
-    found = of_streak(ranges_of(periods), rules, kind, (days, TODAY))
-    now = naive(periods, rules, kind, days, TODAY)
+    periods = {period_of_day(cadence, day) for day in days_recorded}
+    found = of_streak(ranges_of(periods), rules, cadence, (days, TODAY))
+    now = naive(periods, rules, cadence, days, TODAY)
     assert (found.score if found else 0) == now
     if found:
         assert found.due_day > TODAY
         for day in range(TODAY, found.due_day):
-            assert naive(periods, rules, kind, days, day) == now
-        assert naive(periods, rules, kind, days, found.due_day) != now
+            assert naive(periods, rules, cadence, days, day) == now
+        assert naive(periods, rules, cadence, days, found.due_day) != now
 
 
 @given(st.dictionaries(st.integers(TODAY - 40, TODAY), st.integers(0, 500)), st.integers(1, 30))

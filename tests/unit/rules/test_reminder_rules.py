@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.rules.deadlines import Calendar, Reminded, starts_us
-from models.rules.periods import HOUR_US, PeriodKind, period_at, zone_info
+from models.rules.periods import DAILY, HOUR_US, Cadence, PeriodKind, period_at, zone_info
 from models.rules.reminders import (
     LATE_US,
     LastTick,
@@ -52,8 +52,10 @@ def due(
     last: str = "2027-03-10T12:00",
 ) -> str | None:
     """When the reminder of the period that a day belongs to is due."""
-    period = period_at(kind, us(f"{day}T12:00"), None)
-    return said(instant_us(reminder_of(fields), Calendar(kind, zone), period, us(last)), zone)
+    period = period_at(Cadence(kind), us(f"{day}T12:00"), None)
+    return said(
+        instant_us(reminder_of(fields), Calendar(Cadence(kind), zone), period, us(last)), zone
+    )
 
 
 # -- examples ----------------------------------------------------------------------------------
@@ -70,8 +72,8 @@ def test_a_time_that_the_clocks_skip_is_an_hour_later() -> None:
 
 
 def test_a_time_that_comes_twice_is_the_first() -> None:
-    period = period_at("daily", us("2027-10-31T12:00"), None)
-    calendar = Calendar("daily", "Europe/Berlin")
+    period = period_at(DAILY, us("2027-10-31T12:00"), None)
+    calendar = Calendar(DAILY, "Europe/Berlin")
     assert said(instant_us(reminder_of({"at": "02:30"}), calendar, period, 0)) == "2027-10-31 00:30"
 
 
@@ -116,8 +118,8 @@ def test_a_day_that_the_zone_left_out_has_no_reminder() -> None:
 
 # -- looks -------------------------------------------------------------------------------------
 
-CALENDAR = Calendar("daily", None)
-LAST = LastTick(period_at("daily", us("2027-03-10T12:00"), None), us("2027-03-10T12:00"))
+CALENDAR = Calendar(DAILY, None)
+LAST = LastTick(period_at(DAILY, us("2027-03-10T12:00"), None), us("2027-03-10T12:00"))
 
 
 def looked(fields: dict[str, Any], now: str, reminded: Reminded | None = None) -> tuple[Any, Any]:
@@ -175,8 +177,8 @@ class Clocks:
 
     def __init__(self, calendar: Calendar, period: int) -> None:
         self.zone = zone_info(calendar.zone or "UTC")
-        self.starts = starts_us(calendar.kind, period, calendar.zone)
-        self.ends = starts_us(calendar.kind, period + 1, calendar.zone)
+        self.starts = starts_us(calendar.cadence, period, calendar.zone)
+        self.ends = starts_us(calendar.cadence, period + 1, calendar.zone)
         self.minutes = [(at, self.shown(at)) for at in range(self.starts, self.ends, MINUTE_US)]
 
     def shown(self, at: int) -> str:
@@ -244,9 +246,9 @@ days = st.one_of(
 def test_it_is_due_when_a_walk_through_the_minutes_finds_it(
     kind: dict[str, Any], hours: dict[str, Any], zone: str | None, noon: int, ago: int
 ) -> None:
-    calendar = Calendar("daily", zone)
-    period = period_at("daily", noon, zone)
-    last_us = starts_us("daily", period, zone) - ago * MINUTE_US
+    calendar = Calendar(DAILY, zone)
+    period = period_at(DAILY, noon, zone)
+    last_us = starts_us(DAILY, period, zone) - ago * MINUTE_US
     fields = kind | hours
     expected = naive(fields, calendar, period, last_us)
     assert said(instant_us(reminder_of(fields), calendar, period, last_us)) == said(expected)
@@ -261,16 +263,16 @@ def test_looks_at_any_instants_publish_each_period_once_and_never_in_quiet_hours
     ago: int,
     data: st.DataObject,
 ) -> None:
-    fields, calendar = kind | hours, Calendar("daily", zone)
+    fields, calendar = kind | hours, Calendar(DAILY, zone)
     rule: Reminder = reminder_of(fields)
-    period, reminded, sent = period_at("daily", noon, zone), Reminded(), []
+    period, reminded, sent = period_at(DAILY, noon, zone), Reminded(), []
     last = LastTick(period, noon)
     now = next_us(rule, calendar, last, 0)
     for _ in range(6):
         found = look(rule, calendar, last, reminded, now)
         if found.due is not None:
             sent.append(found.due.period)
-            assert found.due.period == period_at("daily", now, zone) > period
+            assert found.due.period == period_at(DAILY, now, zone) > period
             reminded = Reminded(found.due.period, found.due.due_us)
             is_late = now - found.due.due_us > LATE_US
             assert not (

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from models import clock
 from models.rules import periods, streaks
+from models.rules.periods import Cadence
 from models.rules.streaks import Ranges, Rules, StreakTotals
 from tests import oracle
 
@@ -100,7 +101,7 @@ def test_it_answers_every_worked_example(vector: dict[str, Any]) -> None:
     kind, ticks = definition["period"], vector["ticks"]
     numbers = [
         periods.period_at(
-            kind,
+            Cadence(kind),
             clock.to_us(datetime.fromisoformat(tick["timestamp"])),
             tick.get("timezone"),
         )
@@ -108,7 +109,7 @@ def test_it_answers_every_worked_example(vector: dict[str, Any]) -> None:
     ]
     rules = Rules(definition["grace_periods"], definition["reset_on_miss"])
     answered = [
-        {**Answer(result).fields(), "period_key": periods.key_of(kind, number)}
+        {**Answer(result).fields(), "period_key": periods.key_of(Cadence(kind), number)}
         for result, number in zip(play(numbers, rules), numbers, strict=True)
     ]
     assert answered == vector["expect"]
