@@ -47,6 +47,9 @@ STREAKS: tuple[tuple[str, dict[str, Any]], ...] = (
         "freezes": {"initial": 1, "earn_every": 4, "max": 3}, "rest_days": ["sunday"],
     }),
     ("steps", {"target": {"kind": "value", "amount": 10}, "grace_periods": 1}),
+    ("strides", {
+        "target": {"kind": "value", "amount": 4}, "earn_back": {"times": 2, "within": 3},
+    }),
     ("two_days", {"target": {"kind": "days", "amount": 2}, "period": "weekly"}),
 )  # fmt: skip
 
