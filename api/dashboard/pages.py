@@ -8,12 +8,22 @@ from api.dashboard import (
     fallback,
     keys_and_audit,
     overview,
+    participant_action_pages,
     participants,
     sign_in,
 )
 from api.dashboard.layout import blueprint
 
-MODULES = (sign_in, overview, definitions, participants, deliveries, keys_and_audit, fallback)
+MODULES = (
+    sign_in,
+    overview,
+    definitions,
+    participants,
+    participant_action_pages,
+    deliveries,
+    keys_and_audit,
+    fallback,
+)
 to_overview = fallback.to_overview
 
 __all__ = ["MODULES", "blueprint", "to_overview"]

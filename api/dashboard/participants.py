@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api.dashboard import api_client
 from api.dashboard.layout import blueprint, page
+from api.dashboard.participant_actions import OF_PARTICIPANT, OF_STREAK
 from api.dashboard.streak_calendar import calendar, why
 from api.http.request_context import app_context
 from models import clock
@@ -48,6 +49,8 @@ def participant(participant_id: str) -> AnyResponse:
     return page(
         "person.html",
         title=participant_id,
+        of_participant=OF_PARTICIPANT,
+        of_streak=OF_STREAK,
         profile=api_client.get("participants", participant_id),
         streaks=[_streak(participant_id, streak) for streak in found[:STREAKS_SHOWN]],
         more=max(len(found) - STREAKS_SHOWN, 0),

@@ -94,6 +94,19 @@ def test_a_streak_is_edited_and_paused(page: Page, service: Service) -> None:
     assert service.call("GET", "/streaks/weekly_workout")["is_active"] is True
 
 
+def test_a_broken_streak_is_restored_in_three_clicks(page: Page, service: Service) -> None:
+    for days_ago in (5, 4, 1, 0):
+        service.call("POST", "/streaks/record", service.tick("kim", days_ago))
+    page.goto("/dashboard/participants/kim")
+    page.get_by_role("link", name="Restore: Daily Login").click()
+    expect(page.get_by_role("row", name="daily_login")).to_contain_text("4")
+    page.get_by_label("Reason").click()
+    page.keyboard.type("Our outage")
+    page.get_by_role("button", name="Restore").click()
+    expect(page.locator(".notice")).to_have_text("Restored")
+    expect(page.locator(".big").first).to_contain_text("4")
+
+
 def test_what_is_wrong_is_said_beside_its_field_and_kept(page: Page) -> None:
     page.goto("/dashboard/d/tiers/new")
     page.get_by_label("Code").fill("a b")
@@ -181,7 +194,9 @@ def test_everything_can_be_done_from_the_keyboard(
 
 PAGES = (
     "", "/d/streaks", "/d/streaks/daily_login", "/d/rewards", "/participants",
-    "/participants/jane", "/at-risk", "/d/webhooks", "/dead-letters", "/keys", "/audit-log",
+    "/participants/jane", "/participants/jane/do/pause",
+    "/participants/jane/do/restore?streak=daily_login",
+    "/at-risk", "/d/webhooks", "/dead-letters", "/keys", "/audit-log",
 )  # fmt: skip
 
 
