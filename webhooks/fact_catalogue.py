@@ -265,6 +265,18 @@ ENTRIES = (
         ),
     ),
     FactType(
+        facts.BADGE_REVOKED,
+        "A badge was taken back: the tick that earned it was retracted with `revoke`.",
+        (
+            FactField("badge_code", TEXT, "The badge."),
+            FactField("badge_name", TEXT, "Its name."),
+            FactField("award_id", UUID, "The award that gave it: `GET /awards/{id}`."),
+            FactField("streak_code", TEXT, "The streak whose milestone gave it."),
+            FactField("milestone", AT_LEAST_ONE, "The count that is no longer reached."),
+            FactField("reason", or_null(TEXT), "The reason given for the change; null if none."),
+        ),
+    ),
+    FactType(
         facts.POINTS_AWARDED,
         "A participant received points from an award, a milestone or a challenge.",
         (
@@ -280,15 +292,15 @@ ENTRIES = (
     ),
     FactType(
         facts.POINTS_DEDUCTED,
-        "Points were taken from a participant by a deduction, the redemption of a reward or the"
-        " purchase of freezes.",
+        "Points were taken from a participant by a deduction, the redemption of a reward, the"
+        " purchase of freezes or a retraction.",
         (
             *MOVEMENT_FIELDS,
             FactField(
                 "kind",
-                {"type": "string", "enum": ["deduct", "claim", "freeze"]},
-                "The use: a deduction by an API call (`deduct`), a redemption (`claim`), or freezes"
-                " bought (`freeze`).",
+                {"type": "string", "enum": ["deduct", "claim", "freeze", "revocation"]},
+                "The use: a deduction by an API call (`deduct`), a redemption (`claim`), freezes"
+                " bought (`freeze`), or a milestone that is no longer reached (`revocation`).",
             ),
             FactField("total_spent", AT_LEAST_ONE, "All points spent so far, including these."),
             METADATA_FIELD,

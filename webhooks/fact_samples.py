@@ -15,6 +15,7 @@ from models.definitions.challenges import Challenge
 from models.definitions.rewards import Reward
 from models.identity.tenants import Tenant
 from models.ledgers.awards import Earned
+from models.ledgers.milestones import GivenBadge
 from models.ledgers.points import MovementKind, Transaction
 from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick
@@ -153,6 +154,11 @@ def _reward_redeemed(stamp: FactStamp) -> Fact:
     return facts.reward_redeemed(stamp, reward, redemption)
 
 
+def _badge_revoked(stamp: FactStamp) -> Fact:
+    badge = GivenBadge(str(_id(stamp)), "week_warrior", "Week Warrior", str(_id(stamp)))
+    return facts.badge_revoked(stamp, badge, facts.Revoked("daily_login", 7, "A mistake"))
+
+
 def _challenge_completed(stamp: FactStamp) -> Fact:
     challenge = Challenge(
         **_defined(stamp),
@@ -196,6 +202,7 @@ _MAKERS: dict[str, Callable[[FactStamp], Fact]] = {
     facts.STREAK_FREEZE_EARNED: _streak_freeze_earned,
     facts.STREAK_REPAIRED: _streak_repaired,
     facts.BADGE_AWARDED: _badge_awarded,
+    facts.BADGE_REVOKED: _badge_revoked,
     facts.POINTS_AWARDED: _points_awarded,
     facts.POINTS_DEDUCTED: _points_deducted,
     facts.TIER_CHANGED: _tier_changed,

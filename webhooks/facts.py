@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,7 @@ from models.definitions.challenges import Challenge
 from models.definitions.rewards import Reward
 from models.identity.tenants import Tenant
 from models.ledgers.awards import Earned
+from models.ledgers.milestones import GivenBadge
 from models.ledgers.points import Transaction
 from models.ledgers.redemptions import Redemption
 from models.ledgers.ticks import Tick, progress_of
@@ -31,6 +32,7 @@ STREAK_REMINDER_DUE = "behavior.streak_reminder_due"
 STREAK_FREEZE_EARNED = "behavior.streak_freeze_earned"
 STREAK_REPAIRED = "behavior.streak_repaired"
 BADGE_AWARDED = "badge.awarded"
+BADGE_REVOKED = "badge.revoked"
 POINTS_AWARDED = "points.awarded"
 POINTS_DEDUCTED = "points.deducted"
 TIER_CHANGED = "tier.changed"
@@ -51,6 +53,7 @@ TYPES = (
     STREAK_FREEZE_EARNED,
     STREAK_REPAIRED,
     BADGE_AWARDED,
+    BADGE_REVOKED,
     POINTS_AWARDED,
     POINTS_DEDUCTED,
     TIER_CHANGED,
@@ -221,6 +224,25 @@ def badge_awarded(stamp: FactStamp, badge: Badge, earned: Earned) -> Fact:
         "award_id": earned.award_id,
     }
     return fact_of(stamp, BADGE_AWARDED, payload | _metadata(earned.metadata))
+
+
+class Revoked(NamedTuple):
+    """Why a badge was taken back."""
+
+    streak_code: str
+    milestone: int  # the count that is no longer reached
+    reason: str | None
+
+
+def badge_revoked(stamp: FactStamp, badge: GivenBadge, why: Revoked) -> Fact:
+    """The fact of a badge that a participant no longer has."""
+    payload: dict[str, Any] = {
+        "badge_code": badge.code,
+        "badge_name": badge.name,
+        "award_id": badge.award_id,
+        **why._asdict(),
+    }
+    return _fact(stamp, BADGE_REVOKED, payload)
 
 
 def points_awarded(stamp: FactStamp, made: Transaction, earned: int) -> Fact:

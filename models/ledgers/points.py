@@ -22,7 +22,15 @@ from models.ledgers.base import Ledger
 from models.ledgers.tier_changes import Upgrade
 
 MovementKind = Literal[
-    "award", "deduct", "claim", "milestone", "challenge", "opening", "opening_spent", "freeze"
+    "award",
+    "deduct",
+    "claim",
+    "milestone",
+    "challenge",
+    "opening",
+    "opening_spent",
+    "freeze",
+    "revocation",
 ]
 Account = Literal["issued", "available", "deducted", "redeemed"]
 
@@ -33,6 +41,7 @@ ACCOUNTS: dict[MovementKind, tuple[Account, Account]] = {  # debited, credited
     "deduct": ("available", "deducted"),
     "claim": ("available", "redeemed"),
     "freeze": ("available", "redeemed"),
+    "revocation": ("available", "deducted"),  # what a milestone gave that was not reached
     "opening": ("issued", "available"),  # points earned elsewhere, and those spent there
     "opening_spent": ("available", "deducted"),
 }

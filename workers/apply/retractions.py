@@ -13,6 +13,7 @@ from models.streaks.states import StateKey, Streak
 from workers.apply import progress
 from workers.apply.batch import Batch
 from workers.apply.repairs import NOT_STARTED
+from workers.apply.revocations import revoke
 from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
 from workers.intake.messages import RetractionV1
 
@@ -68,14 +69,19 @@ def _apply(
     is_reached, is_plenty = _reached(work, batch, message, streak, others)
     is_held = is_reached or (message.tick_id is not None and _is_repaired(message.period, past))
     effects: list[dict[str, Any]] = []
+    revoked: list[dict[str, Any]] = []
     if subject is not None:
+        before = subject.sets
         sets = _sets_left(subject, message.period, is_held=is_held, is_plenty=is_plenty)
         effects.append(_without(work, batch, message, subject, _retracted(past) | taken, sets))
+        if message.revoke:
+            revoked = revoke(work, batch, message, subject, before)
     kind: ChangeKind = "period_retracted" if message.tick_id is None else "tick_retracted"
     shown = {
         "tick_id": message.tick_id,
         "period_key": key_of(streak.cadence, message.period),
         "is_period_removed": not is_held,
+        "revoked": revoked,
         "streaks": effects,
     }
     details = {"tick_ids": sorted(taken), "period": message.period}

@@ -16,7 +16,8 @@ from models.db import Connection
 from models.delivery.facts import latest_ids
 from models.identity import participants
 from models.identity.participants import Participant, ParticipantKey
-from models.ledgers import streak_changes
+from models.ledgers import milestones, streak_changes
+from models.ledgers.milestones import GivenPrize
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
 from models.operator import audit_log
 from models.operator.audit_log import NewAuditEntry
@@ -88,6 +89,7 @@ class StreakChanges:
     progress: dict[PeriodKey, Progress | None] = field(default_factory=dict)
     # The break that was published last; None: it did not happen.
     breaks: dict[StateKey, int | None] = field(default_factory=dict)
+    revoked: dict[tuple[int, ...], GivenPrize] = field(default_factory=dict)
 
     def read(
         self, connection: Connection, batch: Batch, messages: Sequence[StreakChangeMessage]
@@ -215,6 +217,7 @@ class StreakChanges:
         _leave_out(self.connection, batch)
         pauses.append(self.connection, self.paused)
         pauses.remove(self.connection, self.resumed)
+        milestones.forget(self.connection, self.revoked.values())
         streak_changes.append(self.connection, self.ledger)
         for entry in self.audit:
             audit_log.record(self.connection, entry)

@@ -169,6 +169,7 @@ class RetractionV1(msgspec.Struct, frozen=True, array_like=True, tag="retraction
     is_awaited: bool = False  # a request waits for the answer
     by: ByV1 | None = None
     is_silent: bool = False  # it publishes no facts
+    revoke: bool = False  # also take back what milestones gave that are no longer reached
 
 
 class MergeV1(msgspec.Struct, frozen=True, array_like=True, tag="merge.1"):

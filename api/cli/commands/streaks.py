@@ -131,25 +131,27 @@ def pause(
     metavar="PARTICIPANT STREAK PERIOD",
     help="Retract this period with all its ticks.",
 )
+@click.option("--revoke", is_flag=True,
+              help="Also take back badges and points of milestones no longer reached.")  # fmt: skip
 @_options
 def retract(tick_id: str | None, named: tuple[str, str, str] | None, **given: Any) -> None:
     """Take a tick, or a recorded period with all its ticks, out of a streak.
 
     A tick's period stays recorded while another tick holds it. Badges and points already given
-    stay.
+    stay, unless --revoke takes back those of milestones that are no longer reached.
 
     \b
     Example:
       unbroken streak retract --tick 01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f --reason "A mistake"
-      unbroken streak retract --period user_42 daily_login 2026-05-23
+      unbroken streak retract --period user_42 daily_login 2026-05-23 --revoke
     """
     if (tick_id is None) == (named is None):
         raise CannotRun("give either --tick or --period")
-    reason = given["reason"]
+    reason, revoke = given["reason"], given["revoke"]
     if named is not None:
-        _run(given, lambda repairs: repairs.retract_period(*named, reason))
+        _run(given, lambda repairs: repairs.retract_period(*named, reason, revoke=revoke))
     elif tick_id is not None:
-        _run(given, lambda repairs: repairs.retract_tick(tick_id, reason))
+        _run(given, lambda repairs: repairs.retract_tick(tick_id, reason, revoke=revoke))
 
 
 @click.group("participant")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 from uuid import UUID
 
 from flask import Blueprint, Response
@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.http.auth import require_admin, tenant
-from api.http.describe import describe
+from api.http.describe import Parameter, describe
 from api.http.key_cache import Principal
 from api.http.problems import Problem, not_found
 from api.http.rate_limits import render_refusal
@@ -21,6 +21,7 @@ from api.input.validation import (
     ParticipantId,
     ReasonText,
     participant_id_in_path,
+    query_bool,
 )
 from api.resources.repair.days import period_named
 from api.resources.repair.streak_changes import (
@@ -47,6 +48,11 @@ from workers.intake.client import RetractionV1
 blueprint = Blueprint("retractions", __name__)
 blueprint.register_error_handler(Exception, render_refusal)
 
+_REVOKE = Parameter(
+    "revoke",
+    {"type": "boolean", "default": False},
+    "`true`: also take back the badges and points of milestones that are no longer reached.",
+)
 TickId = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=36)]
 PeriodKey = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=10)]
 
@@ -59,6 +65,7 @@ class RetractionItem(Body):
     streak_code: Code | None = None
     period_key: PeriodKey | None = None
     reason: ReasonText | None = None
+    revoke: bool = False  # also take back badges and points of milestones no longer reached
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -82,20 +89,20 @@ class RetractionBatch(Body):
     "Retract a tick",
     answers=ANSWERS,
     problems=("tick_not_found", "tick_not_applied", "already_retracted", *PROBLEMS),
-    parameters=(*PARAMETERS, REASON),
+    parameters=(*PARAMETERS, REASON, _REVOKE),
 )
 @require_admin
 @submit.on_current_configuration
 def retract_tick(tick_id: str) -> Response:
     """Take a tick back. Its period leaves the streak unless another tick holds it. Badges and
-    points already given stay."""
-    found, reason = _tick(tick_id), reason_in_query()
+    points already given stay, unless `revoke` is true."""
+    found, why = _tick(tick_id), _why()
     refuse_if_full()
 
     def make(caller: Principal, stamp: WriteStamp) -> RetractionV1:
-        return _of_tick(caller, found, stamp, reason)
+        return _of_tick(caller, found, stamp, why)
 
-    return queue("ticks/retract", found.external_id, make, tick_id=tick_id, reason=reason or "")
+    return queue("ticks/retract", found.external_id, make, tick_id=tick_id, **why.named())
 
 
 @blueprint.delete("/participants/<participant:participant_id>/streaks/<code>/periods/<period_key>")
@@ -103,14 +110,15 @@ def retract_tick(tick_id: str) -> Response:
     "Retract a period",
     answers=ANSWERS,
     problems=("streak_not_found", "streak_not_started", "period_not_recorded", *PROBLEMS),
-    parameters=(*PARAMETERS, REASON),
+    parameters=(*PARAMETERS, REASON, _REVOKE),
 )
 @require_admin
 @submit.on_current_configuration
 def retract_period(participant_id: str, code: str, period_key: str) -> Response:
-    """Take a recorded period back, with all its ticks. Badges and points already given stay."""
+    """Take a recorded period back, with all its ticks. Badges and points already given stay, unless
+    `revoke` is true."""
     participant_id = participant_id_in_path(participant_id)
-    reason = reason_in_query()
+    why = _why()
     refuse_if_full()
 
     def make(caller: Principal, stamp: WriteStamp) -> RetractionV1:
@@ -118,11 +126,26 @@ def retract_period(participant_id: str, code: str, period_key: str) -> Response:
         period = period_named("period_key", streak.cadence, period_key)
         return RetractionV1(
             caller.tenant.id, stamp.id, participant_id, streak.id, period, None,
-            reason, stamp.is_awaited, by(),
+            why.reason, stamp.is_awaited, by(), stamp.is_silent, why.revoke,
         )  # fmt: skip
 
-    named = {"code": code, "period_key": period_key, "reason": reason or ""}
+    named = {"code": code, "period_key": period_key} | why.named()
     return queue("periods/retract", participant_id, make, **named)
+
+
+class _Why(NamedTuple):
+    """How a retraction is asked for, whatever it retracts."""
+
+    reason: str | None
+    revoke: bool
+
+    def named(self) -> dict[str, str]:
+        """For the fingerprint of the request."""
+        return {"reason": self.reason or "", "revoke": str(self.revoke)}
+
+
+def _why() -> _Why:
+    return _Why(reason_in_query(), query_bool("revoke") or False)
 
 
 @blueprint.post("/retractions/batch")
@@ -152,25 +175,23 @@ def retract_batch() -> Response:
 
 def _item(caller: Principal, posted: RetractionItem, stamp: WriteStamp) -> RetractionV1:
     if posted.tick_id is not None:
-        return _of_tick(caller, _tick(posted.tick_id), stamp, posted.reason)
+        return _of_tick(caller, _tick(posted.tick_id), stamp, _Why(posted.reason, posted.revoke))
     streak = streak_named(caller, str(posted.streak_code))
     period = period_named("period_key", streak.cadence, str(posted.period_key))
     return RetractionV1(
         caller.tenant.id, stamp.id, str(posted.participant_id), streak.id, period, None,
-        posted.reason, stamp.is_awaited, by(), stamp.is_silent,
+        posted.reason, stamp.is_awaited, by(), stamp.is_silent, posted.revoke,
     )  # fmt: skip
 
 
 RETRACTION = QueuedWrite(STREAK_CHANGES, RetractionItem, _item)
 
 
-def _of_tick(
-    caller: Principal, found: TickRow, stamp: WriteStamp, reason: str | None
-) -> RetractionV1:
+def _of_tick(caller: Principal, found: TickRow, stamp: WriteStamp, why: _Why) -> RetractionV1:
     tick = found.tick
     return RetractionV1(
         caller.tenant.id, stamp.id, found.external_id, tick.streak_id, tick.period, tick.id,
-        reason, stamp.is_awaited, by(), stamp.is_silent,
+        why.reason, stamp.is_awaited, by(), stamp.is_silent, why.revoke,
     )  # fmt: skip
 
 

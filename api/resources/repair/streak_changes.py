@@ -52,6 +52,14 @@ class ChangedStreak(TypedDict):
     longest_count: int
 
 
+class RevokedMilestone(TypedDict):
+    """A milestone that is no longer reached, and what was taken back."""
+
+    count: int
+    badge_code: str | None
+    points_deducted: int  # as many of its points as were left
+
+
 StreakEffect = TypedDict(
     "StreakEffect",
     {
@@ -72,6 +80,7 @@ StreakEffect = TypedDict(
         "freezes_remaining": NotRequired[int | None],  # null before the first tick
         "tick_id": NotRequired[Id | None],
         "period_key": NotRequired[str],
+        "revoked": NotRequired[list[RevokedMilestone]],  # with `revoke`: no longer reached
         "is_period_removed": NotRequired[bool],  # false: another tick or a repair holds it
         "is_repeated": NotRequired[bool],  # of a merge: it was an alias before, nothing changed
     },

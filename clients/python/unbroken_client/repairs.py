@@ -81,16 +81,21 @@ class Repairs(Generic[Result]):
         path = f"{_streak(participant_id, streak_code)}/restore"
         return self._post(path, {"reason": reason}, wish)
 
-    def retract_tick(self, tick_id: str, reason: str | None = None) -> Result:
-        """Take a tick back."""
-        return self._delete(f"/ticks/{quote(tick_id, safe='')}", reason)
+    def retract_tick(self, tick_id: str, reason: str | None = None, revoke: bool = False) -> Result:
+        """Take a tick back; with `revoke` also what milestones gave that are no longer reached."""
+        return self._delete(f"/ticks/{quote(tick_id, safe='')}", reason, revoke)
 
     def retract_period(
-        self, participant_id: str, streak_code: str, period_key: str, reason: str | None = None
+        self,
+        participant_id: str,
+        streak_code: str,
+        period_key: str,
+        reason: str | None = None,
+        revoke: bool = False,
     ) -> Result:
-        """Take a recorded period back, with all its ticks."""
+        """Take a recorded period back, with all its ticks; `revoke` as for a tick."""
         path = f"{_streak(participant_id, streak_code)}/periods/{quote(period_key, safe='')}"
-        return self._delete(path, reason)
+        return self._delete(path, reason, revoke)
 
     def grant_freezes(
         self,
@@ -123,8 +128,9 @@ class Repairs(Generic[Result]):
         call = Call("POST", path, sent, params=self.query, headers=headers)
         return self.read(self.transport.call(call))
 
-    def _delete(self, path: str, reason: str | None) -> Result:
+    def _delete(self, path: str, reason: str | None, revoke: bool = False) -> Result:
         params = dict(self.query) | ({} if reason is None else {"reason": reason})
+        params |= {"revoke": "true"} if revoke else {}
         call = Call("DELETE", path, params=params, headers=Wish().headers())
         return self.read(self.transport.call(call))
 

@@ -172,6 +172,7 @@ class StreakChanged:
     periods: list[str] | None = None  # repaired
     period_key: str | None = None  # of a retraction
     is_period_removed: bool | None = None
+    revoked: list[Mapping[str, Any]] | None = None  # milestones, with what they had given
     freezes_remaining: int | None = None
     points_deducted: int | None = None
     new_balance: int | None = None
