@@ -242,7 +242,7 @@ def badge_revoked(stamp: FactStamp, badge: GivenBadge, why: Revoked) -> Fact:
         "award_id": badge.award_id,
         **why._asdict(),
     }
-    return _fact(stamp, BADGE_REVOKED, payload)
+    return fact_of(stamp, BADGE_REVOKED, payload)
 
 
 def points_awarded(stamp: FactStamp, made: Transaction, earned: int) -> Fact:

@@ -80,8 +80,8 @@ StreakEffect = TypedDict(
         "freezes_remaining": NotRequired[int | None],  # null before the first tick
         "tick_id": NotRequired[Id | None],
         "period_key": NotRequired[str],
-        "revoked": NotRequired[list[RevokedMilestone]],  # with `revoke`: no longer reached
         "is_period_removed": NotRequired[bool],  # false: another tick or a repair holds it
+        "revoked": NotRequired[list[RevokedMilestone]],  # with `revoke`: no longer reached
         "is_repeated": NotRequired[bool],  # of a merge: it was an alias before, nothing changed
     },
 )
