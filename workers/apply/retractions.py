@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from models.ledgers import streak_changes, ticks
+from models import ids
+from models.ledgers import milestones, streak_changes, ticks
+from models.ledgers.milestones import GivenPrize
 from models.ledgers.streak_changes import ChangeKind, StreakChangeRow
+from models.rules.milestones import best_run, runs, runs_under
 from models.rules.periods import key_of
 from models.rules.streaks import contains, remove
 from models.streaks.states import StateKey, Streak
+from models.streaks.terms import terms_of
+from webhooks import facts
 from workers.apply import progress
 from workers.apply.batch import Batch
+from workers.apply.milestones import Milestone
+from workers.apply.points import Movement
 from workers.apply.repairs import NOT_STARTED
-from workers.apply.revocations import revoke
 from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
 from workers.intake.messages import RetractionV1
 
@@ -75,7 +81,7 @@ def _apply(
         sets = _sets_left(subject, message.period, is_held=is_held, is_plenty=is_plenty)
         effects.append(_without(work, batch, message, subject, _retracted(past) | taken, sets))
         if message.revoke:
-            revoked = revoke(work, batch, message, subject, before)
+            revoked = _revoke(work, batch, message, subject, before)
     kind: ChangeKind = "period_retracted" if message.tick_id is None else "tick_retracted"
     shown = {
         "tick_id": message.tick_id,
@@ -167,3 +173,64 @@ def _is_repaired(period: int, past: Sequence[StreakChangeRow]) -> bool:
         elif change.kind == "repair" and change.details["as"] == "recorded":
             found |= any(first <= period < end for first, end in change.details["periods"])
     return found
+
+
+# -- prizes ------------------------------------------------------------------------------------
+
+
+def _revoke(
+    work: StreakChanges, batch: Batch, message: RetractionV1, subject: CurrentState, before: Sets
+) -> list[dict[str, Any]]:
+    """Take back what the milestones gave that `before` reached and the state's sets do not."""
+    reached = milestones.given(work.connection, subject.key)
+    after = subject.sets
+    lost = [
+        prize
+        for prize in reached
+        if prize.key not in work.revoked
+        and _holds(subject, before, prize)
+        and not (after.ranges and _holds(subject, after, prize))
+    ]
+    return [_take_back(work, batch, message, subject.streak, prize) for prize in lost]
+
+
+def _holds(subject: CurrentState, sets: Sets, prize: GivenPrize) -> bool:
+    """Whether a set of recorded periods reaches a milestone: in its run, or ever."""
+    streak = subject.streak
+    terms = terms_of(streak, sets.extras, subject.zone)
+    found = runs(sets.ranges, streak.rules) if terms is None else runs_under(sets.ranges, terms)
+    if _is_of_run(streak, prize.count):
+        return any(
+            run.first <= prize.period <= run.last and run.length >= prize.count for run in found
+        )
+    if terms is None:
+        return best_run(sets.ranges, streak.rules) >= prize.count
+    return any(run.length >= prize.count for run in found)
+
+
+def _is_of_run(streak: Streak, count: int) -> bool:
+    repeats = {
+        milestone.count: milestone.repeat for milestone in map(Milestone.of, streak.milestones)
+    }
+    return streak.rules.reset_on_miss and repeats.get(count) == "each_run"
+
+
+def _take_back(
+    work: StreakChanges, batch: Batch, message: RetractionV1, streak: Streak, prize: GivenPrize
+) -> dict[str, Any]:
+    """Forget a milestone, take its badge, and of its points as many as are left."""
+    work.revoked[prize.key] = prize
+    participant = batch.participant(message)
+    points = min(prize.points, participant.balance)
+    if points:
+        movement = Movement(
+            str(ids.uuid7(batch.now_us)), "revocation", points, streak.code, message.reason
+        )
+        work.points.take(batch, message, movement)
+    if prize.badge is not None:
+        participant.is_changed = True
+        stamp = batch.stamp_of(message)
+        lost = facts.Revoked(streak.code, prize.count, message.reason)
+        batch.publish(message, facts.badge_revoked(stamp, prize.badge, lost))
+    code = prize.badge.code if prize.badge else None
+    return {"count": prize.count, "badge_code": code, "points_deducted": points}
