@@ -158,3 +158,11 @@ def test_revoke_is_true_or_false(begun: FlaskClient) -> None:
     problem(
         begun.delete(f"{of()}/periods/{day(1)}?revoke=maybe"), 422, "validation_error", "revoke"
     )
+
+
+def test_a_preview_names_what_would_be_taken_back(begun: FlaskClient, pipeline: Pipeline) -> None:
+    shown = begun.delete(f"{of()}/periods/{day(0)}?revoke=true&preview=true")
+    assert shown.status_code == 200, shown.text
+    assert "week_warrior" in shown.text
+    pipeline.drain()
+    assert owned(begun) == (["week_warrior"], 45)
