@@ -43,6 +43,14 @@ class Pause:
             return True
         return not set(self.streak_ids).isdisjoint(other.streak_ids)
 
+    def is_same_as(self, other: Pause) -> bool:
+        """Whether both protect the same days of the same streaks."""
+        return (self.first_day, self.last_day, self.streak_ids) == (
+            other.first_day,
+            other.last_day,
+            other.streak_ids,
+        )
+
 
 def protected_by(pauses: Iterable[Pause], streak_id: int, cadence: Cadence) -> Ranges:
     """The periods of a streak that pauses protect: a week or a month when they cover more than half

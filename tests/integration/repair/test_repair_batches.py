@@ -163,6 +163,21 @@ def test_a_silent_batch_changes_counts_and_creates_no_fact(
     assert count(engine, "facts", account.live) > told
 
 
+def test_pauses_of_an_import_may_overlap_as_those_of_merged_ids_do(
+    begun: FlaskClient, pipeline: Pipeline
+) -> None:
+    items = [
+        {"participant_id": WHO, "from": day(first), "to": day(last)}
+        for first, last in ((5, 1), (3, 1), (5, 1))
+    ]
+    post(begun, "pauses", *items, query="?facts=false")
+    pipeline.drain()
+    assert begun.get(f"{BASE}/participants/{WHO}/pauses").get_json()["total"] == 2
+    post(begun, "pauses", items[1])
+    pipeline.drain()
+    assert begun.get(f"{BASE}/participants/{WHO}/pauses").get_json()["total"] == 2
+
+
 @pytest.mark.parametrize("name", ["freezes", "repairs", "retractions"])
 def test_a_batch_needs_an_admin_key(
     name: str, begun: FlaskClient, app: Flask, account: Account, engine: Engine
