@@ -62,6 +62,7 @@ from api.resources.repair import (
     merges,
     pauses,
     repairs,
+    restores,
     retractions,
     streak_changes,
 )
@@ -113,7 +114,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tiers, tier_assignments, rewards, redemptions, challenges, participant_challenges,
         leaderboards, participants, personal_data, erasures, search, programs, destinations,
         secrets, test_sends, deliveries, replays, facts, dead_letters, audit_log, imports,
-        streak_changes, pauses, freezes, repairs, retractions, merges,
+        streak_changes, pauses, freezes, repairs, restores, retractions, merges,
     ):  # fmt: skip
         app.register_blueprint(module.blueprint, url_prefix=BASE_PATH)
     app.register_blueprint(scrip.blueprint, url_prefix=SCRIP_PATH)

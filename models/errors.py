@@ -31,5 +31,9 @@ class TooMany(ModelError):
     """The tenant has the maximum number of these."""
 
 
+class AlreadyRunning(ModelError):
+    """Another of these runs already."""
+
+
 class RoleMissing(ModelError):
     """The role of requests is missing, and the database's user may not create it."""

@@ -21,6 +21,8 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
         "leaderboards.mid_sql",
         "replay.before_commit",
         "replay.after_commit",
+        "restore.before_commit",
+        "restore.after_commit",
         "partitions.after_making",
     ),
 }

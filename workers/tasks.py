@@ -12,7 +12,7 @@ from celery import Celery
 from workers.apply.batch import Configurations
 from workers.apply.drain import Drain
 from workers.intake.stream import Streams
-from workers.maintenance import dispatch, leaderboards, replays, streak_deadlines
+from workers.maintenance import dispatch, leaderboards, replays, restores, streak_deadlines
 from workers.maintenance import sweep as upkeep
 from workers.runtime.celery_config import DRAIN, UPKEEP, WEBHOOKS
 from workers.runtime.context import Context
@@ -60,6 +60,10 @@ def _register_upkeep(app: Celery, run: TaskRun) -> None:
     @app.task(name="replays", queue=UPKEEP)
     def go_on_with_replays() -> None:
         run(replays.run)
+
+    @app.task(name="restores", queue=UPKEEP)
+    def go_on_with_restores() -> None:
+        run(restores.run)
 
     @app.task(name="partitions", queue=UPKEEP)
     def partitions() -> None:

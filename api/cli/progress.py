@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; a line every 30 s in a log."""
+"""Progress: a bar on a terminal, a line every 30 s in a log. On stderr."""
 
 from __future__ import annotations
 
@@ -62,3 +62,38 @@ class FileProgress:
         if self.next_line_at is not None and now >= self.next_line_at:
             click.echo(f"{number} rows so far", err=True)
             self.next_line_at = now + LINE_SECONDS
+
+
+@dataclass
+class JobProgress:
+    """The progress of a job of the service."""
+
+    bar: Bar | None
+    next_line_at: float
+    task: TaskID | None = None
+
+    @staticmethod
+    def of(noun: str) -> JobProgress:
+        """A progress in `noun`, such as participants."""
+        if not sys.stderr.isatty():
+            return JobProgress(None, time.monotonic() + LINE_SECONDS)
+        columns = BarColumn(), TextColumn(f"{{task.completed}} of {{task.total}} {noun}")
+        bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        return JobProgress(bar, 0.0, bar.add_task("", total=None))
+
+    def __enter__(self) -> JobProgress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Show how far the job is."""
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=done, total=total)
+        elif time.monotonic() >= self.next_line_at:
+            click.echo(f"{done} of {total} so far", err=True)
+            self.next_line_at = time.monotonic() + LINE_SECONDS

@@ -10,6 +10,7 @@ from api.dashboard import (
     overview,
     participant_action_pages,
     participants,
+    restores,
     sign_in,
 )
 from api.dashboard.layout import blueprint
@@ -20,6 +21,7 @@ MODULES = (
     definitions,
     participants,
     participant_action_pages,
+    restores,
     deliveries,
     keys_and_audit,
     fallback,

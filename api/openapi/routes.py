@@ -26,6 +26,7 @@ CHAPTERS = {
     "pauses": "Repair",
     "freezes": "Repair",
     "repairs": "Repair",
+    "restores": "Repair",
     "retractions": "Repair",
     "merges": "Repair",
     "awards": "Badges",

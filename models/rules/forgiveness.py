@@ -258,6 +258,19 @@ def runs(ranges: Ranges, terms: Terms) -> Iterator[tuple[int, int, int]]:
     yield first, step.period, step.count
 
 
+def breaks(ranges: Ranges, terms: Terms, current: int) -> Iterator[int]:
+    """The first missed period of every break before the current period, in order."""
+    if not ranges:
+        return
+    step = _begun(terms, *ranges[0])
+    for start, end in (*ranges[1:], (current, current)):
+        step.until(start)
+        if step.is_broken:
+            yield step.period
+        if start < end:
+            step.recorded(start, end)
+
+
 def explain(
     ranges: Ranges, terms: Terms, current: int, since: int = BEGINNING
 ) -> Iterator[Explained]:

@@ -70,9 +70,10 @@ def told(engine: Engine, pipeline: Pipeline, account: Account) -> Iterator[Notif
 
 @pytest.fixture
 def context(settings: Settings, engine: Engine, redis_client: redis.Redis) -> Iterator[Context]:
-    """What the tasks are given. Replays of other tests run no more."""
+    """What the tasks are given. Jobs of other tests run no more."""
     with transaction(engine) as session:
-        session.execute(sa.text("DELETE FROM replays"))
+        for table in ("replays", "streak_restores"):
+            session.execute(sa.text(f"DELETE FROM {table}"))
     celery = make_celery(settings.redis_url)
     yield worker_context(settings, engine, redis_client, celery, "test")
     celery.close()

@@ -151,7 +151,14 @@ def _repaired(
     paused = _created(post_json(client, f"{BASE}/participants/{who}/pauses", pause), 202)
     pipeline.drain()
     change_id = paused["streak_change_id"]
-    return {"streak_change_id": change_id, "pause_id": change_id, "period_key": noon(9)[:10]}
+    counted = {"participant_ids": [who], "is_preview": True}
+    restore = _created(post_json(client, f"{BASE}/streaks/{code}/restore", counted), 202)
+    return {
+        "restore_id": restore["id"],
+        "streak_change_id": change_id,
+        "pause_id": change_id,
+        "period_key": noon(9)[:10],
+    }
 
 
 def _dead_letter(client: FlaskClient, pipeline: Pipeline, badge_id: str) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from settings import Settings
 from tests.calls import noon, post_json, post_tick
 from tests.conftest import BASE
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, worker_context
+from workers.maintenance import restores
+from workers.runtime.celery_config import make_celery
 
 WHO = "user_42"
 STREAK = "daily_login"
@@ -83,3 +89,24 @@ def refused(client: FlaskClient, pipeline: Pipeline, accepted: TestResponse) -> 
 def merge(client: FlaskClient, who: str = WHO, guest: str = GUEST, **values: Any) -> TestResponse:
     """POST a merge of a guest into a participant."""
     return post_json(client, f"{BASE}/participants/{who}/merge", {"from": guest} | values)
+
+
+@contextmanager
+def restoring(settings: Settings, pipeline: Pipeline) -> Iterator[None]:
+    """Restores of many that run beside the block, as upkeep runs them."""
+    celery = make_celery(settings.redis_url)
+    context = worker_context(settings, pipeline.engine, pipeline.client, celery, "beside")
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not is_over.wait(0.05):
+            restores.run(context)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        celery.close()

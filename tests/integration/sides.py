@@ -38,6 +38,7 @@ IDS = {
     "award_id",
     "fact_id",
     "replay_id",
+    "restore_id",
     "dead_letter_id",
     "tier_id",
     "reward_id",
@@ -191,6 +192,11 @@ def repair(side: Side) -> None:
     paused = side.client.post(f"{BASE}/participants/{PERSON}/pauses", json=days)
     assert paused.status_code == 202, paused.text
     side.ids["pause_id"] = side.ids["streak_change_id"] = paused.get_json()["streak_change_id"]
+    counted = {"participant_ids": [PERSON], "is_preview": True}
+    code = side.client.get(f"{BASE}/streaks").get_json()["items"][0]["code"]
+    restore = side.client.post(f"{BASE}/streaks/{code}/restore", json=counted)
+    assert restore.status_code == 202, restore.text
+    side.ids["restore_id"] = restore.get_json()["id"]
 
 
 def record(side: Side) -> TestResponse:

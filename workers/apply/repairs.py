@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
-from models.rules import forgiveness
 from models.rules.periods import FIRST_ZONE, key_of, period_at
-from models.rules.streaks import Explained, Ranges, add_range
+from models.rules.spans import Span
+from models.rules.streaks import Ranges, add_range
+from models.streaks import breaks
+from models.streaks.breaks import SeenStreak
 from models.streaks.states import Streak
-from models.streaks.terms import explain, terms_of
 from workers.apply.batch import Batch
 from workers.apply.streak_changes import CurrentState, Sets, StreakChanges, remember, streak_of
 from workers.intake.messages import RepairV1
@@ -30,7 +30,8 @@ def repair(work: StreakChanges, batch: Batch, message: RepairV1) -> None:
         detail = f"'{message.participant_id}' has no tick of streak '{streak.code}' yet"
         batch.reject(message, NOT_STARTED, detail)
         return
-    periods = missed(subject) if message.is_restore else _named(message)
+    is_named = not message.is_restore
+    periods = _named(message) if is_named else missed(subject, message.lost_between)
     if not periods:
         batch.reject(message, NOTHING, f"No period of streak '{streak.code}' was missed")
         return
@@ -65,8 +66,9 @@ def _told(
     keys = [
         key_of(streak.cadence, period) for start, end in periods for period in range(start, end)
     ]
-    details = {"periods": [list(span) for span in periods], "as": how}
-    return details, {"periods": keys, "as": how}
+    details: dict[str, Any] = {"periods": [list(span) for span in periods], "as": how}
+    job = {} if message.restore_id is None else {"restore_id": message.restore_id}
+    return details | job, {"periods": keys, "as": how} | job
 
 
 def _latest(batch: Batch, message: RepairV1, subject: CurrentState) -> int:
@@ -93,44 +95,8 @@ def _with(message: RepairV1, subject: CurrentState, periods: Ranges) -> Sets:
     return Sets(ranges, extras.repairing(periods))
 
 
-def missed(subject: CurrentState) -> Ranges:
-    """The missed periods of the last break, as its history shows them.
-
-    Once they are protected the streak goes on with what it had spent before them: what would then
-    be missed after them is protected too.
-    """
-    streak, state = subject.streak, subject.state
-    found = _last_break(explain(streak, state, subject.zone, subject.current))
-    while found:
-        after = _after(subject, found)
-        if not after:
-            break
-        for period in after:
-            found = add_range(found, period, period + 1)
-    return found
-
-
-def _last_break(history: Iterable[Explained]) -> Ranges:
-    found: Ranges = ()
-    is_over = False
-    for explained in history:
-        if explained.what == "recorded":
-            is_over = bool(found)
-        elif explained.what == "missed":
-            found = add_range(() if is_over else found, explained.period, explained.period + 1)
-            is_over = False
-    return found
-
-
-def _after(subject: CurrentState, periods: Ranges) -> list[int]:
-    """The periods missed after some are protected, from the first of these on."""
-    extras = subject.sets.extras.repairing(periods)
-    terms = terms_of(subject.streak, extras, subject.zone)
-    if terms is None:
-        return []
-    history = forgiveness.explain(subject.state.ranges, terms, subject.current)
-    return [
-        explained.period
-        for explained in history
-        if explained.what == "missed" and explained.period >= periods[0][0]
-    ]
+def missed(subject: CurrentState, span: Span | None = None) -> Ranges:
+    """The missed periods of the last break, of those within a span."""
+    seen = SeenStreak(subject.streak, subject.state, subject.zone, subject.current)
+    broken = breaks.last(seen, span)
+    return () if broken is None else breaks.missed(seen, broken)

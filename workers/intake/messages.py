@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from models.ledgers.base import WriteKind
+from models.rules.spans import Span
 
 
 class TickV1(msgspec.Struct, frozen=True, array_like=True, tag="tick.1"):
@@ -149,6 +150,9 @@ class RepairV1(msgspec.Struct, frozen=True, array_like=True, tag="repair.1"):
     is_awaited: bool = False  # a request waits for the answer
     by: ByV1 | None = None
     is_silent: bool = False  # it publishes no facts
+    # Of a restore of many (workers/maintenance/restores.py), which is in no stream.
+    restore_id: str | None = None
+    lost_between: Span | None = None  # when the streak must have broken; None: whenever
 
     @property
     def is_restore(self) -> bool:

@@ -15,9 +15,10 @@ from models.db import DatabaseUnavailable, Engine, schema, transaction
 from models.delivery import replays as ranges
 from models.failpoints import failpoint
 from models.people import erasure
+from models.streaks import restores as streak_restores
 from workers.intake import redis_keys
 from workers.intake.stream import STREAMS, alive, depth
-from workers.maintenance import clock_steps, dispatch, replays
+from workers.maintenance import clock_steps, dispatch, replays, restores
 from workers.runtime import redis_errors
 from workers.runtime.celery_config import DRAIN, UPKEEP, WEBHOOKS
 from workers.runtime.context import Context
@@ -60,8 +61,16 @@ def sweep(context: Context) -> None:
     if _is_so(context.engine, dispatch.is_due):
         wanted = settings.webhook_processes
         _wake_missing(context, "deliver", WEBHOOKS, wanted - alive(client, redis_keys.DELIVERERS))
-    if int(client.llen(UPKEEP)) < UPKEEP_WAITING_MAX and _is_so(context.engine, replays.is_any):
-        context.celery.send_task("replays", queue=UPKEEP)
+    for task, is_any in _JOBS.items():
+        if int(client.llen(UPKEEP)) < UPKEEP_WAITING_MAX and _is_so(context.engine, is_any):
+            context.celery.send_task(task, queue=UPKEEP)
+
+
+# Jobs that go on in portions, and whether one may.
+_JOBS: dict[str, Callable[[Engine], bool]] = {
+    "replays": replays.is_any,
+    "restores": restores.is_any,
+}
 
 
 def _is_so(engine: Engine, question: Callable[[Engine], bool]) -> bool:
@@ -112,7 +121,9 @@ def partitions(context: Context) -> None:
         log.warning("days of %s are left for the next hour: the table was in use", table)
     with transaction(context.engine) as connection:
         erasure.purge(connection, clock.now() - timedelta(days=settings.erasures_days))
-        ranges.purge(connection, clock.now() - timedelta(days=settings.deliveries_days))
+        ended = clock.now() - timedelta(days=settings.deliveries_days)
+        ranges.purge(connection, ended)
+        streak_restores.purge(connection, ended)
     forget_consumers(context.client)
 
 

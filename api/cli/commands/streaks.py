@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
+from unbroken_client.client import Unbroken
 from unbroken_client.repairs import Repairs
-from unbroken_client.results import Accepted, StreakChanged, StreakPreview
+from unbroken_client.results import Accepted, RestoreJob, StreakChanged, StreakPreview
 
 from api.cli import output
 from api.cli.connect.api_client import Where, client
@@ -17,8 +19,10 @@ from api.cli.connect.api_session import api_options
 from api.cli.errors import CannotRun
 from api.cli.fact_line import printable
 from api.cli.options import json_option
+from api.cli.progress import JobProgress
 
 F = TypeVar("F", bound=Callable[..., Any])
+POLL_SECONDS = 0.5  # between two looks at a job
 
 
 @click.group("streak")
@@ -48,18 +52,73 @@ def _plain_options(command: F) -> F:
     return reason(api_options(json_option(command)))
 
 
-@group.command(short_help="Protect the missed periods of the last break.")
-@click.argument("participant_id", metavar="PARTICIPANT")
-@click.argument("streak_code", metavar="STREAK")
+@group.command(short_help="Protect the missed periods of a break.")
+@click.argument("named", metavar="[PARTICIPANT] STREAK", nargs=-1, required=True)
+@click.option(
+    "--lost-between",
+    "lost_between",
+    nargs=2,
+    metavar="FROM TO",
+    help="Restore all who lost the streak between two days (both included) or instants.",
+)
+@click.option(
+    "--participants",
+    "listed",
+    type=click.File(),
+    metavar="FILE",
+    help="Restore the participants of this file, one id a line; - is stdin.",
+)
 @_options
-def restore(participant_id: str, streak_code: str, **given: Any) -> None:
+def restore(
+    named: tuple[str, ...],
+    lost_between: tuple[str, str] | None,
+    listed: IO[str] | None,
+    **given: Any,
+) -> None:
     """Protect the missed periods of the last break, so that the count goes on.
+
+    Of one participant, of those in a file, or of all who lost the streak in a span: a job, whose
+    progress is shown until it ends. A streak is lost when its missed period ends: a daily one at
+    the midnight after the missed day.
 
     \b
     Example:
       unbroken streak restore user_42 daily_login --reason "Our outage"
+      unbroken streak restore daily_login --lost-between 2026-05-23 2026-05-24 --preview
+      unbroken streak restore daily_login --lost-between 2026-05-23 2026-05-24 --reason "Our outage"
+      unbroken streak restore daily_login --participants ids.txt --reason "A wrong clock" --json
     """
-    _run(given, lambda repairs: repairs.restore(participant_id, streak_code, given["reason"]))
+    if lost_between is None and listed is None:
+        if len(named) != 2:
+            raise CannotRun("give a participant and a streak, or --lost-between or --participants")
+        _run(given, lambda repairs: repairs.restore(*named, given["reason"]))
+        return
+    if len(named) != 1 or (lost_between is not None and listed is not None):
+        raise CannotRun("give one streak, and either --lost-between or --participants")
+    ids = None if listed is None else [line.strip() for line in listed if line.strip()]
+    with client(Where(given["url"], given["key"], given["path"])) as api:
+        started = api.restores.start(named[0], ids, lost_between, given["reason"], given["preview"])
+        ended = _followed(api, started)
+    output.show(asdict(ended), _ended_line(ended), as_json=given["as_json"])
+
+
+def _followed(api: Unbroken, job: RestoreJob) -> RestoreJob:
+    """A restore of many once it has ended; interrupted, it goes on in the service."""
+    with JobProgress.of("participants") as progress:
+        while job.status == "running":
+            progress.show(job.scanned, job.total)
+            time.sleep(POLL_SECONDS)
+            job = api.restores.get(job.streak_code, job.id)
+        progress.show(job.scanned, job.total)
+    return job
+
+
+def _ended_line(job: RestoreJob) -> str:
+    if job.is_preview:
+        return f"{job.found} of {job.scanned} participants would be restored; nothing was changed."
+    ended = "" if job.status == "done" else f" The restore was {printable(job.status)}."
+    left = f"{job.nothing_to_restore} had nothing to restore, {job.refused} were refused"
+    return f"{job.restored} restored; {left}.{ended}"
 
 
 @group.command(short_help="Protect or record periods.")

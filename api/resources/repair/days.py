@@ -10,8 +10,10 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from api.http.problems import Problem, invalid_field
+from api.input.validation import parse_instant
 from models import clock
 from models.rules.periods import FIRST_ZONE, Cadence, day_at, key_of, period_of_day, period_of_key
+from models.rules.spans import SpanUnit
 
 _EPOCH = date(1970, 1, 1)
 _FIRST, _LAST = 0, (date(2200, 1, 1) - _EPOCH).days - 1
@@ -41,6 +43,26 @@ def _past(day: int) -> int:
 
 
 PastDay = Annotated[Day, AfterValidator(_past)]
+
+
+def _day_or_instant(value: Any) -> tuple[SpanUnit, int]:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        return "day", _day(value)
+    try:
+        return "instant", parse_instant(value)
+    except PydanticCustomError:
+        message = "must be a date, or a timestamp with a zone such as 2026-05-23T08:15:00Z"
+        raise PydanticCustomError("timestamp", message) from None
+
+
+# A local day, or an instant, with its unit.
+DayOrInstant = Annotated[
+    tuple[SpanUnit, int],
+    PlainValidator(_day_or_instant),
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]},
+    ),
+]
 
 
 def check_span(first: int, last: int, days_max: int) -> None:

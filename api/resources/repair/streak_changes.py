@@ -74,6 +74,7 @@ StreakEffect = TypedDict(
         "streak_codes": NotRequired[list[str] | None],  # of a pause; null: every streak
         "periods": NotRequired[list[str]],  # repaired
         "as": NotRequired[Literal["protected", "recorded"]],
+        "restore_id": NotRequired[Id],  # of the restore of many that did it
         "amount": NotRequired[int],  # of freezes
         "points_deducted": NotRequired[int],
         "new_balance": NotRequired[int],  # of points

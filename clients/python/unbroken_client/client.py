@@ -13,6 +13,7 @@ from unbroken_client.many import AWARDS, TICKS, Sending
 from unbroken_client.outages import Outages
 from unbroken_client.points import Points
 from unbroken_client.repairs import previews, repairs
+from unbroken_client.restores import Restores
 from unbroken_client.results import (
     Accepted,
     AtRisk,
@@ -49,6 +50,7 @@ class Unbroken:
         self.outages = Outages(self.transport)
         self.repairs = repairs(self.transport)
         self.previews = previews(self.transport)
+        self.restores = Restores(self.transport)
 
     def __enter__(self) -> Unbroken:
         return self

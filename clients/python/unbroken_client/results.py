@@ -188,6 +188,26 @@ class StreakPreview:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreJob:
+    """A restore of many and its progress."""
+
+    id: str
+    streak_code: str
+    status: str  # running, done, cancelled
+    is_preview: bool  # nothing is restored, only counted
+    lost_between: Mapping[str, str] | None  # None: of listed participants
+    reason: str | None
+    total: int  # participants to look at
+    scanned: int  # looked at
+    found: int  # with a break to restore
+    restored: int
+    nothing_to_restore: int
+    refused: int  # of suspended, closed or erased participants
+    created_at: str
+    finished_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outage:
     """A span in which no participant loses a streak."""
 

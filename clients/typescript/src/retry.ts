@@ -6,6 +6,7 @@ import type { UnbrokenError } from "./errors.js";
 export const KEYED: readonly string[] = [
   "/streaks/record",
   "/streaks/record/batch",
+  "/streaks/{code}/restore",
   "/badges/award/batch",
   "/points/award",
   "/points/award-batch",

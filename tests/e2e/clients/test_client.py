@@ -96,6 +96,18 @@ def test_it_records_awards_and_reads(api: Unbroken, service: Service) -> None:
     assert len(api.export_participant("a/streaks")["ticks"]) == 2
 
 
+def test_it_restores_many(api: Unbroken, service: Service) -> None:
+    made = api.restores.start("daily_login", ["a/streaks"], reason="Ours")
+    assert (made.status, made.total, made.lost_between) == ("running", 1, None)
+    assert api.restores.get("daily_login", made.id) == made
+    assert api.restores.cancel("daily_login", made.id).status == "cancelled"
+    span = ("2026-05-23", "2026-05-24")
+    twice = [api.restores.start("daily_login", None, span, None, True, "once") for _ in range(2)]
+    assert twice[0] == twice[1]
+    assert twice[0].lost_between == {"from": span[0], "to": span[1]}
+    assert twice[0].is_preview
+
+
 def test_it_moves_points(api: Unbroken, service: Service) -> None:
     with draining(service.pipeline):
         made = api.points.award("ann", 100, WAIT, reason="purchase")

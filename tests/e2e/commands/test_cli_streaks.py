@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from settings import Settings
 from tests.calls import another_app, client_of, draining, make_streak, noon
 from tests.conftest import Account
 from tests.e2e.service import Service, listening
-from tests.integration.mending import day
+from tests.integration.mending import day, restoring
 from tests.pipeline import Pipeline
 
 
@@ -20,7 +21,11 @@ from tests.pipeline import Pipeline
 def service(settings: Settings, account: Account, pipeline: Pipeline) -> Iterator[Service]:
     """A tenant whose participant missed a day, its API, and a drain."""
     key = account.keys["live"]
-    with another_app(settings, wait_seconds=10.0) as app, draining(pipeline):
+    with (
+        another_app(settings, wait_seconds=10.0) as app,
+        draining(pipeline),
+        restoring(settings, pipeline),
+    ):
         make_streak(client_of(app, key))
         with listening(app, key, pipeline) as made:
             for ago in (4, 3, 1, 0):
@@ -42,6 +47,32 @@ def test_a_streak_is_restored(service: Service) -> None:
     again = service.run("streak", "restore", "ann", "daily_login")
     assert (again.returncode, again.stdout) == (1, "")
     assert "nothing_to_restore" in again.stderr
+
+
+def test_all_who_lost_it_get_it_back(service: Service) -> None:
+    asked = ("streak", "restore", "daily_login", "--lost-between", day(1), day(1))
+    counted = service.run(*asked, "--preview")
+    assert (counted.returncode, counted.stderr) == (0, "")
+    assert counted.stdout == "1 of 1 participants would be restored; nothing was changed.\n"
+    assert streak_of(service)["current_count"] == 2
+    unexplained = service.run(*asked)
+    assert (unexplained.returncode, "reason" in unexplained.stderr) == (1, True)
+    done = service.run(*asked, "--reason", "Our outage")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "1 restored; 0 had nothing to restore, 0 were refused.\n"
+    assert streak_of(service)["current_count"] == 4
+
+
+def test_the_participants_of_a_file_get_it_back(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text("ann\n\nnobody\n")
+    named = ("streak", "restore", "daily_login", "--participants", str(tmp_path / "ids"))
+    done = service.run(*named, "--reason", "Ours", "--json")
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["restored"], shown["nothing_to_restore"]) == ("done", 1, 1)
+    both = service.run(*named, "--lost-between", day(1), day(1))
+    assert (both.returncode, "either" in both.stderr) == (2, True)
+    neither = service.run("streak", "restore", "daily_login")
+    assert (neither.returncode, "--lost-between" in neither.stderr) == (2, True)
 
 
 def test_a_period_is_repaired_or_recorded(service: Service) -> None:

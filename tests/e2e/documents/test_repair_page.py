@@ -15,7 +15,7 @@ from tests.conftest import Account
 from tests.e2e.running import ROOT
 from tests.e2e.service import Service, listening
 from tests.integration.earning import award_points
-from tests.integration.mending import day
+from tests.integration.mending import day, restoring
 from tests.pipeline import Pipeline
 
 PAGE = (ROOT / "docs" / "repair.md").read_text()
@@ -31,7 +31,11 @@ PAGE_TICK = "01939c7e-6a1b-7c3d-9e4f-0a1b2c3d4e5f"
 def service(settings: Settings, account: Account, pipeline: Pipeline) -> Iterator[Service]:
     """A tenant whose participant missed the day before yesterday, and a drain."""
     key = account.keys["live"]
-    with another_app(settings, wait_seconds=10.0) as app, draining(pipeline):
+    with (
+        another_app(settings, wait_seconds=10.0) as app,
+        draining(pipeline),
+        restoring(settings, pipeline),
+    ):
         client = client_of(app, key)
         make_streak(client, freezes={"max": 2, "price_points": 50})
         with listening(app, key, pipeline) as made:
@@ -44,8 +48,8 @@ def service(settings: Settings, account: Account, pipeline: Pipeline) -> Iterato
 
 
 def test_the_page_has_commands_and_bodies() -> None:
-    assert len(COMMANDS) == 5
-    assert len(BODIES) == 3
+    assert len(COMMANDS) == 7
+    assert len(BODIES) == 4
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -62,5 +66,7 @@ def test_a_command_works_as_it_is_written(service: Service, command: str) -> Non
 
 @pytest.mark.parametrize(("path", "body"), BODIES, ids=lambda part: part[:40])
 def test_a_body_is_taken_as_it_is_written(service: Service, path: str, body: str) -> None:
-    done = service.call("POST", path, json=json.loads(body))
-    assert done["participant_id"] == "user_42"
+    for date, ago in DATES.items():
+        body = body.replace(date, day(ago))
+    done = service.call("POST", path.replace("{code}", "daily_login"), json=json.loads(body))
+    assert done.get("participant_id", "user_42") == "user_42"

@@ -38,12 +38,20 @@ from tests.integration.batches import (
     rows,
     scalar,
 )
+from tests.integration.mending import day
 from tests.integration.telling import of_noon
 from tests.pipeline import Pipeline, worker_context
 from tests.receiver import Receiver
 from workers.intake import redis_keys
 from workers.intake.stream import depth
-from workers.maintenance import dispatch, leaderboards, replays, streak_deadlines, sweep
+from workers.maintenance import (
+    dispatch,
+    leaderboards,
+    replays,
+    restores,
+    streak_deadlines,
+    sweep,
+)
 from workers.runtime.celery_config import DRAIN, make_celery
 from workers.runtime.context import Context
 
@@ -61,6 +69,7 @@ WORK = {
     "deadlines": _WORK.format("streak_deadlines", "run"),
     "leaderboards": _WORK.format("leaderboards", "run"),
     "replay": _WORK.format("replays", "run"),
+    "restore": _WORK.format("restores", "run"),
     "sweep": _WORK.format("sweep", "sweep"),
     "partitions": _WORK.format("sweep", "partitions"),
     "api": "import json, sys; from api.app import create_app;"
@@ -166,6 +175,8 @@ class Story:
         replays_of = f"{BASE}/admin/webhooks/{made['id']}/replays"
         body = {"since": "2020-01-01T00:00:00Z", "only_missing": False}
         assert self.client.post(replays_of, json=body).status_code == 202
+        lost = {"lost_between": {"from": day(5), "to": day(0)}, "reason": "Ours"}
+        assert self.client.post(f"{BASE}/streaks/daily/restore", json=lost).status_code == 202
 
     def plan(self, who: str, occurred_us: int) -> dict[str, str]:
         """The body of a tick that is to be in the end."""
@@ -203,6 +214,8 @@ class Story:
         of_mine = f"WHERE tenant_id = {tenant_id} AND "
         facts = f"SELECT count(*) FROM facts {of_mine}"
         assert scalar(self.engine, f"{facts} type = 'behavior.streak_broken'") == PEOPLE
+        assert scalar(self.engine, f"{facts} type = 'behavior.streak_repaired'") == PEOPLE
+        assert count(self.engine, "streak_changes", tenant_id) == PEOPLE
         unsettled = f"SELECT count(*) FROM deliveries {of_mine} status <> 'delivered'"
         assert scalar(self.engine, unsettled) == 0
         assert count(self.engine, "dead_letters", tenant_id) == 0
@@ -230,7 +243,7 @@ def story(
     """A tenant of its own; nobody else's work is left over."""
     with transaction(engine) as session:
         session.execute(sa.text("UPDATE leaderboards SET is_active = false"))
-        for table in ("deliveries", "streak_deadlines", "replays"):
+        for table in ("deliveries", "streak_deadlines", "replays", "streak_restores"):
             session.execute(sa.text(f"TRUNCATE {table}"))
         session.execute(sa.text("UPDATE streak_states SET is_watched = false WHERE is_watched"))
     celery = make_celery(settings.redis_url)
@@ -303,6 +316,7 @@ def test_a_death_loses_and_doubles_nothing(failpoint: str, story: Story) -> None
         "deadlines": lambda: streak_deadlines.run(story.context),
         "leaderboards": lambda: leaderboards.run(story.context),
         "replay": lambda: replays.run(story.context),
+        "restore": lambda: restores.run(story.context),
         "deliver": story.deliver,
         "partitions": lambda: sweep.partitions(story.context),
     }

@@ -6,8 +6,13 @@ from html import unescape
 
 from flask.testing import FlaskClient
 
+from tests.calls import make_streak
 from tests.conftest import BASE
 from tests.integration.browsing import Person
+from tests.integration.mending import day, record_days, streak_of
+from tests.pipeline import Pipeline
+from workers.maintenance import restores
+from workers.runtime.context import Context
 
 STREAK = {
     "code": "daily_login",
@@ -169,3 +174,37 @@ def test_a_calendar_is_changed_by_its_form_and_listed_with_the_number_of_its_dat
     assert "entry 2: must be a date such as 2026-12-25" in bad
     admin.follow(admin.post("/d/calendars/bank", name="Bank", dates=""))
     assert client.get(f"{BASE}/admin/calendars/bank").get_json()["dates"] == []
+
+
+def test_all_who_lost_a_streak_get_it_back_by_a_form(
+    admin: Person, client: FlaskClient, pipeline: Pipeline, context: Context
+) -> None:
+    make_streak(client)
+    record_days(client, pipeline, 4, 3, 1, 0)
+    assert "/streaks/daily_login/restores" in admin.get("/d/streaks/daily_login").text
+    path, span = "/streaks/daily_login/restores", {"from": day(1), "to": day(1)}
+    page = admin.follow(admin.post(path, **span, action="preview"))
+    assert "The count has started" in page
+    restores.run(context)
+    assert "1 would be restored" in admin.get(path).text
+    assert streak_of(client)["current_count"] == 2
+    refused = admin.post(path, **span, action="restore")
+    assert refused.status_code == 422
+    assert "Reason must be given unless is_preview is true" in unescape(refused.text)
+    page = admin.follow(admin.post(path, **span, action="restore", reason="Our <outage>"))
+    assert 'hx-trigger="every 2s"' in page
+    restores.run(context)
+    page = admin.get(path).text
+    assert ("1 restored" in page, "Our &lt;outage&gt;" in page) == (True, True)
+    assert streak_of(client)["current_count"] == 4
+
+
+def test_a_restore_is_cancelled_on_its_page(admin: Person, client: FlaskClient) -> None:
+    make_streak(client)
+    path = "/streaks/daily_login/restores"
+    span = {"from": day(1), "to": day(1)}
+    admin.post(path, **span, action="restore", reason="Ours")
+    [job] = client.get(f"{BASE}{path}").get_json()["items"]
+    page = admin.follow(admin.post(f"{path}/{job['id']}/cancel"))
+    assert "The restore was cancelled" in page
+    assert client.get(f"{BASE}{path}").get_json()["items"][0]["status"] == "cancelled"

@@ -62,6 +62,7 @@ REPAIRS = (
     "/pauses", "/pauses/<pause_id>", "/pauses/batch", "/restores/batch", "/repair", "/restore",
     "/freezes/batch", "/repairs/batch", "/retractions/batch",
     "/periods/<period_key>", "/freezes/grant", "/merge", "/merges/batch",
+    "/restores", "/restores/<restore_id>",
 )  # fmt: skip
 
 

@@ -327,6 +327,23 @@ def test_a_streak_breaks_at_the_period_that_it_was_to_break_at(
 
 
 @settings(max_examples=200)
+@given(terms_and_set(), st.integers(0, 20))
+def test_a_break_is_the_first_missed_period_after_a_recorded_one(
+    sets: tuple[Terms, set[int]], ahead: int
+) -> None:
+    terms, recorded = sets
+    current = max(recorded, default=20_000) + ahead
+    oracle = Oracle(terms)
+    oracle.walk(recorded, current)
+    expected, is_whole = [], True
+    for period, what, *_ in oracle.days:
+        if what == "missed" and is_whole:
+            expected.append(period)
+        is_whole = what == "recorded" or (is_whole and what != "missed")
+    assert list(forgiveness.breaks(ranges_of(recorded), terms, current)) == expected
+
+
+@settings(max_examples=200)
 @given(terms_and_set(), PERIODS, st.integers(0, 20))
 def test_what_is_left_out_before_a_period_changes_nothing_after_it(
     sets: tuple[Terms, set[int]], since: int, ahead: int
