@@ -48,7 +48,7 @@ def service(settings: Settings, account: Account, pipeline: Pipeline) -> Iterato
 
 
 def test_the_page_has_commands_and_bodies() -> None:
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     assert len(BODIES) == 4
 
 
