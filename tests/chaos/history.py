@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 # ok: accepted. fail: refused, or never sent. maybe: no answer, or a 5xx after it had been sent.
 Outcome = Literal["ok", "fail", "maybe"]
-Kind = Literal["tick", "award", "points", "claim", "assignment"]
+Kind = Literal["tick", "award", "points", "claim", "assignment", "change"]
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from tests.chaos import garbage
 from tests.chaos.admin import Admin
 from tests.chaos.client import PATHS, Answer, Client, body_of
 from tests.chaos.history import History, Kind, Write
+from tests.chaos.mender import Mender
 from tests.chaos.scene import BADGES, BASE, DEFINITIONS, ZONES, Side
 from tests.chaos.stack import Stack
 from tests.chaos.trader import Trader
@@ -23,6 +24,7 @@ from workers.intake.client import IntakeSettings, open_intake
 
 CALLERS = 4
 TRADERS = 4
+MENDERS = 2
 TICKS_PER_SECOND = 300  # of all callers: what the machine drains easily beside everything else
 BATCH_MAX = 40
 DAYS = 30  # how far back ticks go
@@ -289,10 +291,11 @@ def _word(found: Answer) -> str:
 
 @dataclass
 class Load:
-    """All callers and traders, and the administrator."""
+    """All callers, traders and menders, and the administrator."""
 
     callers: list[Caller]
     traders: list[Trader]
+    menders: list[Mender]
     admin: Admin
     stop: threading.Event
     threads: list[threading.Thread] = field(default_factory=list)
@@ -308,13 +311,13 @@ class Load:
             whole.absorb(one.client.history)
         return whole
 
-    def everybody(self) -> list[Caller | Trader | Admin]:
+    def everybody(self) -> list[Caller | Trader | Mender | Admin]:
         """Whoever sends."""
-        return [*self.callers, *self.traders, self.admin]
+        return [*self.callers, *self.traders, *self.menders, self.admin]
 
     def finish(self) -> None:
         """Repeat what is not sure yet."""
-        writers: list[Caller | Trader] = [*self.callers, *self.traders]
+        writers: list[Caller | Trader | Mender] = [*self.callers, *self.traders, *self.menders]
         threads = [threading.Thread(target=one.finish) for one in writers]
         for thread in threads:
             thread.start()
@@ -336,10 +339,16 @@ def running(stack: Stack, sides: Sequence[Side], seed: int) -> Iterator[Load]:
         )
         for nth in range(TRADERS)
     ]
+    menders = [
+        Mender(
+            f"{seed}-m{nth}", Client(stack.url, History()), sides, Random(f"{seed} m{nth}"), stop
+        )
+        for nth in range(MENDERS)
+    ]
     with closing(open_intake(stack.settings.of(IntakeSettings))) as intake:
         client, random = Client(stack.url, History()), Random(f"{seed} admin")
         admin = Admin(client, sides, random, stop, stack.engine, intake)
-        load = Load(callers, traders, admin, stop)
+        load = Load(callers, traders, menders, admin, stop)
         load.threads += [threading.Thread(target=one.run, daemon=True) for one in load.everybody()]
         for thread in load.threads:
             thread.start()

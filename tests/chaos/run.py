@@ -22,6 +22,7 @@ from tests.chaos import (
     found,
     load,
     logs,
+    mending,
     nemesis,
     quiet,
     scene,
@@ -151,6 +152,7 @@ class _Run:
             checker.check_ledgers(verdict, side, rows, history.writes)
             kept = books.read(self.stack.engine, side)
             bookkeeping.check(verdict, side, kept, rows, history.writes)
+            mending.check(verdict, self.stack.engine, self.stack.url, side, rows, history.writes)
             checker.check_audit(verdict, side, rows, history)
             checker.check_states(verdict, self.stack.engine, side, rows)
             telling.check_facts(verdict, side, rows)

@@ -41,6 +41,13 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
     "zoned": {"period": "daily", "grace_periods": 2, "boundary": "participant"},
 }  # fmt: skip
 SWITCHED = "switched"  # paused and resumed while it is written to
+# Written to, and repaired, by the menders alone.
+MENDED = "mended"
+FORGIVENESS = {
+    "grace_periods": 1, "grace_refill": "weekly", "rest_days": ["sunday"],
+    "freezes": {"initial": 1, "earn_every": 5, "max": 3, "price_points": 2},
+}  # fmt: skip
+HURT = tuple(f"hurt_{nth}" for nth in range(4))
 MILESTONE_BADGES = ("three", "week", "steady")
 PRIZES = (*MILESTONE_BADGES, "champion")  # badges that come without an award
 TIERS: dict[str, dict[str, Any]] = {
@@ -132,6 +139,7 @@ def _define(stack: Stack, side: Side) -> None:
     for code, values in DEFINITIONS.items():
         _post(stack, side, f"{BASE}/streaks", {"code": code, "name": code.title(), **values})
     _post(stack, side, f"{BASE}/streaks", {"code": SWITCHED, "name": "Switched"})
+    _post(stack, side, f"{BASE}/streaks", {"code": MENDED, "name": "Mended", **FORGIVENESS})
     for name, zone in side.zones.items():
         if zone:
             _post(stack, side, f"{BASE}/participants", {"participant_id": name, "timezone": zone})

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from models import clock
 
 
@@ -74,7 +76,25 @@ def _hand_out_twice() -> None:
     streams.finish = sabotaged
 
 
+def _forget_protections() -> None:
+    """What the drain must never do: walk a streak without its pauses and repairs."""
+    changes = import_module("workers.apply.streak_changes")
+    rewalk = changes.rewalk
+
+    def sabotaged(streak: Any, state: Any, zone: Any) -> None:
+        extras = state.extras
+        if extras is not None:
+            state.extras = structs.replace(extras, pauses=(), repairs=())
+        rewalk(streak, state, zone)
+        if extras is not None and state.extras is not None:
+            kept = {"pauses": extras.pauses, "repairs": extras.repairs}
+            state.extras = structs.replace(state.extras, **kept)
+
+    changes.rewalk = sabotaged  # type: ignore[attr-defined]
+
+
 _SABOTAGE = {
+    "forget_protections": _forget_protections,
     "ack_before_commit": _acknowledge_before_the_commit,
     "forget_refusals": _forget_refusals,
     "hand_out_twice": _hand_out_twice,

@@ -72,6 +72,15 @@ def test_what_is_handed_out_twice_is_decided_on_once() -> None:
     assert report.movements > 100
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_the_checker_sees_a_drain_that_forgets_protections() -> None:
+    sabotage = {"UNBROKEN_SABOTAGE": "forget_protections"}
+    report = run(Plan(4, CONTROL_SECONDS, sabotage, faults=[]))
+    assert any("the oracle says" in one for one in report.violations), report.as_table()
+    assert (report.lost, report.doubled) == (0, 0)
+
+
 def _deaths(failpoint: str) -> list[Fault]:
     """Both drains die there, under load."""
     return [
