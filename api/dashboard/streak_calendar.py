@@ -27,6 +27,7 @@ class Cell:
     x: int
     y: int
     status: str  # recorded | grace | freeze | protected | missed | pending
+    mark: str  # the status, or the cause of a protected period
     title: str
 
 
@@ -40,6 +41,15 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """What a mark means."""
+
+    status: str
+    mark: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CalendarView:
     """The drawing."""
 
@@ -47,6 +57,7 @@ class CalendarView:
     height: int
     cells: Sequence[Cell]
     labels: Sequence[Label]
+    legend: Sequence[LegendEntry]  # of the marks on it
 
 
 def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
@@ -57,7 +68,8 @@ def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
     first = _first_day(periods[0]["period_key"]) if periods else date(1970, 1, 1)
     for period in periods:
         x, y = place(period["period_key"], first)
-        cells.append(Cell(x, y, period["status"], _title(period)))
+        mark = period.get("by") or period["status"]
+        cells.append(Cell(x, y, period["status"], mark, _title(period)))
         for at, text in _labels(kind, period["period_key"], (x, y)):
             labels.setdefault(at, text)
     if kind == "daily":
@@ -65,7 +77,31 @@ def calendar(kind: str, periods: Sequence[Period]) -> CalendarView:
     named = [Label(x, y, text) for (x, y), text in labels.items()]
     width = max((cell.x for cell in cells), default=0) + CELL
     height = max((cell.y for cell in cells), default=0) + CELL
-    return CalendarView(width, height, cells, named)
+    return CalendarView(width, height, cells, named, _legend(cells))
+
+
+_LEGEND = {  # in the order in which they are shown
+    "recorded": "recorded",
+    "grace": "forgiven",
+    "freeze": "freeze",
+    "pause": "pause",
+    "rest_day": "rest day",
+    "holiday": "holiday",
+    "outage": "outage",
+    "repair": "repaired",
+    "earn_back": "earned back",
+    "missed": "missed",
+    "pending": "not recorded yet",
+}
+
+
+def _legend(cells: Sequence[Cell]) -> list[LegendEntry]:
+    statuses = {cell.mark: cell.status for cell in cells}
+    return [
+        LegendEntry(statuses[mark], mark, text)
+        for mark, text in _LEGEND.items()
+        if mark in statuses
+    ]
 
 
 _SENTENCES = {

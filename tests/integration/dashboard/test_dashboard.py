@@ -19,10 +19,12 @@ from tests.calls import (
     noon,
     operator_changes,
     post_batch,
+    post_json,
     tick,
 )
 from tests.conftest import BASE, Account
 from tests.integration.browsing import PATH, Person, make_world, pages
+from tests.integration.mending import WHO, day, of, pause, record_days
 from tests.integration.sides import bury
 from tests.pipeline import Pipeline
 
@@ -226,12 +228,31 @@ def test_a_participant_is_searched_and_shown_with_a_calendar(
     assert 'href="/dashboard/participants/user/42"' in rows or "user%2F42" in rows
     assert "<html" not in rows
     page = unescape(admin.get("/participants/user%2F42").text)
-    assert page.count('<g class="recorded">') == 6 + 1  # and the legend's
-    assert page.count('<g class="grace">') == 1 + 1
+    assert page.count('<g class="recorded"') == 6 + 1  # and the legend's
+    assert page.count('<g class="grace"') == 1 + 1
     assert "was missed with no grace left: a new run began on" in page
     assert "2 days are recorded since then, so the count is 2." in page
     assert "Why is this count" in page
     assert "100 earned" in page
+
+
+def test_the_calendar_shows_the_cause_of_each_protected_day(
+    admin: Person, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    record_days(client, pipeline, 5, 3, 0)
+    pause(client, 4, 4)
+    post_json(client, f"{of()}/repair", {"periods": [day(2)]})
+    outage = {"starts_at": noon(1), "ends_at": noon(1).replace("12:", "13:"), "reason": "down"}
+    assert post_json(client, f"{BASE}/admin/outages", outage).status_code == 201
+    pipeline.drain()
+    page = unescape(admin.get(f"/participants/{WHO}").text)
+    legend = page.partition('<ul class="legend"')[2].partition("</ul>")[0]
+    for cause, mark in (("pause", "M4.5 3.5v5m3 -5v5"), ("repaired", "M6 3v6m-3 -3h6"),
+                        ("outage", "M7 2.5l-3 4h4l-3 3.5")):  # fmt: skip
+        assert f"</svg>{cause}</li>" in legend
+        assert page.count(f'<path d="{mark}"/>') == 1 + 1
+    assert "holiday" not in legend
 
 
 def test_who_is_at_risk_is_exported_without_formulas(
