@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -48,7 +49,11 @@ def path_of(*steps: str) -> str:
 
 
 def send(
-    method: str, path: str, body: Any = None, query: dict[str, Any] | None = None
+    method: str,
+    path: str,
+    body: Any = None,
+    query: dict[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> ApiAnswer:
     """Send a request with the session's key; a key that is no longer valid ends the session."""
     given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
@@ -59,6 +64,7 @@ def send(
             query_string=urlencode(given),
             data=None if body is None else json.dumps(body),
             content_type=None if body is None else "application/json",
+            headers=[*(headers or {}).items()],
         )
     )
 
@@ -78,11 +84,11 @@ def file(filename: str, *steps: str) -> Response:
     return response
 
 
-def _dispatched(**request: Any) -> Response:
+def _dispatched(headers: Sequence[tuple[str, str]] = (), **request: Any) -> Response:
     """The API's response to a request with the key of the session."""
     here, signed = this_request(), signed_in()
     builder = EnvironBuilder(
-        headers=[("X-API-Key", signed.key), ("X-Request-Id", g.request_id)],
+        headers=[*headers, ("X-API-Key", signed.key), ("X-Request-Id", g.request_id)],
         environ_base={"REMOTE_ADDR": here.remote_addr or ""},
         **request,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from flask import abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -17,6 +18,7 @@ from api.dashboard.participant_actions import ACTIONS, REASON, Action
 from api.http.request_context import DASHBOARD_PATH as PATH
 
 _PATH = "/participants/<participant:participant_id>/do/<name>"
+SCRIP_PATH = "/v1/participants"
 _OK = ApiAnswer(200, {})
 ACCEPTED = 202
 
@@ -71,6 +73,7 @@ def _preview(
     return page(
         "action_preview.html",
         422 if missing else 200,
+        once=given.get("once") or uuid4().hex,
         **_values(participant_id, name, streak, given),
         preview=answered.body,
         effect=action.effect.format_map(given) if action.effect else "",
@@ -79,22 +82,28 @@ def _preview(
 
 
 def _do(participant_id: str, name: str, streak: str, given: Mapping[str, str]) -> AnyResponse:
-    answered = _sent(participant_id, name, streak, given)
+    key = {"Idempotency-Key": given["once"]} if given.get("once") else {}
+    answered = _sent(participant_id, name, streak, given, key)
     if not answered.is_ok:
         return _page(participant_id, name, streak, given, answered)
     notice = ACTIONS[name].done
     if answered.status == ACCEPTED:
         notice = "Accepted: it is applied in a moment"
-    to = quote(participant_id, safe="")
-    return redirect(f"{PATH}/participants/{to}?notice={quote(notice)}", 303)
+    to = "" if ACTIONS[name].is_last else f"/{quote(participant_id, safe='')}"
+    return redirect(f"{PATH}/participants{to}?notice={quote(notice)}", 303)
 
 
 def _sent(
-    participant_id: str, name: str, streak: str, given: Mapping[str, str], **query: str
+    participant_id: str,
+    name: str,
+    streak: str,
+    given: Mapping[str, str],
+    headers: Mapping[str, str] | None = None,
+    **query: str,
 ) -> ApiAnswer:
     call = ACTIONS[name].call(participant_id, streak, given)
-    path = api_client.path_of(*call.steps)
-    return api_client.send(call.method, path, call.body, call.query | query)
+    path = SCRIP_PATH if call.is_scrip else api_client.path_of(*call.steps)
+    return api_client.send(call.method, path, call.body, call.query | query, headers)
 
 
 def _page(

@@ -20,6 +20,7 @@ class Call:
     steps: Sequence[str]
     body: dict[str, Any] | None = None
     query: dict[str, str] = field(default_factory=dict)
+    is_scrip: bool = False  # its path is Scrip's
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Action:
     is_of_streak: bool = True
     has_preview: bool = True
     effect: str = ""  # of one without a preview: what will happen, with the form's values
+    is_for_active: bool | None = None  # None: for active and suspended participants
+    is_last: bool = False  # the participant is gone afterwards
 
 
 def _streak(participant: str, streak: str, *steps: str) -> tuple[str, ...]:
@@ -42,8 +45,7 @@ def _streak(participant: str, streak: str, *steps: str) -> tuple[str, ...]:
 
 def _body(action: str, form: Form) -> dict[str, Any]:
     body = body_of(ACTIONS[action].inputs, form, is_new=True)
-    reason = form.get("reason", "").strip()
-    return body | ({"reason": reason} if reason else {})
+    return body | _because(form)
 
 
 def _restore(participant: str, streak: str, form: Form) -> Call:
@@ -59,9 +61,13 @@ def _add(participant: str, streak: str, form: Form) -> Call:
 
 def _retract(participant: str, streak: str, form: Form) -> Call:
     key = form.get("period", "").strip() or "–"  # the API says what a key looks like
+    query = _because(form) | ({"revoke": "true"} if form.get("revoke") == "yes" else {})
+    return Call("DELETE", _streak(participant, streak, "periods", key), query=query)
+
+
+def _because(form: Form) -> dict[str, str]:
     reason = form.get("reason", "").strip()
-    steps = _streak(participant, streak, "periods", key)
-    return Call("DELETE", steps, query={"reason": reason} if reason else {})
+    return {"reason": reason} if reason else {}
 
 
 def _freeze(participant: str, streak: str, form: Form) -> Call:
@@ -76,6 +82,29 @@ def _points(participant: str, streak: str, form: Form) -> Call:
     return Call(
         "POST", ("points", "award"), _body("points", form) | {"participant_id": participant}
     )
+
+
+def _badge(participant: str, streak: str, form: Form) -> Call:
+    body = body_of(ACTIONS["badge"].inputs, form, is_new=True)
+    body |= {"participant_id": participant, "metadata": _because(form)}
+    return Call("POST", ("badges", "award"), body)
+
+
+def _suspend(participant: str, streak: str, form: Form) -> Call:
+    return _status(participant, "SUSPENDED", form)
+
+
+def _activate(participant: str, streak: str, form: Form) -> Call:
+    return _status(participant, "ACTIVE", form)
+
+
+def _status(participant: str, status: str, form: Form) -> Call:
+    body = {"external_id": participant, "status": status} | _because(form)
+    return Call("POST", ("participants",), body, is_scrip=True)
+
+
+def _erase(participant: str, streak: str, form: Form) -> Call:
+    return Call("DELETE", ("participants", participant), query=_because(form))
 
 
 _KEY = "2026-05-23 of a daily streak, 2026-W21 of a weekly, 2026-05 of a monthly one."
@@ -97,7 +126,11 @@ ACTIONS: dict[str, Action] = {
     "retract": Action(
         "Retract a day", "A recorded period is taken back with all its ticks. Badges and points"
         " already given stay.", "Retracted", _retract,
-        (Input("period", "Period", is_required=True, help=_KEY),),
+        (
+            Input("period", "Period", is_required=True, help=_KEY),
+            Input("revoke", "Take prizes back", "choice", choices=("no", "yes"), default="no",
+                  help="yes: also badges and points of milestones that are no longer reached."),
+        ),
     ),
     "freeze": Action(
         "Give a freeze", "A freeze is used for a missed period once no grace is left.",
@@ -119,6 +152,31 @@ ACTIONS: dict[str, Action] = {
         is_of_streak=False, has_preview=False,
         effect="{amount} points are added to the balance, and a fact is sent. Tiers and challenges"
         " that they reach follow.",
+    ),
+    "badge": Action(
+        "Award a badge", "A badge is awarded once; a second time changes nothing.",
+        "Badge awarded", _badge, (Input("badge_code", "Badge code", is_required=True),),
+        is_of_streak=False, has_preview=False,
+        effect="The badge {badge_code} is awarded, and a fact is sent. Challenges that count it"
+        " follow.",
+    ),
+    "suspend": Action(
+        "Suspend", "A suspended participant accepts no writes.", "Suspended", _suspend,
+        is_of_streak=False, has_preview=False, is_for_active=True,
+        effect="Ticks, awards and points for this participant are refused until it is activated"
+        " again. What is recorded stays; streaks go on and may break.",
+    ),
+    "activate": Action(
+        "Activate", "An active participant accepts writes.", "Activated", _activate,
+        is_of_streak=False, has_preview=False, is_for_active=False,
+        effect="Ticks, awards and points for this participant are accepted again.",
+    ),
+    "erase": Action(
+        "Erase", "All data of the participant is deleted. It cannot be undone.", "Erased", _erase,
+        is_of_streak=False, has_preview=False, is_last=True,
+        effect="Profile, streaks, badges, points, redemptions and facts of this participant are"
+        " deleted for good, with all ids that were merged into it. What destinations received"
+        " already stays with them. The reason stays in the audit log: it should not name the participant.",
     ),
 }  # fmt: skip
 OF_STREAK = {name: action for name, action in ACTIONS.items() if action.is_of_streak}

@@ -325,6 +325,18 @@ def query_bool(name: str) -> bool | None:
     return text == "true"
 
 
+_REASON: TypeAdapter[str] = TypeAdapter(ReasonText)
+
+
+def reason_in_query() -> str | None:
+    """The parameter `reason`."""
+    text = request.args.get("reason")
+    if text is None:
+        return None
+    found: str = checked("reason", _REASON, text)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class PageWindow:
     """The requested page of a list (contract §1)."""

@@ -14,8 +14,9 @@ from api.http.problems import not_found
 from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import retried, transaction
-from api.input.validation import participant_id_in_path
+from api.input.validation import participant_id_in_path, reason_in_query
 from api.resources.shared import audit
+from api.resources.shared.audit import AUDITED_REASON
 from models import clock
 from models.identity.tenants import Tenant
 from models.people import erasure
@@ -33,13 +34,14 @@ TRIES_MAX = 3  # against a dispatcher that records data under erasure: it is don
     "Erase a participant and all their data",
     answers={200: MessageAnswer},
     problems=("participant_not_found",),
+    parameters=(AUDITED_REASON,),
 )
 def erase_participant(participant_id: str) -> Response:
     """Erase a participant with all ids that were merged into it. Writes accepted before are not
     applied, even if the id is unknown."""
     participant_id = participant_id_in_path(participant_id)
-    mine = current_tenant()
-    erased = _erase(mine, participant_id)
+    mine, reason = current_tenant(), reason_in_query()
+    erased = _erase(mine, participant_id, reason)
     for name in erased.names:
         _forget(mine, name)
     _wait_until(erased.erased_at)
@@ -48,16 +50,19 @@ def erase_participant(participant_id: str) -> Response:
     return answer({"message": "Participant erased"})
 
 
-def _erase(mine: Tenant, participant_id: str) -> Erased:
+def _erase(mine: Tenant, participant_id: str, reason: str | None) -> Erased:
     with app_context().slots.erasures.slot() as is_free:
-        return retried(lambda: _erase_once(mine, participant_id), TRIES_MAX if is_free else 0)
+        return retried(
+            lambda: _erase_once(mine, participant_id, reason), TRIES_MAX if is_free else 0
+        )
 
 
-def _erase_once(mine: Tenant, participant_id: str) -> Erased:
+def _erase_once(mine: Tenant, participant_id: str, reason: str | None) -> Erased:
     with transaction() as connection:
         erased = erasure.erase(connection, mine, participant_id)
         if erased.was_known:
-            audit.record(connection, "participant.erased")  # without the participant's id
+            # Without the participant's id.
+            audit.record(connection, "participant.erased", **audit.because(reason))
         return erased
 
 

@@ -17,7 +17,7 @@ from api.http.request_context import app_context
 from api.http.responses import answer
 from api.http.tenant_session import reading, transaction
 from api.input.field_messages import PRINTABLE, UUID_TEXT
-from api.input.validation import Body, FreeForm, ParticipantId, body
+from api.input.validation import Body, FreeForm, ParticipantId, ReasonText, body
 from api.resources.shared import audit
 from api.resources.shared.tier_progress import placement
 from api.writes.submit import rejected
@@ -72,6 +72,7 @@ class ScripBody(Body):
     program_id: ProgramId | None = None
     status: ParticipantStatus | None = None
     tags: Tags | None = None
+    reason: ReasonText | None = None  # of the status, for the audit log
 
 
 class AssetBalance(TypedDict):
@@ -140,7 +141,8 @@ def _write(connection: Connection, mine: Tenant, posted: ScripBody) -> tuple[Pro
     if written is None:
         raise rejected("participant_inactive", posted.external_id)
     if posted.status and posted.status != (was or (written[1] and "ACTIVE")):
-        audit.record(connection, _ACTIONS[posted.status])  # without the participant's id
+        # Without the participant's id.
+        audit.record(connection, _ACTIONS[posted.status], **audit.because(posted.reason))
     if posted.program_id is not None:
         programs.enrol(connection, mine.id, written[0].id, UUID(posted.program_id))
     return written

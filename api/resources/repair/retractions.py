@@ -22,6 +22,7 @@ from api.input.validation import (
     ReasonText,
     participant_id_in_path,
     query_bool,
+    reason_in_query,
 )
 from api.resources.repair.days import period_named
 from api.resources.repair.streak_changes import (
@@ -32,7 +33,6 @@ from api.resources.repair.streak_changes import (
     StreakChangesAccepted,
     by,
     queue,
-    reason_in_query,
     refuse_if_full,
     streak_named,
 )

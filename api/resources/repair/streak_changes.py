@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NotRequired
 
-from flask import Blueprint, Response, g, request
-from pydantic import TypeAdapter
+from flask import Blueprint, Response, g
 from typing_extensions import TypedDict
 
 from api.http.auth import principal
@@ -16,8 +15,7 @@ from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context, this_request
-from api.input.field_messages import checked
-from api.input.validation import REASON_CHARS_MAX, ReasonText, query_bool
+from api.input.validation import REASON_CHARS_MAX, query_bool
 from api.resources.repair.previews import PREVIEW, PreviewedFact, answer_preview
 from api.resources.shared.write_ledgers import STREAK_CHANGES
 from api.writes import submit
@@ -40,7 +38,6 @@ REASON = Parameter(
     {"type": "string", "maxLength": REASON_CHARS_MAX},
     "Why, for the ledger of streak changes.",
 )
-_REASON: TypeAdapter[str] = TypeAdapter(ReasonText)
 
 
 class ChangedStreak(TypedDict):
@@ -174,15 +171,6 @@ def queue(operation: str, participant_id: str, make: MakeMessage, **named: str) 
 def by() -> ByV1:
     """The key behind this request, for the audit log."""
     return ByV1(str(principal().key.id), g.request_id, client_address(this_request()))
-
-
-def reason_in_query() -> str | None:
-    """The parameter `reason`."""
-    text = request.args.get("reason")
-    if text is None:
-        return None
-    found: str = checked("reason", _REASON, text)
-    return found
 
 
 def streak_named(caller: Principal, code: str) -> Streak:

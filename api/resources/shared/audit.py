@@ -8,7 +8,9 @@ from typing import Any
 from flask import g, request
 
 from api.http.auth import principal
+from api.http.describe import Parameter
 from api.http.failed_key_throttle import client_address
+from api.input.validation import REASON_CHARS_MAX
 from models.db import Connection
 from models.operator import audit_log
 from models.operator.audit_log import NewAuditEntry
@@ -32,6 +34,18 @@ def record(connection: Connection, action: str, target: str | None = None, **det
             address=client_address(request),
         ),
     )
+
+
+AUDITED_REASON = Parameter(
+    "reason",
+    {"type": "string", "maxLength": REASON_CHARS_MAX},
+    "Why, for the audit log. Do not name the participant: an erasure keeps it.",
+)
+
+
+def because(reason: str | None) -> dict[str, str]:
+    """The detail of an entry with a reason."""
+    return {} if reason is None else {"reason": reason}
 
 
 def changed(noun: str, values: Mapping[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.dashboard.participant_actions import ACTIONS, OF_STREAK
-from tests.calls import make_streak
+from tests.calls import make_badge, make_streak
 from tests.conftest import BASE
 from tests.integration.browsing import Person
 from tests.integration.mending import WHO, day, history_of, of, record_days, streak_of
@@ -29,6 +30,8 @@ def test_the_page_leads_to_every_action(
     record_days(client, pipeline, 3, 0)
     page = unescape(admin.get(f"/participants/{WHO}").text)
     for name, action in ACTIONS.items():
+        if name == "activate":  # of a suspended participant
+            continue
         query = f"?streak={STREAK}" if name in OF_STREAK else ""
         assert f'href="/dashboard{DO}/{name}{query}"' in page
         assert action.title in page
@@ -139,3 +142,74 @@ def test_an_action_of_an_unknown_streak_is_refused_in_words(
     answered = admin.get(f"{DO}/restore?streak=nope")
     assert (answered.status_code, "nope" in answered.text) == (404, True)
     assert client.get(of()).status_code in (404, 405)
+
+
+def test_a_confirmation_that_is_sent_again_awards_once(
+    admin: Person, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    record_days(client, pipeline, 0)
+    award = {"amount": "70", "reason": "Sorry"}
+    shown = admin.post(f"{DO}/points", step="preview", **award).text
+    [once] = re.findall(r'name="once" value="([^"]+)"', shown)
+    for _ in range(2):
+        admin.follow(admin.post(f"{DO}/points", step="do", once=once, **award))
+    pipeline.drain()
+    assert points(client) == 70
+
+
+def test_a_participant_is_suspended_and_activated_with_a_reason(
+    admin: Person, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    record_days(client, pipeline, 0)
+    for name, is_active in (("suspend", False), ("activate", True)):
+        assert "What will happen" in admin.get(f"{DO}/{name}").text
+        admin.follow(admin.post(f"{DO}/{name}", step="do", reason="A check"))
+        profile = client.get(f"{BASE}/participants/{WHO}").get_json()
+        assert profile["is_active"] is is_active
+        [entry, *_] = client.get(f"{BASE}/admin/audit-log").get_json()["items"]
+        assert entry["detail"]["reason"] == "A check"
+        page = unescape(admin.get(f"/participants/{WHO}").text)
+        assert (f"{DO}/suspend" in page, f"{DO}/activate" in page) == (is_active, not is_active)
+
+
+def test_a_participant_is_erased_with_a_reason(
+    admin: Person, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client)
+    record_days(client, pipeline, 0)
+    assert "for good" in admin.get(f"{DO}/erase").text
+    assert client.get(f"{BASE}/participants/{WHO}").status_code == 200
+    assert "Erased" in admin.follow(admin.post(f"{DO}/erase", step="do", reason="Asked for"))
+    assert client.get(f"{BASE}/participants/{WHO}").status_code == 404
+    [entry, *_] = client.get(f"{BASE}/admin/audit-log").get_json()["items"]
+    assert (entry["action"], entry["detail"]["reason"]) == ("participant.erased", "Asked for")
+
+
+def test_a_badge_is_awarded_with_a_reason(
+    admin: Person, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_badge(client)
+    badge = {"badge_code": "power_user", "reason": "Well done"}
+    assert "power_user" in admin.post(f"{DO}/badge", step="preview", **badge).text
+    admin.post(f"{DO}/badge", step="do", **badge)
+    pipeline.drain()
+    [earned] = client.get(f"{BASE}/participants/{WHO}").get_json()["badges"]
+    assert earned["code"] == "power_user"
+    unknown = admin.post(f"{DO}/badge", step="do", badge_code="nope", reason="Well done")
+    assert (unknown.status_code, "nope" in unknown.text) == (404, True)
+
+
+def test_a_retraction_takes_prizes_back_where_it_is_asked_for(
+    admin: Person, client: FlaskClient, pipeline: Pipeline
+) -> None:
+    make_streak(client, milestones=[{"count": 2, "points": 40}])
+    record_days(client, pipeline, 1, 0)
+    given = {"streak": STREAK, "period": day(0), "revoke": "yes", "reason": "A mistake"}
+    shown = unescape(admin.post(f"{DO}/retract", step="preview", **given).text)
+    assert "Taken back, the milestone of 2: 40 points." in shown
+    assert points(client) == 40
+    admin.follow(admin.post(f"{DO}/retract", step="do", **given))
+    pipeline.drain()
+    assert points(client) == 0
