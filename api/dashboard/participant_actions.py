@@ -176,7 +176,8 @@ ACTIONS: dict[str, Action] = {
         is_of_streak=False, has_preview=False, is_last=True,
         effect="Profile, streaks, badges, points, redemptions and facts of this participant are"
         " deleted for good, with all ids that were merged into it. What destinations received"
-        " already stays with them. The reason stays in the audit log: it should not name the participant.",
+        " already stays with them. The reason stays in the audit log: it should not name the"
+        " participant.",
     ),
 }  # fmt: skip
 OF_STREAK = {name: action for name, action in ACTIONS.items() if action.is_of_streak}
