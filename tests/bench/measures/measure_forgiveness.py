@@ -99,9 +99,15 @@ def restore(stack: Stack) -> list[Row]:
     engine = migrated(settings)
     crowd = workload.gather(engine, "restore", stack.some(RESTORED), url=NOWHERE,
                             ring=stack.settings.secret_keys)  # fmt: skip
+    crowd.first_day = clock.now() - timedelta(days=5)  # the first one that was missed
     seed(engine, crowd)
-    day = crowd.first_day.date()
-    body = {"lost_between": {"from": str(day), "to": str(day + timedelta(days=10))}}
+    body = {
+        "lost_between": {
+            "from": clock.isoformat(crowd.first_day),
+            "to": clock.isoformat(clock.now()),
+        },
+        "reason": "Our outage",
+    }
     with stack.api(variables={"DATABASE_URL": settings.database_url}) as port:
         url = f"http://127.0.0.1:{port}/api/v1/gamify/streaks/{crowd.streak.code}/restore"
         headers = {"X-API-Key": crowd.key}
