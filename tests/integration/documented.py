@@ -153,6 +153,9 @@ def _repaired(
     change_id = paused["streak_change_id"]
     counted = {"participant_ids": [who], "is_preview": True}
     restore = _created(post_json(client, f"{BASE}/streaks/{code}/restore", counted), 202)
+    lost = {"periods": ["2026-05-23"], "as": "recorded"}  # the batch of retractions speaks of it
+    _created(post_json(client, f"{BASE}/participants/user_42/streaks/{code}/repair", lost), 202)
+    pipeline.drain()
     return {
         "restore_id": restore["id"],
         "streak_change_id": change_id,

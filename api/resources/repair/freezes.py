@@ -30,6 +30,7 @@ from api.resources.repair.streak_changes import (
     StreakChangesAccepted,
     by,
     queue,
+    read,
     streak_named,
 )
 from api.resources.shared.streak_in_path import streak_in_path
@@ -165,7 +166,7 @@ def _entry(streak: Streak, entry: FreezeEntry) -> FreezeEntryShown:
 def grant_freezes(participant_id: str, code: str) -> Response:
     """Give freezes, also beyond `freezes.max`. Before the first tick they are kept for it."""
     participant_id = participant_id_in_path(participant_id)
-    posted = submit.read(GrantBody)
+    posted = read(GrantBody)
 
     def make(caller: Principal, stamp: WriteStamp) -> FreezeV1:
         streak = streak_named(caller, code)
@@ -212,7 +213,7 @@ def buy_freezes(participant_id: str, code: str) -> Response:
     """Take `freezes.price_points` for each freeze from the participant's points, and give them in
     the same transaction."""
     participant_id = participant_id_in_path(participant_id)
-    posted = submit.read(PurchaseBody)
+    posted = read(PurchaseBody)
 
     def make(caller: Principal, stamp: WriteStamp) -> FreezeV1:
         streak = streak_named(caller, code)

@@ -33,6 +33,7 @@ from api.resources.repair.streak_changes import (
     StreakChangesAccepted,
     by,
     queue,
+    read,
     refuse_if_full,
     streak_named,
 )
@@ -115,7 +116,7 @@ def create_pause(participant_id: str) -> Response:
     """Protect days, past or future, at most 366: they cost nothing and count nothing. A week or a
     month is protected when the pause covers more than half of its days."""
     participant_id = participant_id_in_path(participant_id)
-    posted = submit.read(PauseBody)
+    posted = read(PauseBody)
     return queue(
         "pauses",
         participant_id,

@@ -21,6 +21,7 @@ from api.resources.repair.streak_changes import (
     StreakChangesAccepted,
     by,
     queue,
+    read,
     streak_named,
 )
 from api.resources.shared.write_ledgers import STREAK_CHANGES
@@ -101,7 +102,7 @@ def repair_streak(participant_id: str, code: str) -> Response:
     """Protect up to 366 periods, or record them as if each had a tick. Prizes of milestones are not
     given for it."""
     participant_id = participant_id_in_path(participant_id)
-    posted = submit.read(RepairBody)
+    posted = read(RepairBody)
 
     def make(caller: Principal, stamp: WriteStamp) -> RepairV1:
         streak = streak_named(caller, code)
@@ -149,7 +150,7 @@ REPAIR = QueuedWrite(STREAK_CHANGES, RepairItem, _repair_item)
 def restore_streak(participant_id: str, code: str) -> Response:
     """Protect exactly the missed periods of the last break, so that the count goes on."""
     participant_id = participant_id_in_path(participant_id)
-    posted = submit.read(RestoreBody)
+    posted = read(RestoreBody)
 
     def make(caller: Principal, stamp: WriteStamp) -> RepairV1:
         streak = streak_named(caller, code)

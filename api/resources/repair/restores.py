@@ -26,7 +26,7 @@ from api.resources.shared import audit
 from api.resources.shared.streak_in_path import streak_in_path
 from models import clock
 from models.errors import AlreadyRunning, NotFound, TooMany
-from models.rules.periods import DAILY, key_of
+from models.rules.periods import DAILY, DAY_US, key_of
 from models.rules.spans import Span
 from models.streaks import restores
 from models.streaks.restores import RUNNING_MAX, Restore, RestoreRequest, RestoreStatus
@@ -36,7 +36,6 @@ blueprint = Blueprint("restores", __name__)
 
 PARTICIPANTS_MAX = 50_000  # of one list, which must fit into a body of 1 MB
 DAYS_MAX = 366  # of one span
-_DAY_US = 86_400_000_000
 _PATH = "/streaks/<code>/restores"
 
 _Reason = Annotated[
@@ -221,13 +220,13 @@ def _check_span(lost: LostBetween) -> None:
         raise invalid_field("lost_between.to", "unit", "must be a date where from is one")
     if end < start or (unit == "instant" and end == start):
         raise invalid_field("lost_between.to", "range", "must not be before from")
-    days = (end - start) / (_DAY_US if unit == "instant" else 1)
+    days = (end - start) / (DAY_US if unit == "instant" else 1)
     if days > DAYS_MAX:
         raise invalid_field(
             "lost_between.to", "range", f"must be at most {DAYS_MAX} days from from"
         )
     now_us = clock.now_us()
-    if start > (now_us if unit == "instant" else now_us // _DAY_US + 1):
+    if start > (now_us if unit == "instant" else now_us // DAY_US + 1):
         raise invalid_field("lost_between.from", "range", "must not be in the future")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NotRequired
+from typing import Literal, NotRequired, TypeVar
 
 from flask import Blueprint, Response, g
 from typing_extensions import TypedDict
@@ -15,7 +15,7 @@ from api.http.idempotency import IDEMPOTENCY_KEY, idempotency
 from api.http.key_cache import Principal
 from api.http.rate_limits import render_refusal
 from api.http.request_context import app_context, this_request
-from api.input.validation import REASON_CHARS_MAX, query_bool
+from api.input.validation import REASON_CHARS_MAX, Body, query_bool
 from api.resources.repair.previews import PREVIEW, PreviewedFact, answer_preview
 from api.resources.shared.write_ledgers import STREAK_CHANGES
 from api.writes import submit
@@ -153,19 +153,26 @@ def get_streak_change(streak_change_id: str) -> Response:
 
 # -- for the other modules -------------------------------------------------------------------
 
+B = TypeVar("B", bound=Body)
 MakeMessage = Callable[[Principal, WriteStamp], StreakChangeMessage]
 
 
 def queue(operation: str, participant_id: str, make: MakeMessage, **named: str) -> Response:
     """Queue one change and answer as `Prefer` says; `named` are the other parts of its path. With
     `preview=true` nothing is queued."""
+    key = idempotency(operation, None, participant_id=participant_id, **named)
     if query_bool("preview"):
         return answer_preview(make)
     with submit.waiting(participant_id) as wish:
         message = make(principal(), submit.stamp(STREAK_CHANGES, wish))
-        key = idempotency(operation, None, participant_id=participant_id, **named)
         accepted = submit.submit(message, key)
         return submit.outcome(STREAK_CHANGES, message, accepted, wish)
+
+
+def read(model: type[B]) -> B:
+    """The body of a change; its query is checked first."""
+    query_bool("preview")
+    return submit.read(model)
 
 
 def by() -> ByV1:

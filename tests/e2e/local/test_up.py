@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,8 +52,12 @@ def up() -> Iterator[Up]:
 
 def test_it_is_ready_and_every_role_has_its_pid_file(up: Up) -> None:
     up.wait_ready()
-    for role in ROLES:
-        assert is_alive(up.pid(role)), role
+    for role in ROLES:  # the exporter waits for a port that another service has just taken
+        assert wait_until(partial(_runs, up, role), PATIENCE_SECONDS), role
+
+
+def _runs(up: Up, role: str) -> bool:
+    return is_alive(up.pid(role))
 
 
 def test_it_says_which_webhooks_a_local_service_may_send(up: Up) -> None:

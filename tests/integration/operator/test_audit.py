@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[3]
 LOG = f"{BASE}/admin/audit-log"
 NOBODY = "01920000-0000-7000-8000-000000000000"
 
-# A pause may be planned before the first tick, and freezes granted.
-MAKES_PARTICIPANTS = {"create_pause", "grant_freezes"}
+# A pause may be planned before the first tick, and freezes granted; a worker refuses a merge.
+MAKES_PARTICIPANTS = {"create_pause", "grant_freezes", "merge_participant"}
 CHANGES = [one for one in routes(APP) if one.is_for_admins and one.method != "GET"]
 DOCUMENTED = {(one.method, one.path): one for one in OPERATIONS}
 
