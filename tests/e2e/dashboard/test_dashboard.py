@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.browsing import PHONE, Service, fill, open_page, sign_in
 from tests.e2e.running import Up
+from tests.integration.mending import day
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.promise("P16")
@@ -105,6 +106,39 @@ def test_a_broken_streak_is_restored_in_three_clicks(page: Page, service: Servic
     page.get_by_role("button", name="Restore").click()
     expect(page.locator(".notice")).to_have_text("Restored")
     expect(page.locator(".big").first).to_contain_text("4")
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "notice"),
+    [
+        ("Add a day: Daily Login", {"Period": day(1)}, "Added"),
+        ("Retract a day: Daily Login", {"Period": day(3)}, "Retracted"),
+        ("Give a freeze: Daily Login", {"How many": "2"}, "Freezes given"),
+        ("Pause", {"First day": day(2), "Last day": day(2)}, "Paused"),
+        ("Award points", {"Points": "70"}, "Points awarded"),
+        ("Award a badge", {"Badge code": "first_steps"}, "Badge awarded"),
+        ("Suspend", {}, "Suspended"),
+        ("Activate", {}, "Activated"),
+        ("Erase", {}, "Erased"),
+    ],
+)
+def test_an_action_on_a_participant_is_shown_and_then_done(
+    page: Page, service: Service, action: str, fields: dict[str, str], notice: str
+) -> None:
+    """In their order: the last one erases whom the others were about."""
+    if notice == "Added":
+        for days_ago in (3, 0):
+            service.call("POST", "/streaks/record", service.tick("lee", days_ago))
+    page.goto("/dashboard/participants/lee")
+    page.get_by_role("link", name=action, exact=True).click()
+    for label, value in fields.items():
+        page.get_by_label(label).fill(value)
+    if fields:
+        page.get_by_role("button", name="Show what will happen").click()
+    expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
+    page.get_by_label("Reason").fill("A journey")
+    page.get_by_role("button", name=action.partition(":")[0]).click()
+    expect(page.locator(".notice")).to_have_text(notice)
 
 
 def test_what_is_wrong_is_said_beside_its_field_and_kept(page: Page) -> None:
