@@ -42,6 +42,10 @@ from tests.integration.participants.test_participant_state import statements
 from tests.integration.repair.test_exactly_once import entries_of
 from tests.integration.workers.test_contention import is_waiting_for_a_lock
 from tests.pipeline import Pipeline
+from workers.apply import apply_batch
+from workers.apply.batch import Configurations
+from workers.apply.merges import MustBeAlone
+from workers.intake.messages import MergeV1, TickV1, decode
 
 # -- refused ---------------------------------------------------------------------------------
 
@@ -313,3 +317,18 @@ def test_tenants_without_aliases_cost_the_drain_no_statement(
     with statements(monkeypatch) as of_alias:
         record_days(two, pipeline, 6, who=GUEST)
     assert _SURVIVORS in of_alias
+
+
+def test_it_shares_no_transaction_with_another_write(
+    two: FlaskClient, pipeline: Pipeline, engine: Engine
+) -> None:
+    """What a tick of one of the two would decide on could be read before the merge moves it."""
+    assert merge(two).status_code == 202
+    post_tick(two, WHO, timestamp=noon(9))
+    messages = [decode(entry) for entry in entries_of(pipeline.client)]
+    assert [type(message) for message in messages] == [MergeV1, TickV1]
+    with pytest.raises(MustBeAlone), transaction(engine) as connection:
+        apply_batch.apply(connection, messages, Configurations())
+    pipeline.drain()
+    assert streak_of(two)["last_recorded_at"] is not None
+    assert streak_of(two, GUEST) == streak_of(two)
