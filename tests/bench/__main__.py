@@ -39,6 +39,7 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "drain": measure_apply.drain,
     "forgiving": measure_forgiveness.forgiving,
     "outage": measure_forgiveness.outage,
+    "beside": measure_forgiveness.beside,
     "restore": measure_forgiveness.restore,
     "award": measure_award.award,
     "points": measure_points.points,

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import requests
 import sqlalchemy as sa
 
 from models import clock
-from models.db import reading, transaction
+from models.db import Engine, reading, transaction
 from models.streaks import restores
 from models.streaks.restores import RestoreKey
 from tests.bench import workload
 from tests.bench.measures.measure_apply import MEGABYTE, NOWHERE, drained, seed
 from tests.bench.results import Row
 from tests.bench.stack import Stack, another_database, migrated
+from webhooks.facts import STREAK_REPAIRED
 from workers.apply.batch import Configurations
 from workers.intake import redis_keys
 from workers.maintenance.restores import RUN_SECONDS, RestoreRun
+from workers.maintenance.streak_deadlines import RUN_SECONDS as SWEEP_SECONDS
 from workers.maintenance.streak_deadlines import Sweep
 
 EVERYTHING = {
@@ -68,14 +73,10 @@ def outage(stack: Stack) -> list[Row]:
     engine = migrated(settings)
     crowd = workload.gather(engine, "outage", stack.some(MEGABYTE))
     seed(engine, crowd)
-    with transaction(engine) as connection:  # all of them were told that it broke
-        statement = (
-            "UPDATE streak_states SET told_broken = upper(recorded) + 2 WHERE tenant_id = :t"
-        )
-        connection.execute(sa.text(statement), {"t": crowd.tenant.id})
+    _break_all(engine, crowd)
     where = {"DATABASE_URL": settings.database_url}
     accepted = _accepted_ms(stack, crowd, where)
-    sweep = Sweep(engine, lambda: [clock.now_us()] * redis_keys.STREAM_COUNT, lambda: None)
+    sweep = Sweep(engine, _everything_is_applied, lambda: None)
     started = time.perf_counter()
     checked = sweep.run(10 if not stack.is_quick else 1)
     corrected = checked / (time.perf_counter() - started)
@@ -91,6 +92,78 @@ def outage(stack: Stack) -> list[Row]:
         ),
         Row("its corrections published", "the bound", "/s", [corrected], [CORRECTED], at_least=1.0),
     ]
+
+
+def beside(stack: Stack) -> list[Row]:
+    """Fresh ticks of one tenant while upkeep publishes the corrections of another one's outage."""
+    ours, theirs = [], []
+    ring = stack.settings.secret_keys
+    fresh = workload.gather(stack.engine, "fresh", 20_000, url=NOWHERE, ring=ring)
+    crowd = workload.gather(stack.engine, "lost", stack.some(200_000))
+    seed(stack.engine, crowd)
+    _break_all(stack.engine, crowd)
+    _accepted_ms(stack, crowd, {})
+    with stack.drain() as process:
+        drained(stack, process, fresh, len(fresh.names))  # every participant is known
+        for _ in stack.rounds(3):
+            theirs.append(drained(stack, process, fresh, stack.some(40_000)))
+            with _correcting(stack.engine):
+                ours.append(drained(stack, process, fresh, stack.some(40_000)))
+    corrected = _corrected(stack.engine, crowd)
+    return [
+        Row(
+            "fresh ticks beside the corrections of an outage",
+            "without them",
+            "/s",
+            ours,
+            theirs,
+            at_least=0.9,
+            note=f"one drain; upkeep's sweep published {corrected:,} corrections",
+        )
+    ]
+
+
+def _corrected(engine: Engine, crowd: workload.Crowd) -> int:
+    """How many corrections were published; raises where there are none."""
+    statement = "SELECT count(*) FROM facts WHERE tenant_id = :t AND type = :repaired"
+    values = {"t": crowd.tenant.id, "repaired": STREAK_REPAIRED}
+    with reading(engine) as connection:
+        found = int(connection.execute(sa.text(statement), values).scalar_one())
+    if not found:
+        raise RuntimeError("no correction was published")
+    return found
+
+
+@contextmanager
+def _correcting(engine: Engine) -> Iterator[None]:
+    """The sweep of deadlines, as upkeep runs it, for the length of a block."""
+    is_over = threading.Event()
+    sweep = Sweep(engine, _everything_is_applied, lambda: None, is_over.is_set)
+
+    def go_on() -> None:
+        while not is_over.is_set():
+            began = time.perf_counter()
+            sweep.run(SWEEP_SECONDS)
+            is_over.wait(max(0.0, 1.0 - (time.perf_counter() - began)))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _everything_is_applied() -> list[int]:
+    return [clock.now_us()] * redis_keys.STREAM_COUNT
+
+
+def _break_all(engine: Engine, crowd: workload.Crowd) -> None:
+    """All of them were told that it broke."""
+    statement = "UPDATE streak_states SET told_broken = upper(recorded) + 2 WHERE tenant_id = :t"
+    with transaction(engine) as connection:
+        connection.execute(sa.text(statement), {"t": crowd.tenant.id})
 
 
 def restore(stack: Stack) -> list[Row]:
