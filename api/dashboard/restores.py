@@ -25,7 +25,7 @@ def restores(code: str) -> AnyResponse:
 
 @blueprint.post("/streaks/<code>/restores")
 def start_restore(code: str) -> AnyResponse:
-    """Start a restore, or count whom it would restore; show the form again if it is refused."""
+    """Start a restore, or count the streaks to restore. A refusal shows the form again."""
     given = form()
     body: dict[str, Any] = {
         "lost_between": {"from": given.get("from", ""), "to": given.get("to", "")},

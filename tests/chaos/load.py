@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -18,6 +18,7 @@ from tests.chaos.client import PATHS, Answer, Client, body_of
 from tests.chaos.history import History, Kind, Write
 from tests.chaos.mender import Mender
 from tests.chaos.scene import BADGES, BASE, DEFINITIONS, ZONES, Side
+from tests.chaos.sender import Sender, Things
 from tests.chaos.stack import Stack
 from tests.chaos.trader import Trader
 from workers.intake.client import IntakeSettings, open_intake
@@ -30,22 +31,14 @@ BATCH_MAX = 40
 DAYS = 30  # how far back ticks go
 DAY_US = 86_400_000_000
 END_SECONDS = 30.0  # when a run has failed: nobody is waited for in vain
-LAST_TRIES_SECONDS = 60.0  # for what is still to be repeated when everything is well again
 MAY_REFUSE = {"participant_inactive", "RATE_LIMIT_PARTICIPANT_EXCEEDED"}
 
 
 @dataclass
-class Caller:
+class Caller(Sender):
     """One thread of the load."""
 
-    name: str
-    client: Client
-    sides: Sequence[Side]
-    random: Random
-    stop: threading.Event
-    unsure: list[tuple[Side, Write]] = field(default_factory=list)  # to be repeated by their key
     accepted: list[tuple[Side, Write]] = field(default_factory=list)  # some, to be asked about
-    sent: int = 0
 
     @property
     def history(self) -> History:
@@ -54,30 +47,23 @@ class Caller:
 
     def run(self) -> None:
         """Do one thing after the other until told to stop, at a pace."""
-        things: list[tuple[Callable[[Side], None], int]] = [
-            (self.record_one, 30), (self.record_many, 14), (self.award_one, 5),
-            (self.award_many, 2), (self.repeat, 12), (self.read, 10), (self.ask, 8),
-            (self.send_garbage, 12), (self.use_retired_key, 2), (self.ask_for_anothers, 2),
-            (self.write_for_suspended, 2),
-        ]  # fmt: skip
-        doing, weights = [one for one, _ in things], [weight for _, weight in things]
         began = time.monotonic()
         while not self.stop.is_set():
-            self.random.choices(doing, weights)[0](self.random.choice(self.sides))
+            self.do_something(self.things())
             ahead = self.sent * CALLERS / TICKS_PER_SECOND - (time.monotonic() - began)
             if ahead > 0:
                 self.stop.wait(ahead)
             elif ahead < -1.0:  # after a fault nothing is made up for: that would be another load
                 began -= ahead
 
-    def finish(self) -> None:
-        """Repeat, now that everything is well, what nobody has answered yet."""
-        ends = time.monotonic() + LAST_TRIES_SECONDS
-        while self.unsure and time.monotonic() < ends:
-            before = len(self.unsure)
-            self._repeat_unsure()
-            if len(self.unsure) == before:
-                time.sleep(0.2)
+    def things(self) -> Things:
+        """What it does."""
+        return [
+            (self.record_one, 30), (self.record_many, 14), (self.award_one, 5),
+            (self.award_many, 2), (self.repeat, 12), (self.read, 10), (self.ask, 8),
+            (self.send_garbage, 12), (self.use_retired_key, 2), (self.ask_for_anothers, 2),
+            (self.write_for_suspended, 2),
+        ]  # fmt: skip
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -104,10 +90,6 @@ class Caller:
     def award_many(self, side: Side) -> None:
         """A batch of awards, with some that are none."""
         self._post_many(side, [self._award(side) for _ in range(self.random.randint(1, 10))])
-
-    def repeat(self, side: Side) -> None:
-        """Repeat a request that got no answer; it may have to be done again."""
-        self._repeat_unsure()
 
     def write_for_suspended(self, side: Side) -> None:
         """A tick of somebody whose writes are refused."""
@@ -200,13 +182,9 @@ class Caller:
             else:
                 self._accept(side, write, Answer(202, one))
 
-    def _repeat_unsure(self) -> None:
-        if not self.unsure:
-            return
-        side, write = self.unsure.pop(self.random.randrange(len(self.unsure)))
+    def send_again(self, side: Side, write: Write) -> None:
+        """Repeat a request under its key."""
         self._post(side, write, **{"Idempotency-Key": write.token})
-        if write.outcome == "maybe":
-            self.unsure.append((side, write))
 
     def _repeat_known(self, side: Side, write: Write) -> None:
         """The same key once more: the first result; with another body: a conflict."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from random import Random
 from typing import Any
 
 from models import clock
-from tests.chaos.client import PATHS, Answer, Client, body_of
+from tests.chaos.client import PATHS, Answer, body_of
 from tests.chaos.history import Write
 from tests.chaos.scene import BASE, HURT, MENDED, Side
+from tests.chaos.sender import Sender, Things
 
 BETWEEN_SECONDS = (0.0, 0.08)
-LAST_TRIES_SECONDS = 60.0  # for what is still to be repeated when everything is well again
 DAYS = 30  # how far back ticks and changes go
 DAY_US = 86_400_000_000
 POINTS = 100_000  # more than freezes can cost in any run
@@ -28,42 +24,28 @@ NOT_TAKEN = {"RATE_LIMIT_PARTICIPANT_EXCEEDED", "tick_not_applied", "tick_not_fo
 
 
 @dataclass
-class Mender:
+class Mender(Sender):
     """One thread of them."""
 
-    name: str
-    client: Client
-    sides: Sequence[Side]
-    random: Random
-    stop: threading.Event
-    unsure: list[tuple[Side, Write]] = field(default_factory=list)  # to be repeated by their key
     requests: dict[str, tuple[str, str, Any]] = field(default_factory=dict)  # by token
     ticks: list[tuple[Side, Write]] = field(default_factory=list)  # accepted
-    sent: int = 0
 
     def run(self) -> None:
         """Do one thing after the other until told to stop."""
         for side in self.sides:
             for who in HURT:
                 self._give_points(side, who)
-        things: list[tuple[Callable[[Side], None], int]] = [
+        while not self.stop.is_set():
+            self.do_something(self.things())
+            self.stop.wait(self.random.uniform(*BETWEEN_SECONDS))
+
+    def things(self) -> Things:
+        """What it does."""
+        return [
             (self.record, 12), (self.pause, 3), (self.repair, 4), (self.restore, 3),
             (self.retract_period, 3), (self.retract_tick, 2), (self.grant, 3), (self.buy, 3),
             (self.repeat, 6),
         ]  # fmt: skip
-        doing, weights = [one for one, _ in things], [weight for _, weight in things]
-        while not self.stop.is_set():
-            self.random.choices(doing, weights)[0](self.random.choice(self.sides))
-            self.stop.wait(self.random.uniform(*BETWEEN_SECONDS))
-
-    def finish(self) -> None:
-        """Repeat, now that everything is well, what nobody has answered yet."""
-        ends = time.monotonic() + LAST_TRIES_SECONDS
-        while self.unsure and time.monotonic() < ends:
-            before = len(self.unsure)
-            self._repeat_unsure()
-            if len(self.unsure) == before:
-                time.sleep(0.2)
 
     # -- what is done ----------------------------------------------------------------------------
 
@@ -119,10 +101,6 @@ class Mender:
         """Freezes for points."""
         self._freezes(side, "buy")
 
-    def repeat(self, side: Side) -> None:
-        """Repeat a request that got no answer."""
-        self._repeat_unsure()
-
     def _freezes(self, side: Side, how: str) -> None:
         write = self._write(side, "change")
         body = self._because(write, {"amount": self.random.randint(1, 2)})
@@ -152,13 +130,9 @@ class Mender:
         if write.outcome == "maybe":
             self.unsure.append((side, write))
 
-    def _repeat_unsure(self) -> None:
-        if not self.unsure:
-            return
-        side, write = self.unsure.pop(self.random.randrange(len(self.unsure)))
+    def send_again(self, side: Side, write: Write) -> None:
+        """Repeat a request under its key."""
         self._send(side, write, "wait=2")
-        if write.outcome == "maybe":
-            self.unsure.append((side, write))
 
     def _send(self, side: Side, write: Write, prefer: str) -> None:
         method, path, body = self.requests[write.token]

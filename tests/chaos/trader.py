@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from random import Random
+from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.client import Answer, Client
+from tests.chaos.client import Answer
 from tests.chaos.history import Kind, Write
 from tests.chaos.scene import BASE, REWARDS, TIERS, Side
+from tests.chaos.sender import Sender, Things
 
 BETWEEN_SECONDS = (0.0, 0.08)
-LAST_TRIES_SECONDS = 60.0  # for what is still to be repeated when everything is well again
 # Balances stay near zero: about half of the deductions find too little, and may find enough later.
 AWARD_MAX, DEDUCTION_MAX = 60, 120
 ID_FIELDS: dict[Kind, str] = {
@@ -25,35 +21,20 @@ LIMITED = "RATE_LIMIT_PARTICIPANT_EXCEEDED"
 
 
 @dataclass
-class Trader:
+class Trader(Sender):
     """One thread of them."""
-
-    name: str
-    client: Client
-    sides: Sequence[Side]
-    random: Random
-    stop: threading.Event
-    unsure: list[tuple[Side, Write]] = field(default_factory=list)  # to be repeated by their key
-    sent: int = 0
 
     def run(self) -> None:
         """Do one thing after the other until told to stop."""
-        things: list[tuple[Callable[[Side], None], int]] = [
-            (self.award, 8), (self.deduct, 10), (self.claim, 6), (self.assign, 2), (self.repeat, 4),
-        ]  # fmt: skip
-        doing, weights = [one for one, _ in things], [weight for _, weight in things]
         while not self.stop.is_set():
-            self.random.choices(doing, weights)[0](self.random.choice(self.sides))
+            self.do_something(self.things())
             self.stop.wait(self.random.uniform(*BETWEEN_SECONDS))
 
-    def finish(self) -> None:
-        """Repeat, now that everything is well, what nobody has answered yet."""
-        ends = time.monotonic() + LAST_TRIES_SECONDS
-        while self.unsure and time.monotonic() < ends:
-            before = len(self.unsure)
-            self._repeat_unsure()
-            if len(self.unsure) == before:
-                time.sleep(0.2)
+    def things(self) -> Things:
+        """What it does."""
+        return [
+            (self.award, 8), (self.deduct, 10), (self.claim, 6), (self.assign, 2), (self.repeat, 4),
+        ]  # fmt: skip
 
     def award(self, side: Side) -> None:
         """Award points."""
@@ -71,10 +52,6 @@ class Trader:
         """Assign a tier, higher or lower."""
         self._do(side, "assignment", self.random.choice(list(TIERS)))
 
-    def repeat(self, side: Side) -> None:
-        """Repeat a request that got no answer."""
-        self._repeat_unsure()
-
     # -- how -------------------------------------------------------------------------------------
 
     def _do(self, side: Side, kind: Kind, code: str, amount: int = 0) -> None:
@@ -91,13 +68,9 @@ class Trader:
         if key and write.outcome != "maybe" and self.random.random() < 0.2:
             self._post(side, write, Prefer="wait=2", **key)
 
-    def _repeat_unsure(self) -> None:
-        if not self.unsure:
-            return
-        side, write = self.unsure.pop(self.random.randrange(len(self.unsure)))
+    def send_again(self, side: Side, write: Write) -> None:
+        """Repeat a request under its key."""
         self._post(side, write, Prefer="wait=2", **{"Idempotency-Key": write.token})
-        if write.outcome == "maybe":
-            self.unsure.append((side, write))
 
     def _post(self, side: Side, write: Write, **headers: str) -> None:
         path, body = _request(side, write)
