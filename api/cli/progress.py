@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import click
 from rich.console import Console
@@ -16,10 +17,25 @@ LINE_SECONDS = 30.0  # between two lines of a log
 
 
 @dataclass
-class FileProgress:
-    """The part of a file already read; on stderr, so that stdout stays unchanged."""
+class _WithBar:
+    """A progress whose bar, if any, is shown for the length of a block."""
 
     bar: Bar | None
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+
+@dataclass
+class FileProgress(_WithBar):
+    """The part of a file already read; on stderr, so that stdout stays unchanged."""
+
     task: TaskID | None = None
     bytes_read: int = 0
     next_line_at: float | None = None  # monotonic seconds; None: no lines
@@ -41,15 +57,6 @@ class FileProgress:
         total = None if source == "-" else Path(source).stat().st_size
         return FileProgress(bar, bar.add_task("", total=total, rows=rows))
 
-    def __enter__(self) -> FileProgress:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
     def read(self, count: int) -> None:
         """Count bytes read."""
         self.bytes_read += count
@@ -65,10 +72,9 @@ class FileProgress:
 
 
 @dataclass
-class JobProgress:
+class JobProgress(_WithBar):
     """The progress of a job of the service."""
 
-    bar: Bar | None
     next_line_at: float
     task: TaskID | None = None
 
@@ -80,15 +86,6 @@ class JobProgress:
         columns = BarColumn(), TextColumn(f"{{task.completed}} of {{task.total}} {noun}")
         bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
         return JobProgress(bar, 0.0, bar.add_task("", total=None))
-
-    def __enter__(self) -> JobProgress:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
 
     def show(self, done: int, total: int) -> None:
         """Show how far the job is."""

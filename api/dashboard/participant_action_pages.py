@@ -65,9 +65,10 @@ def _preview(
 ) -> AnyResponse:
     """What will happen, with the button that does it; the form where it would be refused."""
     action = ACTIONS[name]
-    answered = _OK
     if action.has_preview:
         answered = _sent(participant_id, name, streak, given, preview="true")
+    else:
+        answered = _checked(action, given)
     if not answered.is_ok:
         return _page(participant_id, name, streak, given, answered)
     return page(
@@ -79,6 +80,16 @@ def _preview(
         effect=action.effect.format_map(given) if action.effect else "",
         errors=missing or {},
     )
+
+
+def _checked(action: Action, given: Mapping[str, str]) -> ApiAnswer:
+    """Of an action without a preview: what would be refused since a field is missing."""
+    missing = [
+        {"field": entry.name, "message": "must be given"}
+        for entry in action.inputs
+        if entry.is_required and not given.get(entry.name, "").strip()
+    ]
+    return ApiAnswer(422, {"errors": missing}) if missing else _OK
 
 
 def _do(participant_id: str, name: str, streak: str, given: Mapping[str, str]) -> AnyResponse:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +15,8 @@ import sqlalchemy as sa
 from models import clock, ids
 from models.db import Engine, reading, transaction
 from models.streaks.states import Streak
-from tests.integration.batches import DAILY, post, tick
+from settings import Settings
+from tests.integration.batches import DAILY, DIED, ROOT, post, tick
 from tests.pipeline import Pipeline
 from workers.intake.messages import TickV1
 from workers.maintenance.streak_deadlines import Sweep
@@ -122,3 +126,23 @@ def live_in(told: Notified, zone: str, participant: str = "user_42") -> None:
 
 def of_noon(streak: Streak, who: str, noon_us: int) -> TickV1:
     return tick(streak, who, id=str(ids.uuid7(noon_us)), occurred_us=noon_us)
+
+
+_SWEEP = """
+from workers.app import context
+from workers.maintenance import streak_deadlines
+streak_deadlines.run(context())
+"""
+
+
+def sweep_until_death(settings: Settings, failpoint: str) -> None:
+    """Let a sweep of deadlines die at a failpoint, in a process of its own."""
+    env = {
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "UNBROKEN_ENVIRONMENT": "test",
+        "UNBROKEN_FAILPOINTS": failpoint,
+    }
+    command = [sys.executable, "-c", _SWEEP]
+    died = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=False)
+    assert died.returncode == DIED

@@ -118,6 +118,8 @@ def test_freezes_and_points_are_given(
         ("retract", {"period": "2026-W99"}),
         ("pause", {"from": "soon", "to": "later"}),
         ("freeze", {"amount": "many"}),
+        ("points", {"amount": " "}),
+        ("badge", {"badge_code": ""}),
     ],
 )
 def test_a_wrong_field_is_named_and_kept(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +14,16 @@ from models import clock
 from models.db import Connection, Engine, reading, run, transaction
 from models.streaks import deadlines
 from settings import Settings
-from tests.integration.batches import DAY_US, DIED, ROOT, make_streak, post
-from tests.integration.telling import AT_RISK, BROKEN, STRICT, Notified, of_noon, us
+from tests.integration.batches import DAY_US, make_streak, post
+from tests.integration.telling import (
+    AT_RISK,
+    BROKEN,
+    STRICT,
+    Notified,
+    of_noon,
+    sweep_until_death,
+    us,
+)
 from tests.pipeline import worker_context
 from workers.maintenance import streak_deadlines as sweeping
 from workers.maintenance.streak_deadlines import horizons
@@ -84,13 +89,6 @@ def beside(*works: Callable[[], object]) -> Iterator[None]:
     assert errors == []
 
 
-_SWEEP = """
-from workers.app import context
-from workers.maintenance import streak_deadlines
-streak_deadlines.run(context())
-"""
-
-
 @pytest.mark.parametrize("failpoint", ["deadlines.mid_sql", "deadlines.after_commit"])
 def test_a_kill_loses_and_doubles_nothing(
     failpoint: str, told: Notified, settings: Settings
@@ -98,14 +96,7 @@ def test_a_kill_loses_and_doubles_nothing(
     streak = make_streak(told.engine, told.tenant_id, STRICT)
     two_days_ago = clock.now_us() - 2 * DAY_US
     told.apply([of_noon(streak, f"user_{nth}", two_days_ago) for nth in range(20)])
-    env = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    died = subprocess.run(
-        [sys.executable, "-c", _SWEEP],
-        cwd=ROOT,
-        env={**os.environ, **env, "UNBROKEN_ENVIRONMENT": "test", "UNBROKEN_FAILPOINTS": failpoint},
-        check=False,
-    )
-    assert died.returncode == DIED
+    sweep_until_death(settings, failpoint)
     is_committed = failpoint == "deadlines.after_commit"
     assert len(told.facts()) == (20 if is_committed else 0)
     for _ in range(2):

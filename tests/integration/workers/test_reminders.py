@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -15,8 +12,8 @@ from models import clock
 from models.db import transaction
 from models.streaks.states import Streak
 from settings import Settings
-from tests.integration.batches import DAY_US, DIED, ROOT, make_streak, post
-from tests.integration.telling import STRICT, Notified, live_in, of_noon, us
+from tests.integration.batches import DAY_US, make_streak, post
+from tests.integration.telling import STRICT, Notified, live_in, of_noon, sweep_until_death, us
 from tests.integration.workers.test_deadline_faults import beside, sweeper
 from workers.maintenance.streak_deadlines import Sweep, horizons
 
@@ -227,26 +224,12 @@ def test_sweeps_and_ticks_at_the_same_moment_publish_each_once(told: Notified) -
     assert set(people[50:]) <= set(reminded)
 
 
-_SWEEP = """
-from workers.app import context
-from workers.maintenance import streak_deadlines
-streak_deadlines.run(context())
-"""
-
-
 @pytest.mark.parametrize("failpoint", ["deadlines.mid_sql", "deadlines.after_commit"])
 def test_a_kill_loses_and_doubles_none(failpoint: str, told: Notified, settings: Settings) -> None:
     streak = reminding(told, {"hours_before": 24})
     two_days_ago = clock.now_us() - 2 * DAY_US
     told.apply([of_noon(streak, f"user_{nth}", two_days_ago) for nth in range(20)])
-    env = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    died = subprocess.run(
-        [sys.executable, "-c", _SWEEP],
-        cwd=ROOT,
-        env={**os.environ, **env, "UNBROKEN_ENVIRONMENT": "test", "UNBROKEN_FAILPOINTS": failpoint},
-        check=False,
-    )
-    assert died.returncode == DIED
+    sweep_until_death(settings, failpoint)
     assert len(told.reminders()) == (20 if failpoint == "deadlines.after_commit" else 0)
     for _ in range(2):
         told.sweep(clock.now_us())
