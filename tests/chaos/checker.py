@@ -57,15 +57,16 @@ def _check_ticks(verdict: Verdict, side: Side, found: Found, writes: Sequence[Wr
         elif not applied and write.outcome == "ok" and write.id not in found.rejections:
             verdict.lost += 1
             verdict.add(side, f"{write.token} was accepted as {write.id} and is lost")
-        for text in _differences(write, applied[0]) if applied else ():
+        who = found.aliases.get(write.participant, write.participant)
+        for text in _differences(write, who, applied[0]) if applied else ():
             verdict.add(side, text)
     for token, never in by_token.items():
         verdict.add(side, f"{len(never)} ticks of {token!r}, which nobody sent")
 
 
-def _differences(write: Write, row: TickRow) -> Iterator[str]:
+def _differences(write: Write, who: str, row: TickRow) -> Iterator[str]:
     """Where a row is not what was sent, or not what was answered."""
-    sent = (write.participant, write.code, write.timezone)
+    sent = (who, write.code, write.timezone)
     if sent != (row.participant, row.code, row.timezone):
         yield f"{write.token} was sent as {sent}, and became {row}"
     if write.occurred_us is not None and write.occurred_us != row.occurred_us:

@@ -70,6 +70,7 @@ class Found:
     deliveries: dict[tuple[str, str], str]  # (destination, fact) → status
     dead_letters: int
     changes: int  # of streaks, as the audit log has them
+    aliases: dict[str, str]  # the id of a merged participant → of the one that it has become
 
 
 _WHO = "JOIN participants p ON p.tenant_id = t.tenant_id AND p.id = t.participant_id"
@@ -97,6 +98,11 @@ _DELIVERIES = """
 SELECT webhook_id::text, 'evt_' || replace(fact_id::text, '-', ''), status FROM deliveries
 WHERE tenant_id = :id
 """
+_ALIASES = """
+SELECT p.external_id, s.external_id FROM participants p
+JOIN participants s ON s.tenant_id = p.tenant_id AND s.id = p.merged_into
+WHERE p.tenant_id = :id
+"""
 _CHANGES = """
 SELECT count(*) FROM audit_log
 WHERE tenant_id = :id AND action LIKE 'streak.%' AND action <> 'streak.created'
@@ -120,6 +126,7 @@ def read(engine: Engine, side: Side) -> Found:
         {(hook, fact): status for hook, fact, status in rows(_DELIVERIES)},
         rows("SELECT count(*) FROM dead_letters WHERE tenant_id IN (0, :id)")[0][0],
         rows(_CHANGES)[0][0],
+        dict(rows(_ALIASES)),
     )
 
 

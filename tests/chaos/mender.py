@@ -17,8 +17,8 @@ DAYS = 30  # how far back ticks and changes go
 DAY_US = 86_400_000_000
 POINTS = 100_000  # more than freezes can cost in any run
 REFUSED = {  # by the worker
-    "already_retracted", "nothing_to_restore", "pause_overlaps", "period_in_future",
-    "period_not_recorded", "streak_not_started",
+    "already_retracted", "nothing_to_restore", "participant_not_found", "pause_overlaps",
+    "period_in_future", "period_not_recorded", "streak_not_started",
 }  # fmt: skip
 NOT_TAKEN = {"RATE_LIMIT_PARTICIPANT_EXCEEDED", "tick_not_applied", "tick_not_found"}
 
@@ -44,14 +44,16 @@ class Mender(Sender):
         return [
             (self.record, 12), (self.pause, 3), (self.repair, 4), (self.restore, 3),
             (self.retract_period, 3), (self.retract_tick, 2), (self.grant, 3), (self.buy, 3),
-            (self.repeat, 6),
+            (self.merge, 2), (self.repeat, 6),
         ]  # fmt: skip
 
     # -- what is done ----------------------------------------------------------------------------
 
     def record(self, side: Side) -> None:
         """A tick of some day."""
-        write = self._write(side, "tick")
+        self._record(side, self._write(side, "tick"))
+
+    def _record(self, side: Side, write: Write) -> None:
         write.occurred_us = clock.now_us() - self.random.randrange(DAYS * DAY_US)
         self._post(side, write, "POST", PATHS["tick"], body_of(write))
         if write.outcome == "ok":
@@ -92,6 +94,15 @@ class Mender(Sender):
             write.participant = tick.participant
             path = f"{BASE}/ticks/{tick.id}?reason={write.token}"
             self._post(side, write, "DELETE", path, None)
+
+    def merge(self, side: Side) -> None:
+        """A guest who ticks becomes one of the others, and ticks once more."""
+        guest = f"guest_{self.name}_{self.sent}"
+        self._record(side, self._write(side, "tick", guest))
+        write = self._write(side, "change")
+        body = self._because(write, {"from": guest})
+        self._post(side, write, "POST", f"{_person(write)}/merge", body)
+        self._record(side, self._write(side, "tick", guest))
 
     def grant(self, side: Side) -> None:
         """Freezes for nothing."""

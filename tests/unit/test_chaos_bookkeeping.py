@@ -63,7 +63,7 @@ def violations(books: Books, facts: list[tuple[str, dict[str, Any]]] = FACTS) ->
         FactRow(str(nth), ANN, nth, kind, json.dumps({"participant_id": ANN, "payload": payload}))
         for nth, (kind, payload) in enumerate(facts, 1)
     ]
-    found, verdict = Found([], [], {}, set(), rows, {}, {}, 0, 0), Verdict()
+    found, verdict = Found([], [], {}, set(), rows, {}, {}, 0, 0, {}), Verdict()
     bookkeeping.check(verdict, SIDE, books, found, WRITES)
     return verdict.violations
 
