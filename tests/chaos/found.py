@@ -90,9 +90,11 @@ SELECT p.external_id, b.code
 FROM participant_badges t {_WHO} JOIN badges b ON b.tenant_id = t.tenant_id AND b.id = t.badge_id
 WHERE t.tenant_id = :id
 """
-_FACTS = f"""
-SELECT 'evt_' || replace(t.id::text, '-', ''), p.external_id, t.sequence, t.type, t.body
-FROM facts t LEFT {_WHO} WHERE t.tenant_id = :id ORDER BY t.sequence
+# By the id that they were told with: a merge moves the row, and not what was sent.
+_FACTS = """
+SELECT 'evt_' || replace(t.id::text, '-', ''), t.body::json ->> 'participant_id', t.sequence,
+  t.type, t.body
+FROM facts t WHERE t.tenant_id = :id ORDER BY t.sequence
 """
 _DELIVERIES = """
 SELECT webhook_id::text, 'evt_' || replace(fact_id::text, '-', ''), status FROM deliveries

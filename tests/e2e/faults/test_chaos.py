@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.promise("P1")]
 
 SECONDS = 30.0
 CONTROL_SECONDS = 8.0
+FORGETTING_SECONDS = 15.0  # until a count depends on a protected day
 TWICE_SECONDS = 15.0  # the second turn comes after 5: then who had too little may have enough
 
 
@@ -76,7 +77,7 @@ def test_what_is_handed_out_twice_is_decided_on_once() -> None:
 @pytest.mark.timeout(300)
 def test_the_checker_sees_a_drain_that_forgets_protections() -> None:
     sabotage = {"UNBROKEN_SABOTAGE": "forget_protections"}
-    report = run(Plan(4, CONTROL_SECONDS, sabotage, faults=[]))
+    report = run(Plan(4, FORGETTING_SECONDS, sabotage, faults=[]))
     assert any("the oracle says" in one for one in report.violations), report.as_table()
     assert (report.lost, report.doubled) == (0, 0)
 
